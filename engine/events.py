@@ -1,0 +1,331 @@
+"""What can happen in a run: frozen dataclasses, and nothing else.
+
+An event is a past fact. It carries its own time (`stamp`), so folding the same
+events twice gives the same screen: no reader ever asks a clock. The sink puts
+the stamp on; whoever makes an event leaves it alone.
+
+Optional numbers are `None` when the writer did not know them (a foreign log
+rarely has every number), never a made-up zero. NaN is a value and is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """Who wrote an event, in which order, and when."""
+
+    run: str = ""
+    src: str = "r0"
+    """Writer: `r0` (rank 0), `sup` (supervisor), or the name of a log reader."""
+    att: int = 1
+    """Attempt, counted from 1; raised by every restart of the ranks."""
+    seq: int = 0
+    """Per-writer sequence number, strictly rising over all attempts; 0 = not stamped."""
+    t: float | None = None
+    """Wall clock, seconds since the epoch."""
+    m: float | None = None
+    """Monotonic clock, seconds; durations are taken from it, within one boot only."""
+    boot: str = ""
+    """Boot id of the machine that wrote it."""
+
+
+UNSTAMPED = Stamp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What every event carries."""
+
+    step: int | None = None
+    """Optimizer step the event belongs to, if any."""
+    stamp: Stamp = UNSTAMPED
+
+
+# ---- the life of a run -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """First event of a run: what it is and what it plans."""
+
+    name: str
+    recipe: str | None = None
+    source: str | None = None
+    """Starting checkpoint in words, e.g. `mid d16 step 770`."""
+    num_iterations: int | None = None
+    """Planned iterations; the last one only evaluates, so updates = num_iterations - 1."""
+    world_size: int = 1
+    device: str = "cpu"
+    """`cuda`, `cpu` or `mps`."""
+    backend: str | None = None
+    """`nccl`, `gloo` or None for a single process."""
+    num_parameters: int | None = None
+    rows: int | None = None
+    """Rows of the training mixture (one epoch)."""
+    mixture: Mapping[str, int] = field(default_factory=dict)
+    """Rows by task."""
+    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    """Every resolved setting."""
+    effective: Mapping[str, Scalar] = field(default_factory=dict)
+    """Derived values: accumulation, scaled learning rates, model shape, precision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Event):
+    """The ranks (re)started; `start_step` is where training goes on."""
+
+    start_step: int = 0
+    world_size: int = 1
+    resumed_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted(Event):
+    """A stretch of work with a name: import, group, model, data, evaluate, train, save, export."""
+
+    phase: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChanged(Event):
+    """The state badge: running, paused, stopping."""
+
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The only proof of success. `status`: finished, stopped or failed."""
+
+    status: str
+    reason: str = ""
+    updates: int | None = None
+    seconds: float | None = None
+    """Time of the whole run, pauses included, over all attempts of this boot."""
+
+
+# ---- numbers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished(Event):
+    """One optimizer update, over all ranks and micro-batches."""
+
+    loss: float | None = None
+    """Sum of token losses / supervised tokens, nats."""
+    loss_rows_mean: float | None = None
+    """Mean over micro-batches of their mean losses: what nanochat's gradient minimises."""
+    loss_micro_last: float | None = None
+    """Rank 0's last micro-batch: the number nanochat prints. NaN without a supervised token."""
+    lr_mult: float | None = None
+    """Schedule multiplier in [0, 1] times the control's factor."""
+    lrs: Mapping[str, float] = field(default_factory=dict)
+    """Learning rate used, by parameter group (lm_head, wte, matrices)."""
+    grad_norm: float | None = None
+    """Global L2 norm of the averaged gradient, before any clipping."""
+    supervised_tokens: int | None = None
+    tokens: int | None = None
+    """Real (unpadded) input tokens."""
+    seconds: float | None = None
+    """Time of the update, evaluation and pauses not counted."""
+    tokens_per_second: float | None = None
+    """`tokens / seconds`."""
+    epoch: float | None = None
+    loss_by_source: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationFinished(Event):
+    """Validation loss before the update of `step`."""
+
+    loss: float
+    metric: str = "loss"
+    """`loss` (nats a token) or `bpb` (bits a byte)."""
+    rows: int | None = None
+    seconds: float | None = None
+    rows_file: str | None = None
+    """Per-row losses, relative to the run directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalStarted(Event):
+    task: str
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalFinished(Event):
+    """Accuracy of one task before the update of `step`."""
+
+    task: str
+    correct: int | None = None
+    total: int | None = None
+    accuracy: float | None = None
+    """Fraction; given alone when the log has no counts."""
+    chance: float | None = None
+    """Mean over items of 1 / number of choices."""
+    one_letter: float | None = None
+    """Best accuracy that always answering one letter could reach on these items."""
+    item_set: str | None = None
+    """SHA-256 of the ordered item ids and the prompt template."""
+    letters: Mapping[str, int] = field(default_factory=dict)
+    """Histogram of predicted letters."""
+    seconds: float | None = None
+    items_file: str | None = None
+    """Per-item results, relative to the run directory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricLogged(Event):
+    """Numbers nobody here knows by name, a dict a row."""
+
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankHeartbeat(Event):
+    """One rank is alive, and what it uses."""
+
+    rank: int
+    host: str = ""
+    pid: int | None = None
+    at_step: int | None = None
+    device: str = "cpu"
+    device_name: str | None = None
+    memory_kind: str = "resident"
+    """`cuda` (torch allocator) or `resident` (RSS of the process)."""
+    memory_bytes: int | None = None
+    memory_reserved_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    """Device memory, or RAM of the machine."""
+    cpu_percent: float | None = None
+    """Of one core; may pass 100."""
+    gpu_util_percent: float | None = None
+    gpu_power_watts: float | None = None
+    gpu_power_limit_watts: float | None = None
+    gpu_temperature_celsius: float | None = None
+    gpu_others_bytes: int | None = None
+    """Device memory used by other processes."""
+    step_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankLost(Event):
+    rank: int | None = None
+    reason: str = ""
+
+
+# ---- files, controls, words ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointStarted(Event):
+    reason: str = "schedule"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(Event):
+    """A whole, verified checkpoint exists."""
+
+    path: str
+    """Relative to the run directory, or absolute for an export."""
+    size_bytes: int | None = None
+    seconds: float | None = None
+    reason: str = "schedule"
+    """schedule, request, stop, final, pause."""
+    kind: str = "sftui"
+    """`sftui` (resumable) or `nanochat` (exported)."""
+    val_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRemoved(Event):
+    path: str
+    reason: str = "keep"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlApplied(Event):
+    """The one answer every request gets; `step` is where it took effect, on all ranks."""
+
+    id: str
+    command: str
+    outcome: str = "applied"
+    """applied, rejected or expired."""
+    reason: str = ""
+    author: str = ""
+    argument: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleGenerated(Event):
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine(Event):
+    text: str
+    level: str = "info"
+    """info, warn or error."""
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmRaised(Event):
+    kind: str
+    severity: str = "warn"
+    value: float | None = None
+    limit: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmCleared(Event):
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventsDropped(Event):
+    """How many events the writer had to give up, and why."""
+
+    count: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown(Event):
+    """A kind this version does not know: kept and counted, never fatal."""
+
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _known() -> dict[str, type[Event]]:
+    kinds = [kind for kind in Event.__subclasses__() if kind is not Unknown]
+    return {_snake(kind.__name__): kind for kind in kinds}
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+KINDS: dict[str, type[Event]] = _known()
+"""Event class by its name on the wire: snake_case of the class name."""
+
+TYPE_NAME: dict[type[Event], str] = {kind: name for name, kind in KINDS.items()}
+
+DROPPABLE: frozenset[type[Event]] = frozenset(
+    {StepFinished, MetricLogged, RankHeartbeat, SampleGenerated}
+)
+"""Kinds a full buffer may give up; every other kind is kept whatever it costs."""
