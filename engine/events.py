@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 Scalar = bool | int | float | str | None
 
@@ -311,16 +311,40 @@ class Unknown(Event):
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _known() -> dict[str, type[Event]]:
-    kinds = [kind for kind in Event.__subclasses__() if kind is not Unknown]
-    return {_snake(kind.__name__): kind for kind in kinds}
+AnyEvent = (
+    RunStarted
+    | AttemptStarted
+    | PhaseStarted
+    | StateChanged
+    | RunFinished
+    | StepFinished
+    | ValidationFinished
+    | EvalStarted
+    | EvalFinished
+    | MetricLogged
+    | RankHeartbeat
+    | RankLost
+    | CheckpointStarted
+    | CheckpointSaved
+    | CheckpointRemoved
+    | ControlApplied
+    | SampleGenerated
+    | LogLine
+    | AlarmRaised
+    | AlarmCleared
+    | EventsDropped
+    | Unknown
+)
+"""The closed set: a `match` over it with `assert_never` finds a forgotten kind."""
 
 
 def _snake(name: str) -> str:
     return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
 
 
-KINDS: dict[str, type[Event]] = _known()
+KINDS: dict[str, type[Event]] = {
+    _snake(kind.__name__): kind for kind in get_args(AnyEvent) if kind is not Unknown
+}
 """Event class by its name on the wire: snake_case of the class name."""
 
 TYPE_NAME: dict[type[Event], str] = {kind: name for name, kind in KINDS.items()}

@@ -1,0 +1,238 @@
+"""Where the files of a run lie, and which runs exist: the one place that knows the names.
+
+    runs/<id>/
+      run.json           what was asked for; written once, never changed
+      config.toml        every setting, resolved
+      lock               held by the supervisor while the run lives
+      events.jsonl       what happened (rank 0 alone writes)      <- the truth
+      control.jsonl      what was asked of the run (anybody appends)
+      run.log            the same story in nanochat's own line format
+      live.json          where a screen listens for live events (address and key)
+      heartbeat/         one small file a rank, rewritten every second
+      evals/             per-item and per-row results
+      ckpt/step-N/       resumable checkpoints
+      logs/              output of supervisor and ranks, by attempt
+      report.md
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engine.errors import RunDirError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunDir:
+    """Paths of one run; makes nothing by itself."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.toml"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def supervisor_events(self) -> Path:
+        """What only the supervisor knows: ranks lost, restarts, the end of a run that crashed."""
+        return self.path / "supervisor.jsonl"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control.jsonl"
+
+    @property
+    def run_log(self) -> Path:
+        return self.path / "run.log"
+
+    @property
+    def live(self) -> Path:
+        return self.path / "live.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def heartbeats(self) -> Path:
+        return self.path / "heartbeat"
+
+    @property
+    def evals(self) -> Path:
+        return self.path / "evals"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "ckpt"
+
+    @property
+    def export(self) -> Path:
+        """Base directory (in nanochat's layout) of the exported result."""
+        return self.path / "export"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.logs / "supervisor.log"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.md"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step}"
+
+    def heartbeat(self, rank: int) -> Path:
+        return self.heartbeats / f"rank-{rank}.json"
+
+    def eval_items(self, step: int, task: str) -> Path:
+        return self.evals / f"step-{step}.{task}.npz"
+
+    def relative(self, path: Path) -> str:
+        """`path` as events name it: relative to the run directory when it lies inside."""
+        try:
+            return str(path.relative_to(self.path))
+        except ValueError:
+            return str(path)
+
+    def read_manifest(self) -> dict[str, Any]:
+        """The manifest.
+
+        Raises:
+            RunDirError: this is no run directory, or its manifest is damaged.
+        """
+        try:
+            raw = json.loads(self.manifest.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunDirError(
+                f"{self.path} is no run directory: it has no run.json. "
+                "`sftui runs` lists the runs there are."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise RunDirError(f"{self.manifest} cannot be read: {error}.") from None
+        if not isinstance(raw, dict):
+            raise RunDirError(f"{self.manifest} is not a JSON object.")
+        return raw
+
+
+def runs_root(runs_dir: str | Path | None = None) -> Path:
+    """`--runs-dir`, else `SFTUI_RUNS`, else `runs/` under the working directory."""
+    return Path(runs_dir or os.environ.get("SFTUI_RUNS") or "runs").absolute()
+
+
+def create(root: Path, name: str, now: datetime) -> RunDir:
+    """Make a new, private run directory named after its time and recipe.
+
+    Raises:
+        RunDirError: the place is not writable.
+    """
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    base = f"{now:%Y%m%d-%H%M%S}-{slug}"
+    for suffix in ["", *(f"-{n}" for n in range(2, 100))]:
+        path = root / f"{base}{suffix}"
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            # 0700: the key of the live socket and the user's data lie here.
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise RunDirError(
+                f"cannot make the run directory {path}: {error.strerror}. "
+                "Choose another place with --runs-dir."
+            ) from None
+        run = RunDir(path)
+        for folder in (run.heartbeats, run.evals, run.checkpoints, run.logs):
+            folder.mkdir()
+        return run
+    raise RunDirError(f"{root / base} and 98 more of that name exist. Remove some runs.")
+
+
+def list_runs(root: Path) -> list[RunDir]:
+    """Runs under `root`, newest first (by name, which starts with the time)."""
+    if not root.is_dir():
+        return []
+    found = [RunDir(p) for p in root.iterdir() if (p / "run.json").is_file()]
+    return sorted(found, key=lambda run: run.id, reverse=True)
+
+
+def find(target: str | None, root: Path) -> RunDir:
+    """The run that `target` names: a path, an id, a unique prefix of an id, or the newest.
+
+    Raises:
+        RunDirError: nothing or several match; the message lists what there is.
+    """
+    if target:
+        as_path = Path(target)
+        if (as_path / "run.json").is_file():
+            return RunDir(as_path.absolute())
+    runs = list_runs(root)
+    if not target:
+        if not runs:
+            raise RunDirError(f"no runs under {root}. Start one with `sftui run`.")
+        return runs[0]
+    exact = [run for run in runs if run.id == target]
+    if exact:
+        return exact[0]
+    matching = [run for run in runs if run.id.startswith(target)]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(run.id for run in (matching or runs)[:5]) or "none"
+    what = "several runs start with" if matching else "no run is called"
+    raise RunDirError(f"{what} {target!r} under {root}. There: {names}.")
+
+
+def link_run_log(run: RunDir, cwd: Path) -> Path | None:
+    """Point `logs/run.log` of the working directory at this run's `run.log`.
+
+    Only a link of ours is replaced, never a regular file: people `tee` into that very
+    name. Returns the link, or None when something else stands there.
+    """
+    link = cwd / "logs" / "run.log"
+    if link.exists() and not link.is_symlink():
+        return None
+    try:
+        link.parent.mkdir(exist_ok=True)
+        fresh = link.with_name(f".run.log.{os.getpid()}")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(run.run_log)
+        fresh.replace(link)
+    except OSError:
+        return None
+    return link
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Replace a small file atomically, readable by its owner alone."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    fresh.replace(path)
