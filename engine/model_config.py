@@ -1,0 +1,117 @@
+"""The shape of a nanochat model, and the numbers that follow from it.
+
+Kept apart from `model.py` because the launcher, the memory estimate and the
+checkpoint search need the shape but must not pay for importing torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from engine.errors import CheckpointError
+
+SOFTCAP = 15.0
+"""Logits are squashed to (-15, 15) by `15 * tanh(z / 15)`."""
+
+ROTARY_BASE = 10_000.0
+
+ROTARY_LENGTHS = 10
+"""Rotary tables hold this many times `sequence_len` positions; longer rows are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GPTConfig:
+    """`model_config` of nanochat's `meta_*.json`, October-2025 generation.
+
+    Raises:
+        CheckpointError: a number is not positive, or the heads do not divide the width.
+    """
+
+    sequence_len: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_kv_head: int
+    n_embd: int
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not int or value < 1:
+                raise CheckpointError(
+                    f"model_config.{field.name} is {value!r}; expected a whole number above 0. "
+                    "Name another checkpoint, or repair its meta file."
+                )
+        if self.n_embd % self.n_head or self.head_dim % 2:
+            raise CheckpointError(
+                f"model_config has n_embd {self.n_embd} and n_head {self.n_head}; expected n_embd "
+                "to be an even multiple of n_head. Name another checkpoint."
+            )
+        if self.n_head % self.n_kv_head:
+            raise CheckpointError(
+                f"model_config has n_head {self.n_head} and n_kv_head {self.n_kv_head}; expected "
+                "n_kv_head to divide n_head. Name another checkpoint."
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.n_embd // self.n_head
+
+    @property
+    def kv_dim(self) -> int:
+        """Width of the keys and of the values."""
+        return self.n_kv_head * self.head_dim
+
+    @property
+    def max_positions(self) -> int:
+        """Longest document the rotary tables can place."""
+        return ROTARY_LENGTHS * self.sequence_len
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(rows * columns for rows, columns in self.parameter_shapes().values())
+
+    def parameter_shapes(self) -> dict[str, tuple[int, int]]:
+        """(rows, columns) of every tensor in a checkpoint, by its name there, in file order."""
+        wide, kv = self.n_embd, self.kv_dim
+        shapes = {"transformer.wte.weight": (self.vocab_size, wide)}
+        for layer in range(self.n_layer):
+            block = f"transformer.h.{layer}"
+            shapes[f"{block}.attn.c_q.weight"] = (wide, wide)
+            shapes[f"{block}.attn.c_k.weight"] = (kv, wide)
+            shapes[f"{block}.attn.c_v.weight"] = (kv, wide)
+            shapes[f"{block}.attn.c_proj.weight"] = (wide, wide)
+            shapes[f"{block}.mlp.c_fc.weight"] = (4 * wide, wide)
+            shapes[f"{block}.mlp.c_proj.weight"] = (wide, 4 * wide)
+        shapes["lm_head.weight"] = (self.vocab_size, wide)
+        return shapes
+
+    def to_dict(self) -> dict[str, int]:
+        """As `meta_*.json` holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> GPTConfig:
+        """From `meta_*.json`.
+
+        Raises:
+            CheckpointError: a key is missing or unknown; a key of the 2026
+                generation (`window_pattern`) is named as what it is.
+        """
+        if "window_pattern" in found:
+            raise CheckpointError(
+                "This checkpoint is of nanochat's 2026 generation (its model_config has "
+                "window_pattern), which sftui cannot train yet; expected one of the October-2025 "
+                "generation. Name another with --source, --model-tag and --step."
+            )
+        wanted = [field.name for field in fields(cls)]
+        missing = [name for name in wanted if name not in found]
+        unknown = sorted(set(found) - set(wanted))
+        if missing or unknown:
+            raise CheckpointError(
+                f"model_config has keys {', '.join(sorted(found)) or 'none'}; expected exactly "
+                f"{', '.join(wanted)}. Name another checkpoint, or repair its meta file."
+            )
+        return cls(**{name: found[name] for name in wanted})
