@@ -1,18 +1,18 @@
 """Where the files of a run lie, and which runs exist: the one place that knows the names.
 
-    runs/<id>/
-      run.json           what was asked for; written once, never changed
-      config.toml        every setting, resolved
-      lock               held by the supervisor while the run lives
-      events.jsonl       what happened (rank 0 alone writes)      <- the truth
-      control.jsonl      what was asked of the run (anybody appends)
-      run.log            the same story in nanochat's own line format
-      live.json          where a screen listens for live events (address and key)
-      heartbeat/         one small file a rank, rewritten every second
-      evals/             per-item and per-row results
-      ckpt/step-N/       resumable checkpoints
-      logs/              output of supervisor and ranks, by attempt
-      report.md
+runs/<id>/
+  run.json           what was asked for; written once, never changed
+  config.toml        every setting, resolved
+  lock               held by the supervisor while the run lives
+  events.jsonl       what happened (rank 0 alone writes)      <- the truth
+  control.jsonl      what was asked of the run (anybody appends)
+  run.log            the same story in nanochat's own line format
+  live.json          where a screen listens for live events (address and key)
+  heartbeat/         one small file a rank, rewritten every second
+  evals/             per-item and per-row results
+  ckpt/step-N/       resumable checkpoints
+  logs/              output of supervisor and ranks, by attempt
+  report.md
 """
 
 from __future__ import annotations

@@ -1,0 +1,397 @@
+"""The run's settings: one dataclass per owner, flat on the command line, grouped in TOML.
+
+Names and defaults are nanochat's where nanochat has the setting, so that a
+command line that worked there works here. Later sources win: defaults, then the
+recipe, then `--config FILE.toml`, then flags. All faults are reported at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartSettings:
+    """Which checkpoint the run starts from."""
+
+    source: str = "mid"
+    """Where to start: base, mid, sft or rl (folders of nanochat's cache), or starter (ships with
+    sftui)."""
+    model_tag: str | None = None
+    """Model folder, e.g. d16 (default: the deepest one there is)."""
+    step: int | None = None
+    """Step of the checkpoint (default: the last)."""
+
+    def faults(self) -> list[str]:
+        return _one_of("source", self.source, ("base", "mid", "sft", "rl", "starter"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSettings:
+    """Which rows are trained on."""
+
+    data_dir: str | None = None
+    """Folder with TASK.SPLIT.jsonl or .parquet files (default: the hub, through datasets)."""
+    mixture: tuple[str, ...] = ()
+    """Training files or task names, comma-separated, each NAME[:ROWS] or FILE[:ROWS] (default:
+    ARC-Easy, ARC-Challenge, GSM8K, SmolTalk)."""
+    skip_bad_rows: bool = False
+    """Skip and count malformed rows instead of refusing the file."""
+    max_tokens: int = 2048
+    """Longest row in tokens; longer rows are cut and counted."""
+    smoltalk_rows: int = 10_000
+    """Rows of SmolTalk taken after the shuffle."""
+    seed: int = 42
+    """Seed of the row order; 42 is nanochat's."""
+
+    def faults(self) -> list[str]:
+        return [
+            *_at_least("max_tokens", self.max_tokens, 2),
+            *_at_least("smoltalk_rows", self.smoltalk_rows, 1),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """How many rows a step takes, and for how long."""
+
+    device_batch_size: int = 4
+    """Rows of one micro-batch on one rank."""
+    target_examples_per_step: int = 32
+    """Rows of one update over all ranks; gradient accumulation follows from it."""
+    num_epochs: int = 1
+    """Passes over the mixture."""
+    num_iterations: int = -1
+    """Iterations, the last of which only evaluates (-1: from num_epochs)."""
+    loss_norm: Literal["microbatch", "tokens"] = "microbatch"
+    """microbatch: each micro-batch weighs the same, as in nanochat; tokens: each supervised
+    token does."""
+    layout: Literal["packed", "padded"] = "packed"
+    """How rows lie in memory. Same loss and gradient; packed is faster."""
+
+    def faults(self) -> list[str]:
+        found = [
+            *_at_least("device_batch_size", self.device_batch_size, 1),
+            *_at_least("target_examples_per_step", self.target_examples_per_step, 1),
+            *_at_least("num_epochs", self.num_epochs, 1),
+            *_one_of("loss_norm", self.loss_norm, ("microbatch", "tokens")),
+            *_one_of("layout", self.layout, ("packed", "padded")),
+        ]
+        if self.num_iterations != -1 and self.num_iterations < 1:
+            found.append(f"num_iterations is {self.num_iterations}; expected -1 or at least 1")
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimSettings:
+    """Learning rates before scaling; the run panel shows the effective ones."""
+
+    unembedding_lr: float = 0.004
+    """AdamW rate of the head, scaled by 1/sqrt(width/768)."""
+    embedding_lr: float = 0.2
+    """AdamW rate of the embedding, scaled by 1/sqrt(width/768)."""
+    matrix_lr: float = 0.02
+    """Muon rate of every matrix in the blocks."""
+    weight_decay: float = 0.0
+    """Decoupled decay of embedding and head."""
+    init_lr_frac: float = 0.02
+    """Every rate starts at this share of itself and decays linearly to zero."""
+
+    def faults(self) -> list[str]:
+        names = ("unembedding_lr", "embedding_lr", "matrix_lr", "weight_decay", "init_lr_frac")
+        return [
+            f"{name} is {getattr(self, name)}; expected a number of at least 0"
+            for name in names
+            if not getattr(self, name) >= 0
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalSettings:
+    """When and on how much the model is measured."""
+
+    eval_every: int = 100
+    """Validation loss every so many steps."""
+    eval_steps: int = 100
+    """Micro-batches per rank of one validation."""
+    eval_metrics_every: int = 200
+    """Letter questions (MMLU, ARC-Easy) every so many steps; the start is always measured."""
+    eval_metrics_max_problems: int = 1024
+    """Questions of each task."""
+    eval_tasks: tuple[str, ...] = ("MMLU", "ARC-Easy")
+    """Tasks of letter questions, comma-separated."""
+
+    def faults(self) -> list[str]:
+        return [
+            *_at_least("eval_every", self.eval_every, 1),
+            *_at_least("eval_steps", self.eval_steps, 1),
+            *_at_least("eval_metrics_every", self.eval_metrics_every, 1),
+            *_at_least("eval_metrics_max_problems", self.eval_metrics_max_problems, 1),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSettings:
+    """What is kept on disk."""
+
+    checkpoint_every: int = 100
+    """Checkpoint every so many steps (0: only at the end, at a stop and on request)."""
+    keep: int = 3
+    """Newest checkpoints kept, besides the best and the marked ones."""
+
+    def faults(self) -> list[str]:
+        return [
+            *_at_least("checkpoint_every", self.checkpoint_every, 0),
+            *_at_least("keep", self.keep, 1),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSettings:
+    """Where and how the run runs."""
+
+    gpus: int = 1
+    """Ranks: GPUs, or as many CPU ranks where there is no GPU."""
+    device_type: str = ""
+    """cuda, cpu or mps (default: found out)."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Autocast precision on CUDA; the CPU always computes in float32."""
+    threads: int = 0
+    """CPU threads per rank (0: cores divided by ranks)."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, slower."""
+    on_nonfinite: Literal["stop", "warn"] = "stop"
+    """What a NaN loss or gradient does: all ranks stop before the update, or a warning."""
+    max_restarts: int = 3
+    """Restarts of all ranks after a crash."""
+    run: str = ""
+    """A name for the run, shown in the header and in its folder's name."""
+
+    def faults(self) -> list[str]:
+        return [
+            *_at_least("gpus", self.gpus, 1),
+            *_at_least("threads", self.threads, 0),
+            *_at_least("max_restarts", self.max_restarts, 0),
+            *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
+            *_one_of("dtype", self.dtype, ("bfloat16", "float32")),
+            *_one_of("on_nonfinite", self.on_nonfinite, ("stop", "warn")),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Every setting of a run, grouped by owner."""
+
+    start: StartSettings = field(default_factory=StartSettings)
+    data: DataSettings = field(default_factory=DataSettings)
+    batch: BatchSettings = field(default_factory=BatchSettings)
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    eval: EvalSettings = field(default_factory=EvalSettings)
+    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    recipe: str | None = None
+    """Name of the recipe the settings came from."""
+
+    def check(self) -> RunConfig:
+        """Itself, when every value is in range.
+
+        Raises:
+            ConfigError: with all faults in one message.
+        """
+        found = [fault for group in GROUPS for fault in getattr(self, group).faults()]
+        if found:
+            raise ConfigError("; ".join(found) + ".")
+        return self
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its name, groups removed."""
+        return {
+            f.name: getattr(getattr(self, group), f.name)
+            for group, kind in GROUPS.items()
+            for f in dataclasses.fields(kind)
+        }
+
+    def replace(self, **settings: Any) -> RunConfig:
+        """The same settings with some changed, by flat name."""
+        groups: dict[str, Any] = {}
+        for group, kind in GROUPS.items():
+            names = {f.name for f in dataclasses.fields(kind)} & settings.keys()
+            if names:
+                changed = {name: settings[name] for name in names}
+                groups[group] = dataclasses.replace(getattr(self, group), **changed)
+        if "recipe" in settings:
+            groups["recipe"] = settings["recipe"]
+        return dataclasses.replace(self, **groups)
+
+
+GROUPS: dict[str, Any] = {
+    "start": StartSettings,
+    "data": DataSettings,
+    "batch": BatchSettings,
+    "optim": OptimSettings,
+    "eval": EvalSettings,
+    "checkpoint": CheckpointSettings,
+    "runtime": RuntimeSettings,
+}
+"""Group name -> its dataclass. A setting's name occurs in one group only."""
+
+ALIASES = {"max_iterations": "num_iterations"}
+"""Older nanochat names."""
+
+_HINTS: dict[str, Any] = {
+    name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()
+}
+
+
+def setting_names() -> list[str]:
+    """Every flat setting name, in order."""
+    return [f.name for kind in GROUPS.values() for f in dataclasses.fields(kind)]
+
+
+def recipe_names() -> list[str]:
+    """Recipes that ship with sftui."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def load_recipe(name: str) -> RunConfig:
+    """The settings of a shipped recipe.
+
+    Raises:
+        ConfigError: no such recipe; the nearest is named.
+    """
+    path = RECIPES / f"{name}.toml"
+    if name not in recipe_names():
+        raise ConfigError(
+            f"no recipe is called {name!r}; there are {', '.join(recipe_names())}."
+            + nearest(name, recipe_names())
+        )
+    return load_toml(path, RunConfig()).replace(recipe=name)
+
+
+def load_toml(path: Path, base: RunConfig) -> RunConfig:
+    """`base` with the settings of a TOML file, grouped or flat, laid over it.
+
+    Raises:
+        ConfigError: unreadable, not TOML, unknown keys or wrong types, all named at once.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}.") from None
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        if isinstance(value, dict) and key in GROUPS:
+            flat.update(value)
+        else:
+            flat[key] = value
+    flat.pop("recipe", None)
+    return apply(base, flat, where=str(path))
+
+
+def apply(base: RunConfig, settings: Mapping[str, Any], *, where: str) -> RunConfig:
+    """`base` with flat `settings` laid over it, types checked as nanochat does (int is no float
+    there; here a whole number is accepted where a float is expected).
+
+    Raises:
+        ConfigError: all unknown names and wrong types at once.
+    """
+    known = setting_names()
+    found: list[str] = []
+    clean: dict[str, Any] = {}
+    for raw_name, raw_value in settings.items():
+        name = ALIASES.get(raw_name.replace("-", "_"), raw_name.replace("-", "_"))
+        if name not in known:
+            found.append(f"unknown setting {raw_name!r}{nearest(name, known)}")
+            continue
+        try:
+            clean[name] = _coerce(raw_value, _HINTS[name])
+        except ValueError as error:
+            found.append(f"{name} is {raw_value!r}; expected {error}")
+    if found:
+        raise ConfigError(f"{where}: {'; '.join(found)}.")
+    return base.replace(**clean)
+
+
+def from_flat(settings: Mapping[str, Any], recipe: str | None) -> RunConfig:
+    """The config that `RunConfig.flat` came from (lists of a manifest become tuples again)."""
+    return apply(RunConfig(), settings, where="run.json").replace(recipe=recipe)
+
+
+def to_toml(config: RunConfig) -> str:
+    """The settings as a TOML text that `load_toml` reads back; None is left out, with a note."""
+    lines = [f"# recipe: {config.recipe}"] if config.recipe else []
+    for group, kind in GROUPS.items():
+        lines += ["", f"[{group}]"]
+        for f in dataclasses.fields(kind):
+            value = getattr(getattr(config, group), f.name)
+            text = f"# {f.name} is not set" if value is None else f"{f.name} = {_toml(value)}"
+            lines.append(text)
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean ...?` or nothing."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # JSON's strings, numbers and booleans are TOML's.
+    return json.dumps(value)
+
+
+def _coerce(value: Any, hint: Any) -> Any:
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
+        inner = [part for part in typing.get_args(hint) if part is not type(None)]
+        return _coerce(value, inner[0])
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        if value in choices:
+            return value
+        raise ValueError("one of " + ", ".join(map(repr, choices)))
+    if origin is tuple:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise ValueError("a list of names")
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is bool and isinstance(value, bool):
+        return value
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if hint is str and isinstance(value, str):
+        return value
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    raise ValueError(words[hint])
+
+
+def _at_least(name: str, value: int, low: int) -> list[str]:
+    return [] if value >= low else [f"{name} is {value}; expected at least {low}"]
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> list[str]:
+    if value in choices:
+        return []
+    return [f"{name} is {value!r}; expected one of {', '.join(c or '(empty)' for c in choices)}"]

@@ -1,0 +1,83 @@
+"""Settings: one source over another, all faults at once, nothing unknown accepted."""
+
+from pathlib import Path
+
+import pytest
+
+from engine import config
+from engine.config import RunConfig
+from engine.errors import ConfigError
+
+
+def test_every_recipe_loads_and_is_in_range():
+    """What ships works."""
+    for name in config.recipe_names():
+        assert config.load_recipe(name).check().recipe == name
+
+
+def test_the_reference_recipe_holds_the_settings_of_the_reference_run():
+    """`d16-low-memory` is the run this tool was made for, parameter by parameter."""
+    flat = config.load_recipe("d16-low-memory").flat()
+    wanted = {
+        "source": "mid", "model_tag": "d16", "device_batch_size": 2,
+        "target_examples_per_step": 32, "num_epochs": 3, "unembedding_lr": 0.008,
+        "embedding_lr": 0.4, "matrix_lr": 0.04, "weight_decay": 0.1, "init_lr_frac": 0.02,
+        "eval_every": 50, "eval_metrics_every": 100, "eval_metrics_max_problems": 1024, "gpus": 2,
+    }  # fmt: skip
+    assert {name: flat[name] for name in wanted} == wanted
+
+
+def test_a_config_written_as_toml_reads_back_the_same(tmp_path: Path):
+    """`config.toml` of a run can start the same run again."""
+    before = RunConfig().replace(data_dir='a "b"\\c', mixture=("x.jsonl", "GSM8K:5"), seed=7)
+    path = tmp_path / "config.toml"
+    path.write_text(config.to_toml(before))
+    assert config.load_toml(path, RunConfig()) == before
+
+
+def test_flat_settings_survive_json_lists():
+    """A manifest holds lists where the config has tuples."""
+    before = RunConfig().replace(eval_tasks=("ARC-Easy",))
+    flat = {k: list(v) if isinstance(v, tuple) else v for k, v in before.flat().items()}
+    assert config.from_flat(flat, None) == before
+
+
+def test_all_faults_of_a_file_are_named_at_once(tmp_path: Path):
+    """A person mends the file in one go."""
+    path = tmp_path / "c.toml"
+    path.write_text('[optim]\nmatrx_lr = 1.0\n[batch]\nnum_epochs = "three"\nlayout = "heap"\n')
+    with pytest.raises(ConfigError) as caught:
+        config.load_toml(path, RunConfig())
+    text = str(caught.value)
+    assert "'matrx_lr'; did you mean matrix_lr?" in text
+    assert "num_epochs is 'three'; expected a whole number" in text
+    assert "layout is 'heap'" in text
+
+
+def test_values_out_of_range_are_named_at_once():
+    """Range checks name the value and what was expected."""
+    with pytest.raises(ConfigError) as caught:
+        RunConfig().replace(device_batch_size=0, matrix_lr=float("nan"), source="moon").check()
+    text = str(caught.value)
+    assert "device_batch_size is 0; expected at least 1" in text
+    assert "matrix_lr is nan" in text
+    assert "source is 'moon'" in text
+
+
+def test_a_setting_has_one_home():
+    """Flat names would be ambiguous otherwise."""
+    names = config.setting_names()
+    assert len(names) == len(set(names))
+
+
+def test_an_unknown_recipe_names_the_nearest():
+    """A typo costs one look."""
+    with pytest.raises(ConfigError, match="did you mean d16-low-memory"):
+        config.load_recipe("d16-lowmemory")
+
+
+def test_older_names_and_dashes_are_understood():
+    """nanochat's max_iterations, and dashes for underscores."""
+    made = config.apply(RunConfig(), {"max-iterations": 5, "matrix-lr": 1}, where="flags")
+    assert made.batch.num_iterations == 5
+    assert made.optim.matrix_lr == 1.0
