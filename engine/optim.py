@@ -1,0 +1,350 @@
+"""nanochat's two optimizers, Muon and AdamW, with their state shared out over the ranks.
+
+Gradients come in already averaged over ranks; only the *work* is split. Each
+block matrix has one owner, the embedding and the head are cut by rows, the
+owner updates its part, and broadcasts make every rank's weights equal again.
+State is keyed by parameter name, so shards written by two ranks load on one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from engine.errors import CheckpointError
+
+HEAD = "lm_head.weight"
+EMBEDDING = "transformer.wte.weight"
+
+ADAM_BETAS = (0.8, 0.95)
+ADAM_EPS = 1e-10
+MUON_MOMENTUM = 0.95
+NEWTON_SCHULZ_STEPS = 5
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Quintic of Keller Jordan's Muon: steep at 0, so five steps bring singular values near 1."""
+
+MAX_STACK_ELEMENTS = 2**25
+"""Matrices of one shape are orthogonalised together, in stacks up to this size (128 MiB in fp32):
+many small products cost more in launches than in arithmetic, large ones only cost memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimSettings:
+    """nanochat's settings and defaults of chat_sft."""
+
+    unembedding_lr: float = 0.004
+    embedding_lr: float = 0.2
+    matrix_lr: float = 0.02
+    weight_decay: float = 0.0
+    """Of embedding and head; the matrices have none."""
+    init_lr_frac: float = 0.02
+    """All learning rates start at this fraction of the values above."""
+
+
+def initial_lrs(settings: OptimSettings, n_embd: int) -> dict[str, float]:
+    """Learning rates at multiplier 1, by group: `lm_head`, `wte`, `matrices`.
+
+    The two AdamW rates were tuned at a width of 768 and scale with
+    `(n_embd / 768) ** -0.5`; Muon's update does not depend on the width.
+    """
+    scale = width_scale(n_embd)
+    return {
+        "lm_head": settings.unembedding_lr * scale * settings.init_lr_frac,
+        "wte": settings.embedding_lr * scale * settings.init_lr_frac,
+        "matrices": settings.matrix_lr * settings.init_lr_frac,
+    }
+
+
+def width_scale(n_embd: int) -> float:
+    """Factor on the AdamW learning rates."""
+    return float((n_embd / 768) ** -0.5)
+
+
+def build_optimizer(
+    model: nn.Module,
+    settings: OptimSettings,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    group: dist.ProcessGroup | None = None,
+) -> ShardedOptimizer:
+    """The optimizer of a `GPT`; `model` must already be on its device.
+
+    With `world_size` above 1 a process group must exist; `group` None is the default one.
+    """
+    parameters = dict(model.named_parameters())
+    lrs = initial_lrs(settings, parameters[EMBEDDING].shape[1])
+    return ShardedOptimizer(
+        parameters,
+        lrs=lrs,
+        weight_decay=settings.weight_decay,
+        rank=rank,
+        world_size=world_size,
+        group=group,
+    )
+
+
+class ShardedOptimizer:
+    """AdamW on embedding and head, Muon on the matrices, for one rank of `world_size`.
+
+    A parameter without a gradient is updated as if its gradient were zero
+    (momentum and weight decay go on), so that every rank does the same.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        *,
+        lrs: Mapping[str, float],
+        weight_decay: float,
+        rank: int = 0,
+        world_size: int = 1,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self._group = group
+        self._parameters = dict(parameters)
+        self._initial_lrs = dict(lrs)
+        self._multiplier = 1.0
+        self.owners = matrix_owners(
+            {
+                name: tuple(parameter.shape)
+                for name, parameter in parameters.items()
+                if name not in (HEAD, EMBEDDING)
+            },
+            world_size,
+        )
+        """Rank that updates each block matrix."""
+        self._momentum = {
+            name: torch.zeros_like(parameters[name], requires_grad=False)
+            for name, owner in self.owners.items()
+            if owner == rank
+        }
+        self._stacks = _stacks({name: parameters[name] for name in self._momentum})
+        # Row slices share storage with the parameters: stepping them steps the model.
+        self._slices = {
+            name: nn.Parameter(parameters[name].detach()[slice(*self._rows(name, rank))])
+            for name in (HEAD, EMBEDDING)
+        }
+        self._adamw = torch.optim.AdamW(
+            [
+                {"params": [self._slices[HEAD]], "lr": lrs["lm_head"]},
+                {"params": [self._slices[EMBEDDING]], "lr": lrs["wte"]},
+            ],
+            betas=ADAM_BETAS,
+            eps=ADAM_EPS,
+            weight_decay=weight_decay,
+            fused=parameters[HEAD].device.type in ("cpu", "cuda"),
+        )
+
+    def set_lr(self, multiplier: float) -> None:
+        """Use the initial learning rates times `multiplier` from the next step on."""
+        self._multiplier = multiplier
+        for group, name in zip(self._adamw.param_groups, ("lm_head", "wte"), strict=True):
+            group["lr"] = self._initial_lrs[name] * multiplier
+
+    def lrs(self) -> dict[str, float]:
+        """Learning rates of the next step, by group."""
+        return {name: lr * self._multiplier for name, lr in self._initial_lrs.items()}
+
+    def zero_grad(self) -> None:
+        """Drop every gradient."""
+        for parameter in self._parameters.values():
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update this rank's share, then make all ranks' weights equal."""
+        for name, part in self._slices.items():
+            start, end = self._rows(name, self.rank)
+            part.grad = _gradient(self._parameters[name])[start:end]
+        self._adamw.step()
+        for part in self._slices.values():
+            part.grad = None
+        for names in self._stacks:
+            self._step_matrices(names)
+        if self.world_size > 1:
+            self._broadcast()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """This rank's shard, flat, by parameter name; the tensors are the live ones, not copies.
+
+        Keys: `{name}/momentum` for a matrix; `{name}/exp_avg`, `{name}/exp_avg_sq`,
+        `{name}/step` and `{name}/first_row` for this rank's rows of embedding
+        and head. Learning rates are not state: they follow from the step.
+        """
+        state = {f"{name}/momentum": buffer for name, buffer in self._momentum.items()}
+        for name, part in self._slices.items():
+            moments = self._adamw.state.get(part)
+            if moments:
+                state[f"{name}/exp_avg"] = moments["exp_avg"]
+                state[f"{name}/exp_avg_sq"] = moments["exp_avg_sq"]
+                state[f"{name}/step"] = moments["step"]
+                state[f"{name}/first_row"] = torch.tensor(self._rows(name, self.rank)[0])
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(
+        self, shards: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
+    ) -> None:
+        """Take this rank's part out of the shards of all ranks of any earlier world size.
+
+        One shard may be given alone when it was the only one. Tensors are copied.
+
+        Raises:
+            CheckpointError: a shard is missing or does not fit this model.
+        """
+        pieces = [shards] if isinstance(shards, Mapping) else list(shards)
+        for name, buffer in self._momentum.items():
+            found = [piece[f"{name}/momentum"] for piece in pieces if f"{name}/momentum" in piece]
+            if len(found) != 1 or found[0].shape != buffer.shape:
+                raise _incomplete(name)
+            buffer.copy_(found[0])
+        for name, part in self._slices.items():
+            self._load_rows(name, part, [p for p in pieces if f"{name}/exp_avg" in p])
+
+    def _load_rows(
+        self, name: str, part: nn.Parameter, pieces: Sequence[Mapping[str, Tensor]]
+    ) -> None:
+        if not pieces:
+            # Shards of a run that has not made an update yet.
+            self._adamw.state.pop(part, None)
+            return
+        ordered = sorted(pieces, key=lambda piece: int(piece[f"{name}/first_row"]))
+        moments: dict[str, Tensor] = {"step": ordered[0][f"{name}/step"].clone()}
+        start, end = self._rows(name, self.rank)
+        for moment in ("exp_avg", "exp_avg_sq"):
+            rows = [piece[f"{name}/{moment}"] for piece in ordered]
+            expected_first = 0
+            for piece, tensor in zip(ordered, rows, strict=True):
+                if int(piece[f"{name}/first_row"]) != expected_first:
+                    raise _incomplete(name)
+                expected_first += len(tensor)
+            whole = torch.cat(rows)
+            if whole.shape != self._parameters[name].shape:
+                raise _incomplete(name)
+            moments[moment] = whole[start:end].to(part.device, part.dtype, copy=True)
+        if self._adamw.defaults["fused"]:
+            moments["step"] = moments["step"].to(part.device)
+        self._adamw.state[part] = moments
+
+    def _step_matrices(self, names: Sequence[str]) -> None:
+        """Muon on matrices of one shape: momentum, Nesterov, orthogonalise, scale."""
+        gradients = [_gradient(self._parameters[name]) for name in names]
+        buffers = [self._momentum[name] for name in names]
+        torch._foreach_lerp_(buffers, gradients, 1 - MUON_MOMENTUM)
+        updates = torch.stack(gradients).lerp_(torch.stack(buffers), MUON_MOMENTUM)
+        rows, columns = updates.shape[-2:]
+        orthogonal = orthogonalize(updates)
+        lr = self._initial_lrs["matrices"] * self._multiplier
+        scale = max(1.0, rows / columns) ** 0.5
+        for name, update in zip(names, orthogonal, strict=True):
+            self._parameters[name].add_(update, alpha=-lr * scale)
+
+    def _broadcast(self) -> None:
+        """Send every part from the rank that updated it; all are in flight at once."""
+        parts: list[tuple[Tensor, int]] = [
+            (self._parameters[name].detach(), owner) for name, owner in self.owners.items()
+        ]
+        for name in self._slices:
+            whole = self._parameters[name].detach()
+            for owner in range(self.world_size):
+                rows = whole[slice(*self._rows(name, owner))]
+                if len(rows):
+                    parts.append((rows, owner))
+        handles = [
+            dist.broadcast(part, group_src=owner, group=self._group, async_op=True)
+            for part, owner in parts
+        ]
+        for handle in handles:
+            if handle is not None:
+                handle.wait()
+
+    def _rows(self, name: str, rank: int) -> tuple[int, int]:
+        return row_range(self._parameters[name].shape[0], rank, self.world_size)
+
+
+def row_range(num_rows: int, rank: int, world_size: int) -> tuple[int, int]:
+    """First and last (not included) row of a rank; any number of rows, shares differ by one."""
+    return rank * num_rows // world_size, (rank + 1) * num_rows // world_size
+
+
+def matrix_owners(shapes: Mapping[str, tuple[int, ...]], world_size: int) -> dict[str, int]:
+    """Rank that updates each matrix: the most expensive first, to the least loaded rank.
+
+    The cost of Newton-Schulz is `long side * short side ** 2`. Depends on names and
+    shapes only, so all ranks agree without talking.
+    """
+    load = [0] * world_size
+    owners: dict[str, int] = {}
+
+    def cost(name: str) -> int:
+        short, long = sorted(shapes[name])
+        return long * short * short
+
+    for name in sorted(shapes, key=lambda name: (-cost(name), _natural(name))):
+        owner = load.index(min(load))
+        owners[name] = owner
+        load[owner] += cost(name)
+    return owners
+
+
+def orthogonalize(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
+    """Nearest (semi-)orthogonal matrices of [n, rows, columns], roughly, by Newton-Schulz.
+
+    Singular values end between about 0.7 and 1.2. In bf16 on CUDA as nanochat
+    does; in fp32 elsewhere, because a CPU without bf16 units multiplies bf16 20
+    to 30 times slower, and a run of 224 updates ends within 4e-6 in validation loss.
+    Source: Keller Jordan's Muon, in nanochat's order of operations.
+    """
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.bfloat16() if matrices.device.type == "cuda" else matrices.float()
+    tall = x.shape[-2] > x.shape[-1]
+    if tall:
+        x = x.transpose(-2, -1)
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.transpose(-2, -1)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.transpose(-2, -1) if tall else x).to(matrices.dtype)
+
+
+@torch.no_grad()
+def grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Global L2 norm of the gradients, a scalar on their device; no gradient counts as zero."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return nn.utils.get_total_norm(gradients)
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def _stacks(matrices: Mapping[str, Tensor]) -> list[list[str]]:
+    """Names of equal shape in groups of at most MAX_STACK_ELEMENTS elements."""
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for name, matrix in matrices.items():
+        by_shape.setdefault(tuple(matrix.shape), []).append(name)
+    stacks = []
+    for (rows, columns), names in by_shape.items():
+        size = max(1, MAX_STACK_ELEMENTS // (rows * columns))
+        stacks += [names[i : i + size] for i in range(0, len(names), size)]
+    return stacks
+
+
+def _natural(name: str) -> list[int | str]:
+    """`h.10` after `h.9`."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def _incomplete(name: str) -> CheckpointError:
+    return CheckpointError(
+        f"The optimizer state of {name} is missing or does not fit; expected the shards of every "
+        "rank that wrote this checkpoint. Resume from another checkpoint of the run."
+    )
