@@ -130,8 +130,9 @@ class Checkpointer:
             copies[name] = buffer
         return copies
 
-    def _write_or_report(self, step: int, snapshot: Snapshot, reason: str, started: float) -> None:
-        partial = checkpoint_dir.partial_path(self.run, step, self.attempt)
+    def _write_or_report(
+        self, partial: Path, step: int, snapshot: Snapshot, reason: str, started: float
+    ) -> None:
         try:
             self._write(partial, step, snapshot, reason, started)
         except (OSError, CheckpointError, RuntimeError) as error:
