@@ -1,0 +1,62 @@
+# `make` alone prints what there is. The environment is made on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lint types imports coverage slow torture bench screenshots starter clean
+
+help: ## print these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "sftui needs Python 3.11 or newer; set PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install $(PIP_FLAGS) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install $(PIP_FLAGS) -e . --group dev
+	@touch $@
+
+setup: $(VENV)/.installed-dev ## make the environment with everything developers need
+
+run: $(VENV)/.installed ## train the starter recipe on screen; more flags: make run ARGS="--gpus 2"
+	$(BIN)/sftui run --recipe starter $(ARGS)
+
+test: $(VENV)/.installed-dev ## run the tests, the slow ones included (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not torture" $(ARGS)
+
+fast: $(VENV)/.installed-dev ## run the tests a person runs all the time
+	$(BIN)/python -m pytest -n 2 -m "not slow and not torture" $(ARGS)
+
+check: format lint types imports test ## all gates: format, lint, types, import contracts, tests
+
+format: $(VENV)/.installed-dev ## check the format
+	$(BIN)/ruff format --check .
+
+lint: $(VENV)/.installed-dev ## lint
+	$(BIN)/ruff check .
+
+types: $(VENV)/.installed-dev ## strict types
+	$(BIN)/mypy
+
+imports: $(VENV)/.installed-dev ## who may import whom
+	$(BIN)/lint-imports
+
+torture: $(VENV)/.installed-dev ## random kills (long)
+	$(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
+
+bench: $(VENV)/.installed-dev ## print every benchmark's ratios
+	@for file in tests/benchmarks/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; $(BIN)/python $$file;; esac; done
+
+screenshots: $(VENV)/.installed-dev ## draw the pictures again from a run: make screenshots ARGS=runs/<id>
+	$(BIN)/python tests/make_screenshots.py $(ARGS)
+
+clean: ## remove the environment and caches, never runs
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
