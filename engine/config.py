@@ -24,7 +24,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartSettings:
+class StartConfig:
     """Which checkpoint the run starts from."""
 
     source: str = "mid"
@@ -40,7 +40,7 @@ class StartSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettings:
+class DataConfig:
     """Which rows are trained on."""
 
     data_dir: str | None = None
@@ -65,7 +65,7 @@ class DataSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchSettings:
+class BatchConfig:
     """How many rows a step takes, and for how long."""
 
     device_batch_size: int = 4
@@ -96,7 +96,7 @@ class BatchSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OptimSettings:
+class OptimConfig:
     """Learning rates before scaling; the run panel shows the effective ones."""
 
     unembedding_lr: float = 0.004
@@ -120,7 +120,7 @@ class OptimSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvalSettings:
+class EvalConfig:
     """When and on how much the model is measured."""
 
     eval_every: int = 100
@@ -144,7 +144,7 @@ class EvalSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointSettings:
+class CheckpointConfig:
     """What is kept on disk."""
 
     checkpoint_every: int = 100
@@ -160,7 +160,7 @@ class CheckpointSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeSettings:
+class RuntimeConfig:
     """Where and how the run runs."""
 
     gpus: int = 1
@@ -195,13 +195,13 @@ class RuntimeSettings:
 class RunConfig:
     """Every setting of a run, grouped by owner."""
 
-    start: StartSettings = field(default_factory=StartSettings)
-    data: DataSettings = field(default_factory=DataSettings)
-    batch: BatchSettings = field(default_factory=BatchSettings)
-    optim: OptimSettings = field(default_factory=OptimSettings)
-    eval: EvalSettings = field(default_factory=EvalSettings)
-    checkpoint: CheckpointSettings = field(default_factory=CheckpointSettings)
-    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    start: StartConfig = field(default_factory=StartConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     recipe: str | None = None
     """Name of the recipe the settings came from."""
 
@@ -238,13 +238,13 @@ class RunConfig:
 
 
 GROUPS: dict[str, Any] = {
-    "start": StartSettings,
-    "data": DataSettings,
-    "batch": BatchSettings,
-    "optim": OptimSettings,
-    "eval": EvalSettings,
-    "checkpoint": CheckpointSettings,
-    "runtime": RuntimeSettings,
+    "start": StartConfig,
+    "data": DataConfig,
+    "batch": BatchConfig,
+    "optim": OptimConfig,
+    "eval": EvalConfig,
+    "checkpoint": CheckpointConfig,
+    "runtime": RuntimeConfig,
 }
 """Group name -> its dataclass. A setting's name occurs in one group only."""
 

@@ -1,0 +1,175 @@
+"""Flags of `sftui run` to settings: nanochat's spelling and the usual one both work.
+
+`--matrix_lr=0.04`, `--matrix-lr 0.04` and `--skip-bad-rows=True` are all
+understood. tyro does the parsing and the help; its multi-line boxes become the
+one line every other error of ours is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from engine import config
+from engine.config import RunConfig
+from engine.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFlags:
+    """Start a run and show it.
+
+    Typed alone: with a nanochat cache, nanochat's defaults from its newest mid (else base)
+    checkpoint; without one, the starter recipe. The choice is printed. Closing the terminal
+    never ends a run.
+
+    Examples:
+      sftui run --gpus 2
+      sftui run --recipe d16-low-memory --source mid --step 770 --data-dir data/
+    """
+
+    settings: RunConfig = field(default_factory=RunConfig)
+    config: Path | None = None
+    """TOML file with settings, laid over the recipe's."""
+    runs_dir: Path | None = None
+    """Where run directories are made (default: SFTUI_RUNS, else runs/)."""
+    headless: bool = False
+    """Plain lines instead of the screen (also when there is no terminal)."""
+    dry_run: bool = False
+    """Do every check, print the plan and start nothing."""
+
+
+def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
+    """Flags of `sftui run`, and the names of the settings that were typed.
+
+    Raises:
+        ConfigError: one line; an unknown flag names the nearest.
+    """
+    words = normalise(args, extra=("config", "runs_dir", "headless", "dry_run", "recipe"))
+    base = RunConfig()
+    recipe = _value_of(words, "--recipe")
+    if recipe is not None:
+        base = config.load_recipe(recipe)
+    file = _value_of(words, "--config")
+    if file is not None:
+        base = config.load_toml(Path(file), base)
+    flags = parse(RunFlags, words, default=RunFlags(settings=base), prog="sftui run")
+    typed = {
+        word[2:].partition("=")[0].replace("-", "_").removeprefix("no_")
+        for word in words
+        if word.startswith("--")
+    }
+    # Lists are comma-separated words here and one word each for tyro.
+    lists = {
+        name: tuple(part for word in value for part in word.split(",") if part)
+        for name, value in flags.settings.flat().items()
+        if isinstance(value, tuple)
+    }
+    settings = flags.settings.replace(**lists).check()
+    return (
+        RunFlags(
+            settings=settings,
+            config=flags.config,
+            runs_dir=flags.runs_dir,
+            headless=flags.headless,
+            dry_run=flags.dry_run,
+        ),
+        typed,
+    )
+
+
+def normalise(args: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
+    """Flag words in one spelling, every name known.
+
+    Raises:
+        ConfigError: unknown flags, all of them, each with the nearest known one.
+    """
+    known = [*config.setting_names(), *extra, "help"]
+    booleans = {name for name, value in RunConfig().flat().items() if isinstance(value, bool)} | {
+        "headless",
+        "dry_run",
+    }
+    words: list[str] = []
+    unknown: list[str] = []
+    for word in args:
+        match = re.fullmatch(r"--([A-Za-z][\w-]*)(=(.*))?", word, re.DOTALL)
+        if match is None:
+            words.append(word)
+            continue
+        name = match[1].replace("-", "_")
+        name = config.ALIASES.get(name, name)
+        negated = name.startswith("no_") and name[3:] in booleans
+        if name not in known and not negated:
+            near = config.nearest(name, known).replace("_", "-").replace("mean ", "mean --")
+            unknown.append(f"--{match[1]}{near.rstrip('?')}")
+            continue
+        dashed = "--" + name.replace("_", "-")
+        value = match[3]
+        if value is None:
+            words.append(dashed)
+        elif name in booleans and value.lower() in ("true", "false"):
+            words.append(dashed if value.lower() == "true" else f"--no-{dashed[2:]}")
+        else:
+            # A separate word, so that an empty value (`--run=`) is one too.
+            words += [dashed, value]
+    if unknown:
+        raise ConfigError(f"unknown flag {', '.join(unknown)}. `sftui run --help` lists them.")
+    return words
+
+
+def parse(kind: type[T], words: Sequence[str], *, prog: str, default: Any = None) -> T:
+    """`tyro.cli` with its errors as one line.
+
+    Raises:
+        ConfigError: what tyro found wrong.
+    """
+    caught = io.StringIO()
+    extra = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(caught):
+            return tyro.cli(
+                kind,
+                args=list(words),
+                prog=prog,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+                **extra,
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+        raise ConfigError(f"{_squeeze(caught.getvalue())} `{prog} --help` says more.") from None
+
+
+def _squeeze(box: str) -> str:
+    """The words of a boxed, coloured, wrapped message: its first paragraph, on one line."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    words: list[str] = []
+    for line in plain.splitlines():
+        text = line.strip(" \t|\u2502")
+        if not text or text[0] in "\u256d\u2570\u2500":
+            # Corners and rules: the box's title and its end carry nothing new.
+            continue
+        if text.startswith("--") and words:
+            # From here on tyro repeats the flag's help.
+            break
+        if text.startswith(("Argument helptext", "For full helptext")):
+            break
+        words.append(text)
+    found = " ".join(" ".join(words).split()).removeprefix("Error parsing ")
+    return (found or "the flags cannot be read").rstrip(".") + "."
+
+
+def _value_of(words: Sequence[str], flag: str) -> str | None:
+    for index, word in enumerate(words):
+        if word == flag and index + 1 < len(words):
+            return words[index + 1]
+    return None
