@@ -50,7 +50,7 @@ def make_plan(config: RunConfig, num_rows: int) -> Plan:
         device_batch_size=batch.device_batch_size,
         target_examples_per_step=batch.target_examples_per_step,
         num_epochs=batch.num_epochs,
-        num_iterations=None if batch.num_iterations == -1 else batch.num_iterations,
+        requested_iterations=batch.num_iterations,
     )
 
 
