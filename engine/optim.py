@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from engine.config import OptimConfig
 from engine.errors import CheckpointError
 
 HEAD = "lm_head.weight"
@@ -33,20 +33,7 @@ MAX_STACK_ELEMENTS = 2**25
 many small products cost more in launches than in arithmetic, large ones only cost memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimSettings:
-    """nanochat's settings and defaults of chat_sft."""
-
-    unembedding_lr: float = 0.004
-    embedding_lr: float = 0.2
-    matrix_lr: float = 0.02
-    weight_decay: float = 0.0
-    """Of embedding and head; the matrices have none."""
-    init_lr_frac: float = 0.02
-    """All learning rates start at this fraction of the values above."""
-
-
-def initial_lrs(settings: OptimSettings, n_embd: int) -> dict[str, float]:
+def initial_lrs(settings: OptimConfig, n_embd: int) -> dict[str, float]:
     """Learning rates at multiplier 1, by group: `lm_head`, `wte`, `matrices`.
 
     The two AdamW rates were tuned at a width of 768 and scale with
@@ -67,7 +54,7 @@ def width_scale(n_embd: int) -> float:
 
 def build_optimizer(
     model: nn.Module,
-    settings: OptimSettings,
+    settings: OptimConfig,
     *,
     rank: int = 0,
     world_size: int = 1,
