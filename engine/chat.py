@@ -30,6 +30,8 @@ class Rendered:
     ids: list[int]
     mask: list[int]
     """1 where the token is supervised; as long as `ids`."""
+    num_dropped: int = 0
+    """Tokens cut off at the end."""
 
 
 def render_conversation(
@@ -71,7 +73,7 @@ def render_conversation(
                         add(tokens, 0)
                         add([tokenizer.special("<|output_end|>")], 0)
             add([tokenizer.special("<|assistant_end|>")], 1)
-    return Rendered(ids[:max_tokens], mask[:max_tokens])
+    return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
 
 
 def render_for_completion(

@@ -1,0 +1,132 @@
+"""The result of one letter evaluation, and its file: one entry an item, kept for paired tests.
+
+Two results may be compared item by item only if their `item_set` is equal. The
+file is written aside and renamed, so a reader never meets half of one.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalResult:
+    """Answers of one task's questions, in evaluation order. I items, L letters at most."""
+
+    task: str
+    item_set: str
+    item_ids: tuple[str, ...]
+    subjects: tuple[str, ...]
+    gold: tuple[str, ...]
+    predicted: tuple[str, ...]
+    letter_logprobs: npt.NDArray[np.float32]
+    """[I, L] log-probabilities among the item's own letters; -inf past its last letter."""
+    item_letters: tuple[tuple[str, ...], ...]
+    """The letters each item offers, in the order of `letter_logprobs`."""
+    chance: float
+    one_letter: float
+
+    @property
+    def total(self) -> int:
+        return len(self.gold)
+
+    @property
+    def correct(self) -> int:
+        return sum(a == b for a, b in zip(self.predicted, self.gold, strict=True))
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.total if self.total else float("nan")
+
+    @property
+    def letters(self) -> dict[str, int]:
+        """How often each letter was answered, in the alphabet's order."""
+        return dict(sorted(Counter(self.predicted).items()))
+
+    def gold_logprobs(self) -> npt.NDArray[np.float32]:
+        """[I] log-probability of the right letter among the item's own letters."""
+        places = [
+            letters.index(gold) for letters, gold in zip(self.item_letters, self.gold, strict=True)
+        ]
+        return self.letter_logprobs[np.arange(self.total), places]
+
+
+def save_items(path: Path, result: EvalResult) -> None:
+    """Write the result as a compressed npz (log-probabilities as fp16); whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("wb") as file:
+            np.savez_compressed(
+                file,
+                format=np.array(FORMAT),
+                task=np.array(result.task),
+                item_set=np.array(result.item_set),
+                item_ids=_bytes(result.item_ids),
+                subjects=_bytes(result.subjects),
+                gold=_bytes(result.gold),
+                predicted=_bytes(result.predicted),
+                letters=_bytes(["\x1f".join(letters) for letters in result.item_letters]),
+                letter_logprobs=result.letter_logprobs.astype(np.float16),
+                baselines=np.array([result.chance, result.one_letter]),
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_items(path: Path) -> EvalResult:
+    """Read a file of `save_items`.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            if int(found["format"]) != FORMAT:
+                raise DataError(
+                    f"{path}: eval results of format {int(found['format'])}; expected {FORMAT}. "
+                    "Evaluate again with this version."
+                )
+            chance, one_letter = found["baselines"].tolist()
+            return EvalResult(
+                task=str(found["task"]),
+                item_set=str(found["item_set"]),
+                item_ids=_texts(found["item_ids"]),
+                subjects=_texts(found["subjects"]),
+                gold=_texts(found["gold"]),
+                predicted=_texts(found["predicted"]),
+                letter_logprobs=found["letter_logprobs"].astype(np.float32),
+                item_letters=tuple(
+                    tuple(letters.split("\x1f")) for letters in _texts(found["letters"])
+                ),
+                chance=chance,
+                one_letter=one_letter,
+            )
+    except OSError as error:
+        reason = error.strerror or "not an npz file"
+        raise DataError(f"{path}: cannot be read as eval results ({reason}).") from None
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a file of eval results ({error}).") from None
+
+
+def _bytes(texts: tuple[str, ...] | list[str]) -> npt.NDArray[np.bytes_]:
+    """A quarter of numpy's own text type, which takes 4 bytes a character."""
+    return np.array([text.encode() for text in texts], dtype=np.bytes_)
+
+
+def _texts(array: npt.NDArray[np.bytes_]) -> tuple[str, ...]:
+    return tuple(bytes(item).decode() for item in array)
