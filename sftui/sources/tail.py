@@ -1,0 +1,234 @@
+"""Follow the files of a run directory: `events.jsonl`, and `supervisor.jsonl` beside it.
+
+This works for a run that is alive, dead or long finished, started by anybody. A
+line that cannot be read is counted and passed over; a torn last line is left until
+it is whole.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from engine import inbox, lock, wire
+from engine.control import Request
+from engine.errors import WireError
+from engine.events import AttemptStarted, Event, RunFinished
+from engine.run_dir import RunDir
+
+_READ_BYTES = 512 * 1024
+"""About 1500 events, 20 ms of decoding: less than one poll."""
+
+_MAX_TORN_BYTES = 16 * wire.MAX_LINE_BYTES
+"""Longer without a newline is no event log; it is thrown away as it comes."""
+
+_EVIDENCE_SECONDS = 1.0
+"""How long an answer of `alive` holds: it costs some system calls."""
+
+_STARTING_SECONDS = 30.0
+"""A run this young may not have its supervisor yet (importing torch on a busy machine)."""
+
+
+class LineTail:
+    """Whole lines appended to a file, by inode and offset; survives rotation and truncation."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = 0
+        self._offset = 0
+        self._torn = b""
+        self.num_reopened = 0
+        self.num_bytes_skipped = 0
+
+    @property
+    def position(self) -> int:
+        """File offset behind the last whole line that was given out."""
+        return self._offset - len(self._torn)
+
+    def ahead(self) -> int:
+        """Bytes in the file that have not been given out."""
+        try:
+            return os.stat(self._path).st_size - self.position  # noqa: PTH116  ten times a second
+        except OSError:
+            return 0
+
+    def seek(self, position: int) -> None:
+        """Go on from there: the lines before it came by another way."""
+        if position > self.position:
+            self._offset, self._torn = position, b""
+
+    def read(self, max_bytes: int = _READ_BYTES) -> list[bytes]:
+        """The next whole lines, without their newlines; empty when there are none yet."""
+        try:
+            with self._path.open("rb") as file:
+                self._check_same(os.fstat(file.fileno()))
+                file.seek(self._offset)
+                data = file.read(max_bytes)
+        except OSError:
+            return []
+        self._offset += len(data)
+        whole, newline, torn = (self._torn + data).rpartition(b"\n")
+        if len(torn) > _MAX_TORN_BYTES:
+            self.num_bytes_skipped += len(torn)
+            torn = b""
+        self._torn = torn
+        return whole.split(b"\n") if newline else []
+
+    def _check_same(self, found: os.stat_result) -> None:
+        if self._inode and (found.st_ino != self._inode or found.st_size < self._offset):
+            self._offset, self._torn = 0, b""
+            self.num_reopened += 1
+        self._inode = found.st_ino
+
+
+class EventTail:
+    """The events of one journal, each `seq` once."""
+
+    def __init__(self, path: Path) -> None:
+        self.lines = LineTail(path)
+        self._undecoded: collections.deque[bytes] = collections.deque()
+        self._head: Event | None = None
+        self._reopened = 0
+        self.last_seq = 0
+        self.num_bad_lines = 0
+
+    def peek(self) -> Event | None:
+        """The next event, without taking it."""
+        head = self._head
+        if head is None or 0 < head.stamp.seq <= self.last_seq:
+            # A head that has come by another way in the meantime is passed over.
+            self._head = self._next()
+        return self._head
+
+    def take(self) -> Event | None:
+        """The next event, or None when the file has no more whole lines for now."""
+        event, self._head = self.peek(), None
+        if event is not None and event.stamp.seq:
+            self.last_seq = event.stamp.seq
+        return event
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all that was read from the file has been given out."""
+        return self._head is None and not self._undecoded
+
+    def decode(self, line: bytes) -> Event | None:
+        """The event of a line that came from here or by another way; None for a repeated one."""
+        if not line.strip():
+            return None
+        try:
+            event = wire.decode(line)
+        except WireError:
+            self.num_bad_lines += 1
+            return None
+        seq = event.stamp.seq
+        return event if not seq or seq > self.last_seq else None
+
+    def _next(self) -> Event | None:
+        while True:
+            if not self._undecoded:
+                self._undecoded.extend(self.lines.read())
+                if self.lines.num_reopened != self._reopened:
+                    # Another file under the same name tells its story from the start.
+                    self._reopened, self.last_seq = self.lines.num_reopened, 0
+                if not self._undecoded:
+                    return None
+            event = self.decode(self._undecoded.popleft())
+            if event is not None:
+                return event
+
+
+class RunPulse:
+    """What a run directory says about its run: is it alive, has it ended, who gets a request."""
+
+    def __init__(self, run_dir: RunDir, *, now: Callable[[], float] = time.time) -> None:
+        self._run_dir = run_dir
+        self._now = now
+        self._evidence: tuple[bool, str] | None = None
+        self._evidence_until = 0.0
+        self._was_alive = False
+        self._ended = False
+
+    def saw(self, event: Event) -> None:
+        """Note the events that begin and end a run."""
+        if isinstance(event, RunFinished):
+            self._ended = True
+        elif isinstance(event, AttemptStarted):
+            self._ended = False
+
+    def alive(self) -> tuple[bool, str]:
+        clock = time.monotonic()
+        if self._evidence is None or clock >= self._evidence_until:
+            self._evidence = lock.evidence(self._run_dir)
+            self._evidence_until = clock + _EVIDENCE_SECONDS
+            self._was_alive = self._was_alive or self._evidence[0]
+        return self._evidence
+
+    def over(self) -> bool:
+        """Whether no more events will come: it ended, or whoever wrote them is gone."""
+        if self.alive()[0]:
+            return False
+        return self._ended or self._was_alive or not self._young()
+
+    def send(self, request: Request) -> None:
+        inbox.post(self._run_dir, request)
+
+    def _young(self) -> bool:
+        try:
+            age = self._now() - self._run_dir.manifest.stat().st_mtime
+        except OSError:
+            return False
+        return age < _STARTING_SECONDS
+
+
+class TailSource:
+    """A run by its files alone."""
+
+    def __init__(self, run_dir: RunDir) -> None:
+        self._main = EventTail(run_dir.events)
+        self._supervisor = EventTail(run_dir.supervisor_events)
+        self._pulse = RunPulse(run_dir)
+
+    def poll(self, max_events: int = 2000, max_seconds: float = 0.05) -> list[Event]:
+        deadline = time.monotonic() + max_seconds
+        events: list[Event] = []
+        while len(events) < max_events:
+            event = self._earliest()
+            if event is None:
+                break
+            self._pulse.saw(event)
+            events.append(event)
+            if len(events) % 64 == 0 and time.monotonic() >= deadline:
+                break
+        return events
+
+    def send(self, request: Request) -> None:
+        self._pulse.send(request)
+
+    @property
+    def closed(self) -> bool:
+        # Asked first: what was written before the end is read after it.
+        over = self._pulse.over()
+        return over and self._main.peek() is None and self._supervisor.peek() is None
+
+    def describe(self) -> str:
+        bad = self._main.num_bad_lines + self._supervisor.num_bad_lines
+        return "file" + (f", {bad} unreadable lines" if bad else "")
+
+    def alive(self) -> tuple[bool, str]:
+        return self._pulse.alive()
+
+    def close(self) -> None:
+        return
+
+    def _earliest(self) -> Event | None:
+        """The older of the two heads: a lost rank is told between the attempts it parts."""
+        main, supervisor = self._main.peek(), self._supervisor.peek()
+        if main is None:
+            return self._supervisor.take()
+        if supervisor is None or (main.stamp.t or 0.0) <= (supervisor.stamp.t or 0.0):
+            return self._main.take()
+        return self._supervisor.take()
