@@ -114,8 +114,10 @@ def _run(
             hidden_CD = hidden_ND[part].to(dtype)
             targets_C1 = targets_N[part].unsqueeze(-1)
             tanh_CV = (hidden_CD @ head_VD.T).float().div_(SOFTCAP).tanh_()
-            # torch.softmax, not exp and a sum: exp is rounded 20 times worse on a CPU, and where a
-            # gradient nearly cancels AdamW's first steps would follow that error at full size.
+            # torch.softmax and log_softmax share one fast exponential, so the gradient is rounded as
+            # nanochat's. exp() and a sum are 20 times more exact, but AdamW's first steps follow
+            # the sign of a gradient that is mere rounding, and the embedding would part from
+            # nanochat's by 1.8e-2 in projection instead of 1e-3.
             p_CV = torch.softmax(tanh_CV * SOFTCAP, dim=-1)
             # The softcap keeps every p above e^-30 / V, so its logarithm is exact enough.
             nll[part] = -p_CV.gather(-1, targets_C1).squeeze(-1).log()
