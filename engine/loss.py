@@ -114,8 +114,8 @@ def _run(
             hidden_CD = hidden_ND[part].to(dtype)
             targets_C1 = targets_N[part].unsqueeze(-1)
             tanh_CV = (hidden_CD @ head_VD.T).float().div_(SOFTCAP).tanh_()
-            # torch.softmax and log_softmax share one fast exponential, so the gradient is rounded as
-            # nanochat's. exp() and a sum are 20 times more exact, but AdamW's first steps follow
+            # torch.softmax and log_softmax share one fast exponential, so the gradient is rounded
+            # as nanochat's. exp() and a sum are 20 times more exact, but AdamW's first steps follow
             # the sign of a gradient that is mere rounding, and the embedding would part from
             # nanochat's by 1.8e-2 in projection instead of 1e-3.
             p_CV = torch.softmax(tanh_CV * SOFTCAP, dim=-1)

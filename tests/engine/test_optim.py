@@ -269,7 +269,7 @@ def _rank_main(rank: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_update_like_one_and_change_their_number(tmp_path: Path) -> None:
-    """Two ranks end bit-equal to each other and near one; their shards resume on one rank and three.
+    """Two ranks end bit-equal to each other and near one; their shards resume on one and on three.
 
     Each rank keeps about half of the state.
     """
