@@ -1,0 +1,72 @@
+"""What a cell's colour means: roles, never hues.
+
+A style is one small integer (role, weight, background), so that two frames can
+be compared as arrays. `theme` alone turns it into a terminal colour.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Ink(IntEnum):
+    """What the foreground says."""
+
+    TEXT = 0
+    DIM = 1
+    FAINT = 2
+    BORDER = 3
+    FOCUS = 4
+    GRID = 5
+    AXIS = 6
+    TITLE = 7
+    TRAIN = 8
+    RAW = 9
+    VAL = 10
+    VAL_LINE = 11
+    GOOD = 12
+    SECOND = 13
+    SAVED = 14
+    WARN = 15
+    BAD = 16
+    RATE = 17
+    CHANCE = 18
+    TROUGH = 19
+    ON_BADGE = 20
+    THIRD = 21
+    FOURTH = 22
+
+
+class Back(IntEnum):
+    """What the background says."""
+
+    PANEL = 0
+    BAR = 1
+    ROW = 2
+    GOOD = 3
+    WARN = 4
+    BAD = 5
+    QUIET = 6
+    BUSY = 7
+
+
+BOLD = 1 << 6
+_BACK_SHIFT = 8
+
+SERIES_INKS = (Ink.TRAIN, Ink.SECOND, Ink.THIRD, Ink.FOURTH)
+"""Colours of tasks, in the order in which they first appear."""
+
+
+def style(ink: Ink, *, bold: bool = False, back: Back = Back.PANEL) -> int:
+    """The number of a style."""
+    return int(ink) | (BOLD if bold else 0) | (int(back) << _BACK_SHIFT)
+
+
+def on(back: Back, number: int) -> int:
+    """The same style over another background."""
+    return (number & 0xFF) | (int(back) << _BACK_SHIFT)
+
+
+def parts(number: int) -> tuple[Ink, bool, Back]:
+    """Role, weight and background of a style number."""
+    return Ink(number & 0x3F), bool(number & BOLD), Back(number >> _BACK_SHIFT)

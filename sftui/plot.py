@@ -1,0 +1,141 @@
+"""A plotting area on a grid: limits, axes with round ticks, curves and marks in data units.
+
+The y axis may be logarithmic: limits and data stay in plain units for callers, and
+only `Plot` takes logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sftui import format as fmt
+from sftui.canvas import Grid, curve, dotted, line_through, ticks
+from sftui.ink import Ink, style
+
+
+@dataclass(slots=True, kw_only=True)
+class Plot:
+    """Cells [row, row + height) x [col, col + width) of `grid` show the data limits."""
+
+    grid: Grid
+    row: int
+    col: int
+    height: int
+    width: int
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    """Limits; logarithms to base ten when `log`."""
+    log: bool = False
+
+    @property
+    def num_dots(self) -> int:
+        """Dot columns: two a cell."""
+        return max(0, self.width) * 2
+
+    def scale(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Data to axis units."""
+        if not self.log:
+            return values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs: NDArray[Any] = np.log10(values)
+        return np.where(np.isfinite(logs), logs, np.nan)
+
+    def x_cell(self, x: float) -> int:
+        """Column of the grid at `x`; may lie outside the plot."""
+        part = (x - self.x_low) / (self.x_high - self.x_low)
+        return self.col + min(self.width, max(-1, math.floor(part * self.width)))
+
+    def y_cell(self, y: float) -> int | None:
+        """Row of the grid at `y`; None when it lies outside or is no number."""
+        if self.log:
+            y = math.log10(y) if y > 0 else math.nan
+        if not math.isfinite(y) or not self.y_low <= y <= self.y_high:
+            return None
+        # The same rounding as `curve`, so that a mark sits on its line.
+        dots = self.height * 4 - 1
+        return self.row + round((self.y_high - y) / (self.y_high - self.y_low) * dots) // 4
+
+    def holds_column(self, col: int) -> bool:
+        return self.col <= col < self.col + self.width
+
+    def band(self, low: NDArray[Any], high: NDArray[Any], number: int, *, thick: int = 1) -> None:
+        """A connected curve through per-dot-column extremes."""
+        codes = curve(
+            self.scale(low), self.scale(high), self.y_low, self.y_high, self.height, thick=thick
+        )
+        self.grid.overlay(self.row, self.col, codes, number)
+
+    def polyline(self, x: NDArray[Any], y: NDArray[Any], number: int) -> None:
+        """A thin line through a few points."""
+        at = line_through(x, self.scale(y), self.x_low, self.x_high, self.num_dots)
+        codes = curve(at, at, self.y_low, self.y_high, self.height)
+        self.grid.overlay(self.row, self.col, codes, number)
+
+    def mark(self, x: float, y: float, char: str, number: int) -> None:
+        """One character at a point, if it lies inside."""
+        row, col = self.y_cell(y), self.x_cell(x)
+        if row is not None and self.holds_column(col):
+            self.grid.put(row, col, char, number)
+
+    def vertical(self, x: float, char: str, number: int) -> int | None:
+        """A line of `char` over the whole height; its column, or None when outside."""
+        col = self.x_cell(x)
+        if not self.holds_column(col):
+            return None
+        for row in range(self.row, self.row + self.height):
+            self.grid.put(row, col, char, number)
+        return col
+
+    def y_ticks(self) -> tuple[list[float], float]:
+        """Tick values in data units, and their step (0 on a logarithmic axis)."""
+        most = max(2, self.height // 3)
+        if not self.log:
+            return ticks(self.y_low, self.y_high, most)
+        if self.y_high - self.y_low < 1.0:
+            # Under a decade, evenly spaced values read better than 1-2-5.
+            return ticks(10**self.y_low, 10**self.y_high, most)
+        decades = range(math.floor(self.y_low), math.ceil(self.y_high) + 1)
+        factors = (1.0,) if len(decades) > most else (1.0, 2.0, 5.0)
+        values = [f * 10.0**d for d in decades for f in factors]
+        return [v for v in values if self.y_low <= math.log10(v) <= self.y_high], 0.0
+
+    def draw_y_axis(self, label_col: int, *, suffix: str = "") -> None:
+        """Labels from `label_col` to the axis, the axis line, dotted grid lines."""
+        label, axis, grid = style(Ink.DIM), style(Ink.AXIS), style(Ink.GRID)
+        for row in range(self.row, self.row + self.height):
+            self.grid.put(row, self.col - 1, "│", axis)
+        values, step = self.y_ticks()
+        taken: set[int] = set()
+        for value in values:
+            at = self.y_cell(value)
+            if at is None or taken & {at - 1, at, at + 1}:
+                continue
+            taken.add(at)
+            text = fmt.tick(value, step) if step else fmt.si(value, 2)
+            self.grid.right(at, self.col - 2, [(text + suffix, label)], label_col)
+            self.grid.put(at, self.col - 1, "┤", axis)
+            self.grid.text(at, self.col, dotted(self.width), grid)
+
+    def draw_x_axis(self, row: int, *, labels: bool = True) -> None:
+        """The axis line at `row` with ticks, and their labels in the row below."""
+        axis, label = style(Ink.AXIS), style(Ink.DIM)
+        self.grid.put(row, self.col - 1, "└", axis)
+        self.grid.text(row, self.col, "─" * self.width, axis)
+        values, step = ticks(self.x_low, self.x_high, max(2, self.width // 12), whole=True)
+        end_of_last = self.col - 3
+        for value in values:
+            col = self.x_cell(value)
+            if not self.holds_column(col):
+                continue
+            self.grid.put(row, col, "┴", axis)
+            text = fmt.tick(value, step)
+            start = max(self.col, col - len(text) // 2)
+            if labels and start > end_of_last + 1 and start + len(text) <= self.col + self.width:
+                end_of_last = self.grid.text(row + 1, start, text, label)

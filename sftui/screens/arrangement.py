@@ -1,0 +1,130 @@
+"""Where every panel goes at every terminal size: a pure function of four facts.
+
+Three families: wide (all panels), narrow (one big panel over a strip that always
+answers "is it well?"), tiny (one thing at a time). What does not fit is dropped
+whole, in a fixed order; no panel is ever cut in mid-border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WIDE_COLUMNS, WIDE_ROWS = 110, 34
+NARROW_COLUMNS, NARROW_ROWS = 60, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Cells of one panel: left, top, width, height."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def family(width: int, height: int) -> str:
+    """`wide`, `narrow` or `tiny`."""
+    if width >= WIDE_COLUMNS and height >= WIDE_ROWS:
+        return "wide"
+    return "narrow" if width >= NARROW_COLUMNS and height >= NARROW_ROWS else "tiny"
+
+
+def arrange(
+    width: int, height: int, *, panel: str, maximised: bool = False, num_ranks: int = 1
+) -> dict[str, Box]:
+    """Boxes by widget id; a widget that is not named is not shown."""
+    if width < 1 or height < 1:
+        return {}
+    kind = family(width, height)
+    if kind == "wide":
+        return _maximised(width, height, panel) if maximised else _wide(width, height, num_ranks)
+    if kind == "narrow":
+        return _maximised(width, height, panel) if maximised else _narrow(width, height, panel)
+    return _tiny(width, height, panel)
+
+
+def _wide(width: int, height: int, num_ranks: int) -> dict[str, Box]:
+    log = 9 if height >= 46 else 8 if height >= 42 else 6
+    top, bottom = 2, height - 1 - log
+    body = bottom - top
+    left = round(width * 1.85 / 2.85)
+    right = width - left
+    accuracy = max(10, round(body / 3.35)) if body >= 24 else 0
+    boxes = {
+        "header": Box(0, 0, width, 2),
+        "loss": Box(0, top, left, body - accuracy),
+        "log": Box(0, bottom, width, log),
+        "footer": Box(0, height - 1, width, 1),
+    }
+    if accuracy:
+        boxes["accuracy"] = Box(0, bottom - accuracy, left, accuracy)
+    now = 8 if body >= 34 else 6
+    # Two lines a rank while they fit, then one.
+    wanted = 2 + (2 * num_ranks if num_ranks <= 2 else num_ranks)
+    memory = min(max(4, wanted), max(4, body // 3))
+    rest = body - now - memory
+    benchmarks = max(5, round(rest * 0.54))
+    y = top
+    for name, rows in (
+        ("now", now),
+        ("memory", memory),
+        ("benchmarks", benchmarks),
+        ("checkpoints", rest - benchmarks),
+    ):
+        boxes[name] = Box(left, y, right, rows)
+        y += rows
+    return boxes
+
+
+def _narrow(width: int, height: int, panel: str) -> dict[str, Box]:
+    header = 2 if height >= 28 else 1
+    strip = 6 if height >= 20 else 0
+    log = 6 if height >= 30 and panel != "log" else 0
+    big = height - header - strip - log - 1
+    boxes = {
+        "header": Box(0, 0, width, header),
+        "footer": Box(0, height - 1, width, 1),
+    }
+    if strip:
+        boxes["glance"] = Box(0, header + big, width, strip)
+    if log:
+        boxes["log"] = Box(0, header + big + strip, width, log)
+    return boxes | _big(Box(0, header, width, big), panel)
+
+
+def _maximised(width: int, height: int, panel: str) -> dict[str, Box]:
+    boxes = {"header": Box(0, 0, width, 1), "footer": Box(0, height - 1, width, 1)}
+    return boxes | _big(Box(0, 1, width, height - 2), panel)
+
+
+def _tiny(width: int, height: int, panel: str) -> dict[str, Box]:
+    boxes = {"header": Box(0, 0, width, 1)}
+    footer = 1 if height >= 4 else 0
+    if footer:
+        boxes["footer"] = Box(0, height - 1, width, 1)
+    middle = Box(0, 1, width, height - 1 - footer)
+    if middle.height < 1:
+        return boxes
+    if middle.height >= 8 and width >= 36:
+        return boxes | _big(middle, panel)
+    return boxes | {"glance": middle}
+
+
+def _big(box: Box, panel: str) -> dict[str, Box]:
+    """The panel of a number key over the whole of `box`; accuracy brings its table along."""
+    if panel != "accuracy":
+        return {panel: box}
+    if box.width >= 100:
+        chart = box.width * 11 // 20
+        return {
+            "accuracy": Box(box.x, box.y, chart, box.height),
+            "benchmarks": Box(box.x + chart, box.y, box.width - chart, box.height),
+        }
+    if box.height >= 18:
+        chart = box.height // 2
+        return {
+            "accuracy": Box(box.x, box.y, box.width, chart),
+            "benchmarks": Box(box.x, box.y + chart, box.width, box.height - chart),
+        }
+    return {"benchmarks": box}

@@ -1,0 +1,364 @@
+"""The history of a run's numbers: one x column, many float32 columns, extremes kept.
+
+A chart never reads the points. It asks a `Series` for the lowest and highest
+value in each of its columns, and a min/max pyramid (fan-out 4) answers in the
+same time for two thousand points and for ten million, without losing a spike.
+A pyramid exists only for a column that somebody draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+FAN_OUT = 4
+_GROWTH = 1.5
+"""Doubling would leave half the memory empty on average; 1.5 keeps a point under 30 B."""
+
+
+class _Column:
+    """A growing array."""
+
+    __slots__ = ("data", "fill")
+
+    def __init__(self, dtype: Any, fill: float = math.nan) -> None:
+        self.data: NDArray[Any] = np.empty(0, dtype=dtype)
+        self.fill = fill
+
+    def reserve(self, length: int) -> None:
+        if length > len(self.data):
+            room = max(64, length, int(len(self.data) * _GROWTH))
+            grown = np.full(room, self.fill, dtype=self.data.dtype)
+            grown[: len(self.data)] = self.data
+            self.data = grown
+
+
+class Table:
+    """Rows sorted by x; a row holds any of the named numbers, the rest is NaN."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._x = _Column(np.float64)
+        self._columns: dict[str, _Column] = {name: _Column(np.float32) for name in names}
+        self._series: dict[str, Series] = {}
+        self._length = 0
+        self.rewrites = 0
+        """Raised by every change that is not an append, for whoever follows the rows."""
+
+    def __len__(self) -> int:
+        return self._length
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._columns)
+
+    @property
+    def x(self) -> Doubles:
+        """The x of every row, rising; a view that is valid until the next change."""
+        return self._x.data[: self._length]
+
+    def column(self, name: str) -> Floats:
+        """The values under `name`, NaN where unknown; a view until the next change."""
+        column = self._columns.get(name)
+        if column is None:
+            return np.full(self._length, np.nan, dtype=np.float32)
+        column.reserve(self._length)
+        return column.data[: self._length]
+
+    def last(self, name: str) -> float | None:
+        """The newest known value (NaN counts as unknown)."""
+        values = self.column(name)
+        for start in range(len(values), 0, -256):
+            known = np.flatnonzero(~np.isnan(values[max(0, start - 256) : start]))
+            if len(known):
+                return float(values[max(0, start - 256) + known[-1]])
+        return None
+
+    def tail(self, name: str, num_rows: int) -> Floats:
+        """The last `num_rows` values."""
+        return self.column(name)[max(0, self._length - num_rows) :]
+
+    def at(self, x: float) -> dict[str, float] | None:
+        """The row at exactly `x`, known values only."""
+        i = int(np.searchsorted(self.x, x))
+        if i >= self._length or self.x[i] != x:
+            return None
+        row = {name: float(self.column(name)[i]) for name in self._columns}
+        return {name: value for name, value in row.items() if not math.isnan(value)}
+
+    def put(self, x: float, values: Mapping[str, float | None]) -> None:
+        """Add a row; one that has the same x is replaced."""
+        n = self._length
+        if n == 0 or x > self._x.data[n - 1]:
+            index = n
+            self._x.reserve(n + 1)
+            self._length = n + 1
+        else:
+            index = int(np.searchsorted(self.x, x))
+            if self._x.data[index] != x:
+                self._open_row(index)
+            for column in self._columns.values():
+                column.reserve(self._length)
+                column.data[index] = math.nan
+            self._rewritten(index)
+        self._x.data[index] = x
+        for name, value in values.items():
+            if value is None:
+                continue
+            column = self._columns.get(name) or self._columns.setdefault(name, _Column(np.float32))
+            column.reserve(self._length)
+            if math.isfinite(value):
+                # A finite double beyond float32 must not become an infinity.
+                value = min(max(value, -_FLOAT32_MAX), _FLOAT32_MAX)
+            column.data[index] = value
+
+    def extend(self, x: Doubles, values: Mapping[str, Iterable[float]]) -> None:
+        """Append many rows at once; `x` rises and starts after the last row."""
+        n, end = self._length, self._length + len(x)
+        self._x.reserve(end)
+        self._x.data[n:end] = x
+        self._length = end
+        for name, numbers in values.items():
+            column = self._columns.get(name) or self._columns.setdefault(name, _Column(np.float32))
+            column.reserve(end)
+            column.data[n:end] = np.fromiter(numbers, dtype=np.float32, count=len(x))
+
+    def truncate(self, x: float) -> int:
+        """Drop every row at or after `x`; the number of rows dropped."""
+        keep = int(np.searchsorted(self.x, x))
+        dropped = self._length - keep
+        if dropped:
+            for column in self._columns.values():
+                column.data[keep : self._length] = math.nan
+            self._length = keep
+            self._rewritten(keep)
+        return dropped
+
+    def series(self, name: str) -> Series:
+        """The drawable view of one column; the same object at every call."""
+        found = self._series.get(name)
+        if found is None:
+            found = self._series[name] = Series(self, name)
+        return found
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of rows and pyramids."""
+        own = self._x.data.nbytes + sum(c.data.nbytes for c in self._columns.values())
+        return own + sum(s.num_bytes for s in self._series.values())
+
+    def _open_row(self, index: int) -> None:
+        n = self._length
+        for column in (self._x, *self._columns.values()):
+            column.reserve(n + 1)
+            column.data[index + 1 : n + 1] = column.data[index:n]
+        self._length = n + 1
+
+    def _rewritten(self, index: int) -> None:
+        self.rewrites += 1
+        for series in self._series.values():
+            series.forget(index)
+
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Series:
+    """One column of a table with its min/max pyramid, folded when it is read."""
+
+    def __init__(self, table: Table, name: str) -> None:
+        self._table = table
+        self._name = name
+        self._levels: list[tuple[_Column, _Column]] = []
+        self._folded: list[int] = []
+        """Complete groups of each level."""
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def x(self) -> Doubles:
+        return self._table.x
+
+    @property
+    def y(self) -> Floats:
+        return self._table.column(self._name)
+
+    @property
+    def rewrites(self) -> int:
+        return self._table.rewrites
+
+    @property
+    def empty(self) -> bool:
+        """True when no value is known."""
+        return self._table.last(self._name) is None
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(low.data.nbytes + high.data.nbytes for low, high in self._levels)
+
+    def forget(self, index: int) -> None:
+        """Row `index` and all after it changed: unfold the groups that hold them."""
+        width = FAN_OUT
+        for level, folded in enumerate(self._folded):
+            self._folded[level] = min(folded, index // width)
+            width *= FAN_OUT
+
+    def columns(self, x_low: float, x_high: float, num_columns: int) -> tuple[Floats, Floats]:
+        """Lowest and highest value in each of `num_columns` equal parts of [x_low, x_high].
+
+        Both arrays are float32 of length `num_columns`, NaN where a part holds no point.
+        A value exactly at `x_high` belongs to the last part.
+        """
+        low = np.full(num_columns, np.nan, dtype=np.float32)
+        high = low.copy()
+        x = self.x
+        if not len(x) or num_columns < 1 or not x_high > x_low:
+            return low, high
+        limits = np.linspace(x_low, x_high, num_columns + 1)
+        limits[-1] = np.nextafter(x_high, np.inf)
+        edges = np.searchsorted(x, limits)
+        level = self._level(int(edges[-1] - edges[0]), num_columns)
+        if level < 0:
+            _reduce(self.y, self.y, edges, low, high)
+            return low, high
+        self._fold(level)
+        width = FAN_OUT ** (level + 1)
+        lows, highs = self._levels[level]
+        # A group that straddles an edge counts for the column in which it starts: no extreme
+        # is lost and none moves by more than half a column. The two ends are read point by
+        # point, so nothing outside the limits gets in.
+        begin, end = int(edges[0]), int(edges[-1])
+        last_group = min(self._folded[level], end // width)
+        groups = np.minimum(-(-edges // width), last_group)
+        _reduce(lows.data, highs.data, groups, low, high)
+        head = min(int(groups[0]) * width, end)
+        tail = max(last_group * width, begin)
+        _reduce(self.y, self.y, np.clip(edges, begin, head), low, high)
+        _reduce(self.y, self.y, np.clip(edges, tail, end), low, high)
+        return low, high
+
+    def sample(self, x_low: float, x_high: float, most: int = 4096) -> Floats:
+        """At most `most` known values between the limits, evenly spread: for percentiles."""
+        first, last = np.searchsorted(self.x, (x_low, np.nextafter(x_high, np.inf)))
+        step = max(1, -(-int(last - first) // most))
+        values = self.y[first:last:step]
+        return values[np.isfinite(values)]
+
+    def _level(self, num_points: int, num_columns: int) -> int:
+        """The coarsest level that still has two groups a column; -1 = the points themselves."""
+        level = -1
+        width = FAN_OUT
+        while num_points // width >= 2 * num_columns:
+            level += 1
+            width *= FAN_OUT
+        return level
+
+    def _fold(self, level: int) -> None:
+        """Bring every level up to `level` up to date."""
+        below_low: NDArray[Any] = self.y
+        below_high: NDArray[Any] = below_low
+        available = len(below_low)
+        for i in range(level + 1):
+            if i == len(self._levels):
+                self._levels.append((_Column(np.float32), _Column(np.float32)))
+                self._folded.append(0)
+            done = self._folded[i]
+            whole = available // FAN_OUT
+            lows, highs = self._levels[i]
+            if whole > done:
+                lows.reserve(whole)
+                highs.reserve(whole)
+                part = slice(done * FAN_OUT, whole * FAN_OUT)
+                lows.data[done:whole] = _fold(np.fmin, below_low[part])
+                highs.data[done:whole] = _fold(np.fmax, below_high[part])
+                self._folded[i] = whole
+            below_low, below_high, available = lows.data, highs.data, self._folded[i]
+
+
+class Smoothed:
+    """The exponential moving average of a series, extended as points come.
+
+    Bias-corrected (divided by 1 - strength^n), so the first points are not pulled
+    to zero; unknown values are passed over. `strength` 0 is the series itself.
+    """
+
+    def __init__(self, source: Series, strength: float) -> None:
+        self._source = source
+        self._table = Table(["ema"])
+        self._strength = strength
+        self._restart()
+
+    @property
+    def source(self) -> Series:
+        return self._source
+
+    @property
+    def series(self) -> Series:
+        """The average, up to date with the source."""
+        self._follow()
+        return self._table.series("ema")
+
+    @property
+    def last(self) -> float | None:
+        self._follow()
+        return self._table.last("ema")
+
+    def set_strength(self, strength: float) -> None:
+        if strength != self._strength:
+            self._strength = strength
+            self._restart()
+
+    def _restart(self) -> None:
+        self._table.truncate(-math.inf)
+        self._rewrites = self._source.rewrites
+        self._read = 0
+        self._sum = 0.0
+        self._weight = 0.0
+
+    def _follow(self) -> None:
+        if self._source.rewrites != self._rewrites:
+            self._restart()
+        fresh = len(self._source) - self._read
+        if fresh <= 0:
+            return
+        keep, take = self._strength, 1.0 - self._strength
+        total, weight = self._sum, self._weight
+        out = []
+        for value in self._source.y[self._read :].tolist():
+            if math.isfinite(value):
+                total = keep * total + take * value
+                weight = keep * weight + take
+            out.append(total / weight if weight else math.nan)
+        self._table.extend(self._source.x[self._read :], {"ema": out})
+        self._sum, self._weight = total, weight
+        self._read += fresh
+
+
+def _fold(extreme: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+    """One value for every four; strided calls are ten times faster than reducing an axis."""
+    pairs = extreme(values[0::2], values[1::2])
+    folded: NDArray[Any] = extreme(pairs[0::2], pairs[1::2])
+    return folded
+
+
+def _reduce(
+    lows: NDArray[Any], highs: NDArray[Any], edges: NDArray[Any], low: Floats, high: Floats
+) -> None:
+    """Fold values between consecutive edges into `low` and `high`, in place."""
+    first, last = edges[:-1], edges[1:]
+    filled = last > first
+    if not filled.any():
+        return
+    starts, ends = first[filled], last[filled]
+    # reduceat runs from each index to the next one; the filled parts are contiguous, and
+    # the end of the last one needs the array cut there.
+    stop = int(ends[-1])
+    low[filled] = np.fmin(low[filled], np.fmin.reduceat(lows[:stop], starts))
+    high[filled] = np.fmax(high[filled], np.fmax.reduceat(highs[:stop], starts))

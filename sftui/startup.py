@@ -1,0 +1,92 @@
+"""What a run shows before its first update: its phases with their times, or why it ended."""
+
+from __future__ import annotations
+
+from engine import events as ev
+from sftui import format as fmt
+from sftui.canvas import Grid, fit
+from sftui.clean import clean
+from sftui.ink import Ink, style
+from sftui.state import RunState
+from sftui.view import View
+from sftui.words import ranks
+
+PHASES = {
+    "import": "import torch",
+    "group": "join the other ranks",
+    "model": "load the model",
+    "data": "read the data",
+    "evaluate": "evaluate the starting weights",
+    "train": "first update",
+    "save": "save a checkpoint",
+    "export": "export for nanochat",
+}
+"""Phase names of the engine in words."""
+
+
+def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> None:
+    """Phases so far, one a line; the lasting one with its seconds; a line of keys below."""
+    text, dim, faint = style(Ink.TEXT), style(Ink.DIM), style(Ink.FAINT)
+    row, end = (1 if inset else 0), grid.width - inset
+    col = inset
+    run = state.run
+    if run is None:
+        grid.text(row, col, fit("waiting for the run to speak…", end - col), dim)
+        row += 2
+    else:
+        facts = [clean(run.name, 80), ranks(run.world_size, run.device, run.backend)]
+        if run.num_parameters is not None:
+            facts.append(f"{fmt.si(run.num_parameters)} parameters")
+        if state.planned is not None:
+            facts.append(f"{fmt.count(state.planned)} updates")
+        grid.text(row, col, fit(" · ".join(facts), end - col), text)
+        row += 2
+    last_row = grid.height - (3 if inset else 1)
+    phases = state.startup[-max(1, last_row - row) :]
+    for phase in phases:
+        going = phase.end is None and not state.ended
+        words = PHASES.get(phase.name) or clean(phase.name, 40)
+        if phase.detail:
+            words += f" · {clean(phase.detail, 200)}"
+        mark, ink = ("▸", style(Ink.TRAIN)) if going else ("✓", style(Ink.GOOD))
+        seconds = None
+        if phase.start is not None:
+            until = view.now() if going else phase.end
+            seconds = None if until is None else max(0.0, until - phase.start)
+        time = "" if seconds is None else fmt.duration(float(int(seconds)) if going else seconds)
+        room = min(end, col + 64)
+        grid.text(row, col, mark, ink)
+        grid.text(row, col + 2, fit(words, room - col - 12), text if going else dim)
+        grid.right(row, room, [(time, text if going else dim)], col + 2)
+        row += 1
+    if state.badge == "failed":
+        _paint_failure(grid, state, row + 1, col, end)
+    elif inset and grid.height >= 8:
+        tip = "space pause · q leave it running · ? all keys"
+        grid.text(grid.height - 2, col, fit(tip, end - col), faint)
+
+
+def _paint_failure(grid: Grid, state: RunState, row: int, col: int, end: int) -> None:
+    """The reason, the last error line, and where to look."""
+    why = clean(state.reason) or "the run ended without a reason"
+    row = paragraph(grid, row, col, end, why, style(Ink.BAD, bold=True))
+    for event in reversed(state.log):
+        if isinstance(event, ev.LogLine) and event.level == "error":
+            row = paragraph(grid, row, col, end, clean(event.text), style(Ink.TEXT))
+            break
+    where = "The whole output is in logs/ of the run directory."
+    paragraph(grid, row, col, end, where, style(Ink.DIM))
+
+
+def paragraph(grid: Grid, row: int, col: int, end: int, text: str, number: int) -> int:
+    """`text` over as many rows as it needs; returns the row after it."""
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if len(longer) > end - col and line:
+            grid.text(row, col, line, number, end)
+            row, line = row + 1, word
+        else:
+            line = longer
+    grid.text(row, col, line, number, end)
+    return row + 1

@@ -1,0 +1,48 @@
+"""The keys, from the one table; as many as fit, the last two always help and the way out."""
+
+from __future__ import annotations
+
+from sftui.canvas import Grid, text_width
+from sftui.ink import Back, Ink, style
+from sftui.keys import Key, footer_keys
+from sftui.panel import Panel
+from sftui.records import Topic
+
+
+class KeyFooter(Panel):
+    """One row."""
+
+    TOPICS = Topic.RUN | Topic.CONTROLS
+
+    def paint(self, grid: Grid) -> None:
+        grid.back(0, 0, grid.width, Back.BAR)
+        key_style = style(Ink.WARN, bold=True, back=Back.BAR)
+        word_style = style(Ink.DIM, back=Back.BAR)
+        keys = self._useful()
+        gap = 2
+        while len(keys) > 1 and sum(map(self._width, keys)) + gap * len(keys) > grid.width:
+            # The least important goes first; help stays.
+            keys.remove(max((k for k in keys if k.id != "help"), key=lambda k: k.footer))
+        col = 1
+        for key in keys:
+            col = grid.text(0, col, key.shown, key_style)
+            col = grid.text(0, col, f" {self._words(key)}", word_style) + gap
+
+    def _useful(self) -> list[Key]:
+        """Keys that do something now: a run that ended takes no requests."""
+        ended = self.state.ended or bool(self.view.trouble)
+        return [key for key in footer_keys() if not (ended and key.group == "run")]
+
+    def _width(self, key: Key) -> int:
+        return text_width(key.shown) + 1 + text_width(self._words(key))
+
+    def _words(self, key: Key) -> str:
+        if key.id == "pause" and self.state.badge == "paused":
+            return "Resume"
+        if key.id == "quit" and (self.state.ended or self.view.trouble):
+            return "Close"
+        if key.id == "fit":
+            return "So far" if self.view.whole else "Whole run"
+        if key.id == "log_y":
+            return "Linear" if self.view.log_y else "Log-y"
+        return key.words

@@ -1,0 +1,306 @@
+"""The loss chart: raw faint, average bright, validation, best, rate, checkpoints, events.
+
+Layers are painted bottom to top and the upper one owns its cell: grid, replaced
+attempts, rate, raw, event lines, validation line, average, validation marks, best,
+newest. Before the first update the panel tells the start-up story instead.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, bridge, ratchet, settle, text_width
+from sftui.ink import Ink, style
+from sftui.panel import Panel
+from sftui.plot import Plot
+from sftui.records import Topic
+from sftui.series import Floats, Series
+from sftui.startup import paint_startup
+from sftui.words import command_words
+
+_TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
+"""Percentiles of the y range: the top lets the common noise in and cuts lone spikes off."""
+_HEADROOM = 0.3
+"""Part of the range added on top; a maximum that it holds is not clipped at all."""
+_RATE_COLUMNS = 7
+
+
+class LossChart(Panel):
+    """Training and validation loss over steps."""
+
+    TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN
+    can_focus = True
+
+    _limits: tuple[float, float] | None = None
+    _limits_log = False
+
+    @property
+    def ticking(self) -> bool:
+        """Before the first update the phases show how long they have lasted."""
+        return not len(self.state.steps)
+
+    def paint(self, grid: Grid) -> None:
+        framed = grid.height >= 5 and grid.width >= 20
+        if not len(self.state.steps):
+            if framed:
+                grid.frame([("start-up", style(Ink.TITLE, bold=True))], border=self.border)
+            paint_startup(grid, self.state, self.view, inset=2 if framed else 0)
+            return
+        clipped = self._chart(grid, 1 if framed else 0)
+        if framed:
+            notes = self._notes(clipped, grid.width)
+            grid.frame(self._legend(grid.width), notes, border=self.border)
+
+    # ---- frame -----------------------------------------------------------------------------
+
+    def _legend(self, width: int) -> list[Span]:
+        spans: list[Span] = [("loss ", style(Ink.TITLE, bold=True))]
+        name = {"loss_micro_last": "train, last micro-batch"}.get(self.state.loss_name, "train")
+        entries = [("━", Ink.TRAIN, name), ("⣿", Ink.RAW, "raw"), ("●", Ink.VAL, "val")]
+        entries += [("★", Ink.GOOD, "best"), ("┄", Ink.RATE, "lr"), ("◆", Ink.SAVED, "ckpt")]
+        if self.view.strength == 0:
+            entries[0:2] = [("━", Ink.TRAIN, name)]
+        used = text_width("loss ")
+        for mark, ink, word in entries:
+            piece = f"{mark} {word} "
+            if used + text_width(piece) > width - 8:
+                break
+            used += text_width(piece)
+            spans += [(mark + " ", style(ink)), (word + " ", style(Ink.DIM))]
+        spans[-1] = (spans[-1][0].rstrip(), spans[-1][1])
+        return spans
+
+    def _notes(self, clipped: int, width: int) -> list[Span]:
+        faint = style(Ink.FAINT)
+        words = ["log" if self.view.log_y else "linear"]
+        words.append(f"EMA {self.view.strength:g}" if self.view.strength else "no smoothing")
+        words.append("x: whole run" if self.view.whole else "x: so far")
+        spans: list[Span] = [(" · ".join(words), faint)]
+        if clipped:
+            plural = "" if clipped == 1 else "s"
+            spans += [(f" · {clipped} spike{plural} above ", faint), ("▴", style(Ink.WARN))]
+        if self.state.nonfinite:
+            spans.append((f" · {self.state.nonfinite} not finite", style(Ink.BAD, bold=True)))
+        while len(spans) > 1 and sum(text_width(t) for t, _ in spans) > width - 6:
+            del spans[0]
+        return spans
+
+    # ---- chart -----------------------------------------------------------------------------
+
+    def _chart(self, grid: Grid, edge: int) -> int:
+        """Paint inside the border; the number of spikes above the range."""
+        state, view = self.state, self.view
+        raw = state.step_series(state.loss_name)
+        smooth = view.smoothed(state).series if view.strength else raw
+        top, height = edge, grid.height - 2 * edge
+        words_row = height >= 9
+        labels = height >= 6
+        plot_height = height - (1 if words_row else 0) - (2 if labels else 1)
+        rates = grid.width >= 70 and state.steps.last("lr_mult") is not None
+        left = edge + 7
+        width = grid.width - edge - left - (_RATE_COLUMNS if rates else 2)
+        if plot_height < 1 or width < 4:
+            return 0
+        x_low, x_high = self._x_limits(raw)
+        y_low, y_high = self._y_limits(raw, smooth, x_low, x_high)
+        plot = Plot(
+            grid=grid,
+            row=top + (1 if words_row else 0),
+            col=left,
+            height=plot_height,
+            width=width,
+            x_low=x_low,
+            x_high=x_high,
+            y_low=y_low,
+            y_high=y_high,
+            log=view.log_y,
+        )
+        plot.draw_y_axis(edge)
+        axis_row = plot.row + plot.height
+        plot.draw_x_axis(axis_row, labels=labels)
+        self._epochs(plot)
+        for steps, losses in state.replaced:
+            plot.polyline(steps, losses, style(Ink.AXIS))
+        if rates:
+            self._rate(plot)
+        low, high = raw.columns(x_low, x_high, plot.num_dots)
+        plain = view.strength == 0
+        if plain:
+            plot.band(*bridge(low, high), style(Ink.TRAIN))
+        else:
+            plot.band(low, high, style(Ink.RAW))
+        self._events(plot, words_row)
+        validations = [v for v in state.validation_list() if x_low <= v.step <= x_high]
+        steps = np.array([v.step for v in validations], dtype=np.float64)
+        losses = np.array([v.loss for v in validations], dtype=np.float64)
+        if len(steps) > 1:
+            plot.polyline(steps, losses, style(Ink.VAL_LINE))
+        if not plain:
+            s_low, s_high = bridge(*smooth.columns(x_low, x_high, plot.num_dots))
+            plot.band(s_low, s_high, style(Ink.TRAIN), thick=2)
+        for validation in validations:
+            plot.mark(validation.step, validation.loss, "●", style(Ink.VAL))
+        newest = smooth.y[-1] if len(smooth) else math.nan
+        plot.mark(float(raw.x[-1]), float(newest), "◉", style(Ink.TEXT, bold=True))
+        self._best(plot)
+        clipped = self._clipped(plot, high)
+        for checkpoint in state.checkpoint_rows():
+            col = plot.x_cell(checkpoint.step)
+            if checkpoint.kind == "sftui" and plot.holds_column(col):
+                ink = Ink.FAINT if checkpoint.removed else Ink.SAVED
+                grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(ink))
+        return clipped
+
+    def _x_limits(self, raw: Series) -> tuple[float, float]:
+        first, last = float(raw.x[0]), float(raw.x[-1])
+        planned = self.state.planned
+        if self.view.whole and planned:
+            return 0.0, max(float(planned), last, 1.0)
+        # A log that begins late, e.g. a resumed run alone, is not squeezed to the right.
+        low = first if first > last / 2 and first > 16 else 0.0
+        high = low + ratchet(last - low + 1)
+        return low, max(min(high, float(planned)), last + 1) if planned else high
+
+    def _y_limits(
+        self, raw: Series, smooth: Series, x_low: float, x_high: float
+    ) -> tuple[float, float]:
+        values = raw.sample(x_low, x_high)
+        seen = smooth.sample(x_low, x_high)
+        marks = [v.loss for v in self.state.validations.values() if math.isfinite(v.loss)]
+        log = self.view.log_y
+        if log:
+            values, seen = values[values > 0], seen[seen > 0]
+            marks = [loss for loss in marks if loss > 0]
+        if not len(values) and not marks:
+            return (0.0, 1.0)
+        if len(values):
+            low = float(np.percentile(values, _BOTTOM))
+            high = float(np.percentile(values, _TOP_RAW))
+            if len(seen):
+                high = max(high, float(np.percentile(seen, _TOP_SMOOTH)))
+            high = min(high + _HEADROOM * (high - low), float(values.max()))
+            low, high = min([low, *marks]), max([high, *marks])
+        else:
+            low, high = min(marks), max(marks)
+        if log:
+            low, high = math.log10(low), math.log10(high)
+        before = self._limits if self._limits_log == log else None
+        self._limits, self._limits_log = settle(before, low, high), log
+        return self._limits
+
+    def _epochs(self, plot: Plot) -> None:
+        run = self.state.run
+        rows = run.rows if run else None
+        per_step = run.settings.get("target_examples_per_step") if run else None
+        if not rows or not isinstance(per_step, int) or per_step <= 0:
+            return
+        epoch = rows / per_step
+        if epoch * plot.width / (plot.x_high - plot.x_low) < 8:
+            return  # closer than eight cells they would be a fence, not a mark
+        step = epoch
+        while step < plot.x_high:
+            if step > plot.x_low:
+                plot.vertical(step, "╎", style(Ink.AXIS))
+            step += epoch
+
+    def _rate(self, plot: Plot) -> None:
+        """The learning-rate multiplier on its own axis from 0 to its greatest value."""
+        series = self.state.step_series("lr_mult")
+        low, high = bridge(*series.columns(plot.x_low, plot.x_high, plot.num_dots))
+        known = series.sample(plot.x_low, plot.x_high)
+        greatest = float(known.max()) if len(known) else 0.0
+        if greatest <= 0:
+            return
+        own = Plot(
+            grid=plot.grid,
+            row=plot.row,
+            col=plot.col,
+            height=plot.height,
+            width=plot.width,
+            x_low=plot.x_low,
+            x_high=plot.x_high,
+            y_low=0.0,
+            y_high=greatest,
+        )
+        own.band(low, high, style(Ink.RATE))
+        col = plot.col + plot.width + 1
+        number = style(Ink.RATE)
+        plot.grid.text(plot.row, col, f"×{greatest:.2g}", number)
+        plot.grid.text(plot.row + plot.height - 1, col, "0", number)
+        if plot.height >= 5:
+            plot.grid.text(plot.row + plot.height // 2, col, "lr", number)
+
+    def _events(self, plot: Plot, words_row: bool) -> None:
+        """Applied requests as dashed lines, with a word on top where there is room."""
+        number = style(Ink.WARN)
+        busy_until = -1
+        for event in self.state.controls:
+            if event.outcome != "applied" or event.step is None or event.command == "checkpoint":
+                continue
+            if event.command == "resume":
+                continue  # the pause says how long it lasted
+            col = plot.vertical(event.step, "┊", style(Ink.WARN))
+            if col is None or not words_row:
+                continue
+            row = plot.row - 1
+            if col > busy_until:
+                plot.grid.put(row, col, "▾", number)
+                words = self._event_words(event.command, event.stamp.t) or command_words(event)
+                if col + 2 + text_width(words) < plot.col + plot.width:
+                    busy_until = plot.grid.text(row, col + 2, words, number)
+                else:
+                    start = plot.grid.right(row, col - 1, [(words, number)], max(0, busy_until) + 1)
+                    busy_until = max(col, start)
+
+    def _event_words(self, command: str, t: float | None) -> str:
+        """`paused 2m 05s` once the run was resumed."""
+        if command != "pause" or t is None:
+            return ""
+        for event in self.state.controls:
+            later = event.stamp.t
+            if event.command == "resume" and event.outcome == "applied" and later and later > t:
+                return f"paused {fmt.duration(later - t)}"
+        return ""
+
+    def _best(self, plot: Plot) -> None:
+        """A star with its number where it covers least."""
+        best = self.state.best_validation
+        if best is None:
+            return
+        row, col = plot.y_cell(best.loss), plot.x_cell(best.step)
+        if row is None or not plot.holds_column(col):
+            return
+        grid, number = plot.grid, style(Ink.GOOD, bold=True)
+        grid.put(row, col, "★", number)
+        text = f"best {fmt.loss(best.loss)}"
+        first, last = plot.row, plot.row + plot.height - 1
+        places = []
+        for down in (0, 1, -1, 2, -2, 3, -3):
+            for start in (col + 2, col - 1 - len(text)):
+                at = row + down
+                if not first <= at <= last or start < plot.col:
+                    continue
+                if start + len(text) > plot.col + plot.width:
+                    continue
+                under = grid.styles[at, start : start + len(text)] & 0x3F
+                blank = grid.codes[at, start : start + len(text)] == ord(" ")
+                covered = int((~blank & (under != Ink.GRID)).sum())
+                places.append((covered * 3 + abs(down), at, start))
+        if places:
+            _, at, start = min(places)
+            grid.text(at, start, text, number)
+
+    def _clipped(self, plot: Plot, high: Floats) -> int:
+        """Mark what lies above the range; the number of separate spikes."""
+        with np.errstate(invalid="ignore"):
+            above = plot.scale(high) > plot.y_high
+            above |= np.isinf(high)
+        if not above.any():
+            return 0
+        for cell in np.flatnonzero(above.reshape(-1, 2).any(axis=1)).tolist():
+            plot.grid.put(plot.row, plot.col + cell, "▴", style(Ink.WARN))
+        starts = above & ~np.concatenate(([False], above[:-1]))
+        return int(starts.sum())

@@ -1,0 +1,97 @@
+"""The newest numbers: training and validation loss, speed, gradient norm."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit, sparkline, text_width
+from sftui.ink import Ink, style
+from sftui.panel import Panel
+from sftui.records import Topic
+
+
+class Now(Panel):
+    """Four cells, two by two; sparklines where there are rows for them."""
+
+    TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.RUN
+    can_focus = True
+
+    def paint(self, grid: Grid) -> None:
+        grid.frame([("now", style(Ink.TITLE, bold=True))], border=self.border)
+        rows, width = grid.height - 2, grid.width - 4
+        if rows < 2 or width < 16:
+            return
+        half = width // 2
+        sparks = rows >= 6
+        cells = (self._train(), self._validation(), self._speed(), self._gradient())
+        for i, (label, spans, values, ink) in enumerate(cells):
+            row = 1 + (i // 2) * (3 if sparks else 2)
+            col = 2 + (i % 2) * half
+            end = col + half - 2
+            if row + 1 >= grid.height - 1:
+                break
+            grid.text(row, col, fit(label, half - 2), style(Ink.DIM))
+            used = col
+            for text, number in spans:
+                if used + text_width(text) > end:
+                    break
+                used = grid.text(row + 1, used, text, number)
+            if sparks:
+                grid.text(row + 2, col, sparkline(values, half - 2), style(ink))
+
+    def _train(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+        state = self.state
+        smooth = self.view.smoothed(state)
+        raw = state.step_series(state.loss_name)
+        bright = style(Ink.TRAIN, bold=True)
+        spans: list[Span] = []
+        label = "train loss"
+        if self.view.strength:
+            label += f" · EMA {self.view.strength:g}"
+            spans.append((fmt.loss(smooth.last), bright))
+            newest = float(raw.y[-1]) if len(raw) else None
+            bad = newest is not None and not math.isfinite(newest)
+            spans.append((f"  raw {fmt.loss(newest)}", style(Ink.BAD if bad else Ink.FAINT)))
+        else:
+            spans.append((fmt.loss(state.steps.last(state.loss_name)), bright))
+        return label, spans, state.steps.tail(state.loss_name, 200), Ink.RAW
+
+    def _validation(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+        results = self.state.validation_list()
+        losses = np.array([v.loss for v in results], dtype=np.float64)
+        if not results:
+            return "val loss", [(fmt.UNKNOWN, style(Ink.DIM))], losses, Ink.VAL_LINE
+        newest, best = results[-1], self.state.best_validation
+        spans: list[Span] = [(fmt.loss(newest.loss), style(Ink.VAL, bold=True))]
+        if best is not None and newest.step != best.step:
+            over = fmt.change(newest.loss - best.loss)
+            spans.append((f"  {over} to best", style(Ink.DIM)))
+        elif best is not None:
+            spans.append(("  ★ best", style(Ink.GOOD)))
+        label = f"val {newest.metric} · step {fmt.count(newest.step)}"
+        return label, spans, losses, Ink.VAL_LINE
+
+    def _speed(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+        state = self.state
+        speed = state.steps.last("tokens_per_second")
+        spans: list[Span] = [(fmt.si(speed), style(Ink.THIRD, bold=True))]
+        pace = state.step_seconds()
+        if pace is not None:
+            spans.append((f"  {fmt.duration(pace)}/step", style(Ink.FAINT)))
+        return "tokens/s", spans, state.steps.tail("tokens_per_second", 200), Ink.RAW
+
+    def _gradient(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+        state = self.state
+        norm = state.steps.last("grad_norm")
+        newest = state.last_step.grad_norm if state.last_step else None
+        bad = newest is not None and not math.isfinite(newest)
+        text = fmt.loss(newest if bad else norm, 3)
+        number = style(Ink.BAD if bad else Ink.SECOND, bold=True)
+        spans: list[Span] = [(text, number)]
+        multiplier = state.steps.last("lr_mult")
+        if multiplier is not None:
+            spans.append((f"  lr ×{multiplier:.3g}", style(Ink.RATE)))
+        return "gradient norm", spans, state.steps.tail("grad_norm", 200), Ink.RATE

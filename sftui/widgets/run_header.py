@@ -1,0 +1,179 @@
+"""The header: what run this is, how it is, how far it got and how long the rest takes.
+
+One row says the vital things; a second row, when there is one, says who runs it and
+where the events come from. Things fall away from the least important to the badge.
+"""
+
+from __future__ import annotations
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit, text_width
+from sftui.clean import clean
+from sftui.ink import Back, Ink, style
+from sftui.panel import Panel
+from sftui.records import Topic
+from sftui.startup import PHASES
+from sftui.words import ranks
+
+BADGES = {
+    "starting": ("STARTING", Back.BUSY),
+    "running": ("RUNNING", Back.GOOD),
+    "paused": ("PAUSED", Back.WARN),
+    "stopping": ("STOPPING", Back.WARN),
+    "finished": ("FINISHED", Back.GOOD),
+    "stopped": ("STOPPED", Back.QUIET),
+    "failed": ("FAILED", Back.BAD),
+}
+
+
+class RunHeader(Panel):
+    """One or two rows over the full width."""
+
+    TOPICS = Topic.RUN | Topic.STEPS | Topic.EVALS | Topic.CONTROLS
+
+    @property
+    def ticking(self) -> bool:
+        return not self.state.ended and not self.view.trouble
+
+    def paint(self, grid: Grid) -> None:
+        for row in range(grid.height):
+            grid.back(row, 0, grid.width, Back.BAR)
+        vital = grid.height - 1
+        self._progress(grid, vital, named=grid.height == 1)
+        if grid.height > 1:
+            self._identity(grid, 0)
+
+    # ---- who -------------------------------------------------------------------------------
+
+    def _run_name(self) -> str:
+        run = self.state.run
+        return clean((run.name if run else "") or self.view.title or self.state.run_id, 80)
+
+    def _identity(self, grid: Grid, row: int) -> None:
+        bar = Back.BAR
+        dim, faint = style(Ink.DIM, back=bar), style(Ink.FAINT, back=bar)
+        col = grid.spans(row, 1, self._mark())
+        name = fit(self._run_name(), grid.width - col - 2)
+        col = grid.text(row, col, name, style(Ink.TEXT, back=bar))
+        end = grid.width - 1
+        if self.view.transport:
+            words = fit(clean(self.view.transport, 80), max(0, end - col - 3))
+            end = grid.right(row, end, [(words, faint)], col + 3)
+        run = self.state.run
+        if run is None:
+            return
+        facts = [ranks(run.world_size, run.device, run.backend)]
+        if run.num_parameters is not None:
+            facts.append(f"{fmt.si(run.num_parameters)} parameters")
+        if run.source:
+            facts.append(f"from {clean(run.source, 60)}")
+        if run.recipe:
+            facts.append(clean(run.recipe, 40))
+        if self.state.attempt > 1:
+            facts.append(f"attempt {self.state.attempt}")
+        for fact in facts:
+            piece = f" · {fact}"
+            if col + text_width(piece) > end - 2:
+                break
+            col = grid.text(row, col, piece, dim)
+
+    def _mark(self) -> list[Span]:
+        bar = Back.BAR
+        alive = self.state.badge in ("running", "starting") and not self.view.trouble
+        dot = style(Ink.GOOD if alive else Ink.FAINT, back=bar)
+        return [("◉ ", dot), ("sftui ", style(Ink.TEXT, bold=True, back=bar))]
+
+    # ---- how far ---------------------------------------------------------------------------
+
+    def _badge(self) -> list[Span]:
+        if self.view.trouble:
+            return [(" LOST ", style(Ink.ON_BADGE, bold=True, back=Back.BAD))]
+        state = self.state.badge
+        word, back = BADGES.get(state, (clean(state, 12).upper() or "?", Back.QUIET))
+        spans = [(f" {word} ", style(Ink.ON_BADGE, bold=True, back=back))]
+        pending = self.view.pending_words()
+        if pending:
+            spans.append((f" {pending}", style(Ink.WARN, back=Back.BAR)))
+        return spans
+
+    def _doing(self) -> str:
+        """The phase in words; nothing while it plainly trains."""
+        state = self.state
+        if state.ended or self.view.trouble:
+            return clean(self.view.trouble or state.reason, 200)
+        if state.evaluating is not None:
+            return f"evaluating {clean(state.evaluating.task, 40)}"
+        if state.phase is None or state.phase.end is not None:
+            return ""
+        if state.phase.name == "train" and len(state.steps):
+            return ""
+        return PHASES.get(state.phase.name) or clean(state.phase.name, 40)
+
+    def _progress(self, grid: Grid, row: int, *, named: bool) -> None:
+        bar = Back.BAR
+        text, dim = style(Ink.TEXT, bold=True, back=bar), style(Ink.DIM, back=bar)
+        state, width = self.state, grid.width
+        col = 1
+        if named and width >= 50:
+            col = grid.spans(row, col, self._mark())
+        badge = self._badge()
+        badge_width = sum(text_width(t) for t, _ in badge)
+        step = fmt.count(state.updates)
+        planned = state.planned
+        if planned is not None:
+            step += f"/{fmt.count(planned)}"
+        # Name, then badge, then the step: the name gives way first.
+        room = width - col - badge_width - len(step) - 9
+        if named and room >= 8 and width >= 50:
+            name = fit(self._run_name(), min(room - 1, max(12, width // 5)))
+            col = grid.text(row, col, name + " ", dim)
+        col = grid.spans(row, col, badge, width)
+        col = grid.spans(row, col, [("  step ", dim), (step, text)], width) + 1
+        end = width - 1
+        for spans in self._right_side(dim, text):
+            if end - sum(text_width(t) for t, _ in spans) < col + 6:
+                continue
+            end = grid.right(row, end, spans, col) - 3
+        self._middle(grid, row, col, end, dim)
+
+    def _right_side(self, dim: int, text: int) -> list[list[Span]]:
+        """From the right border inwards, most important first."""
+        state, view = self.state, self.view
+        parts: list[list[Span]] = []
+        if not state.ended and (left := view.eta(state)) is not None:
+            parts.append([("eta ", dim), (fmt.clock(left), text)])
+        if (elapsed := view.elapsed(state)) is not None:
+            word = "took " if state.ended else "elapsed "
+            parts.append([(word, dim), (fmt.clock(elapsed), text)])
+        speed = state.steps.last("tokens_per_second")
+        if speed is not None and not state.ended:
+            parts.append([(fmt.si(speed), text), (" tok/s", dim)])
+        return parts
+
+    def _middle(self, grid: Grid, row: int, col: int, end: int, dim: int) -> None:
+        """The bar with its percentage, and the phase in what room it leaves."""
+        planned, bar = self.state.planned, Back.BAR
+        doing = self._doing()
+        if planned:
+            fraction = self.state.updates / planned
+            percent = f" {fmt.percent(min(1.0, fraction))}"
+            room = end - col - len(percent)
+            words = fit(doing, max(0, room - 12)) if doing else ""
+            cells = min(60, room - (text_width(words) + 3 if words else 0))
+            if cells >= 6:
+                grid.bar(
+                    row,
+                    col,
+                    col + cells,
+                    fraction,
+                    style(Ink.TRAIN, back=bar),
+                    style(Ink.TROUGH, back=bar),
+                )
+                col = grid.text(row, col + cells, percent, style(Ink.TRAIN, back=bar))
+            elif room >= 0:
+                col = grid.text(row, col, percent.strip(), style(Ink.TRAIN, back=bar))
+            col += 3
+        bad = self.state.badge == "failed" or bool(self.view.trouble)
+        number = style(Ink.BAD, back=bar) if bad else style(Ink.SAVED, back=bar)
+        if doing and end - col >= 6:
+            grid.text(row, col, fit(doing, end - col), number)
