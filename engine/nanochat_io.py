@@ -62,14 +62,14 @@ def export(
     state: Mapping[str, Tensor],
     meta: Mapping[str, Any],
     *,
-    embedding_dtype: torch.dtype = torch.float32,
+    embedding_dtype: torch.dtype | None = None,
 ) -> tuple[Path, Path]:
     """Write `model_{step}.pt` and `meta_{step}.json` as nanochat's loader expects them.
 
     `folder` is `nanochat_paths.export_folder(...)` or any other. `meta` holds what is known of
     `val_loss`, `mmlu_acc`, `arc_easy_acc`; step and shape are added. Each file appears whole or
-    not at all, the model first: whoever sees the meta file may load. Pass bfloat16 for a model
-    that nanochat will go on with on CUDA, the dtype it keeps there.
+    not at all, the model first: whoever sees the meta file may load. The embedding keeps its
+    dtype (bfloat16 on CUDA, as in nanochat) unless `embedding_dtype` names another.
 
     Returns the two paths.
 
@@ -79,7 +79,7 @@ def export(
     check_state(config, state)
     plain = {}
     for name, tensor in state.items():
-        wanted = embedding_dtype if name == _EMBEDDING else torch.float32
+        wanted = (embedding_dtype or tensor.dtype) if name == _EMBEDDING else torch.float32
         # A view would be saved with the whole storage behind it.
         plain[name] = tensor.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
     described = {"step": step, **meta, "model_config": config.to_dict()}

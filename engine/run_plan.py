@@ -84,17 +84,30 @@ def _task_names(config: RunConfig) -> tuple[str, ...]:
     return config.eval.eval_tasks
 
 
+def absolute_entry(text: str) -> str:
+    """The same mixture entry with its file, if it is one, as an absolute path."""
+    name, size = _split_entry(text)
+    if not _is_file(name):
+        return text
+    path = str(Path(name).expanduser().absolute())
+    return path if size is None else f"{path}:{size}"
+
+
 def _entry(text: str) -> DataEntry:
     """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`."""
-    name, colon, rows = text.rpartition(":")
-    size: int | None = None
-    if colon and rows.isdigit():
-        size = int(rows)
-    else:
-        name = text
+    name, size = _split_entry(text)
     if not name:
         raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
-    if "/" in name or name.endswith((".jsonl", ".parquet")):
+    if _is_file(name):
         path = Path(name).expanduser()
         return DataEntry(name=path.stem, file=path, size=size)
     return DataEntry(name=name, size=size)
+
+
+def _split_entry(text: str) -> tuple[str, int | None]:
+    name, colon, rows = text.rpartition(":")
+    return (name, int(rows)) if colon and rows.isdigit() else (text, None)
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or name.endswith((".jsonl", ".parquet"))

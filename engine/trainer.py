@@ -1,0 +1,282 @@
+"""The training loop. Read it from top to bottom.
+
+Everything before the loop is in `session`, everything measured in `measure`. The
+order inside a step is nanochat's: evaluate first, then update, so the numbers of
+step s describe the model after s updates; the last iteration only evaluates.
+Every decision below is taken from values that are equal on all ranks, or the
+next collective would hang.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from engine import nanochat_io, nanochat_paths
+from engine.checkpoint import Snapshot, random_state
+from engine.dataloader import MicroStep, StepBatch
+from engine.errors import CheckpointError
+from engine.events import CheckpointSaved, LogLine, PhaseStarted, StepFinished
+from engine.measure import measure_tasks, measure_validation
+from engine.optim import grad_norm
+from engine.session import Session, start_checkpoint
+from engine.steering import Decision, Steering
+from engine.step_losses import StepLosses, step_losses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How training ended; the same on every rank."""
+
+    status: str
+    """finished, stopped or failed."""
+    reason: str
+    step: int
+    """Updates done."""
+
+
+def train(session: Session, steering: Steering, on_step: Callable[[int], None]) -> Outcome:
+    """Run the loop until its planned end, a stop, or a loss that is no number.
+
+    `on_step` is told the step that begins (for heartbeats).
+    """
+    config, plan, progress = session.config, session.plan, session.progress
+    first, last = progress.step, plan.num_iterations - 1
+
+    for step in range(first, plan.num_iterations):
+        on_step(step)
+
+        # 1. Measure, where this step is due. The start is always measured.
+        validation_due = step % config.eval.eval_every == 0 or step == last
+        tasks_due = step % config.eval.eval_metrics_every == 0 or step == last
+        measured_tasks = tasks_due and progress.eval_step != step
+        if validation_due and progress.val_step != step:
+            measure_validation(session, step)
+        if measured_tasks:
+            measure_tasks(session, step)
+
+        # 2. Keep what was reached, where this step is due.
+        every = config.checkpoint.checkpoint_every
+        if every and step > 0 and step % every == 0 and step != last:
+            save_checkpoint(session, step, "schedule")
+
+        # 3. Obey. All ranks act on the same wishes at this very step; a pause waits in here.
+        decision = obey(session, steering, step)
+        if decision.stop:
+            if not decision.hurry:
+                save_checkpoint(session, step, "stop")
+            return Outcome(status="stopped", reason=decision.stop_reason, step=step)
+        if step == last:
+            break
+
+        # 4. Update.
+        if step == first or validation_due or measured_tasks:
+            session.emit(PhaseStarted(phase="train", step=step))
+        started = time.monotonic()
+        session.lr_factor = decision.lr_factor
+        multiplier = session.schedule.multiplier(step) * decision.lr_factor
+        session.optimizer.set_lr(multiplier)
+        batch = session.loader.load(step)
+        losses = accumulate_gradients(session, batch)
+        norm = float(grad_norm(session.model.parameters()))
+        if not (math.isfinite(losses.loss) and math.isfinite(norm)):
+            what = f"loss {losses.loss}, gradient norm {norm} at step {step}"
+            if config.runtime.on_nonfinite == "stop":
+                # Before the optimizer touched anything: the weights are still good.
+                report_step(session, step, losses, multiplier, norm, started)
+                save_checkpoint(session, step, "nonfinite")
+                return Outcome(status="failed", reason=f"not a number: {what}", step=step)
+            session.emit(LogLine(step=step, text=f"not a number: {what}", level="error"))
+        if batch.num_empty_micro_batches:
+            text = f"{batch.num_empty_micro_batches} micro-batches have no supervised token"
+            session.emit(LogLine(step=step, text=f"{text}; they weigh nothing", level="warn"))
+        session.optimizer.step()
+        session.optimizer.zero_grad()
+        progress.step = step + 1
+        report_step(session, step, losses, multiplier, norm, started)
+
+    save_checkpoint(session, last, "final")
+    return Outcome(status="finished", reason="all iterations done", step=last)
+
+
+def accumulate_gradients(session: Session, batch: StepBatch) -> StepLosses:
+    """Forward and backward over this rank's micro-steps; gradients end up averaged over ranks.
+
+    DDP divides by the number of ranks, and the plan's weights already add up to the
+    whole step's loss over all ranks, so the loss is multiplied by that number. Only
+    the last backward pass of a step talks to the other ranks; a rank without rows
+    takes part with an empty one.
+    """
+    micro_steps = batch.micro_steps or (empty_micro_step(session.device),)
+    nlls: list[Tensor] = []
+    for index, micro in enumerate(micro_steps):
+        with syncing(session, index == len(micro_steps) - 1), session.autocast():
+            loss, nll = session.loss_module(micro)
+            (loss * session.ranks.world_size).backward()
+        if batch.micro_steps:
+            nlls.append(nll)
+    return step_losses(batch, nlls, session.ranks.sum)
+
+
+@contextlib.contextmanager
+def syncing(session: Session, wanted: bool) -> Iterator[None]:
+    """Whether the backward pass inside reduces gradients over ranks."""
+    module = session.loss_module
+    if isinstance(module, DistributedDataParallel) and not wanted:
+        with module.no_sync():
+            yield
+    else:
+        yield
+
+
+def empty_micro_step(device: torch.device) -> MicroStep:
+    """One token without weight: its backward pass reaches every parameter with zeros."""
+    nothing = torch.empty(0, dtype=torch.int64, device=device)
+    return MicroStep(
+        ids=torch.zeros(1, dtype=torch.int64, device=device),
+        spans=((0, 1),),
+        positions=torch.zeros(1, dtype=torch.int64, device=device),
+        supervised=nothing,
+        targets=nothing,
+        weights=torch.empty(0, device=device),
+        documents=nothing,
+        num_tokens=0,
+    )
+
+
+def obey(session: Session, steering: Steering, step: int) -> Decision:
+    """Do what people asked for at this boundary; wait here while paused."""
+    decision = steering.at_boundary(step)
+    while True:
+        if decision.evaluate:
+            measure_validation(session, step)
+            measure_tasks(session, step)
+            steering.acknowledge(decision.evaluate, step)
+            session.emit(PhaseStarted(phase="train", step=step))
+        if decision.checkpoint:
+            written = save_checkpoint(session, step, "request")
+            failure = session.checkpointer.wait()
+            if failure:
+                steering.acknowledge(decision.checkpoint, step, "rejected", failure)
+            else:
+                note = "" if written else "this step is saved already"
+                steering.acknowledge(decision.checkpoint, step, "applied", note)
+        if decision.stop or not decision.paused:
+            return decision
+        decision = steering.wait_while_paused(step)
+
+
+def save_checkpoint(session: Session, step: int, reason: str) -> bool:
+    """Start saving the state after `step` updates; False when it is on disk already.
+
+    Every rank calls it; rank 0 alone knows what is on disk and tells the others.
+    """
+    missing = torch.zeros(1, dtype=torch.int64)
+    if session.is_main:
+        missing[0] = int(not session.checkpointer.has(step))
+    if not session.ranks.max(missing).item():
+        return False
+    snapshot = Snapshot(
+        optimizer=session.optimizer.state_dict(),
+        random=random_state(),
+        model=session.model.state_dict() if session.is_main else None,
+        state=checkpoint_state(session) if session.is_main else None,
+    )
+    session.checkpointer.save(step, snapshot, reason)
+    return True
+
+
+def checkpoint_state(session: Session) -> dict[str, object]:
+    """What besides tensors a resumed run needs, and what a browser of checkpoints shows."""
+    return session.progress.to_state() | {
+        "lr_factor": session.lr_factor,
+        "world_size": session.ranks.world_size,
+        "plan_world_size": session.plan.world_size,
+        "attempt": session.attempt,
+        "model_config": session.model.config.to_dict(),
+        "config_sha256": session.manifest["config_sha256"],
+        "tokenizer_sha256": session.manifest["tokenizer_sha256"],
+    }
+
+
+def report_step(
+    session: Session,
+    step: int,
+    losses: StepLosses,
+    multiplier: float,
+    norm: float,
+    started: float,
+) -> None:
+    """Tell what the update did, over all ranks."""
+    seconds = time.monotonic() - started
+    session.emit(
+        StepFinished(
+            step=step,
+            loss=losses.loss,
+            loss_rows_mean=losses.loss_rows_mean,
+            loss_micro_last=losses.loss_micro_last,
+            lr_mult=multiplier,
+            lrs=session.optimizer.lrs(),
+            grad_norm=norm,
+            supervised_tokens=losses.supervised_tokens,
+            tokens=losses.tokens,
+            seconds=round(seconds, 6),
+            tokens_per_second=round(losses.tokens / seconds, 1) if seconds > 0 else None,
+            epoch=round(session.plan.epoch_at(step + 1), 4),
+            loss_by_source=losses.loss_by_source,
+        )
+    )
+
+
+def export_result(session: Session, step: int) -> None:
+    """Write the model in nanochat's layout, where nanochat's own loader finds it.
+
+    Into nanochat's cache when the run began there and nothing of that name exists (a
+    person's earlier result is never overwritten), else into the run directory, laid
+    out as a cache of its own. Rank 0 only.
+    """
+    session.emit(PhaseStarted(phase="export", step=step))
+    shape = session.model.config
+    tag = f"d{shape.n_layer}"
+    start = start_checkpoint(session.manifest)
+    folder = nanochat_paths.export_folder(tag, session.run.export)
+    if start is not None:
+        in_cache = nanochat_paths.export_folder(tag, start.tokenizer_path.parents[1])
+        if not nanochat_paths.checkpoint_paths(in_cache, step)[0].exists():
+            folder = in_cache
+    progress = session.progress
+    meta: dict[str, object] = {"val_loss": progress.val_loss}
+    for task, accuracy in progress.accuracies.items():
+        meta[task.lower().replace("-", "_") + "_acc"] = accuracy
+    started = time.monotonic()
+    try:
+        state = session.model.state_dict()
+        model_path, _ = nanochat_io.export(folder, step, shape, state, meta)
+        if start is not None and folder.is_relative_to(session.run.export):
+            tokenizer_folder = session.run.export / "tokenizer"
+            tokenizer_folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(start.tokenizer_path, tokenizer_folder / "tokenizer.pkl")
+    except (CheckpointError, OSError) as error:
+        session.emit(
+            LogLine(step=step, text=f"the result was not exported: {error}", level="error")
+        )
+        return
+    session.emit(
+        CheckpointSaved(
+            step=step,
+            path=session.run.relative(model_path),
+            size_bytes=model_path.stat().st_size,
+            seconds=round(time.monotonic() - started, 3),
+            reason="export",
+            kind="nanochat",
+            val_loss=progress.val_loss if progress.val_step == step else None,
+        )
+    )

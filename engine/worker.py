@@ -1,0 +1,108 @@
+"""One rank: `python -P -m engine.worker RUN_DIR`, the same under the supervisor and torchrun.
+
+The rank knows only the run directory and torchrun's environment. Its exit code is
+a hint: the durable `run_finished` event is the only proof of success, and a
+restarted rank that finds one leaves at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from engine.errors import SftuiError
+from engine.events import Event, LogLine, PhaseStarted, RunFinished
+from engine.journal import finished, next_attempt
+from engine.run_dir import RunDir
+from engine.sinks import EventBus
+
+
+def main(arguments: list[str]) -> int:
+    """Train; 0 when the run has its end, 1 when the ranks should be started again."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -P -m engine.worker RUN_DIR\n")
+        return 2
+    run = RunDir(Path(arguments[0]).absolute())
+    if finished(run) is not None:
+        return 0
+    is_main = os.environ.get("RANK", "0") == "0"
+    attempt = next_attempt(run)
+    bus = EventBus(run, run.id, attempt) if is_main else None
+    started = time.monotonic()
+    try:
+        return _train(run, bus, attempt, started)
+    except SftuiError as error:
+        # Starting again would meet the same mistake, so this is the end of the run.
+        traceback.print_exc()
+        if bus is None:
+            return 1
+        seconds = time.monotonic() - started
+        bus.emit(RunFinished(status="failed", reason=str(error), seconds=seconds))
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        if bus is not None:
+            text = f"{type(error).__name__}: {error}"
+            bus.emit(LogLine(text=text, level="error", rank=0))
+        return 1
+    finally:
+        if bus is not None:
+            bus.close()
+
+
+def _train(run: RunDir, bus: EventBus | None, attempt: int, started: float) -> int:
+    def emit(event: Event) -> None:
+        if bus is not None:
+            bus.emit(event)
+
+    emit(PhaseStarted(phase="import"))
+    # torch: seconds and 200 MiB; the screen should know by now that this rank is alive.
+    import torch  # noqa: PLC0415
+
+    from engine import distributed, session, trainer  # noqa: PLC0415
+    from engine.heartbeat import Heartbeat  # noqa: PLC0415
+    from engine.steering import Steering, ask_for_parent_death_signal  # noqa: PLC0415
+
+    ask_for_parent_death_signal()
+    manifest = run.read_manifest()
+    emit(PhaseStarted(phase="group", detail=f"{manifest['world_size']} ranks"))
+    ranks = distributed.join(manifest["device_type"])
+    for warning in distributed.launch_warnings():
+        emit(LogLine(text=warning, level="warn"))
+    # Rank 0 writes the log that the number comes from; the others may read it too late.
+    attempt = int(ranks.broadcast(torch.tensor([attempt])))
+    steering = Steering(run, bus, ranks, attempt)
+    steering.handle_signals()
+    with Heartbeat(run, ranks, emit) as heartbeat:
+        built = session.build(run, ranks, attempt, emit)
+        session.set_threads(built.config, ranks)
+        outcome = trainer.train(built, steering, heartbeat.at_step)
+        steering.finish(outcome.step)
+        emit(PhaseStarted(phase="save", step=outcome.step))
+        built.checkpointer.wait()
+        if ranks.is_main and outcome.status != "failed":
+            trainer.export_result(built, outcome.step)
+        built.close()
+    emit(
+        RunFinished(
+            step=outcome.step,
+            status=outcome.status,
+            reason=outcome.reason,
+            updates=outcome.step,
+            seconds=round(time.monotonic() - started, 3),
+        )
+    )
+    if bus is not None:
+        bus.close()
+    ranks.barrier()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A rank has been seen to abort while tearing libraries down; all that matters is on disk.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
