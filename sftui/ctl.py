@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import wire
@@ -21,14 +22,14 @@ def ask(
     *,
     author: str = "ctl",
     timeout_seconds: float = 120.0,
-    alive: bool = True,
+    alive: Callable[[], bool],
 ) -> ControlApplied:
     """Append one request and wait for its acknowledgement.
 
     Raises:
         RunDirError: the run is over, or nothing answered within `timeout_seconds`.
     """
-    if not alive:
+    if not alive():
         raise RunDirError(
             f"{run.id} is not running, so nothing can answer. `sftui runs` shows which runs are."
         )

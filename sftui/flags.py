@@ -8,6 +8,7 @@ one line every other error of ours is.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -88,16 +89,26 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
 
 
 def normalise(args: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
-    """Flag words in one spelling, every name known.
+    """Flag words of `sftui run` in one spelling, every name known.
 
     Raises:
         ConfigError: unknown flags, all of them, each with the nearest known one.
     """
-    known = [*config.setting_names(), *extra, "help"]
-    booleans = {name for name, value in RunConfig().flat().items() if isinstance(value, bool)} | {
-        "headless",
-        "dry_run",
-    }
+    booleans = {name for name, value in RunConfig().flat().items() if isinstance(value, bool)}
+    known = [*config.setting_names(), *extra]
+    return _normalise(args, known, booleans | {"headless", "dry_run"}, "sftui run")
+
+
+def normalise_names(kind: Any, args: Sequence[str], prog: str) -> list[str]:
+    """The same for the flags of a smaller command, the fields of `kind`."""
+    fields = dataclasses.fields(kind)
+    booleans = {f.name for f in fields if isinstance(f.default, bool)}
+    return _normalise(args, [f.name for f in fields], booleans, prog)
+
+
+def _normalise(
+    args: Sequence[str], known: Sequence[str], booleans: set[str], prog: str
+) -> list[str]:
     words: list[str] = []
     unknown: list[str] = []
     for word in args:
@@ -108,8 +119,8 @@ def normalise(args: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
         name = match[1].replace("-", "_")
         name = config.ALIASES.get(name, name)
         negated = name.startswith("no_") and name[3:] in booleans
-        if name not in known and not negated:
-            near = config.nearest(name, known).replace("_", "-").replace("mean ", "mean --")
+        if name not in known and name != "help" and not negated:
+            near = config.nearest(name, list(known)).replace("_", "-").replace("mean ", "mean --")
             unknown.append(f"--{match[1]}{near.rstrip('?')}")
             continue
         dashed = "--" + name.replace("_", "-")
@@ -122,7 +133,7 @@ def normalise(args: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
             # A separate word, so that an empty value (`--run=`) is one too.
             words += [dashed, value]
     if unknown:
-        raise ConfigError(f"unknown flag {', '.join(unknown)}. `sftui run --help` lists them.")
+        raise ConfigError(f"unknown flag {', '.join(unknown)}. `{prog} --help` lists them.")
     return words
 
 
@@ -136,13 +147,14 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, default: Any = None
     extra = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(caught):
-            return tyro.cli(
+            made: T = tyro.cli(
                 kind,
                 args=list(words),
                 prog=prog,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
                 **extra,
             )
+            return made
     except SystemExit as end:
         if not end.code:
             raise

@@ -1,0 +1,245 @@
+"""The commands. Each is a short function; what is heavy is imported where it is used.
+
+`sftui --help` and a mistyped flag must answer at once, so neither Textual nor
+plotext is imported before a command needs it; torch never is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from engine import lock, run_dir
+from engine.config import nearest
+from engine.errors import SftuiError, UsageError
+from sftui import ctl, diagnostics
+from sftui.diagnostics import ExitCode
+from sftui.flags import normalise_names, parse, parse_run
+
+T = TypeVar("T")
+
+HELP = """\
+usage: sftui COMMAND [flags]
+
+Fine-tune a small chat model, watch it live and steer it from the keyboard.
+
+  run      start a run and show it
+  attach   the screen of a run that is running
+  ctl      pause, resume, eval, checkpoint, stop or lr from a script
+  show     one look at a run without a screen (--json for scripts)
+  runs     the runs of this directory
+
+  sftui COMMAND --help says more. Examples:
+    sftui run --gpus 2
+    sftui ctl 2026 pause
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttachFlags:
+    """Show a run that is running, or one that has ended.
+
+    Examples:
+      sftui attach
+      sftui attach 20260102-030405-starter
+    """
+
+    run: tyro.conf.Positional[str | None] = None
+    """Run id, the beginning of one, or its folder (default: the newest)."""
+    runs_dir: Path | None = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+    headless: bool = False
+    """Plain lines instead of the screen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CtlFlags:
+    """Ask a running run for something, wait for its answer and print it.
+
+    Examples:
+      sftui ctl 20260102-030405-starter pause
+      sftui ctl 2026 lr 0.5
+    """
+
+    run: tyro.conf.Positional[str]
+    """Run id, the beginning of one, or its folder."""
+    command: tyro.conf.Positional[str]
+    """pause, resume, eval, checkpoint, stop, or lr with a factor."""
+    argument: tyro.conf.Positional[str | None] = None
+    """The factor of lr on the schedule."""
+    runs_dir: Path | None = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+    timeout: float = 120.0
+    """Seconds to wait for the answer; the request expires then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShowFlags:
+    """One look at a run without a screen: a summary and a chart, or JSON.
+
+    Examples:
+      sftui show
+      sftui show runs/20260102-030405-starter --json
+    """
+
+    target: tyro.conf.Positional[str | None] = None
+    """Run id, the beginning of one, or its folder (default: the newest)."""
+    json: bool = False
+    """Print the machine-readable form."""
+    runs_dir: Path | None = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsFlags:
+    """List the runs of this directory, newest first.
+
+    Examples:
+      sftui runs
+      SFTUI_RUNS=/data/runs sftui runs
+    """
+
+    runs_dir: Annotated[Path | None, tyro.conf.arg(name="runs-dir")] = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return int(_dispatch(words))
+    except SftuiError as error:
+        return int(diagnostics.report(error))
+    except KeyboardInterrupt:
+        return int(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # `sftui show | head`: the reader has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(ExitCode.DONE)
+
+
+def _dispatch(words: list[str]) -> ExitCode:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")  # noqa: T201
+        return ExitCode.DONE
+    if words[0] in ("-V", "--version"):
+        from importlib.metadata import version  # noqa: PLC0415  reads the file system
+
+        print(f"sftui {version('sftui')}")  # noqa: T201
+        return ExitCode.DONE
+    command = COMMANDS.get(words[0])
+    if command is None:
+        close = nearest(words[0], list(COMMANDS))
+        raise UsageError(
+            f"there is no command {words[0]!r}{close} Commands: {', '.join(COMMANDS)}."
+        )
+    return command(words[1:])
+
+
+def run(words: list[str]) -> ExitCode:
+    """`sftui run`: check, make the run directory, show the screen, start the supervisor."""
+    flags, typed = parse_run(words)
+    from engine import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
+
+    prepared = launch.prepare(flags.settings, frozenset(typed))
+    plain = flags.headless or not _has_terminal()
+    for text in prepared.notes:
+        diagnostics.note(text)
+    if flags.dry_run:
+        for line in launch.describe(prepared):
+            print(line)  # noqa: T201
+        return ExitCode.DONE
+    root = run_dir.runs_root(flags.runs_dir)
+    made = launch.create(
+        prepared, root, command=["sftui", "run", *words], cwd=Path.cwd(), now=datetime.now()
+    )
+    diagnostics.note(f"run {made.id} in {made.path}")
+    return _watch(made, launcher=lambda: launch.start_supervisor(made), plain=plain)
+
+
+def attach(words: list[str]) -> ExitCode:
+    """`sftui attach`: the screen of any run of this machine."""
+    flags = _flags(AttachFlags, words, "sftui attach")
+    found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
+    return _watch(found, launcher=None, plain=flags.headless or not _has_terminal())
+
+
+def control(words: list[str]) -> ExitCode:
+    """`sftui ctl`: one request, one answer."""
+    flags = _flags(CtlFlags, words, "sftui ctl")
+    command, argument = ctl.parse_command(flags.command, flags.argument)
+    found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
+    answer = ctl.ask(
+        found,
+        command,
+        argument,
+        timeout_seconds=flags.timeout,
+        alive=lambda: lock.is_running(found),
+    )
+    print(ctl.words(answer))  # noqa: T201
+    return ExitCode.DONE if answer.outcome == "applied" else ExitCode.RUN_FAILED
+
+
+def show(words: list[str]) -> ExitCode:
+    """`sftui show`: one look without a screen."""
+    flags = _flags(ShowFlags, words, "sftui show")
+    found = run_dir.find(flags.target, run_dir.runs_root(flags.runs_dir))
+    from sftui import show as show_module  # noqa: PLC0415  numpy
+
+    if flags.json:
+        print(show_module.as_json(found))  # noqa: T201
+    else:
+        print(show_module.as_text(found, *_terminal_size()))  # noqa: T201
+    return ExitCode.DONE
+
+
+def runs(words: list[str]) -> ExitCode:
+    """`sftui runs`: what there is, and how it stands."""
+    flags = _flags(RunsFlags, words, "sftui runs")
+    from sftui import runs as runs_module  # noqa: PLC0415  numpy
+
+    root = run_dir.runs_root(flags.runs_dir)
+    for line in runs_module.table(root, datetime.now().timestamp()):
+        print(line)  # noqa: T201
+    return ExitCode.DONE
+
+
+COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
+    "run": run,
+    "attach": attach,
+    "ctl": control,
+    "show": show,
+    "runs": runs,
+}
+
+
+def _flags(kind: type[T], words: list[str], prog: str) -> T:
+    return parse(kind, normalise_names(kind, words, prog), prog=prog)
+
+
+def _watch(
+    found: run_dir.RunDir, *, launcher: Callable[[], object] | None, plain: bool
+) -> ExitCode:
+    """Show a run until the person leaves or it ends."""
+    from sftui import watch  # noqa: PLC0415  numpy, psutil
+
+    return (watch.watch_plain if plain else watch.watch_screen)(found, launcher)
+
+
+def _has_terminal() -> bool:
+    """Whether a screen can be drawn: a terminal on both sides that moves its cursor."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _terminal_size() -> tuple[int, int]:
+    import shutil  # noqa: PLC0415  only `show` asks
+
+    size = shutil.get_terminal_size((100, 30))
+    return size.columns, size.lines

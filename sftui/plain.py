@@ -1,0 +1,120 @@
+"""The run as plain lines: for a pipe, a dumb terminal or `--headless`.
+
+The same source and the same state as the screen, one line an event that matters
+and one line every few steps. Ctrl-C once stops the run with a checkpoint and
+waits for it; twice leaves the run running and goes.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from engine import events as ev
+from engine import wire
+from engine.control import Command, Request
+from sftui import format as fmt
+from sftui import words
+from sftui.clean import clean
+from sftui.sources import Source
+from sftui.state import RunState
+
+TICK_SECONDS = 0.1
+
+STEP_LINE_SECONDS = 5.0
+"""Fast runs would print hundreds of lines a minute that nobody reads; run.log has them all."""
+
+
+class PlainView:
+    """Turns events into lines, by way of the one state."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.state = RunState()
+        self._write = write
+        self._step_line_at = -STEP_LINE_SECONDS
+
+    def show(self, event: ev.Event) -> None:
+        """Fold one event and print it, if it is worth a line."""
+        self.state.apply(event)
+        at = words.time_of_day(event.stamp.t)
+        if isinstance(event, ev.StepFinished):
+            now = event.stamp.t or 0.0
+            last = self.state.planned is not None and self.state.updates >= self.state.planned
+            if now - self._step_line_at >= STEP_LINE_SECONDS or last:
+                self._step_line_at = now
+                self._write(f"{at}   {self._step_line(event)}")
+            return
+        if isinstance(event, ev.RankHeartbeat):
+            return
+        if isinstance(event, ev.PhaseStarted):
+            detail = f" {clean(event.detail, 120)}" if event.detail else ""
+            self._write(f"{at} - {event.phase}{detail}")
+            return
+        entry = words.entry(event)
+        if entry is not None:
+            self._write(f"{at} {entry.mark} {entry.text}")
+
+    def _step_line(self, event: ev.StepFinished) -> str:
+        state = self.state
+        planned = "" if state.planned is None else f"/{fmt.count(state.planned)}"
+        parts = [
+            f"step {fmt.count((event.step or 0) + 1)}{planned}",
+            f"loss {fmt.loss(event.loss)}",
+            f"lr x{event.lr_mult:.3f}" if event.lr_mult is not None else "",
+            f"{fmt.si(event.tokens_per_second)} tok/s" if event.tokens_per_second else "",
+        ]
+        eta = state.eta_seconds()
+        if eta is not None:
+            parts.append(f"eta {fmt.duration(eta)}")
+        return "  ".join(part for part in parts if part)
+
+
+def watch(
+    source: Source, *, send_stop: bool, write: Callable[[str], None] | None = None
+) -> tuple[RunState, bool]:
+    """Print until the run is over; the state, and whether the person left before.
+
+    `send_stop`: the first Ctrl-C asks the run to stop (a run we started); otherwise it
+    only ends the watching.
+    """
+    view = PlainView(write or _print)
+    with _interrupts() as interrupts:
+        asked = 0
+        while True:
+            for event in source.poll():
+                view.show(event)
+            if source.closed:
+                return view.state, False
+            if interrupts[0] > asked:
+                asked = interrupts[0]
+                if not send_stop or asked > 1:
+                    return view.state, True
+                source.send(Request(id=wire.new_id(), command=Command.STOP, author="ctrl-c"))
+                view._write(
+                    "stop requested: the run saves a checkpoint and ends. Ctrl-C again leaves it."
+                )
+            time.sleep(TICK_SECONDS)
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Count Ctrl-C instead of dying of it."""
+    seen = [0]
+
+    def count(number: int, frame: FrameType | None) -> None:
+        seen[0] += 1
+
+    before = signal.signal(signal.SIGINT, count)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,235 @@
+"""One look at a run: a summary and a chart for people, one JSON object for scripts.
+
+The JSON is a contract (`schema` 1): fields may be added, never changed. Numbers
+that are unknown, or are no numbers, are null.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from engine import events as ev
+from engine.run_dir import RunDir
+from sftui import format as fmt
+from sftui import snapshot, stats, words
+from sftui.clean import clean
+from sftui.snapshot import Snapshot
+from sftui.state import RunState
+
+SCHEMA = 1
+
+
+def as_json(run: RunDir) -> str:
+    """The machine-readable form, indented."""
+    return json.dumps(to_dict(snapshot.take(run)), indent=2, allow_nan=False)
+
+
+def to_dict(shot: Snapshot) -> dict[str, Any]:
+    """The object `show --json` prints."""
+    return {
+        "schema": SCHEMA,
+        "source": {"path": str(shot.run.path), "format": snapshot.FORMAT},
+        "status": shot.status,
+        "stages": [stage(shot.state)],
+        "lines": {
+            "total": shot.lines_total,
+            "read": shot.lines_total - shot.lines_unrecognised,
+            "unrecognised": shot.lines_unrecognised,
+        },
+    }
+
+
+def stage(state: RunState, name: str = "chat_sft") -> dict[str, Any]:
+    """One stage of a run or log; steps are those the log prints."""
+    steps = state.steps.x
+    settings: Mapping[str, Any] = state.run.settings if state.run else {}
+    planned = state.run.num_iterations if state.run else None
+    return {
+        "name": name,
+        "steps": {
+            "first": int(steps[0]) if len(steps) else None,
+            "last": int(steps[-1]) if len(steps) else None,
+            "logged": len(steps),
+            "planned": planned,
+        },
+        "train_loss": _spread(state),
+        "val": [
+            {"step": v.step, "metric": v.metric, "value": _number(v.loss)}
+            for v in state.validation_list()
+        ],
+        "evals": [
+            _evaluation(step, result)
+            for task, by_step in state.evals.items()
+            for step, result in sorted(by_step.items())
+        ],
+        "checkpoints": [
+            {"step": row.step, "path": row.path, "kind": row.kind}
+            for row in sorted(state.checkpoints.values(), key=lambda row: row.step)
+            if not row.removed
+        ],
+        "controls": [
+            {
+                "step": control.step,
+                "command": control.command,
+                "outcome": control.outcome,
+                "reason": control.reason or None,
+                "author": control.author or None,
+                "argument": control.argument,
+                "time": control.stamp.t,
+            }
+            for control in state.controls
+        ],
+        "alarms": [
+            {
+                "step": alarm.event.step,
+                "kind": alarm.event.kind,
+                "severity": alarm.event.severity,
+                "text": alarm.event.text or None,
+                "count": alarm.count,
+                "active": alarm.active,
+            }
+            for alarm in state.alarms.values()
+        ],
+        "settings": dict(settings),
+    }
+
+
+def as_text(run: RunDir, columns: int, lines: int) -> str:
+    """A summary and a chart that fit a terminal of that size."""
+    shot = snapshot.take(run)
+    summary = summary_lines(shot)
+    chart = loss_chart(shot.state, columns, max(8, min(22, lines - len(summary) - 2)))
+    return "\n".join([*summary, *(["", chart] if chart else [])])
+
+
+def summary_lines(shot: Snapshot) -> list[str]:
+    """The run in a few lines, every outside text cleaned."""
+    state = shot.state
+    lines = [f"{shot.run.id}  {shot.status}  ({shot.evidence})"]
+    if state.reason:
+        lines[0] += f"  {clean(state.reason, 120)}"
+    if state.run is not None:
+        shape = fmt.si(state.run.num_parameters) + " parameters"
+        ranks = f"{state.run.world_size} {state.run.device} rank(s)"
+        lines.append(f"  from {clean(state.run.source or '?', 80)}, {shape}, {ranks}")
+    planned = state.planned
+    of = f" of {fmt.count(planned)}" if planned is not None else ""
+    parts = [f"step {fmt.count(state.updates)}{of}"]
+    if state.first_t is not None and state.last_t is not None:
+        parts.append(f"{fmt.duration(state.last_t - state.first_t)} elapsed")
+    if not state.ended and shot.alive and (eta := state.eta_seconds()) is not None:
+        parts.append(f"about {fmt.duration(eta)} to go")
+    lines.append("  " + ", ".join(parts))
+    validations = state.validation_list()
+    if validations:
+        first, last = validations[0], validations[-1]
+        line = f"  validation {fmt.loss(first.loss)} (step {first.step})"
+        if last is not first:
+            line += f" -> {fmt.loss(last.loss)} (step {last.step})"
+        best = state.best_validation
+        if best is not None:
+            line += f", best {fmt.loss(best.loss)} at step {best.step}"
+        lines.append(line)
+    for task, by_step in state.evals.items():
+        ordered = [by_step[step] for step in sorted(by_step)]
+        line = f"  {clean(task, 40)} {words.score(ordered[-1])} at step {ordered[-1].step}"
+        if len(ordered) > 1:
+            change = stats.compare(_counts(ordered[-1]), _counts(ordered[0]))
+            if change is not None:
+                points = f"{fmt.points(change.points)} points since step {ordered[0].step}"
+                line += f"; {points}: {change.verdict}"
+        lines.append(line)
+    kept = [row for row in state.checkpoints.values() if not row.removed]
+    if kept:
+        lines.append("  checkpoints " + ", ".join(clean(row.path or "", 120) for row in kept))
+    return lines
+
+
+def loss_chart(state: RunState, columns: int, rows: int) -> str:
+    """Training and validation loss as plotext draws them; empty without two points.
+
+    At most two points a column: plotext takes each through Python.
+    """
+    series = state.step_series(state.loss_name)
+    if len(series) < 2:
+        return ""
+    # plotext: 0.25 s of imports that only a printed chart is worth.
+    import plotext as plt  # noqa: PLC0415
+
+    width = max(40, min(columns, 160))
+    x, y = _thinned(series.x, series.y, 2 * width)
+    plt.clear_figure()
+    plt.plotsize(width, rows)
+    plt.theme("pro" if sys.stdout.isatty() else "clear")
+    plt.plot(x, y, label="train", marker="braille")
+    validations = [v for v in state.validation_list() if math.isfinite(v.loss)]
+    if validations:
+        plt.scatter(
+            [v.step for v in validations], [v.loss for v in validations], label="val", marker="o"
+        )
+    plt.xlabel("step")
+    plt.title("loss")
+    text: str = plt.build()
+    return text
+
+
+def _thinned(x: Any, y: Any, most: int) -> tuple[list[float], list[float]]:
+    """Finite points, at most `most`: lowest and highest of each block, in order."""
+    finite = np.isfinite(y)
+    xs, ys = np.asarray(x)[finite], np.asarray(y)[finite]
+    if len(xs) <= most:
+        return xs.tolist(), ys.tolist()
+    edges = np.linspace(0, len(xs), most // 2 + 1).astype(int)
+    chosen: list[int] = []
+    for start, end in itertools.pairwise(edges.tolist()):
+        block = ys[start:end]
+        chosen += sorted({start + int(block.argmin()), start + int(block.argmax())})
+    return xs[chosen].tolist(), ys[chosen].tolist()
+
+
+def _spread(state: RunState) -> dict[str, Any]:
+    values = np.asarray(state.step_series(state.loss_name).y, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    known = len(finite) > 0
+    return {
+        "count": len(values),
+        "first": _number(values[0]) if len(values) else None,
+        "last": _number(values[-1]) if len(values) else None,
+        "min": _number(finite.min()) if known else None,
+        "max": _number(finite.max()) if known else None,
+        "mean": _number(finite.mean()) if known else None,
+        "nonfinite": int(len(values) - len(finite)),
+        "kind": state.loss_name,
+    }
+
+
+def _evaluation(step: int, result: ev.EvalFinished) -> dict[str, Any]:
+    interval = None
+    if result.correct is not None and result.total:
+        interval = [round(bound, 6) for bound in stats.wilson(result.correct, result.total)]
+    return {
+        "step": step,
+        "task": result.task,
+        "accuracy": _number(result.accuracy),
+        "correct": result.correct,
+        "total": result.total,
+        "chance": _number(result.chance),
+        "interval": interval,
+    }
+
+
+def _counts(result: ev.EvalFinished) -> tuple[int | None, int | None, float | None]:
+    return result.correct, result.total, result.accuracy
+
+
+def _number(value: Any) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,81 @@
+"""Show a run until the person leaves or it ends, and say how to come back.
+
+One place for the screen and for plain lines: which source, what is printed
+afterwards, and the exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from engine.run_dir import RunDir
+from sftui import diagnostics
+from sftui import format as fmt
+from sftui.clean import clean
+from sftui.diagnostics import ExitCode
+from sftui.sources import Source
+from sftui.sources.live import LiveSource
+from sftui.sources.tail import TailSource
+from sftui.state import RunState
+
+
+def watch_plain(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode:
+    """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
+    from sftui import plain  # noqa: PLC0415  the screen does not need it
+
+    source: Source = TailSource(run)
+    if launcher is not None:
+        launcher()
+    try:
+        state, left = plain.watch(source, send_stop=launcher is not None)
+    finally:
+        source.close()
+    if left:
+        _say_how_to_return(run, state)
+        return ExitCode.INTERRUPTED
+    return _closing(run, state)
+
+
+def watch_screen(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode:
+    """The screen. A run we start feeds it through the queue, any other through its files."""
+    # Textual: a quarter of a second that plain mode does not need.
+    from sftui import app  # noqa: PLC0415
+
+    # Made before the app runs: inside it, Textual's stand-in for stderr has no file number.
+    source: Source = TailSource(run) if launcher is None else LiveSource(run)
+    try:
+        end = app.run_screen(source, title=run.id, launch=launcher)
+    finally:
+        source.close()
+    if not end.state.ended:
+        _say_how_to_return(run, end.state)
+        return ExitCode.DONE
+    return _closing(run, end.state)
+
+
+def _closing(run: RunDir, state: RunState) -> ExitCode:
+    """The last words about a run that is over."""
+    best = state.best_validation
+    parts = [f"{run.id}: {state.badge if state.ended else 'ended without saying so'}"]
+    if state.reason:
+        parts.append(clean(state.reason, 300))
+    parts.append(f"{fmt.count(state.updates)} updates")
+    if best is not None:
+        parts.append(f"best validation {fmt.loss(best.loss)} at step {best.step}")
+    exported = [c.path for c in state.checkpoints.values() if c.kind == "nanochat" and c.path]
+    if exported:
+        where = exported[-1] if exported[-1].startswith("/") else str(run.path / exported[-1])
+        parts.append(f"exported to {where}")
+    diagnostics.note("; ".join(parts))
+    if state.badge in ("finished", "stopped"):
+        return ExitCode.DONE
+    sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
+    return ExitCode.RUN_FAILED
+
+
+def _say_how_to_return(run: RunDir, state: RunState) -> None:
+    diagnostics.note(
+        f"{run.id} goes on without the screen. Come back: sftui attach {run.id}   "
+        f"Stop it: sftui ctl {run.id} stop"
+    )
