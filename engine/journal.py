@@ -18,6 +18,9 @@ from engine.events import TYPE_NAME, AttemptStarted, Event, RunFinished, Stamp
 from engine.lock import boot_id
 from engine.run_dir import RunDir
 
+FIRST_SEQ_VARIABLE = "SFTUI_FIRST_SEQ"
+"""Last `seq` before the present supervisor: an end of the run up to there is history."""
+
 _TAIL_BYTES = 4 * wire.MAX_LINE_BYTES
 _CHUNK_BYTES = 1024 * 1024
 
@@ -68,14 +71,17 @@ def next_attempt(run_dir: RunDir) -> int:
     return last.att + 1 if last else 1
 
 
-def finished(run_dir: RunDir) -> RunFinished | None:
+def finished(run_dir: RunDir, after_seq: int = 0) -> RunFinished | None:
     """The durable end of the run, if it has one: the only proof of success.
 
     A run that was taken up again after its end is not finished.
+
+    Args:
+        after_seq: ends up to this `seq` are history; a rank gets it as `FIRST_SEQ_VARIABLE`.
     """
     end: RunFinished | None = None
     for event in _last_events(run_dir.events):
-        if isinstance(event, RunFinished):
+        if isinstance(event, RunFinished) and event.stamp.seq > after_seq:
             end = event
         elif isinstance(event, AttemptStarted):
             end = None

@@ -31,6 +31,9 @@ START_TOLERANCE_SECONDS = 5.0
 HEARTBEAT_FRESH_SECONDS = 15.0
 """Heartbeats are written every second; 10 s is when a person should start to wonder."""
 
+SUPERVISOR_PID_VARIABLE = "SFTUI_SUPERVISOR_PID"
+"""Tells a rank who its parent was, even if that one died before the rank could look."""
+
 _RETRY_SECONDS = 0.5
 """Someone who only looks (`holder`) takes a shared lock for an instant; we outwait that."""
 

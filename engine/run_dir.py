@@ -109,6 +109,10 @@ class RunDir:
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step-{step}"
 
+    def rank_log(self, attempt: int, rank: int) -> Path:
+        """Folder of what a (local) rank printed: `stdout.log` and `stderr.log`."""
+        return self.logs / f"attempt-{attempt}" / f"rank-{rank}"
+
     def heartbeat(self, rank: int) -> Path:
         return self.heartbeats / f"rank-{rank}.json"
 

@@ -28,6 +28,7 @@ from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, StateChanged
 from engine.inbox import Inbox, answer
 from engine.journal import scan
+from engine.lock import SUPERVISOR_PID_VARIABLE
 from engine.run_dir import RunDir
 from engine.sinks import EventBus
 
@@ -38,8 +39,6 @@ _LOOK_SECONDS = 0.02
 """While paused, rank 0 looks at the inbox this often."""
 
 MAX_LR_FACTOR = 100.0
-
-SUPERVISOR_PID_VARIABLE = "SFTUI_SUPERVISOR_PID"
 
 _SIGNALLED, _ORPHANED = 1, 2
 _SHUTDOWN_REASONS = {

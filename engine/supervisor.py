@@ -1,0 +1,212 @@
+"""Hold the run's lock and run the ranks: `python -P -m engine.supervisor RUN_DIR`.
+
+It outlives the screen: the launcher gives it a session of its own, it ignores
+SIGHUP, and the first SIGTERM (a cluster's notice) only asks the ranks to stop at
+one step with a checkpoint. Exit codes of ranks are hints; `run_finished` in the
+event log is the proof of an end, and only where it is missing the supervisor
+writes one, into a file of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from engine import inbox, journal, wire
+from engine.control import Command, Request
+from engine.errors import RunDirError, SftuiError
+from engine.events import RankLost, RunFinished
+from engine.lock import SUPERVISOR_PID_VARIABLE, RunLock
+from engine.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from engine.elastic import Failure
+
+WORKER_VARIABLE = "SFTUI_WORKER"
+"""Module of a rank, for tests of the supervisor itself."""
+
+MAX_RESTARTS = 3
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run to the end: 0 when it finished or was stopped, 1 when it failed, 2 on bad input."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -P -m engine.supervisor RUN_DIR\n")
+        return 2
+    run_dir = RunDir(Path(arguments[0]).absolute())
+    try:
+        manifest = run_dir.read_manifest()
+        lock = RunLock.acquire(run_dir)
+    except RunDirError as error:
+        sys.stderr.write(f"sftui: error: {error}\n")
+        return 2
+    with lock:
+        return Supervisor(run_dir, manifest).run()
+
+
+class Supervisor:
+    """One life of the ranks, restarts included, from lock to verdict."""
+
+    def __init__(self, run_dir: RunDir, manifest: dict[str, Any]) -> None:
+        self._run_dir = run_dir
+        self._manifest = manifest
+        last = journal.last_stamp(run_dir.events)
+        self._first_seq = last.seq if last else 0
+        self._attempt = _next_log_attempt(run_dir)
+        self._journal = journal.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
+        self._num_signals = 0
+        self._reasons: list[str] = []
+
+    def run(self) -> int:
+        self._catch_signals()
+        nodes = int(self._manifest.get("nodes", 1))
+        world_size = int(self._manifest.get("world_size", 1))
+        local_world_size = max(1, world_size // nodes)
+        _set_environment(local_world_size, self._first_seq)
+        # torch: two seconds that the lock and the signal handlers must not wait for.
+        from engine import elastic  # noqa: PLC0415
+
+        agent = elastic.Agent(
+            command=(
+                sys.executable,
+                "-P",
+                "-u",
+                "-m",
+                os.environ.get(WORKER_VARIABLE, "engine.worker"),
+                str(self._run_dir.path),
+            ),
+            local_world_size=local_world_size,
+            run_id=self._run_dir.id,
+            max_restarts=int(self._manifest.get("max_restarts", MAX_RESTARTS)),
+            nodes=nodes,
+            rendezvous=str(self._manifest.get("rendezvous", "")),
+        )
+        failure = elastic.run_ranks(
+            agent,
+            lambda rank: self._run_dir.rank_log(self._attempt, rank),
+            self._before_start,
+        )
+        return self._conclude(failure)
+
+    # ---- between attempts --------------------------------------------------------------------
+
+    def _before_start(self, num_starts: int, failure: Failure | None) -> None:
+        """Called by the agent before each start of the ranks."""
+        # Imported already, by `run`.
+        from engine import elastic  # noqa: PLC0415
+
+        if num_starts == 0:
+            return
+        if self._end() is not None:
+            # A rank that aborts while tearing down after the end changes nothing.
+            raise elastic.GiveUp
+        assert failure is not None
+        self._tell(RankLost(rank=failure.rank, reason=failure.reason))
+        self._reasons.append(failure.reason)
+        if self._out_of_memory_again():
+            raise elastic.GiveUp(f"the same as the attempt before: {failure.reason}")
+        elastic.wait_before_restart(num_starts)
+        self._attempt = max(self._attempt + 1, _next_log_attempt(self._run_dir))
+
+    def _out_of_memory_again(self) -> bool:
+        """Memory that did not suffice twice will not suffice the third time."""
+        last = [reason.lower() for reason in self._reasons[-2:]]
+        return len(last) == 2 and all(
+            "out of memory" in text or "outofmemory" in text for text in last
+        )
+
+    def _end(self) -> RunFinished | None:
+        return journal.finished(self._run_dir, self._first_seq)
+
+    def _conclude(self, failure: Failure | None) -> int:
+        end = self._end()
+        if end is None:
+            if failure is None:
+                reason = "the ranks ended without finishing the run"
+            else:
+                who = "" if failure.rank is None else f"rank {failure.rank}: "
+                reason = f"{who}{failure.reason}"
+                self._tell(RankLost(rank=failure.rank, reason=failure.reason))
+            logs = self._run_dir.relative(self._run_dir.rank_log(self._attempt, 0).parent)
+            end = RunFinished(status="failed", reason=f"{reason} (logs in {logs})")
+            self._tell(end)
+        sys.stderr.write(f"{end.status}: {end.reason}\n")
+        return 0 if end.status in ("finished", "stopped") else 1
+
+    def _tell(self, event: RankLost | RunFinished) -> None:
+        try:
+            self._journal.write(event, self._attempt)
+        except OSError as error:
+            # The disk is full: the supervisor's log and the free lock must say it.
+            sys.stderr.write(f"{self._run_dir.supervisor_events}: {error.strerror}: {event}\n")
+
+    # ---- signals -----------------------------------------------------------------------------
+
+    def _catch_signals(self) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """First signal: ask the ranks to stop. Second: end them."""
+        self._num_signals += 1
+        if self._num_signals > 1:
+            elastic = sys.modules.get("engine.elastic")
+            if elastic is None:
+                sys.exit(128 + signum)
+            elastic.hurry(signum)
+        request = Request(
+            id=wire.new_id(),
+            command=Command.STOP,
+            author=signal.Signals(signum).name,
+            t=time.time(),
+        )
+        try:
+            inbox.post(self._run_dir, request)
+        except SftuiError:
+            # No room for a request: the ranks obey the signal itself as well.
+            _signal_children(signum)
+
+
+def _signal_children(signum: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                child.send_signal(signum)
+
+
+def _set_environment(local_world_size: int, first_seq: int) -> None:
+    """What the ranks inherit."""
+    os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
+    os.environ[journal.FIRST_SEQ_VARIABLE] = str(first_seq)
+    # Without it restarted ranks read the dead attempt's addresses: killing one rank lost
+    # the run in 3 of 5 trials. (pytorch issue 135712)
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // local_world_size)))
+    # glibc raises this limit by itself and then keeps freed logits for ever: 590 MiB
+    # resident instead of the chunked loss's small peak.
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1048576")
+
+
+def _next_log_attempt(run_dir: RunDir) -> int:
+    """The ranks' own number, unless an attempt that never spoke left its logs there."""
+    taken = [
+        int(path.name.removeprefix("attempt-"))
+        for path in run_dir.logs.glob("attempt-*")
+        if path.name.removeprefix("attempt-").isdigit()
+    ]
+    return max(journal.next_attempt(run_dir), max(taken, default=0) + 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
