@@ -1,0 +1,54 @@
+"""A question with few answers, over the dimmed screen. The safe answer is `esc`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual import events
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One key and what it does, in words."""
+
+    key: str
+    value: str
+    words: str
+
+
+class Confirm(ModalScreen[str]):
+    """Dismissed with the value of the answer, or with an empty string."""
+
+    def __init__(self, question: str, detail: str, answers: tuple[Answer, ...]) -> None:
+        super().__init__()
+        self._question = question
+        self._detail = detail
+        self._answers = answers
+
+    def compose(self) -> ComposeResult:
+        lines: list[Content | str | tuple[str, str]] = [
+            Content.styled(self._question, "bold"),
+            "\n",
+            Content.styled(self._detail, "dim"),
+            "\n",
+        ]
+        for answer in (*self._answers, Answer("esc", "", "back, change nothing")):
+            lines += [
+                "\n",
+                Content.styled(f"{answer.key:>6}", "bold $warning"),
+                f"  {answer.words}",
+            ]
+        yield Static(Content.assemble(*lines), id="dialog", markup=False)
+
+    def on_key(self, event: events.Key) -> None:
+        event.stop()
+        if event.key == "escape":
+            self.dismiss("")
+        for answer in self._answers:
+            if event.key == answer.key or event.character == answer.key:
+                self.dismiss(answer.value)
+                return

@@ -1,0 +1,132 @@
+"""The one screen: arranges the panels by size; every panel paints itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.geometry import NULL_SPACING, Offset, Region, Size
+from textual.layout import ArrangeResult, Layout, WidgetPlacement
+from textual.screen import Screen
+from textual.widget import Widget
+
+from sftui.panel import Panel
+from sftui.records import Topic
+from sftui.screens.arrangement import Box, arrange
+from sftui.view import PANELS
+from sftui.widgets.accuracy_chart import AccuracyChart
+from sftui.widgets.benchmarks import Benchmarks
+from sftui.widgets.checkpoints import Checkpoints
+from sftui.widgets.footer import KeyFooter
+from sftui.widgets.glance import Glance
+from sftui.widgets.log_pane import LogPane
+from sftui.widgets.loss_chart import LossChart
+from sftui.widgets.now import Now
+from sftui.widgets.rank_table import RankTable
+from sftui.widgets.run_header import RunHeader
+
+if TYPE_CHECKING:
+    from sftui.state import RunState
+    from sftui.view import View
+
+
+class CockpitLayout(Layout):
+    """Places the panels where `arrange` says; the others are not placed at all."""
+
+    name = "cockpit"
+
+    def arrange(
+        self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
+    ) -> ArrangeResult:
+        assert isinstance(parent, Dashboard)
+        boxes = parent.boxes(size)
+        return [
+            WidgetPlacement(_region(boxes[child.id]), Offset(0, 0), NULL_SPACING, child)
+            for child in children
+            if child.id in boxes
+        ]
+
+
+class Dashboard(Screen[None]):
+    """All panels over one state and one view."""
+
+    AUTO_FOCUS: ClassVar[str | None] = "#loss"
+
+    def __init__(self, state: RunState, view: View) -> None:
+        super().__init__()
+        self._run = state
+        self.view = view
+        self._cockpit = CockpitLayout()
+        make = (
+            (RunHeader, "header"),
+            (LossChart, "loss"),
+            (AccuracyChart, "accuracy"),
+            (Now, "now"),
+            (RankTable, "memory"),
+            (Benchmarks, "benchmarks"),
+            (Checkpoints, "checkpoints"),
+            (LogPane, "log"),
+            (Glance, "glance"),
+            (KeyFooter, "footer"),
+        )
+        self.panels: list[Panel] = [kind(state, view, id=name) for kind, name in make]
+        self._num_ranks = 1
+
+    def compose(self) -> ComposeResult:
+        yield from self.panels
+
+    @property
+    def layout(self) -> Layout:
+        """Ours, at every size; a style sheet can only name Textual's."""
+        return self._cockpit
+
+    def boxes(self, size: Size) -> dict[str, Box]:
+        """Where everything is at this size, now."""
+        return arrange(
+            size.width,
+            size.height,
+            panel=self.view.panel,
+            maximised=self.view.maximised,
+            num_ranks=self._num_ranks,
+        )
+
+    def show(self, touched: Topic) -> None:
+        """Rebuild the visible panels that any of these topics makes stale."""
+        if len(self._run.ranks) > self._num_ranks:
+            self._num_ranks = len(self._run.ranks)
+            self.rearrange()
+        visible = self.boxes(self.size)
+        for panel in self.panels:
+            if panel.id in visible and panel.TOPICS & touched:
+                panel.rebuild()
+
+    def tick(self) -> None:
+        """A second went by: clocks move."""
+        visible = self.boxes(self.size)
+        for panel in self.panels:
+            if panel.ticking and panel.id in visible:
+                panel.rebuild()
+
+    def rearrange(self) -> None:
+        """The set of panels changed."""
+        self.refresh(layout=True)
+
+    def focus_panel(self, name: str) -> None:
+        """Make a panel of `PANELS` the big one, and the focused one."""
+        self.view.panel = name
+        self.rearrange()
+        visible = self.boxes(self.size)
+        # On a small screen the table stands for the accuracy chart.
+        target = name if name in visible else "benchmarks" if name == "accuracy" else name
+        if target in visible:
+            self.query_one(f"#{target}").focus()
+        else:
+            self.set_focus(None)
+
+    def next_panel(self, by: int) -> None:
+        at = PANELS.index(self.view.panel) if self.view.panel in PANELS else 0
+        self.focus_panel(PANELS[(at + by) % len(PANELS)])
+
+
+def _region(box: Box) -> Region:
+    return Region(box.x, box.y, box.width, box.height)

@@ -1,0 +1,54 @@
+"""Every key and every mark of the screen, from the one table."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from sftui.keys import GROUPS, TABLE
+
+MARKS = (
+    ("━", "training loss, moving average"),
+    ("⣿", "training loss of every step, faint"),
+    ("●", "validation loss"),
+    ("★", "best validation loss; the starting weights count"),
+    ("▴", "spikes above the range of the chart"),
+    ("◆ ◇", "checkpoint, and one removed since"),
+    ("▾ ┊", "a request that took effect"),
+    ("╎", "end of an epoch"),
+    ("▲▼", "a clear difference; anything less is grey"),
+)
+
+
+class Help(ModalScreen[None]):
+    """Any key closes it, except those that scroll."""
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help"):
+            yield Static(help_content(), markup=False)
+
+    def on_key(self, event: events.Key) -> None:
+        if event.key in ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab"):
+            return
+        event.stop()
+        self.dismiss()
+
+
+def help_content() -> Content:
+    """The page as styled text."""
+    lines: list[Content | str | tuple[str, str]] = []
+    for group, words in GROUPS.items():
+        lines += [Content.styled(words, "bold $primary"), "\n"]
+        for key in TABLE:
+            if key.group == group:
+                lines += [Content.styled(f"{key.shown:>10}", "bold $warning"), f"  {key.help}\n"]
+        lines.append("\n")
+    lines += [Content.styled("Marks", "bold $primary"), "\n"]
+    for mark, words in MARKS:
+        lines += [Content.styled(f"{mark:>10}", "bold"), f"  {words}\n"]
+    lines += ["\n", Content.styled("any key closes this page", "dim")]
+    return Content.assemble(*lines)

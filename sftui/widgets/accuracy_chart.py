@@ -1,0 +1,136 @@
+"""Accuracy over steps: a point with its standard error for every evaluation, and chance."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sftui.canvas import Grid, Span, fit, ratchet, settle, text_width
+from sftui.clean import clean
+from sftui.ink import SERIES_INKS, Ink, style
+from sftui.panel import Panel
+from sftui.plot import Plot
+from sftui.records import Topic
+from sftui.stats import accuracy_of
+
+
+class AccuracyChart(Panel):
+    """In percent; the chance line is always in range, so a flat curve looks flat."""
+
+    TOPICS = Topic.EVALS | Topic.STEPS | Topic.RUN
+    can_focus = True
+
+    _limits: tuple[float, float] | None = None
+
+    def paint(self, grid: Grid) -> None:
+        tasks = list(self.state.evals)
+        title: list[Span] = [("accuracy", style(Ink.TITLE, bold=True))]
+        used = 12
+        for i, task in enumerate(tasks):
+            name = clean(task, 24)
+            if used + text_width(name) + 4 > grid.width - 6:
+                break
+            used += text_width(name) + 4
+            ink = SERIES_INKS[i % len(SERIES_INKS)]
+            title += [("  ● ", style(ink)), (name, style(Ink.DIM))]
+        notes: list[Span] = [("±1 standard error", style(Ink.FAINT))] if tasks else []
+        drawn = bool(tasks) and self._chart(grid)
+        grid.frame(title, notes if drawn else (), border=self.border)
+        if not drawn:
+            words = "" if tasks else "no evaluation yet"
+            grid.text(1, 2, fit(words, grid.width - 4), style(Ink.FAINT))
+
+    def _chart(self, grid: Grid) -> bool:
+        height, width = grid.height - 4, grid.width - 8 - 2
+        if height < 2 or width < 8:
+            return False
+        x_low, x_high = self._x_limits()
+        points = self._points()
+        values = [v for task in points for v in (task[1] - task[2], task[1] + task[2])]
+        chance = self._chance()
+        known = np.concatenate(values) if values else np.empty(0)
+        known = known[np.isfinite(known)]
+        if not len(known):
+            return False
+        low, high = float(known.min()), float(known.max())
+        if chance is not None:
+            low, high = min(low, 100 * chance), max(high, 100 * chance)
+        pad = max(1.0, 0.06 * (high - low))
+        low, high = settle(self._limits, max(0.0, low - pad), min(100.0, high + pad))
+        self._limits = (low, high)
+        plot = Plot(
+            grid=grid,
+            row=1,
+            col=8,
+            height=height,
+            width=width,
+            x_low=x_low,
+            x_high=x_high,
+            y_low=low,
+            y_high=high,
+        )
+        plot.draw_y_axis(1)
+        plot.draw_x_axis(plot.row + plot.height)
+        if chance is not None:
+            self._chance_line(plot, 100 * chance)
+        for i, (steps, accuracy, _) in enumerate(points):
+            ink = SERIES_INKS[i % len(SERIES_INKS)]
+            plot.polyline(steps, accuracy, style(ink))
+        for i, (steps, accuracy, error) in enumerate(points):
+            ink = SERIES_INKS[i % len(SERIES_INKS)]
+            for step, value, half in zip(steps, accuracy, error, strict=True):
+                self._point(plot, step, value, half, style(ink))
+        return True
+
+    def _x_limits(self) -> tuple[float, float]:
+        state = self.state
+        last = max(max(by_step) for by_step in state.evals.values())
+        last = max(last, state.updates)
+        if self.view.whole and state.planned:
+            return 0.0, float(max(state.planned, last, 1))
+        high = ratchet(last + 1)
+        return 0.0, max(min(high, float(state.planned)), last + 1) if state.planned else high
+
+    def _points(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Steps, percent and standard error in points, task by task."""
+        out = []
+        for by_step in self.state.evals.values():
+            steps = sorted(by_step)
+            accuracy, error = [], []
+            for step in steps:
+                result = by_step[step]
+                p = accuracy_of(result)
+                accuracy.append(np.nan if p is None else 100 * p)
+                total = result.total or 0
+                spread = np.sqrt(p * (1 - p) / total) if p is not None and total else 0.0
+                error.append(100 * spread)
+            out.append((np.array(steps, dtype=np.float64), np.array(accuracy), np.array(error)))
+        return out
+
+    def _chance(self) -> float | None:
+        """The chance level of the first task that names one."""
+        for by_step in self.state.evals.values():
+            chance = by_step[max(by_step)].chance
+            if chance is not None:
+                return chance
+        return None
+
+    def _chance_line(self, plot: Plot, percent: float) -> None:
+        row = plot.y_cell(percent)
+        if row is None:
+            return
+        number = style(Ink.CHANCE)
+        plot.grid.text(row, plot.col, "╌" * plot.width, number)
+        plot.grid.right(row, plot.col + plot.width, [(f" chance {percent:.0f}", number)], plot.col)
+
+    def _point(self, plot: Plot, step: float, value: float, half: float, number: int) -> None:
+        row, col = plot.y_cell(value), plot.x_cell(step)
+        if row is None or not plot.holds_column(col):
+            return
+        top, bottom = plot.y_cell(value + half), plot.y_cell(value - half)
+        for end, char in ((top, "┬"), (bottom, "┴")):
+            if end is None or end == row:
+                continue
+            for between in range(min(end, row), max(end, row)):
+                plot.grid.put(between, col, "│", number)
+            plot.grid.put(end, col, char, number)
+        plot.grid.put(row, col, "●", number)

@@ -1,0 +1,172 @@
+"""Draw the screen of a run at several sizes into SVG and PNG files.
+
+    python tests/make_screenshots.py                  the recorded fake run, every state
+    python tests/make_screenshots.py runs/20261124-..  a real run directory, as it is now
+
+PNG files need a Chromium (`--chromium` names it); without one only SVG is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# Pictures must not depend on where and when they are taken.
+os.environ.setdefault("TZ", "UTC")
+os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+time.tzset()
+
+from engine import events as ev  # noqa: E402  after the environment is fixed
+from engine.run_dir import RunDir  # noqa: E402
+from engine.wire import decode  # noqa: E402
+from sftui.app import SftuiApp  # noqa: E402
+from tests.sftui.fake_run import ListSource, fake_run  # noqa: E402
+
+SIZES = ((160, 48), (120, 36), (80, 24))
+
+
+async def picture(
+    events: list[ev.Event], size: tuple[int, int], *, press: str = "", theme: str = ""
+) -> str:
+    """The SVG of the screen after these events and keys."""
+    now = max(e.stamp.t or 0.0 for e in events) + 0.5
+    app = SftuiApp(ListSource(events), title="", now=lambda: now)
+    async with app.run_test(size=size) as pilot:
+        if theme:
+            app.theme = theme
+        while app.source.events:
+            app.tick()
+        await pilot.pause()
+        for key in press.split():
+            await pilot.press(key)
+        await pilot.pause()
+        return app.export_screenshot(title="sftui")
+
+
+def states() -> dict[str, tuple[list[ev.Event], str, str]]:
+    """Name -> events, keys and theme."""
+    running = fake_run(until=288)
+    paused = fake_run(until=140)
+    stamp = running[-1].stamp
+    paused += [
+        ev.ControlApplied(
+            id="p", command="pause", author="screen", step=140, stamp=_after(paused, 1)
+        )
+    ]
+    cut = next(i for i, e in enumerate(running) if isinstance(e, ev.StepFinished))
+    phases = [e for e in running[:cut] if not isinstance(e, ev.EvalFinished)][:9]
+    failed = fake_run(until=288)
+    failed += [
+        ev.LogLine(
+            text="torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.50 GiB",
+            level="error",
+            rank=1,
+            stamp=_after(failed, 1),
+        ),
+        ev.RankLost(rank=1, reason="exit code 1", stamp=_after(failed, 2)),
+        ev.RunFinished(
+            status="failed", reason="rank 1 ran out of memory at step 288", stamp=_after(failed, 3)
+        ),
+    ]
+    assert stamp.seq
+    return {
+        "running": (running, "", ""),
+        "cuda": (fake_run(until=288, device="cuda"), "", ""),
+        "start-up": (phases, "", ""),
+        "first-steps": (fake_run(until=12), "", ""),
+        "paused": (paused, "", ""),
+        "finished": (fake_run(), "", ""),
+        "failed": (failed, "", ""),
+        "log-y": (running, "l s f", ""),
+        "accuracy": (running, "2", ""),
+        "help": (running, "question_mark", ""),
+        "stop": (running, "x", ""),
+        "light": (running, "", "textual-light"),
+    }
+
+
+def _after(events: list[ev.Event], n: int) -> ev.Stamp:
+    last = events[-1].stamp
+    return ev.Stamp(run=last.run, src="r0", seq=last.seq + n, t=(last.t or 0) + n, att=last.att)
+
+
+def read_run(path: Path) -> list[ev.Event]:
+    """All events of a run directory, in order of time."""
+    run = RunDir(path)
+    found = []
+    for file in (run.events, run.supervisor_events):
+        if file.exists():
+            found += [decode(line) for line in file.read_bytes().splitlines() if line.strip()]
+    return sorted(found, key=lambda e: e.stamp.t or 0.0)
+
+
+def to_png(svg: Path, chromium: str) -> None:
+    """Rasterise with a headless browser, at twice the size of the SVG."""
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg.read_text())
+    assert box is not None
+    width, height = (round(float(n)) for n in box.groups())
+    with tempfile.TemporaryDirectory() as profile:
+        page = Path(profile) / "page.html"
+        text = svg.read_text()
+        # The SVG names a web font: pictures are drawn with what is installed.
+        text = re.sub(r"@font-face \{.*?\}", "", text, flags=re.S)
+        page.write_text(
+            "<style>html,body{margin:0;background:#0d1017}svg{display:block}"
+            "text{font-family:'DejaVu Sans Mono',monospace !important}</style>" + text
+        )
+        subprocess.run(
+            [
+                chromium,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--no-first-run",
+                "--hide-scrollbars",
+                f"--user-data-dir={profile}/data",
+                f"--window-size={width},{height}",
+                f"--screenshot={svg.with_suffix('.png').absolute()}",
+                page.as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", nargs="?", type=Path, help="a run directory")
+    parser.add_argument("--out", type=Path, default=Path("screenshots"))
+    parser.add_argument("--only", default="", help="names of states, comma-separated")
+    parser.add_argument("--sizes", default=",".join(f"{w}x{h}" for w, h in SIZES))
+    parser.add_argument("--chromium", default=shutil.which("chromium") or "")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    todo = {"run": (read_run(args.run), "", "")} if args.run else states()
+    if args.only:
+        todo = {name: todo[name] for name in args.only.split(",")}
+    for name, (events, press, theme) in todo.items():
+        for size in args.sizes.split(","):
+            width, height = (int(n) for n in size.split("x"))
+            svg = asyncio.run(picture(events, (width, height), press=press, theme=theme))
+            path = args.out / f"{name}-{size}.svg"
+            path.write_text(svg)
+            if args.chromium:
+                to_png(path, args.chromium)
+            print(path)
+
+
+if __name__ == "__main__":
+    main()
