@@ -104,6 +104,9 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         "--step."
     )
     try:
+        # Only the zip form: torch's older one goes through another reader, with warnings.
+        if path.stat().st_size and not zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path}: not a whole torch.save file. {advice}")
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
