@@ -17,8 +17,8 @@ import numpy as np
 
 from engine import events as ev
 from engine.run_dir import RunDir
+from sftui import accuracy, snapshot, stats, words
 from sftui import format as fmt
-from sftui import snapshot, stats, words
 from sftui.clean import clean
 from sftui.snapshot import Snapshot
 from sftui.state import RunState
@@ -141,7 +141,7 @@ def summary_lines(shot: Snapshot) -> list[str]:
         ordered = [by_step[step] for step in sorted(by_step)]
         line = f"  {clean(task, 40)} {words.score(ordered[-1])} at step {ordered[-1].step}"
         if len(ordered) > 1:
-            change = stats.compare(_counts(ordered[-1]), _counts(ordered[0]))
+            change = stats.compare(ordered[-1], ordered[0])
             if change is not None:
                 points = f"{fmt.points(change.points)} points since step {ordered[0].step}"
                 line += f"; {points}: {change.verdict}"
@@ -213,7 +213,7 @@ def _spread(state: RunState) -> dict[str, Any]:
 def _evaluation(step: int, result: ev.EvalFinished) -> dict[str, Any]:
     interval = None
     if result.correct is not None and result.total:
-        interval = [round(bound, 6) for bound in stats.wilson(result.correct, result.total)]
+        interval = [round(bound, 6) for bound in accuracy.wilson(result.correct, result.total)]
     return {
         "step": step,
         "task": result.task,
@@ -223,10 +223,6 @@ def _evaluation(step: int, result: ev.EvalFinished) -> dict[str, Any]:
         "chance": _number(result.chance),
         "interval": interval,
     }
-
-
-def _counts(result: ev.EvalFinished) -> tuple[int | None, int | None, float | None]:
-    return result.correct, result.total, result.accuracy
 
 
 def _number(value: Any) -> float | None:

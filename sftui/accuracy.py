@@ -1,0 +1,209 @@
+"""One accuracy: interval, chance, one-letter baseline, and which counts a percentage can mean.
+
+Always carry the count: 26.46 % of 1024 questions and of 14042 are two different claims.
+Fractions everywhere, never percentages, except where a percentage is read.
+"""
+
+# n items, k right.
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ALPHA = 0.05
+Z95 = 1.959963984540054
+"""Two-sided 5 % point of the standard normal."""
+Z_POWER80 = 0.8416212335729143
+"""80 % point: a planned effect is found in four of five repetitions."""
+
+Flags = Sequence[bool] | NDArray[Any]
+"""Right or wrong, item by item."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """One task at one checkpoint."""
+
+    correct: int
+    total: int
+    value: float
+    error: float
+    """Standard error of `value`."""
+    low: float
+    """Wilson 95 % interval."""
+    high: float
+    chance: float | None
+    one_letter: float | None
+    """What always answering the best single letter would reach."""
+    p_chance: float | None
+    """Exact one-sided p against `chance`; None without one."""
+
+
+def accuracy(
+    correct: int, total: int, *, chance: float | None = None, one_letter: float | None = None
+) -> Accuracy:
+    """Everything that is said about `correct` of `total`.
+
+    Raises:
+        ValueError: the counts are impossible.
+    """
+    check_counts(correct, total)
+    low, high = wilson(correct, total)
+    return Accuracy(
+        correct=correct,
+        total=total,
+        value=correct / total,
+        error=standard_error(correct, total),
+        low=low,
+        high=high,
+        chance=chance,
+        one_letter=one_letter,
+        p_chance=None if chance is None else p_above(correct, total, chance),
+    )
+
+
+def standard_error(correct: int, total: int) -> float:
+    """sqrt(p (1 - p) / n); 0 without items."""
+    if total <= 0:
+        return 0.0
+    p = correct / total
+    return math.sqrt(p * (1 - p) / total)
+
+
+def wilson(correct: int, total: int) -> tuple[float, float]:
+    """95 % interval of a proportion; stays inside [0, 1] and is not empty at 0 or n of n."""
+    if total <= 0:
+        return 0.0, 1.0
+    z2 = Z95 * Z95
+    middle = (correct + z2 / 2) / (total + z2)
+    half = Z95 * math.sqrt(correct * (total - correct) / total + z2 / 4) / (total + z2)
+    low = 0.0 if correct == 0 else max(0.0, middle - half)
+    high = 1.0 if correct == total else min(1.0, middle + half)
+    return low, high
+
+
+def p_above(correct: int, total: int, chance: float) -> float:
+    """Exact binomial P(at least `correct` right | chance)."""
+    if correct <= 0 or chance >= 1.0:
+        return 1.0
+    if chance <= 0.0:
+        return 0.0
+    return float(special_functions().bdtrc(correct - 1, total, chance))
+
+
+def p_two_sided(correct: int, total: int, chance: float) -> float:
+    """Exact binomial p: all outcomes at most as likely as the one seen."""
+    if chance in (0.0, 1.0):
+        return 1.0 if correct == total * chance else 0.0
+    special = special_functions()
+    k = np.arange(total + 1)
+    log_pmf = special.xlogy(k, chance) + special.xlog1py(total - k, -chance)
+    log_pmf -= special.gammaln(k + 1) + special.gammaln(total - k + 1)
+    # 1e-7: outcomes equally likely in theory differ in the last digits.
+    rare = log_pmf <= log_pmf[correct] + 1e-7
+    # The outcomes left out are one block around the mode.
+    kept = np.flatnonzero(~rare)
+    if not len(kept):
+        return 1.0
+    below = float(special.bdtr(kept[0] - 1, total, chance)) if kept[0] > 0 else 0.0
+    above = float(special.bdtrc(kept[-1], total, chance)) if kept[-1] < total else 0.0
+    return min(1.0, below + above)
+
+
+def smallest_above(total: int, chance: float, *, looks: int = 1) -> int | None:
+    """Fewest right answers that beat chance at one-sided 5 % shared over `looks`; None: none do."""
+    for correct in range(math.ceil(total * chance), total + 1):
+        if p_above(correct, total, chance) < ALPHA / looks:
+            return correct
+    return None
+
+
+def chance_level(choices: Sequence[int]) -> tuple[float, float]:
+    """Expected accuracy of guessing and its standard error, from each item's number of choices."""
+    if not choices:
+        raise ValueError("no items; expected the number of choices of at least one")
+    rates = [1 / c for c in choices]
+    return sum(rates) / len(rates), math.sqrt(sum(r * (1 - r) for r in rates)) / len(rates)
+
+
+def one_letter_baseline(gold: Sequence[Hashable]) -> float:
+    """Accuracy of always giving the commonest right answer."""
+    return max(Counter(gold).values()) / len(gold) if gold else 0.0
+
+
+def finite_population(items: int, population: int) -> float:
+    """Factor on a standard error when `items` are a random part of `population` items.
+
+    Only for "what would the whole benchmark give"; 0 when all of it was asked.
+    """
+    if population <= 1 or items >= population:
+        return 0.0
+    return math.sqrt((population - items) / (population - 1))
+
+
+def clustered_error(values: Flags | Sequence[float], clusters: Sequence[Hashable]) -> float:
+    """Standard error of the mean of `values` when items of one cluster (subject) move together.
+
+    Works on right/wrong of one checkpoint and on differences (-1, 0, 1) of two.
+    """
+    if len(values) != len(clusters) or not len(clusters):
+        raise ValueError(f"{len(values)} values, {len(clusters)} clusters; expected as many, not 0")
+    mean = float(np.mean(values))
+    sums: dict[Hashable, float] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + float(value) - mean
+    return math.sqrt(sum(s * s for s in sums.values())) / len(values)
+
+
+def k_candidates(percentage: float | str, total: int, *, decimals: int = 2) -> list[int]:
+    """Counts k for which 100 k / total prints as `percentage`; none: measured on other items.
+
+    The granularity test of Brown and Heathers. Exact arithmetic; at a tie both ways of
+    rounding count.
+    """
+    value = float(percentage)
+    if total <= 0 or not 0 <= value <= 100:
+        return []
+    wanted = Fraction(f"{value:.{decimals}f}")
+    half = Fraction(1, 2 * 10**decimals)
+    first = math.ceil((wanted - half) * total / 100)
+    last = math.floor((wanted + half) * total / 100)
+    return list(range(max(0, first), min(total, last) + 1))
+
+
+def smallest_detectable(total: int, rate: float, *, correlation: float, looks: int = 1) -> float:
+    """True change (fraction) found with 80 % power by a two-sided 5 % test shared over `looks`.
+
+    `correlation` of right/wrong between the two checkpoints, item by item; 0 = unpaired.
+    """
+    spread = math.sqrt(2 * rate * (1 - rate) * (1 - correlation) / total)
+    z = Z95 if looks == 1 else -float(special_functions().ndtri(ALPHA / looks / 2))
+    return (z + Z_POWER80) * spread
+
+
+def items_needed(change: float, rate: float, *, correlation: float) -> int:
+    """Items for which `smallest_detectable` is `change` (a fraction)."""
+    variance = 2 * rate * (1 - rate) * (1 - correlation)
+    return math.ceil((Z95 + Z_POWER80) ** 2 * variance / change**2)
+
+
+def check_counts(correct: int, total: int) -> None:
+    """Refuse impossible counts."""
+    if total < 1 or not 0 <= correct <= total:
+        raise ValueError(f"{correct} of {total} right; expected 0 <= correct <= total, total >= 1")
+
+
+def special_functions() -> Any:
+    """`scipy.special`, imported at the first use."""
+    # 170 ms that the first frame must not pay; the first evaluation may.
+    from scipy import special  # noqa: PLC0415
+
+    return special
