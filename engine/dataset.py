@@ -114,7 +114,9 @@ class ParquetRows:
 
     def prefetch(self, indices: Sequence[int]) -> None:
         rows = self._table.take(list(indices)).to_pylist()
-        self._cache = dict(zip(indices, rows, strict=True))
+        # A column the row does not use is null there: the same as a missing key.
+        used = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        self._cache = dict(zip(indices, used, strict=True))
 
     def where(self, index: int) -> str:
         return f"{self._path}, row {index + 1}"

@@ -95,7 +95,8 @@ def load_items(path: Path) -> EvalResult:
         DataError: the file is missing, damaged or of another kind.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        # Opened here: numpy leaves the file open when it turns out to be no zip.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             if int(found["format"]) != FORMAT:
                 raise DataError(
                     f"{path}: eval results of format {int(found['format'])}; expected {FORMAT}. "
