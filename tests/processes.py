@@ -93,7 +93,7 @@ class Children:
                 process.send_signal(signal.SIGCONT)
                 process.kill()
             process.wait(10)
-            for stream in (process.stdout, process.stderr):
+            for stream in (process.stdin, process.stdout, process.stderr):
                 if stream is not None:
                     stream.close()
         for pid in self.left():

@@ -167,5 +167,7 @@ class LiveSource:
             while room() and (event := self._main.take()) is not None:
                 self.num_from_file += 1
                 events.append(event)
-        while room() and (event := self._supervisor.take()) is not None:
-            events.append(event)
+        if self._main.at_end and self._main.lines.ahead() <= 0:
+            # What the supervisor says of a rank's end comes after that rank's last words.
+            while room() and (event := self._supervisor.take()) is not None:
+                events.append(event)

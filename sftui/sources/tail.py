@@ -49,9 +49,9 @@ class LineTail:
         return self._offset - len(self._torn)
 
     def ahead(self) -> int:
-        """Bytes in the file that have not been given out."""
+        """Bytes in the file that have not been read."""
         try:
-            return os.stat(self._path).st_size - self.position  # noqa: PTH116  ten times a second
+            return os.stat(self._path).st_size - self._offset  # noqa: PTH116  ten times a second
         except OSError:
             return 0
 
@@ -214,8 +214,13 @@ class TailSource:
         over = self._pulse.over()
         return over and self._main.peek() is None and self._supervisor.peek() is None
 
+    @property
+    def num_bad_lines(self) -> int:
+        """Lines that were no events."""
+        return self._main.num_bad_lines + self._supervisor.num_bad_lines
+
     def describe(self) -> str:
-        bad = self._main.num_bad_lines + self._supervisor.num_bad_lines
+        bad = self.num_bad_lines
         return "file" + (f", {bad} unreadable lines" if bad else "")
 
     def alive(self) -> tuple[bool, str]:
