@@ -12,6 +12,7 @@ document and positions restart at 0.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
@@ -70,7 +71,8 @@ class GPT(nn.Module):
         with torch.device("meta"):
             model = cls(config)
         model.load_state_dict(dict(state), strict=True, assign=True)
-        model.cos, model.sin = _rotary_tables(config)
+        # Tables are never saved; they go where the weights are.
+        model.cos, model.sin = (t.to(model.lm_head.weight.device) for t in _rotary_tables(config))
         return model
 
     @torch.no_grad()
@@ -122,8 +124,8 @@ class GPT(nn.Module):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         x = _norm(x)
         # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
-        cos = self.cos[positions].to(x.dtype).unsqueeze(-2)
-        sin = self.sin[positions].to(x.dtype).unsqueeze(-2)
+        cos = self.cos.index_select(0, positions).to(x.dtype).unsqueeze(-2)
+        sin = self.sin.index_select(0, positions).to(x.dtype).unsqueeze(-2)
         for block in cast(nn.ModuleList, self.transformer["h"]):
             if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, cos, sin, attend, use_reentrant=False)
@@ -255,15 +257,38 @@ def _padded_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _packed_attention(spans: Sequence[Span], device: torch.device) -> Attend:
-    """Attention over [N, H, E] that never crosses a document.
-
-    On a CPU one call per document is the fastest: no mask is built and no work
-    is spent on pairs of documents.
-    """
+    """Attention over [N, H, E] that never crosses a document."""
     lengths = [end - start for start, end in spans]
+    varlen = _varlen_attention(lengths, device) if device.type == "cuda" else None
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if varlen is not None and q.dtype in (torch.bfloat16, torch.float16):
+            return varlen(q, k, v)
+        # One call per document: no mask is built, and no work is spent on pairs of documents.
         documents = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
         return torch.cat([_padded_attention(a[None], b[None], c[None])[0] for a, b, c in documents])
+
+    return attend
+
+
+def _varlen_attention(lengths: Sequence[int], device: torch.device) -> Attend | None:
+    """All documents in one flash-attention kernel; None where this torch has none (before 2.10).
+
+    Not run on a GPU yet: only the call and its shapes were checked, with fake
+    tensors. The loop over documents is what it has to equal.
+    """
+    try:
+        # Deferred: only CUDA needs it, and torch 2.9 does not have it.
+        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
+    except ImportError:
+        return None
+    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
+    longest = max(lengths)
+    # torch 2.10 calls it is_causal; later versions have a window that reaches left only.
+    by_window = "window_size" in inspect.signature(varlen_attn).parameters
+    causal = {"window_size": (-1, 0)} if by_window else {"is_causal": True}
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return cast(Tensor, varlen_attn(q, k, v, ends, ends, longest, longest, **causal))
 
     return attend

@@ -174,6 +174,31 @@ def test_autocast_keeps_the_residual_stream_in_bf16() -> None:
     assert F.cosine_similarity(hidden.float().flatten(), exact.flatten(), dim=0) > 0.999
 
 
+def test_the_cuda_path_is_called_with_fitting_shapes() -> None:
+    """On fake CUDA tensors the forward pass of a packed row goes through the varlen kernel."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Calls(TorchDispatchMode):
+        names: set[str] = set()  # noqa: RUF012
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            self.names.add(str(func))
+            return func(*args, **(kwargs or {}))
+
+    with FakeTensorMode(), Calls() as calls, torch.no_grad():
+        # Autocast switches itself off without a GPU, so the weights themselves are bf16 here.
+        state = {
+            name: torch.empty(shape, device="cuda", dtype=torch.bfloat16)
+            for name, shape in TINY.parameter_shapes().items()
+        }
+        model = GPT.from_state(TINY, state)
+        hidden = model(torch.zeros(9, dtype=torch.long, device="cuda"), spans=[(0, 4), (4, 9)])
+    assert hidden.shape == (9, 32)
+    assert any("varlen_attn" in name for name in calls.names)
+    assert not any("scaled_dot_product" in name for name in calls.names)
+
+
 def test_initial_weights_have_nanochats_spread() -> None:
     """A new model has unit embeddings, the fact sheet's spread, and zero output projections."""
     config = GPTConfig(sequence_len=8, vocab_size=500, n_layer=1, n_head=2, n_kv_head=2, n_embd=128)
