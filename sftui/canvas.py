@@ -294,7 +294,7 @@ def sparkline(values: NDArray[Any], num_cells: int, *, from_zero: bool = False) 
         "▁▂▃▄▅▆▇█"[level] if ok else " "
         for level, ok in zip(levels, np.isfinite(values), strict=True)
     ]
-    return "".join(marks).rjust(num_cells)
+    return "".join(marks).ljust(num_cells)
 
 
 # ---- axes ------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ def size(num_bytes: float | None) -> str:
 
 def size_of(used: float | None, total: float | None) -> str:
     """`62.5/80.0G`: both in the unit of the total."""
-    if total is None or used is None or not total > 0:
+    if total is None or used is None or not 0 < total < math.inf or not math.isfinite(used):
         return size(used)
     text = size(total)
     unit = text[-1]
@@ -195,4 +195,4 @@ def _significant(value: float, digits: int) -> str:
     text = f"{value:.{max(0, digits - before)}f}"
     if "." in text and len(text.replace("-", "").replace(".", "").lstrip("0")) > digits:
         text = text[:-1].rstrip(".")  # 99.96 was rounded to 100.0: one digit too many
-    return str(round(value)) if value == round(value) else text
+    return text.split(".")[0] if value == round(value) else text

@@ -93,6 +93,10 @@ class Panel(Widget):
     def on_resize(self) -> None:
         self.rebuild()
 
+    def on_show(self) -> None:
+        # It may come back at its old size, without a resize.
+        self.rebuild()
+
     def on_focus(self) -> None:
         self.rebuild()
 

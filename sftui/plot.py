@@ -95,7 +95,7 @@ class Plot:
 
     def y_ticks(self) -> tuple[list[float], float]:
         """Tick values in data units, and their step (0 on a logarithmic axis)."""
-        most = max(2, self.height // 3)
+        most = max(3, round(self.height / 2.5))
         if not self.log:
             return ticks(self.y_low, self.y_high, most)
         if self.y_high - self.y_low < 1.0:

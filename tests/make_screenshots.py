@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import html
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ from engine import events as ev  # noqa: E402  after the environment is fixed
 from engine.run_dir import RunDir  # noqa: E402
 from engine.wire import decode  # noqa: E402
 from sftui.app import SftuiApp  # noqa: E402
+from sftui.canvas import text_width  # noqa: E402
 from tests.sftui.fake_run import ListSource, fake_run  # noqa: E402
 
 SIZES = ((160, 48), (120, 36), (80, 24))
@@ -49,7 +51,7 @@ async def picture(
         for key in press.split():
             await pilot.press(key)
         await pilot.pause()
-        return app.export_screenshot(title="sftui")
+        return pin_characters(app.export_screenshot(title="sftui"))
 
 
 def states() -> dict[str, tuple[list[ev.Event], str, str]]:
@@ -107,6 +109,33 @@ def read_run(path: Path) -> list[ev.Event]:
         if file.exists():
             found += [decode(line) for line in file.read_bytes().splitlines() if line.strip()]
     return sorted(found, key=lambda e: e.stamp.t or 0.0)
+
+
+_RUN = re.compile(
+    r'<text class="([^"]+)" x="([\d.]+)" y="([\d.]+)" textLength="([\d.]+)" ([^>]*)>([^<]*)</text>'
+)
+
+
+def pin_characters(svg: str) -> str:
+    """Give every character of a run that is not plain ASCII its own x.
+
+    Textual's SVG names the length of a whole run of text; where a font lacks a glyph, the
+    substitute has another width and shifts its neighbours. A terminal never does that.
+    """
+
+    def pin(match: re.Match[str]) -> str:
+        style, x, y, length, rest, body = match.groups()
+        text = html.unescape(body)
+        if text.replace("\xa0", " ").isascii():
+            return match.group(0)
+        widths = [text_width(char) for char in text]
+        cell, at, places = float(length) / max(1, sum(widths)), float(x), []
+        for width in widths:
+            places.append(f"{at:.1f}")
+            at += cell * width
+        return f'<text class="{style}" x="{" ".join(places)}" y="{y}" {rest}>{body}</text>'
+
+    return _RUN.sub(pin, svg)
 
 
 def to_png(svg: Path, chromium: str) -> None:

@@ -48,8 +48,9 @@ def _wide(width: int, height: int, num_ranks: int) -> dict[str, Box]:
     log = 9 if height >= 46 else 8 if height >= 42 else 6
     top, bottom = 2, height - 1 - log
     body = bottom - top
-    left = round(width * 1.85 / 2.85)
-    right = width - left
+    # 50 columns hold two tasks with both differences, 58 their counts as well.
+    right = max(50, round(width * 0.365))
+    left = width - right
     accuracy = max(10, round(body / 3.35)) if body >= 24 else 0
     boxes = {
         "header": Box(0, 0, width, 2),

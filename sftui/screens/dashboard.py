@@ -109,7 +109,9 @@ class Dashboard(Screen[None]):
 
     def rearrange(self) -> None:
         """The set of panels changed."""
-        self.refresh(layout=True)
+        # A child's request drops the cached arrangement of its ancestors; the screen's own
+        # would find the size unchanged and keep it.
+        self.panels[0].refresh(layout=True)
 
     def focus_panel(self, name: str) -> None:
         """Make a panel of `PANELS` the big one, and the focused one."""

@@ -15,9 +15,10 @@ from sftui.panel import Panel
 from sftui.records import Topic
 from sftui.stats import CLEAR, Scored, accuracy_of, compare
 
-_STEP = 7
-_WITH_COUNT, _PLAIN, _ACCURACY = 27, 20, 8
-"""Cells of a task's columns: counts, accuracy and both differences; without counts; accuracy."""
+_STEP = 6
+_WITH_COUNT, _PLAIN, _SHORT, _ACCURACY = 24, 20, 13, 7
+"""Cells of a task: count, accuracy, both differences; no count; difference to start; accuracy."""
+_DIFFERENCE = 7
 
 
 class Benchmarks(Panel):
@@ -34,7 +35,7 @@ class Benchmarks(Panel):
             corner = [(words, style(Ink.SAVED))]
         tasks = list(state.evals)
         room = grid.width - 4 - _STEP
-        shown, cells = _columns(len(tasks), room)
+        shown, cells = _fitting(len(tasks), room)
         notes: list[Span] = [("Δ in points, coloured when clear", style(Ink.FAINT))]
         if len(tasks) > shown:
             notes = [(f"{len(tasks) - shown} more tasks", style(Ink.FAINT))]
@@ -63,14 +64,19 @@ class Benchmarks(Panel):
         after = grid.text(1, col + 1, fit(name, cells - 2), style(ink, bold=True), end)
         if after + len(n) <= end:
             grid.text(1, after, n, style(Ink.FAINT))
-        faint = style(Ink.FAINT)
+        for name, at in self._columns(end, cells).items():
+            grid.right(2, at, [(name, style(Ink.FAINT))], col)
+
+    def _columns(self, end: int, cells: int) -> dict[str, int]:
+        """Ends of the columns of a task that ends at `end`."""
+        names = {"%": 0}
+        if cells >= _SHORT:
+            names = {"Δstart": 0, "%": _DIFFERENCE}
         if cells >= _PLAIN:
-            grid.right(2, end, [("Δbefore", faint)])
-            grid.right(2, end - 7, [("Δstart", faint)], col)
+            names = {"Δprev": 0, "Δstart": _DIFFERENCE, "%": 2 * _DIFFERENCE}
         if cells >= _WITH_COUNT:
-            grid.right(2, end - 14, [("right", faint)], col)
-        else:
-            grid.right(2, end - (14 if cells >= _PLAIN else 0), [("%", faint)], col)
+            names["k"] = 2 * _DIFFERENCE + 5
+        return {name: end - back for name, back in names.items()}
 
     def _row(
         self, grid: Grid, row: int, step: int, tasks: list[str], cells: int, *, newest: bool
@@ -88,17 +94,18 @@ class Benchmarks(Panel):
             col = 2 + _STEP + i * cells
             end = col + cells - 1
             ink = style(SERIES_INKS[i % len(SERIES_INKS)], bold=newest)
-            if cells >= _PLAIN:
-                before = [s for s in results if s < step]
-                first = min(results)
-                self._difference(grid, row, end, result, results[max(before)] if before else None)
-                reference = results[first] if first < step else None
-                self._difference(grid, row, end - 7, result, reference)
-            accuracy_end = end - (14 if cells >= _PLAIN else 0)
-            spans: list[Span] = [(fmt.percent(accuracy_of(result)), ink)]
-            if cells >= _WITH_COUNT and result.correct is not None:
-                spans.insert(0, (f"{result.correct} ", style(Ink.DIM)))
-            grid.right(row, accuracy_end, spans, col)
+            at = self._columns(end, cells)
+            earlier = [s for s in results if s < step]
+            if "Δprev" in at:
+                before = results[max(earlier)] if earlier else None
+                self._difference(grid, row, at["Δprev"], result, before)
+            if "Δstart" in at:
+                start = results[min(earlier)] if earlier else None
+                self._difference(grid, row, at["Δstart"], result, start)
+            percent = fmt.percent(accuracy_of(result)).removesuffix("%")
+            grid.right(row, at["%"], [(percent, ink)], col)
+            if "k" in at and result.correct is not None:
+                grid.right(row, at["k"], [(str(result.correct), style(Ink.DIM))], col - 1)
         if newest:
             grid.back(row, 1, grid.width - 1, Back.ROW)
 
@@ -120,9 +127,9 @@ class Benchmarks(Panel):
         grid.right(row, end, [(text, number)])
 
 
-def _columns(num_tasks: int, room: int) -> tuple[int, int]:
+def _fitting(num_tasks: int, room: int) -> tuple[int, int]:
     """How many tasks fit, and the cells of each: detail goes before tasks do."""
-    for cells in (_WITH_COUNT, _PLAIN):
+    for cells in (_WITH_COUNT, _PLAIN, _SHORT):
         if num_tasks * cells <= room:
             return num_tasks, cells
     return max(0, min(num_tasks, room // _ACCURACY)), _ACCURACY

@@ -44,8 +44,8 @@ class Checkpoints(Panel):
 
     def _columns(self, width: int) -> dict[str, int]:
         """Column ends, relative; what does not fit is dropped from the right of this list."""
-        wanted = [("checkpoint", 16), ("val", 8), ("size", 7), ("age", 6)]
-        tasks = [(f"\0{task}", 8) for task in self.state.evals]
+        wanted = [("checkpoint", 13), ("val", 8), ("size", 6), ("age", 5)]
+        tasks = [(f"\0{task}", 7) for task in self.state.evals]
         used = sum(cells for _, cells in wanted)
         shown = []
         for name, cells in tasks:
@@ -58,10 +58,10 @@ class Checkpoints(Panel):
             if at + cells > width:
                 break
             at += cells
-            key = fit(clean(name), 7) if name.startswith("\0") else name
+            key = fit(clean(name), 6) if name.startswith("\0") else name
             ends[key if key not in ends else name] = at
         if "checkpoint" in ends:
-            ends["checkpoint"] = 12
+            ends["checkpoint"] = 12  # over the names, which are set from the left
         return ends
 
     def _row(
@@ -93,12 +93,11 @@ class Checkpoints(Panel):
             if result is None:
                 continue
             ink = Ink.FAINT if faded else SERIES_INKS[i % len(SERIES_INKS)]
-            grid.right(
-                row, 2 + columns[column], [(fmt.percent(accuracy_of(result)), style(ink))], 2
-            )
+            percent = fmt.percent(accuracy_of(result)).removesuffix("%")
+            grid.right(row, 2 + columns[column], [(percent, style(ink))], 2)
         dim = style(Ink.FAINT if faded else Ink.DIM)
         if "size" in columns and item.kind != "start":
-            words = "removed" if faded else fmt.size(item.size_bytes)
+            words = "gone" if faded else fmt.size(item.size_bytes)
             grid.right(row, 2 + columns["size"], [(words, dim)], 2)
         if "age" in columns and item.t is not None:
             now = self.state.last_t if self.state.ended else self.view.now()

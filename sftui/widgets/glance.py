@@ -27,7 +27,7 @@ class Glance(Panel):
         left, right = self._left(), self._right()
         width = grid.width - 2 * inset
         if width >= 56:
-            middle = inset + 36 if width >= 70 else inset + width // 2
+            middle = inset + max(36, width * 2 // 5) if width >= 70 else inset + width // 2
             for i in range(rows):
                 if i < len(left):
                     self._line(grid, top + i, inset, middle - 2, left[i])

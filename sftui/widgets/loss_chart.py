@@ -252,8 +252,8 @@ class LossChart(Panel):
                 if col + 2 + text_width(words) < plot.col + plot.width:
                     busy_until = plot.grid.text(row, col + 2, words, number)
                 else:
-                    start = plot.grid.right(row, col - 1, [(words, number)], max(0, busy_until) + 1)
-                    busy_until = max(col, start)
+                    plot.grid.right(row, col - 1, [(words, number)], max(plot.col, busy_until + 3))
+                    busy_until = col
 
     def _event_words(self, command: str, t: float | None) -> str:
         """`paused 2m 05s` once the run was resumed."""

@@ -50,7 +50,7 @@ class Now(Panel):
         spans: list[Span] = []
         label = "train loss"
         if self.view.strength:
-            label += f" · EMA {self.view.strength:g}"
+            label = f"train · EMA {self.view.strength:g}"
             spans.append((fmt.loss(smooth.last), bright))
             newest = float(raw.y[-1]) if len(raw) else None
             bad = newest is not None and not math.isfinite(newest)
@@ -71,7 +71,7 @@ class Now(Panel):
             spans.append((f"  {over} to best", style(Ink.DIM)))
         elif best is not None:
             spans.append(("  ★ best", style(Ink.GOOD)))
-        label = f"val {newest.metric} · step {fmt.count(newest.step)}"
+        label = f"val · step {fmt.count(newest.step)}"
         return label, spans, losses, Ink.VAL_LINE
 
     def _speed(self) -> tuple[str, list[Span], np.ndarray, Ink]:

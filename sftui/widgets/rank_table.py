@@ -49,7 +49,8 @@ class RankTable(Panel):
             self._bar(grid, row, number, rank)
             row += 1
             if two_lines:
-                self._detail(grid, row, rank)
+                if rank.lost is None:
+                    self._detail(grid, row, rank)
                 row += 1
 
     def _bar(self, grid: Grid, row: int, number: int, rank: Rank) -> None:

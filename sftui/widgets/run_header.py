@@ -67,7 +67,7 @@ class RunHeader(Panel):
             facts.append(f"{fmt.si(run.num_parameters)} parameters")
         if run.source:
             facts.append(f"from {clean(run.source, 60)}")
-        if run.recipe:
+        if run.recipe and clean(run.recipe, 40) not in self._run_name():
             facts.append(clean(run.recipe, 40))
         if self.state.attempt > 1:
             facts.append(f"attempt {self.state.attempt}")
@@ -131,7 +131,9 @@ class RunHeader(Panel):
         col = grid.spans(row, col, [("  step ", dim), (step, text)], width) + 1
         end = width - 1
         for spans in self._right_side(dim, text):
-            if end - sum(text_width(t) for t, _ in spans) < col + 6:
+            # Time left comes before the bar, the bar before everything else.
+            room = 8 if spans[0][0].startswith("eta") else 22
+            if end - sum(text_width(t) for t, _ in spans) < col + room:
                 continue
             end = grid.right(row, end, spans, col) - 3
         self._middle(grid, row, col, end, dim)

@@ -1,0 +1,39 @@
+"""One table of keys, and everything that must agree with it."""
+
+from collections import Counter
+
+from sftui import keys
+from sftui.app import SftuiApp
+
+
+def test_ids_and_keys_are_unique():
+    """No key has two meanings and no action two names."""
+    pressed = Counter(k for key in keys.TABLE for k in key.keys.split(","))
+    assert not [k for k, n in pressed.items() if n > 1]
+    assert len({key.id for key in keys.TABLE}) == len(keys.TABLE)
+
+
+def test_every_action_exists():
+    """A key of the table does something."""
+    for key in keys.TABLE:
+        name = key.action.split("(")[0]
+        assert callable(getattr(SftuiApp, f"action_{name}"))
+
+
+def test_groups_are_known_and_only_stop_asks():
+    """Every key has its chapter in the help; leaving never asks."""
+    assert {key.group for key in keys.TABLE} == set(keys.GROUPS)
+    assert [key.id for key in keys.TABLE if key.confirm] == ["stop"]
+
+
+def test_footer_is_ranked():
+    """No two keys claim one place in the footer."""
+    ranks = [key.footer for key in keys.footer_keys()]
+    assert ranks == sorted(set(ranks))
+
+
+def test_markdown_has_every_key():
+    """The table of the README is this one."""
+    text = keys.markdown()
+    for key in keys.TABLE:
+        assert f"`{key.shown}` | {key.help}" in text
