@@ -1,0 +1,61 @@
+"""Rows of numbers gathered into columns: what text readers put their training lines in.
+
+A run of rows with the same names becomes one `StepBatch`; a few of them become
+single events, so that a live run's lines look like anybody's `StepFinished`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+
+from engine.events import Event, Stamp, StepBatch
+
+WORTH_A_BATCH = 8
+"""Shorter runs are cheaper as single events."""
+
+
+class Rows:
+    """Rows of one stage on their way to events; `drain` before any other event."""
+
+    __slots__ = ("_columns", "_names", "_steps")
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._steps = array("q")
+        self._columns: list[array[float]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._steps)
+
+    def fits(self, names: tuple[str, ...]) -> bool:
+        """Whether a row with these names can join the rows that are here."""
+        return names is self._names or names == self._names or not self._steps
+
+    def extend(
+        self, steps: Iterable[int], names: tuple[str, ...], columns: Sequence[Iterable[float]]
+    ) -> None:
+        """More rows; `fits(names)` must hold. `names` are those of `StepBatch.columns`."""
+        self._take_names(names)
+        self._steps.extend(steps)
+        for column, values in zip(self._columns, columns, strict=True):
+            column.extend(values)
+
+    def _take_names(self, names: tuple[str, ...]) -> None:
+        if names is not self._names and names != self._names:
+            self._names = names
+            self._columns = [array("d") for _ in names]
+
+    def drain(self, stamp: Stamp) -> list[Event]:
+        """The rows as events, and none left."""
+        if not self._steps:
+            return []
+        batch = StepBatch(
+            step=self._steps[-1],
+            stamp=stamp,
+            steps=self._steps,
+            columns=dict(zip(self._names, self._columns, strict=True)),
+        )
+        self._steps = array("q")
+        self._columns = [array("d") for _ in self._names]
+        return [batch] if len(batch.steps) >= WORTH_A_BATCH else list(batch.rows())
