@@ -116,6 +116,8 @@ class StepBatch:
     """Real input tokens, all ranks."""
     num_supervised: int
     """Supervised tokens, all ranks."""
+    device: torch.device
+    """Of the micro-steps, also when this rank has none: a reduction needs to know."""
 
     @property
     def num_empty_micro_batches(self) -> int:
@@ -273,6 +275,7 @@ class StepLoader:
             micro_batches=tuple(micro_batches),
             num_tokens=sum(document.num_tokens for document in documents),
             num_supervised=sum(supervised),
+            device=self._device,
         )
 
     def _micro_step(

@@ -52,12 +52,12 @@ def step_losses(
     `nlls` are the per-token losses [K] that `weighted_loss` gave for each of this
     rank's micro-steps, in order. One small reduction, one wait for the device.
     """
-    device = nlls[0].device if nlls else torch.device("cpu")
-    return losses_of(batch, document_sums(batch, nlls, device), all_reduce_sum)
+    return losses_of(batch, document_sums(batch, nlls), all_reduce_sum)
 
 
-def document_sums(batch: StepBatch, nlls: Sequence[Tensor], device: torch.device) -> Tensor:
-    """This rank's sum of token losses of each of the step's documents, on `device`."""
+def document_sums(batch: StepBatch, nlls: Sequence[Tensor]) -> Tensor:
+    """This rank's sum of token losses of each of the step's documents, on the batch's device."""
+    device = batch.device
     # float64: a mean of 10,000 fp32 losses must not depend on how they were added up.
     dtype = torch.float32 if device.type == "mps" else torch.float64
     sums = torch.zeros(len(batch.documents), dtype=dtype, device=device)

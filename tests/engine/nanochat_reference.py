@@ -140,7 +140,7 @@ class ReferenceRun:
                 )
                 loss.backward()
                 nlls.append(nll)
-            sums += document_sums(batch, nlls, sums.device)
+            sums += document_sums(batch, nlls)
         losses = losses_of(batches[0], sums)
         return losses, batches, float(grad_norm(self.model.parameters()))
 

@@ -192,7 +192,7 @@ def run(
             )
             total = total + loss
             nlls.append(nll)
-        sums += document_sums(batch, nlls, sums.device)
+        sums += document_sums(batch, nlls)
     if total.requires_grad:
         total.backward()
     gradient = {

@@ -9,7 +9,7 @@ import torch
 
 from engine.dataloader import Document, MicroStep, StepBatch
 from engine.plan import MicroBatch
-from engine.step_losses import step_losses
+from engine.step_losses import document_sums, step_losses
 
 
 def micro_step(documents: list[int]) -> MicroStep:
@@ -26,7 +26,7 @@ def micro_step(documents: list[int]) -> MicroStep:
     )
 
 
-def batch(micro_steps: list[MicroStep], supervised: list[int]) -> StepBatch:
+def batch(micro_steps: list[MicroStep], supervised: list[int], device: str = "cpu") -> StepBatch:
     """Documents 0 and 1 are rank 0's micro-batch, 2 and 3 rank 1's, 4 rank 0's last."""
     micro = [0, 0, 1, 1, 2]
     sources = ["a", "b", "a", "b", "c"]
@@ -45,6 +45,7 @@ def batch(micro_steps: list[MicroStep], supervised: list[int]) -> StepBatch:
         ),
         num_tokens=45,
         num_supervised=sum(supervised),
+        device=torch.device(device),
     )
 
 
@@ -110,3 +111,8 @@ def test_ranks_are_summed_before_anything_is_divided() -> None:
 
     assert [call.tolist() for call in calls] == [[3.0, 0.0, 0.0, 0.0, 0.0]]
     assert found.loss == pytest.approx(28 / 7)
+
+
+def test_a_rank_without_work_reduces_where_the_others_do() -> None:
+    """Its sums lie on the batch's device: a reduction over two devices would hang."""
+    assert document_sums(batch([], [1, 1, 1, 1, 1], device="meta"), []).device.type == "meta"
