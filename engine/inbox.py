@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from engine import wire
-from engine.control import Request
+from engine.control import Command, Request
 from engine.errors import RunDirError, WireError
 from engine.events import ControlApplied
 from engine.journal import ends_a_line, scan
 from engine.run_dir import RunDir
+
+HISTORY_VARIABLE = "SFTUI_CONTROL_BYTES"
+"""Size of `control.jsonl` when the present supervisor took a run up again."""
 
 MAX_REQUEST_BYTES = 16 * 1024
 """A request is a few hundred bytes; a longer line is no request."""
@@ -34,15 +36,27 @@ class Mail(NamedTuple):
 
 
 class Inbox:
-    """Rank 0's reader of `control.jsonl`; a look without news costs one stat (about 2 us)."""
+    """Rank 0's reader of `control.jsonl`; a look without news costs one stat (about 2 us).
+
+    Args:
+        attempt: of the ranks; requests that name an older one are refused.
+        history_bytes: size of the file when this session of the run began
+            (`HISTORY_VARIABLE`): what nobody answered then is not obeyed today.
+    """
 
     def __init__(
-        self, run_dir: RunDir, attempt: int, *, now: Callable[[], float] = time.time
+        self,
+        run_dir: RunDir,
+        attempt: int,
+        *,
+        history_bytes: int = 0,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._path = run_dir.control
         self._attempt = attempt
+        self._history_bytes = history_bytes
         self._now = now
-        self._answered = answered_ids(run_dir.events)
+        self._answered = answered_ids(run_dir)
         self._offset = 0
         self._seen: tuple[int, int, int] | None = None
         self.num_bad_lines = 0
@@ -62,8 +76,8 @@ class Inbox:
             # Another file, or a shortened one: read it all; ids keep answers single.
             self._offset = 0
         self._seen = seen
-        for line in self._new_lines():
-            self._sort(line, mail)
+        for start, line in self._new_lines():
+            self._sort(line, start < self._history_bytes, mail)
         return mail
 
     def _look(self) -> tuple[int, int, int] | None:
@@ -73,19 +87,21 @@ class Inbox:
             return None
         return found.st_ino, found.st_mtime_ns, found.st_size
 
-    def _new_lines(self) -> list[bytes]:
+    def _new_lines(self) -> Iterator[tuple[int, bytes]]:
+        """Whole lines that were not there before, each with its offset."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
         except OSError:
-            return []
+            return
         # A line without its newline is still being written.
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [line for line in whole.split(b"\n") if line.strip()]
+        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+            if line.strip():
+                yield self._offset, line
+            self._offset += len(line)
 
-    def _sort(self, line: bytes, mail: Mail) -> None:
+    def _sort(self, line: bytes, is_history: bool, mail: Mail) -> None:
         try:
             if len(line) > MAX_REQUEST_BYTES:
                 raise WireError(f"a request of {len(line)} bytes; at most {MAX_REQUEST_BYTES}")
@@ -106,7 +122,10 @@ class Inbox:
         if request.id in self._answered:
             return
         self._answered.add(request.id)
-        if request.attempt is not None and request.attempt < self._attempt:
+        if is_history:
+            reason = "left over from an earlier session of the run; ask again"
+            mail.refusals.append(answer(request, "rejected", reason))
+        elif request.attempt is not None and request.attempt < self._attempt:
             reason = f"the ranks were restarted since: this is attempt {self._attempt}, not "
             mail.refusals.append(answer(request, "rejected", f"{reason}{request.attempt}"))
         elif request.expires is not None and request.expires < self._now():
@@ -129,6 +148,13 @@ def answer(
         argument=request.argument,
         step=step,
     )
+
+
+def late_answer(request: Request, step: int | None = None) -> ControlApplied:
+    """The answer to a request that came when the run was over."""
+    if request.command is Command.STOP:
+        return answer(request, "applied", "the run was ending anyway", step)
+    return answer(request, "rejected", "the run has ended", step)
 
 
 def post(run_dir: RunDir, request: Request) -> None:
@@ -158,7 +184,10 @@ def post(run_dir: RunDir, request: Request) -> None:
         raise RunDirError(f"{run_dir.control}: the disk is full. Make room and ask again.")
 
 
-def answered_ids(events_path: Path) -> set[str]:
-    """Ids of the requests that the event log has answered."""
-    found = scan(events_path, ControlApplied)
+def answered_ids(run_dir: RunDir) -> set[str]:
+    """Ids of the requests that have their answer, by a rank or by the supervisor."""
+    found = [
+        *scan(run_dir.events, ControlApplied),
+        *scan(run_dir.supervisor_events, ControlApplied),
+    ]
     return {event.id for event in found if isinstance(event, ControlApplied)}

@@ -26,7 +26,7 @@ import torch
 from engine.control import Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, StateChanged
-from engine.inbox import Inbox, answer
+from engine.inbox import HISTORY_VARIABLE, Inbox, answer, late_answer
 from engine.journal import scan
 from engine.lock import SUPERVISOR_PID_VARIABLE
 from engine.run_dir import RunDir
@@ -126,7 +126,8 @@ class Steering:
         self._answers: list[ControlApplied] = []
         self._state_reason = ""
         if ranks.is_main:
-            self._inbox = Inbox(run_dir, attempt, now=now)
+            history = int(os.environ.get(HISTORY_VARIABLE, 0))
+            self._inbox = Inbox(run_dir, attempt, history_bytes=history, now=now)
             self._wishes = _restore(run_dir)
 
     # ---- the trainer's side ------------------------------------------------------------------
@@ -167,10 +168,7 @@ class Steering:
         for refusal in mail.refusals:
             self._bus.emit(refusal)
         for request in mail.requests:
-            if request.command is Command.STOP:
-                self._bus.emit(answer(request, "applied", "the run was ending", step))
-            else:
-                self._bus.emit(answer(request, "rejected", "the run has ended", step))
+            self._bus.emit(late_answer(request, step))
 
     def want_pause(self, reason: str) -> None:
         """Pause at the next boundary (an alarm asks). Counts on rank 0."""

@@ -24,7 +24,7 @@ import psutil
 from engine import inbox, journal, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
-from engine.events import RankLost, RunFinished
+from engine.events import Event, RankLost, RunFinished
 from engine.lock import SUPERVISOR_PID_VARIABLE, RunLock
 from engine.run_dir import RunDir
 
@@ -71,7 +71,7 @@ class Supervisor:
         nodes = int(self._manifest.get("nodes", 1))
         world_size = int(self._manifest.get("world_size", 1))
         local_world_size = max(1, world_size // nodes)
-        _set_environment(local_world_size, self._first_seq)
+        self._set_environment(local_world_size)
         # torch: two seconds that the lock and the signal handlers must not wait for.
         from engine import elastic  # noqa: PLC0415
 
@@ -97,6 +97,25 @@ class Supervisor:
         )
         return self._conclude(failure)
 
+    def _set_environment(self, local_world_size: int) -> None:
+        """What the ranks inherit."""
+        os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
+        os.environ[journal.FIRST_SEQ_VARIABLE] = str(self._first_seq)
+        if self._first_seq:
+            # Taken up again: what nobody answered in the last session is not obeyed in this.
+            os.environ[inbox.HISTORY_VARIABLE] = str(_size(self._run_dir.control))
+        # Without it restarted ranks read the dead attempt's addresses: killing one rank lost
+        # the run in 3 of 5 trials. (pytorch issue 135712)
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // local_world_size)))
+        # Threads that spin at the end of every loop make a shared machine 20 times slower (a
+        # product of width 64 on 2 busy cores: 138 ms spinning, 7 ms asleep) and gain nothing.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # glibc raises this limit by itself and then keeps freed logits for ever: 590 MiB
+        # resident instead of the chunked loss's small peak.
+        os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1048576")
+
     # ---- between attempts --------------------------------------------------------------------
 
     def _before_start(self, num_starts: int, failure: Failure | None) -> None:
@@ -110,8 +129,11 @@ class Supervisor:
             # A rank that aborts while tearing down after the end changes nothing.
             raise elastic.GiveUp
         assert failure is not None
-        self._tell(RankLost(rank=failure.rank, reason=failure.reason))
         self._reasons.append(failure.reason)
+        if self._num_signals:
+            # A machine that is being taken away has no time for another start.
+            raise elastic.GiveUp(f"told to stop, and then lost a rank: {failure.reason}")
+        self._tell(RankLost(rank=failure.rank, reason=failure.reason))
         if self._out_of_memory_again():
             raise elastic.GiveUp(f"the same as the attempt before: {failure.reason}")
         elastic.wait_before_restart(num_starts)
@@ -139,10 +161,17 @@ class Supervisor:
             logs = self._run_dir.relative(self._run_dir.rank_log(self._attempt, 0).parent)
             end = RunFinished(status="failed", reason=f"{reason} (logs in {logs})")
             self._tell(end)
+        self._answer_the_rest()
         sys.stderr.write(f"{end.status}: {end.reason}\n")
         return 0 if end.status in ("finished", "stopped") else 1
 
-    def _tell(self, event: RankLost | RunFinished) -> None:
+    def _answer_the_rest(self) -> None:
+        """No request is left without an answer, and none is obeyed when the run goes on."""
+        requests, refusals = inbox.Inbox(self._run_dir, self._attempt).read()
+        for event in [*refusals, *(inbox.late_answer(request) for request in requests)]:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         try:
             self._journal.write(event, self._attempt)
         except OSError as error:
@@ -184,20 +213,6 @@ def _signal_children(signum: int) -> None:
                 child.send_signal(signum)
 
 
-def _set_environment(local_world_size: int, first_seq: int) -> None:
-    """What the ranks inherit."""
-    os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
-    os.environ[journal.FIRST_SEQ_VARIABLE] = str(first_seq)
-    # Without it restarted ranks read the dead attempt's addresses: killing one rank lost
-    # the run in 3 of 5 trials. (pytorch issue 135712)
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // local_world_size)))
-    # glibc raises this limit by itself and then keeps freed logits for ever: 590 MiB
-    # resident instead of the chunked loss's small peak.
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1048576")
-
-
 def _next_log_attempt(run_dir: RunDir) -> int:
     """The ranks' own number, unless an attempt that never spoke left its logs there."""
     taken = [
@@ -206,6 +221,13 @@ def _next_log_attempt(run_dir: RunDir) -> int:
         if path.name.removeprefix("attempt-").isdigit()
     ]
     return max(journal.next_attempt(run_dir), max(taken, default=0) + 1)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

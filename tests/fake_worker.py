@@ -1,7 +1,7 @@
 """A rank that trains nothing: what the supervisor starts in its tests.
 
 `fake.json` in the run directory says what goes wrong: a list of
-`{"attempt", "rank", "how"}` with how = kill, raise, memory or abort_after_end.
+`{"attempt", "rank", "how"}` with how = kill, raise, memory, deaf, never_ends or abort_after_end.
 Without `steps` it runs until it is asked to stop.
 """
 
@@ -61,6 +61,8 @@ def main() -> int:
             bus.flush()
             raise RuntimeError("CUDA out of memory. Tried to allocate 3 GiB")
         requests = inbox.read().requests
+        if how == "deaf":
+            requests = []
         stop = any(request.command is Command.STOP for request in requests)
         for request in requests:
             bus.emit(answer(request, step=step))

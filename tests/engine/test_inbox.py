@@ -8,7 +8,8 @@ from engine import wire
 from engine.control import Command, Request
 from engine.errors import RunDirError
 from engine.events import ControlApplied, Stamp
-from engine.inbox import MAX_REQUEST_BYTES, Inbox, answer, post
+from engine.inbox import MAX_REQUEST_BYTES, Inbox, answer, late_answer, post
+from engine.journal import JournalWriter
 from tests.processes import make_run
 
 
@@ -61,6 +62,24 @@ def test_a_request_to_an_older_attempt_is_rejected(run):
     [refusal] = mail.refusals
     assert (refusal.id, refusal.outcome) == ("old", "rejected")
     assert "attempt 2" in refusal.reason
+
+
+def test_what_an_earlier_session_left_over_is_not_obeyed(run):
+    """A stop that nobody read before the power went does not stop tomorrow's session."""
+    post(run, ask("yesterday", Command.STOP))
+    inbox = Inbox(run, 2, history_bytes=run.control.stat().st_size)
+    post(run, ask("today"))
+    mail = inbox.read()
+    assert [request.id for request in mail.requests] == ["today"]
+    assert [(r.id, r.outcome) for r in mail.refusals] == [("yesterday", "rejected")]
+
+
+def test_what_the_supervisor_answered_is_answered(run):
+    """It speaks for ranks that are gone."""
+    post(run, ask("a"))
+    writer = JournalWriter(run.supervisor_events, run.id, "sup")
+    writer.write(late_answer(ask("a")))
+    assert Inbox(run, 2).read() == ([], [])
 
 
 def test_an_expired_request_is_not_applied(run):
