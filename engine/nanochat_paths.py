@@ -179,6 +179,11 @@ def export_folder(model_tag: str, base: Path | None = None) -> Path:
 
 def _tag_folder(root: Path, source: str, model_tag: str | None) -> Path:
     folders = _tags(root)
+    if not folders:
+        raise CheckpointError(
+            f"{root} holds no checkpoint folder; expected one per model, e.g. d16. Set "
+            f"NANOCHAT_BASE_DIR to nanochat's cache, or name another --source than {source}."
+        )
     if model_tag is not None:
         folder = root / _plain_tag(model_tag)
         if not folder.is_dir():
@@ -188,11 +193,6 @@ def _tag_folder(root: Path, source: str, model_tag: str | None) -> Path:
                 "or another --source."
             )
         return folder
-    if not folders:
-        raise CheckpointError(
-            f"{root} holds no checkpoint folder; expected one per model, e.g. d16. Set "
-            f"NANOCHAT_BASE_DIR to nanochat's cache, or name another --source than {source}."
-        )
     deep = [
         (int(match[1]), folder) for folder in folders if (match := _DEPTH_TAG.match(folder.name))
     ]

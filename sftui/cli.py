@@ -196,7 +196,8 @@ def show(words: list[str]) -> ExitCode:
     if flags.json:
         print(show_module.as_json(found))  # noqa: T201
     else:
-        print(show_module.as_text(found, *_terminal_size()))  # noqa: T201
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(show_module.as_text(found, *_terminal_size(), colour=colour))  # noqa: T201
     return ExitCode.DONE
 
 

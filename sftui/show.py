@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -101,18 +100,19 @@ def stage(state: RunState, name: str = "chat_sft") -> dict[str, Any]:
     }
 
 
-def as_text(run: RunDir, columns: int, lines: int) -> str:
+def as_text(run: RunDir, columns: int, lines: int, *, colour: bool = False) -> str:
     """A summary and a chart that fit a terminal of that size."""
     shot = snapshot.take(run)
     summary = summary_lines(shot)
-    chart = loss_chart(shot.state, columns, max(8, min(22, lines - len(summary) - 2)))
+    rows = max(8, min(22, lines - len(summary) - 2))
+    chart = loss_chart(shot.state, columns, rows, colour=colour)
     return "\n".join([*summary, *(["", chart] if chart else [])])
 
 
 def summary_lines(shot: Snapshot) -> list[str]:
     """The run in a few lines, every outside text cleaned."""
     state = shot.state
-    lines = [f"{shot.run.id}  {shot.status}  ({shot.evidence})"]
+    lines = [f"{shot.run.id}  {shot.status}: {shot.evidence}"]
     if state.reason:
         lines[0] += f"  {clean(state.reason, 120)}"
     if state.run is not None:
@@ -152,7 +152,7 @@ def summary_lines(shot: Snapshot) -> list[str]:
     return lines
 
 
-def loss_chart(state: RunState, columns: int, rows: int) -> str:
+def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:
     """Training and validation loss as plotext draws them; empty without two points.
 
     At most two points a column: plotext takes each through Python.
@@ -161,23 +161,24 @@ def loss_chart(state: RunState, columns: int, rows: int) -> str:
     if len(series) < 2:
         return ""
     # plotext: 0.25 s of imports that only a printed chart is worth.
-    import plotext as plt  # noqa: PLC0415
+    import plotext  # noqa: PLC0415
 
     width = max(40, min(columns, 160))
-    x, y = _thinned(series.x, series.y, 2 * width)
-    plt.clear_figure()
-    plt.plotsize(width, rows)
-    plt.theme("pro" if sys.stdout.isatty() else "clear")
-    plt.plot(x, y, label="train", marker="braille")
+    figure = plotext.figure
+    figure.clear()
+    # Without this it takes the size of the terminal it believes to be in.
+    figure.plot_size(width, rows)
+    figure.theme("simple" if colour else "colorless")
+    train = figure.signal(*_thinned(series.x, series.y, 2 * width), marker="braille")
+    figure.draw(train.lines().label("train"))
     validations = [v for v in state.validation_list() if math.isfinite(v.loss)]
     if validations:
-        plt.scatter(
-            [v.step for v in validations], [v.loss for v in validations], label="val", marker="o"
-        )
-    plt.xlabel("step")
-    plt.title("loss")
-    text: str = plt.build()
-    return text
+        steps, losses = [v.step for v in validations], [v.loss for v in validations]
+        figure.draw(figure.signal(steps, losses, marker="o").label("validation"))
+    figure.title("loss by step")
+    text: str = figure.build().string()
+    figure.clear()
+    return text.rstrip("\n")
 
 
 def _thinned(x: Any, y: Any, most: int) -> tuple[list[float], list[float]]:

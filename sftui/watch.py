@@ -32,7 +32,7 @@ def watch_plain(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode:
     finally:
         source.close()
     if left:
-        _say_how_to_return(run, state)
+        _say_how_to_return(run)
         return ExitCode.INTERRUPTED
     return _closing(run, state)
 
@@ -48,10 +48,17 @@ def watch_screen(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode
         end = app.run_screen(source, title=run.id, launch=launcher)
     finally:
         source.close()
-    if not end.state.ended:
-        _say_how_to_return(run, end.state)
-        return ExitCode.DONE
-    return _closing(run, end.state)
+    if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
+        return _closing(run, end.state)
+    if end.error is not None:
+        # The screen failed, not the run: say what and where, and how to look again.
+        diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
+    if end.outcome is app.Outcome.LOST:
+        diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
+        sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
+        return ExitCode.RUN_FAILED
+    _say_how_to_return(run)
+    return ExitCode.DONE
 
 
 def _closing(run: RunDir, state: RunState) -> ExitCode:
@@ -74,7 +81,7 @@ def _closing(run: RunDir, state: RunState) -> ExitCode:
     return ExitCode.RUN_FAILED
 
 
-def _say_how_to_return(run: RunDir, state: RunState) -> None:
+def _say_how_to_return(run: RunDir) -> None:
     diagnostics.note(
         f"{run.id} goes on without the screen. Come back: sftui attach {run.id}   "
         f"Stop it: sftui ctl {run.id} stop"
