@@ -201,6 +201,8 @@ class LivePublisher:
         self._wake = threading.Event()
         self._stopping = False
         self._connected = False
+        # What happens while the first connection is made is not lost to the queue.
+        self._accepting = True
         self._seen: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name="live-queue", daemon=True)
         self._thread.start()
@@ -216,7 +218,7 @@ class LivePublisher:
         Args:
             offset: size of `events.jsonl` with these lines (and all before them) in it.
         """
-        if not self._connected:
+        if not self._accepting:
             return
         with self._lock:
             for data in _split(lines):
@@ -239,15 +241,15 @@ class LivePublisher:
         while True:
             inlet = self._connect()
             if inlet is not None:
-                self._connected = True
+                self._connected = self._accepting = True
                 with contextlib.suppress(Exception):
                     # Whatever a dead or strange screen makes of it (broken pipe, end of
                     # file, a refusal): the file has it all, look for the next screen.
                     self._feed(inlet)
-                self._connected = False
-                with self._lock:
-                    self._buffer.clear()
-                    self._buffered_bytes = 0
+            self._connected = self._accepting = False
+            with self._lock:
+                self._buffer.clear()
+                self._buffered_bytes = 0
             if self._stopping:
                 return
             self._wake.wait(LOOK_SECONDS)
@@ -264,6 +266,7 @@ class LivePublisher:
         if seen == self._seen:
             return None
         self._seen = seen
+        self._accepting = True
         try:
             card = json.loads(self._path.read_bytes())
             if card["host"] != socket.gethostname():
