@@ -1,0 +1,329 @@
+"""Memory of one rank before anything is loaded: the parts, the peak, and what would make it fit.
+
+Memory follows from the tokens of a micro-batch, not from its rows: packed micro-steps
+are as large as their token limit, whatever `device_batch_size` says. Two programs are
+known, nanochat's own (October 2025) and ours; against torch's memory tracker both are
+right to 3 %.
+"""
+
+# N tokens of a micro-batch, L layers, d width, V vocabulary, W ranks, c tokens of a loss chunk.
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.config import RunConfig
+from engine.model_config import GPTConfig
+
+MIB = 2**20
+GIB = 2**30
+
+CUDA_OUTSIDE = 1.2 * GIB
+"""CUDA context, cuBLAS and NCCL: 0.6 to 1.2 GiB that torch's allocator does not see."""
+CPU_OUTSIDE = 0.5 * GIB
+"""Interpreter and libraries of one rank: 0.3 GiB measured with torch, 0.4 with `datasets`."""
+FRAGMENTATION = 0.05
+"""Lost between blocks: 3 to 5 % with expandable segments."""
+
+DEFAULT_CHUNK = 1024
+"""Tokens of a loss chunk: ours on a GPU, and what is proposed where the loss has no chunks."""
+
+STACK_ELEMENTS = 2**25
+"""Most elements that `optim` orthogonalises at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """All that the memory of one rank depends on."""
+
+    shape: GPTConfig
+    tokens: int
+    """N: of one micro-batch, padding included."""
+    world_size: int = 1
+    program: Literal["sftui", "nanochat"] = "sftui"
+    """Whose loss and optimizer step: ours always works in chunks and in stacks of matrices."""
+    mixed: bool = True
+    """bf16 autocast over fp32 weights (CUDA); False: everything in fp32 (CPU)."""
+    chunk: int | None = None
+    """Tokens whose logits exist at a time; None: all of the micro-batch."""
+    checkpoint_layers: bool = False
+    gradients_alive: bool = True
+    """True from the second micro-batch on, hence whenever gradients accumulate."""
+    fused_norm: bool = False
+    """The norm's fp32 inputs are not kept (newer torch, compiled models)."""
+    packed: bool = False
+    """Rows are packed into micro-steps: `tokens` is their limit, not rows times length."""
+    gradient_buckets: bool = False
+    """DistributedDataParallel keeps a second copy of the gradients to send."""
+
+    @property
+    def outside(self) -> float:
+        """Bytes that no tensor of ours explains."""
+        return CUDA_OUTSIDE if self.mixed else CPU_OUTSIDE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes of one rank, by part."""
+
+    parameters: int
+    gradients: int
+    """0 while the first micro-batch is under way."""
+    gradients_at_step: int
+    optimizer: int
+    """Muon momentum and AdamW moments, this rank's share."""
+    buckets: int
+    copies: int
+    """bf16 copies of the weights that autocast keeps."""
+    layers: int
+    """Activations kept for the backward pass."""
+    logits: int
+    """At the worst moment of the loss."""
+    small: int
+    step_temporary: int
+    """What the optimizer allocates while it updates."""
+
+    @property
+    def at_loss(self) -> int:
+        """At the end of the forward pass."""
+        fixed = self.parameters + self.gradients + self.optimizer + self.buckets
+        return fixed + self.copies + self.layers + self.logits + self.small
+
+    @property
+    def at_step(self) -> int:
+        """While the weights are updated."""
+        fixed = self.parameters + self.gradients_at_step + self.optimizer + self.buckets
+        return fixed + self.step_temporary
+
+    @property
+    def peak(self) -> int:
+        """Most bytes of tensors at any time."""
+        return max(self.at_loss, self.at_step)
+
+
+def estimate(plan: MemoryPlan) -> Memory:
+    """Bytes of one rank under `plan`."""
+    layers, width, vocab = plan.shape.n_layer, plan.shape.n_embd, plan.shape.vocab_size
+    n, ranks = plan.tokens, plan.world_size
+    table = vocab * width
+    matrices = plan.shape.num_parameters - 2 * table
+    # fp32 matrices and head; the embedding is bf16 under autocast.
+    parameters = 4 * matrices + (6 if plan.mixed else 8) * table
+    # One Muon momentum a matrix, two AdamW moments a row of embedding and head.
+    optimizer = 4 * matrices + (12 if plan.mixed else 16) * table
+    if plan.checkpoint_layers:
+        # Only each block's input stays.
+        per_layer = 2 if plan.mixed else 4
+    elif plan.mixed:
+        per_layer = 2 * (18 if plan.fused_norm else 22)
+    else:
+        per_layer = 4 * 18
+    return Memory(
+        parameters=parameters,
+        gradients=parameters if plan.gradients_alive else 0,
+        gradients_at_step=parameters,
+        optimizer=-(-optimizer // ranks),
+        buckets=parameters if plan.gradient_buckets and ranks > 1 else 0,
+        copies=_copies(plan, matrices, table),
+        layers=per_layer * layers * n * width,
+        logits=_logits(plan, table),
+        small=12 * n * width,
+        step_temporary=_step_temporary(plan, table),
+    )
+
+
+def _copies(plan: MemoryPlan, matrices: int, table: int) -> int:
+    if not plan.mixed:
+        return 0
+    # Our loss casts the head itself; recomputed layers cast theirs again.
+    head = 2 * table if plan.program == "nanochat" else 0
+    return head + (0 if plan.checkpoint_layers else 2 * matrices)
+
+
+def _logits(plan: MemoryPlan, table: int) -> int:
+    n, vocab = plan.tokens, plan.shape.vocab_size
+    chunk = min(plan.chunk or n, n)
+    if plan.program == "sftui":
+        # The chunk before is still held while the next is made. The head's gradient is 4 bytes;
+        # under autocast its bf16 copy and the product that is added to the gradient come on top.
+        return (16 if chunk < n else 12) * chunk * vocab + (8 if plan.mixed else 4) * table
+    # bf16: fp32 log-softmax 4, its gradient 4 + 4, bf16 tanh 2. fp32: four of them.
+    held = (14 if plan.mixed else 16) * chunk * vocab
+    return held + ((2 if plan.mixed else 4) * table if plan.chunk else 0)
+
+
+def _step_temporary(plan: MemoryPlan, table: int) -> int:
+    if plan.program == "nanochat":
+        return 8 * table
+    # The largest stack: MLP matrices of this rank. Five fp32 tensors of its size at a time.
+    largest = 4 * plan.shape.n_embd**2
+    owned = -(-plan.shape.n_layer // plan.world_size)
+    return 20 * largest * min(owned, max(1, STACK_ELEMENTS // largest))
+
+
+def needed(plan: MemoryPlan) -> int:
+    """Bytes that one rank takes from its device: tensors, fragmentation and what is outside."""
+    return round(estimate(plan).peak * (1 + FRAGMENTATION) + plan.outside)
+
+
+def largest_tokens(plan: MemoryPlan, device_bytes: float) -> int:
+    """Most tokens of a micro-batch that fit into `device_bytes`; 0 when not even one does."""
+    low, high = 0, 1
+    while high < 2**31 and needed(dataclasses.replace(plan, tokens=high)) <= device_bytes:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if needed(dataclasses.replace(plan, tokens=middle)) <= device_bytes:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def largest_batch(plan: MemoryPlan, device_bytes: float, *, row_tokens: int) -> int:
+    """Most rows of `row_tokens` that fit into one micro-batch; 0 when not even one does."""
+    return largest_tokens(plan, device_bytes) // row_tokens
+
+
+def checkpoint_bytes(shape: GPTConfig, *, mixed: bool) -> int:
+    """Size of one resumable checkpoint on disk: weights and the optimizer state of all ranks."""
+    found = estimate(MemoryPlan(shape=shape, tokens=1, mixed=mixed))
+    return found.parameters + found.optimizer
+
+
+def plan_for(
+    config: RunConfig,
+    shape: GPTConfig,
+    *,
+    device_type: str,
+    packed_tokens: int | None = None,
+    chunk: int | None = DEFAULT_CHUNK,
+) -> MemoryPlan:
+    """The plan that a run's settings come to.
+
+    `packed_tokens` is the most tokens of a packed micro-step, which then decides instead
+    of `device_batch_size`. Padded rows are taken as long as `max_tokens` allows.
+    """
+    tokens = config.batch.device_batch_size * config.data.max_tokens
+    packed = config.batch.layout == "packed" and packed_tokens is not None
+    if packed_tokens is not None and packed:
+        # A row longer than the limit is a micro-step of its own.
+        tokens = max(packed_tokens, config.data.max_tokens)
+    return MemoryPlan(
+        shape=shape,
+        tokens=tokens,
+        packed=packed,
+        world_size=config.runtime.gpus,
+        mixed=device_type == "cuda" and config.runtime.dtype == "bfloat16",
+        chunk=chunk,
+        checkpoint_layers=config.runtime.activation_checkpointing,
+        gradient_buckets=config.runtime.gpus > 1,
+    )
+
+
+# ---- what to change --------------------------------------------------------------------------
+
+CHECKPOINTING = "--activation-checkpointing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One way to run, and whether it fits."""
+
+    name: str
+    """What to type, or what it is."""
+    plan: MemoryPlan
+    needed: int
+    """Bytes per rank."""
+    fits: bool | None
+    """None when the device's size is not known."""
+    largest_batch: int | None
+    """Rows of a micro-batch that would fit."""
+
+
+def options(plan: MemoryPlan, device_bytes: float | None, *, row_tokens: int) -> list[Option]:
+    """The plan as it is, then every way to lower its memory, the cheapest in speed first."""
+    smaller = plan.tokens // 2 // row_tokens * row_tokens
+    if device_bytes is not None and needed(plan) > device_bytes:
+        smaller = largest_batch(plan, device_bytes, row_tokens=row_tokens) * row_tokens
+    chunk, layers = {"chunk": DEFAULT_CHUNK}, {"checkpoint_layers": True}
+    changes: list[tuple[str, dict[str, int]]] = [("as set", {})]
+    if 0 < smaller < plan.tokens:
+        changes.append((_size(plan, smaller, row_tokens), {"tokens": smaller}))
+    if plan.chunk is None:
+        changes.append(("loss in chunks", {**chunk}))
+    if not plan.checkpoint_layers:
+        changes.append((CHECKPOINTING, {**layers}))
+        if plan.chunk is None:
+            changes.append((f"loss in chunks and {CHECKPOINTING}", {**chunk, **layers}))
+    found = []
+    for name, change in changes:
+        changed = dataclasses.replace(plan, **change)  # type: ignore[arg-type]
+        size = needed(changed)
+        most = None
+        if device_bytes is not None:
+            most = largest_batch(changed, device_bytes, row_tokens=row_tokens)
+        fits = None if device_bytes is None else size <= device_bytes
+        found.append(Option(name=name, plan=changed, needed=size, fits=fits, largest_batch=most))
+    return found
+
+
+def advice(plan: MemoryPlan, device_bytes: float, *, row_tokens: int) -> str:
+    """One sentence: it fits and how far one can go, or what to type so that it does."""
+    found = options(plan, device_bytes, row_tokens=row_tokens)
+    as_set = found[0]
+    room = f"{as_set.needed / GIB:.1f} GiB of {device_bytes / GIB:.1f} GiB"
+    if as_set.fits:
+        return f"fits: {room}; up to {as_set.largest_batch} rows of {row_tokens} tokens would"
+    for option in found[1:]:
+        if option.fits:
+            return f"does not fit: {room}; {option.name} needs {option.needed / GIB:.1f} GiB"
+    most = max(found, key=lambda option: option.largest_batch or 0)
+    if most.largest_batch:
+        size = _size(plan, most.largest_batch * row_tokens, row_tokens)
+        return f"does not fit: {room}; {most.name} with {size} does"
+    least = min(found, key=lambda option: option.needed)
+    return (
+        f"does not fit: {room}, and no switch makes it fit (least: {least.needed / GIB:.1f} GiB "
+        f"with {least.name}); use more ranks, a larger device or a smaller model"
+    )
+
+
+def _size(plan: MemoryPlan, tokens: int, row_tokens: int) -> str:
+    if plan.packed:
+        return f"micro-steps of {tokens} tokens"
+    return f"--device-batch-size {tokens // row_tokens}"
+
+
+def table(plan: MemoryPlan) -> list[tuple[str, int, str]]:
+    """(part, bytes, what it is) in the order of the peak's sum, which is the last row."""
+    found = estimate(plan)
+    at_loss = found.at_loss >= found.at_step
+    gradients = found.gradients if at_loss else found.gradients_at_step
+    share = f"1/{plan.world_size} of " if plan.world_size > 1 else ""
+    rows = [
+        ("parameters", found.parameters, "fp32" if not plan.mixed else "fp32, embedding bf16"),
+        ("gradients", gradients, "as the parameters"),
+        ("optimizer", found.optimizer, f"{share}Muon momentum and AdamW moments"),
+        ("gradient buckets", found.buckets, "sent between ranks"),
+    ]
+    if at_loss:
+        kept = "block inputs only" if plan.checkpoint_layers else "kept for the backward pass"
+        chunk = f"{min(plan.chunk, plan.tokens)} tokens at a time" if plan.chunk else "all tokens"
+        rows += [
+            ("bf16 copies", found.copies, "weights under autocast"),
+            ("layers", found.layers, f"{plan.tokens} tokens, {kept}"),
+            ("logits", found.logits, f"{chunk}, vocabulary {plan.shape.vocab_size}"),
+            ("small", found.small, "norms, residuals, rotary"),
+        ]
+    else:
+        rows.append(("update", found.step_temporary, "while the weights change"))
+    lost = round(found.peak * FRAGMENTATION)
+    rows += [
+        ("fragmentation", lost, f"{FRAGMENTATION:.0%}"),
+        ("outside torch", round(plan.outside), "context and libraries"),
+    ]
+    rows = [row for row in rows if row[1]]
+    return [*rows, ("needed", sum(size for _, size, _ in rows), "per rank")]
