@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import re
 from collections.abc import Sequence
@@ -151,6 +152,8 @@ def parse(kind: type[T], words: Sequence[str], *, prog: str, default: Any = None
                 kind,
                 args=list(words),
                 prog=prog,
+                # tyro would leave out the examples of the docstring.
+                description=inspect.getdoc(kind),
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
                 **extra,
             )
@@ -165,14 +168,11 @@ def _squeeze(box: str) -> str:
     """The words of a boxed, coloured, wrapped message: its first paragraph, on one line."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     words: list[str] = []
-    for line in plain.splitlines():
+    # The first line is the box's title; where the encoding has no corners, only a rule follows.
+    for line in plain.splitlines()[1:]:
         text = line.strip(" \t|\u2502")
-        if not text or text[0] in "\u256d\u2570\u2500":
-            # Corners and rules: the box's title and its end carry nothing new.
+        if not text or text[0] in "\u2570\u2500" or set(text) == {"-"}:
             continue
-        if text.startswith("--") and words:
-            # From here on tyro repeats the flag's help.
-            break
         if text.startswith(("Argument helptext", "For full helptext")):
             break
         words.append(text)

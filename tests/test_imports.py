@@ -1,0 +1,36 @@
+"""What is deferred really is: a fresh interpreter per entry point, and a look at sys.modules.
+
+The import contracts see the static graph only; they cannot tell that a deferred
+import is not reached after all.
+"""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "datasets", "pandas", "pyarrow", "plotext", "matplotlib", "scipy.stats")
+
+PROGRAMS = {
+    "the command line": ("import sftui.cli", (*HEAVY, "textual", "numpy")),
+    "the flags of run": (
+        "from sftui.flags import parse_run; parse_run(['--gpus', '2'])",
+        (*HEAVY, "textual"),
+    ),
+    "the launcher": ("import engine.launch", (*HEAVY, "textual")),
+    "the screen": ("import sftui.watch, sftui.app, sftui.screens.dashboard", HEAVY),
+    "plain lines": ("import sftui.watch, sftui.plain", (*HEAVY, "textual")),
+    "show": ("import sftui.show, sftui.runs", (*HEAVY, "textual")),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_is_heavy_is_not_imported(name):
+    """The screen never pays for torch, and `--help` pays for next to nothing."""
+    program, forbidden = PROGRAMS[name]
+    code = f"{program}\nimport sys\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(done.stdout.split("\n"))
+    assert sorted(loaded & set(forbidden)) == []
