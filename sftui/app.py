@@ -1,8 +1,7 @@
-"""The screen of a run: owns source and state, ticks ten times a second, turns keys into requests.
+"""The Textual app: first frame, keys, screens, signals, and how it ended.
 
-A key never changes the run's state on screen: it posts a request, the badge says
-`requested...`, and the screen changes when the answer comes back as an event.
-Nothing flowed, nothing is painted; the clocks alone move, once a second.
+Light on purpose: what it imports at the top is paid before the first frame. The
+work between two frames is `cockpit`'s.
 """
 
 from __future__ import annotations
@@ -10,36 +9,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-import getpass
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from engine.control import Command, Request
+from engine.control import Command
 from engine.errors import SftuiError
-from engine.events import ControlApplied
-from engine.wire import new_id
 from sftui import keys
-from sftui.records import Topic
-from sftui.screens.dashboard import Dashboard
-from sftui.sources import Source
-from sftui.state import RunState
+from sftui.screens.opening import Opening
 from sftui.theme import NIGHT, Palette
-from sftui.view import PANELS, SMOOTHING, View
+
+if TYPE_CHECKING:
+    from sftui.cockpit import Cockpit
+    from sftui.sources import Source
+    from sftui.state import RunState
 
 TICK_SECONDS = 0.1
-MAX_EVENTS, MAX_SECONDS = 2000, 0.05
-"""Events taken in a tick: whichever comes first, so that a key never waits longer."""
-ALIVE_EVERY = 2.0
-"""Seconds between looks whether the run's processes exist."""
 
 
 class Outcome(enum.Enum):
@@ -62,15 +55,14 @@ class ScreenExit:
     state: RunState
     reason: str = ""
     error: BaseException | None = None
-    """What went wrong at the start, or inside the screen itself."""
+    """What went wrong at the start."""
 
 
 class SftuiApp(App[None]):
     """One run, one screen."""
 
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "sftui"
-    ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             key.keys,
@@ -96,22 +88,21 @@ class SftuiApp(App[None]):
     ) -> None:
         super().__init__()
         self.source = source
-        self.run_state = RunState()
-        self.run_view = View(now=now, title=title)
+        self.cockpit: Cockpit | None = None
+        """None until the first frame is out."""
         self.error: BaseException | None = None
-        self.dashboard = Dashboard(self.run_state, self.run_view)
+        """What `launch` raised."""
+        self._run_title = title
         self._launch = launch
-        self._launching = launch is not None
+        self._now = now
         self._palette: Palette | None = None
-        self._second = -1
-        self._next_alive = 0.0
         self.register_theme(NIGHT)
         self.theme = NIGHT.name
 
     # ---- life ------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
-        return self.dashboard
+        return Opening(self._run_title)
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
@@ -121,16 +112,25 @@ class SftuiApp(App[None]):
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, self.exit)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
-        self.call_after_refresh(self._first_frame)
+        self.call_after_refresh(self.first_frame)
 
-    def _first_frame(self) -> None:
-        """The first picture is out: start the run, then listen."""
+    async def first_frame(self) -> None:
+        """The first picture is out: start the run, then bring the panels in."""
+        # numpy, events and panels: as long again as Textual itself, not before the first frame.
+        from sftui.cockpit import Cockpit  # noqa: PLC0415
+
+        cockpit = Cockpit(self.source, title=self._run_title, now=self._now)
+        cockpit.launching = self._launch is not None
         if self._launch is not None:
-            threading.Thread(target=self._start_run, name="launch", daemon=True).start()
-        self.set_interval(TICK_SECONDS, self.tick)
-        self.tick()
+            threading.Thread(
+                target=self._start_run, args=(cockpit,), name="launch", daemon=True
+            ).start()
+        await self.push_screen(cockpit.dashboard)
+        self.cockpit = cockpit
+        self.set_interval(TICK_SECONDS, cockpit.tick)
+        cockpit.tick()
 
-    def _start_run(self) -> None:
+    def _start_run(self, cockpit: Cockpit) -> None:
         assert self._launch is not None
         try:
             self._launch()
@@ -138,47 +138,7 @@ class SftuiApp(App[None]):
             self.error = error
             self.call_from_thread(self.exit)
         finally:
-            self._launching = False
-
-    # ---- events in -------------------------------------------------------------------------
-
-    def tick(self) -> None:
-        """Take what the source has, then paint what it made stale."""
-        touched = Topic.NOTHING
-        logged = self.run_state.log_total
-        for event in self.source.poll(max_events=MAX_EVENTS, max_seconds=MAX_SECONDS):
-            touched |= self.run_state.apply(event)
-            if isinstance(event, ControlApplied):
-                self.run_view.pending.pop(event.id, None)
-        if self.run_view.log_back:
-            # Scrolled back: the lines in sight stay where they are.
-            self.run_view.log_back += self.run_state.log_total - logged
-        second = int(self.run_view.now())
-        if second != self._second:
-            self._second = second
-            touched |= self._once_a_second()
-            self.dashboard.tick()
-        if touched:
-            self.dashboard.show(touched)
-
-    def _once_a_second(self) -> Topic:
-        view, state, now = self.run_view, self.run_state, self.run_view.now()
-        touched = Topic.NOTHING
-        transport = self.source.describe()
-        if transport != view.transport:
-            view.transport = transport
-            touched |= Topic.RUN
-        if not state.ended and not self._launching and now >= self._next_alive:
-            self._next_alive = now + ALIVE_EVERY
-            alive, words = self.source.alive()
-            trouble = "" if alive else words
-            if trouble != view.trouble:
-                view.trouble = trouble
-                touched |= Topic.ALL
-        elif state.ended and view.trouble:
-            view.trouble = ""
-            touched |= Topic.ALL
-        return touched
+            cockpit.launching = False
 
     # ---- colours ---------------------------------------------------------------------------
 
@@ -191,49 +151,41 @@ class SftuiApp(App[None]):
 
     def _theme_changed(self, _: object) -> None:
         self._palette = None
-        for panel in self.dashboard.panels:
-            panel.forget_colours()
+        if self.cockpit is not None:
+            for panel in self.cockpit.dashboard.panels:
+                panel.forget_colours()
 
-    # ---- requests out ----------------------------------------------------------------------
+    # ---- keys ------------------------------------------------------------------------------
 
-    def ask(self, command: Command) -> None:
-        """Post a request; the badge shows it until the engine answers."""
-        view, state = self.run_view, self.run_state
-        if state.ended or view.trouble:
-            self.notify("The run has ended: it takes no requests any more.", severity="warning")
-            return
-        if any(request.command is command for request in view.pending.values()):
-            return  # the same wish twice is one wish
-        request = Request(
-            id=new_id(),
-            command=command,
-            author=_author(),
-            t=view.now(),
-            attempt=state.attempt if state.attempt_starts else None,
-        )
-        try:
-            self.source.send(request)
-        except SftuiError as error:
-            self.notify(str(error), title="Not sent", severity="error", markup=False)
-            return
-        view.pending[request.id] = request
-        self.dashboard.show(Topic.CONTROLS)
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Our keys wait for the panels, and for a modal screen to close."""
+        if action in _ALWAYS or action not in _OURS:
+            return True
+        return self.cockpit is not None and self.screen is self.cockpit.dashboard
+
+    @property
+    def _cockpit(self) -> Cockpit:
+        assert self.cockpit is not None, "check_action lets no key through before"
+        return self.cockpit
+
+    def _say(self, problem: str) -> None:
+        if problem:
+            self.notify(problem, title="Not sent", severity="warning", markup=False)
 
     def action_toggle_pause(self) -> None:
-        paused = self.run_state.badge == "paused"
-        self.ask(Command.RESUME if paused else Command.PAUSE)
+        self._say(self._cockpit.ask_pause_or_resume())
 
     def action_ask_evaluate(self) -> None:
-        self.ask(Command.EVALUATE)
+        self._say(self._cockpit.ask(Command.EVALUATE))
 
     def action_ask_checkpoint(self) -> None:
-        self.ask(Command.CHECKPOINT)
+        self._say(self._cockpit.ask(Command.CHECKPOINT))
 
     def action_ask_stop(self) -> None:
-        if self.run_state.ended or self.run_view.trouble:
-            self.ask(Command.STOP)  # says that there is nothing to stop
+        if self._cockpit.over:
+            self._say(self._cockpit.ask(Command.STOP))  # says that there is nothing to stop
             return
-        # Modal screens are imported when asked for: the first frame does not need them.
+        # A modal screen is imported when it is asked for: the first frame does not need it.
         from sftui.screens.confirm import Answer, Confirm  # noqa: PLC0415
 
         detail = "It finishes its step and saves a checkpoint first."
@@ -241,8 +193,10 @@ class SftuiApp(App[None]):
         self.push_screen(Confirm("Stop this run?", detail, answers), self._answered)
 
     def action_interrupt(self) -> None:
-        if self.run_state.ended or self.run_view.trouble:
+        if self.cockpit is None or self.cockpit.over:
             self.exit()
+            return
+        if self.screen is not self.cockpit.dashboard:
             return
         from sftui.screens.confirm import Answer, Confirm  # noqa: PLC0415  as above
 
@@ -255,83 +209,60 @@ class SftuiApp(App[None]):
 
     def _answered(self, value: str | None) -> None:
         if value == "stop":
-            self.ask(Command.STOP)
+            self._say(self._cockpit.ask(Command.STOP))
         elif value == "leave":
             self.exit()
 
     def action_leave(self) -> None:
         self.exit()
 
-    # ---- looks -----------------------------------------------------------------------------
-
     def action_toggle_log_y(self) -> None:
-        self.run_view.log_y = not self.run_view.log_y
-        self._look()
+        self._cockpit.toggle_log_y()
 
     def action_toggle_whole(self) -> None:
-        self.run_view.whole = not self.run_view.whole
-        self._look()
+        self._cockpit.toggle_whole()
 
     def action_cycle_smoothing(self) -> None:
-        self.run_view.smoothing = (self.run_view.smoothing + 1) % len(SMOOTHING)
-        self._look()
+        self._cockpit.cycle_smoothing()
 
     def action_toggle_maximised(self) -> None:
-        self.run_view.maximised = not self.run_view.maximised
-        self.dashboard.focus_panel(self.run_view.panel)
-        self._look()
+        self._cockpit.toggle_maximised()
 
     def action_step_panel(self, by: int) -> None:
-        self.dashboard.next_panel(by)
+        self._cockpit.dashboard.next_panel(by)
 
     def action_show_panel(self, number: int) -> None:
-        self.dashboard.focus_panel(PANELS[number - 1])
+        self._cockpit.show_panel(number)
 
     def action_scroll_log(self, by: int) -> None:
-        most = max(0, len(self.run_state.log) - 1)
-        self.run_view.log_back = min(most, max(0, self.run_view.log_back - by))
-        self.dashboard.show(Topic.LOG)
+        self._cockpit.scroll_log(by)
 
     def action_follow_log(self) -> None:
-        self.run_view.log_back = 0
-        self.dashboard.show(Topic.LOG)
+        self._cockpit.follow_log()
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above
 
         self.push_screen(Help())
 
-    def _look(self) -> None:
-        self.dashboard.show(Topic.ALL)
-
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the table, and Textual's themes."""
         for key in keys.TABLE:
             if key.id != "palette":
-                yield SystemCommand(key.words, key.help, _runner(self, key.action))
+                yield SystemCommand(key.words, key.help, self._runner(key.action))
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While a modal is up its own keys count, ours do not."""
-        return not (len(self.screen_stack) > 1 and action in _OURS)
+    def _runner(self, action: str) -> Callable[[], None]:
+        def run() -> None:
+            # The palette is still on the stack here: act when it is gone.
+            self.call_later(self.run_action, action)
+
+        return run
 
 
 _OURS = frozenset(key.action.split("(")[0] for key in keys.TABLE if key.id != "palette")
-
-
-def _runner(app: SftuiApp, action: str) -> Callable[[], None]:
-    def run() -> None:
-        # The palette is still on the stack here: act when it is gone.
-        app.call_later(app.run_action, action)
-
-    return run
-
-
-def _author() -> str:
-    try:
-        return f"screen ({getpass.getuser()})"
-    except (OSError, KeyError):
-        return "screen"
+_ALWAYS = frozenset({"leave", "interrupt"})
+"""A way out is open from the first frame on."""
 
 
 def run_screen(
@@ -343,13 +274,11 @@ def run_screen(
         SftuiError: `launch` refused; the terminal is restored and nothing was started.
     """
     app = SftuiApp(source, title=title, launch=launch)
-    try:
-        app.run()
-    finally:
-        # Whatever went wrong inside, the person gets the cursor and a clean line back.
-        if sys.stdout.isatty():
-            sys.stdout.flush()
-    state, view = app.run_state, app.run_view
+    app.run()
+    from sftui.state import RunState  # noqa: PLC0415  numpy, needed by now anyway
+
+    state = app.cockpit.state if app.cockpit else RunState()
+    trouble = app.cockpit.view.trouble if app.cockpit else ""
     if isinstance(app.error, SftuiError):
         raise app.error
     if app.error is not None:
@@ -360,6 +289,6 @@ def run_screen(
         known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
         outcome = known.get(state.end.status, Outcome.FAILED)
         return ScreenExit(outcome=outcome, state=state, reason=state.end.reason)
-    if view.trouble:
-        return ScreenExit(outcome=Outcome.LOST, state=state, reason=view.trouble)
+    if trouble:
+        return ScreenExit(outcome=Outcome.LOST, state=state, reason=trouble)
     return ScreenExit(outcome=Outcome.LEFT_RUNNING, state=state)

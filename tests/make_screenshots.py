@@ -45,8 +45,10 @@ async def picture(
     async with app.run_test(size=size) as pilot:
         if theme:
             app.theme = theme
+        await pilot.pause()
+        assert app.cockpit is not None
         while app.source.events:
-            app.tick()
+            app.cockpit.tick()
         await pilot.pause()
         for key in press.split():
             await pilot.press(key)

@@ -100,11 +100,11 @@ class Dashboard(Screen[None]):
             if panel.id in visible and panel.TOPICS & touched:
                 panel.rebuild()
 
-    def tick(self) -> None:
-        """A second went by: clocks move."""
+    def tick(self, touched: Topic) -> None:
+        """A second went by: clocks move, unless `touched` has them painted anyway."""
         visible = self.boxes(self.size)
         for panel in self.panels:
-            if panel.ticking and panel.id in visible:
+            if panel.ticking and panel.id in visible and not panel.TOPICS & touched:
                 panel.rebuild()
 
     def rearrange(self) -> None:

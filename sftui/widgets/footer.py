@@ -20,9 +20,10 @@ class KeyFooter(Panel):
         word_style = style(Ink.DIM, back=Back.BAR)
         keys = self._useful()
         gap = 2
-        while len(keys) > 1 and sum(map(self._width, keys)) + gap * len(keys) > grid.width:
-            # The least important goes first; help stays.
-            keys.remove(max((k for k in keys if k.id != "help"), key=lambda k: k.footer))
+        while len(keys) > 2 and sum(map(self._width, keys)) + gap * len(keys) > grid.width:
+            # The least important goes first; the way out and help stay.
+            spare = [k for k in keys if k.id not in ("help", "quit")] or keys[:1]
+            keys.remove(max(spare, key=lambda k: k.footer))
         col = 1
         for key in keys:
             col = grid.text(0, col, key.shown, key_style)

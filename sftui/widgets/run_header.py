@@ -128,7 +128,13 @@ class RunHeader(Panel):
             name = fit(self._run_name(), min(room - 1, max(12, width // 5)))
             col = grid.text(row, col, name + " ", dim)
         col = grid.spans(row, col, badge, width)
-        col = grid.spans(row, col, [("  step ", dim), (step, text)], width) + 1
+        if col + len(step) + 7 <= width:
+            col = grid.text(row, col, "  step ", dim)
+        elif col + len(step) + 1 <= width:
+            col += 1
+        else:
+            step = ""  # a number cut short is another number
+        col = grid.text(row, col, step, text) + 1
         end = width - 1
         for spans in self._right_side(dim, text):
             # Time left comes before the bar, the bar before everything else.
