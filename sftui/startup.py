@@ -53,7 +53,9 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
         if phase.start is not None:
             until = view.now() if going else phase.end
             seconds = None if until is None else max(0.0, until - phase.start)
-        time = "" if seconds is None else fmt.duration(float(int(seconds)) if going else seconds)
+        time = "" if seconds is None else fmt.duration(seconds)
+        if going and seconds is not None:
+            time = fmt.duration(int(seconds)) if seconds >= 10 else f"{int(seconds)}s"
         room = min(end, col + 64)
         grid.text(row, col, mark, ink)
         grid.text(row, col + 2, fit(words, room - col - 12), text if going else dim)

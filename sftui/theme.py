@@ -24,7 +24,7 @@ _NIGHT_INKS = {
     Ink.AXIS: "#2f3750",
     Ink.TITLE: "#8fa3dd",
     Ink.TRAIN: "#7aa2f7",
-    Ink.RAW: "#33486e",
+    Ink.RAW: "#3a5282",
     Ink.VAL: "#ff9e64",
     Ink.VAL_LINE: "#8a5a3c",
     Ink.GOOD: "#9ece6a",
