@@ -11,7 +11,7 @@ rarely has every number), never a made-up zero. NaN is a value and is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_args
 
 Scalar = bool | int | float | str | None
@@ -322,22 +322,49 @@ class StepBatch(Event):
     steps: Sequence[int]
     """Step of each row, as the log prints it."""
     columns: Mapping[str, Sequence[float]]
-    """Values by name, one a row: fields of `StepFinished`; any other name is a free metric."""
+    """Values by name, one a row: fields of `StepFinished` (`lrs/<group>` and
+    `loss_by_source/<name>` for the two that are mappings); any other name is a free metric."""
+    times: Sequence[float] = ()
+    """Wall clock of each row, or empty when the log has none."""
+
+    def cut(self, start: int, stop: int) -> StepBatch:
+        """The rows from `start` to before `stop`."""
+        return StepBatch(
+            step=self.steps[stop - 1] if stop > start else None,
+            stamp=self.stamp,
+            steps=self.steps[start:stop],
+            columns={name: column[start:stop] for name, column in self.columns.items()},
+            times=self.times[start:stop],
+        )
 
     def rows(self) -> Iterator[StepFinished | MetricLogged]:
         """The same as single events: an update, then its free metrics if there are any."""
         known = [name for name in self.columns if name in _STEP_NUMBERS]
-        free = [name for name in self.columns if name not in _STEP_NUMBERS]
+        nested = [
+            (name, *name.split("/", 1)) for name in self.columns if name.startswith(_STEP_MAPPINGS)
+        ]
+        free = [
+            name
+            for name in self.columns
+            if name not in _STEP_NUMBERS and not name.startswith(_STEP_MAPPINGS)
+        ]
+        stamp = self.stamp
         for i, step in enumerate(self.steps):
+            if self.times:
+                stamp = replace(self.stamp, t=self.times[i])
             numbers: dict[str, Any] = {name: self.columns[name][i] for name in known}
             for name in _STEP_COUNTS & numbers.keys():
                 numbers[name] = int(numbers[name])
-            yield StepFinished(step=step, stamp=self.stamp, **numbers)
+            for column, name, key in nested:
+                numbers.setdefault(name, {})[key] = self.columns[column][i]
+            if numbers:
+                yield StepFinished(step=step, stamp=stamp, **numbers)
             if free:
                 values = {name: self.columns[name][i] for name in free}
-                yield MetricLogged(step=step, stamp=self.stamp, values=values)
+                yield MetricLogged(step=step, stamp=stamp, values=values)
 
 
+_STEP_MAPPINGS = ("lrs/", "loss_by_source/")
 _STEP_COUNTS = frozenset({"supervised_tokens", "tokens"})
 _STEP_NUMBERS = frozenset(
     f.name for f in fields(StepFinished) if f.name not in ("step", "stamp") and f.default is None

@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, assert_never, cast
 
+import numpy as np
+
 from engine import events as ev
+from sftui import batches
 from sftui.records import Alarm, Checkpoint, Phase, Rank, SeenNumbers, Topic, Validation, closed
 from sftui.series import Series, Table
 
@@ -153,6 +156,8 @@ class RunState:
 
     def apply(self, event: ev.Event) -> Topic:
         """Take one event in; says what it touched. An event seen before touches nothing."""
+        if isinstance(event, ev.StepBatch):
+            return self._batch(event)
         stamp = event.stamp
         if stamp.seq:
             seen = self._seen.get(stamp.src)
@@ -293,6 +298,52 @@ class RunState:
         if self.badge == "starting" and not self.ended:
             self.badge = "running"
             touched |= Topic.RUN
+        return touched
+
+    def _batch(self, batch: ev.StepBatch) -> Topic:
+        """Many updates at once: the same state as from its rows, a thousand times faster."""
+        x = batches.steps(batch)
+        if not len(x):
+            return Topic.NOTHING
+        attempt, first = batch.stamp.att, batch.steps[0]
+        simple = bool((x[1:] > x[:-1]).all()) and list(batch.times) == sorted(batch.times)
+        simple = simple and (bool(batch.times) or batch.stamp.t is None)
+        free = batches.free_columns(batch)
+        tables = [self.metrics[name] for name in free if name in self.metrics]
+        if batches.has_updates(batch):
+            self._enter_attempt(attempt, first)
+            simple = simple and not self._superseded(attempt, batch.steps[-1])
+            tables.append(self.steps)
+        if not simple or any(len(table) and table.x[-1] >= x[0] for table in tables):
+            touched = Topic.NOTHING
+            for event in batch.rows():
+                touched |= self.apply(event)
+            return touched
+        touched = Topic.STEPS
+        if batch.times:
+            low, high = batch.times[0], batch.times[-1]
+            self.first_t = low if self.first_t is None else min(low, self.first_t)
+            self.last_t = high if self.last_t is None else max(high, self.last_t)
+        if batches.has_updates(batch):
+            columns = batches.step_columns(batch, STEP_COLUMNS)
+            new = [name for name in columns if name not in self.steps.names]
+            for name in new[max(0, MOST_NAMES - len(self.steps.names)) :]:
+                del columns[name]
+            if batch.times and self.first_t is not None:
+                since = np.asarray(batch.times, dtype=np.float64) - self.first_t
+                columns["since_start"] = since.astype(np.float32)
+            self.steps.extend(x, columns)
+            self.nonfinite += batches.num_nonfinite(batch, ("loss", "grad_norm"))
+            self.last_step = cast(ev.StepFinished, next(batch.cut(len(x) - 1, len(x)).rows()))
+            self.updates = batch.steps[-1] + 1
+            if self.badge == "starting" and not self.ended:
+                self.badge = "running"
+                touched |= Topic.RUN
+        for name, values in free.items():
+            if name not in self.metrics and len(self.metrics) >= MOST_NAMES:
+                self.ignored_names += len(x)
+                continue
+            self.metrics.setdefault(name, Table([name])).extend(x, {name: values})
         return touched
 
     def _heartbeat(self, event: ev.RankHeartbeat) -> Topic:

@@ -18,33 +18,39 @@ WORTH_A_BATCH = 8
 class Rows:
     """Rows of one stage on their way to events; `drain` before any other event."""
 
-    __slots__ = ("_columns", "_names", "_steps")
+    __slots__ = ("_columns", "_names", "_steps", "_times")
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._steps = array("q")
+        self._times = array("d")
         self._columns: list[array[float]] = []
 
     def __bool__(self) -> bool:
         return bool(self._steps)
 
     def fits(self, names: tuple[str, ...]) -> bool:
-        """Whether a row with these names can join the rows that are here."""
+        """Whether rows with these names can join the rows that are here."""
         return names is self._names or names == self._names or not self._steps
 
     def extend(
-        self, steps: Iterable[int], names: tuple[str, ...], columns: Sequence[Iterable[float]]
+        self,
+        steps: Iterable[int],
+        names: tuple[str, ...],
+        columns: Sequence[Iterable[float]],
+        times: Iterable[float] = (),
     ) -> None:
-        """More rows; `fits(names)` must hold. `names` are those of `StepBatch.columns`."""
-        self._take_names(names)
-        self._steps.extend(steps)
-        for column, values in zip(self._columns, columns, strict=True):
-            column.extend(values)
+        """More rows; `fits(names)` must hold. `names` are those of `StepBatch.columns`.
 
-    def _take_names(self, names: tuple[str, ...]) -> None:
+        All rows between two drains have a time, or none has.
+        """
         if names is not self._names and names != self._names:
             self._names = names
             self._columns = [array("d") for _ in names]
+        self._steps.extend(steps)
+        self._times.extend(times)
+        for column, values in zip(self._columns, columns, strict=True):
+            column.extend(values)
 
     def drain(self, stamp: Stamp) -> list[Event]:
         """The rows as events, and none left."""
@@ -55,7 +61,8 @@ class Rows:
             stamp=stamp,
             steps=self._steps,
             columns=dict(zip(self._names, self._columns, strict=True)),
+            times=self._times,
         )
-        self._steps = array("q")
+        self._steps, self._times = array("q"), array("d")
         self._columns = [array("d") for _ in self._names]
         return [batch] if len(batch.steps) >= WORTH_A_BATCH else list(batch.rows())
