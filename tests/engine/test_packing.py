@@ -40,6 +40,11 @@ def test_ranks_get_the_same_tokens_to_within_one_document(lengths: list[int], ra
     assert max(loads) - min(loads) <= max(lengths, default=0)
 
 
+def test_one_long_document_is_worth_several_short_ones() -> None:
+    """Tokens are balanced, not documents."""
+    assert packed_layout([8, 4, 4], 2, 1000) == [[[0]], [[1, 2]]]
+
+
 @given(LENGTHS)
 def test_micro_steps_are_more_than_half_full(lengths: list[int]) -> None:
     """Two of a rank's micro-steps never fit into one."""
