@@ -11,6 +11,7 @@ Formats: nanochat at 2025-10-29, `scripts/chat_sft.py` and what it calls.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -54,6 +55,9 @@ NANOCHAT_DEFAULTS: Mapping[str, Scalar] = {
 
 _MODEL_CONFIG = ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
 
+_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 _DURING_A_ROUND = (EvalStarted, EvalFinished, RankHeartbeat, LogLine, MetricLogged)
 """Kinds that may come between two tasks of one evaluation round."""
 
@@ -68,7 +72,7 @@ class RunLog:
 
     def lines(self, event: Event) -> list[str]:
         """The lines, without newlines, that nanochat would have printed for this event."""
-        return self._end_of_round(event) + self._own_lines(event)
+        return [_plain(line) for line in self._end_of_round(event) + self._own_lines(event)]
 
     def _own_lines(self, event: Event) -> list[str]:
         match event:
@@ -171,6 +175,11 @@ def _saved_lines(event: CheckpointSaved) -> list[str]:
         f"{who} Saved metadata file to: {folder}/meta_{step:06d}.json",
         f"\u2705 Saved model checkpoint to {folder}",
     ]
+
+
+def _plain(line: str) -> str:
+    """Without escape sequences and control characters: people `cat` this file."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", line))
 
 
 def _step(event: Event) -> str:

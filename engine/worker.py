@@ -15,7 +15,7 @@ from pathlib import Path
 
 from engine.errors import SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
-from engine.journal import finished, next_attempt
+from engine.journal import FIRST_SEQ_VARIABLE, finished, next_attempt
 from engine.run_dir import RunDir
 from engine.sinks import EventBus
 
@@ -26,7 +26,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -P -m engine.worker RUN_DIR\n")
         return 2
     run = RunDir(Path(arguments[0]).absolute())
-    if finished(run) is not None:
+    # An end that is older than this supervisor is history: the run was taken up again.
+    if finished(run, int(os.environ.get(FIRST_SEQ_VARIABLE, 0))) is not None:
         return 0
     is_main = os.environ.get("RANK", "0") == "0"
     attempt = next_attempt(run)

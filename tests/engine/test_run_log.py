@@ -126,6 +126,12 @@ def test_the_export_is_announced_as_nanochat_does(path):
     assert lines(CheckpointSaved(step=50, path="ckpt/step-50")) == []
 
 
+def test_a_log_line_cannot_control_the_terminal_that_shows_it():
+    """Clipboard writes, titles, colours and overwritten lines stay out of the file."""
+    hostile = "a\x1b]52;c;aGk=\x07b\x1b[31mc\x9b2Jd\re\x00f\u202eg"
+    assert "".join(lines(LogLine(text=hostile))) == "abc2Jdefg"
+
+
 @needs_shared
 def test_the_lines_of_a_real_run_come_back_letter_for_letter():
     """Events made from a real nanochat log give its own lines again."""

@@ -208,6 +208,22 @@ def test_any_mix_of_queue_and_file_gives_each_event_once_in_order(data, tmp_path
     assert seqs(found) == list(range(1, seq + 1))
 
 
+async def test_the_queue_can_be_served_from_inside_a_running_app(run):
+    """Under the screen's own stand-ins for stdout and stderr, from start to end."""
+    from textual.app import App
+
+    async with App().run_test():
+        outputs = (sys.stdout, sys.stderr)
+        live = LiveSource(run)
+        bus = EventBus(run, run.id, 1)
+        bus.emit(LogLine(text="x"))
+        found = collect(live, bool)
+        bus.close()
+        live.close()
+        assert (sys.stdout, sys.stderr) == outputs
+    assert live.num_from_queue == len(found) == 1
+
+
 def test_a_screen_without_a_socket_lives_on_the_file(run, monkeypatch):
     """No room for a socket is no reason not to watch."""
 
