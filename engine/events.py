@@ -154,6 +154,9 @@ class ValidationFinished(Event):
     seconds: float | None = None
     rows_file: str | None = None
     """Per-row losses, relative to the run directory."""
+    paired_error: float | None = None
+    """Standard error of this loss minus the lowest before it, from the rows of both; None
+    where rows are not kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +219,14 @@ class RankHeartbeat(Event):
     gpu_temperature_celsius: float | None = None
     gpu_others_bytes: int | None = None
     """Device memory used by other processes."""
+    alloc_retries: int | None = None
+    """Times the CUDA allocator had to give memory back and try again, since the start."""
+    disk_free_bytes: int | None = None
+    """Room where the run directory lies."""
     step_seconds: float | None = None
+    """The newest step from begin to begin, waiting included: equal on all ranks."""
+    seconds_per_token: float | None = None
+    """This rank's own time of the newest step, before it waits for others, by its tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
