@@ -71,9 +71,9 @@ class CtlFlags:
     run: tyro.conf.Positional[str]
     """Run id, the beginning of one, or its folder."""
     command: tyro.conf.Positional[str]
-    """pause, resume, eval, checkpoint, stop, or lr with a factor."""
+    """pause, resume, eval, checkpoint, stop or lr."""
     argument: tyro.conf.Positional[str | None] = None
-    """The factor of lr on the schedule."""
+    """Of lr: the factor on the schedule. Of resume: pause again after so many steps."""
     runs_dir: Path | None = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
     timeout: float = 120.0

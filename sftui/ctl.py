@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import wire
+from engine import journal, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, UsageError, WireError
 from engine.events import ControlApplied, RunFinished
 from engine.run_dir import RunDir
 
 POLL_SECONDS = 0.05
+ALIVE_SECONDS = 2.0
+"""Between two looks whether anybody is left to answer."""
 
 
 def ask(
@@ -29,7 +31,7 @@ def ask(
     Raises:
         RunDirError: the run is over, or nothing answered within `timeout_seconds`.
     """
-    if not alive():
+    if not alive() or journal.finished(run) is not None:
         raise RunDirError(
             f"{run.id} is not running, so nothing can answer. `sftui runs` shows which runs are."
         )
@@ -45,6 +47,7 @@ def ask(
     offset = run.events.stat().st_size if run.events.exists() else 0
     send(run.control, request)
     deadline = time.monotonic() + timeout_seconds
+    look_again = time.monotonic() + ALIVE_SECONDS
     rest = b""
     while time.monotonic() < deadline:
         offset, lines, rest = _new_lines(run.events, offset, rest)
@@ -57,6 +60,10 @@ def ask(
                 return event
             if isinstance(event, RunFinished):
                 raise RunDirError(f"{run.id} ended ({event.status}) before it could answer.")
+        if time.monotonic() > look_again:
+            look_again = time.monotonic() + ALIVE_SECONDS
+            if not alive():
+                raise RunDirError(f"{run.id} died before it could answer. `sftui show` says more.")
         time.sleep(POLL_SECONDS)
     raise RunDirError(
         f"{run.id} did not answer {command.value} within {timeout_seconds:.0f} s; the request "
@@ -81,6 +88,12 @@ def parse_command(word: str, argument: str | None) -> tuple[Command, float | Non
     except ValueError:
         words = ", ".join(c.value for c in Command)
         raise UsageError(f"unknown command {word!r}; expected one of {words}.") from None
+    if command is Command.RESUME and argument is not None:
+        if not argument.isdigit() or int(argument) < 1:
+            raise UsageError(
+                f"resume takes the number of steps after which to pause again; found {argument!r}."
+            )
+        return command, float(argument)
     if command is not Command.LR_FACTOR:
         if argument is not None:
             raise UsageError(f"{word} takes no argument; found {argument!r}.")
@@ -88,11 +101,12 @@ def parse_command(word: str, argument: str | None) -> tuple[Command, float | Non
     try:
         factor = float(argument or "")
     except ValueError:
+        factor = -1.0
+    if not 0.0 < factor <= 100.0:
         raise UsageError(
-            f"lr takes the factor on the schedule, e.g. `lr 0.5`; found {argument!r}."
-        ) from None
-    if not 0.0 <= factor <= 100.0:
-        raise UsageError(f"the factor is {factor}; expected 0 to 100.")
+            f"lr takes the factor on the schedule, above 0 and up to 100, e.g. `lr 0.5`; found "
+            f"{argument!r}."
+        )
     return command, factor
 
 
