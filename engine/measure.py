@@ -13,9 +13,12 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.eval_items import save_items
-from engine.evaluate import evaluate_letters, validate
+from engine.evaluate import CPU_BATCH_TOKENS, evaluate_letters, validate
 from engine.events import EvalFinished, EvalStarted, LogLine, PhaseStarted, ValidationFinished
 from engine.session import Session
+
+CUDA_BATCH_TOKENS = 16_384
+"""No gradients and no full logits: far less memory a token than in training."""
 
 
 def measure_validation(session: Session, step: int) -> None:
@@ -56,6 +59,7 @@ def measure_validation(session: Session, step: int) -> None:
 def measure_tasks(session: Session, step: int) -> None:
     """Accuracy of every task of letter questions before the update of `step`."""
     session.progress.eval_step = step
+    batch_tokens = CUDA_BATCH_TOKENS if session.device.type == "cuda" else CPU_BATCH_TOKENS
     for task, prepared in session.questions.items():
         started = time.monotonic()
         session.emit(EvalStarted(task=task, total=prepared.total, step=step))
@@ -66,6 +70,7 @@ def measure_tasks(session: Session, step: int) -> None:
                 rank=session.ranks.rank,
                 world_size=session.ranks.world_size,
                 all_reduce_sum=session.ranks.sum,
+                batch_tokens=batch_tokens,
             )
         session.progress.accuracies[task] = result.accuracy
         if not session.is_main:

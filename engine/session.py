@@ -12,14 +12,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from engine import checkpoint, checkpoint_dir, config, nanochat_io, nanochat_paths, run_plan, tasks
-from engine.chat import ChatTokenizer
 from engine.checkpoint import Checkpointer
 from engine.checkpoint_dir import CheckpointInfo
 from engine.config import RunConfig
@@ -38,9 +37,6 @@ from engine.plan import Plan, ValidationPlan
 from engine.run_dir import RunDir
 from engine.run_plan import STARTER
 from engine.tokenizer import Tokenizer
-
-CUDA_MAX_TOKENS = 16_384
-"""Tokens of a packed micro-step on a GPU: eight rows of 2048, as many as `device_batch_size 8`."""
 
 Emit = Callable[[Event], None]
 
@@ -172,7 +168,7 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
     loader, validation = _loaders(settings, data, mixture, plan, tokenizer, ranks)
     questions = {
         task: prepare_questions(
-            cast(ChatTokenizer, tokenizer), task, found, max_tokens=settings.data.max_tokens
+            tokenizer, task, found, max_tokens=settings.data.max_tokens
         )
         for task, found in tasks.load_questions(
             data, settings.eval.eval_metrics_max_problems
@@ -272,8 +268,11 @@ def _loaders(
     tokenizer: Tokenizer,
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
-    chat_tokenizer = cast(ChatTokenizer, tokenizer)
-    max_tokens = CUDA_MAX_TOKENS if ranks.device.type == "cuda" else CPU_MAX_TOKENS
+    chat_tokenizer = tokenizer
+    max_tokens = CPU_MAX_TOKENS
+    if ranks.device.type == "cuda":
+        # What a padded micro-batch may take at worst: who set a small batch has little memory.
+        max_tokens = settings.batch.device_batch_size * settings.data.max_tokens
     common: dict[str, Any] = {
         "pad_id": tokenizer.special(PAD_TOKEN),
         "rank": ranks.rank,
