@@ -44,6 +44,7 @@ _MARKS = re.compile(
     rb"Step \d+/\d+ \| Training loss: |step \d+(?:/\d+)? \([-\d.]+%\) \| loss: "
     rb"|Step \d+ \| (?:Validation (?:bpb|loss)|ChatCORE|\w+_acc): | - nanochat\.\w+ - "
     rb"|Final: \d+/\d+ \(\d|Overriding: \w+ = "
+    rb"|scripts/(?:base_train|base_loss|mid_train|chat_sft|chat_eval|chat_rl)\.py"
 )
 _ERROR = re.compile(r"^(\w+\.)*\w*(?:Error|Exception|Interrupt)\b")
 _RESULT_LETTERS = frozenset("EtvC<MTP")

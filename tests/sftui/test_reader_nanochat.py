@@ -204,7 +204,7 @@ def test_mid_training():
     ((start, events),) = stages(events)
     assert (start.name, start.num_iterations) == ("mid_train", 770)
     steps = of(StepFinished, events)
-    assert [(e.step, e.loss, e.seconds) for e in steps][0] == (1, 1.4306, 2.15773)
+    assert (steps[0].step, steps[0].loss, steps[0].seconds) == (1, 1.4306, 2.15773)
     assert steps[-1].lr_mult == -0.03
     assert steps[-1].tokens_per_second == 1_242_983
     assert free_values(events, "mfu_percent") == [20.1, 40.1, 40.1]

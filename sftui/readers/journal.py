@@ -1,0 +1,151 @@
+"""Read our own event log: `events.jsonl` (rank 0) or `supervisor.jsonl` of a run directory.
+
+Each line is an event already. A sequence number that was seen is a line written
+twice and is passed over; updates become a `StepBatch`, stamped by attempt and time
+but not by number: the numbers have done their work here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from engine import wire
+from engine.errors import WireError
+from engine.events import TYPE_NAME, Event, MetricLogged, Stamp, StepFinished, Unknown
+from sftui.readers import LineBuffer, LineCounts, Sniffed
+from sftui.readers.rows import Rows
+
+_STEP = TYPE_NAME[StepFinished]
+_METRIC = TYPE_NAME[MetricLogged]
+_STEP_FIELDS = frozenset(StepFinished.__slots__)
+_NOT_FREE = tuple(_STEP_FIELDS)
+"""A metric named like a field of `StepFinished` cannot stand in a `StepBatch` beside them."""
+
+
+class JournalReader:
+    """See the module; one instance reads one file from its start."""
+
+    name: ClassVar[str] = "sftui"
+
+    def __init__(self) -> None:
+        self.lines = LineCounts()
+        self._buffer = LineBuffer()
+        self._rows = Rows()
+        self._rows_stamp = Stamp()
+        self._last_seq = 0
+
+    @classmethod
+    def sniff(cls, head: bytes) -> Sniffed:
+        good = bad = 0
+        for line in head[: head.rfind(b"\n") + 1].split(b"\n", 50)[:50]:
+            if line.strip():
+                try:
+                    wire.decode(line)
+                    good += 1
+                except WireError:
+                    bad += 1
+        if good <= bad:
+            return Sniffed(0.0)
+        return Sniffed(0.99, f"{good} of its first {good + bad} lines are sftui's events")
+
+    @property
+    def format(self) -> str:
+        return "sftui event log"
+
+    @property
+    def stage(self) -> str | None:
+        return None
+
+    def feed(self, data: bytes) -> list[Event]:
+        return self._events(self._buffer.feed(data))
+
+    def close(self) -> list[Event]:
+        last = self._buffer.close()
+        return [] if last is None else self._events([last])
+
+    def _events(self, lines: list[str]) -> list[Event]:
+        self.lines.total += len(lines)
+        out: list[Event] = []
+        for line in lines:
+            if not line or line.isspace() or self._row(line, out):
+                continue
+            try:
+                event = wire.decode(line)
+            except WireError:
+                self.lines.unrecognised += 1
+                continue
+            if isinstance(event, Unknown):
+                self.lines.unrecognised += 1
+            if self._new(event.stamp.seq):
+                out += self._rows.drain(self._rows_stamp)
+                out.append(event)
+        out += self._rows.drain(self._rows_stamp)
+        return out
+
+    def _new(self, seq: int) -> bool:
+        if not seq:
+            return True
+        if seq <= self._last_seq:
+            return False
+        self._last_seq = seq
+        return True
+
+    def _row(self, line: str, out: list[Event]) -> bool:
+        """An update or free metrics, straight to columns; False for any other line."""
+        if _STEP not in line and _METRIC not in line:
+            return False
+        try:
+            raw = json.loads(line)
+        except (ValueError, RecursionError):
+            return False
+        row = _flattened(raw) if isinstance(raw, dict) else None
+        if row is None:
+            return False
+        names, values = row
+        if not self._new(raw["seq"]):
+            return True
+        run, boot = str(raw.get("run", "")), str(raw.get("boot", ""))
+        stamp = Stamp(run=run, src=raw["src"], att=raw["att"], t=raw["t"], boot=boot)
+        before = self._rows_stamp
+        same = (before.run, before.src, before.att, before.boot) == (
+            run,
+            stamp.src,
+            stamp.att,
+            boot,
+        )
+        if not same or not self._rows.fits(names):
+            out += self._rows.drain(before)
+        self._rows_stamp = stamp
+        self._rows.extend([raw["step"]], names, [[value] for value in values], [raw["t"]])
+        return True
+
+
+def _flattened(raw: dict[str, Any]) -> tuple[tuple[str, ...], list[float]] | None:
+    """Names and numbers of a plain row; None where anything is missing, nested or no number."""
+    data = raw.get("d")
+    kind = raw.get("type")
+    if kind == _METRIC and isinstance(data, dict) and data.keys() == {"values"}:
+        data = data["values"]
+        if not isinstance(data, dict) or any(name.startswith(_NOT_FREE) for name in data):
+            return None
+    elif kind != _STEP or not isinstance(data, dict) or not data.keys() <= _STEP_FIELDS:
+        return None
+    if raw.get("v") != wire.VERSION or "nf" in raw:
+        return None
+    if any(type(raw.get(name)) is not int for name in ("step", "seq", "att")):
+        return None
+    if type(raw.get("t")) is not float or type(raw.get("src")) is not str:
+        return None
+    names: list[str] = []
+    values: list[float] = []
+    for name, value in data.items():
+        if type(value) is dict:
+            names += [f"{name}/{key}" for key in value]
+            values += value.values()
+        else:
+            names.append(name)
+            values.append(value)
+    if not names or any(type(value) is not float and type(value) is not int for value in values):
+        return None
+    return tuple(names), values

@@ -1,0 +1,215 @@
+"""Fill a recording from files, in a thread, so that the first picture need not wait for the last.
+
+The first blocks are small and come quickly; then 4 MB at a time. The reader is
+chosen by content once there is enough of it, so a file may still be empty when it
+is opened to be followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from io import BufferedReader
+from pathlib import Path
+
+from engine.events import Event, StepBatch
+from sftui.readers import LineCounts, Reader
+from sftui.sources.recording import Recording
+
+FIRST_BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
+LOOK_SECONDS = 0.25
+"""How often a followed file is looked at: a person waits that long for a line."""
+SILENT_SECONDS = 60.0
+"""Longer without a line, and a followed log is called silent (evaluations take that long)."""
+MOST_UNRECOGNISED_BYTES = 8 * 1024 * 1024
+"""A followed file that has shown no known line by then is let go of, byte by byte."""
+
+_REMEMBERED_BYTES = 256
+
+Choose = Callable[[bytes], Reader | None]
+"""The reader for a file that starts with these bytes; None while there are too few of them."""
+
+
+class FileFeed:
+    """Reads one file (and the small journals beside it) into a recording."""
+
+    def __init__(
+        self,
+        path: Path,
+        recording: Recording,
+        choose: Choose,
+        *,
+        lock: threading.Lock,
+        follow: bool = False,
+        beside: Iterable[Event] = (),
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`beside`: events of another file, merged by their times (a supervisor's)."""
+        self._path = path
+        self._recording = recording
+        self._choose = choose
+        self._lock = lock
+        self._follow = follow
+        self._beside = sorted(beside, key=lambda event: event.stamp.t or 0.0)
+        self._now = now
+        self._reader: Reader | None = None
+        self._head = b""
+        self._last = b""
+        self._read_bytes = 0
+        self._total_bytes = 0
+        self._grew_at = now()
+        self._stop = threading.Event()
+        self._looked = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.done = False
+        self.error = ""
+
+    # ---- what a ReplaySource asks ----------------------------------------------------------
+
+    @property
+    def lines(self) -> LineCounts:
+        return self._reader.lines if self._reader is not None else LineCounts()
+
+    @property
+    def format(self) -> str:
+        if self._reader is None:
+            return "nothing recognised yet"
+        return self._reader.format
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self._read_bytes / self._total_bytes) if self._total_bytes else 1.0
+
+    def evidence(self) -> tuple[bool, str]:
+        if self.error:
+            return False, self.error
+        silent = self._now() - self._grew_at
+        if silent < SILENT_SECONDS:
+            return True, "the file grows"
+        return False, f"no new line for {silent:.0f} s"
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2.0)
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def start(self, patience_seconds: float = 0.0) -> None:
+        """Read on in a thread; wait for it a little, so that short logs are whole at once."""
+        self._thread = threading.Thread(target=self._run, name="replay reader", daemon=True)
+        self._thread.start()
+        if patience_seconds:
+            self._looked.wait(patience_seconds)
+
+    def read_all(self) -> None:
+        """Read to the end here and now."""
+        self._run()
+
+    def wait_until_read(self, timeout: float | None = None) -> bool:
+        """Wait until all that the file holds by now has been read."""
+        self._looked.clear()
+        if self.done:
+            return True
+        return self._looked.wait(timeout)
+
+    def _run(self) -> None:
+        try:
+            with contextlib.ExitStack() as files:
+                self._read_on(files)
+        except OSError as error:
+            self.error = f"cannot be read: {error.strerror}"
+        except Exception as error:  # a fault of a reader: say so, and do not leave a screen waiting
+            self.error = f"could not be read on: {error!r}"
+        self._finish()
+
+    def _read_on(self, files: contextlib.ExitStack) -> None:
+        file = files.enter_context(self._path.open("rb"))
+        size = FIRST_BLOCK_BYTES
+        while not self._stop.is_set():
+            self._total_bytes = max(self._read_bytes, os.fstat(file.fileno()).st_size)
+            block = file.read(size)
+            if block:
+                size = BLOCK_BYTES
+                self._read_bytes += len(block)
+                self._last = (self._last + block[-_REMEMBERED_BYTES:])[-_REMEMBERED_BYTES:]
+                self._grew_at = self._now()
+                self._take(block)
+                continue
+            if not self._follow:
+                break
+            self._looked.set()
+            self._stop.wait(LOOK_SECONDS)
+            file = self._same_or_newer(file, files)
+
+    def _same_or_newer(self, file: BufferedReader, files: contextlib.ExitStack) -> BufferedReader:
+        """The open file, or the one that stands under its name now.
+
+        A rotated log goes on in a new file; a truncated one starts over in the same.
+        """
+        try:
+            there = self._path.stat()
+        except OSError:
+            return file  # between two files of a rotation
+        here = os.fstat(file.fileno())
+        if (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino):
+            if file.peek(1):
+                return file  # what was written before the rotation is read first
+            fresh = self._path.open("rb")
+            files.close()
+            file = files.enter_context(fresh)
+        elif self._is_overwritten(file.fileno()):
+            file.seek(0)
+        else:
+            return file
+        self._read_bytes, self._last = 0, b""
+        self._take(b"\n")  # the line that was cut off is not continued by the new file
+        return file
+
+    def _is_overwritten(self, descriptor: int) -> bool:
+        """Whether what was read last no longer stands there: the file was emptied since.
+
+        Its size alone would not tell once the new log is as long as the old one was.
+        """
+        at = self._read_bytes - len(self._last)
+        return os.pread(descriptor, len(self._last), at) != self._last
+
+    def _take(self, block: bytes) -> None:
+        if self._reader is None:
+            self._head += block
+            self._reader = self._choose(self._head)
+            if self._reader is None:
+                self._head = self._head[-MOST_UNRECOGNISED_BYTES:]
+                return
+            block, self._head = self._head, b""
+        self._add(self._reader.feed(block))
+
+    def _add(self, events: list[Event]) -> None:
+        if self._beside:
+            events = self._merged(events)
+        with self._lock:
+            self._recording.extend(events)
+
+    def _merged(self, events: list[Event]) -> list[Event]:
+        out: list[Event] = []
+        for event in events:
+            first = event.times[0] if isinstance(event, StepBatch) and event.times else None
+            t = event.stamp.t if first is None else first
+            while self._beside and t is not None and (self._beside[0].stamp.t or 0.0) < t:
+                out.append(self._beside.pop(0))
+            out.append(event)
+        return out
+
+    def _finish(self) -> None:
+        if not self._stop.is_set():
+            if self._reader is not None and not self.error:
+                self._add(self._reader.close())
+            with self._lock:
+                self._recording.extend(self._beside)
+                self._beside = []
+        self.done = True
+        self._looked.set()

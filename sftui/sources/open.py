@@ -1,0 +1,242 @@
+"""Open what a person names: a log of any known format, a run directory, or a run's id.
+
+Formats are told by content, never by name: people's logs are called `out2.txt`. What
+was recognised, and by what, is said in the header; `--format` overrides it.
+"""
+
+from __future__ import annotations
+
+import math
+import stat
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import run_dir
+from engine.errors import RunDirError, UsageError
+from engine.events import Event
+from engine.run_dir import RunDir
+from sftui.readers import Reader, Sniffed
+from sftui.readers.journal import JournalReader
+from sftui.readers.nanochat import NanochatReader
+from sftui.sources.feed import FileFeed
+from sftui.sources.recording import Recording
+from sftui.sources.replay import ReplaySource
+
+READERS: Sequence[type[Reader]] = (JournalReader, NanochatReader)
+"""Every format there is. The surest of them reads the file."""
+
+SURE_ENOUGH = 0.35
+_HEAD_BYTES = 1024 * 1024
+_LONG_HEAD_BYTES = 16 * 1024 * 1024
+"""A pipeline may print megabytes of installing and downloading before it trains."""
+_PATIENCE_SECONDS = 0.25
+"""A log of some thousand lines is read in that time, so its first picture is its last."""
+_MOST_CANDIDATES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A log or run that is being read."""
+
+    source: ReplaySource
+    recording: Recording
+    path: Path
+    title: str
+    run: RunDir | None
+    """The run directory, when it is one of ours."""
+    why: str
+    """What was recognised, and by what."""
+
+
+def open_replay(
+    target: str,
+    *,
+    runs_dir: str | Path | None = None,
+    format_name: str | None = None,
+    follow: bool = False,
+    speed: float = math.inf,
+) -> Opened:
+    """A source over `target` that may still be reading; `close` it in the end.
+
+    Raises:
+        UsageError: there is no such file or run, or it is no log that anybody here can read.
+    """
+    opened, feed = _prepare(target, runs_dir, format_name, follow=follow, speed=speed)
+    feed.start(_PATIENCE_SECONDS)
+    if feed.done and not follow:
+        _check_stages(opened, feed)
+    return opened
+
+
+def read_whole(
+    target: str, *, runs_dir: str | Path | None = None, format_name: str | None = None
+) -> Opened:
+    """The same, read to its end before this returns: for `show`, `report` and `compare`.
+
+    Raises:
+        UsageError: as `open_replay`.
+    """
+    opened, feed = _prepare(target, runs_dir, format_name, follow=False, speed=math.inf)
+    feed.read_all()
+    _check_stages(opened, feed)
+    return opened
+
+
+def recognise(head: bytes, format_name: str | None = None) -> tuple[type[Reader], Sniffed] | None:
+    """The reader that is surest of these first bytes, and why; None if none is sure enough.
+
+    Raises:
+        UsageError: `format_name` is no format.
+    """
+    if format_name is not None:
+        for reader in READERS:
+            if reader.name == format_name:
+                return reader, Sniffed(1.0, f"--format {format_name}")
+        names = ", ".join(sorted(reader.name for reader in READERS))
+        raise UsageError(f"--format {format_name!r} is not known; it is one of {names}.")
+    ranked = sorted(
+        ((reader.sniff(head), reader) for reader in READERS),
+        key=lambda pair: pair[0].confidence,
+        reverse=True,
+    )
+    sniffed, reader = ranked[0]
+    return (reader, sniffed) if sniffed.confidence >= SURE_ENOUGH else None
+
+
+def _prepare(
+    target: str,
+    runs_dir: str | Path | None,
+    format_name: str | None,
+    *,
+    follow: bool,
+    speed: float,
+) -> tuple[Opened, FileFeed]:
+    path, run = _locate(target, runs_dir, format_name)
+    beside: list[Event] = []
+    if run is not None:
+        path, format_name = run.events, format_name or JournalReader.name
+        beside = _supervisor_events(run)
+    head = _head(path, follow=follow)
+    found = recognise(head, format_name)
+    if found is None and len(head) == _HEAD_BYTES:
+        found = recognise(_head(path, _LONG_HEAD_BYTES, follow=follow))
+    if found is None and not follow:
+        raise UsageError(_not_recognised(path, head))
+    why = found[1].why if found is not None else "nothing yet: it has too few lines"
+
+    def choose(start: bytes) -> Reader | None:
+        chosen = found or recognise(start)
+        return chosen[0]() if chosen is not None else None
+
+    recording, lock = Recording(), threading.Lock()
+    feed = FileFeed(path, recording, choose, lock=lock, follow=follow, beside=beside)
+    source = ReplaySource(recording, feed, lock=lock, speed=speed, follow=follow)
+    opened = Opened(
+        source=source,
+        recording=recording,
+        path=path,
+        title=run.id if run is not None else path.name,
+        run=run,
+        why=why,
+    )
+    return opened, feed
+
+
+def _locate(
+    target: str, runs_dir: str | Path | None, format_name: str | None
+) -> tuple[Path, RunDir | None]:
+    path = Path(target)
+    if path.is_dir():
+        if (path / "run.json").is_file():
+            run = RunDir(path.absolute())
+            return run.events, run
+        return _only_log_in(path), None
+    if path.exists():
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"{target} is no regular file. Name a log file or a run.")
+        real = path.resolve()
+        beside = RunDir(real.parent)
+        ours = beside.manifest.is_file() and beside.events.is_file()
+        if ours and format_name is None and real in (beside.run_log, beside.events):
+            # The event log beside a run.log tells the same story and more of it.
+            return beside.events, beside
+        return path, None
+    root = run_dir.runs_root(runs_dir)
+    if "/" not in target and not path.suffix:
+        run = run_dir.find(target, root)
+        return run.events, run
+    try:
+        run = run_dir.find(target, root)
+    except RunDirError:
+        runs = run_dir.list_runs(root)
+        hint = (
+            f"The newest run is {runs[0].id}: `sftui replay {runs[0].id}`."
+            if runs
+            else f"There are no runs under {root} either; `sftui run` starts one."
+        )
+        raise UsageError(f"{target} does not exist. {hint}") from None
+    return run.events, run
+
+
+def _only_log_in(folder: Path) -> Path:
+    """The one log of a directory that is no run of ours."""
+    logs = []
+    for path in sorted(folder.iterdir())[:_MOST_CANDIDATES]:
+        if path.is_file() and recognise(_head(path, 64 * 1024, follow=True)):
+            logs.append(path)
+    if len(logs) == 1:
+        return logs[0]
+    if logs:
+        names = ", ".join(path.name for path in logs[:8])
+        raise UsageError(f"{folder} holds {len(logs)} logs: {names}. Name one of them.")
+    raise UsageError(
+        f"{folder} is no run directory (it has no run.json) and holds no log that is known. "
+        "`sftui runs` lists the runs there are."
+    )
+
+
+def _head(path: Path, size: int = _HEAD_BYTES, *, follow: bool) -> bytes:
+    try:
+        with path.open("rb") as file:
+            head = file.read(size)
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    if not head and not follow:
+        raise UsageError(f"{path} is empty. With --follow, sftui waits for its first lines.")
+    return head
+
+
+def _not_recognised(path: Path, head: bytes) -> str:
+    names = ", ".join(reader.name for reader in READERS)
+    if b"\0" in head:
+        return f"{path} is a binary file of no known kind. Known formats: {names}."
+    return (
+        f"{path} is no training log that is known: none of its lines has a step and a loss. "
+        f"Known formats: {names}; --format forces one."
+    )
+
+
+def _supervisor_events(run: RunDir) -> list[Event]:
+    try:
+        data = run.supervisor_events.read_bytes()
+    except OSError:
+        return []
+    reader = JournalReader()
+    return reader.feed(data) + reader.close()
+
+
+def _check_stages(opened: Opened, feed: FileFeed) -> None:
+    if feed.error:
+        raise UsageError(f"{opened.path} {feed.error}.")
+    if not opened.recording.stages:
+        lines = opened.source.lines
+        raise UsageError(
+            f"{opened.path} was taken for a {opened.source.format} log ({opened.why}), but "
+            f"{lines.unrecognised:,} of its {lines.total:,} lines are unknown and none begins a "
+            "run. Is it cut off? --format tries another reader."
+        )

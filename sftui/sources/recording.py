@@ -1,0 +1,267 @@
+"""A run that was, in memory: its stages, and the place of each event on a clock.
+
+A position counts events, updates inside a `StepBatch` included, so it is the same
+whether the reader gave batches or single events. The clock of a stage is its log's
+own time where the updates have one, else the time they say they took, else one
+second a step (d16 on two GPUs took about that).
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from engine import events as ev
+
+_LONGEST = 1e6
+"""No step takes longer than 11 days; a torn number must not stretch the clock."""
+
+_NOTABLE = {
+    ev.ValidationFinished: "validation",
+    ev.EvalFinished: "eval",
+    ev.CheckpointSaved: "checkpoint",
+    ev.ControlApplied: "control",
+    ev.AlarmRaised: "alarm",
+    ev.RankLost: "lost",
+    ev.RunFinished: "end",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """An event worth jumping to."""
+
+    position: int
+    """Right behind the event: what a screen that stands here has just seen."""
+    seconds: float
+    """On the clock of the stage."""
+    step: int | None
+    kind: str
+    """validation, eval, checkpoint, control, alarm, lost, attempt or end."""
+    label: str
+
+
+class Timeline:
+    """The events of one stage, in order. Positions run from 0 (nothing yet) to `length`."""
+
+    def __init__(self) -> None:
+        self._items: list[ev.Event] = []
+        self._starts = array("q")  # position of each item's first row
+        self._clock = array("d")  # seconds of each row, never falling
+        self._steps = array("q")  # highest step up to and including each row
+        self._first_t: float | None = None
+        self._last_update: int | None = None
+        self.clock_kind = ""
+        """`time`, `duration` or `steps`, once an update has been seen."""
+        self.marks: list[Mark] = []
+        self.num_updates = 0
+
+    def __len__(self) -> int:
+        return len(self._clock)
+
+    @property
+    def seconds(self) -> float:
+        """The clock at the end."""
+        return self._clock[-1] if self._clock else 0.0
+
+    @property
+    def last_step(self) -> int | None:
+        """The highest step so far."""
+        return self._steps[-1] if self._steps and self._steps[-1] >= 0 else None
+
+    def append(self, event: ev.Event) -> None:
+        """Add an event behind the others."""
+        if isinstance(event, ev.StepBatch):
+            self._append_batch(event)
+            return
+        now, top = self.seconds, self._steps[-1] if self._steps else -1
+        t, step = event.stamp.t, event.step
+        if t is not None and not math.isfinite(t):
+            t = None
+        if isinstance(event, ev.StepFinished):
+            self.num_updates += 1
+            if not self.clock_kind:
+                self.clock_kind = _kind(t is not None, event.seconds is not None)
+            if self.clock_kind == "duration":
+                spent = event.seconds or 0.0
+                now += min(max(spent, 0.0), _LONGEST) if math.isfinite(spent) else 0.0
+            elif self.clock_kind == "steps" and step is not None:
+                before = self._last_update
+                now += max(0, step - before) if before is not None else 0
+            if step is not None:
+                self._last_update = max(step, self._last_update or step)
+        if self.clock_kind in ("", "time") and t is not None:
+            if self._first_t is None:
+                self._first_t = t
+            now = max(now, t - self._first_t)
+        self._starts.append(len(self._clock))
+        self._items.append(event)
+        self._clock.append(now)
+        self._steps.append(max(top, step if step is not None else -1))
+        self._mark(event, now)
+
+    def _append_batch(self, batch: ev.StepBatch) -> None:
+        steps = np.asarray(batch.steps, dtype=np.int64)
+        if not len(steps):
+            return
+        self.num_updates += len(steps)
+        now, top = self.seconds, self._steps[-1] if self._steps else -1
+        if not self.clock_kind:
+            self.clock_kind = _kind(bool(batch.times), "seconds" in batch.columns)
+        highest = np.maximum.accumulate(np.maximum(steps, top))
+        if self.clock_kind == "time" and batch.times:
+            times = np.nan_to_num(np.asarray(batch.times, dtype=np.float64), posinf=0.0)
+            if self._first_t is None:
+                self._first_t = float(times[0])
+            clock = np.maximum.accumulate(np.maximum(times - self._first_t, now))
+        elif self.clock_kind == "duration" and "seconds" in batch.columns:
+            spent = np.asarray(batch.columns["seconds"], dtype=np.float64)
+            spent = np.where(np.isfinite(spent), np.clip(spent, 0.0, _LONGEST), 0.0)
+            clock = now + np.cumsum(spent)
+        elif self.clock_kind == "steps":
+            before = self._last_update if self._last_update is not None else int(steps[0])
+            reached = np.maximum.accumulate(np.maximum(steps, before))
+            clock = now + (reached - before).astype(np.float64)
+        else:
+            clock = np.full(len(steps), now)
+        self._last_update = max(int(steps.max()), self._last_update or int(steps[0]))
+        self._starts.append(len(self._clock))
+        self._items.append(batch)
+        self._clock.frombytes(clock.tobytes())
+        self._steps.frombytes(highest.tobytes())
+
+    def _mark(self, event: ev.Event, seconds: float) -> None:
+        kind = _NOTABLE.get(type(event))
+        if isinstance(event, ev.AttemptStarted) and event.stamp.att > 1:
+            kind = "attempt"
+        if kind is None:
+            return
+        mark = Mark(
+            position=len(self), seconds=seconds, step=event.step, kind=kind, label=_label(event)
+        )
+        last = self.marks[-1] if self.marks else None
+        if last and last.kind == kind == "eval" and last.step == mark.step:
+            # One round of evaluation is one place, behind its last task.
+            self.marks[-1] = replace(mark, label=f"{last.label}, {mark.label}")
+        else:
+            self.marks.append(mark)
+
+    def events(self, start: int, stop: int) -> Iterator[ev.Event]:
+        """The events from position `start` to `stop`; batches are cut to fit."""
+        stop = min(stop, len(self))
+        index = max(0, bisect.bisect_right(self._starts, start) - 1)
+        while start < stop:
+            item, first = self._items[index], self._starts[index]
+            end = self._starts[index + 1] if index + 1 < len(self._starts) else len(self)
+            if isinstance(item, ev.StepBatch):
+                last = min(stop, end)
+                whole = start == first and last == end
+                yield item if whole else item.cut(start - first, last - first)
+            else:
+                yield item
+            start = end
+            index += 1
+
+    def at_seconds(self, seconds: float) -> int:
+        """The position behind everything that has happened by then."""
+        return bisect.bisect_right(self._clock, seconds)
+
+    def at_step(self, step: int) -> int:
+        """The position behind the last event of `step`, or of the last step before it."""
+        return bisect.bisect_right(self._steps, step)
+
+    def seconds_at(self, position: int) -> float:
+        """The clock of the last event before `position`."""
+        return self._clock[position - 1] if 0 < position <= len(self) else 0.0
+
+    def step_at(self, position: int) -> int | None:
+        """The highest step before `position`."""
+        step = self._steps[position - 1] if 0 < position <= len(self) else -1
+        return step if step >= 0 else None
+
+
+@dataclass(slots=True)
+class Stage:
+    """One program of a log (or the whole of a run of ours)."""
+
+    start: ev.RunStarted
+    """The newest: a later line may name what the first could not."""
+    timeline: Timeline
+
+    @property
+    def name(self) -> str:
+        return self.start.name
+
+
+class Recording:
+    """All stages of what a reader has read so far; grows while a file is being read."""
+
+    def __init__(self) -> None:
+        self.stages: list[Stage] = []
+        self._prelude: list[ev.Event] = []
+
+    def extend(self, events: Iterable[ev.Event]) -> None:
+        """Add events; a `RunStarted` of another run than before begins a stage."""
+        for event in events:
+            if isinstance(event, ev.RunStarted):
+                stage = self.stages[-1] if self.stages else None
+                if stage is None or stage.start.stamp.run != event.stamp.run:
+                    stage = Stage(event, Timeline())
+                    self.stages.append(stage)
+                    for early in self._prelude:
+                        stage.timeline.append(early)
+                    self._prelude = []
+                stage.start = event
+            if self.stages:
+                self.stages[-1].timeline.append(event)
+            else:
+                self._prelude.append(event)
+
+    def preferred(self, *, newest: bool = False) -> int | None:
+        """The stage to open: the last SFT stage with updates, else the last with most to show.
+
+        `newest`: the last with updates, whatever it is, for a log that is still growing.
+        """
+        best, best_rank = None, -1
+        for index, stage in enumerate(self.stages):
+            rank = 2 * (stage.timeline.num_updates > 0) + bool(stage.timeline.marks)
+            if rank >= 2 and (newest or "sft" in stage.name.lower()):
+                rank = 4
+            if rank >= best_rank:
+                best, best_rank = index, rank
+        return best
+
+
+def _kind(has_time: bool, has_duration: bool) -> str:
+    return "time" if has_time else "duration" if has_duration else "steps"
+
+
+def _label(event: ev.Event) -> str:
+    match event:
+        case ev.ValidationFinished():
+            return f"validation {event.metric} {event.loss:.4f}"
+        case ev.EvalFinished():
+            accuracy = event.accuracy
+            if accuracy is None and event.correct is not None and event.total:
+                accuracy = event.correct / event.total
+            known = accuracy is not None and math.isfinite(accuracy)
+            return f"{event.task} {100 * accuracy:.2f} %" if known and accuracy else event.task
+        case ev.CheckpointSaved():
+            return f"checkpoint {event.path}"
+        case ev.ControlApplied():
+            return f"{event.command} {event.outcome}"
+        case ev.AlarmRaised():
+            return event.text or event.kind
+        case ev.RankLost():
+            return "rank lost" if event.rank is None else f"rank {event.rank} lost"
+        case ev.AttemptStarted():
+            return f"attempt {event.stamp.att} from step {event.start_step}"
+        case ev.RunFinished():
+            return event.status
+        case _:
+            return ""

@@ -1,0 +1,433 @@
+"""A run that was, played through the same door as one that is.
+
+The screen cannot tell: `poll` gives the events that the clock has reached. Since
+`RunState` only goes forward, going back (or to another stage) raises `generation`:
+whoever polls starts a fresh `RunState` when it sees a new number, and the poll
+gives everything from the stage's start again. With batches that costs milliseconds
+at a million updates.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from engine.control import Request
+from engine.errors import UsageError
+from engine.events import Event, StepBatch
+from sftui.readers import LineCounts
+from sftui.sources.recording import Mark, Recording, Stage, Timeline
+
+SPEEDS = (1.0, 2.0, 4.0, 8.0, 16.0, 60.0, 250.0, 1000.0, math.inf)
+"""Times the clock; infinite shows all there is at once."""
+
+
+WATCH_SPEED = 60.0
+"""A run of half an hour in half a minute."""
+
+
+class Feed(Protocol):
+    """Who fills a recording: `sources.feed` from files, or nobody."""
+
+    @property
+    def lines(self) -> LineCounts:
+        """Lines so far."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """What was recognised, in words."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will be added."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Read so far, 0 to 1."""
+        ...
+
+    def evidence(self) -> tuple[bool, str]:
+        """Whether more may come, and why one may think so."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading."""
+        ...
+
+
+class Finished:
+    """The feed of events that are all there already."""
+
+    lines = LineCounts()
+    format = "events"
+    done = True
+    share = 1.0
+
+    def evidence(self) -> tuple[bool, str]:
+        return True, "a replay"
+
+    def close(self) -> None:
+        return
+
+
+class ReplaySource:
+    """A `Source` over a recording, with a clock that can be set."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        feed: Feed | None = None,
+        *,
+        lock: threading.Lock | None = None,
+        speed: float = math.inf,
+        follow: bool = False,
+        columnar: bool = True,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`columnar`: give `StepBatch`es, for a state that takes them; else single events.
+
+        `lock` guards the recording while `feed` adds to it. `follow` keeps to the newest stage.
+        """
+        self._recording = recording
+        self._feed: Feed = feed or Finished()
+        self._lock = lock or threading.Lock()
+        self._follow = follow
+        self._columnar = columnar
+        self._now = now
+        self._speed = speed
+        self._paused = False
+        self._stage: int | None = None
+        self._chosen = False
+        self._generation = 0
+        self._delivered = 0
+        self._hurry = False  # a seek has left the picture wrong until all has come
+        self._half: Iterator[Event] | None = None  # the rest of a batch that is being spelled out
+        self._at_seconds = 0.0  # the clock, when it was last set ...
+        self._at_now = now()  # ... and when that was
+        self._at_position: int | None = 0  # set by a seek: exact where many share one second
+        self._keep_to_preferred()
+
+    # ---- source ----------------------------------------------------------------------------
+
+    def poll(self, max_events: int = 2000, max_seconds: float = 0.05) -> list[Event]:
+        """The events the clock has reached; of a new `generation`, from its first event on.
+
+        After a seek, `max_events` is not kept to: the picture is wrong until all has come.
+        """
+        with self._lock:
+            self._keep_to_preferred()
+            target = self._target()
+            hurry = self._hurry or self._speed == math.inf
+            deadline = time.monotonic() + max_seconds
+            events: list[Event] = []
+            while self._half is not None or self._delivered < target:
+                event = self._next(target)
+                if event is not None:
+                    events.append(event)
+                if len(events) >= max_events and not hurry:
+                    break
+                if len(events) % 64 == 0 and time.monotonic() >= deadline:
+                    break
+            else:
+                self._hurry = False
+            return events
+
+    def send(self, request: Request) -> None:
+        """Always refused.
+
+        Raises:
+            UsageError: a replay has no run behind it.
+        """
+        raise UsageError(
+            f"{request.command.value} needs a run that is alive; this is a replay. "
+            "`sftui attach` shows a running run."
+        )
+
+    @property
+    def closed(self) -> bool:
+        with self._lock:
+            at_end = self._half is None and self._delivered >= len(self._timeline())
+            return self._feed.done and at_end
+
+    def describe(self) -> str:
+        words = f"replay, {self._feed.format}"
+        if not self._feed.done and not self._follow:
+            words += f", reading {100 * self._feed.share:.0f} %"
+        if self._follow:
+            words = f"following, {self._feed.format}"
+        if self.lines.unrecognised:
+            words += f", {self.lines.unrecognised:,} of {self.lines.total:,} lines unrecognised"
+        return words
+
+    def alive(self) -> tuple[bool, str]:
+        return self._feed.evidence() if self._follow else (True, "a replay")
+
+    def close(self) -> None:
+        self._feed.close()
+
+    # ---- what is played --------------------------------------------------------------------
+
+    @property
+    def generation(self) -> int:
+        """Raised when the events start again; a new number asks for a fresh `RunState`."""
+        return self._generation
+
+    @property
+    def lines(self) -> LineCounts:
+        return self._feed.lines
+
+    @property
+    def format(self) -> str:
+        """What was recognised, in words."""
+        return self._feed.format
+
+    @property
+    def loading(self) -> bool:
+        """Whether the file is still being read (or followed)."""
+        return not self._feed.done
+
+    @property
+    def stages(self) -> list[Stage]:
+        """All stages found so far, in the order of the log."""
+        with self._lock:
+            return list(self._recording.stages)
+
+    @property
+    def stage(self) -> int | None:
+        """Index of the stage that is played."""
+        return self._stage
+
+    def select_stage(self, index: int) -> None:
+        """Play another stage, from its start or, at infinite speed, all of it."""
+        with self._lock:
+            if 0 <= index < len(self._recording.stages):
+                self._chosen = True
+                self._enter(index)
+
+    @property
+    def marks(self) -> list[Mark]:
+        """Evaluations, checkpoints, controls and alarms of the stage, in order."""
+        with self._lock:
+            return list(self._timeline().marks)
+
+    @property
+    def length(self) -> int:
+        """Positions of the stage: how many events it has so far."""
+        with self._lock:
+            return len(self._timeline())
+
+    @property
+    def seconds_total(self) -> float:
+        """The clock at the end of what was read."""
+        with self._lock:
+            return self._timeline().seconds
+
+    @property
+    def clock_kind(self) -> str:
+        """What the clock rests on: time (of the log), duration (of the steps), or steps."""
+        with self._lock:
+            return self._timeline().clock_kind or "steps"
+
+    # ---- the clock -------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """How many events have happened by the clock."""
+        with self._lock:
+            return self._target()
+
+    @property
+    def seconds(self) -> float:
+        """The clock."""
+        with self._lock:
+            return self._clock()
+
+    @property
+    def step(self) -> int | None:
+        """The highest step the clock has reached."""
+        with self._lock:
+            return self._timeline().step_at(self._target())
+
+    @property
+    def speed(self) -> float:
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        """Times the clock; `math.inf` shows all there is.
+
+        Raises:
+            UsageError: no positive number.
+        """
+        if not speed > 0:
+            raise UsageError(f"--speed {speed:g} is no speed; use 1 to 1000, or inf.")
+        with self._lock:
+            self._hold(self._target())
+            self._speed = speed
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        """Stand still, or go on. At infinite speed, going on from within a log would be a jump
+        to its end; it goes on at `WATCH_SPEED` instead."""
+        with self._lock:
+            if not paused and self._speed == math.inf and self._target() < len(self._timeline()):
+                self._speed = WATCH_SPEED
+            self._hold(self._target())
+            self._paused = paused
+
+    def seek(self, position: int) -> None:
+        """Set the clock right behind the event before `position`."""
+        with self._lock:
+            self._seek(position)
+
+    def seek_seconds(self, seconds: float) -> None:
+        """Set the clock to a time of the stage."""
+        with self._lock:
+            self._seek(self._timeline().at_seconds(seconds))
+            self._at_seconds = min(max(0.0, seconds), self._timeline().seconds)
+
+    def seek_step(self, step: int) -> None:
+        """Set the clock behind all that belongs to `step` or to a step before it."""
+        with self._lock:
+            self._seek(self._timeline().at_step(step))
+
+    def seek_end(self) -> None:
+        """Everything that has been read."""
+        with self._lock:
+            self._seek(len(self._timeline()))
+
+    def next_mark(self) -> Mark | None:
+        """Jump to the next event worth seeing; None (and no jump) behind the last."""
+        with self._lock:
+            here = self._target()
+            mark = next((m for m in self._timeline().marks if m.position > here), None)
+            if mark is not None:
+                self._seek(mark.position)
+            return mark
+
+    def previous_mark(self) -> Mark | None:
+        """Jump to the event worth seeing before this place."""
+        with self._lock:
+            here = self._target()
+            before = [m for m in self._timeline().marks if m.position < here]
+            if not before:
+                return None
+            self._seek(before[-1].position)
+            return before[-1]
+
+    def step_by(self, steps: int) -> None:
+        """Go some steps forward or back, and stand still there."""
+        with self._lock:
+            timeline = self._timeline()
+            here = timeline.step_at(self._target())
+            self._seek(timeline.at_step((here if here is not None else -1) + steps))
+            self._paused = True
+
+    def events_until(self, position: int) -> list[Event]:
+        """Everything of the stage before `position`, for a state of one's own."""
+        with self._lock:
+            return list(self._timeline().events(0, position))
+
+    # ---- inside: the lock is held ----------------------------------------------------------
+
+    def _timeline(self) -> Timeline:
+        stages = self._recording.stages
+        return stages[self._stage].timeline if self._stage is not None else _NOTHING
+
+    def _keep_to_preferred(self) -> None:
+        if not self._chosen:
+            preferred = self._recording.preferred(newest=self._follow)
+            if preferred is not None and preferred != self._stage:
+                self._enter(preferred)
+            # Once read to its end, a log opens where it opened.
+            self._chosen = self._feed.done
+
+    def _enter(self, index: int) -> None:
+        if self._stage is not None:
+            self._generation += 1
+        self._stage = index
+        self._delivered, self._half = 0, None
+        self._hold(0)
+        if self._speed == math.inf:
+            self._at_position = None
+
+    def _clock(self) -> float:
+        timeline = self._timeline()
+        if self._speed == math.inf and not self._paused and self._at_position is None:
+            return timeline.seconds
+        passed = 0.0 if self._paused else (self._now() - self._at_now) * self._speed
+        if math.isinf(passed) or math.isnan(passed):
+            return timeline.seconds
+        return min(self._at_seconds + passed, timeline.seconds)
+
+    def _target(self) -> int:
+        timeline = self._timeline()
+        if self._speed == math.inf and not self._paused:
+            return len(timeline)
+        held = min(self._at_position or 0, len(timeline))
+        if self._paused and self._at_position is not None:
+            return held
+        return max(held, timeline.at_seconds(self._clock()))
+
+    def _hold(self, position: int) -> None:
+        """Let the clock go on from a position."""
+        self._at_seconds = self._timeline().seconds_at(position)
+        self._at_now = self._now()
+        self._at_position = position
+
+    def _seek(self, position: int) -> None:
+        self._keep_to_preferred()
+        if self._stage is None:
+            return
+        position = min(max(0, position), len(self._timeline()))
+        self._chosen = True
+        if self._speed == math.inf and position < len(self._timeline()):
+            self._paused = True  # at that speed it would be at the end at once
+        if position < self._delivered:
+            self._generation += 1
+            self._delivered, self._half = 0, None
+        self._hurry = True
+        self._hold(position)
+
+    def _next(self, target: int) -> Event | None:
+        if self._half is not None:
+            event = next(self._half, None)
+            if event is None:
+                self._half = None
+            return event
+        timeline = self._timeline()
+        event = next(timeline.events(self._delivered, target))
+        if isinstance(event, StepBatch):
+            self._delivered += len(event.steps)
+            if not self._columnar:
+                self._half = event.rows()
+                return None
+        else:
+            self._delivered += 1
+        return event
+
+
+_NOTHING = Timeline()
+
+
+def replay_events(
+    events: Iterable[Event],
+    *,
+    speed: float = math.inf,
+    columnar: bool = True,
+    now: Callable[[], float] = time.monotonic,
+) -> ReplaySource:
+    """A replay of events that are all there."""
+    recording = Recording()
+    recording.extend(events)
+    return ReplaySource(recording, speed=speed, columnar=columnar, now=now)

@@ -1,0 +1,90 @@
+"""Our own event log: every event once, in any cut, whatever was written badly."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import wire
+from engine.events import MetricLogged, RunStarted, Stamp, StepBatch, StepFinished
+from sftui.readers.journal import JournalReader
+from tests.sftui.reader_checks import assert_any_cut, assert_same, flat, of, read
+from tests.strategies import events, same
+
+
+def step(seq: int, **numbers) -> StepFinished:
+    stamp = Stamp(run="r", src="r0", seq=seq, t=1e9 + seq, boot="b")
+    return StepFinished(step=seq, stamp=stamp, **numbers)
+
+
+RUN = [
+    RunStarted(name="r", stamp=Stamp(run="r", seq=1, t=1e9)),
+    *[step(seq, loss=1.0 / seq, lrs={"wte": 0.5, "head": 0.1}, tokens=seq) for seq in range(2, 14)],
+    step(14, loss=float("nan")),
+    MetricLogged(step=14, values={"mfu": 0.4}, stamp=Stamp(run="r", seq=15, t=1e9 + 15)),
+    MetricLogged(step=14, values={"loss": 0.4}, stamp=Stamp(run="r", seq=16, t=1e9 + 16)),
+]
+
+
+def lines(listed) -> bytes:
+    return b"".join(wire.encode(event) for event in listed)
+
+
+def unnumbered(event):
+    """An event without what a batch does not keep of its stamp."""
+    fields = {name: getattr(event, name) for name in event.__dataclass_fields__}
+    stamp = event.stamp
+    if isinstance(event, StepFinished | MetricLogged):
+        fields["stamp"] = Stamp(run=stamp.run, src=stamp.src, att=stamp.att, t=stamp.t)
+    return type(event)(**fields)
+
+
+def assert_says(got, expected) -> None:
+    """The same events, but for the numbers of updates."""
+    assert_same([unnumbered(e) for e in got], [unnumbered(e) for e in expected])
+
+
+def test_a_run_is_read_back():
+    """Events come back as written; updates in columns, a NaN among them kept."""
+    reader = JournalReader()
+    got = reader.feed(lines(RUN)) + reader.close()
+    assert sum(isinstance(event, StepBatch) for event in got) == 1
+    assert_says(flat(got), RUN)
+    assert (reader.lines.total, reader.lines.unrecognised) == (len(RUN), 0)
+
+
+@given(st.lists(events(), max_size=8))
+def test_any_events_are_read_back(listed):
+    """Whatever can be written can be read, columns or not."""
+    numbered = []
+    for seq, event in enumerate(listed, 1):
+        fields = {name: getattr(event, name) for name in event.__dataclass_fields__}
+        stamp = Stamp(run="r", src="r0", att=event.stamp.att, seq=seq, t=event.stamp.t)
+        numbered.append(type(event)(**fields | {"stamp": stamp}))
+    assert_says(read(JournalReader, lines(numbered)), numbered)
+
+
+def test_cut_at_every_byte():
+    """A journal cut anywhere gives the events of the whole."""
+    assert_any_cut(JournalReader, lines(RUN[:4] + RUN[-4:]))
+
+
+def test_a_line_written_twice_counts_once():
+    """After a short write the writer repeats a batch; its numbers tell."""
+    data = lines(RUN)
+    assert len(of(StepFinished, read(JournalReader, data, data))) == 13
+
+
+def test_bad_lines_are_counted():
+    """Torn lines, other JSON and newer versions are counted, and the rest is read."""
+    reader = JournalReader()
+    bad = b'{"v":1,"type":"step_fin\n[1]\nnot json\n{"v":99,"type":"x"}\n{"v":1,"type":"new_kind"}\n\n'
+    got = flat(reader.feed(bad + lines(RUN[:3])) + reader.close())
+    assert (reader.lines.total, reader.lines.unrecognised) == (9, 5)
+    assert same(got[-1].loss, 1 / 3)
+
+
+@given(st.binary(max_size=500))
+def test_garbage_gives_no_exception(data):
+    """Bytes of anything are counted, not raised about."""
+    reader = JournalReader()
+    assert reader.feed(b'{"type":"step_finished"' + data + b"\n" + data) + reader.close() is not None
+    JournalReader.sniff(data)
