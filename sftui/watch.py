@@ -82,7 +82,6 @@ def _closing(run: RunDir, state: RunState) -> ExitCode:
 
 
 def _say_how_to_return(run: RunDir) -> None:
-    diagnostics.note(
-        f"{run.id} goes on without the screen. Come back: sftui attach {run.id}   "
-        f"Stop it: sftui ctl {run.id} stop"
-    )
+    diagnostics.note(f"{run.id} goes on without the screen.")
+    diagnostics.note(f"  come back:  sftui attach {run.id}")
+    diagnostics.note(f"  stop it:    sftui ctl {run.id} stop")

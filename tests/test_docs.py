@@ -1,0 +1,65 @@
+"""README, help and the table of keys say the same."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from engine import config
+from sftui import keys
+from sftui.cli import COMMANDS
+from sftui.flags import parse_run
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> list[str]:
+    """Every `sftui ...` line of the README's code blocks."""
+    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("sftui ")]
+
+
+def test_the_keys_of_the_readme_are_those_of_the_table():
+    """Regenerate with `python -m tests.test_docs`."""
+    found = re.search(r"<!-- keys: .*? -->\n(.*?)<!-- /keys -->", README, re.DOTALL)
+    assert found is not None
+    assert found[1] == keys_markdown()
+
+
+def test_every_command_is_in_the_readme():
+    """Nobody has to guess what there is."""
+    for name in COMMANDS:
+        assert f"sftui {name}" in README
+
+
+@pytest.mark.parametrize("line", [line for line in commands() if line.startswith("sftui run")])
+def test_every_run_command_of_the_readme_parses(line):
+    """What stands there can be typed."""
+    parse_run(shlex.split(line)[2:])
+
+
+def test_every_recipe_is_in_the_readme():
+    """By its name."""
+    for name in config.recipe_names():
+        assert f"`{name}`" in README
+
+
+def keys_markdown() -> str:
+    """The table of keys as the README holds it."""
+    lines = ["| key | does |", "|---|---|"]
+    lines += [f"| `{key.shown}` | {key.help} |" for key in keys.TABLE]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    path = Path(__file__).resolve().parents[1] / "README.md"
+    path.write_text(
+        re.sub(
+            r"(<!-- keys: .*? -->\n).*?(<!-- /keys -->)",
+            lambda match: match[1] + keys_markdown() + match[2],
+            README,
+            flags=re.DOTALL,
+        ),
+        encoding="utf-8",
+    )
