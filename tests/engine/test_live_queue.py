@@ -36,7 +36,10 @@ while True:
 
 @pytest.fixture
 def run(tmp_path):
-    return make_run(tmp_path)
+    run = make_run(tmp_path)
+    yield run
+    # The next screen clears away what a killed one left in the temporary directory.
+    LiveServer(run).close()
 
 
 @pytest.fixture
