@@ -24,7 +24,7 @@ def test_the_keys_of_the_readme_are_those_of_the_table():
     """Regenerate with `python -m tests.test_docs`."""
     found = re.search(r"<!-- keys: .*? -->\n(.*?)<!-- /keys -->", README, re.DOTALL)
     assert found is not None
-    assert found[1] == keys_markdown()
+    assert found[1] == keys.markdown() + "\n"
 
 
 def test_every_command_is_in_the_readme():
@@ -45,19 +45,12 @@ def test_every_recipe_is_in_the_readme():
         assert f"`{name}`" in README
 
 
-def keys_markdown() -> str:
-    """The table of keys as the README holds it."""
-    lines = ["| key | does |", "|---|---|"]
-    lines += [f"| `{key.shown}` | {key.help} |" for key in keys.TABLE]
-    return "\n".join(lines) + "\n"
-
-
 if __name__ == "__main__":
     path = Path(__file__).resolve().parents[1] / "README.md"
     path.write_text(
         re.sub(
             r"(<!-- keys: .*? -->\n).*?(<!-- /keys -->)",
-            lambda match: match[1] + keys_markdown() + match[2],
+            lambda match: match[1] + keys.markdown() + "\n" + match[2],
             README,
             flags=re.DOTALL,
         ),
