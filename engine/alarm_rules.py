@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
+
+from engine.alarm_windows import MIN_SIGMA, RECENT, Reading, RecentMedian, SortedWindow
 
 WINDOW = 100
 """Observations that say what is normal; fewer than MIN_WINDOW say nothing yet."""
 MIN_WINDOW = 30
-RECENT = 20
 
 SPIKE_SIGMAS = 6.0
 SPIKE_STEPS = 5
 """Two marks within so many observations are an alarm: a single one happens in heavy tails."""
-MIN_SIGMA = 1e-3
-
 DIVERGING_SHARE = 0.20
 """Rise over the best stretch. At 10 % two of five clean runs with autocorrelated noise alarm."""
 BEST_EVERY = 10
@@ -50,65 +49,12 @@ LOOK_AT_RANKS_SECONDS = 1.0
 MEMORY_SHARE = 0.92
 
 
-class SortedWindow:
-    """The newest `size` values, also kept in order: a median without sorting."""
-
-    __slots__ = ("_arrived", "ordered", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._arrived: deque[float] = deque()
-        self.ordered: list[float] = []
-
-    def __len__(self) -> int:
-        return len(self.ordered)
-
-    @property
-    def full(self) -> bool:
-        return len(self.ordered) == self.size
-
-    def push(self, value: float) -> None:
-        """Add a finite value; the oldest leaves when the window is full."""
-        if len(self.ordered) == self.size:
-            del self.ordered[bisect_left(self.ordered, self._arrived.popleft())]
-        self._arrived.append(value)
-        insort(self.ordered, value)
-
-    def clear(self) -> None:
-        self._arrived.clear()
-        self.ordered.clear()
-
-    def median(self) -> float:
-        """Of a window that is not empty."""
-        ordered = self.ordered
-        half = len(ordered) // 2
-        return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-    def sigma(self, median: float) -> float:
-        """Robust standard deviation: 1.4826 times the median distance from the median."""
-        distance = statistics.median(abs(x - median) for x in self.ordered)
-        return max(1.4826 * distance, MIN_SIGMA)
-
-    def fewer_than_half_within(self, median: float, distance: float) -> bool:
-        """True when the median distance is surely at least `distance`: two searches, no sort."""
-        low = bisect_right(self.ordered, median - distance)
-        return 2 * (bisect_left(self.ordered, median + distance) - low) < len(self.ordered)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """A number that stands out, and the limit that it passed."""
-
-    value: float
-    limit: float
-
-
 class LossRule:
     """Spikes and divergence of the step loss."""
 
     def __init__(self) -> None:
         self._window = SortedWindow(WINDOW)
-        self._recent = SortedWindow(RECENT)
+        self._recent = RecentMedian()
         self._count = 0
         self._last_mark: int | None = None
         self.best: float | None = None
@@ -139,7 +85,7 @@ class LossRule:
         self._recent.push(loss)
         if self._count % BEST_EVERY == 0 and self._window.full:
             self._look_for_best()
-        if self.best is not None and self._recent.full:
+        if self.best is not None:
             self._judge_divergence(self.best)
 
     def _stands_out(self, loss: float) -> Reading | None:
@@ -161,11 +107,11 @@ class LossRule:
             self.best, self._best_sigma = median, self._window.sigma(median)
 
     def _judge_divergence(self, best: float) -> None:
-        median = self._recent.median()
         share = DIVERGING_SHARE * abs(best)
         # Half the way back: a loss that hovers at the limit is one alarm, not ten.
-        limit = best + (share / 2 if self.diverging is not None else share)
-        if median <= limit:
+        self._recent.set_limit(best + (share / 2 if self.diverging is not None else share))
+        median = self._recent.above_limit()
+        if median is None:
             self.diverging = None
             return
         # 1.2533: a median scatters by sqrt(pi / 2) more than a mean.
@@ -236,7 +182,8 @@ class SpeedRule:
         self._count = 0
         self._first: list[float] = []
         self.normal: float | None = None
-        self._recent = SortedWindow(RECENT)
+        # Negative, so that slow is high.
+        self._recent = RecentMedian()
         self.slow: Reading | None = None
 
     def add(self, rate: float) -> None:
@@ -248,16 +195,12 @@ class SpeedRule:
             if len(self._first) == WINDOW:
                 self.normal = statistics.median(self._first)
             return
-        self._recent.push(rate)
         limit = SLOW_SHARE * self.normal
-        if not self._recent.full:
-            return
-        median = self._recent.median()
         # Back at 60 % it is over; between the two nothing changes.
-        if median < limit or (self.slow is not None and median < 1.2 * limit):
-            self.slow = Reading(value=median, limit=limit)
-        else:
-            self.slow = None
+        self._recent.set_limit(-1.2 * limit if self.slow is not None else -limit)
+        self._recent.push(-rate)
+        median = self._recent.above_limit()
+        self.slow = None if median is None else Reading(value=-median, limit=limit)
 
 
 class StragglerRule:
@@ -308,7 +251,7 @@ class SilenceRule:
 
     def __init__(self, rank_seconds: float) -> None:
         self._rank_seconds = rank_seconds
-        self._times = SortedWindow(STEP_TIMES)
+        self._times: deque[float] = deque(maxlen=STEP_TIMES)
         self._life: tuple[float | None, float | None] = (None, None)
         self._looked: float | None = None
         self._step_due = False
@@ -332,7 +275,7 @@ class SilenceRule:
         self._step_due, self.paused, self.saving = True, False, False
         self._last_step_t = t
         if seconds is not None and 0 < seconds < math.inf:
-            self._times.push(seconds)
+            self._times.append(seconds)
 
     @property
     def judges_steps(self) -> bool:
@@ -343,7 +286,7 @@ class SilenceRule:
     @property
     def usual_seconds(self) -> float:
         """Median time of a step."""
-        return self._times.median()
+        return statistics.median(self._times)
 
     def stall(self, t: float, m: float | None) -> Reading | None:
         """The gap until now, when it is too long for a step."""

@@ -8,14 +8,17 @@ The arithmetic is in `alarm_rules`, how often a person is told in `alarm_board`.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import deque
+from collections.abc import Iterable
+from typing import Any
 
+from engine import alarm_texts
 from engine import events as ev
 from engine.alarm_board import ALL_KINDS, Alarm, AlarmBoard
 from engine.alarm_rules import (
     MEMORY_SHARE,
-    RECENT,
     LossRule,
     MemoryRule,
     MemoryUse,
@@ -37,8 +40,6 @@ MIN_ANSWERS = 20
 MOST_MARKS = 1000
 MOST_NAMES = 256
 """Tasks and validation metrics kept; a log that invents names must not eat memory."""
-
-GIB = 2**30
 
 
 class AlarmEngine:
@@ -62,6 +63,7 @@ class AlarmEngine:
         self.marks: deque[int] = deque(maxlen=MOST_MARKS)
         """Steps whose loss stood out: marks for the chart, not alarms."""
         self._board = AlarmBoard(kinds)
+        self._run = ""
         self._new_run()
 
     def _new_run(self) -> None:
@@ -100,12 +102,16 @@ class AlarmEngine:
             board.step = event.step
         match event:
             case ev.StepFinished():
-                self._take_step(event)
+                self._take_step(
+                    event.loss if event.loss is not None else event.loss_rows_mean,
+                    event.loss_micro_last,
+                    event.grad_norm,
+                    event.seconds,
+                    event.tokens,
+                    event.tokens_per_second,
+                )
             case ev.StepBatch():
-                for row in event.rows():
-                    if isinstance(row, ev.StepFinished):
-                        board.stamp, board.step = row.stamp, row.step
-                        self._take_step(row)
+                self._take_batch(event)
             case ev.RankHeartbeat():
                 self._take_heartbeat(event)
             case ev.ValidationFinished():
@@ -129,8 +135,11 @@ class AlarmEngine:
             case ev.RankLost():
                 self._forget(event.rank)
             case ev.RunStarted():
-                board.end_all()
-                self._new_run()
+                # A second one of the same run says more about it.
+                if not stamp.run or stamp.run != self._run:
+                    board.end_all()
+                    self._new_run()
+                self._run = stamp.run
             case ev.AttemptStarted():
                 board.end_all()
                 self._new_attempt()
@@ -152,19 +161,41 @@ class AlarmEngine:
 
     # ---- numbers of a step -----------------------------------------------------------------
 
-    def _take_step(self, event: ev.StepFinished) -> None:
+    def _take_batch(self, event: ev.StepBatch) -> None:
+        """Columns as they are: an event a row would cost more than judging it."""
+        board, columns, none = self._board, event.columns, itertools.repeat(None)
+        names = ("loss", "loss_micro_last", "grad_norm", "seconds", "tokens", "tokens_per_second")
+        if not any(name in columns for name in (*names, "loss_rows_mean")):
+            return
+        numbers: list[Iterable[Any]] = [columns.get(name, none) for name in names]
+        if "loss" not in columns:
+            numbers[0] = columns.get("loss_rows_mean", none)
+        times = event.times or none
+        for step, t, *row in zip(event.steps, times, *numbers, strict=False):
+            board.step = step
+            if t is not None:
+                board.stamp = dataclasses.replace(event.stamp, t=t)
+            self._take_step(*row)
+
+    def _take_step(
+        self,
+        loss: float | None,
+        micro: float | None,
+        norm: float | None,
+        seconds: float | None,
+        tokens: float | None,
+        rate: float | None,
+    ) -> None:
         self._alive()
-        self._silence.step(self._board.stamp.t, event.seconds)
-        loss = event.loss if event.loss is not None else event.loss_rows_mean
+        self._silence.step(self._board.stamp.t, seconds)
         bad: tuple[str, float] | None = None
-        if loss is None and event.loss_micro_last is not None:
-            loss = event.loss_micro_last
+        if loss is None and micro is not None:
+            loss = micro
             self._nan_micro_batches = self._nan_micro_batches + 1 if math.isnan(loss) else 0
             if math.isinf(loss) or self._nan_micro_batches >= NAN_MICRO_BATCHES:
                 bad = "the training loss", loss
         elif loss is not None and not math.isfinite(loss):
             bad = "the training loss", loss
-        norm = event.grad_norm
         if bad is None and norm is not None and not math.isfinite(norm):
             bad = "the gradient norm", norm
         if bad is not None:
@@ -177,17 +208,11 @@ class AlarmEngine:
                 self._end_nonfinite()
         if loss is not None and math.isfinite(loss):
             self._take_loss(loss)
-        self._take_speed(event)
+        self._take_speed(seconds, tokens, rate)
 
     def _tell_nonfinite(self, what: str, value: float) -> None:
         self._board.begin(
-            "nonfinite",
-            value,
-            None,
-            lambda: (
-                f"{what} is {value} at step {self._board.step}. Look at the rows of that step; if "
-                "it comes back, resume from a checkpoint with a lower init_lr_frac"
-            ),
+            "nonfinite", value, None, lambda: alarm_texts.nonfinite(what, value, self._board.step)
         )
 
     def _end_nonfinite(self) -> None:
@@ -203,15 +228,7 @@ class AlarmEngine:
         if not rule.spiking:
             board.end("spike")
         elif mark is not None:
-            board.begin(
-                "spike",
-                mark.value,
-                mark.limit,
-                lambda: (
-                    f"loss {loss:.4g} is {mark.value:.0f} sigma above the 100 steps before, and "
-                    "not alone. One odd batch is harmless; if it comes back, type lr 0.5"
-                ),
-            )
+            board.begin("spike", mark.value, mark.limit, lambda: alarm_texts.spike(loss, mark))
         if diverging is None:
             board.end("diverging")
         else:
@@ -220,18 +237,14 @@ class AlarmEngine:
                 "diverging",
                 diverging.value,
                 diverging.limit,
-                lambda: (
-                    f"loss {diverging.value:.4g} (median of {RECENT} steps) is "
-                    f"{_rise(diverging.value, best)} above its best stretch ({best:.4g}). Type "
-                    "lr 0.5, or stop and resume from an earlier checkpoint"
-                ),
+                lambda: alarm_texts.diverging(diverging, best),
             )
 
-    def _take_speed(self, event: ev.StepFinished) -> None:
-        rate, unit = event.tokens_per_second, "tokens/s"
-        if rate is None and event.seconds:
-            rate = (event.tokens or 1) / event.seconds
-            unit = "tokens/s" if event.tokens else "steps/s"
+    def _take_speed(self, seconds: float | None, tokens: float | None, rate: float | None) -> None:
+        unit = "tokens/s"
+        if rate is None and seconds:
+            rate = (tokens or 1) / seconds
+            unit = "tokens/s" if tokens else "steps/s"
         if rate is None or not 0 < rate < math.inf:
             return
         self._speed.add(rate)
@@ -243,10 +256,7 @@ class AlarmEngine:
             "slowdown",
             slow.value,
             slow.limit,
-            lambda: (
-                f"{slow.value:.4g} {unit} against {normal or 0.0:.4g} at the start. Look for "
-                "other programs on the machine, heat, or a slow disk"
-            ),
+            lambda: alarm_texts.slowdown(slow, normal or 0.0, unit),
         )
 
     # ---- measurements ----------------------------------------------------------------------
@@ -270,11 +280,7 @@ class AlarmEngine:
             "overfitting",
             found.value,
             found.limit,
-            lambda: (
-                f"validation {found.value:.4f} is {_rise(found.value, best)} above its best, "
-                f"{best:.4f} at step {rule.best_step}, for the second time. More steps are "
-                f"unlikely to help; the weights of step {rule.best_step} are the better ones"
-            ),
+            lambda: alarm_texts.overfitting(found, best, rule.best_step),
         )
 
     def _take_answers(self, event: ev.EvalFinished) -> None:
@@ -294,11 +300,7 @@ class AlarmEngine:
             "letter_collapse",
             share,
             COLLAPSE_SHARE,
-            lambda: (
-                f"{event.task}: {share:.0%} of the answers are {letter}, so the accuracy is only "
-                f"{letter}'s share of the right answers. Compare with the start; a lower learning "
-                "rate or more letter questions in the mixture may help"
-            ),
+            lambda: alarm_texts.letter_collapse(event.task, letter, share),
         )
 
     # ---- controls, checkpoints, ranks ------------------------------------------------------
@@ -344,10 +346,7 @@ class AlarmEngine:
             "straggler",
             reading.value,
             reading.limit,
-            lambda: (
-                f"rank {slowest} needs {reading.value:.2f} times as long as the others, who wait "
-                "for it. Look at its device: heat, power limit, other programs"
-            ),
+            lambda: alarm_texts.straggler(slowest, reading),
         )
 
     def _judge_memory(self, event: ev.RankHeartbeat) -> None:
@@ -372,16 +371,11 @@ class AlarmEngine:
         if share <= MEMORY_SHARE and not retries:
             self._board.end("memory_tight")
             return
-        who = f"rank {rank} uses" if whole.on_device else "the ranks of one machine use"
-        again = f", and allocations were tried again {retries} times" if retries else ""
         self._board.begin(
             "memory_tight",
             share,
             MEMORY_SHARE,
-            lambda: (
-                f"{who} {whole.used / GIB:.1f} of {whole.total / GIB:.1f} GiB{again}. A longer "
-                "row may fail: lower device_batch_size, or set activation_checkpointing"
-            ),
+            lambda: alarm_texts.memory_tight(rank, whole, retries),
         )
 
     def _judge_disk(self, free: int, needed: int) -> None:
@@ -392,10 +386,7 @@ class AlarmEngine:
             "disk_low",
             float(free),
             float(needed),
-            lambda: (
-                f"{free / GIB:.2f} GiB are free where the run is saved; {CHECKPOINTS_LEFT} "
-                f"checkpoints need {needed / GIB:.2f}. Make room, or remove old runs"
-            ),
+            lambda: alarm_texts.disk_low(free, needed, CHECKPOINTS_LEFT),
         )
 
     def _forget(self, rank: int | None) -> None:
@@ -424,10 +415,7 @@ class AlarmEngine:
                 "stall",
                 stall.value,
                 stall.limit,
-                lambda: (
-                    f"no step for {stall.value:.0f} s; one takes {silence.usual_seconds:.3g} s. A "
-                    "rank may hang: look at the rank table and at logs/ in the run directory"
-                ),
+                lambda: alarm_texts.stall(stall, silence.usual_seconds),
             )
         if not silence.beats or not silence.look_due(t):
             return
@@ -436,17 +424,9 @@ class AlarmEngine:
             board.end("rank_silent")
             return
         ranks, reading = found
-        names = ", ".join(f"rank {rank}" for rank in ranks)
         board.begin(
             "rank_silent",
             reading.value,
             reading.limit,
-            lambda: (
-                f"no heartbeat of {names} for {reading.value:.0f} s: stopped, swapped out or "
-                "gone. The others wait for it until the collective times out"
-            ),
+            lambda: alarm_texts.rank_silent(ranks, reading),
         )
-
-
-def _rise(value: float, base: float) -> str:
-    return f"{(value - base) / abs(base):.1%}" if base else f"{value - base:.4g}"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from engine.alarm_board import ALL_KINDS, CLOCK_KINDS, EVENT_KINDS, SEVERITY, AlarmBoard
-from engine.alarm_rules import LossRule, SortedWindow, wobble
+from engine.alarm_rules import LossRule, wobble
+from engine.alarm_windows import RecentMedian, SortedWindow
 from engine.alarms import Alarm, AlarmEngine
 from tests.simulated_run import GIB, Simulation, run
 
@@ -580,6 +581,13 @@ def test_a_new_run_in_the_same_file_starts_clean() -> None:
     assert kinds(ended) == ["+nonfinite", "-nonfinite"]
 
 
+def test_more_about_the_same_run_is_no_new_run() -> None:
+    """A reader may tell a run's settings in several pieces; what is normal stays known."""
+    begun = ev.RunStarted(name="a", stamp=ev.Stamp(run="a"))
+    path = [begun, *steps(quiet(200)), begun, *steps([3.0, 3.0], start=200)]
+    assert raised(path) == ["spike"]
+
+
 def test_alarms_carry_the_time_of_the_run_and_no_number_of_its_writer() -> None:
     """An alarm has its cause's time, and is not mistaken for a repetition of it."""
     event = ev.StepFinished(step=3, loss=math.nan, stamp=ev.Stamp(run="r", seq=17, t=5.0, att=2))
@@ -593,4 +601,19 @@ def test_a_loss_costs_little() -> None:
     for value in quiet(5000):
         rule.add(value)
     assert len(rule._window) == 100
-    assert len(rule._recent) == 20
+    assert len(rule._recent._values) == 20
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=60), st.floats(-3, 3), st.floats(-3, 3))
+def test_the_counted_median_is_the_median(values: list[float], early: float, late: float) -> None:
+    """Counting finds exactly the medians that pass the limit, also when the limit moves."""
+    recent = RecentMedian()
+    recent.set_limit(early)
+    for i, value in enumerate(values):
+        if i == 25:
+            recent.set_limit(late)
+        recent.push(value)
+        limit = late if i >= 25 else early
+        kept = values[max(0, i - 19) : i + 1]
+        passes = len(kept) == 20 and statistics.median(kept) > limit
+        assert recent.above_limit() == (statistics.median(kept) if passes else None)

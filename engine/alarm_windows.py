@@ -1,0 +1,107 @@
+"""Medians over the newest values of a stream, cheap enough for every step of a long log.
+
+Medians, not means: one odd batch must not move the measure it is judged by.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from dataclasses import dataclass
+
+RECENT = 20
+MIN_SIGMA = 1e-3
+
+
+class SortedWindow:
+    """The newest `size` values, also kept in order: a median without sorting."""
+
+    __slots__ = ("_arrived", "ordered", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._arrived: deque[float] = deque()
+        self.ordered: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self.ordered)
+
+    @property
+    def full(self) -> bool:
+        return len(self.ordered) == self.size
+
+    def push(self, value: float) -> None:
+        """Add a finite value; the oldest leaves when the window is full."""
+        if len(self.ordered) == self.size:
+            del self.ordered[bisect_left(self.ordered, self._arrived.popleft())]
+        self._arrived.append(value)
+        insort(self.ordered, value)
+
+    def clear(self) -> None:
+        self._arrived.clear()
+        self.ordered.clear()
+
+    def median(self) -> float:
+        """Of a window that is not empty."""
+        ordered = self.ordered
+        half = len(ordered) // 2
+        return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+    def sigma(self, median: float) -> float:
+        """Robust standard deviation: 1.4826 times the median distance from the median."""
+        distance = statistics.median(abs(x - median) for x in self.ordered)
+        return max(1.4826 * distance, MIN_SIGMA)
+
+    def fewer_than_half_within(self, median: float, distance: float) -> bool:
+        """True when the median distance is surely at least `distance`: two searches, no sort."""
+        low = bisect_right(self.ordered, median - distance)
+        return 2 * (bisect_left(self.ordered, median + distance) - low) < len(self.ordered)
+
+
+class RecentMedian:
+    """The median of the newest RECENT values, worked out only when it may pass a limit.
+
+    It can pass only when half of them do, and that is a count: a step then costs a
+    comparison, not a sorted list.
+    """
+
+    __slots__ = ("_above", "_limit", "_values")
+
+    def __init__(self) -> None:
+        self._values: deque[float] = deque()
+        self._limit = math.inf
+        self._above = 0
+
+    def clear(self) -> None:
+        self._values.clear()
+        self._above = 0
+
+    def set_limit(self, limit: float) -> None:
+        if limit != self._limit:
+            self._limit = limit
+            self._above = sum(value > limit for value in self._values)
+
+    def push(self, value: float) -> None:
+        values, limit = self._values, self._limit
+        values.append(value)
+        if value > limit:
+            self._above += 1
+        if len(values) > RECENT and values.popleft() > limit:
+            self._above -= 1
+
+    def above_limit(self) -> float | None:
+        """The median, when it is above the limit and RECENT values are known."""
+        if 2 * self._above < RECENT or len(self._values) < RECENT:
+            return None
+        median = statistics.median(self._values)
+        return median if median > self._limit else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A number that stands out, and the limit that it passed."""
+
+    value: float
+    limit: float
