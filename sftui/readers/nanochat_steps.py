@@ -7,7 +7,7 @@ splitting are C loops over the lines, and no line costs a Python call of its own
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sftui.readers import nanochat_lines as ln
@@ -33,26 +33,42 @@ class StepRows:
     """Progress that the last line prints; of the data, in mid_train."""
 
 
-_Match = Callable[[str], re.Match[str] | None]
+_SFT_LINES = re.compile(f"^{ln.SFT_STEP.pattern}$", re.MULTILINE)
+_PRETRAIN_LINES = re.compile(f"^{ln.PRETRAIN_STEP.pattern}$", re.MULTILINE)
+
+_Groups = Sequence[tuple[str, ...]]
+"""The groups of a pattern for each line; empty where an optional one is missing."""
 
 
-def sft_rows(lines: list[str], match: _Match = ln.SFT_STEP.fullmatch) -> StepRows | None:
+def sft_rows(lines: list[str]) -> StepRows | None:
     """chat_sft of October 2025; None if a line is another or holds what is no number."""
-    matches = list(map(match, lines))
-    if None in matches:
-        return None
-    groups = zip(*(found.groups() for found in matches if found), strict=True)
-    steps, totals, losses, lr_mults, tokens = groups
+    groups = _SFT_LINES.findall("\n".join(lines))
+    return _sft(groups) if len(groups) == len(lines) else None
+
+
+def pretrain_rows(lines: list[str]) -> StepRows | None:
+    """base_train, mid_train and the chat_sft of 2026; None as for `sft_rows`."""
+    groups = _PRETRAIN_LINES.findall("\n".join(lines))
+    return _pretrain(groups) if len(groups) == len(lines) else None
+
+
+def one_row(text: str) -> StepRows | None:
+    """The training line that `text` starts with; foreign text may follow it."""
+    if match := ln.SFT_STEP.match(text):
+        return _sft([match.groups("")])
+    if match := ln.PRETRAIN_STEP.match(text):
+        return _pretrain([match.groups("")])
+    return _fork_row(text)
+
+
+def _sft(groups: _Groups) -> StepRows | None:
+    steps, totals, losses, lr_mults, tokens = zip(*groups, strict=True)
     try:
         return StepRows(
             program="chat_sft",
             steps=list(map(int, steps)),
             names=_SFT,
-            columns=[
-                list(map(float, losses)),
-                list(map(float, lr_mults)),
-                list(map(ln.count, tokens)),
-            ],
+            columns=[list(map(float, losses)), list(map(float, lr_mults)), _counts(tokens)],
             total=int(totals[0]),
             percent=None,
         )
@@ -60,27 +76,26 @@ def sft_rows(lines: list[str], match: _Match = ln.SFT_STEP.fullmatch) -> StepRow
         return None
 
 
-def pretrain_rows(lines: list[str], match: _Match = ln.PRETRAIN_STEP.fullmatch) -> StepRows | None:
-    """base_train, mid_train and the chat_sft of 2026; None as for `sft_rows`."""
-    matches = list(map(match, lines))
-    if None in matches:
-        return None
-    groups = zip(*(found.groups() for found in matches if found), strict=True)
-    steps, totals, percents, losses, lr_mults, times, rates, mfus, epochs = groups
-    if (None in totals) != (totals[0] is None) or (None in epochs) != (epochs[0] is None):
-        return None
-    columns: list[Sequence[float]] = []
+def _pretrain(groups: _Groups) -> StepRows | None:
+    columns = zip(*groups, strict=True)
+    steps, totals, percents, losses, lr_mults, times, rates, mfus, epochs = columns
+    if ("" in totals) != (totals[0] == "") or ("" in epochs) != (epochs[0] == ""):
+        return None  # two kinds of lines
     try:
-        columns += [list(map(float, losses)), list(map(float, lr_mults))]
-        columns += [[float(ms) / 1000 for ms in times], list(map(ln.count, rates))]
-        columns += [list(map(float, mfus))]
-        if epochs[0] is not None:
-            columns += [list(map(int, epochs))]
+        values: list[Sequence[float]] = [
+            list(map(float, losses)),
+            list(map(float, lr_mults)),
+            [float(ms) / 1000 for ms in times],
+            _counts(rates),
+            list(map(float, mfus)),
+        ]
+        if epochs[0]:
+            values.append(list(map(int, epochs)))
         return StepRows(
             program="base_train" if totals[0] else "chat_sft" if epochs[0] else "mid_train",
             steps=list(map(int, steps)),
-            names=_PRETRAIN if epochs[0] is None else _PRETRAIN_EPOCH,
-            columns=columns,
+            names=_PRETRAIN_EPOCH if epochs[0] else _PRETRAIN,
+            columns=values,
             total=int(totals[0]) if totals[0] else None,
             percent=float(percents[-1]),
         )
@@ -88,7 +103,12 @@ def pretrain_rows(lines: list[str], match: _Match = ln.PRETRAIN_STEP.fullmatch) 
         return None
 
 
-def fork_row(text: str) -> StepRows | None:
+def _counts(digits: Sequence[str]) -> list[int]:
+    """Numbers with thousands commas."""
+    return list(map(int, " ".join(digits).replace(",", "").split(" ")))
+
+
+def _fork_row(text: str) -> StepRows | None:
     """A training line with other fields than nanochat's; None without a loss."""
     match = ln.STEP_FIELDS.match(text)
     if match is None:
@@ -108,13 +128,4 @@ def fork_row(text: str) -> StepRows | None:
         columns=[[value] for value in values.values()],
         total=int(total) if total else None,
         percent=float(percent),
-    )
-
-
-def one_row(text: str) -> StepRows | None:
-    """The training line that `text` starts with; foreign text may follow it."""
-    return (
-        sft_rows([text], ln.SFT_STEP.match)
-        or pretrain_rows([text], ln.PRETRAIN_STEP.match)
-        or fork_row(text)
     )

@@ -185,6 +185,64 @@ class Timeline:
         return step if step >= 0 else None
 
 
+_MAY_COME_LATER = (
+    ev.ValidationFinished,
+    ev.EvalFinished,
+    ev.CheckpointSaved,
+    ev.MetricLogged,
+    ev.SampleGenerated,
+    ev.LogLine,
+)
+"""Kinds that carry their own step, so that updates of later steps may be told before them."""
+
+
+def coalesced(events: Iterable[ev.Event]) -> list[ev.Event]:
+    """The same news in fewer events: batches parted by evaluations alone become one.
+
+    For a state that is far behind. An evaluation every 50 steps would otherwise make twenty
+    thousand small batches of a million updates, and a second of folding them.
+    """
+    out: list[ev.Event] = []
+    batches: list[ev.StepBatch] = []
+    later: list[ev.Event] = []
+    for event in events:
+        if isinstance(event, ev.StepBatch):
+            if batches and not _alike(batches[-1], event):
+                out += [*_joined(batches), *later]
+                batches, later = [], []
+            batches.append(event)
+        elif batches and isinstance(event, _MAY_COME_LATER) and event.step is not None:
+            later.append(event)
+        else:
+            out += [*_joined(batches), *later, event]
+            batches, later = [], []
+    return [*out, *_joined(batches), *later]
+
+
+def _alike(left: ev.StepBatch, right: ev.StepBatch) -> bool:
+    return (
+        left.columns.keys() == right.columns.keys()
+        and bool(left.times) == bool(right.times)
+        and replace(left.stamp, t=None) == replace(right.stamp, t=None)
+    )
+
+
+def _joined(batches: list[ev.StepBatch]) -> list[ev.Event]:
+    if len(batches) < 2:
+        return list(batches)
+    steps, times = array("q"), array("d")
+    columns = {name: array("d") for name in batches[0].columns}
+    for batch in batches:
+        steps.extend(batch.steps)
+        times.extend(batch.times)
+        for name, column in columns.items():
+            column.extend(batch.columns[name])
+    last = batches[-1]
+    return [
+        ev.StepBatch(step=last.step, stamp=last.stamp, steps=steps, columns=columns, times=times)
+    ]
+
+
 @dataclass(slots=True)
 class Stage:
     """One program of a log (or the whole of a run of ours)."""

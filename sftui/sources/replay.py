@@ -19,7 +19,7 @@ from engine.control import Request
 from engine.errors import UsageError
 from engine.events import Event, StepBatch
 from sftui.readers import LineCounts
-from sftui.sources.recording import Mark, Recording, Stage, Timeline
+from sftui.sources.recording import Mark, Recording, Stage, Timeline, coalesced
 
 SPEEDS = (1.0, 2.0, 4.0, 8.0, 16.0, 60.0, 250.0, 1000.0, math.inf)
 """Times the clock; infinite shows all there is at once."""
@@ -136,7 +136,7 @@ class ReplaySource:
                     break
             else:
                 self._hurry = False
-            return events
+            return coalesced(events) if self._columnar else events
 
     def send(self, request: Request) -> None:
         """Always refused.

@@ -151,11 +151,13 @@ class RunPulse:
         self._evidence_until = 0.0
         self._was_alive = False
         self._ended = False
+        # Taken up again after its end: an end from before is history.
+        self._resumed_at = _changed_at(run_dir.resume)
 
     def saw(self, event: Event) -> None:
         """Note the events that begin and end a run."""
         if isinstance(event, RunFinished):
-            self._ended = True
+            self._ended = event.stamp.t is None or event.stamp.t > self._resumed_at
         elif isinstance(event, AttemptStarted):
             self._ended = False
 
@@ -177,11 +179,16 @@ class RunPulse:
         inbox.post(self._run_dir, request)
 
     def _young(self) -> bool:
-        try:
-            age = self._now() - self._run_dir.manifest.stat().st_mtime
-        except OSError:
-            return False
-        return age < _STARTING_SECONDS
+        started = max(_changed_at(self._run_dir.manifest), self._resumed_at)
+        return self._now() - started < _STARTING_SECONDS
+
+
+def _changed_at(path: Path) -> float:
+    """When a file was written, seconds since the epoch; 0 when there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 class TailSource:

@@ -290,9 +290,9 @@ def test_a_number_torn_off_is_not_believed():
 
 
 def test_sniffing():
-    """Loop lines are proof; nanochat's logger alone is not; other text is not claimed."""
+    """Loop lines and its scripts are proof, its logger alone is not; other text is not claimed."""
     assert NanochatReader.sniff(SFT.encode()).confidence > 0.8
-    assert NanochatReader.sniff(CRASH.encode()).confidence == 0
+    assert NanochatReader.sniff(CRASH.encode()).confidence > 0.5
     assert NanochatReader.sniff(LOG.format("common").encode() + b"x\n").confidence <= 0.3
     assert NanochatReader.sniff(b"{'loss': 1.5, 'epoch': 0.1}\n").confidence == 0
 

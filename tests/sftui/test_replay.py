@@ -13,6 +13,7 @@ from engine.control import Command, Request
 from engine.errors import RunDirError, UsageError
 from engine.events import (
     AlarmRaised,
+    AttemptStarted,
     CheckpointSaved,
     ControlApplied,
     EvalFinished,
@@ -26,7 +27,7 @@ from engine.events import (
     ValidationFinished,
 )
 from sftui.sources.open import open_replay, read_whole, recognise
-from sftui.sources.recording import Recording, Timeline
+from sftui.sources.recording import Recording, Timeline, coalesced
 from sftui.sources.replay import WATCH_SPEED, replay_events
 from sftui.state import RunState
 from tests.conftest import SHARED, needs_shared
@@ -277,6 +278,30 @@ def test_batches_and_single_events_have_the_same_places(sizes, places):
         whole = flat(bundled.events(0, place))
         assert whole == flat(single.events(0, place))
         assert flat(bundled.events(place // 2, place)) == whole[place // 2 :]
+
+
+def test_batches_parted_by_evaluations_become_one():
+    """A state far behind gets few big batches; anything that changes a run's course parts them."""
+
+    def batch(start: int) -> StepBatch:
+        steps = range(start, start + 10)
+        return StepBatch(step=start + 9, steps=steps, columns={"loss": [1.0] * 10})
+
+    def value(step: int) -> ValidationFinished:
+        return ValidationFinished(step=step, loss=1.0)
+
+    again = AttemptStarted(start_step=15, stamp=Stamp(att=2))
+    parts = [value(0), batch(0), value(10), batch(10), value(20), again, batch(15), value(25)]
+    few = coalesced(parts)
+    kinds = [ValidationFinished, StepBatch, ValidationFinished, ValidationFinished, AttemptStarted]
+    assert [type(e) for e in few] == [*kinds, StepBatch, ValidationFinished]
+    assert list(few[1].steps) == list(range(20))
+    states = RunState(), RunState()
+    for state, events in zip(states, (parts, few), strict=True):
+        for event in events:
+            state.apply(event)
+    assert states[0].steps.x.tolist() == states[1].steps.x.tolist()
+    assert states[0].validations == states[1].validations
 
 
 def test_columns_are_spelled_out_for_who_cannot_take_them():

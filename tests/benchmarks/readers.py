@@ -1,0 +1,139 @@
+"""How fast logs become a picture: `python tests/benchmarks/readers.py`.
+
+Prints each target of the design beside what was measured, and as a ratio to a plain
+count of the same lines in the same run, so that a slow or busy machine shows.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from sftui.readers import LineBuffer
+from sftui.readers.nanochat import NanochatReader
+from sftui.sources.open import open_replay
+from sftui.state import RunState
+
+SFT = "Step {:05d}/{:05d} | Training loss: {:.6f}| lrm: {:.6f}| num_tokens: {:,}\n"
+BASE = (
+    "step {:05d}/{:05d} ({:.2f}%) | loss: {:.6f} | lrm: 1.00 | dt: 2157.73ms | "
+    "tok/sec: 242,983 | mfu: 20.10 | total time: 0.00m\n"
+)
+
+
+def sft_log(num_lines: int) -> bytes:
+    """A log of chat_sft: training lines, a validation every 50, two evaluations every 100."""
+    lines = []
+    total = num_lines + 1
+    for step in range(num_lines):
+        if step % 50 == 0:
+            lines.append(f"Step {step:05d} | Validation loss: {2 - step / total:.6f}\n")
+        if step % 100 == 0:
+            lines.append("Final: 249/1024 (24.32%)\nFinal: 251/1024 (24.51%)\n")
+            lines.append(f"Step {step:05d} | mmlu_acc: 0.243164, arc_easy_acc: 0.245117\n")
+        loss, mult = 3 - step / total, 1 - step / total
+        lines.append(SFT.format(step, total, loss, mult, step + 1000))
+    return "".join(lines).encode()
+
+
+def base_log(num_lines: int) -> bytes:
+    """A log of base_train."""
+    lines = [BASE.format(s, num_lines, 100 * s / num_lines, 3.0) for s in range(num_lines)]
+    return "".join(lines).encode()
+
+
+def best(action, times: int = 5) -> float:
+    """The shortest of some runs, seconds."""
+    spent = []
+    for _ in range(times):
+        start = time.perf_counter()
+        action()
+        spent.append(time.perf_counter() - start)
+    return min(spent)
+
+
+def parse(data: bytes) -> None:
+    """All of a log through the reader."""
+    reader = NanochatReader()
+    reader.feed(data)
+    reader.close()
+
+
+def report(what: str, seconds: float, target: float, plain: float) -> None:
+    print(
+        f"{what:<44} {seconds * 1e3:9.1f} ms   target {target * 1e3:6.0f} ms   "
+        f"{seconds / target:5.2f} of the target   {seconds / plain:5.1f} x splitting its lines"
+    )
+
+
+def main() -> None:
+    logs = {
+        "chat_sft, 7 000 lines": (sft_log(6600), 0.050),
+        "base_train, 7 000 lines": (base_log(7000), 0.050),
+        "base_train, 24 000 lines": (base_log(24000), 0.200),
+    }
+    for what, (data, target) in logs.items():
+        plain = best(lambda data=data: LineBuffer().feed(data))
+        report(what, best(lambda data=data: parse(data)), target, plain)
+
+    data = sft_log(950_000)
+    num_lines = data.count(b"\n")
+    plain = best(lambda: LineBuffer().feed(data), 1)
+    with tempfile.NamedTemporaryFile(suffix=".log") as file:
+        file.write(data)
+        file.flush()
+        # In a process of its own: its peak memory is then that of a screen.
+        command = [sys.executable, __file__, file.name]
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    first, whole, busy, jump, points, state_bytes, grown = map(float, out.split())
+    report(f"{num_lines:,} lines: first picture", first, 0.5, plain)
+    report(f"{num_lines:,} lines: all in the state", whole, 5.0, plain)
+    report("  the same, processor time", busy, 5.0, plain)
+    report("  jump back to the middle", jump, 0.5, plain)
+    print(
+        f"  {state_bytes / points:.1f} bytes a point in the state; with the recording and the "
+        f"blocks in flight the peak memory grew by {grown / 2**20:.0f} MiB, "
+        f"{grown / points:.0f} bytes a point"
+    )
+
+
+def peak_bytes() -> int:
+    """Most memory this program ever had resident (a child's `ru_maxrss` starts at its parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+def long_log(path: str) -> None:
+    """Open a long log as the screen would; print the figures of `main`."""
+    before = peak_bytes()
+    start, busy = time.perf_counter(), time.process_time()
+    opened = open_replay(path)
+    source, state = opened.source, RunState()
+    first = None
+    while not source.closed:
+        for event in source.poll():
+            state.apply(event)
+        if first is None and len(state.steps):
+            first = time.perf_counter() - start
+        time.sleep(0.01)
+    whole, busy = time.perf_counter() - start, time.process_time() - busy
+    middle = len(state.steps) // 2
+    start = time.perf_counter()
+    source.seek_step(middle)
+    fresh = RunState()
+    while fresh.updates <= middle:
+        for event in source.poll():
+            fresh.apply(event)
+    jump = time.perf_counter() - start
+    source.close()
+    grown = peak_bytes() - before
+    points = 3 * len(state.steps)
+    print(first, whole, busy, jump, points, state.steps.num_bytes, grown)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        long_log(sys.argv[1])
+    else:
+        main()
