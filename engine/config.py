@@ -287,6 +287,21 @@ def load_toml(path: Path, base: RunConfig) -> RunConfig:
     Raises:
         ConfigError: unreadable, not TOML, unknown keys or wrong types, all named at once.
     """
+    return apply(base, _flat_toml(path), where=str(path))
+
+
+def names_in(path: Path) -> set[str]:
+    """Names of the settings that a TOML file gives.
+
+    Raises:
+        ConfigError: unreadable or not TOML.
+    """
+    names = {name.replace("-", "_") for name in _flat_toml(path)}
+    return {ALIASES.get(name, name) for name in names}
+
+
+def _flat_toml(path: Path) -> dict[str, Any]:
+    """The settings of a TOML file by their names as written, groups removed."""
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -300,7 +315,7 @@ def load_toml(path: Path, base: RunConfig) -> RunConfig:
         else:
             flat[key] = value
     flat.pop("recipe", None)
-    return apply(base, flat, where=str(path))
+    return flat
 
 
 def apply(base: RunConfig, settings: Mapping[str, Any], *, where: str) -> RunConfig:

@@ -84,6 +84,8 @@ class AttemptStarted(Event):
     start_step: int = 0
     world_size: int = 1
     resumed_from: str | None = None
+    num_iterations: int | None = None
+    """As `RunStarted.num_iterations`, for readers that begin with this attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

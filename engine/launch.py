@@ -7,7 +7,6 @@ frame of the screen must not wait for it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as config_module
-from engine import devices, nanochat_paths, run_dir, run_plan
+from engine import devices, nanochat_paths, resume_file, run_dir, run_plan
 from engine.config import RunConfig
 from engine.errors import RunFailedError
 from engine.model_config import GPTConfig
@@ -89,7 +88,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         UsageError: the first thing that stands in the way.
     """
     config, choice = choose_recipe(config, typed)
-    config = _absolute_paths(config).check()
+    config = absolute_paths(config).check()
     cores = os.cpu_count() or 1
     device = devices.choose(
         config.runtime.gpus, config.runtime.device_type, devices.count_gpus(), cores
@@ -115,7 +114,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     )
 
 
-def _absolute_paths(config: RunConfig) -> RunConfig:
+def absolute_paths(config: RunConfig) -> RunConfig:
     """The ranks run in another folder than the one these paths were typed in."""
     settings: dict[str, Any] = {}
     if config.data.data_dir is not None:
@@ -199,9 +198,7 @@ def manifest(
         "device_type": prepared.device.device_type,
         "max_restarts": prepared.config.runtime.max_restarts,
         "config": flat,
-        "config_sha256": hashlib.sha256(
-            json.dumps(flat, sort_keys=True, default=str).encode()
-        ).hexdigest(),
+        "config_sha256": resume_file.config_digest(flat),
         "start": prepared.start.to_dict(),
         "tokenizer_sha256": prepared.tokenizer.digest,
         "num_iterations": prepared.plan.num_iterations,

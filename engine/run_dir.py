@@ -2,6 +2,7 @@
 
 runs/<id>/
   run.json           what was asked for; written once, never changed
+  resume.json        what changed when the run was taken up again (only then)
   config.toml        every setting, resolved
   lock               held by the supervisor while the run lives
   events.jsonl       what happened (rank 0 alone writes)      <- the truth
@@ -43,6 +44,10 @@ class RunDir:
     @property
     def manifest(self) -> Path:
         return self.path / "run.json"
+
+    @property
+    def resume(self) -> Path:
+        return self.path / "resume.json"
 
     @property
     def config(self) -> Path:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from engine.events import (
+    AttemptStarted,
     CheckpointSaved,
     EvalFinished,
     EvalStarted,
@@ -79,6 +80,10 @@ class RunLog:
             case RunStarted():
                 self._num_iterations = event.num_iterations or 0
                 return _start_lines(event)
+            case AttemptStarted():
+                # A restarted rank 0 writes on without a second beginning.
+                self._num_iterations = event.num_iterations or self._num_iterations
+                return []
             case ValidationFinished(metric="loss"):
                 return [f"{_step(event)} | Validation loss: {event.loss:.6f}"]
             case EvalFinished():

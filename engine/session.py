@@ -18,7 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from engine import checkpoint, checkpoint_dir, config, nanochat_io, nanochat_paths, run_plan, tasks
+from engine import (
+    checkpoint,
+    checkpoint_dir,
+    config,
+    nanochat_io,
+    nanochat_paths,
+    resume_file,
+    run_plan,
+    tasks,
+)
 from engine.checkpoint import Checkpointer
 from engine.checkpoint_dir import CheckpointInfo
 from engine.config import RunConfig
@@ -135,7 +144,7 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
         UsageError: checkpoint or data cannot be used (the launcher checks first, so this
             means that they changed since).
     """
-    manifest = run.read_manifest()
+    manifest = resume_file.manifest_now(run)
     settings = config.from_flat(manifest["config"], manifest.get("recipe"))
     resume, problems = checkpoint_dir.newest_valid(run)
     emit(PhaseStarted(phase="model", detail=str(manifest["start"]["label"])))
@@ -167,14 +176,13 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
     plan = run_plan.make_plan(settings, len(mixture))
     loader, validation = _loaders(settings, data, mixture, plan, tokenizer, ranks)
     questions = {
-        task: prepare_questions(
-            tokenizer, task, found, max_tokens=settings.data.max_tokens
-        )
+        task: prepare_questions(tokenizer, task, found, max_tokens=settings.data.max_tokens)
         for task, found in tasks.load_questions(
             data, settings.eval.eval_metrics_max_problems
         ).items()
     }
-    if resume is None:
+    changes = _changes(run, attempt, plan, ranks)
+    if resume is None or changes:
         lrs = initial_lrs(settings.optim, shape.n_embd)
         effective = run_plan.effective_settings(
             settings, shape, plan, lrs, width_scale(shape.n_embd)
@@ -185,8 +193,11 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
             start_step=progress.step,
             world_size=ranks.world_size,
             resumed_from=None if resume is None else run.relative(resume.path),
+            num_iterations=plan.num_iterations,
         )
     )
+    for text in changes:
+        emit(LogLine(step=progress.step, text=text, level="warn"))
     for problem in problems:
         emit(LogLine(text=f"skipped a broken checkpoint: {problem}", level="warn"))
     checkpointer = Checkpointer(
@@ -240,6 +251,20 @@ def set_threads(config: RunConfig, ranks: Ranks) -> None:
     if ranks.device.type == "cuda":
         # As nanochat: fp32 products outside autocast may use TF32.
         torch.set_float32_matmul_precision("high")
+
+
+def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
+    """What a person should know of this attempt if it begins a resumption that changed the run."""
+    taken_up = resume_file.newest(run, attempt)
+    if taken_up is None:
+        return []
+    found = [f"resumed with {name} = {value}" for name, value in taken_up.changed.items()]
+    if ranks.world_size != plan.world_size:
+        found.append(
+            f"{ranks.world_size} rank(s) execute the plan of {plan.world_size}: the same rows and "
+            "weights, equal to the unbroken run up to rounding, not to the last bit"
+        )
+    return found
 
 
 def _weights(

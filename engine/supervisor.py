@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import inbox, journal, wire
+from engine import inbox, journal, resume_file, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, RankLost, RunFinished
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     run_dir = RunDir(Path(arguments[0]).absolute())
     try:
-        manifest = run_dir.read_manifest()
+        manifest = resume_file.manifest_now(run_dir)
         lock = RunLock.acquire(run_dir)
     except RunDirError as error:
         sys.stderr.write(f"sftui: error: {error}\n")

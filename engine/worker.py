@@ -13,6 +13,7 @@ import time
 import traceback
 from pathlib import Path
 
+from engine import resume_file
 from engine.errors import SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
 from engine.journal import FIRST_SEQ_VARIABLE, finished, next_attempt
@@ -68,7 +69,7 @@ def _train(run: RunDir, bus: EventBus | None, attempt: int, started: float) -> i
     from engine.steering import Steering, ask_for_parent_death_signal  # noqa: PLC0415
 
     ask_for_parent_death_signal()
-    manifest = run.read_manifest()
+    manifest = resume_file.manifest_now(run)
     emit(PhaseStarted(phase="group", detail=f"{manifest['world_size']} ranks"))
     ranks = distributed.join(manifest["device_type"])
     for warning in distributed.launch_warnings():

@@ -21,7 +21,7 @@ from engine.config import nearest
 from engine.errors import SftuiError, UsageError
 from sftui import ctl, diagnostics
 from sftui.diagnostics import ExitCode
-from sftui.flags import normalise_names, parse, parse_run
+from sftui.flags import RunFlags, normalise_names, parse, parse_run
 
 T = TypeVar("T")
 
@@ -146,6 +146,8 @@ def _dispatch(words: list[str]) -> ExitCode:
 def run(words: list[str]) -> ExitCode:
     """`sftui run`: check, make the run directory, show the screen, start the supervisor."""
     flags, typed = parse_run(words)
+    if flags.resume is not None:
+        return _resume(flags, frozenset(typed), words)
     from engine import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
 
     prepared = launch.prepare(flags.settings, frozenset(typed))
@@ -162,6 +164,25 @@ def run(words: list[str]) -> ExitCode:
     )
     diagnostics.note(f"run {made.id} in {made.path}")
     return _watch(made, launcher=lambda: launch.start_supervisor(made), plain=plain)
+
+
+def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCode:
+    """`sftui run --resume`: the same run directory, a new supervisor."""
+    from engine import launch, resume  # noqa: PLC0415  as in `run`
+
+    found = run_dir.find(flags.resume, run_dir.runs_root(flags.runs_dir))
+    prepared = resume.prepare(found, flags.settings, typed, allow_changes=flags.resume_changed)
+    for text in prepared.notes:
+        diagnostics.note(text)
+    if flags.dry_run:
+        for line in resume.describe(prepared):
+            print(line)  # noqa: T201
+        return ExitCode.DONE
+    resume.record(prepared, command=["sftui", "run", *words], now=datetime.now())
+    run_dir.link_run_log(found, Path.cwd())
+    diagnostics.note(f"run {found.id} goes on in {found.path}")
+    plain = flags.headless or not _has_terminal()
+    return _watch(found, launcher=lambda: launch.start_supervisor(found), plain=plain)
 
 
 def attach(words: list[str]) -> ExitCode:

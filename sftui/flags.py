@@ -37,6 +37,7 @@ class RunFlags:
     Examples:
       sftui run --gpus 2
       sftui run --recipe d16-low-memory --source mid --step 770 --data-dir data/
+      sftui run --resume 20260102-030405-starter
     """
 
     settings: RunConfig = field(default_factory=RunConfig)
@@ -48,6 +49,13 @@ class RunFlags:
     """Plain lines instead of the screen (also when there is no terminal)."""
     dry_run: bool = False
     """Do every check, print the plan and start nothing."""
+    resume: str | None = None
+    """Take up this run again (id, the beginning of one, or folder), with its own settings."""
+    resume_changed: bool = False
+    """Let settings typed beside --resume change the training; each change is logged."""
+
+
+RUN_BOOLEANS = {f.name for f in dataclasses.fields(RunFlags) if isinstance(f.default, bool)}
 
 
 def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
@@ -56,7 +64,8 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
     Raises:
         ConfigError: one line; an unknown flag names the nearest.
     """
-    words = normalise(args, extra=("config", "runs_dir", "headless", "dry_run", "recipe"))
+    own = [f.name for f in dataclasses.fields(RunFlags) if f.name != "settings"]
+    words = normalise(args, extra=(*own, "recipe"))
     base = RunConfig()
     recipe = _value_of(words, "--recipe")
     if recipe is not None:
@@ -70,6 +79,9 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
         for word in words
         if word.startswith("--")
     }
+    if file is not None:
+        # What a file of one's own says was typed as much as a flag.
+        typed |= config.names_in(Path(file))
     # Lists are comma-separated words here and one word each for tyro.
     lists = {
         name: tuple(part for word in value for part in word.split(",") if part)
@@ -77,16 +89,7 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
         if isinstance(value, tuple)
     }
     settings = flags.settings.replace(**lists).check()
-    return (
-        RunFlags(
-            settings=settings,
-            config=flags.config,
-            runs_dir=flags.runs_dir,
-            headless=flags.headless,
-            dry_run=flags.dry_run,
-        ),
-        typed,
-    )
+    return dataclasses.replace(flags, settings=settings), typed
 
 
 def normalise(args: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
@@ -97,7 +100,7 @@ def normalise(args: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
     """
     booleans = {name for name, value in RunConfig().flat().items() if isinstance(value, bool)}
     known = [*config.setting_names(), *extra]
-    return _normalise(args, known, booleans | {"headless", "dry_run"}, "sftui run")
+    return _normalise(args, known, booleans | RUN_BOOLEANS, "sftui run")
 
 
 def normalise_names(kind: Any, args: Sequence[str], prog: str) -> list[str]:

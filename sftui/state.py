@@ -412,6 +412,9 @@ class RunState:
 
     def _phase(self, event: ev.PhaseStarted) -> Topic:
         t = event.stamp.t
+        if self.end is not None and event.stamp.att > self.end.stamp.att:
+            # Taken up again after its end: it is starting, seconds before the attempt says so.
+            self.badge, self.reason, self.end, self.startup = "starting", "", None, []
         if self.startup and self.startup[-1].end is None:
             self.startup[-1] = closed(self.startup[-1], t)
         self.phase = Phase(name=event.phase, detail=event.detail, start=t)

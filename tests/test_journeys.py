@@ -6,68 +6,32 @@ weights; a few seconds of training, some of starting.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import shutil
 import signal
-from pathlib import Path
 
 import pytest
 
-from engine import checkpoint_dir, inbox, nanochat_io, nanochat_paths, run_dir, wire
-from engine.control import Command, Request
+from engine import checkpoint_dir, nanochat_io, nanochat_paths
+from engine.control import Command
 from engine.events import (
     AttemptStarted,
     CheckpointSaved,
     ControlApplied,
     EvalFinished,
+    LogLine,
     RankHeartbeat,
-    RunFinished,
     StateChanged,
     StepFinished,
     ValidationFinished,
 )
 from engine.run_dir import RunDir
 from sftui import show, snapshot
-from tests import tiny
-from tests.processes import Children, children, environment, events, wait_for
+from tests.place import Place, ended, final_weights, finish, of, post
+from tests.processes import children, wait_for
 
 pytestmark = pytest.mark.slow
-
-
-class Place:
-    """A folder with a cache and data, in which `sftui` is run as a person would."""
-
-    def __init__(self, path: Path, started: Children) -> None:
-        self.path = path
-        self.started = started
-        self.cache = tiny.write_cache(path / "cache")
-        self.data = tiny.write_data(path / "data")
-        self.work = path / "work"
-        self.work.mkdir()
-        self.env = environment(
-            NANOCHAT_BASE_DIR=str(self.cache), SFTUI_RUNS=str(self.work / "runs")
-        )
-
-    def start(self, *flags: str) -> tuple[RunDir, object]:
-        """`sftui run --headless`; returns its run directory once it exists."""
-        before = {run.id for run in self.runs()}
-        words = ["run", *tiny.SETTINGS, f"--data-dir={self.data}", "--headless", *flags]
-        process = self.started.start("-m", "sftui", *words, env=self.env, stdout=-1, stderr=-2)
-        wait_for(lambda: {run.id for run in self.runs()} - before or process.poll() is not None)
-        [run] = [run for run in self.runs() if run.id not in before]
-        return run, process
-
-    def runs(self) -> list[RunDir]:
-        return run_dir.list_runs(self.work / "runs")
-
-    def ctl(self, run: RunDir, *words: str) -> str:
-        """`sftui ctl`, its answer."""
-        process = self.started.start(
-            "-m", "sftui", "ctl", run.id, *words, env=self.env, stdout=-1, stderr=-2
-        )
-        out, _ = process.communicate(timeout=60)
-        return out.decode().strip()
 
 
 @pytest.fixture
@@ -75,33 +39,6 @@ def place(tmp_path):
     with children() as started:
         yield Place(tmp_path, started)
         started.note_descendants()
-
-
-def ended(run: RunDir) -> RunFinished | None:
-    found = [e for e in events(run.events) if isinstance(e, RunFinished)]
-    return found[-1] if found else None
-
-
-def of(run: RunDir, kind: type) -> list:
-    return [event for event in events(run.events) if isinstance(event, kind)]
-
-
-def finish(place: Place, run: RunDir, process) -> str:
-    """Wait for the end; what the command printed. Nothing may be left running."""
-    wait_for(lambda: place.started.note_descendants() or process.poll() is not None, 90)
-    out = process.stdout.read().decode()
-    wait_for(lambda: place.started.left() == [], 20)
-    return out
-
-
-def post(run: RunDir, command: Command) -> None:
-    """Ask before anybody listens: the ranks find it when they come up."""
-    inbox.post(run, Request(id=wire.new_id(), command=command, author="test"))
-
-
-def final_weights(run: RunDir) -> str:
-    newest = checkpoint_dir.list_checkpoints(run)[-1]
-    return hashlib.sha256((newest.path / checkpoint_dir.MODEL).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
@@ -197,3 +134,63 @@ def test_a_killed_rank_costs_nothing(place, ranks):
     assert [e.loss for e in of(broken, ValidationFinished)][-1] == [
         e.loss for e in of(whole, ValidationFinished)
     ][-1]
+
+
+def stopped_at(place: Place, step: int, *flags: str) -> RunDir:
+    """A run that was stopped, with a checkpoint, after `step` updates."""
+    run, process = place.start(*flags)
+    post(run, Command.PAUSE)
+    wait_for(lambda: of(run, ControlApplied))
+    place.ctl(run, "resume", str(step))
+    wait_for(lambda: of(run, StateChanged)[-1].step == step)
+    place.ctl(run, "stop")
+    finish(place, run, process)
+    assert (ended(run).status, ended(run).step) == ("stopped", step)
+    return run
+
+
+def losses(run: RunDir) -> dict[int, float]:
+    """Loss by step, the newest attempt's."""
+    return {e.step: e.loss for e in of(run, StepFinished)}
+
+
+@pytest.mark.timeout(400)  # six starts of ranks: 30 s alone, three times that beside other work
+def test_a_stopped_run_goes_on_as_if_it_had_not(place):
+    """`--resume` ends with the unbroken run's bits; on one rank, with its losses up to rounding;
+    and a changed learning rate must be meant, is used and is told."""
+    whole, process = place.start("--gpus=2")
+    finish(place, whole, process)
+    broken = stopped_at(place, 6, "--gpus=2", "--run=broken")
+    alone, changed = (RunDir(broken.path.with_name(name)) for name in ("alone", "changed"))
+    for copy in (alone, changed):
+        shutil.copytree(broken.path, copy.path)
+
+    out = finish(place, broken, place.resume(broken))
+    assert ended(broken).status == "finished", out
+    assert of(broken, AttemptStarted)[1].start_step == 6
+    assert final_weights(broken) == final_weights(whole)
+    assert losses(broken) == losses(whole)
+    assert [e.loss for e in of(broken, ValidationFinished)] == [
+        e.loss for e in of(whole, ValidationFinished)
+    ]
+    assert "Step 00006/00013 | Training loss: " in broken.run_log.read_text()
+    process = place.resume(broken)
+    assert "nothing is left to do" in finish(place, broken, process)
+    assert process.returncode == 2
+
+    out = finish(place, alone, place.resume(alone, "--gpus=1"))
+    assert ended(alone).status == "finished", out
+    assert of(alone, AttemptStarted)[1].world_size == 1
+    assert losses(alone) == pytest.approx(losses(whole), rel=1e-4)
+    assert losses(alone) != losses(whole)
+    assert any("execute the plan of 2" in e.text for e in of(alone, LogLine))
+
+    process = place.resume(changed, "--matrix-lr=0.5")
+    assert "--resume-changed" in finish(place, changed, process)
+    assert process.returncode == 2
+    out = finish(place, changed, place.resume(changed, "--matrix-lr=0.5", "--resume-changed"))
+    assert ended(changed).status == "finished", out
+    rates = {e.step: e.lrs["matrices"] for e in of(changed, StepFinished)}
+    assert rates[6] > rates[5]
+    assert "resumed with matrix_lr = 0.5" in [e.text for e in of(changed, LogLine)]
+    assert snapshot.take(changed).state.run.settings["matrix_lr"] == 0.5

@@ -1,0 +1,85 @@
+"""A folder in which the real program is run as a person would, and looks into what it left.
+
+Each run starts real ranks under the real supervisor on a model of a few thousand
+weights; a few seconds of training, some of starting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from engine import checkpoint_dir, inbox, run_dir, wire
+from engine.control import Command, Request
+from engine.events import RunFinished
+from engine.run_dir import RunDir
+from tests import tiny
+from tests.processes import Children, environment, events, wait_for
+
+
+class Place:
+    """A folder with a cache and data, in which `sftui` is run as a person would."""
+
+    def __init__(self, path: Path, started: Children) -> None:
+        self.path = path
+        self.started = started
+        self.cache = tiny.write_cache(path / "cache")
+        self.data = tiny.write_data(path / "data")
+        self.work = path / "work"
+        self.work.mkdir()
+        self.env = environment(
+            NANOCHAT_BASE_DIR=str(self.cache), SFTUI_RUNS=str(self.work / "runs")
+        )
+
+    def start(self, *flags: str) -> tuple[RunDir, subprocess.Popen[bytes]]:
+        """`sftui run --headless`; returns its run directory once it exists."""
+        before = {run.id for run in self.runs()}
+        words = ["run", *tiny.SETTINGS, f"--data-dir={self.data}", "--headless", *flags]
+        process = self.started.start("-m", "sftui", *words, env=self.env, stdout=-1, stderr=-2)
+        wait_for(lambda: {run.id for run in self.runs()} - before or process.poll() is not None)
+        [run] = [run for run in self.runs() if run.id not in before]
+        return run, process
+
+    def resume(self, run: RunDir, *flags: str) -> subprocess.Popen[bytes]:
+        """`sftui run --resume RUN --headless`."""
+        words = ["run", f"--resume={run.id}", "--headless", *flags]
+        return self.started.start("-m", "sftui", *words, env=self.env, stdout=-1, stderr=-2)
+
+    def runs(self) -> list[RunDir]:
+        return run_dir.list_runs(self.work / "runs")
+
+    def ctl(self, run: RunDir, *words: str) -> str:
+        """`sftui ctl`, its answer."""
+        process = self.started.start(
+            "-m", "sftui", "ctl", run.id, *words, env=self.env, stdout=-1, stderr=-2
+        )
+        out, _ = process.communicate(timeout=60)
+        return out.decode().strip()
+
+
+def ended(run: RunDir) -> RunFinished | None:
+    found = [e for e in events(run.events) if isinstance(e, RunFinished)]
+    return found[-1] if found else None
+
+
+def of(run: RunDir, kind: type) -> list:
+    return [event for event in events(run.events) if isinstance(event, kind)]
+
+
+def finish(place: Place, run: RunDir, process) -> str:
+    """Wait for the end; what the command printed. Nothing may be left running."""
+    wait_for(lambda: place.started.note_descendants() or process.poll() is not None, 90)
+    out = process.stdout.read().decode()
+    wait_for(lambda: place.started.left() == [], 20)
+    return out
+
+
+def post(run: RunDir, command: Command) -> None:
+    """Ask before anybody listens: the ranks find it when they come up."""
+    inbox.post(run, Request(id=wire.new_id(), command=command, author="test"))
+
+
+def final_weights(run: RunDir) -> str:
+    newest = checkpoint_dir.list_checkpoints(run)[-1]
+    return hashlib.sha256((newest.path / checkpoint_dir.MODEL).read_bytes()).hexdigest()
