@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from sftui.sources import Source
     from sftui.state import RunState
 
-TICK_SECONDS = 0.1
-
 
 class Outcome(enum.Enum):
     """How the screen ended."""
@@ -127,8 +125,13 @@ class SftuiApp(App[None]):
             ).start()
         await self.push_screen(cockpit.dashboard)
         self.cockpit = cockpit
-        self.set_interval(TICK_SECONDS, cockpit.tick)
+        self._tick()
+
+    def _tick(self) -> None:
+        cockpit = self._cockpit
         cockpit.tick()
+        if cockpit.pace:
+            self.set_timer(cockpit.pace, self._tick)
 
     def _start_run(self, cockpit: Cockpit) -> None:
         assert self._launch is not None

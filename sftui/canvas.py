@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ BRAILLE = 0x2800
 CONTINUED = 0
 """Code of the right half of a two-cell character."""
 
-_BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint32)
-"""Value of each dot of a braille cell, by row and column."""
+_BIT_ORDER = [0, 2, 4, 1, 3, 5, 6, 7]
+"""Dots of a cell, counted along its rows, in the order of the bits of a braille code."""
 
 
 class Grid:
@@ -59,19 +60,23 @@ class Grid:
                 self.codes[row, start:stop] = np.frombuffer(piece, dtype=np.uint8)
                 self.styles[row, start:stop] = number
             return max(col, min(col + len(text), limit))
-        for char in text:
-            width = get_character_cell_size(char)
-            if width == 0:
-                continue
-            if col + width > limit:
-                break
-            if col >= 0:
-                self.codes[row, col] = ord(char)
-                self.styles[row, col : col + width] = number
-                if width == 2:
-                    self.codes[row, col + 1] = CONTINUED
-            col += width
-        return col
+        codes = _cells(text)
+        start, stop = max(col, 0), min(col + len(codes), limit)
+        if start < stop:
+            if stop - col < len(codes) and codes[stop - col] == CONTINUED:
+                stop -= 1  # half a character is none
+            if start > col and codes[start - col] == CONTINUED:
+                start += 1
+            self.codes[row, start:stop] = codes[start - col : stop - col]
+            self.styles[row, start:stop] = number
+        return max(col, stop)
+
+    def rule(self, row: int, start: int, end: int, char: str, number: int) -> None:
+        """One single-width character from `start` to before `end`."""
+        start, end = max(0, start), min(end, self.width)
+        if 0 <= row < self.height and start < end:
+            self.codes[row, start:end] = ord(char)
+            self.styles[row, start:end] = number
 
     def spans(self, row: int, col: int, spans: Sequence[Span], end: int | None = None) -> int:
         """Write several texts one after the other."""
@@ -130,11 +135,10 @@ class Grid:
             return
         fraction = min(1.0, max(0.0, fraction)) if math.isfinite(fraction) else 0.0
         halves = round(fraction * cells * 2)
-        self.text(row, start, "━" * (halves // 2), full, end)
+        self.rule(row, start, end, "━", trough)
+        self.rule(row, start, start + halves // 2, "━", full)
         if halves % 2:
             self.put(row, start + halves // 2, "╸", full)
-        rest = start + -(-halves // 2)
-        self.text(row, rest, "━" * (end - rest), trough, end)
 
     def frame(
         self,
@@ -152,8 +156,10 @@ class Grid:
         h, w = self.height, self.width
         if h < 2 or w < 2:
             return
-        self.text(0, 0, "╭" + "─" * (w - 2) + "╮", border)
-        self.text(h - 1, 0, "╰" + "─" * (w - 2) + "╯", border)
+        for row, left, right in ((0, "╭", "╮"), (h - 1, "╰", "╯")):
+            self.rule(row, 0, w, "─", border)
+            self.put(row, 0, left, border)
+            self.put(row, w - 1, right, border)
         self.codes[1 : h - 1, [0, w - 1]] = ord("│")
         self.styles[1 : h - 1, [0, w - 1]] = border
         used = 2
@@ -163,6 +169,22 @@ class Grid:
             self.right(0, w - 2, [(" ", border), *corner, (" ", border)], used + 1)
         if subtitle:
             self.right(h - 1, w - 2, [(" ", border), *subtitle, (" ", border)], 2)
+
+
+@lru_cache(maxsize=4096)
+def _cells(text: str) -> Codes:
+    """Codes of the cells of `text`; the right half of a wide character is CONTINUED.
+
+    Cached: a panel prints the same few words in every frame.
+    """
+    codes = []
+    for char in text:
+        width = get_character_cell_size(char)
+        if width:
+            codes.append(ord(char))
+        if width == 2:
+            codes.append(CONTINUED)
+    return np.array(codes, dtype=np.uint32)
 
 
 def text_width(text: str) -> int:
@@ -192,10 +214,9 @@ def fit(text: str, cells: int) -> str:
 def dots_to_codes(dots: Dots) -> Codes:
     """Braille codes (rows x columns of cells) of a dot picture (4 rows x 2 columns a cell)."""
     rows, cols = dots.shape[0] // 4, dots.shape[1] // 2
-    cells = dots[: rows * 4, : cols * 2].reshape(rows, 4, cols, 2)
-    return np.asarray(
-        BRAILLE + np.einsum("rycx,yx->rc", cells.astype(np.uint32), _BITS), dtype=np.uint32
-    )
+    cells = dots[: rows * 4, : cols * 2].reshape(rows, 4, cols, 2).transpose(0, 2, 1, 3)
+    bits = np.packbits(cells.reshape(rows, cols, 8)[..., _BIT_ORDER], axis=-1, bitorder="little")
+    return BRAILLE + bits[..., 0].astype(np.uint32)
 
 
 def curve(
@@ -323,10 +344,17 @@ def ticks(low: float, high: float, most: int, *, whole: bool = False) -> tuple[l
 
 
 def ratchet(value: float) -> float:
-    """The end of an axis that grows in 8 % jumps, so that most frames do not move it."""
-    if value <= 16:
-        return 16.0
-    end = 16.0 * 1.08 ** math.ceil(math.log(value / 16.0) / math.log(1.08) - 1e-9)
+    """The end of an axis that grows in jumps, so that most frames do not move it.
+
+    By half while the run is young (a jump repaints the whole chart, and steps come fast),
+    by a quarter, then by 8 %.
+    """
+    end = 16.0
+    for factor, limit in ((1.5, 256.0), (1.25, 1024.0)):
+        while end < value and end < limit:
+            end = math.ceil(end * factor)
+    if end < value:
+        end *= 1.08 ** math.ceil(math.log(value / end) / math.log(1.08) - 1e-9)
     return float(math.ceil(end))
 
 
@@ -345,9 +373,7 @@ def settle(before: tuple[float, float] | None, low: float, high: float) -> tuple
         if old_low <= low and high <= old_high and high - low >= 0.6 * (old_high - old_low):
             return before
     step = tick_step(high - low, 10)
+    if before is not None:
+        # An axis that had to follow once will have to again: leave it room on that side.
+        low, high = (low - step * (low < old_low)), (high + step * (high > old_high))
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
-
-
-def dotted(num_cells: int) -> str:
-    """A grid line of single dots, faint under everything."""
-    return "┈" * max(0, num_cells)

@@ -19,10 +19,13 @@ from sftui.sources import Source
 from sftui.state import RunState
 from sftui.view import PANELS, SMOOTHING, View
 
+TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
+"""Ticks while events flow, ticks when none came for so long."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
 """Events taken in a tick: whichever comes first, so that a key never waits longer."""
 ALIVE_EVERY = 2.0
 """Seconds between looks whether the run's processes exist."""
+_OFTEN = Topic.STEPS | Topic.RANKS
 
 
 class Cockpit:
@@ -35,6 +38,10 @@ class Cockpit:
         self.dashboard = Dashboard(self.state, self.view)
         self.launching = False
         """True while the run is being started: nothing can be dead yet."""
+        self.quiet = 0.0
+        """Clock time since which nothing has come."""
+        self._stale = Topic.NOTHING
+        self._ticks = self._painted = 0
         self._second = -1
         self._next_alive = 0.0
 
@@ -43,6 +50,13 @@ class Cockpit:
         """True when the run takes no requests any more."""
         return self.state.ended or bool(self.view.trouble)
 
+    @property
+    def pace(self) -> float:
+        """Seconds until the next tick is due: less often while nothing flows, 0 = never."""
+        if self.state.ended and self.source.closed:
+            return 0.0
+        return TICK_SECONDS if self.view.now() - self.quiet < QUIET_SECONDS else SLOW_TICK_SECONDS
+
     # ---- events in -------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -50,8 +64,11 @@ class Cockpit:
         state, view = self.state, self.view
         touched = Topic.NOTHING
         logged = state.log_total
-        for event in self.source.poll(max_events=MAX_EVENTS, max_seconds=MAX_SECONDS):
+        events = self.source.poll(max_events=MAX_EVENTS, max_seconds=MAX_SECONDS)
+        for event in events:
             touched |= state.apply(event)
+        if events:
+            self.quiet = view.now()
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
@@ -63,8 +80,12 @@ class Cockpit:
             self._second = second
             touched |= self._once_a_second()
             self.dashboard.tick(touched)
-        if touched:
-            self.dashboard.show(touched)
+        self._stale |= touched
+        self._ticks += 1
+        # Ten frames a second of steps alone say no more than five, and cost twice as much.
+        if self._stale and (self._stale & ~_OFTEN or self._ticks - self._painted >= 2):
+            self.dashboard.show(self._stale)
+            self._stale, self._painted = Topic.NOTHING, self._ticks
 
     def _once_a_second(self) -> Topic:
         view, state, now = self.view, self.state, self.view.now()
@@ -116,15 +137,15 @@ class Cockpit:
 
     def toggle_log_y(self) -> None:
         self.view.log_y = not self.view.log_y
-        self.dashboard.show(Topic.ALL)
+        self.dashboard.show(Topic.LOOK)
 
     def toggle_whole(self) -> None:
         self.view.whole = not self.view.whole
-        self.dashboard.show(Topic.ALL)
+        self.dashboard.show(Topic.LOOK)
 
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
-        self.dashboard.show(Topic.ALL)
+        self.dashboard.show(Topic.LOOK)
 
     def toggle_maximised(self) -> None:
         self.view.maximised = not self.view.maximised

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from sftui.view import View
 
 
+_NEAR = 8
+"""Cells between two changes that cost less to send again than a cursor movement."""
+
+
 class Panel(Widget):
     """A line-API widget over a `Grid`."""
 
@@ -79,10 +83,13 @@ class Panel(Widget):
         spans = []
         for row in rows.tolist():
             where = np.flatnonzero(changed[row])
-            first, last = int(where[0]), int(where[-1])
             self._strips.pop(row, None)
-            spans.append(Region(first, row, last - first + 1, 1))
             self.cells_changed += len(where)
+            gaps = np.flatnonzero(np.diff(where) > _NEAR)
+            for first, last in zip(
+                where[[0, *(gaps + 1)]].tolist(), where[[*gaps, -1]].tolist(), strict=True
+            ):
+                spans.append(Region(first, row, last - first + 1, 1))
         self.refresh(*spans)
 
     def forget_colours(self) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui import format as fmt
-from sftui.canvas import Grid, curve, dotted, line_through, ticks
+from sftui.canvas import Grid, curve, line_through, ticks
 from sftui.ink import Ink, style
 
 
@@ -121,13 +121,13 @@ class Plot:
             text = fmt.tick(value, step) if step else fmt.si(value, 2)
             self.grid.right(at, self.col - 2, [(text + suffix, label)], label_col)
             self.grid.put(at, self.col - 1, "┤", axis)
-            self.grid.text(at, self.col, dotted(self.width), grid)
+            self.grid.rule(at, self.col, self.col + self.width, "┈", grid)
 
     def draw_x_axis(self, row: int, *, labels: bool = True) -> None:
         """The axis line at `row` with ticks, and their labels in the row below."""
         axis, label = style(Ink.AXIS), style(Ink.DIM)
         self.grid.put(row, self.col - 1, "└", axis)
-        self.grid.text(row, self.col, "─" * self.width, axis)
+        self.grid.rule(row, self.col, self.col + self.width, "─", axis)
         values, step = ticks(self.x_low, self.x_high, max(2, self.width // 12), whole=True)
         end_of_last = self.col - 3
         for value in values:

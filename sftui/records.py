@@ -27,7 +27,9 @@ class Topic(enum.Flag):
     CONTROLS = enum.auto()
     LOG = enum.auto()
     ALARMS = enum.auto()
-    ALL = RUN | STEPS | VALIDATION | EVALS | CHECKPOINTS | RANKS | CONTROLS | LOG | ALARMS
+    LOOK = enum.auto()
+    """No event: the person changed how the run is looked at."""
+    ALL = RUN | STEPS | VALIDATION | EVALS | CHECKPOINTS | RANKS | CONTROLS | LOG | ALARMS | LOOK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -127,7 +127,9 @@ class Table:
         for name, numbers in values.items():
             column = self._columns.get(name) or self._columns.setdefault(name, _Column(np.float32))
             column.reserve(end)
-            column.data[n:end] = np.fromiter(numbers, dtype=np.float32, count=len(x))
+            if not isinstance(numbers, np.ndarray):
+                numbers = np.fromiter(numbers, dtype=np.float32, count=len(x))
+            column.data[n:end] = numbers
 
     def truncate(self, x: float) -> int:
         """Drop every row at or after `x`; the number of rows dropped."""

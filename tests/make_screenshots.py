@@ -49,6 +49,7 @@ async def picture(
         assert app.cockpit is not None
         while app.source.events:
             app.cockpit.tick()
+        app.cockpit.tick()
         await pilot.pause()
         for key in press.split():
             await pilot.press(key)

@@ -13,6 +13,7 @@ from textual.widget import Widget
 from sftui.panel import Panel
 from sftui.records import Topic
 from sftui.screens.arrangement import Box, arrange
+from sftui.spans import SpanCompositor
 from sftui.view import PANELS
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.benchmarks import Benchmarks
@@ -57,6 +58,7 @@ class Dashboard(Screen[None]):
         self._run = state
         self.view = view
         self._cockpit = CockpitLayout()
+        self._compositor = SpanCompositor()
         make = (
             (RunHeader, "header"),
             (LossChart, "loss"),

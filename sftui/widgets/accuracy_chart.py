@@ -16,7 +16,7 @@ from sftui.stats import accuracy_of
 class AccuracyChart(Panel):
     """In percent; the chance line is always in range, so a flat curve looks flat."""
 
-    TOPICS = Topic.EVALS | Topic.STEPS | Topic.RUN
+    TOPICS = Topic.EVALS | Topic.RUN | Topic.LOOK
     can_focus = True
 
     _limits: tuple[float, float] | None = None
@@ -119,7 +119,7 @@ class AccuracyChart(Panel):
         if row is None:
             return
         number = style(Ink.CHANCE)
-        plot.grid.text(row, plot.col, "╌" * plot.width, number)
+        plot.grid.rule(row, plot.col, plot.col + plot.width, "╌", number)
         plot.grid.right(row, plot.col + plot.width, [(f" chance {percent:.0f}", number)], plot.col)
 
     def _point(self, plot: Plot, step: float, value: float, half: float, number: int) -> None:

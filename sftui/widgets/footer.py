@@ -12,7 +12,7 @@ from sftui.records import Topic
 class KeyFooter(Panel):
     """One row."""
 
-    TOPICS = Topic.RUN | Topic.CONTROLS
+    TOPICS = Topic.RUN | Topic.CONTROLS | Topic.LOOK
 
     def paint(self, grid: Grid) -> None:
         grid.back(0, 0, grid.width, Back.BAR)

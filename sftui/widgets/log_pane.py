@@ -14,7 +14,7 @@ from sftui.words import entry, time_of_day
 class LogPane(Panel):
     """Only the lines in sight are put into words."""
 
-    TOPICS = Topic.LOG
+    TOPICS = Topic.LOG | Topic.LOOK
     can_focus = True
 
     def paint(self, grid: Grid) -> None:

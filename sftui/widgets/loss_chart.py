@@ -31,7 +31,9 @@ _RATE_COLUMNS = 7
 class LossChart(Panel):
     """Training and validation loss over steps."""
 
-    TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN
+    TOPICS = (
+        Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN | Topic.LOOK
+    )
     can_focus = True
 
     _limits: tuple[float, float] | None = None

@@ -1,22 +1,29 @@
-"""The newest numbers: training and validation loss, speed, gradient norm."""
+"""The newest numbers: training and validation loss, speed, gradient norm.
+
+The small curves under them show the whole run, not the last few steps: a window that
+slides would repaint itself with every step, and say less.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, sparkline, text_width
+from sftui.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.ink import Ink, style
 from sftui.panel import Panel
 from sftui.records import Topic
+from sftui.series import Series, Table
 
 
 class Now(Panel):
     """Four cells, two by two; sparklines where there are rows for them."""
 
-    TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.RUN
+    TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.RUN | Topic.LOOK
     can_focus = True
 
     def paint(self, grid: Grid) -> None:
@@ -27,7 +34,7 @@ class Now(Panel):
         half = width // 2
         sparks = rows >= 6
         cells = (self._train(), self._validation(), self._speed(), self._gradient())
-        for i, (label, spans, values, ink) in enumerate(cells):
+        for i, (label, spans, series, ink) in enumerate(cells):
             row = 1 + (i // 2) * (3 if sparks else 2)
             col = 2 + (i % 2) * half
             end = col + half - 2
@@ -40,9 +47,10 @@ class Now(Panel):
                     break
                 used = grid.text(row + 1, used, text, number)
             if sparks:
+                values = _course(series, half - 2)
                 grid.text(row + 2, col, sparkline(values, half - 2), style(ink))
 
-    def _train(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+    def _train(self) -> tuple[str, list[Span], Series, Ink]:
         state = self.state
         smooth = self.view.smoothed(state)
         raw = state.step_series(state.loss_name)
@@ -57,11 +65,14 @@ class Now(Panel):
             spans.append((f"  raw {fmt.loss(newest)}", style(Ink.BAD if bad else Ink.FAINT)))
         else:
             spans.append((fmt.loss(state.steps.last(state.loss_name)), bright))
-        return label, spans, state.steps.tail(state.loss_name, 200), Ink.RAW
+        return label, spans, smooth.series, Ink.RAW
 
-    def _validation(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+    def _validation(self) -> tuple[str, list[Span], Series, Ink]:
         results = self.state.validation_list()
-        losses = np.array([v.loss for v in results], dtype=np.float64)
+        table = Table(["loss"])
+        for result in results:
+            table.put(result.step, {"loss": result.loss})
+        losses = table.series("loss")
         if not results:
             return "val loss", [(fmt.UNKNOWN, style(Ink.DIM))], losses, Ink.VAL_LINE
         newest, best = results[-1], self.state.best_validation
@@ -74,16 +85,16 @@ class Now(Panel):
         label = f"val · step {fmt.count(newest.step)}"
         return label, spans, losses, Ink.VAL_LINE
 
-    def _speed(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+    def _speed(self) -> tuple[str, list[Span], Series, Ink]:
         state = self.state
         speed = state.steps.last("tokens_per_second")
         spans: list[Span] = [(fmt.si(speed), style(Ink.THIRD, bold=True))]
         pace = state.step_seconds()
         if pace is not None:
             spans.append((f"  {fmt.duration(pace)}/step", style(Ink.FAINT)))
-        return "tokens/s", spans, state.steps.tail("tokens_per_second", 200), Ink.RAW
+        return "tokens/s", spans, state.step_series("tokens_per_second"), Ink.RAW
 
-    def _gradient(self) -> tuple[str, list[Span], np.ndarray, Ink]:
+    def _gradient(self) -> tuple[str, list[Span], Series, Ink]:
         state = self.state
         norm = state.steps.last("grad_norm")
         newest = state.last_step.grad_norm if state.last_step else None
@@ -94,4 +105,18 @@ class Now(Panel):
         multiplier = state.steps.last("lr_mult")
         if multiplier is not None:
             spans.append((f"  lr ×{multiplier:.3g}", style(Ink.RATE)))
-        return "gradient norm", spans, state.steps.tail("grad_norm", 200), Ink.RATE
+        return "gradient norm", spans, state.step_series("grad_norm"), Ink.RATE
+
+
+def _course(series: Series, cells: int) -> NDArray[Any]:
+    """Middle of each of `cells` parts of the run so far; a hole takes the value before it."""
+    if not len(series) or cells < 1:
+        return np.empty(0)
+    low, high = series.columns(0.0, ratchet(float(series.x[-1]) + 1), cells)
+    with np.errstate(invalid="ignore"):
+        middle = (low.astype(np.float64) + high) / 2
+    known = np.flatnonzero(np.isfinite(middle))
+    if not len(known):
+        return np.empty(0)
+    held = np.maximum.accumulate(np.where(np.isfinite(middle), np.arange(cells), known[0]))
+    return middle[held][: known[-1] + 1]

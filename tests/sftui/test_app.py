@@ -49,6 +49,7 @@ async def ready(pilot) -> Dashboard:
         await pilot.pause()
     while app.source.events:
         app.cockpit.tick()
+    app.cockpit.tick()  # steps alone are painted at every second tick
     await pilot.pause()
     return app.cockpit.dashboard
 
@@ -403,6 +404,7 @@ async def test_a_step_repaints_few_cells():
         for event in events[-120:]:
             before = loss.cells_changed
             app.source.events = [event]
+            app.cockpit.tick()
             app.cockpit.tick()
             if isinstance(event, ev.StepFinished):
                 moved.append(loss.cells_changed - before)

@@ -171,10 +171,10 @@ def test_ticks_are_round(low, high, most, expected):
 
 @given(st.floats(1, 1e9))
 def test_ratchet_holds_and_does_not_waste(value):
-    """The axis always holds the newest point, with at most 8 % to spare."""
+    """The axis always holds the newest point, with at most half, later 8 %, to spare."""
     end = canvas.ratchet(value)
     assert end >= value
-    assert end <= max(16.0, value * 1.08 + 1)
+    assert end <= max(16.0, value * (1.5 if value < 1024 else 1.08) + 1)
 
 
 def test_ratchet_stays_between_jumps():

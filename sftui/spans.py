@@ -1,0 +1,37 @@
+"""Send the terminal the cells that changed and not what stands to their left.
+
+Textual 8.2.8 cuts a partial update at its right end only: a changed cell at the end
+of a wide panel costs the whole row of that panel (54 instead of 4 kB/s at ten
+steps a second). This may go when `ChopsUpdate.render_segments` crops both ends; the
+exact pin of Textual in pyproject.toml keeps the private names it stands on.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from textual._compositor import ChopsUpdate, Compositor
+
+
+class SpanUpdate(ChopsUpdate):
+    """The same update, cropped at both ends."""
+
+    def render_segments(self, console: Console) -> str:
+        out: list[str] = []
+        for y, first, last in self.spans:
+            for end, (start, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
+                left, right = max(start, first), min(end, last)
+                if strip is None or left >= right:
+                    continue
+                out.append(f"\x1b[{y + 1};{left + 1}H")
+                out.append(strip.crop(left - start, right - start).render(console))
+        return "".join(out)
+
+
+class SpanCompositor(Compositor):
+    """Textual's compositor with that update."""
+
+    def render_partial_update(self) -> ChopsUpdate | None:
+        update = super().render_partial_update()
+        if update is None:
+            return None
+        return SpanUpdate(update.chops, update.spans, update.chop_ends)

@@ -1,0 +1,186 @@
+"""What the screen costs: at 10 events/s, idle, under 10,000 events/s, and at ten million points.
+
+Counts, CPU shares and ratios, all from one run, so that they hold on a busy machine.
+
+    python tests/benchmarks/screen.py [seconds per case]
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import statistics
+import struct
+import sys
+import termios
+import time
+from fcntl import ioctl
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from sftui.canvas import Grid
+from sftui.series import Table
+from sftui.state import RunState
+from sftui.view import View
+from sftui.widgets.loss_chart import LossChart
+from tests.sftui.fake_run import fake_run
+
+EMPTY = "from textual.app import App\nApp().run()\n"
+
+OURS = """
+import math, sys, time
+from sftui.app import run_screen
+from tests.sftui.fake_run import fake_run
+from engine import events as ev
+rate, done = float(sys.argv[1]), int(sys.argv[2])
+start = fake_run(until=min(done, 400), finish=False)
+def step(n, t):
+    loss = 1 + math.exp(-n / 300) + 0.1 * math.sin(n * 1.7)
+    return ev.StepFinished(step=n, loss=loss, lr_mult=0.5, grad_norm=0.7, seconds=0.1,
+        tokens_per_second=12000 + 300 * math.sin(n), stamp=ev.Stamp(seq=10_000 + n, t=t))
+start += [step(n, start[-1].stamp.t) for n in range(400, done)]
+shift = time.time() - start[-1].stamp.t
+class Flow:
+    closed = False
+    def __init__(self):
+        self.waiting = list(start)
+        self.begin = time.monotonic()
+        self.made = 0
+    def poll(self, max_events=2000, max_seconds=0.05):
+        if self.waiting:
+            out, self.waiting = self.waiting, []
+            return out
+        due = int((time.monotonic() - self.begin) * rate)
+        out = []
+        while self.made < due and len(out) < max_events:
+            out.append(step(done + self.made, time.time() - shift))
+            self.made += 1
+        return out
+    def send(self, request): pass
+    def describe(self): return "benchmark"
+    def alive(self): return True, ""
+    def close(self): pass
+run_screen(Flow(), title="benchmark")
+"""
+MEASURED_KEYS = 60
+
+
+class Screen:
+    """A program in a pseudo-terminal of 160 x 48."""
+
+    def __init__(self, code: str, *args: str) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+            os.execv(sys.executable, [sys.executable, "-c", code, *args])
+        ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 48, 160, 0, 0))
+        self.bytes = 0
+
+    def read(self, seconds: float) -> None:
+        """Take what it writes for so long."""
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            if select.select([self.fd], [], [], left)[0]:
+                self.bytes += len(os.read(self.fd, 65536))
+
+    def cpu(self) -> float:
+        """CPU seconds used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident(self) -> float:
+        """MiB."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def measure(self, seconds: float) -> tuple[float, float]:
+        """Share of a core in percent, kilobytes a second to the terminal."""
+        cpu, sent, begin = self.cpu(), self.bytes, time.perf_counter()
+        self.read(seconds)
+        took = time.perf_counter() - begin
+        return 100 * (self.cpu() - cpu) / took, (self.bytes - sent) / took / 1000
+
+    def key_latency(self, key: bytes) -> float:
+        """Milliseconds from a key to the paint that it alone can cause."""
+        os.write(self.fd, key)
+        begin = time.perf_counter()
+        while True:
+            if not select.select([self.fd], [], [], 5)[0]:
+                return 5000.0
+            piece = os.read(self.fd, 65536)
+            self.bytes += len(piece)
+            if any(mark in piece for mark in MARKS):
+                return 1000 * (time.perf_counter() - begin)
+
+    def close(self) -> None:
+        os.write(self.fd, b"q\x11")
+        try:
+            while os.read(self.fd, 65536):
+                pass
+        except OSError:
+            pass
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+MARKS = (b"whole run", b"so far")
+"""Only the key that changes the range repaints these words under the chart."""
+
+
+def live(seconds: float) -> None:
+    empty = Screen(EMPTY)
+    empty.read(3)
+    idle_empty, _ = empty.measure(seconds)
+    empty.close()
+    for rate, done in ((0, 2000), (10, 2), (10, 2000), (10_000, 2000)):
+        screen = Screen(OURS, str(rate), str(done))
+        screen.read(5)
+        cpu, sent = screen.measure(seconds)
+        words = f"{rate:>6} events/s from step {done}: {cpu:.1f} % of a core, {sent:.2f} kB/s"
+        if rate == 0:
+            words += f" (an empty app: {idle_empty:.1f} %; the clock moves once a second)"
+        if rate == 10_000:
+            times = []
+            for _ in range(MEASURED_KEYS):
+                times.append(screen.key_latency(b"f"))
+                screen.read(0.03)
+            times.sort()
+            p99 = times[int(0.99 * (len(times) - 1))]
+            words += f"; key to paint p50 {statistics.median(times):.0f} ms, p99 {p99:.0f} ms"
+        print(words + f"; resident {screen.resident():.0f} MiB")
+        screen.close()
+
+
+def redraw() -> None:
+    """CPU time of one rebuild of the loss chart, 2 thousand against 10 million points."""
+    costs = {}
+    for num_points in (2_000, 10_000_000):
+        state = RunState()
+        for event in fake_run(until=2, finish=False):
+            state.apply(event)
+        rng = np.random.default_rng(0)
+        x = np.arange(2, num_points + 2, dtype=np.float64)
+        y = (1 + np.exp(-x / num_points * 5) + rng.normal(0, 0.05, num_points)).astype(np.float32)
+        state.steps.extend(x, {"loss": y, "lr_mult": np.linspace(1, 0, num_points)})
+        view = View(now=lambda: 0.0)
+        chart = LossChart(state, view, id="loss")
+        chart.paint(Grid(30, 120))  # folds the pyramids and the average
+        begin = time.process_time()
+        for _ in range(30):
+            chart.paint(Grid(30, 120))
+        costs[num_points] = (time.process_time() - begin) / 30 * 1000
+        own = Table(["y"])
+        own.extend(x, {"y": y})
+        own.series("y").columns(0, num_points, 240)
+        memory = f"{own.num_bytes / num_points:.1f} B a point"
+        print(f"{num_points:>10,} points: {costs[num_points]:.2f} ms; {memory}")
+    print(f"redraw ratio: {costs[10_000_000] / costs[2_000]:.2f} (target <= 1.5)")
+
+
+if __name__ == "__main__":
+    redraw()
+    live(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
