@@ -97,25 +97,30 @@ class Table:
         n = self._length
         if n == 0 or x > self._x.data[n - 1]:
             index = n
-            self._x.reserve(n + 1)
+            if n >= len(self._x.data):
+                self._x.reserve(n + 1)
             self._length = n + 1
         else:
             index = int(np.searchsorted(self.x, x))
             if self._x.data[index] != x:
                 self._open_row(index)
-            for column in self._columns.values():
-                column.reserve(self._length)
-                column.data[index] = math.nan
+            for known in self._columns.values():
+                known.reserve(self._length)
+                known.data[index] = math.nan
             self._rewritten(index)
         self._x.data[index] = x
+        columns = self._columns
         for name, value in values.items():
             if value is None:
                 continue
-            column = self._columns.get(name) or self._columns.setdefault(name, _Column(np.float32))
-            column.reserve(self._length)
-            if math.isfinite(value):
+            column = columns.get(name)
+            if column is None:
+                column = columns[name] = _Column(np.float32)
+            if index >= len(column.data):
+                column.reserve(self._length)
+            if not -_FLOAT32_MAX <= value <= _FLOAT32_MAX and math.isfinite(value):
                 # A finite double beyond float32 must not become an infinity.
-                value = min(max(value, -_FLOAT32_MAX), _FLOAT32_MAX)
+                value = math.copysign(_FLOAT32_MAX, value)
             column.data[index] = value
 
     def extend(self, x: Doubles, values: Mapping[str, Iterable[float]]) -> None:
