@@ -7,7 +7,6 @@ beat every two seconds. Noise comes from one seeded generator, so a run is repea
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -43,6 +42,8 @@ class Simulation:
     iterations: int = ITERATIONS
     noise: str = "gauss"
     """gauss, t3 (heavy tails), auto (autocorrelated) or micro (nanochat's printed loss)."""
+    correlation: float = 0.8
+    """Of neighbouring losses, when autocorrelated."""
     noise_sd: float = 0.065
     val_wobble: float = 0.002
     paired_error: float | None = 0.0025
@@ -79,11 +80,11 @@ def losses(sim: Simulation, rng: np.random.Generator) -> np.ndarray:
     if sim.noise == "t3":
         noise = rng.standard_t(3, n) * sim.noise_sd / np.sqrt(3)
     elif sim.noise == "auto":
-        shocks = rng.normal(0, sim.noise_sd * np.sqrt(1 - 0.9**2), n)
+        shocks = rng.normal(0, sim.noise_sd * np.sqrt(1 - sim.correlation**2), n)
         noise = np.empty(n)
         last = rng.normal(0, sim.noise_sd)
         for i, shock in enumerate(shocks):
-            last = 0.9 * last + shock
+            last = sim.correlation * last + shock
             noise[i] = last
     elif sim.noise == "micro":
         noise = rng.normal(0, 0.236, n)
@@ -100,96 +101,94 @@ def losses(sim: Simulation, rng: np.random.Generator) -> np.ndarray:
     return found
 
 
-def run(sim: Simulation) -> Iterator[Event]:
-    """The events of the run, stamped, in order."""
+def run(sim: Simulation, *, steps: bool = True) -> Iterator[Event]:
+    """The events of the run, stamped, in order; without `steps` only what is measured."""
     rng = np.random.default_rng(sim.seed)
-    loss = losses(sim, rng)
-    seconds = np.clip(rng.normal(1.0, sim.time_cv, sim.iterations), 0.2, None)
+    n = sim.iterations
+    loss = losses(sim, rng).tolist()
+    seconds = np.clip(rng.normal(1.0, sim.time_cv, n), 0.2, None).tolist()
+    norms = np.abs(rng.normal(1.0, 0.2, n)).tolist()
+    tokens = rng.normal(9000, 1500, n).astype(int).tolist()
+    pace = rng.uniform(0.95, 1.05, (n, 2)).tolist()
     t, beat_t, seq = START_T, START_T, 0
 
-    def stamped(event: Event, at: float) -> Event:
+    def now() -> Stamp:
         nonlocal seq
         seq += 1
-        return dataclasses.replace(event, stamp=Stamp(seq=seq, t=at, m=at - START_T))
+        return Stamp(seq=seq, t=t, m=t - START_T)
 
-    yield stamped(RunStarted(name="simulated", num_iterations=sim.iterations, world_size=2), t)
-    yield stamped(AttemptStarted(world_size=2), t)
-    for step in range(sim.iterations):
-        measured = step % 50 == 0 or step == sim.iterations - 1
+    yield RunStarted(name="simulated", num_iterations=n, world_size=2, stamp=now())
+    yield AttemptStarted(world_size=2, stamp=now())
+    for step in range(n):
+        last = step == n - 1
+        measured = step % 50 == 0 or last
         if measured:
-            yield stamped(PhaseStarted(phase="validate", step=step), t)
+            yield PhaseStarted(phase="validate", step=step, stamp=now())
             t += 20.0
-            value = 1.244 + rng.normal(0, sim.val_wobble) + sim.val_rise * step / sim.iterations
-            yield stamped(
-                ValidationFinished(step=step, loss=value, rows=400, paired_error=sim.paired_error),
-                t,
+            value = 1.244 + rng.normal(0, sim.val_wobble) + sim.val_rise * step / n
+            yield ValidationFinished(
+                step=step, loss=value, rows=400, paired_error=sim.paired_error, stamp=now()
             )
-        if step % 100 == 0 or step == sim.iterations - 1:
-            yield stamped(EvalStarted(task="MMLU", total=QUESTIONS, step=step), t)
+        if step % 100 == 0 or last:
+            yield EvalStarted(task="MMLU", total=QUESTIONS, step=step, stamp=now())
             t += 40.0
-            answers = rng.multinomial(QUESTIONS, [0.2, 0.3, 0.3, 0.2])
+            answers = rng.multinomial(QUESTIONS, [0.2, 0.3, 0.3, 0.2]).tolist()
             if sim.letter and step >= 1000:
                 answers = [QUESTIONS if x == sim.letter else 0 for x in "ABCD"]
-            letters = dict(zip("ABCD", map(int, answers), strict=True))
-            yield stamped(
-                EvalFinished(
-                    task="MMLU",
-                    step=step,
-                    correct=int(rng.binomial(QUESTIONS, 0.25)),
-                    total=QUESTIONS,
-                    letters=letters,
-                ),
-                t,
+            yield EvalFinished(
+                task="MMLU",
+                step=step,
+                correct=int(rng.binomial(QUESTIONS, 0.25)),
+                total=QUESTIONS,
+                letters=dict(zip("ABCD", answers, strict=True)),
+                stamp=now(),
             )
-            yield stamped(CheckpointStarted(step=step), t)
-        if step == sim.iterations - 1:
+            yield CheckpointStarted(step=step, stamp=now())
+        if last:
             break
+        if not steps:
+            continue
         if measured:
-            yield stamped(PhaseStarted(phase="train", step=step), t)
-        own = float(seconds[step])
-        if sim.slow_from is not None and step >= sim.slow_from:
-            own *= 3
+            yield PhaseStarted(phase="train", step=step, stamp=now())
+        slower = 3 if sim.slow_from is not None and step >= sim.slow_from else 1
+        own = seconds[step] * slower
         took = own + sim.slow_rank_seconds
         if step == sim.silence_at:
             t += sim.silence_seconds
             beat_t = t
         t += took
         if step % 100 == 1:
-            yield stamped(
-                CheckpointSaved(step=step - 1, path=f"ckpt/step-{step - 1}", size_bytes=2 * GIB), t
-            )
-        tokens = int(rng.normal(9000, 1500))
-        yield stamped(
-            StepFinished(
-                step=step,
-                loss=float(loss[step]),
-                grad_norm=float(abs(rng.normal(1.0, 0.2))),
-                tokens=tokens,
-                seconds=took,
-                tokens_per_second=9000 / took,
-            ),
-            t,
+            path = f"ckpt/step-{step - 1}"
+            yield CheckpointSaved(step=step - 1, path=path, size_bytes=2 * GIB, stamp=now())
+        yield StepFinished(
+            step=step,
+            loss=loss[step],
+            grad_norm=norms[step],
+            tokens=tokens[step],
+            seconds=took,
+            tokens_per_second=9000 / took,
+            stamp=now(),
         )
-        if t - beat_t >= 2.0:
-            beat_t = t
-            for rank in (0, 1):
-                if rank == 1 and sim.silent_rank_at is not None and step >= sim.silent_rank_at:
-                    continue
-                mine = own * rng.uniform(0.95, 1.05) + rank * sim.slow_rank_seconds
-                yield stamped(
-                    RankHeartbeat(
-                        rank=rank,
-                        host="one",
-                        at_step=step,
-                        device="cuda",
-                        memory_kind="cuda",
-                        memory_bytes=int(0.5 * sim.memory_share * 80 * GIB),
-                        memory_reserved_bytes=int(sim.memory_share * 80 * GIB),
-                        memory_total_bytes=80 * GIB,
-                        disk_free_bytes=sim.disk_free,
-                        step_seconds=took,
-                        seconds_per_token=mine / tokens * 2,
-                    ),
-                    t,
-                )
-    yield stamped(RunFinished(status="finished", updates=sim.iterations - 1), t)
+        if t - beat_t < 2.0:
+            continue
+        beat_t = t
+        for rank in (0, 1):
+            if rank == 1 and sim.silent_rank_at is not None and step >= sim.silent_rank_at:
+                continue
+            mine = own * pace[step][rank] + rank * sim.slow_rank_seconds
+            yield RankHeartbeat(
+                rank=rank,
+                host="one",
+                at_step=step,
+                device="cuda",
+                memory_kind="cuda",
+                memory_bytes=int(0.5 * sim.memory_share * 80 * GIB),
+                memory_reserved_bytes=int(sim.memory_share * 80 * GIB),
+                memory_total_bytes=80 * GIB,
+                disk_free_bytes=sim.disk_free,
+                step_seconds=took,
+                # Each rank has half of the step's tokens.
+                seconds_per_token=2 * mine / tokens[step],
+                stamp=now(),
+            )
+    yield RunFinished(status="finished", updates=n - 1, stamp=now())
