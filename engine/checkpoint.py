@@ -32,6 +32,9 @@ from engine.run_dir import RunDir
 PEERS_TIMEOUT_SECONDS = 600.0
 """How long rank 0's thread waits for the other ranks' files: a slow network disk writes 4 GB."""
 
+ROOM_FACTOR = 1.2
+"""Free space wanted for a checkpoint, in its own size: logs and results grow meanwhile."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -135,16 +138,21 @@ class Checkpointer:
     ) -> None:
         try:
             self._write(partial, step, snapshot, reason, started)
-        except (OSError, CheckpointError, RuntimeError) as error:
+        except (OSError, CheckpointError, RuntimeError, SafetensorError) as error:
             # Training goes on: the last good checkpoint stands, and the screen says why.
             self._failure = f"checkpoint of step {step} was not saved: {error}"
             if self.rank == 0:
                 shutil.rmtree(partial, ignore_errors=True)
                 self._emit(LogLine(step=step, text=self._failure, level="error"))
+            else:
+                _give_up(partial, self.rank, str(error))
 
     def _write(
         self, partial: Path, step: int, snapshot: Snapshot, reason: str, started: float
     ) -> None:
+        if self.rank == 0:
+            checkpoint_dir.remove_partials(self.run, but=partial)
+            _check_room(self.run.checkpoints, self._wanted_bytes(snapshot))
         partial.mkdir(exist_ok=True)
         files = [
             _save_tensors(partial / optim_file(self.rank), snapshot.optimizer),
@@ -173,10 +181,21 @@ class Checkpointer:
         )
         self._prune()
 
+    def _wanted_bytes(self, snapshot: Snapshot) -> int:
+        """About what the whole checkpoint takes on the disk: the ranks' shards are alike."""
+        own = sum(tensor.nbytes for tensor in snapshot.optimizer.values())
+        model = sum(tensor.nbytes for tensor in (snapshot.model or {}).values())
+        return model + own * self.world_size
+
     def _prune(self) -> None:
         infos = checkpoint_dir.list_checkpoints(self.run)
         for info in checkpoint_dir.to_prune(infos, self.keep, self.protected):
-            checkpoint_dir.remove(info.path)
+            try:
+                checkpoint_dir.remove(info.path)
+            except OSError as error:
+                text = f"{info.path} could not be removed: {error.strerror}"
+                self._emit(LogLine(step=info.step, text=text, level="warn"))
+                continue
             self._emit(CheckpointRemoved(step=info.step, path=self.run.relative(info.path)))
 
 
@@ -188,17 +207,16 @@ def load_model_state(info: CheckpointInfo) -> dict[str, Tensor]:
 def load_optimizer_states(info: CheckpointInfo) -> list[dict[str, Tensor]]:
     """Every rank's shard, by rank; their number is the world size that saved them."""
     shards: list[dict[str, Tensor]] = []
-    while (path := info.path / optim_file(len(shards))).exists():
-        shards.append(_load(path))
+    while (name := optim_file(len(shards))) in info.files:
+        shards.append(_load(info.path / name))
     return shards
 
 
 def restore_random_state(info: CheckpointInfo, rank: int) -> None:
     """Set torch's generators as this rank left them; a new rank keeps its own."""
-    path = info.path / rng_file(rank)
-    if not path.exists():
+    if rng_file(rank) not in info.files:
         return
-    state = _load(path)
+    state = _load(info.path / rng_file(rank))
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
@@ -225,6 +243,16 @@ def _load(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
 
 
+def _check_room(folder: Path, wanted_bytes: int) -> None:
+    """Refuse what would not fit before a byte is written: a full disk hurts the event log too."""
+    free = shutil.disk_usage(folder).free
+    if free < ROOM_FACTOR * wanted_bytes:
+        raise CheckpointError(
+            f"it takes about {wanted_bytes / 1e6:,.1f} MB and the disk of {folder} has "
+            f"{free / 1e6:,.1f} MB left; make room there, and the next one will be saved"
+        )
+
+
 def _record_path(partial: Path, rank: int) -> Path:
     # A dot file beside the data: it never becomes part of the manifest.
     return partial / f".rank-{rank}.json"
@@ -237,12 +265,27 @@ def _write_record(partial: Path, rank: int, files: list[FileRecord]) -> None:
     fresh.rename(path)
 
 
+def _failed_path(partial: Path, rank: int) -> Path:
+    return partial / f".rank-{rank}.failed"
+
+
+def _give_up(partial: Path, rank: int, why: str) -> None:
+    """Tell rank 0 not to wait; on a disk without room for that, by taking the folder away."""
+    fresh = _failed_path(partial, rank).with_suffix(".new")
+    try:
+        fresh.write_text(why, encoding="utf-8")
+        fresh.rename(_failed_path(partial, rank))
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def _wait_for_record(partial: Path, rank: int) -> list[FileRecord]:
-    path = _record_path(partial, rank)
+    path, failed = _record_path(partial, rank), _failed_path(partial, rank)
     deadline = time.monotonic() + PEERS_TIMEOUT_SECONDS
     while not path.exists():
-        if time.monotonic() > deadline or not partial.exists():
-            raise CheckpointError(f"rank {rank} did not write its part")
+        if time.monotonic() > deadline or not partial.exists() or failed.exists():
+            why = failed.read_text(encoding="utf-8") if failed.exists() else ""
+            raise CheckpointError(f"rank {rank} did not write its part{why and ': '}{why}")
         time.sleep(0.01)
     records = [FileRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     path.unlink()

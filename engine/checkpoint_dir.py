@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,8 @@ class CheckpointInfo:
     val_loss: float | None
     marked: bool
     state: dict[str, Any]
+    files: frozenset[str] = frozenset()
+    """Names in the manifest; nothing else in the folder belongs to the checkpoint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +129,18 @@ def read(path: Path) -> CheckpointInfo:
         CheckpointError: no manifest, a malformed one, or a file missing or of another size.
     """
     try:
+        if (path / MANIFEST).is_symlink():
+            raise CheckpointError(f"{path / MANIFEST} is a link; expected a file")
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         files = {str(k): (int(v["size"]), str(v["sha256"])) for k, v in manifest["files"].items()}
         step, created = int(manifest["step"]), float(manifest["created"])
         for name, (size, _) in files.items():
             if Path(name).name != name:
                 raise CheckpointError(f"{path}: the manifest names a file outside: {name!r}")
-            found = (path / name).stat().st_size
+            entry = (path / name).lstat()
+            if not stat.S_ISREG(entry.st_mode):
+                raise CheckpointError(f"{path / name} is a link or a folder; expected a file")
+            found = entry.st_size
             if found != size:
                 raise CheckpointError(f"{path / name} has {found} bytes; expected {size}")
         state = json.loads((path / STATE).read_text(encoding="utf-8"))
@@ -151,6 +160,7 @@ def read(path: Path) -> CheckpointInfo:
         val_loss=val_loss if isinstance(val_loss, int | float) else None,
         marked=path.with_name(path.name + KEEP_SUFFIX).exists(),
         state=state,
+        files=frozenset(files),
     )
 
 
@@ -211,21 +221,24 @@ def to_prune(
     ordered = sorted(infos, key=lambda info: info.step)
     stay = {info.step for info in ordered[-keep:]} | set(protected)
     stay |= {info.step for info in ordered if info.marked}
-    scored = [info for info in ordered if info.val_loss is not None]
-    if scored:
-        stay.add(min(scored, key=lambda info: info.val_loss or 0.0).step)
+    # A NaN compares with nothing, so it would be the best by standing first.
+    scored = [(info.val_loss, info.step) for info in ordered if info.val_loss is not None]
+    finite = [entry for entry in scored if math.isfinite(entry[0])]
+    if finite:
+        stay.add(min(finite)[1])
     return [info for info in ordered if info.step not in stay]
 
 
 def remove(path: Path) -> None:
-    """Delete one checkpoint; half-way through it already counts as no checkpoint."""
-    (path / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    """Delete one checkpoint; half-way through it is a leftover like any other."""
+    leftover = path.with_name(f".{path.name}.removed.partial")
+    path.rename(leftover)
+    shutil.rmtree(leftover, ignore_errors=True)
 
 
-def remove_partials(run: RunDir) -> list[Path]:
-    """Clear what killed savers left behind. Call before any rank saves."""
-    found = list(run.checkpoints.glob(".step-*.partial"))
+def remove_partials(run: RunDir, but: Path | None = None) -> list[Path]:
+    """Clear what killed or failed savers left behind, `but` the one that is growing."""
+    found = [path for path in run.checkpoints.glob(".step-*.partial") if path != but]
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
     return found

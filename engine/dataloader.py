@@ -10,8 +10,8 @@ the head is never run where it earns nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -29,6 +29,9 @@ PAD_TOKEN = "<|assistant_end|>"
 
 CACHE_TOKENS = 100_000_000
 """500 MB of tokenised rows are kept; rows past that are tokenised anew in every epoch."""
+
+LATE_SECONDS = 5.0
+"""Longer for a step's rows is a stall (a slow disk or network): they take milliseconds."""
 
 
 class RowSource(Protocol):
@@ -216,10 +219,21 @@ class StepLoader:
         self._pool = ThreadPoolExecutor(1, "step-loader") if prefetch else None
         self._next: tuple[int, Future[StepBatch]] | None = None
 
-    def load(self, step: int) -> StepBatch:
-        """The step's batch, its tensors on the device; any order of steps is allowed."""
+    @property
+    def num_cut(self) -> int:
+        """Rows among those seen so far that lost their end at the longest length."""
+        return self._rows.num_cut
+
+    def load(self, step: int, *, on_wait: Callable[[float], None] | None = None) -> StepBatch:
+        """The step's batch, its tensors on the device; any order of steps is allowed.
+
+        `on_wait` is told once how long it has taken when the thread is late.
+        """
         if self._next is not None and self._next[0] == step:
-            batch = self._next[1].result()
+            future = self._next[1]
+            if on_wait is not None and not wait([future], LATE_SECONDS).done:
+                on_wait(LATE_SECONDS)
+            batch = future.result()
         else:
             batch = self._build(step)
         if self._pool is not None:

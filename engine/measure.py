@@ -7,6 +7,7 @@ tells them. The training state is not touched: no random number is drawn.
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable
 
@@ -31,8 +32,10 @@ def measure_validation(session: Session, step: int) -> None:
         )
     progress = session.progress
     progress.val_loss, progress.val_step = result.loss, step
-    # A NaN compares false: it never becomes the best.
-    if progress.best_loss is None or result.loss < progress.best_loss:
+    # A NaN never becomes the best: nothing would compare below it any more.
+    if math.isfinite(result.loss) and (
+        progress.best_loss is None or result.loss < progress.best_loss
+    ):
         progress.best_loss, progress.best_step = result.loss, step
     if not session.is_main:
         return

@@ -118,6 +118,8 @@ class Session:
     checkpointer: Checkpointer
     progress: Progress
     lr_factor: float = 1.0
+    rows_cut_told: int = 0
+    """Rows cut at `max_tokens` of which the event log knows."""
 
     @property
     def device(self) -> torch.device:

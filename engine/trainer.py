@@ -14,8 +14,9 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -30,6 +31,9 @@ from engine.optim import grad_norm
 from engine.session import Session, start_checkpoint
 from engine.steering import Decision, Steering
 from engine.step_losses import StepLosses, step_losses
+
+ROWS_NAMED = 16
+"""Rows of a bad step that are named: a step of the reference run has 32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +88,25 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
         session.lr_factor = decision.lr_factor
         multiplier = session.schedule.multiplier(step) * decision.lr_factor
         session.optimizer.set_lr(multiplier)
-        batch = session.loader.load(step)
+        batch = session.loader.load(step, on_wait=lambda seconds: tell_wait(session, seconds))
         losses = accumulate_gradients(session, batch)
         norm = float(grad_norm(session.model.parameters()))
-        if not (math.isfinite(losses.loss) and math.isfinite(norm)):
-            what = f"loss {losses.loss}, gradient norm {norm} at step {step}"
+        # A step without a supervised token has no loss; its gradient is zero, which is fine.
+        loss_is_good = math.isfinite(losses.loss) or not batch.num_supervised
+        if not (loss_is_good and math.isfinite(norm)):
+            what = f"not a number: loss {losses.loss}, gradient norm {norm} at step {step}"
+            session.emit(
+                LogLine(step=step, text=f"{what}; {rows_of(batch, losses)}", level="error")
+            )
             if config.runtime.on_nonfinite == "stop":
                 # Before the optimizer touched anything: the weights are still good.
                 report_step(session, step, losses, multiplier, norm, started)
                 save_checkpoint(session, step, "nonfinite")
-                return Outcome(status="failed", reason=f"not a number: {what}", step=step)
-            session.emit(LogLine(step=step, text=f"not a number: {what}", level="error"))
+                return Outcome(status="failed", reason=what, step=step)
         if batch.num_empty_micro_batches:
             text = f"{batch.num_empty_micro_batches} micro-batches have no supervised token"
             session.emit(LogLine(step=step, text=f"{text}; they weigh nothing", level="warn"))
+        tell_cut_rows(session, step)
         session.optimizer.step()
         session.optimizer.zero_grad()
         progress.step = step + 1
@@ -207,6 +216,36 @@ def checkpoint_state(session: Session) -> dict[str, object]:
     }
 
 
+def rows_of(batch: StepBatch, losses: StepLosses) -> str:
+    """Which rows may be to blame: those whose own loss is no number, else all of the step."""
+    supervised = np.array([document.num_supervised for document in batch.documents])
+    guilty = np.flatnonzero(~np.isfinite(losses.document_losses) & (supervised > 0)).tolist()
+    members = guilty or range(len(batch.documents))
+    found = [f"{batch.documents[i].row} ({batch.documents[i].source})" for i in members]
+    more = f" and {len(found) - ROWS_NAMED} more" if len(found) > ROWS_NAMED else ""
+    which = "rows whose loss it is" if guilty else "rows of the step"
+    return f"{which}: {', '.join(found[:ROWS_NAMED])}{more}"
+
+
+def tell_wait(session: Session, seconds: float) -> None:
+    """The data is late: a person should not look for the fault in the model."""
+    step = session.progress.step
+    text = f"waiting for data: step {step} is not ready after {seconds:.0f} s"
+    session.emit(LogLine(step=step, text=text, level="warn"))
+    session.emit(PhaseStarted(phase="data", detail="waiting", step=step))
+
+
+def tell_cut_rows(session: Session, step: int) -> None:
+    """Say it at the first row that was cut, and how many there were at the end of each epoch."""
+    count, told = session.loader.num_cut, session.rows_cut_told
+    epoch_ends = int(session.plan.epoch_at(step + 1)) > int(session.plan.epoch_at(step))
+    if count > told and (told == 0 or epoch_ends or step == session.plan.num_updates - 1):
+        session.rows_cut_told = count
+        limit = session.config.data.max_tokens
+        text = f"{count} rows so far are longer than {limit} tokens and were cut (--max-tokens)"
+        session.emit(LogLine(step=step, text=text, level="warn"))
+
+
 def report_step(
     session: Session,
     step: int,
@@ -220,8 +259,9 @@ def report_step(
     session.emit(
         StepFinished(
             step=step,
-            loss=losses.loss,
-            loss_rows_mean=losses.loss_rows_mean,
+            # None: no token was supervised, so there was nothing to lose.
+            loss=losses.loss if losses.supervised_tokens else None,
+            loss_rows_mean=losses.loss_rows_mean if losses.supervised_tokens else None,
             loss_micro_last=losses.loss_micro_last,
             lr_mult=multiplier,
             lrs=session.optimizer.lrs(),
@@ -236,8 +276,8 @@ def report_step(
     )
 
 
-def export_result(session: Session, step: int) -> None:
-    """Write the model in nanochat's layout, where nanochat's own loader finds it.
+def export_result(session: Session, step: int) -> bool:
+    """Write the model in nanochat's layout, where nanochat's own loader finds it; False if not.
 
     Into nanochat's cache when the run began there and nothing of that name exists (a
     person's earlier result is never overwritten), else into the run directory, laid
@@ -268,7 +308,7 @@ def export_result(session: Session, step: int) -> None:
         session.emit(
             LogLine(step=step, text=f"the result was not exported: {error}", level="error")
         )
-        return
+        return False
     session.emit(
         CheckpointSaved(
             step=step,
@@ -280,3 +320,19 @@ def export_result(session: Session, step: int) -> None:
             val_loss=progress.val_loss if progress.val_step == step else None,
         )
     )
+    return True
+
+
+def conclude(session: Session, outcome: Outcome) -> Outcome:
+    """Wait for the last checkpoint, export the result, and let the outcome tell what failed."""
+    failure = session.checkpointer.wait()
+    exported = False
+    if session.is_main and outcome.status != "failed":
+        exported = export_result(session, outcome.step)
+    if failure is None:
+        return outcome
+    reason = f"{outcome.reason}; but the {failure}"
+    if outcome.status == "finished" and not exported:
+        text = f"trained to the end, and nothing of it could be saved: {failure}"
+        return replace(outcome, status="failed", reason=text)
+    return replace(outcome, reason=reason)

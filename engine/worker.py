@@ -84,9 +84,7 @@ def _train(run: RunDir, bus: EventBus | None, attempt: int, started: float) -> i
         outcome = trainer.train(built, steering, heartbeat.at_step)
         steering.finish(outcome.step)
         emit(PhaseStarted(phase="save", step=outcome.step))
-        built.checkpointer.wait()
-        if ranks.is_main and outcome.status != "failed":
-            trainer.export_result(built, outcome.step)
+        outcome = trainer.conclude(built, outcome)
         built.close()
     emit(
         RunFinished(

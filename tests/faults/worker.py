@@ -1,0 +1,86 @@
+"""One real rank with faults injected: `python -P -m tests.faults.worker RUN_DIR`.
+
+`SFTUI_FAULTS` is a JSON list of `{"rank", "step", "action", ...}`; `attempt` defaults to
+1. An action is taken where that rank begins to accumulate the gradients of that step:
+
+  kill    SIGKILL of itself            exit     leave with `code`
+  memory  what CUDA raises when full   nan      this rank's gradient is no number
+  stop    SIGSTOP of itself            sleep    `seconds`, in every step from `step` on
+  print   bytes on file descriptors 1 and 2, past every Python layer
+
+`memory-eval` raises while letters are evaluated. `wait` holds the step until a file
+`go` stands in the run directory, so that a test can act at a known moment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+HOSTILE = b"\x1b]52;c;aGFja2Vk\x07\x1b]0;pwned\x07\x9b2J\x1b[2J"
+
+
+def main() -> int:
+    rank = int(os.environ.get("RANK", "0"))
+    faults = [f for f in json.loads(os.environ["SFTUI_FAULTS"]) if f.get("rank", 0) == rank]
+    from engine import measure, trainer, worker
+
+    accumulate, letters = trainer.accumulate_gradients, measure.evaluate_letters
+
+    def accumulate_or_fail(session: Any, batch: Any) -> Any:
+        for fault in faults:
+            here = (
+                fault["step"] == batch.step
+                or fault["action"] == "sleep"
+                and (batch.step >= fault["step"])
+            )
+            if here and fault.get("attempt", 1) in (session.attempt, "any"):
+                batch = act(fault, session, batch) or batch
+        return accumulate(session, batch)
+
+    def letters_or_fail(*arguments: Any, **options: Any) -> Any:
+        if any(fault["action"] == "memory-eval" for fault in faults):
+            out_of_memory()
+        return letters(*arguments, **options)
+
+    trainer.accumulate_gradients = accumulate_or_fail
+    measure.evaluate_letters = letters_or_fail
+    return worker.main(sys.argv[1:])
+
+
+def act(fault: dict[str, Any], session: Any, batch: Any) -> Any:
+    """Do it; another batch to go on with, or None."""
+    match fault["action"]:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "exit":
+            os._exit(fault["code"])
+        case "memory":
+            out_of_memory()
+        case "nan":
+            poisoned = [replace(m, weights=m.weights * float("nan")) for m in batch.micro_steps]
+            return replace(batch, micro_steps=tuple(poisoned))
+        case "sleep":
+            time.sleep(fault["seconds"])
+        case "print":
+            os.write(1, HOSTILE + b"from C\n")
+            os.write(2, HOSTILE + b"from C\n")
+        case "wait":
+            while not (session.run.path / "go").exists():
+                time.sleep(0.01)
+    return None
+
+
+def out_of_memory() -> None:
+    raise RuntimeError("CUDA out of memory. Tried to allocate 3.00 GiB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
