@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import socket
 import sys
 import threading
@@ -67,6 +68,7 @@ class Heartbeat:
         self._beat_seconds = beat_seconds
         self._tell_seconds = tell_seconds
         self._record = _Record(run_dir.heartbeat(ranks.rank))
+        self._folder = run_dir.path
         self._process = psutil.Process()
         self._started = process_start(os.getpid())
         self._gpu = GpuSampler(ranks.device) if ranks.device.type == "cuda" else None
@@ -130,6 +132,8 @@ class Heartbeat:
                 "memory_total_bytes": psutil.virtual_memory().total,
                 "cpu_percent": self._process.cpu_percent(None),
             }
+        with contextlib.suppress(OSError):
+            found["disk_free_bytes"] = shutil.disk_usage(self._folder).free
         return found
 
     def _run(self) -> None:
@@ -298,6 +302,7 @@ def _cuda_memory(device: torch.device) -> dict[str, Any]:
         "memory_reserved_bytes": torch.cuda.memory_reserved(device),
         "memory_peak_bytes": torch.cuda.max_memory_allocated(device),
         "memory_total_bytes": properties.total_memory,
+        "alloc_retries": torch.cuda.memory_stats(device).get("num_alloc_retries"),
     }
 
 

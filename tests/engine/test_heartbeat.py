@@ -43,6 +43,7 @@ def test_a_rank_tells_what_it_uses(run):
         assert found.memory_kind == "resident"
         assert found.memory_peak_bytes >= found.memory_bytes // 2
         assert found.memory_total_bytes == psutil.virtual_memory().total
+        assert found.disk_free_bytes > 0
         assert found.pid == os.getpid()
         assert found.cpu_percent is not None
         assert evidence(run)[0], "a fresh heartbeat is evidence of life"
