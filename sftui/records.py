@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine import events as ev
 from sftui.series import Table
@@ -40,6 +40,7 @@ class Phase:
     detail: str
     start: float | None
     end: float | None = None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,4 +125,4 @@ def closed(phase: Phase, t: float | None) -> Phase:
     """The phase with its end, if it had none."""
     if phase.end is not None:
         return phase
-    return Phase(name=phase.name, detail=phase.detail, start=phase.start, end=t)
+    return replace(phase, end=t)

@@ -200,7 +200,9 @@ class RunState:
             case ev.PhaseStarted():
                 return self._phase(event)
             case ev.StateChanged():
-                said = self._log(event) if event.reason else Topic.NOTHING
+                # A request that was applied a moment ago has said it already.
+                told = bool(self.log) and isinstance(self.log[-1], ev.ControlApplied)
+                said = Topic.NOTHING if told or not event.reason else self._log(event)
                 return self._badge(event.state, event.reason) | said
             case ev.RunFinished():
                 return self._finished(event)
@@ -404,7 +406,8 @@ class RunState:
             self.updates = event.start_step
             self.last_step = None
             self.badge, self.reason, self.end = "starting", "", None
-            self.startup = []
+            # Imports and the like are told before the attempt is, as they come before it.
+            self.startup = [phase for phase in self.startup if phase.attempt == attempt]
             self.evaluating = None
             for rank in self.ranks.values():
                 rank.lost = None
@@ -417,7 +420,7 @@ class RunState:
             self.badge, self.reason, self.end, self.startup = "starting", "", None, []
         if self.startup and self.startup[-1].end is None:
             self.startup[-1] = closed(self.startup[-1], t)
-        self.phase = Phase(name=event.phase, detail=event.detail, start=t)
+        self.phase = Phase(name=event.phase, detail=event.detail, start=t, attempt=event.stamp.att)
         starting = not len(self.steps) or self.badge == "starting"
         if starting and len(self.startup) < MOST_NAMES:
             self.startup.append(self.phase)

@@ -102,8 +102,8 @@ _LEVELS = {
 _COMMANDS = {
     "pause": "paused",
     "resume": "resumed",
-    "eval": "evaluation asked",
-    "checkpoint": "checkpoint asked",
+    "eval": "eval on request",
+    "checkpoint": "checkpoint on request",
     "stop": "stopping",
 }
 

@@ -78,7 +78,10 @@ class AccuracyChart(Panel):
         for i, (steps, accuracy, error) in enumerate(points):
             ink = SERIES_INKS[i % len(SERIES_INKS)]
             for step, value, half in zip(steps, accuracy, error, strict=True):
-                self._point(plot, step, value, half, style(ink))
+                self._error_bar(plot, step, value, half, style(ink))
+        for i, (steps, accuracy, _) in enumerate(points):
+            for step, value in zip(steps, accuracy, strict=True):
+                plot.mark(step, value, "●", style(SERIES_INKS[i % len(SERIES_INKS)]))
         return True
 
     def _x_limits(self) -> tuple[float, float]:
@@ -122,7 +125,7 @@ class AccuracyChart(Panel):
         plot.grid.rule(row, plot.col, plot.col + plot.width, "╌", number)
         plot.grid.right(row, plot.col + plot.width, [(f" chance {percent:.0f}", number)], plot.col)
 
-    def _point(self, plot: Plot, step: float, value: float, half: float, number: int) -> None:
+    def _error_bar(self, plot: Plot, step: float, value: float, half: float, number: int) -> None:
         row, col = plot.y_cell(value), plot.x_cell(step)
         if row is None or not plot.holds_column(col):
             return
@@ -133,4 +136,3 @@ class AccuracyChart(Panel):
             for between in range(min(end, row), max(end, row)):
                 plot.grid.put(between, col, "│", number)
             plot.grid.put(end, col, char, number)
-        plot.grid.put(row, col, "●", number)

@@ -60,9 +60,10 @@ class Now(Panel):
         if self.view.strength:
             label = f"train · EMA {self.view.strength:g}"
             spans.append((fmt.loss(smooth.last), bright))
-            newest = float(raw.y[-1]) if len(raw) else None
-            bad = newest is not None and not math.isfinite(newest)
-            spans.append((f"  raw {fmt.loss(newest)}", style(Ink.BAD if bad else Ink.FAINT)))
+            if len(raw):
+                newest = float(raw.y[-1])
+                ink = Ink.FAINT if math.isfinite(newest) else Ink.BAD
+                spans.append((f"  raw {fmt.loss(newest)}", style(ink)))
         else:
             spans.append((fmt.loss(state.steps.last(state.loss_name)), bright))
         return label, spans, smooth.series, Ink.RAW
