@@ -81,8 +81,9 @@ class NanochatReader:
         found = _MARKS.findall(head)
         if not found:
             return Sniffed(0.0)
-        example = found[0].decode("utf-8", "replace").strip(" -|:(")
-        loops = sum(not mark.startswith((b" - ", b"Over")) for mark in found)
+        in_loop = [mark for mark in found if not mark.startswith((b" - ", b"Over"))]
+        loops = len(in_loop)
+        example = (in_loop or found)[0].decode("utf-8", "replace").strip(" -|:(")
         # A fork's own trainer uses nanochat's logger too: without a loop line it is no proof.
         confidence = min(0.98, 0.7 + 0.05 * loops) if loops else 0.3
         return Sniffed(confidence, f"{len(found)} lines of nanochat's at its start, as {example!r}")

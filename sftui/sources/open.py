@@ -18,13 +18,38 @@ from engine.errors import RunDirError, UsageError
 from engine.events import Event
 from engine.run_dir import RunDir
 from sftui.readers import Reader, Sniffed
+from sftui.readers.csv_metrics import CsvReader
+from sftui.readers.hf_trainer import HfTrainerReader
 from sftui.readers.journal import JournalReader
+from sftui.readers.json_lines import JsonLinesReader
+from sftui.readers.llmc import LlmcReader
+from sftui.readers.minimind import MiniMindReader
+from sftui.readers.mlx import MlxReader
 from sftui.readers.nanochat import NanochatReader
+from sftui.readers.plain_text import PlainTextReader
+from sftui.readers.tensorboard import TensorBoardReader
+from sftui.readers.torchtitan import TorchTitanReader
+from sftui.readers.trainer_state import TrainerStateReader
+from sftui.readers.wandb_offline import WandbReader
 from sftui.sources.feed import FileFeed
 from sftui.sources.recording import Recording
 from sftui.sources.replay import ReplaySource
 
-READERS: Sequence[type[Reader]] = (JournalReader, NanochatReader)
+READERS: Sequence[type[Reader]] = (
+    JournalReader,
+    NanochatReader,
+    HfTrainerReader,
+    TrainerStateReader,
+    JsonLinesReader,
+    LlmcReader,
+    CsvReader,
+    MiniMindReader,
+    MlxReader,
+    TorchTitanReader,
+    TensorBoardReader,
+    WandbReader,
+    PlainTextReader,
+)
 """Every format there is. The surest of them reads the file."""
 
 SURE_ENOUGH = 0.35
@@ -234,9 +259,7 @@ def _check_stages(opened: Opened, feed: FileFeed) -> None:
     if feed.error:
         raise UsageError(f"{opened.path} {feed.error}.")
     if not opened.recording.stages:
-        lines = opened.source.lines
         raise UsageError(
-            f"{opened.path} was taken for a {opened.source.format} log ({opened.why}), but "
-            f"{lines.unrecognised:,} of its {lines.total:,} lines are unknown and none begins a "
-            "run. Is it cut off? --format tries another reader."
+            f"{opened.path} was recognised as {opened.source.format} ({opened.why}), but it holds "
+            "no training step. Is it cut off? --format tries another reader."
         )
