@@ -32,6 +32,14 @@ PAD_TOKEN = "<|bos|>"
 CPU_BATCH_TOKENS = 2048
 """Without a backward pass larger batches than in training still fit the cache."""
 
+CUDA_BATCH_TOKENS = 16_384
+"""No gradients and no full logits: far less memory a token than in training."""
+
+
+def batch_tokens_for(device: torch.device) -> int:
+    """Tokens of one batch of prompts, padding included."""
+    return CUDA_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationResult:

@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from engine.eval_items import save_items
-from engine.evaluate import CPU_BATCH_TOKENS, evaluate_letters, validate
+from engine.eval_items import EvalResult, save_items
+from engine.evaluate import PreparedQuestions, batch_tokens_for, evaluate_letters, validate
 from engine.events import EvalFinished, EvalStarted, LogLine, PhaseStarted, ValidationFinished
 from engine.session import Session
+from engine.step_losses import AllReduceSum
 
-CUDA_BATCH_TOKENS = 16_384
-"""No gradients and no full logits: far less memory a token than in training."""
+T = TypeVar("T")
 
 
-def measure_validation(session: Session, step: int) -> None:
-    """Validation loss before the update of `step`."""
+def measure_validation(session: Session, step: int) -> str:
+    """Validation loss before the update of `step`; why there is none, or an empty text."""
     started = time.monotonic()
     session.emit(PhaseStarted(phase="validate", step=step))
-    with session.autocast():
-        result = validate(
-            session.model, session.validation.load(0), all_reduce_sum=session.ranks.sum
-        )
+    result, failure = _evaluated(
+        session,
+        step,
+        "validation",
+        lambda reduce: validate(session.model, session.validation.load(0), all_reduce_sum=reduce),
+    )
+    if result is None:
+        return failure
     progress = session.progress
     progress.val_loss, progress.val_step = result.loss, step
     # A NaN never becomes the best: nothing would compare below it any more.
@@ -38,7 +46,7 @@ def measure_validation(session: Session, step: int) -> None:
     ):
         progress.best_loss, progress.best_step = result.loss, step
     if not session.is_main:
-        return
+        return ""
     rows_file = session.run.eval_items(step, "val")
     saved = _save(
         session,
@@ -57,24 +65,34 @@ def measure_validation(session: Session, step: int) -> None:
             rows_file=session.run.relative(rows_file) if saved else None,
         )
     )
+    return ""
 
 
-def measure_tasks(session: Session, step: int) -> None:
-    """Accuracy of every task of letter questions before the update of `step`."""
+def measure_tasks(session: Session, step: int) -> str:
+    """Accuracy of every task of letter questions before the update of `step`.
+
+    Returns why one of them is missing, or an empty text.
+    """
     session.progress.eval_step = step
-    batch_tokens = CUDA_BATCH_TOKENS if session.device.type == "cuda" else CPU_BATCH_TOKENS
+    failures: list[str] = []
     for task, prepared in session.questions.items():
         started = time.monotonic()
         session.emit(EvalStarted(task=task, total=prepared.total, step=step))
-        with session.autocast():
-            result = evaluate_letters(
+
+        def ask(reduce: AllReduceSum, prepared: PreparedQuestions = prepared) -> EvalResult:
+            return evaluate_letters(
                 session.model,
                 prepared,
                 rank=session.ranks.rank,
                 world_size=session.ranks.world_size,
-                all_reduce_sum=session.ranks.sum,
-                batch_tokens=batch_tokens,
+                all_reduce_sum=reduce,
+                batch_tokens=batch_tokens_for(session.device),
             )
+
+        result, failure = _evaluated(session, step, f"evaluation of {task}", ask)
+        if result is None:
+            failures.append(failure)
+            continue
         session.progress.accuracies[task] = result.accuracy
         if not session.is_main:
             continue
@@ -95,6 +113,61 @@ def measure_tasks(session: Session, step: int) -> None:
                 items_file=session.run.relative(path) if saved else None,
             )
         )
+    return "; ".join(failures)
+
+
+class _PeerRanOut(Exception):
+    """Another rank has no result to reduce."""
+
+
+def _evaluated(
+    session: Session, step: int, what: str, evaluate: Callable[[AllReduceSum], T]
+) -> tuple[T | None, str]:
+    """The result, or on every rank None and the reason when one of them ran out of memory.
+
+    The forward passes of an evaluation talk to nobody, so the ranks can agree just before
+    its one reduction whether all of them got that far. Nothing of the training is touched.
+    """
+    ranks = session.ranks
+    agreed = False
+
+    def reduce(tensor: Tensor) -> Tensor:
+        nonlocal agreed
+        failed = int(ranks.max(torch.zeros(1, dtype=torch.int64)).item())
+        agreed = True
+        if failed:
+            raise _PeerRanOut(failed - 1)
+        return ranks.sum(tensor)
+
+    try:
+        with session.autocast():
+            return evaluate(reduce), ""
+    except _PeerRanOut as peer:
+        rank = int(peer.args[0])
+    except RuntimeError as error:
+        if agreed or not is_out_of_memory(error):
+            raise
+        rank = int(ranks.max(torch.tensor([ranks.rank + 1])).item()) - 1
+        words = str(error).splitlines()[0][:500]
+        sys.stderr.write(f"{what} at step {step}: {words}\n")
+    if session.device.type == "cuda":
+        torch.cuda.empty_cache()
+    text = (
+        f"{what} at step {step} ran out of memory on rank {rank}; training goes on without it. "
+        f"Its log in {session.run.relative(session.run.logs)} says how much was asked for."
+    )
+    session.emit(LogLine(step=step, text=text, level="error"))
+    return None, text
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator gave up: CUDA's own error, or the CPU's words for it."""
+    words = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "out of memory" in words
+        or "can't allocate memory" in words
+    )
 
 
 def _save(session: Session, step: int, write: Callable[[], object]) -> bool:

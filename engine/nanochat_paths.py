@@ -177,6 +177,11 @@ def export_folder(model_tag: str, base: Path | None = None) -> Path:
     return base / SOURCE_FOLDERS["sft"] / _plain_tag(model_tag)
 
 
+def metric_name(task: str) -> str:
+    """nanochat's key of a task's accuracy in a meta file: `ARC-Easy` -> `arc_easy_acc`."""
+    return task.lower().replace("-", "_") + "_acc"
+
+
 def _tag_folder(root: Path, source: str, model_tag: str | None) -> Path:
     folders = _tags(root)
     if not folders:

@@ -114,6 +114,10 @@ class Tokenizer:
         """Write the `.json` form: the same vocabulary without a pickle."""
         path.write_text(self._json(), encoding="utf-8")
 
+    def save_pickle(self, path: Path) -> None:
+        """Write the form nanochat's own loader reads: a pickled tiktoken encoding."""
+        path.write_bytes(pickle.dumps(self._encoding, protocol=4))
+
     def encode_ordinary(self, text: str) -> list[int]:
         """Ids of plain text; special tokens in it are just characters."""
         return self._encoding.encode_ordinary(text)

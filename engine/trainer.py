@@ -93,7 +93,8 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
         norm = float(grad_norm(session.model.parameters()))
         # A step without a supervised token has no loss; its gradient is zero, which is fine.
         loss_is_good = math.isfinite(losses.loss) or not batch.num_supervised
-        if not (loss_is_good and math.isfinite(norm)):
+        good = loss_is_good and math.isfinite(norm)
+        if not good:
             what = f"not a number: loss {losses.loss}, gradient norm {norm} at step {step}"
             session.emit(
                 LogLine(step=step, text=f"{what}; {rows_of(batch, losses)}", level="error")
@@ -107,7 +108,8 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
             text = f"{batch.num_empty_micro_batches} micro-batches have no supervised token"
             session.emit(LogLine(step=step, text=f"{text}; they weigh nothing", level="warn"))
         tell_cut_rows(session, step)
-        session.optimizer.step()
+        if good or config.runtime.on_nonfinite != "skip":
+            session.optimizer.step()
         session.optimizer.zero_grad()
         progress.step = step + 1
         report_step(session, step, losses, multiplier, norm, started)
@@ -166,9 +168,9 @@ def obey(session: Session, steering: Steering, step: int) -> Decision:
     decision = steering.at_boundary(step)
     while True:
         if decision.evaluate:
-            measure_validation(session, step)
-            measure_tasks(session, step)
-            steering.acknowledge(decision.evaluate, step)
+            missing = measure_validation(session, step) or measure_tasks(session, step)
+            outcome = "rejected" if missing else "applied"
+            steering.acknowledge(decision.evaluate, step, outcome, missing)
             session.emit(PhaseStarted(phase="train", step=step))
         if decision.checkpoint:
             written = save_checkpoint(session, step, "request")
@@ -295,7 +297,7 @@ def export_result(session: Session, step: int) -> bool:
     progress = session.progress
     meta: dict[str, object] = {"val_loss": progress.val_loss}
     for task, accuracy in progress.accuracies.items():
-        meta[task.lower().replace("-", "_") + "_acc"] = accuracy
+        meta[nanochat_paths.metric_name(task)] = accuracy
     started = time.monotonic()
     try:
         state = session.model.state_dict()

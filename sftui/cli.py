@@ -35,6 +35,8 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
   show     one look at a run without a screen (--json for scripts)
   runs     the runs of this directory
+  eval     ask one checkpoint the evaluation questions
+  export   write a checkpoint for nanochat or for transformers
 
   sftui COMMAND --help says more. Examples:
     sftui run --gpus 2
@@ -233,12 +235,33 @@ def runs(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def evaluate(words: list[str]) -> ExitCode:
+    """`sftui eval`: one checkpoint's accuracies, and a results file."""
+    from sftui import evaluate as module  # noqa: PLC0415  numpy and tiktoken
+
+    lines, path = module.evaluate(_flags(module.EvalFlags, words, "sftui eval"))
+    for line in lines:
+        print(line)  # noqa: T201
+    diagnostics.note(f"results in {path}")
+    return ExitCode.DONE
+
+
+def export(words: list[str]) -> ExitCode:
+    """`sftui export`: a checkpoint for other programs."""
+    from sftui import export as module  # noqa: PLC0415  as above
+
+    diagnostics.note(module.export(_flags(module.ExportFlags, words, "sftui export")))
+    return ExitCode.DONE
+
+
 COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "run": run,
     "attach": attach,
     "ctl": control,
     "show": show,
     "runs": runs,
+    "eval": evaluate,
+    "export": export,
 }
 
 

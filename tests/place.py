@@ -57,6 +57,12 @@ class Place:
         out, _ = process.communicate(timeout=60)
         return out.decode().strip()
 
+    def sftui(self, *words: str) -> tuple[int, str]:
+        """Any other command: its exit code and what it printed to stdout."""
+        process = self.started.start("-m", "sftui", *words, env=self.env, stdout=-1)
+        out, _ = process.communicate(timeout=120)
+        return process.returncode, out.decode()
+
 
 def ended(run: RunDir) -> RunFinished | None:
     found = [e for e in events(run.events) if isinstance(e, RunFinished)]

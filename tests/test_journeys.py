@@ -71,6 +71,14 @@ def test_a_run_tells_its_whole_story_and_its_result_loads_again(place, ranks):
     assert all(saved[name].equal(tensor) for name, tensor in state.items())
     assert shape.n_layer == 1
 
+    code, out_json = place.sftui("eval", run.id, "--json")
+    assert code == 0
+    alone = {entry["task"]: entry for entry in json.loads(out_json)["sftui"]["tasks"]}
+    for event in of(run, EvalFinished)[-2:]:
+        entry = alone[event.task]
+        assert (entry["correct"], entry["total"]) == (event.correct, event.total)
+        assert (entry["item_set"], entry["letters"]) == (event.item_set, event.letters)
+
     log = (run.path / "run.log").read_text()
     assert "Step 00000 | Validation loss: " in log
     assert "Step 00011/00013 | Training loss: " in log
