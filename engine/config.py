@@ -173,8 +173,9 @@ class RuntimeConfig:
     """CPU threads per rank (0: cores divided by ranks)."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, slower."""
-    on_nonfinite: Literal["stop", "warn"] = "stop"
-    """What a NaN loss or gradient does: all ranks stop before the update, or a warning."""
+    on_nonfinite: Literal["stop", "skip", "warn"] = "stop"
+    """What a NaN loss or gradient does: all ranks stop before the update, leave that update out,
+    or only warn."""
     max_restarts: int = 3
     """Restarts of all ranks after a crash."""
     run: str = ""
@@ -187,7 +188,7 @@ class RuntimeConfig:
             *_at_least("max_restarts", self.max_restarts, 0),
             *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
             *_one_of("dtype", self.dtype, ("bfloat16", "float32")),
-            *_one_of("on_nonfinite", self.on_nonfinite, ("stop", "warn")),
+            *_one_of("on_nonfinite", self.on_nonfinite, ("stop", "skip", "warn")),
         ]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch, run_dir, steering
+from engine import launch, steering
 from engine.events import Event, RunFinished
 from engine.run_dir import RunDir
 from sftui.flags import parse_run

@@ -4,7 +4,8 @@
 1. An action is taken where that rank begins to accumulate the gradients of that step:
 
   kill    SIGKILL of itself            exit     leave with `code`
-  memory  what CUDA raises when full   nan      this rank's gradient is no number
+  memory  what CUDA raises when full   nan      this rank's gradient is no number,
+                                                 from the first step that has rows for it
   stop    SIGSTOP of itself            sleep    `seconds`, in every step from `step` on
   print   bytes on file descriptors 1 and 2, past every Python layer
 
@@ -34,11 +35,9 @@ def main() -> int:
 
     def accumulate_or_fail(session: Any, batch: Any) -> Any:
         for fault in faults:
-            here = (
-                fault["step"] == batch.step
-                or fault["action"] == "sleep"
-                and (batch.step >= fault["step"])
-            )
+            first = fault["step"]
+            lasts = fault["action"] in ("sleep", "nan") and batch.step > first
+            here = batch.step == first or lasts
             if here and fault.get("attempt", 1) in (session.attempt, "any"):
                 batch = act(fault, session, batch) or batch
         return accumulate(session, batch)
