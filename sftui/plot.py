@@ -48,7 +48,9 @@ class Plot:
         return np.where(np.isfinite(logs), logs, np.nan)
 
     def x_cell(self, x: float) -> int:
-        """Column of the grid at `x`; may lie outside the plot."""
+        """Column of the grid at `x`; just outside the plot when `x` is outside its limits."""
+        if x == self.x_high:
+            return self.col + self.width - 1
         part = (x - self.x_low) / (self.x_high - self.x_low)
         return self.col + min(self.width, max(-1, math.floor(part * self.width)))
 

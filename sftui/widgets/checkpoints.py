@@ -40,6 +40,7 @@ class Checkpoints(Panel):
         best = self.state.best_validation
         for i, row in enumerate(rows[: max(0, room)]):
             is_best = best is not None and row.step == best.step and not row.removed
+            is_best = is_best and row.kind != "nanochat"
             self._row(grid, 2 + i, row, columns, is_best=is_best)
 
     def _columns(self, width: int) -> dict[str, int]:
@@ -79,7 +80,7 @@ class Checkpoints(Panel):
             mark, name = ("◆", style(Ink.SAVED)), f"step {fmt.count(item.step)}"
         if faded:
             mark = ("◇", style(Ink.FAINT))
-        if is_best and item.kind != "nanochat":
+        if is_best:
             mark = ("★", style(Ink.GOOD, bold=True))
         grid.text(row, 2, *mark)
         grid.text(row, 4, fit(name, 14), text)

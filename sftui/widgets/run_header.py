@@ -103,7 +103,7 @@ class RunHeader(Panel):
             return clean(self.view.trouble or state.reason, 200)
         if state.evaluating is not None:
             return f"evaluating {clean(state.evaluating.task, 40)}"
-        if state.phase is None or state.phase.end is not None:
+        if state.phase is None or state.phase.end is not None or state.badge == "paused":
             return ""
         if state.phase.name == "train" and len(state.steps):
             return ""

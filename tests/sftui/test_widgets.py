@@ -1,0 +1,368 @@
+"""Panels, each from a state to a grid; no app is running."""
+
+import math
+
+import numpy as np
+import pytest
+
+from engine import events as ev
+from sftui.canvas import Grid
+from sftui.ink import Ink, parts
+from sftui.plot import Plot
+from sftui.state import RunState
+from sftui.view import View
+from sftui.widgets.accuracy_chart import AccuracyChart
+from sftui.widgets.benchmarks import Benchmarks
+from sftui.widgets.checkpoints import Checkpoints
+from sftui.widgets.footer import KeyFooter
+from sftui.widgets.glance import Glance
+from sftui.widgets.log_pane import LogPane
+from sftui.widgets.loss_chart import LossChart
+from sftui.widgets.now import Now
+from sftui.widgets.rank_table import RankTable
+from sftui.widgets.run_header import RunHeader
+from tests.sftui.fake_run import GIB, START, fake_run
+
+ALL = (
+    RunHeader,
+    LossChart,
+    AccuracyChart,
+    Now,
+    RankTable,
+    Benchmarks,
+    Checkpoints,
+    LogPane,
+    Glance,
+    KeyFooter,
+)
+
+
+def drawn(kind, events, *, width=100, height=24, now=None, **look) -> Grid:
+    """The grid of one panel after these events."""
+    state = RunState()
+    for event in events:
+        state.apply(event)
+    view = View(now=lambda: now if now is not None else (state.last_t or START), **look)
+    grid = Grid(height, width)
+    kind(state, view, id="panel").paint(grid)
+    return grid
+
+
+def text(grid: Grid) -> str:
+    return "\n".join(grid.lines())
+
+
+def inks(grid: Grid, words: str) -> set[Ink]:
+    """Colours of the first place where these words stand."""
+    for row, line in enumerate(grid.lines()):
+        col = line.find(words)
+        if col >= 0:
+            return {parts(int(n))[0] for n in grid.styles[row, col : col + len(words)]}
+    raise AssertionError(f"{words!r} is not on the panel:\n{text(grid)}")
+
+
+STATES = {
+    "empty": [],
+    "started": fake_run(until=0)[:5],
+    "first step": fake_run(until=1),
+    "running": fake_run(until=288),
+    "finished": fake_run(),
+    "cuda": fake_run(until=30, device="cuda"),
+    "odd": [
+        ev.StepFinished(step=3, loss=math.nan),
+        ev.StepFinished(step=4, loss=math.inf, grad_norm=math.nan, lr_mult=0.0),
+        ev.ValidationFinished(step=4, loss=math.nan),
+        ev.EvalFinished(step=4, task="T", accuracy=0.3),
+        ev.EvalFinished(step=9, task="U", correct=0, total=0),
+        ev.CheckpointSaved(step=4, path="x"),
+        ev.RankHeartbeat(rank=7),
+        ev.RunFinished(status="failed"),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", STATES)
+def test_every_panel_draws_every_state_at_every_size(kind, name):
+    """No panel raises, in no state, in no size, with any look."""
+    for width, height in ((1, 1), (2, 2), (7, 3), (20, 5), (36, 8), (80, 15), (200, 60)):
+        for look in ({}, {"log_y": True, "whole": True, "smoothing": 3, "log_back": 5}):
+            drawn(kind, STATES[name], width=width, height=height, **look)
+
+
+# ---- loss chart ------------------------------------------------------------------------------
+
+
+def test_chart_has_its_marks():
+    """Validation, best with its value, newest point, checkpoints, events with words, rate."""
+    grid = drawn(LossChart, STATES["running"], width=140, height=34)
+    words = text(grid)
+    for mark in ("●", "★", "◉", "◆", "▾", "┊", "best 1.03", "paused 2m 05s", "lr ×0.5", "×1"):
+        assert mark in words
+    assert "linear · EMA 0.9 · x: so far" in words
+
+
+def test_last_point_of_the_run_is_on_the_chart():
+    """The final validation and checkpoint lie exactly at the end of the axis, not beyond it."""
+    grid = drawn(LossChart, STATES["finished"], width=120, height=30)
+    axis = next(line for line in grid.lines() if "└" in line and "◆" in line)
+    plot = axis.rindex("◆")
+    assert axis[plot + 1] == " "
+    column = [line[plot] for line in grid.lines()]
+    assert "●" in column or "★" in column or "◉" in column
+
+
+def test_spikes_are_clipped_marked_and_counted():
+    """A lone spike neither flattens the curve nor disappears."""
+    events = [ev.StepFinished(step=s, loss=1 + 0.01 * (s % 7)) for s in range(400)]
+    events[200] = ev.StepFinished(step=200, loss=50.0)
+    events[300] = ev.StepFinished(step=300, loss=math.inf)
+    grid = drawn(LossChart, events, width=120, height=30)
+    assert "2 spikes above" in text(grid)
+    assert "1 not finite" in text(grid)
+    assert "▴" in text(grid)
+    assert "50" not in [line[1:8].strip() for line in grid.lines()]
+
+
+def test_average_is_above_raw():
+    """Where both pass, the cell is the average's."""
+    grid = drawn(LossChart, STATES["running"], width=140, height=34)
+    found = {parts(int(n))[0] for n in np.unique(grid.styles)}
+    assert {Ink.RAW, Ink.TRAIN, Ink.VAL_LINE, Ink.RATE} <= found
+
+
+def test_micro_batch_loss_is_named():
+    """A log that holds one micro-batch's loss says so in the legend."""
+    events = [ev.StepFinished(step=s, loss_micro_last=1.0) for s in range(9)]
+    assert "last micro-batch" in text(drawn(LossChart, events))
+
+
+def test_replaced_attempt_is_drawn_dim():
+    """What a restart did again stays on the chart, faint."""
+    stamp = ev.Stamp(att=2, seq=900)
+    events = [
+        ev.StepFinished(step=s, loss=3.0 - s / 50, stamp=ev.Stamp(seq=s + 1)) for s in range(100)
+    ]
+    events += [ev.AttemptStarted(start_step=50, stamp=stamp)]
+    events += [
+        ev.StepFinished(step=s, loss=1.0, stamp=ev.Stamp(att=2, seq=901 + s)) for s in range(50, 70)
+    ]
+    grid = drawn(LossChart, events, width=120, height=30)
+    braille = (grid.codes >= 0x2801) & (grid.codes <= 0x28FF)
+    assert (braille & ((grid.styles & 0x3F) == Ink.AXIS)).any()
+
+
+def test_before_the_first_step_phases_are_told():
+    """Each phase with its time; the lasting one counts on."""
+    first = STATES["started"]
+    t = first[-1].stamp.t
+    grid = drawn(LossChart, first, now=t + 7.4)
+    assert "import torch" in text(grid)
+    assert "join the other ranks" in text(grid)
+    assert "7s" in text(grid)
+
+
+def test_failure_before_the_first_step_says_why():
+    """The reason, the last error line, and where the rest is."""
+    events = [
+        ev.LogLine(text="ValueError: bad shape", level="error"),
+        ev.RunFinished(status="failed", reason="rank 0 left with exit code 1"),
+    ]
+    words = text(drawn(LossChart, events))
+    assert "rank 0 left with exit code 1" in words
+    assert "ValueError: bad shape" in words
+    assert "logs/" in words
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_marks_sit_on_their_curve(log):
+    """A mark and a curve of the same value are in the same cell."""
+    grid = Grid(20, 40)
+    low, high = (0.0, 2.0) if log else (1.0, 100.0)
+    plot = Plot(
+        grid=grid,
+        row=0,
+        col=0,
+        height=20,
+        width=40,
+        x_low=0,
+        x_high=40,
+        y_low=low,
+        y_high=high,
+        log=log,
+    )
+    for value in (1.0, 3.0, 20.0, 77.0, 100.0):
+        line = np.full(80, value)
+        plot.band(line, line, 9)
+        rows = set(np.flatnonzero((grid.codes >= 0x2801).any(axis=1)).tolist())
+        assert rows == {plot.y_cell(value)}
+        grid.codes[:] = ord(" ")
+
+
+# ---- benchmarks ------------------------------------------------------------------------------
+
+
+def evaluated(step, correct, total=1024, task="MMLU"):
+    return ev.EvalFinished(step=step, task=task, correct=correct, total=total)
+
+
+def test_differences_are_points_and_grey_unless_clear():
+    """+2.1 points on 1024 questions is noise and looks like it; +15 is not."""
+    grid = drawn(Benchmarks, [evaluated(0, 249), evaluated(100, 271)], width=60, height=10)
+    assert inks(grid, "+2.1") == {Ink.DIM}
+    assert "%" in text(grid)
+    grid = drawn(Benchmarks, [evaluated(0, 249), evaluated(100, 403)], width=60, height=10)
+    assert inks(grid, "▲+15.0") == {Ink.GOOD}
+    grid = drawn(Benchmarks, [evaluated(0, 403), evaluated(100, 249)], width=60, height=10)
+    assert inks(grid, "▼-15.0") == {Ink.BAD}
+
+
+def test_start_stays_in_sight():
+    """However many evaluations there were, the start is the last row."""
+    events = [evaluated(s, 250 + s // 100) for s in range(0, 5000, 100)]
+    lines = drawn(Benchmarks, events, width=60, height=9).lines()
+    assert "4,900" in lines[3]
+    assert "start" in lines[-2]
+
+
+def test_detail_goes_before_tasks_do():
+    """A narrow panel shows fewer columns of every task, not fewer tasks."""
+    events = [
+        e
+        for task in ("A", "B", "C")
+        for e in (evaluated(0, 250, task=task), evaluated(9, 260, task=task))
+    ]
+    wide, narrow = (text(drawn(Benchmarks, events, width=w, height=9)) for w in (90, 44))
+    assert "Δprev" in wide
+    assert " k " in wide
+    assert "Δprev" not in narrow
+    assert all(task in narrow for task in "ABC")
+
+
+# ---- the others ------------------------------------------------------------------------------
+
+
+def test_memory_is_labelled():
+    """Resident memory is never passed off as device memory."""
+    resident = text(drawn(RankTable, STATES["running"], width=60, height=7))
+    assert "resident" in resident
+    assert "cpu 9" in resident
+    device = text(drawn(RankTable, STATES["cuda"], width=60, height=7))
+    assert "allocated by torch" in device
+    assert "/80G" in device
+    assert "H100" not in device or "NVIDIA" in device
+
+
+def test_memory_is_amber_only_when_tight():
+    """Above 90 % of the device, reserved memory counted."""
+
+    def bar(reserved):
+        beat = ev.RankHeartbeat(
+            rank=0,
+            memory_kind="cuda",
+            memory_bytes=GIB,
+            memory_reserved_bytes=reserved,
+            memory_total_bytes=10 * GIB,
+        )
+        return inks(drawn(RankTable, [beat], width=60, height=5), "━━━")
+
+    assert bar(8 * GIB) == {Ink.TRAIN}
+    assert bar(int(9.5 * GIB)) == {Ink.WARN}
+
+
+def test_silent_and_lost_ranks_are_named():
+    """A rank without a heartbeat for ten seconds, and one that is gone."""
+    beats = [ev.RankHeartbeat(rank=r, memory_bytes=GIB, stamp=ev.Stamp(t=START)) for r in (0, 1)]
+    words = text(drawn(RankTable, [*beats, ev.RankLost(rank=1, reason="killed")], now=START + 34))
+    assert "silent for 34s" in words
+    assert "lost: killed" in words
+
+
+def test_more_ranks_than_rows_are_counted():
+    """Sixteen ranks in four rows: the rest is a number, not a silence."""
+    beats = [ev.RankHeartbeat(rank=r, memory_bytes=GIB) for r in range(16)]
+    assert "12 more ranks" in text(drawn(RankTable, beats, width=60, height=6))
+
+
+def test_checkpoints_and_best():
+    """Newest first, the best with a star, removed ones named, the start last."""
+    lines = drawn(Checkpoints, STATES["finished"], width=60, height=12).lines()
+    rows = [line for line in lines if "step" in line or "start" in line or "nanochat" in line]
+    assert "step 400" in rows[0]
+    assert "start" in rows[-1]
+    assert any("gone" in row and "◇" in row for row in rows)
+    start = [ev.ValidationFinished(step=0, loss=1.0), ev.ValidationFinished(step=9, loss=2.0)]
+    start += [ev.CheckpointSaved(step=9, path="ckpt/step-9")]
+    assert "★ start" in text(drawn(Checkpoints, start))
+
+
+def test_header_gives_way_from_the_least_important():
+    """Badge and step are the last to go; a number is shown whole or not at all."""
+    for width in range(8, 200):
+        words = text(drawn(RunHeader, STATES["running"], width=width, height=1))
+        assert "RUNNING"[: max(0, width - 2)] in words
+        if "288" in words:
+            assert "288/400" in words
+    whole = text(drawn(RunHeader, STATES["running"], width=160, height=2))
+    for part in ("starter", "2 ranks on cpu (gloo)", "72.0%", "tok/s", "elapsed", "eta"):
+        assert part in whole
+
+
+def test_header_shows_requests_and_trouble():
+    """What was asked is pending until answered; a dead run is LOST."""
+    state, view = RunState(), View(now=lambda: START, trouble="supervisor gone")
+    grid = Grid(1, 100)
+    RunHeader(state, view, id="h").paint(grid)
+    assert "LOST" in text(grid)
+    assert "supervisor gone" in text(grid)
+
+
+def test_log_is_one_story():
+    """Every kind of news has its line, cleaned, with its time."""
+    words = text(drawn(LogPane, STATES["running"], width=120, height=40))
+    for part in ("no CUDA", "val loss", "MMLU", "checkpoint saved", "paused by screen", "resumed"):
+        assert part in words
+
+
+def test_footer_keeps_help_and_the_way_out():
+    """However narrow, help and leaving stay; an ended run offers no requests."""
+    for width in (24, 40, 80, 160):
+        words = text(drawn(KeyFooter, STATES["running"], width=width, height=1))
+        assert "? Help" in words
+        assert "q Leave" in words
+    assert "Pause" not in text(drawn(KeyFooter, STATES["finished"], width=160, height=1))
+
+
+def test_glance_answers_is_it_well():
+    """Losses, speed, memory, tasks and best in four rows."""
+    words = text(drawn(Glance, STATES["running"], width=80, height=6))
+    for part in (
+        "train",
+        "val",
+        "tok/s",
+        "best",
+        "rank 0",
+        "resident",
+        "MMLU",
+        "ARC-Easy",
+        "points",
+    ):
+        assert part in words
+
+
+def test_accuracy_has_error_bars_and_chance():
+    """Points with their standard error, and the chance level always in range."""
+    words = text(drawn(AccuracyChart, STATES["running"], width=100, height=16))
+    for part in ("┬", "┴", "●", "chance 25", "±1 standard error"):
+        assert part in words
+    high = [
+        ev.EvalFinished(step=s, task="T", correct=900, total=1000, chance=0.25) for s in (0, 50)
+    ]
+    assert "chance 25" in text(drawn(AccuracyChart, high, width=100, height=16))
+
+
+def test_now_names_what_is_best():
+    """Validation above the best says how much; the best says so."""
+    events = [ev.ValidationFinished(step=0, loss=1.0), ev.ValidationFinished(step=9, loss=1.0118)]
+    assert "▲ 0.0118 to best" in text(drawn(Now, events, width=60, height=8))
+    assert "★ best" in text(drawn(Now, events[:1], width=60, height=8))
