@@ -141,6 +141,16 @@ def pin_characters(svg: str) -> str:
     return _RUN.sub(pin, svg)
 
 
+def cut(events: list[ev.Event], updates: int | None) -> list[ev.Event]:
+    """The events up to the given number of updates."""
+    if updates is None:
+        return events
+    done = (
+        i for i, e in enumerate(events) if isinstance(e, ev.StepFinished) and e.step is not None
+    )
+    return events[: 1 + max((i for i in done if events[i].step < updates), default=len(events))]
+
+
 def to_png(svg: Path, chromium: str) -> None:
     """Rasterise with a headless browser, at twice the size of the SVG."""
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg.read_text())
@@ -180,13 +190,14 @@ def to_png(svg: Path, chromium: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", type=Path, help="a run directory")
+    parser.add_argument("--until", type=int, help="show it as it was after this many updates")
     parser.add_argument("--out", type=Path, default=Path("screenshots"))
     parser.add_argument("--only", default="", help="names of states, comma-separated")
     parser.add_argument("--sizes", default=",".join(f"{w}x{h}" for w, h in SIZES))
     parser.add_argument("--chromium", default=shutil.which("chromium") or "")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    todo = {"run": (read_run(args.run), "", "")} if args.run else states()
+    todo = {"live": (cut(read_run(args.run), args.until), "", "")} if args.run else states()
     if args.only:
         todo = {name: todo[name] for name in args.only.split(",")}
     for name, (events, press, theme) in todo.items():
