@@ -336,8 +336,10 @@ class RunState:
                 columns["since_start"] = since.astype(np.float32)
             self.steps.extend(x, columns)
             self.nonfinite += batches.num_nonfinite(batch, ("loss", "grad_norm"))
-            self.last_step = cast(ev.StepFinished, next(batch.cut(len(x) - 1, len(x)).rows()))
-            self.updates = batch.steps[-1] + 1
+            newest = cast(ev.StepFinished, next(batch.cut(len(x) - 1, len(x)).rows()))
+            if self.last_step is None or batch.steps[-1] >= (self.last_step.step or 0):
+                self.last_step = newest
+                self.updates = batch.steps[-1] + 1
             if self.badge == "starting" and not self.ended:
                 self.badge = "running"
                 touched |= Topic.RUN
