@@ -44,6 +44,48 @@ def count_gpus(environment: Mapping[str, str] = os.environ) -> int:
     return min(found, len([part for part in visible.split(",") if part.strip()]))
 
 
+def gpu_memories() -> list[tuple[str, int]]:
+    """(name, bytes of memory) of every NVIDIA GPU the driver knows; empty without one."""
+    try:
+        import pynvml  # noqa: PLC0415  as in `count_gpus`
+
+        pynvml.nvmlInit()
+        try:
+            handles = [
+                pynvml.nvmlDeviceGetHandleByIndex(index)
+                for index in range(pynvml.nvmlDeviceGetCount())
+            ]
+            return [
+                (
+                    str(pynvml.nvmlDeviceGetName(handle)),
+                    int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+                )
+                for handle in handles
+            ]
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:
+        # As in `count_gpus`: without an answer the memory is not known.
+        return []
+
+
+def memory_of_rank(device_type: str, ranks: int) -> tuple[str, int | None]:
+    """What one rank may use, in words and in bytes; None when nobody knows.
+
+    The smallest GPU of the machine, or an equal share of its RAM.
+    """
+    if device_type == "cuda":
+        found = gpu_memories()
+        if not found:
+            return "a GPU of unknown size", None
+        return min(found, key=lambda gpu: gpu[1])
+    import psutil  # noqa: PLC0415  only `fit` and the dry run ask
+
+    total = int(psutil.virtual_memory().total)
+    share = f"1/{ranks} of this machine's memory" if ranks > 1 else "this machine's memory"
+    return share, total // ranks
+
+
 def choose(ranks: int, wanted: str, gpus: int, cores: int) -> Devices:
     """Device of `ranks` ranks, or why there are not enough.
 

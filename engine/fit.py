@@ -34,6 +34,12 @@ STACK_ELEMENTS = 2**25
 """Most elements that `optim` orthogonalises at a time."""
 
 
+def loss_chunk(vocab_size: int, device_type: str) -> int:
+    """Tokens whose logits exist at a time: `loss.default_chunk`, which needs torch."""
+    elements = 2**26 if device_type == "cuda" else 2**20
+    return max(128, elements // vocab_size)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
     """All that the memory of one rank depends on."""
@@ -199,9 +205,9 @@ def plan_for(
     *,
     device_type: str,
     packed_tokens: int | None = None,
-    chunk: int | None = DEFAULT_CHUNK,
+    chunk: int | None = None,
 ) -> MemoryPlan:
-    """The plan that a run's settings come to.
+    """The plan that a run's settings come to; `chunk` is our loss's own unless given.
 
     `packed_tokens` is the most tokens of a packed micro-step, which then decides instead
     of `device_batch_size`. Padded rows are taken as long as `max_tokens` allows.
@@ -217,7 +223,7 @@ def plan_for(
         packed=packed,
         world_size=config.runtime.gpus,
         mixed=device_type == "cuda" and config.runtime.dtype == "bfloat16",
-        chunk=chunk,
+        chunk=loss_chunk(shape.vocab_size, device_type) if chunk is None else chunk,
         checkpoint_layers=config.runtime.activation_checkpointing,
         gradient_buckets=config.runtime.gpus > 1,
     )

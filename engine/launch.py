@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as config_module
-from engine import devices, nanochat_paths, resume_file, run_dir, run_plan
+from engine import devices, fit, nanochat_paths, resume_file, run_dir, run_plan
 from engine.config import RunConfig
 from engine.errors import RunFailedError
 from engine.model_config import GPTConfig
@@ -227,8 +227,20 @@ def describe(prepared: Prepared) -> list[str]:
         f"iterations  {plan.num_iterations:,} ({plan.num_updates:,} updates, then one evaluation)",
         f"validation  {prepared.data.validation_rows:,} rows every {config.eval.eval_every} steps",
         f"questions   {asked} every {config.eval.eval_metrics_every} steps",
+        f"memory      {_memory(prepared)}",
         "nothing was started",
     ]
+
+
+def _memory(prepared: Prepared) -> str:
+    """Whether a rank fits its device, and what would make it fit."""
+    config = prepared.config
+    device_type = prepared.device.device_type
+    plan = run_plan.memory_plan(config, prepared.start.model, device_type)
+    _, room = devices.memory_of_rank(device_type, config.runtime.gpus)
+    if room is None:
+        return f"{fit.needed(plan) / fit.GIB:.1f} GiB a rank"
+    return fit.advice(plan, room, row_tokens=config.data.max_tokens)
 
 
 def start_supervisor(run: RunDir) -> int:

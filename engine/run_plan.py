@@ -11,7 +11,9 @@ from pathlib import Path
 
 from engine.config import RunConfig
 from engine.errors import ConfigError
+from engine.fit import MemoryPlan, plan_for
 from engine.model_config import GPTConfig
+from engine.packing import CPU_MAX_TOKENS
 from engine.plan import Plan
 from engine.tasks import DataEntry, DataSettings
 
@@ -57,6 +59,21 @@ def make_plan(config: RunConfig, num_rows: int) -> Plan:
 def validation_rows_wanted(config: RunConfig) -> int:
     """Rows of one validation: nanochat's eval_steps micro-batches on every rank."""
     return config.eval.eval_steps * config.batch.device_batch_size * config.runtime.gpus
+
+
+def packed_tokens(config: RunConfig, device_type: str) -> int:
+    """Most tokens of a packed micro-step, or one single longer row."""
+    if device_type == "cuda":
+        # What a padded micro-batch may take at worst: who set a small batch has little memory.
+        return config.batch.device_batch_size * config.data.max_tokens
+    return CPU_MAX_TOKENS
+
+
+def memory_plan(config: RunConfig, model: GPTConfig, device_type: str) -> MemoryPlan:
+    """What the memory of one rank depends on."""
+    # On CUDA the micro-step follows device_batch_size in both layouts.
+    limit = None if device_type == "cuda" else packed_tokens(config, device_type)
+    return plan_for(config, model, device_type=device_type, packed_tokens=limit)
 
 
 def effective_settings(

@@ -41,7 +41,6 @@ from engine.mixture import Mixture
 from engine.model import GPT, GPTConfig
 from engine.nanochat_paths import CheckpointRef
 from engine.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_scale
-from engine.packing import CPU_MAX_TOKENS
 from engine.plan import Plan, ValidationPlan
 from engine.run_dir import RunDir
 from engine.run_plan import STARTER
@@ -118,6 +117,8 @@ class Session:
     checkpointer: Checkpointer
     progress: Progress
     lr_factor: float = 1.0
+    unsaved: str = ""
+    """Why the last checkpoint of the run is not on the disk."""
     rows_cut_told: int = 0
     """Rows cut at `max_tokens` of which the event log knows."""
 
@@ -296,16 +297,12 @@ def _loaders(
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
     chat_tokenizer = tokenizer
-    max_tokens = CPU_MAX_TOKENS
-    if ranks.device.type == "cuda":
-        # What a padded micro-batch may take at worst: who set a small batch has little memory.
-        max_tokens = settings.batch.device_batch_size * settings.data.max_tokens
     common: dict[str, Any] = {
         "pad_id": tokenizer.special(PAD_TOKEN),
         "rank": ranks.rank,
         "world_size": ranks.world_size,
         "layout": settings.batch.layout,
-        "max_tokens": max_tokens,
+        "max_tokens": run_plan.packed_tokens(settings, ranks.device.type),
         "device": ranks.device,
     }
     rows = TokenRows(mixture, chat_tokenizer, settings.data.max_tokens)

@@ -21,7 +21,7 @@ from engine.config import nearest
 from engine.errors import SftuiError, UsageError
 from sftui import ctl, diagnostics
 from sftui.diagnostics import ExitCode
-from sftui.flags import RunFlags, normalise_names, parse, parse_run
+from sftui.flags import FitFlags, RunFlags, normalise_names, parse, parse_run, parse_settings
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   runs     the runs of this directory
   eval     ask one checkpoint the evaluation questions
   export   write a checkpoint for nanochat or for transformers
+  fit      memory a run needs per GPU, before anything is loaded
 
   sftui COMMAND --help says more. Examples:
     sftui run --gpus 2
@@ -254,6 +255,16 @@ def export(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def fit(words: list[str]) -> ExitCode:
+    """`sftui fit`: what a rank needs, and what would make it fit."""
+    from sftui import fit_table  # noqa: PLC0415  as above
+
+    flags, typed = parse_settings(FitFlags, fit_table.with_positional(words), "sftui fit")
+    for line in fit_table.lines(flags, frozenset(typed)):
+        print(line)  # noqa: T201
+    return ExitCode.DONE
+
+
 COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "run": run,
     "attach": attach,
@@ -262,6 +273,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "runs": runs,
     "eval": evaluate,
     "export": export,
+    "fit": fit,
 }
 
 

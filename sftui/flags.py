@@ -26,6 +26,9 @@ from engine.errors import ConfigError
 T = TypeVar("T")
 
 
+F = TypeVar("F", bound="RunFlags | FitFlags")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFlags:
     """Start a run and show it.
@@ -55,7 +58,23 @@ class RunFlags:
     """Let settings typed beside --resume change the training; each change is logged."""
 
 
-RUN_BOOLEANS = {f.name for f in dataclasses.fields(RunFlags) if isinstance(f.default, bool)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitFlags:
+    """Say what memory a run needs per rank, part by part, and what would make it fit.
+
+    Nothing is loaded. `sftui fit my.toml` is short for --config my.toml. Without the checkpoint
+    the shape of its tag is taken: nanochat's d16 is 16 layers of width 1024.
+
+    Examples:
+      sftui fit --model-tag d16 --device-type cuda --memory 24
+      sftui fit my.toml --device-batch-size 4
+    """
+
+    settings: RunConfig = field(default_factory=RunConfig)
+    config: Path | None = None
+    """TOML file with settings, laid over the recipe's."""
+    memory: float | None = None
+    """Memory of one device in GiB (default: the GPU's, or this machine's for a CPU)."""
 
 
 def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
@@ -64,8 +83,15 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
     Raises:
         ConfigError: one line; an unknown flag names the nearest.
     """
-    own = [f.name for f in dataclasses.fields(RunFlags) if f.name != "settings"]
-    words = normalise(args, extra=(*own, "recipe"))
+    return parse_settings(RunFlags, args, "sftui run")
+
+
+def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, set[str]]:
+    """The same for any command that takes a run's settings: `kind` has them in `settings`.
+
+    The recipe is laid under the config file and that under the flags, whatever their order.
+    """
+    words = _normalise_settings(kind, args, prog)
     base = RunConfig()
     recipe = _value_of(words, "--recipe")
     if recipe is not None:
@@ -73,7 +99,7 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
     file = _value_of(words, "--config")
     if file is not None:
         base = config.load_toml(Path(file), base)
-    flags = parse(RunFlags, words, default=RunFlags(settings=base), prog="sftui run")
+    flags = parse(kind, words, default=kind(settings=base), prog=prog)
     typed = {
         word[2:].partition("=")[0].replace("-", "_").removeprefix("no_")
         for word in words
@@ -92,15 +118,12 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
     return dataclasses.replace(flags, settings=settings), typed
 
 
-def normalise(args: Sequence[str], extra: Sequence[str] = ()) -> list[str]:
-    """Flag words of `sftui run` in one spelling, every name known.
-
-    Raises:
-        ConfigError: unknown flags, all of them, each with the nearest known one.
-    """
+def _normalise_settings(kind: type[F], args: Sequence[str], prog: str) -> list[str]:
+    own = [f for f in dataclasses.fields(kind) if f.name != "settings"]
     booleans = {name for name, value in RunConfig().flat().items() if isinstance(value, bool)}
-    known = [*config.setting_names(), *extra]
-    return _normalise(args, known, booleans | RUN_BOOLEANS, "sftui run")
+    booleans |= {f.name for f in own if isinstance(f.default, bool)}
+    known = [*config.setting_names(), *(f.name for f in own), "recipe"]
+    return _normalise(args, known, booleans, prog)
 
 
 def normalise_names(kind: Any, args: Sequence[str], prog: str) -> list[str]:

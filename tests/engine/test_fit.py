@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from engine import run_plan
 from engine.config import RunConfig
 from engine.fit import (
     GIB,
@@ -16,6 +17,7 @@ from engine.fit import (
     estimate,
     largest_batch,
     largest_tokens,
+    loss_chunk,
     needed,
     options,
     plan_for,
@@ -267,3 +269,24 @@ def test_plan_of_the_settings() -> None:
 def test_checkpoint_size() -> None:
     """A d16 checkpoint holds the weights and the whole optimizer state."""
     assert mib(checkpoint_bytes(nanochat(16), mixed=True)) == 1152 + 1536
+
+
+def test_the_chunk_is_the_loss_functions_own() -> None:
+    """What is estimated is what is run, on every device and vocabulary."""
+    import torch
+
+    from engine.loss import default_chunk
+
+    for vocab in (265, 4096, 65536, 262_144):
+        for kind in ("cpu", "cuda"):
+            assert loss_chunk(vocab, kind) == default_chunk(vocab, torch.device(kind))
+
+
+def test_the_plan_of_a_run_is_what_its_loader_does() -> None:
+    """A CPU packs about a thousand tokens whatever the batch; CUDA follows the batch size."""
+    config = RunConfig().replace(device_batch_size=2, max_tokens=512)
+    on_cpu = run_plan.memory_plan(config, nanochat(4), "cpu")
+    assert (on_cpu.tokens, on_cpu.packed, on_cpu.chunk) == (1000, True, 128)
+    on_cuda = run_plan.memory_plan(config, nanochat(4), "cuda")
+    assert (on_cuda.tokens, on_cuda.packed, on_cuda.chunk) == (1024, False, 1024)
+    assert run_plan.packed_tokens(config, "cuda") == on_cuda.tokens
