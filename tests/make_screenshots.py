@@ -145,10 +145,9 @@ def cut(events: list[ev.Event], updates: int | None) -> list[ev.Event]:
     """The events up to the given number of updates."""
     if updates is None:
         return events
-    done = (
-        i for i, e in enumerate(events) if isinstance(e, ev.StepFinished) and e.step is not None
-    )
-    return events[: 1 + max((i for i in done if events[i].step < updates), default=len(events))]
+    done = [i for i, e in enumerate(events) if isinstance(e, ev.StepFinished)]
+    inside = [i for i in done if (events[i].step or 0) < updates]
+    return events[: 1 + max(inside, default=len(events))]
 
 
 def to_png(svg: Path, chromium: str) -> None:
