@@ -141,10 +141,11 @@ def _prepare(
     path, run = _locate(target, runs_dir, format_name)
     beside: list[Event] = []
     if run is not None:
-        path, format_name = run.events, format_name or JournalReader.name
-        beside = _supervisor_events(run)
+        path, beside = run.events, _supervisor_events(run)
     head = _head(path, follow=follow)
     found = recognise(head, format_name)
+    if run is not None and format_name is None:
+        found = JournalReader, Sniffed(1.0, f"{run.path.name} is a run directory")
     if found is None and len(head) == _HEAD_BYTES:
         found = recognise(_head(path, _LONG_HEAD_BYTES, follow=follow))
     if found is None and not follow:

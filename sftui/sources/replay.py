@@ -341,6 +341,8 @@ class ReplaySource:
     # ---- inside: the lock is held ----------------------------------------------------------
 
     def _timeline(self) -> Timeline:
+        if self._stage is None:
+            self._keep_to_preferred()
         stages = self._recording.stages
         return stages[self._stage].timeline if self._stage is not None else _NOTHING
 
@@ -386,10 +388,9 @@ class ReplaySource:
         self._at_position = position
 
     def _seek(self, position: int) -> None:
-        self._keep_to_preferred()
+        position = min(max(0, position), len(self._timeline()))
         if self._stage is None:
             return
-        position = min(max(0, position), len(self._timeline()))
         self._chosen = True
         if self._speed == math.inf and position < len(self._timeline()):
             self._paused = True  # at that speed it would be at the end at once

@@ -366,6 +366,19 @@ def test_a_run_directory_is_replayed_from_its_events(tmp_path, monkeypatch):
     assert steps_of(drain(text.source)) == [0]
 
 
+def test_a_log_that_was_read_whole_is_not_closed_before_it_was_given(tmp_path):
+    """Whoever polls until `closed` gets all of it, and may seek before the first poll."""
+    log = tmp_path / "x.log"
+    log.write_text("".join(_LINE.format(i) for i in range(30)))
+    source = read_whole(str(log)).source
+    assert not source.closed
+    assert steps_of(drain(source)) == list(range(30))
+    assert source.closed
+    source = read_whole(str(log)).source
+    source.seek_step(4)
+    assert steps_of(drain(source)) == list(range(5))
+
+
 def test_following_a_growing_file(tmp_path):
     """New lines come, whole; a line cut in the middle is waited for."""
     log = tmp_path / "run.log"
