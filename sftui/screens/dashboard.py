@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
+from textual.events import DescendantFocus
 from textual.geometry import NULL_SPACING, Offset, Region, Size
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
@@ -12,7 +13,7 @@ from textual.widget import Widget
 
 from sftui.panel import Panel
 from sftui.records import Topic
-from sftui.screens.arrangement import Box, arrange
+from sftui.screens.arrangement import Box, arrange, family
 from sftui.spans import SpanCompositor
 from sftui.view import PANELS
 from sftui.widgets.accuracy_chart import AccuracyChart
@@ -126,6 +127,12 @@ class Dashboard(Screen[None]):
             self.query_one(f"#{target}").focus()
         else:
             self.set_focus(None)
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """A panel that was clicked is the one that `z` enlarges."""
+        wide = family(self.size.width, self.size.height) == "wide"
+        if wide and not self.view.maximised and event.widget.id is not None:
+            self.view.panel = event.widget.id
 
     def next_panel(self, by: int) -> None:
         at = PANELS.index(self.view.panel) if self.view.panel in PANELS else 0

@@ -17,6 +17,12 @@ class LogPane(Panel):
     TOPICS = Topic.LOG | Topic.LOOK
     can_focus = True
 
+    async def on_mouse_scroll_up(self) -> None:
+        await self.run_action("app.scroll_log(-3)")
+
+    async def on_mouse_scroll_down(self) -> None:
+        await self.run_action("app.scroll_log(3)")
+
     def paint(self, grid: Grid) -> None:
         log, view = self.state.log, self.view
         rows = grid.height - 2

@@ -324,6 +324,36 @@ async def test_help_closes_with_any_key():
         assert app.source.sent == []
 
 
+async def test_palette_runs_our_actions():
+    """Every key of the table can be found and run by name."""
+    app = make()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("ctrl+p")
+        await pilot.pause()
+        await pilot.press(*"eval now")
+        while app.screen.query("CommandList").first().option_count != 1:
+            await pilot.pause()
+        await pilot.press("enter")
+        while not app.source.sent:
+            await pilot.pause()
+        assert [r.command for r in app.source.sent] == [Command.EVALUATE]
+
+
+async def test_clicked_panel_is_enlarged():
+    """`z` enlarges the panel that has the focus, also by mouse, and brings all back."""
+    app = make()
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await ready(pilot)
+        await pilot.click("#benchmarks")
+        await pilot.press("z")
+        await pilot.pause()
+        assert set(dashboard.boxes(dashboard.size)) == {"header", "benchmarks", "footer"}
+        await pilot.press("z")
+        await pilot.pause()
+        assert len(dashboard.boxes(dashboard.size)) == 9
+
+
 async def test_all_themes_draw():
     """Every theme of Textual resolves every role."""
     app = make()
