@@ -176,6 +176,8 @@ class RuntimeConfig:
     on_nonfinite: Literal["stop", "skip", "warn"] = "stop"
     """What a NaN loss or gradient does: all ranks stop before the update, leave that update out,
     or only warn."""
+    on_diverging: Literal["warn", "pause", "stop"] = "warn"
+    """What a diverging loss does besides the alarm."""
     max_restarts: int = 3
     """Restarts of all ranks after a crash."""
     run: str = ""
@@ -189,6 +191,7 @@ class RuntimeConfig:
             *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
             *_one_of("dtype", self.dtype, ("bfloat16", "float32")),
             *_one_of("on_nonfinite", self.on_nonfinite, ("stop", "skip", "warn")),
+            *_one_of("on_diverging", self.on_diverging, ("warn", "pause", "stop")),
         ]
 
 

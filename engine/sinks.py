@@ -14,7 +14,7 @@ import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from engine import wire
 from engine.events import (
@@ -26,6 +26,7 @@ from engine.events import (
     ControlApplied,
     Event,
     EventsDropped,
+    LogLine,
     RunFinished,
     Stamp,
     StateChanged,
@@ -72,6 +73,7 @@ class EventBus:
         attempt: of these ranks, counted from 1 (`journal.next_attempt`).
         limit: events kept in memory before the droppable kinds are given up.
         live: whether a screen may listen through the queue.
+        watch: sees every stamped event and gives events that follow from it (alarms).
         write: `os.write`, or a disk that fails, in tests.
     """
 
@@ -83,10 +85,12 @@ class EventBus:
         *,
         limit: int = DEFAULT_LIMIT,
         live: bool = True,
+        watch: Callable[[Event], Iterable[Event]] | None = None,
         write: Callable[[int, bytes], int] = os.write,
     ) -> None:
         self._limit = limit
         self._os_write = write
+        self._watch = watch
         self._stamp = Stamp(run=run_id, src="r0", att=attempt, boot=boot_id())
         last = last_stamp(run_dir.events)
         self._seq = last.seq if last else 0
@@ -202,10 +206,22 @@ class EventBus:
             fresh.append(line)
             self._pending.append(_Line(line, type(event) in DROPPABLE))
             self._must_sync = self._must_sync or type(event) in SYNCED
+            self._emit_followers(event)
         if log:
             self._write_log(log)
         self._shrink_pending()
         return fresh, flushes
+
+    def _emit_followers(self, event: Event) -> None:
+        if self._watch is None:
+            return
+        try:
+            for follower in self._watch(event):
+                self.emit(follower)
+        except Exception as error:
+            # A mistake in a rule must cost the alarms, never the event log.
+            self._watch = None
+            self.emit(LogLine(text=f"the alarms are off: {error!r}", level="error"))
 
     def _notices_and_arrivals(
         self,

@@ -13,12 +13,13 @@ import time
 import traceback
 from pathlib import Path
 
-from engine import resume_file
+from engine import config, resume_file
 from engine.errors import SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
 from engine.journal import FIRST_SEQ_VARIABLE, finished, next_attempt
 from engine.run_dir import RunDir
 from engine.sinks import EventBus
+from engine.watchman import Watchman
 
 
 def main(arguments: list[str]) -> int:
@@ -32,10 +33,14 @@ def main(arguments: list[str]) -> int:
         return 0
     is_main = os.environ.get("RANK", "0") == "0"
     attempt = next_attempt(run)
-    bus = EventBus(run, run.id, attempt) if is_main else None
     started = time.monotonic()
+    watchman = bus = None
+    if is_main:
+        settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
+        watchman = Watchman(run, settings.runtime)
+        bus = EventBus(run, run.id, attempt, watch=watchman.observe)
     try:
-        return _train(run, bus, attempt, started)
+        return _train(run, bus, watchman, attempt, started)
     except SftuiError as error:
         # Starting again would meet the same mistake, so this is the end of the run.
         traceback.print_exc()
@@ -55,7 +60,9 @@ def main(arguments: list[str]) -> int:
             bus.close()
 
 
-def _train(run: RunDir, bus: EventBus | None, attempt: int, started: float) -> int:
+def _train(
+    run: RunDir, bus: EventBus | None, watchman: Watchman | None, attempt: int, started: float
+) -> int:
     def emit(event: Event) -> None:
         if bus is not None:
             bus.emit(event)
@@ -78,6 +85,8 @@ def _train(run: RunDir, bus: EventBus | None, attempt: int, started: float) -> i
     attempt = int(ranks.broadcast(torch.tensor([attempt])))
     steering = Steering(run, bus, ranks, attempt)
     steering.handle_signals()
+    if watchman is not None:
+        watchman.helm = steering
     with Heartbeat(run, ranks, emit) as heartbeat:
         built = session.build(run, ranks, attempt, emit)
         session.set_threads(built.config, ranks)
