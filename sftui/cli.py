@@ -33,7 +33,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   run      start a run and show it
   attach   the screen of a run that is running
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
-  show     one look at a run without a screen (--json for scripts)
+  show     one look at a run or log without a screen (--json for scripts)
   runs     the runs of this directory
   eval     ask one checkpoint the evaluation questions
   export   write a checkpoint for nanochat or for transformers
@@ -85,15 +85,15 @@ class CtlFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowFlags:
-    """One look at a run without a screen: a summary and a chart, or JSON.
+    """One look at a run or log without a screen: a summary and a chart, or JSON.
 
     Examples:
       sftui show
-      sftui show runs/20260102-030405-starter --json
+      sftui show run.log --json
     """
 
     target: tyro.conf.Positional[str | None] = None
-    """Run id, the beginning of one, or its folder (default: the newest)."""
+    """Run id, the beginning of one, its folder, or a log (default: the newest run)."""
     json: bool = False
     """Print the machine-readable form."""
     runs_dir: Path | None = None
@@ -214,9 +214,10 @@ def control(words: list[str]) -> ExitCode:
 def show(words: list[str]) -> ExitCode:
     """`sftui show`: one look without a screen."""
     flags = _flags(ShowFlags, words, "sftui show")
-    found = run_dir.find(flags.target, run_dir.runs_root(flags.runs_dir))
     from sftui import show as show_module  # noqa: PLC0415  numpy
+    from sftui import snapshot  # noqa: PLC0415  numpy
 
+    found = snapshot.look(flags.target, flags.runs_dir)
     if flags.json:
         print(show_module.as_json(found))  # noqa: T201
     else:

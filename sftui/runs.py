@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import run_dir
+from engine.run_dir import RunDir
 from sftui import format as fmt
 from sftui import snapshot
 from sftui.snapshot import Snapshot
@@ -16,7 +17,7 @@ def table(root: Path, now: float) -> list[str]:
     if not found:
         return [f"no runs under {root}. Start one with `sftui run`."]
     rows = [["run", "status", "step", "best val", "age", "size"]]
-    rows += [_row(snapshot.take(run), now) for run in found]
+    rows += [_row(snapshot.take(run), run, now) for run in found]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -27,17 +28,17 @@ def table(root: Path, now: float) -> list[str]:
     ]
 
 
-def _row(shot: Snapshot, now: float) -> list[str]:
+def _row(shot: Snapshot, run: RunDir, now: float) -> list[str]:
     state = shot.state
     best = state.best_validation
     planned = "" if state.planned is None else f"/{fmt.count(state.planned)}"
     return [
-        shot.run.id,
+        run.id,
         shot.status,
         f"{fmt.count(state.updates)}{planned}",
         "-" if best is None else f"{fmt.loss(best.loss)} @{best.step}",
         "-" if state.last_t is None else fmt.age(max(0.0, now - state.last_t)),
-        fmt.size(_size(shot.run.path)),
+        fmt.size(_size(run.path)),
     ]
 
 

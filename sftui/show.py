@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine import events as ev
-from engine.run_dir import RunDir
-from sftui import accuracy, snapshot, stats, words
+from sftui import accuracy, stats, words
 from sftui import format as fmt
 from sftui.clean import clean
 from sftui.snapshot import Snapshot
@@ -25,18 +24,18 @@ from sftui.state import RunState
 SCHEMA = 1
 
 
-def as_json(run: RunDir) -> str:
+def as_json(shot: Snapshot) -> str:
     """The machine-readable form, indented."""
-    return json.dumps(to_dict(snapshot.take(run)), indent=2, allow_nan=False)
+    return json.dumps(to_dict(shot), indent=2, allow_nan=False)
 
 
 def to_dict(shot: Snapshot) -> dict[str, Any]:
     """The object `show --json` prints."""
     return {
         "schema": SCHEMA,
-        "source": {"path": str(shot.run.path), "format": snapshot.FORMAT},
+        "source": {"path": str(shot.path), "format": shot.format},
         "status": shot.status,
-        "stages": [stage(shot.state)],
+        "stages": [stage(found.state, found.name) for found in shot.stages],
         "lines": {
             "total": shot.lines_total,
             "read": shot.lines_total - shot.lines_unrecognised,
@@ -45,7 +44,7 @@ def to_dict(shot: Snapshot) -> dict[str, Any]:
     }
 
 
-def stage(state: RunState, name: str = "chat_sft") -> dict[str, Any]:
+def stage(state: RunState, name: str) -> dict[str, Any]:
     """One stage of a run or log; steps are those the log prints."""
     steps = state.steps.x
     settings: Mapping[str, Any] = state.run.settings if state.run else {}
@@ -100,9 +99,8 @@ def stage(state: RunState, name: str = "chat_sft") -> dict[str, Any]:
     }
 
 
-def as_text(run: RunDir, columns: int, lines: int, *, colour: bool = False) -> str:
+def as_text(shot: Snapshot, columns: int, lines: int, *, colour: bool = False) -> str:
     """A summary and a chart that fit a terminal of that size."""
-    shot = snapshot.take(run)
     summary = summary_lines(shot)
     rows = max(8, min(22, lines - len(summary) - 2))
     chart = loss_chart(shot.state, columns, rows, colour=colour)
@@ -112,19 +110,28 @@ def as_text(run: RunDir, columns: int, lines: int, *, colour: bool = False) -> s
 def summary_lines(shot: Snapshot) -> list[str]:
     """The run in a few lines, every outside text cleaned."""
     state = shot.state
-    lines = [f"{shot.run.id}  {shot.status}: {shot.evidence}"]
+    lines = [f"{clean(shot.title, 120)}  {shot.status}: {clean(shot.evidence, 200)}"]
     if state.reason:
         lines[0] += f"  {clean(state.reason, 120)}"
+    if shot.run is None:
+        names = ", ".join(clean(found.name, 40) for found in shot.stages)
+        this = clean(shot.stages[shot.shown].name, 40)
+        lines.append(f"  {shot.format}; stages: {names}; this is {this}")
     if state.run is not None:
-        shape = fmt.si(state.run.num_parameters) + " parameters"
-        ranks = f"{state.run.world_size} {state.run.device} rank(s)"
-        lines.append(f"  from {clean(state.run.source or '?', 80)}, {shape}, {ranks}")
+        parts = []
+        if state.run.source:
+            parts.append(f"from {clean(state.run.source, 80)}")
+        if state.run.num_parameters is not None:
+            parts.append(f"{fmt.si(state.run.num_parameters)} parameters")
+        ranks = "rank" if state.run.world_size == 1 else "ranks"
+        parts.append(f"{state.run.world_size} {clean(state.run.device, 20)} {ranks}")
+        lines.append("  " + ", ".join(parts))
     planned = state.planned
     of = f" of {fmt.count(planned)}" if planned is not None else ""
     parts = [f"step {fmt.count(state.updates)}{of}"]
     if state.first_t is not None and state.last_t is not None:
         parts.append(f"{fmt.duration(state.last_t - state.first_t)} elapsed")
-    if not state.ended and shot.alive and (eta := state.eta_seconds()) is not None:
+    if shot.alive and not state.ended and (eta := state.eta_seconds()) is not None:
         parts.append(f"about {fmt.duration(eta)} to go")
     lines.append("  " + ", ".join(parts))
     validations = state.validation_list()
@@ -176,7 +183,7 @@ def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False
         steps, losses = [v.step for v in validations], [v.loss for v in validations]
         figure.draw(figure.signal(steps, losses, marker="o").label("validation"))
     figure.title("loss by step")
-    text: str = figure.build().string()
+    text: str = figure.build().string(colorless=not colour)
     figure.clear()
     return text.rstrip("\n")
 
