@@ -17,8 +17,10 @@ from engine import events as ev
 from engine.control import Command
 from engine.errors import RunDirError, UsageError
 from sftui.app import Outcome, SftuiApp
+from sftui.ink import Back, Ink, style
 from sftui.screens.arrangement import arrange, family
 from sftui.screens.dashboard import Dashboard
+from sftui.theme import Palette
 from sftui.view import PANELS
 from tests.sftui.fake_run import START, ListSource, fake_run
 
@@ -354,15 +356,20 @@ async def test_clicked_panel_is_enlarged():
         assert len(dashboard.boxes(dashboard.size)) == 9
 
 
-async def test_all_themes_draw():
-    """Every theme of Textual resolves every role."""
+async def test_every_theme_has_every_role():
+    """All of Textual's themes resolve all roles, and a change of theme repaints."""
     app = make()
-    async with app.run_test(size=(120, 36)) as pilot:
+    async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        for theme in app.available_themes:
-            app.theme = theme
-            await pilot.pause()
-            assert app.export_screenshot()
+        for theme in app.available_themes.values():
+            palette = Palette({**theme.to_color_system().generate(), **theme.variables})
+            for ink in Ink:
+                for back in Back:
+                    assert palette[style(ink, back=back)].color is not None
+        before = app.export_screenshot()
+        app.theme = "textual-light"
+        await pilot.pause()
+        assert app.export_screenshot() != before
 
 
 async def test_hostile_text_is_literal():

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
-from sftui.records import SeenNumbers, Topic
+from sftui.records import RunClock, SeenNumbers, Topic
 from sftui.series import Table
 from sftui.state import RunState
 from tests.sftui.fake_run import UPDATES, fake_run
@@ -34,8 +34,8 @@ def picture(value):
             type(value).__name__,
             {f.name: picture(getattr(value, f.name)) for f in dataclasses.fields(value)},
         )
-    if isinstance(value, SeenNumbers):
-        return (value._starts, value._ends)
+    if isinstance(value, SeenNumbers | RunClock):
+        return [picture(getattr(value, name)) for name in type(value).__slots__]
     if isinstance(value, dict):
         return [(k, picture(v)) for k, v in value.items()]
     if isinstance(value, list | tuple | deque):
