@@ -179,8 +179,7 @@ class LossChart(Panel):
         if not len(values) and not marks:
             return (0.0, 1.0)
         if len(values):
-            low = float(np.percentile(values, _BOTTOM))
-            high = float(np.percentile(values, _TOP_RAW))
+            low, high = (float(p) for p in np.percentile(values, (_BOTTOM, _TOP_RAW)))
             if len(seen):
                 high = max(high, float(np.percentile(seen, _TOP_SMOOTH)))
             high = min(high + _HEADROOM * (high - low), float(values.max()))
