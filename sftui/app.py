@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -29,7 +29,9 @@ from sftui.theme import NIGHT, Palette
 
 if TYPE_CHECKING:
     from sftui.cockpit import Cockpit
+    from sftui.playback import Playback
     from sftui.sources import Source
+    from sftui.sources.replay import ReplaySource
     from sftui.state import RunState
 
 
@@ -83,7 +85,10 @@ class SftuiApp(App[None]):
         title: str,
         launch: Callable[[], object] | None = None,
         now: Callable[[], float] = time.time,
+        replay_of: str | None = None,
+        follow: bool = False,
     ) -> None:
+        """`replay_of`: `source` is a replay, of a file recognised by this; `follow`: it grows."""
         super().__init__()
         self.source = source
         self.cockpit: Cockpit | None = None
@@ -93,6 +98,9 @@ class SftuiApp(App[None]):
         self._run_title = title
         self._launch = launch
         self._now = now
+        self._replay_of = replay_of
+        self._follow = follow
+        self._ticking = False
         self._palette: Palette | None = None
         self.register_theme(NIGHT)
         self.theme = NIGHT.name
@@ -117,7 +125,13 @@ class SftuiApp(App[None]):
         # numpy, events and panels: as long again as Textual itself, not before the first frame.
         from sftui.cockpit import Cockpit  # noqa: PLC0415
 
-        cockpit = Cockpit(self.source, title=self._run_title, now=self._now)
+        playback = None
+        if self._replay_of is not None:
+            from sftui.playback import Playback  # noqa: PLC0415  as above
+
+            replay = cast("ReplaySource", self.source)
+            playback = Playback(replay, why=self._replay_of, follow=self._follow)
+        cockpit = Cockpit(self.source, title=self._run_title, now=self._now, playback=playback)
         cockpit.launching = self._launch is not None
         if self._launch is not None:
             threading.Thread(
@@ -130,8 +144,16 @@ class SftuiApp(App[None]):
     def _tick(self) -> None:
         cockpit = self._cockpit
         cockpit.tick()
-        if cockpit.pace:
+        self._ticking = bool(cockpit.pace)
+        if self._ticking:
             self.set_timer(cockpit.pace, self._tick)
+
+    def _move(self, act: Callable[[Playback], str | None]) -> str:
+        """Move the clock of a replay, which may have stood still without a tick."""
+        said = self._cockpit.move(act)
+        if not self._ticking:
+            self._tick()
+        return said
 
     def _start_run(self, cockpit: Cockpit) -> None:
         assert self._launch is not None
@@ -162,9 +184,11 @@ class SftuiApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Our keys wait for the panels, and for a modal screen to close."""
-        if action in _ALWAYS or action not in _OURS:
+        if action in _ALWAYS or action not in _MODES:
             return True
-        return self.cockpit is not None and self.screen is self.cockpit.dashboard
+        if self.cockpit is None or self.screen is not self.cockpit.dashboard:
+            return False
+        return _MODES[action] in ("", self.cockpit.view.mode)
 
     @property
     def _cockpit(self) -> Cockpit:
@@ -185,7 +209,7 @@ class SftuiApp(App[None]):
         self._say(self._cockpit.ask(Command.CHECKPOINT))
 
     def action_ask_stop(self) -> None:
-        if self._cockpit.over:
+        if self._cockpit.over or self._cockpit.playback is not None:
             self._say(self._cockpit.ask(Command.STOP))  # says that there is nothing to stop
             return
         # A modal screen is imported when it is asked for: the first frame does not need it.
@@ -196,7 +220,7 @@ class SftuiApp(App[None]):
         self.push_screen(Confirm("Stop this run?", detail, answers), self._answered)
 
     def action_interrupt(self) -> None:
-        if self.cockpit is None or self.cockpit.over:
+        if self.cockpit is None or self.cockpit.over or self.cockpit.playback is not None:
             self.exit()
             return
         if self.screen is not self.cockpit.dashboard:
@@ -218,6 +242,43 @@ class SftuiApp(App[None]):
 
     def action_leave(self) -> None:
         self.exit()
+
+    # ---- keys of a replay ------------------------------------------------------------------
+
+    def action_toggle_clock(self) -> None:
+        self._move(lambda playback: playback.toggle())
+
+    def action_scrub(self, by: int) -> None:
+        self._move(lambda playback: playback.scrub(by))
+
+    def action_scrub_to(self, part: float) -> None:
+        self._move(lambda playback: playback.seek_part(part))
+
+    def action_step_clock(self, by: int) -> None:
+        self._move(lambda playback: playback.step(by))
+
+    def action_change_speed(self, by: int) -> None:
+        self._move(lambda playback: playback.change_speed(by))
+
+    def action_jump_mark(self, by: int) -> None:
+        said = self._move(lambda playback: playback.jump(by))
+        if not said:
+            side = "later" if by > 0 else "earlier"
+            self.notify(f"There is no {side} event.", markup=False, timeout=3)
+
+    def action_to_start(self) -> None:
+        self._move(lambda playback: playback.to_start())
+
+    def action_to_end(self) -> None:
+        self._cockpit.follow_log()
+        self._move(lambda playback: playback.to_end())
+
+    def action_next_stage(self) -> None:
+        said = self._move(lambda playback: playback.next_stage())
+        if said:
+            self.notify(said, markup=False, timeout=3)
+
+    # ---- looks -----------------------------------------------------------------------------
 
     def action_toggle_log_y(self) -> None:
         self._cockpit.toggle_log_y()
@@ -250,7 +311,8 @@ class SftuiApp(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the table, and Textual's themes."""
-        for key in keys.TABLE:
+        mode = "live" if self.cockpit is None else self.cockpit.view.mode
+        for key in keys.of_mode(mode):
             if key.id != "palette":
                 yield SystemCommand(key.words, key.help, self._runner(key.action))
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
@@ -263,20 +325,30 @@ class SftuiApp(App[None]):
         return run
 
 
-_OURS = frozenset(key.action.split("(")[0] for key in keys.TABLE if key.id != "palette")
+_MODES = {key.action.split("(")[0]: key.mode for key in keys.TABLE if key.id != "palette"} | {
+    "scrub_to": "replay"
+}
+"""Our actions, and where they mean something."""
 _ALWAYS = frozenset({"leave", "interrupt"})
 """A way out is open from the first frame on."""
 
 
 def run_screen(
-    source: Source, *, title: str, launch: Callable[[], object] | None = None
+    source: Source,
+    *,
+    title: str,
+    launch: Callable[[], object] | None = None,
+    replay_of: str | None = None,
+    follow: bool = False,
 ) -> ScreenExit:
     """Show `source` until the person leaves; `launch` runs in a thread after the first frame.
+
+    `replay_of` makes it the screen of a replay: how its file was recognised.
 
     Raises:
         SftuiError: `launch` refused; the terminal is restored and nothing was started.
     """
-    app = SftuiApp(source, title=title, launch=launch)
+    app = SftuiApp(source, title=title, launch=launch, replay_of=replay_of, follow=follow)
     app.run()
     from sftui.state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 

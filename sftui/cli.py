@@ -6,6 +6,7 @@ plotext is imported before a command needs it; torch never is.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
 
   run      start a run and show it
   attach   the screen of a run that is running
+  replay   the same screen over any log or run, with a clock
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
   show     one look at a run or log without a screen (--json for scripts)
   runs     the runs of this directory
@@ -41,7 +43,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
 
   sftui COMMAND --help says more. Examples:
     sftui run --gpus 2
-    sftui ctl 2026 pause
+    sftui replay logs/run.log
 """
 
 
@@ -56,6 +58,34 @@ class AttachFlags:
 
     run: tyro.conf.Positional[str | None] = None
     """Run id, the beginning of one, or its folder (default: the newest)."""
+    runs_dir: Path | None = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+    headless: bool = False
+    """Plain lines instead of the screen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayFlags:
+    """Show a log or a run that was, with a clock: play, scrub, step, jump from event to event.
+
+    A log is told by its content: ours, nanochat's, and those of ten other trainers. A file of
+    several stages opens on its SFT stage.
+
+    Examples:
+      sftui replay logs/run.log
+      sftui replay speedrun.log --speed 60
+    """
+
+    log: tyro.conf.Positional[str]
+    """A log of any known format, a run directory, a run id or the beginning of one."""
+    speed: float = math.inf
+    """Times the log's clock, 1 to 1000; inf shows all there is, and space plays it."""
+    follow: bool = False
+    """Keep reading: the file grows, or is replaced by a newer one."""
+    format: str | None = None
+    """Read it as this format (default: found out)."""
+    stage: int | None = None
+    """Stage to open, counted from 1 (default: the SFT stage)."""
     runs_dir: Path | None = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
     headless: bool = False
@@ -195,6 +225,16 @@ def attach(words: list[str]) -> ExitCode:
     return _watch(found, launcher=None, plain=flags.headless or not _has_terminal())
 
 
+def replay(words: list[str]) -> ExitCode:
+    """`sftui replay`: the screen over a run that was."""
+    flags = _flags(ReplayFlags, words, "sftui replay")
+    if not flags.speed > 0:
+        raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
+    from sftui import watch  # noqa: PLC0415  numpy, psutil
+
+    return watch.watch_replay(flags, plain=flags.headless or not _has_terminal())
+
+
 def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
     flags = _flags(CtlFlags, words, "sftui ctl")
@@ -269,6 +309,7 @@ def fit(words: list[str]) -> ExitCode:
 COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "run": run,
     "attach": attach,
+    "replay": replay,
     "ctl": control,
     "show": show,
     "runs": runs,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.wire import new_id
+from sftui.playback import Playback
 from sftui.records import Topic
 from sftui.screens.dashboard import Dashboard
 from sftui.sources import Source
@@ -31,15 +32,28 @@ _OFTEN = Topic.STEPS | Topic.RANKS
 class Cockpit:
     """One run on one dashboard: owns state and view, and alone writes them."""
 
-    def __init__(self, source: Source, *, title: str, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        title: str,
+        now: Callable[[], float],
+        playback: Playback | None = None,
+    ) -> None:
+        """`playback`: the keys of a replay, when `source` is one."""
         self.source = source
+        self.playback = playback
+        self.now = now
         self.state = RunState()
-        self.view = View(now=now, title=title)
+        # In a replay nothing is older than the newest event: ages are as they were then.
+        self.view = View(now=now if playback is None else self._moment, title=title)
+        if playback is not None:
+            self.view.tape = playback.tape()
         self.dashboard = Dashboard(self.state, self.view)
         self.launching = False
         """True while the run is being started: nothing can be dead yet."""
         self.quiet = 0.0
-        """Clock time since which nothing has come."""
+        """Wall clock since which nothing has come."""
         self._stale = Topic.NOTHING
         self._ticks = self._painted = 0
         self._second = -1
@@ -53,29 +67,49 @@ class Cockpit:
     @property
     def pace(self) -> float:
         """Seconds until the next tick is due: less often while nothing flows, 0 = never."""
-        if self.state.ended and self.source.closed:
+        if self.playback is not None:
+            if self.playback.idle:
+                return 0.0
+            if self.view.tape is not None and self.view.tape.moving:
+                return TICK_SECONDS
+        elif self.state.ended and self.source.closed:
             return 0.0
-        return TICK_SECONDS if self.view.now() - self.quiet < QUIET_SECONDS else SLOW_TICK_SECONDS
+        return TICK_SECONDS if self.now() - self.quiet < QUIET_SECONDS else SLOW_TICK_SECONDS
+
+    def _moment(self) -> float:
+        return self.now() if self.state.last_t is None else self.state.last_t
 
     # ---- events in -------------------------------------------------------------------------
 
     def tick(self) -> None:
         """Take what the source has, then paint what it made stale."""
-        state, view = self.state, self.view
+        view = self.view
         touched = Topic.NOTHING
-        logged = state.log_total
         events = self.source.poll(max_events=MAX_EVENTS, max_seconds=MAX_SECONDS)
+        if self.playback is not None and self.playback.restarted():
+            # These events are the first of a stage again.
+            self.state = RunState()
+            self.dashboard.set_state(self.state)
+            view.log_back = 0
+            touched = Topic.ALL
+        state = self.state
+        logged = state.log_total
         for event in events:
             touched |= state.apply(event)
         if events:
-            self.quiet = view.now()
+            self.quiet = self.now()
+        if self.playback is not None:
+            tape = self.playback.tape()
+            if tape != view.tape:
+                view.tape = tape
+                touched |= Topic.LOOK
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
         if view.log_back:
             # Scrolled back: the lines in sight stay where they are.
             view.log_back += state.log_total - logged
-        second = int(view.now())
+        second = int(self.now())
         if second != self._second:
             self._second = second
             touched |= self._once_a_second()
@@ -88,9 +122,9 @@ class Cockpit:
             self._stale, self._painted = Topic.NOTHING, self._ticks
 
     def _once_a_second(self) -> Topic:
-        view, state, now = self.view, self.state, self.view.now()
+        view, state, now = self.view, self.state, self.now()
         touched = Topic.NOTHING
-        transport = self.source.describe()
+        transport = self.source.describe() if self.playback is None else self.playback.words()
         if transport != view.transport:
             view.transport = transport
             touched |= Topic.RUN
@@ -111,7 +145,7 @@ class Cockpit:
     def ask(self, command: Command) -> str:
         """Post a request; what a person must know if it was not sent, else an empty string."""
         view, state = self.view, self.state
-        if self.over:
+        if self.over and self.playback is None:
             return "The run has ended: it takes no requests any more."
         if any(request.command is command for request in view.pending.values()):
             return ""  # the same wish twice is one wish
@@ -132,6 +166,19 @@ class Cockpit:
 
     def ask_pause_or_resume(self) -> str:
         return self.ask(Command.RESUME if self.state.badge == "paused" else Command.PAUSE)
+
+    # ---- the clock of a replay -------------------------------------------------------------
+
+    def move(self, act: Callable[[Playback], str | None]) -> str:
+        """Do something to the clock and show at once where it leads; words for the person."""
+        assert self.playback is not None, "keys of a replay are dead over a run"
+        said = act(self.playback) or ""
+        self._second = -1  # the words of the header change with the stage
+        self.tick()
+        if self._stale:
+            self.dashboard.show(self._stale)
+            self._stale, self._painted = Topic.NOTHING, self._ticks
+        return said
 
     # ---- looks -----------------------------------------------------------------------------
 

@@ -24,10 +24,12 @@ class Key:
     help: str
     """One sentence for the help screen and the README."""
     group: str
-    """`run`, `chart`, `panels`, `log` or `app`: the chapters of the help screen."""
+    """`run`, `replay`, `chart`, `panels`, `log` or `app`: the chapters of the help screen."""
     confirm: bool = False
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
+    mode: str = ""
+    """`live` or `replay`: where the key means this; empty = everywhere."""
 
 
 TABLE: tuple[Key, ...] = (
@@ -40,6 +42,7 @@ TABLE: tuple[Key, ...] = (
         help="Pause training after the step it is in, or resume it.",
         group="run",
         footer=1,
+        mode="live",
     ),
     Key(
         id="evaluate",
@@ -73,6 +76,152 @@ TABLE: tuple[Key, ...] = (
         footer=5,
     ),
     Key(
+        id="play",
+        keys="space",
+        shown="space",
+        action="toggle_clock",
+        words="Play",
+        help="Replay: stop the clock or let it go on; at the end, play from the start.",
+        group="replay",
+        footer=1,
+        mode="replay",
+    ),
+    Key(
+        id="scrub_back",
+        keys="left",
+        shown="←",
+        action="scrub(-1)",
+        words="Scrub",
+        help="Replay: a hundredth of the stage back (shift: a tenth).",
+        group="replay",
+        footer=3,
+        mode="replay",
+    ),
+    Key(
+        id="scrub_on",
+        keys="right",
+        shown="→",
+        action="scrub(1)",
+        words="Scrub on",
+        help="Replay: a hundredth of the stage on (shift: a tenth).",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="scrub_far_back",
+        keys="shift+left",
+        shown="shift+←",
+        action="scrub(-10)",
+        words="Far back",
+        help="Replay: a tenth of the stage back.",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="scrub_far_on",
+        keys="shift+right",
+        shown="shift+→",
+        action="scrub(10)",
+        words="Far on",
+        help="Replay: a tenth of the stage on.",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="step_back",
+        keys="comma",
+        shown=",",
+        action="step_clock(-1)",
+        words="Step back",
+        help="Replay: one update back, and stand still.",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="step_on",
+        keys="full_stop",
+        shown=".",
+        action="step_clock(1)",
+        words="Step",
+        help="Replay: one update on, and stand still.",
+        group="replay",
+        footer=6,
+        mode="replay",
+    ),
+    Key(
+        id="slower",
+        keys="less_than_sign",
+        shown="<",
+        action="change_speed(-1)",
+        words="Slower",
+        help="Replay: the next slower speed, down to 1×.",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="faster",
+        keys="greater_than_sign",
+        shown=">",
+        action="change_speed(1)",
+        words="Faster",
+        help="Replay: the next faster speed, up to 1000×, then all at once.",
+        group="replay",
+        footer=4,
+        mode="replay",
+    ),
+    Key(
+        id="next_mark",
+        keys="n",
+        shown="n",
+        action="jump_mark(1)",
+        words="Next event",
+        help="Replay: to the next evaluation, checkpoint, request or alarm.",
+        group="replay",
+        footer=5,
+        mode="replay",
+    ),
+    Key(
+        id="previous_mark",
+        keys="N",
+        shown="N",
+        action="jump_mark(-1)",
+        words="Last event",
+        help="Replay: to the event before.",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="to_start",
+        keys="home",
+        shown="home",
+        action="to_start",
+        words="Start",
+        help="Replay: to the start of the stage.",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="to_end",
+        keys="end",
+        shown="end",
+        action="to_end",
+        words="End",
+        help="Replay: to the end of what was read.",
+        group="replay",
+        mode="replay",
+    ),
+    Key(
+        id="stage",
+        keys="t",
+        shown="t",
+        action="next_stage",
+        words="Stage",
+        help="Replay: the next stage of a log that holds several.",
+        group="replay",
+        footer=7,
+        mode="replay",
+    ),
+    Key(
         id="log_y",
         keys="l",
         shown="l",
@@ -80,7 +229,7 @@ TABLE: tuple[Key, ...] = (
         words="Log-y",
         help="Loss axis linear or logarithmic.",
         group="chart",
-        footer=6,
+        footer=8,
     ),
     Key(
         id="smooth",
@@ -90,7 +239,7 @@ TABLE: tuple[Key, ...] = (
         words="Smooth",
         help="Next strength of the moving average; the last one is off.",
         group="chart",
-        footer=7,
+        footer=9,
     ),
     Key(
         id="fit",
@@ -100,7 +249,7 @@ TABLE: tuple[Key, ...] = (
         words="Fit",
         help="Steps so far, or the whole planned run.",
         group="chart",
-        footer=8,
+        footer=10,
     ),
     Key(
         id="next_panel",
@@ -110,7 +259,7 @@ TABLE: tuple[Key, ...] = (
         words="Panel",
         help="Next panel.",
         group="panels",
-        footer=9,
+        footer=11,
     ),
     Key(
         id="previous_panel",
@@ -144,7 +293,7 @@ TABLE: tuple[Key, ...] = (
         words="Zoom",
         help="The focused panel alone, or all of them again.",
         group="panels",
-        footer=10,
+        footer=12,
     ),
     Key(
         id="log_up",
@@ -190,6 +339,7 @@ TABLE: tuple[Key, ...] = (
         words="Follow",
         help="Log: to the newest line, and follow it.",
         group="log",
+        mode="live",
     ),
     Key(
         id="help",
@@ -199,7 +349,7 @@ TABLE: tuple[Key, ...] = (
         words="Help",
         help="This page.",
         group="app",
-        footer=11,
+        footer=13,
     ),
     Key(
         id="palette",
@@ -233,6 +383,7 @@ TABLE: tuple[Key, ...] = (
 
 GROUPS = {
     "run": "The run",
+    "replay": "A replay",
     "chart": "The loss chart",
     "panels": "Panels",
     "log": "The log",
@@ -240,9 +391,18 @@ GROUPS = {
 }
 
 
-def footer_keys() -> list[Key]:
-    """In the order in which a footer that grows wider shows them."""
-    return sorted((key for key in TABLE if key.footer), key=lambda key: key.footer)
+def footer_keys(mode: str = "live") -> list[Key]:
+    """In the order in which a footer that grows wider shows them.
+
+    The keys of the run are bound over a replay too: they say why nothing happens.
+    """
+    keys = (key for key in of_mode(mode) if not (mode == "replay" and key.group == "run"))
+    return sorted((key for key in keys if key.footer), key=lambda key: key.footer)
+
+
+def of_mode(mode: str) -> list[Key]:
+    """The keys that mean something over a `live` run, or over a `replay`."""
+    return [key for key in TABLE if key.mode in ("", mode)]
 
 
 def by_id(name: str) -> Key:

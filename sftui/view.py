@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from engine.control import Request
 from sftui.series import Smoothed
 from sftui.state import RunState
+from sftui.tape import Tape
 
 SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 """Strengths that `s` goes through; 0 shows the raw curve alone."""
@@ -40,7 +41,14 @@ class View:
     trouble: str = ""
     """Why the run cannot be alive although it never said that it ended."""
     tiny: bool = False
+    tape: Tape | None = None
+    """Where the clock of a replay is; None over a run."""
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)
+
+    @property
+    def mode(self) -> str:
+        """`live` or `replay`: which keys mean something."""
+        return "live" if self.tape is None else "replay"
 
     @property
     def strength(self) -> float:

@@ -7,8 +7,11 @@ afterwards, and the exit code.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from engine.errors import UsageError
 from engine.run_dir import RunDir
 from sftui import diagnostics
 from sftui import format as fmt
@@ -18,6 +21,10 @@ from sftui.sources import Source
 from sftui.sources.live import LiveSource
 from sftui.sources.tail import TailSource
 from sftui.state import RunState
+
+if TYPE_CHECKING:
+    from sftui.cli import ReplayFlags
+    from sftui.sources.replay import ReplaySource
 
 
 def watch_plain(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode:
@@ -59,6 +66,58 @@ def watch_screen(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode
         return ExitCode.RUN_FAILED
     _say_how_to_return(run)
     return ExitCode.DONE
+
+
+def watch_replay(flags: ReplayFlags, *, plain: bool) -> ExitCode:
+    """The screen (or plain lines) over a run that was.
+
+    Raises:
+        UsageError: no such file or run, no log that is known, or no such stage.
+    """
+    from sftui.sources import open as open_sources  # noqa: PLC0415  thirteen readers
+
+    opened = open_sources.open_replay(
+        flags.log,
+        runs_dir=flags.runs_dir,
+        format_name=flags.format,
+        follow=flags.follow,
+        speed=flags.speed,
+    )
+    try:
+        if flags.stage is not None:
+            choose_stage(opened.source, flags.stage)
+        if plain:
+            from sftui import plain as plain_lines  # noqa: PLC0415  the screen does not need it
+
+            diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")
+            plain_lines.watch(opened.source, send_stop=False)
+            return ExitCode.DONE
+        from sftui import app  # noqa: PLC0415  Textual, as above
+
+        end = app.run_screen(
+            opened.source, title=opened.title, replay_of=opened.why, follow=flags.follow
+        )
+    finally:
+        opened.source.close()
+    if end.error is not None:
+        diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
+        return ExitCode.RUN_FAILED
+    return ExitCode.DONE
+
+
+def choose_stage(source: ReplaySource, number: int) -> None:
+    """Play stage `number`, counted from 1; a file that is still read is waited for.
+
+    Raises:
+        UsageError: the file has fewer.
+    """
+    while len(source.stages) < number and source.loading:
+        time.sleep(0.02)
+    names = [stage.name for stage in source.stages]
+    if not 1 <= number <= len(names):
+        there = ", ".join(f"{i} {clean(name, 40)}" for i, name in enumerate(names, start=1))
+        raise UsageError(f"there is no stage {number}; the file has {there or 'none'}.")
+    source.select_stage(number - 1)
 
 
 def _closing(run: RunDir, state: RunState) -> ExitCode:

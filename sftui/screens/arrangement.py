@@ -31,12 +31,31 @@ def family(width: int, height: int) -> str:
 
 
 def arrange(
-    width: int, height: int, *, panel: str, maximised: bool = False, num_ranks: int = 1
+    width: int,
+    height: int,
+    *,
+    panel: str,
+    maximised: bool = False,
+    num_ranks: int = 1,
+    replay: bool = False,
 ) -> dict[str, Box]:
     """Boxes by widget id; a widget that is not named is not shown."""
     if width < 1 or height < 1:
         return {}
     kind = family(width, height)
+    if not replay or height < 6:
+        return _arrange(kind, width, height, panel, maximised, num_ranks)
+    # The bar has the row above the keys; everything else shares what is left.
+    boxes = _arrange(kind, width, height - 1, panel, maximised, num_ranks)
+    return boxes | {
+        "scrubber": Box(0, height - 2, width, 1),
+        "footer": Box(0, height - 1, width, 1),
+    }
+
+
+def _arrange(
+    kind: str, width: int, height: int, panel: str, maximised: bool, num_ranks: int
+) -> dict[str, Box]:
     if kind == "wide":
         return _maximised(width, height, panel) if maximised else _wide(width, height, num_ranks)
     if kind == "narrow":

@@ -26,6 +26,7 @@ from sftui.widgets.loss_chart import LossChart
 from sftui.widgets.now import Now
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
+from sftui.widgets.scrubber import Scrubber
 
 if TYPE_CHECKING:
     from sftui.state import RunState
@@ -70,6 +71,7 @@ class Dashboard(Screen[None]):
             (Checkpoints, "checkpoints"),
             (LogPane, "log"),
             (Glance, "glance"),
+            (Scrubber, "scrubber"),
             (KeyFooter, "footer"),
         )
         self.panels: list[Panel] = [kind(state, view, id=name) for kind, name in make]
@@ -91,7 +93,14 @@ class Dashboard(Screen[None]):
             panel=self.view.panel,
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
+            replay=self.view.tape is not None,
         )
+
+    def set_state(self, state: RunState) -> None:
+        """Another state over the same view: a replay went back, or to another stage."""
+        self._run = state
+        for panel in self.panels:
+            panel.state = state
 
     def show(self, touched: Topic) -> None:
         """Rebuild the visible panels that any of these topics makes stale."""

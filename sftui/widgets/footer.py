@@ -26,24 +26,38 @@ class KeyFooter(Panel):
             keys.remove(max(spare, key=lambda k: k.footer))
         col = 1
         for key in keys:
-            col = grid.text(0, col, key.shown, key_style)
+            col = grid.text(0, col, _shown(key), key_style)
             col = grid.text(0, col, f" {self._words(key)}", word_style) + gap
 
     def _useful(self) -> list[Key]:
-        """Keys that do something now: a run that ended takes no requests."""
-        ended = self.state.ended or bool(self.view.trouble)
-        return [key for key in footer_keys() if not (ended and key.group == "run")]
+        """Keys that do something now: neither a run that ended nor a replay takes requests."""
+        tape = self.view.tape
+        deaf = self.state.ended or bool(self.view.trouble) or tape is not None
+        keys = [key for key in footer_keys(self.view.mode) if not (deaf and key.group == "run")]
+        if tape is not None and len(tape.stages) < 2:
+            keys = [key for key in keys if key.id != "stage"]
+        return keys
 
     def _width(self, key: Key) -> int:
-        return text_width(key.shown) + 1 + text_width(self._words(key))
+        return text_width(_shown(key)) + 1 + text_width(self._words(key))
 
     def _words(self, key: Key) -> str:
         if key.id == "pause" and self.state.badge == "paused":
             return "Resume"
-        if key.id == "quit" and (self.state.ended or self.view.trouble):
+        tape = self.view.tape
+        if key.id == "quit" and (self.state.ended or self.view.trouble or tape is not None):
             return "Close"
+        if key.id == "play" and tape is not None and tape.moving:
+            return "Pause"
+        if key.id == "faster":
+            return "Speed"
         if key.id == "fit":
             return "So far" if self.view.whole else "Whole run"
         if key.id == "log_y":
             return "Linear" if self.view.log_y else "Log-y"
         return key.words
+
+
+def _shown(key: Key) -> str:
+    """Two keys that are one another's opposite share a place."""
+    return {"scrub_back": "←→", "faster": "< >", "step_on": ", ."}.get(key.id, key.shown)

@@ -57,7 +57,7 @@ class RunHeader(Panel):
         col = grid.text(row, col, name, style(Ink.TEXT, back=bar))
         end = grid.width - 1
         if self.view.transport:
-            words = fit(clean(self.view.transport, 80), max(0, end - col - 3))
+            words = fit(clean(self.view.transport, 160), max(0, end - col - 3))
             end = grid.right(row, end, [(words, faint)], col + 3)
         run = self.state.run
         if run is None:
@@ -80,12 +80,21 @@ class RunHeader(Panel):
     def _mark(self) -> list[Span]:
         bar = Back.BAR
         alive = self.state.badge in ("running", "starting") and not self.view.trouble
+        alive = alive and self.view.tape is None
         dot = style(Ink.GOOD if alive else Ink.FAINT, back=bar)
         return [("◉ ", dot), ("sftui ", style(Ink.TEXT, bold=True, back=bar))]
 
     # ---- how far ---------------------------------------------------------------------------
 
     def _badge(self) -> list[Span]:
+        tape = self.view.tape
+        if tape is not None:
+            word = "FOLLOW" if tape.following and not tape.paused else "REPLAY"
+            speed = "paused" if tape.paused else tape.speed_words if tape.moving else ""
+            badge = f" {word} {speed} " if speed else f" {word} "
+            spans = [(badge, style(Ink.ON_BADGE, bold=True, back=Back.WARN))]
+            said = "" if self.state.badge == "starting" else f" {clean(self.state.badge, 12)}"
+            return [*spans, (said, style(Ink.DIM, back=Back.BAR))] if said else spans
         if self.view.trouble:
             return [(" LOST ", style(Ink.ON_BADGE, bold=True, back=Back.BAD))]
         state = self.state.badge

@@ -7,9 +7,10 @@ from sftui.app import SftuiApp
 
 
 def test_ids_and_keys_are_unique():
-    """No key has two meanings and no action two names."""
-    pressed = Counter(k for key in keys.TABLE for k in key.keys.split(","))
-    assert not [k for k, n in pressed.items() if n > 1]
+    """No key has two meanings at one place and no action two names."""
+    for mode in ("live", "replay"):
+        pressed = Counter(k for key in keys.of_mode(mode) for k in key.keys.split(","))
+        assert not [k for k, n in pressed.items() if n > 1]
     assert len({key.id for key in keys.TABLE}) == len(keys.TABLE)
 
 
@@ -28,8 +29,9 @@ def test_groups_are_known_and_only_stop_asks():
 
 def test_footer_is_ranked():
     """No two keys claim one place in the footer."""
-    ranks = [key.footer for key in keys.footer_keys()]
-    assert ranks == sorted(set(ranks))
+    for mode in ("live", "replay"):
+        ranks = [key.footer for key in keys.footer_keys(mode)]
+        assert ranks == sorted(set(ranks))
 
 
 def test_markdown_has_every_key():

@@ -1,0 +1,285 @@
+"""A replay on the screen: its clock by keys, and every panel as it was at that moment."""
+
+import math
+
+import pytest
+
+from engine import events as ev
+from engine.errors import UsageError
+from sftui import cli, watch
+from sftui.app import SftuiApp
+from sftui.canvas import Grid
+from sftui.playback import Playback
+from sftui.sources.replay import SPEEDS, replay_events
+from sftui.state import RunState
+from sftui.tape import Tape, TapeMark
+from sftui.view import View
+from sftui.widgets.scrubber import Scrubber
+from tests.conftest import SHARED, needs_shared
+from tests.sftui.fake_run import fake_run
+from tests.sftui.test_app import Clock, panel_of, text_of
+
+WHOLE = fake_run()
+
+
+def app_of(events=WHOLE, *, speed=math.inf, clock=None) -> SftuiApp:
+    clock = clock or Clock(100.0)
+    source = replay_events(events, speed=speed, now=clock)
+    return SftuiApp(source, title="old", now=clock, replay_of="a test")
+
+
+async def shown(pilot):
+    """Wait until the picture is whole."""
+    while pilot.app.cockpit is None:
+        await pilot.pause()
+    for _ in range(3):
+        pilot.app.cockpit.tick()
+    await pilot.pause()
+    return pilot.app.cockpit.dashboard
+
+
+# ---- the clock by keys -------------------------------------------------------------------------
+
+
+async def test_a_replay_opens_on_everything_and_says_so():
+    """Badge, clock, bar with its marks, and what was recognised."""
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await shown(pilot)
+        text = text_of(dashboard)
+        assert " REPLAY " in text
+        assert "(a test)" in text
+        assert "400/400" in text
+        bar = panel_of(dashboard, "scrubber")._grid.line(0)
+        for mark in ("◆", "•", "▾", "●", "all at once"):
+            assert mark in bar
+
+
+async def test_seeking_back_shows_the_state_of_that_moment():
+    """Nothing of what came later is left in any panel."""
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await shown(pilot)
+        await pilot.press("home")
+        assert app.cockpit.state.updates == 0
+        for _ in range(50):
+            await pilot.press("right")
+        state = app.cockpit.state
+        assert 100 < state.updates < 300
+        whole = RunState()
+        for event in app.source.events_until(app.source.position):
+            whole.apply(event)
+        assert state.updates == whole.updates
+        assert state.validations.keys() == whole.validations.keys()
+        assert state.evals.keys() == whole.evals.keys()
+        assert all(panel.state is state for panel in dashboard.panels)
+        assert "finished" not in text_of(dashboard)
+        await pilot.press("end")
+        assert app.cockpit.state.updates == 400
+
+
+async def test_steps_one_by_one():
+    """`,` and `.` move by one update and stand still."""
+    app = app_of()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot)
+        await pilot.press("comma")
+        before = app.source.step
+        await pilot.press("comma")
+        assert app.source.step == before - 1
+        await pilot.press("full_stop")
+        assert app.source.step == before
+        assert app.source.paused
+
+
+async def test_space_plays_and_stops_the_clock():
+    """At the end it plays from the start; a second press stands still; nothing is sent."""
+    clock = Clock(100.0)
+    app = app_of(clock=clock)
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await shown(pilot)
+        await pilot.press("space")
+        assert app.cockpit.state.updates == 0
+        clock.t += 1.0
+        await shown(pilot)
+        assert 0 < app.cockpit.state.updates < 400
+        assert "REPLAY 60×" in text_of(dashboard)
+        await pilot.press("space")
+        here = app.cockpit.state.updates
+        clock.t += 5.0
+        await shown(pilot)
+        assert app.cockpit.state.updates == here
+        assert "REPLAY paused" in text_of(dashboard)
+
+
+async def test_speeds_go_through_the_list():
+    """`<` slows down to 1, `>` goes up to all at once."""
+    app = app_of()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot)
+        await pilot.press("home")
+        for _ in range(len(SPEEDS) + 1):
+            await pilot.press("less_than_sign")
+        assert app.source.speed == 1.0
+        for wanted in SPEEDS[1:]:
+            await pilot.press("greater_than_sign")
+            assert app.source.speed == wanted
+
+
+async def test_jumps_from_event_to_event():
+    """`n` and `N` stand right behind an evaluation, checkpoint or request."""
+    app = app_of()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot)
+        await pilot.press("home")
+        seen = []
+        for _ in range(8):
+            await pilot.press("n")
+            seen.append(app.source.position)
+        assert seen == sorted(set(seen))
+        assert seen[:8] == [mark.position for mark in app.source.marks[:8]]
+        await pilot.press("N")
+        assert app.source.position == seen[-2]
+
+
+async def test_a_click_on_the_bar_goes_there():
+    """The middle of the bar is the middle of the run."""
+    app = app_of()
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await shown(pilot)
+        start, end = panel_of(dashboard, "scrubber")._bar
+        await pilot.click("#scrubber", offset=((start + end) // 2, 0))
+        assert 0.45 < app.cockpit.view.tape.part < 0.55
+
+
+async def test_controls_are_refused_with_a_word():
+    """No run is behind a replay: `e`, `k` and `x` say so and ask nothing."""
+    app = app_of(fake_run(until=120))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot)
+        for number, key in enumerate(("e", "k", "x"), start=1):
+            await pilot.press(key)
+            await pilot.pause()
+            assert len(app._notifications) == number
+            assert app.screen is app.cockpit.dashboard
+        assert all("replay" in n.message for n in app._notifications)
+
+
+async def test_a_replay_that_stands_still_costs_nothing():
+    """No tick is due at the end or while the clock stands; a key starts them again."""
+    app = app_of()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot)
+        assert app.cockpit.pace == 0
+        await pilot.press("space")
+        assert app.cockpit.pace > 0
+        assert app._ticking
+
+
+@pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24), (60, 16), (40, 10), (20, 5)])
+async def test_the_bar_fits_every_size(size):
+    """The bar has the row above the keys; nothing is cut in mid-border."""
+    app = app_of()
+    async with app.run_test(size=size) as pilot:
+        dashboard = await shown(pilot)
+        boxes = dashboard.boxes(dashboard.size)
+        if size[1] >= 6:
+            assert boxes["scrubber"].y == size[1] - 2
+        for panel in dashboard.panels:
+            if panel.id in boxes:
+                lines = panel._grid.lines()
+                if lines[0].startswith("╭"):
+                    assert lines[-1][0] + lines[-1][-1] == "╰╯"
+
+
+async def test_stages_switch():
+    """A log of several stages opens on the SFT stage and goes round with `t`."""
+    events = []
+    for name in ("base_train", "chat_sft", "chat_rl"):
+        events.append(ev.RunStarted(name=name, stamp=ev.Stamp(run=name)))
+        steps = range(len(name))
+        events += [ev.StepFinished(step=s, loss=1.0, stamp=ev.Stamp(run=name)) for s in steps]
+    app = app_of(events)
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await shown(pilot)
+        assert "stage 2/3 chat_sft" in text_of(dashboard)
+        for name in ("chat_rl", "base_train", "chat_sft"):
+            await pilot.press("t")
+            await shown(pilot)
+            assert app.cockpit.state.updates == len(name)
+            assert name in text_of(dashboard)
+
+
+# ---- the bar -----------------------------------------------------------------------------------
+
+
+def bar_of(tape: Tape, width: int = 100) -> str:
+    view = View(now=lambda: 0.0, tape=tape)
+    grid = Grid(1, width)
+    Scrubber(RunState(), view, id="scrubber").paint(grid)
+    return grid.line(0)
+
+
+def a_tape(**changes) -> Tape:
+    values = {
+        "part": 0.5, "seconds": 60.0, "total_seconds": 120.0, "clock": "time", "step": 9,
+        "last_step": 20, "speed": 4.0, "paused": False, "at_end": False, "following": False,
+        "loading": False, "stage": 0, "stages": ("chat_sft",),
+        "marks": (TapeMark(0.0, "validation"), TapeMark(1.0, "checkpoint")),
+    }  # fmt: skip
+    return Tape(**(values | changes))
+
+
+def test_bar_shows_time_marks_and_speed():
+    """Time where the log has one, steps where it has none."""
+    line = bar_of(a_tape())
+    assert line.startswith(" ▶ 0:01:00 of 0:02:00")
+    assert "╵" in line
+    assert "◆" in line
+    assert line.rstrip().endswith("4×")
+    assert "step 9 of 20" in bar_of(a_tape(clock="steps"))
+
+
+@pytest.mark.parametrize("width", [1, 2, 10, 24, 33, 50, 80, 300])
+def test_bar_fits_any_width(width):
+    """It raises nothing, and drops the least important first."""
+    bar_of(a_tape(stages=("a" * 50, "b")), width)
+
+
+def test_bar_of_a_log_without_time_goes_by_events():
+    """Where all events share one second, places are counted instead."""
+    playback = Playback(replay_events([ev.LogLine(text=str(i)) for i in range(10)]))
+    assert playback.tape().part == 0.0  # no stage yet
+    events = [ev.RunStarted(name="sft"), *(ev.ValidationFinished(step=0, loss=1.0),) * 9]
+    playback = Playback(replay_events(events))
+    playback.source.seek(5)
+    assert playback.tape().part == 0.5
+
+
+# ---- the command -------------------------------------------------------------------------------
+
+
+def test_a_stage_that_is_not_there_is_named():
+    """What there is instead is listed."""
+    source = replay_events([ev.RunStarted(name="chat_sft"), ev.StepFinished(step=0, loss=1.0)])
+    watch.choose_stage(source, 1)
+    with pytest.raises(UsageError, match="no stage 2; the file has 1 chat_sft"):
+        watch.choose_stage(source, 2)
+
+
+def test_missing_log_is_one_line(tmp_path, monkeypatch, capsys):
+    """`sftui replay logs/run.log` with no run there: exit 2, and what to type."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["replay", "logs/run.log"]) == 2
+    assert "sftui run" in capsys.readouterr().err
+    assert cli.main(["replay", "x", "--speed", "0"]) == 2
+
+
+@needs_shared
+def test_a_real_log_as_plain_lines(capsys):
+    """Without a terminal the log is told line by line."""
+    log = SHARED / "logs/nanochat/speedrun_d20_2gpu_oct2025.log"
+    assert cli.main(["replay", str(log)]) == 0
+    out = capsys.readouterr()
+    assert "1.0121" in out.out
+    assert "nanochat" in out.err
