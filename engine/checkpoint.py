@@ -32,9 +32,6 @@ from engine.run_dir import RunDir
 PEERS_TIMEOUT_SECONDS = 600.0
 """How long rank 0's thread waits for the other ranks' files: a slow network disk writes 4 GB."""
 
-ROOM_FACTOR = 1.2
-"""Free space wanted for a checkpoint, in its own size: logs and results grow meanwhile."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -87,6 +84,7 @@ class Checkpointer:
         Waits for a save still in flight first. Every rank calls it for the same step.
         """
         self._join()
+        self._failure = None
         self._saves += 1
         partial = checkpoint_dir.partial_path(self.run, step, self.attempt, self._saves)
         started = time.monotonic()
@@ -101,7 +99,7 @@ class Checkpointer:
         self._thread.start()
 
     def wait(self) -> str | None:
-        """Wait for the save in flight; what went wrong since the last `wait`, or None."""
+        """Wait for the save in flight; what went wrong with the last one, or None."""
         self._join()
         failure, self._failure = self._failure, None
         return failure
@@ -152,7 +150,8 @@ class Checkpointer:
     ) -> None:
         if self.rank == 0:
             checkpoint_dir.remove_partials(self.run, but=partial)
-            _check_room(self.run.checkpoints, self._wanted_bytes(snapshot))
+            wanted = self._wanted_bytes(snapshot)
+            checkpoint_dir.check_room(self.run.checkpoints, wanted, "it")
         partial.mkdir(exist_ok=True)
         files = [
             _save_tensors(partial / optim_file(self.rank), snapshot.optimizer),
@@ -241,16 +240,6 @@ def _load(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from None
-
-
-def _check_room(folder: Path, wanted_bytes: int) -> None:
-    """Refuse what would not fit before a byte is written: a full disk hurts the event log too."""
-    free = shutil.disk_usage(folder).free
-    if free < ROOM_FACTOR * wanted_bytes:
-        raise CheckpointError(
-            f"it takes about {wanted_bytes / 1e6:,.1f} MB and the disk of {folder} has "
-            f"{free / 1e6:,.1f} MB left; make room there, and the next one will be saved"
-        )
 
 
 def _record_path(partial: Path, rank: int) -> Path:

@@ -38,6 +38,10 @@ def rng_file(rank: int) -> str:
     return f"rng-rank-{rank}.safetensors"
 
 
+ROOM_FACTOR = 1.2
+"""Free space wanted for a checkpoint, in its own size: logs and results grow meanwhile."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointInfo:
     """A checkpoint whose manifest is valid (digests are checked by `verify`)."""
@@ -62,6 +66,31 @@ class FileRecord:
     name: str
     size_bytes: int
     sha256: str
+
+
+def check_room(folder: Path, wanted_bytes: int, what: str) -> None:
+    """Refuse what would not fit before a byte is written: a full disk hurts the event log too.
+
+    Args:
+        folder: of the disk that is meant; it need not exist yet.
+        what: begins the message: `the checkpoint of step 5`.
+
+    Raises:
+        CheckpointError: naming both sizes.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < ROOM_FACTOR * wanted_bytes:
+        raise CheckpointError(
+            f"{what} takes about {_size(wanted_bytes)} and the disk of {folder} has "
+            f"{_size(free)} left"
+        )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
 
 
 def step_of(path: Path) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,10 +21,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from engine import checkpoint_dir, devices, fit, nanochat_paths, resume_file, run_dir, run_plan
 from engine import config as config_module
-from engine import devices, fit, nanochat_paths, resume_file, run_dir, run_plan
 from engine.config import RunConfig
-from engine.errors import RunFailedError
+from engine.errors import CheckpointError, RunDirError, RunFailedError
 from engine.model_config import GPTConfig
 from engine.nanochat_paths import CheckpointRef
 from engine.plan import Plan
@@ -166,18 +167,41 @@ def create(
     """Make the run directory with everything the ranks need to start.
 
     Raises:
-        RunDirError: the place is not writable.
+        RunDirError: the place is not writable, or has no room for a checkpoint.
     """
+    check_room(prepared.config, prepared.start.model, prepared.device.device_type, root)
     run = run_dir.create(root, prepared.name, now)
-    prepared.tokenizer.save_json(run.tokenizer)
-    run.config.write_text(config_module.to_toml(prepared.config), encoding="utf-8")
-    run.control.touch(mode=0o600)
-    # Last: a directory without a manifest is no run.
-    run_dir.write_private(
-        run.manifest, json.dumps(manifest(prepared, run, command, cwd, now), indent=1).encode()
-    )
+    try:
+        prepared.tokenizer.save_json(run.tokenizer)
+        run.config.write_text(config_module.to_toml(prepared.config), encoding="utf-8")
+        run.control.touch(mode=0o600)
+        # Last: a directory without a manifest is no run.
+        run_dir.write_private(
+            run.manifest, json.dumps(manifest(prepared, run, command, cwd, now), indent=1).encode()
+        )
+    except OSError as error:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise RunDirError(
+            f"cannot write {run.path}: {error.strerror}. Choose another place with --runs-dir."
+        ) from None
     run_dir.link_run_log(run, cwd)
     return run
+
+
+def check_room(config: RunConfig, model: GPTConfig, device_type: str, root: Path) -> None:
+    """Refuse a run whose first checkpoint could not be saved under `root`.
+
+    Raises:
+        RunDirError: naming the sizes needed and there.
+    """
+    mixed = device_type == "cuda" and config.runtime.dtype == "bfloat16"
+    try:
+        wanted = fit.checkpoint_bytes(model, mixed=mixed)
+        checkpoint_dir.check_room(root, wanted, "one checkpoint of this model")
+    except CheckpointError as error:
+        raise RunDirError(f"{error}. Make room, or choose another place with --runs-dir.") from None
+    except OSError as error:
+        raise RunDirError(f"cannot look at {root}: {error.strerror}.") from None
 
 
 def manifest(

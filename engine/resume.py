@@ -29,6 +29,7 @@ from engine import (
 from engine import config as config_module
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, RunDirError
+from engine.model_config import GPTConfig
 from engine.plan import Plan
 from engine.resume_file import Resumption
 from engine.run_dir import RunDir
@@ -126,6 +127,8 @@ def prepare(
             "to go on with these."
         )
     plan = run_plan.make_plan(config, data.num_rows)
+    shape = GPTConfig.from_dict(manifest["start"]["model_config"])
+    launch.check_room(config, shape, device.device_type, run.path)
     start_step = 0 if newest is None else newest.step
     if start_step > plan.num_updates:
         raise ConfigError(

@@ -35,6 +35,14 @@ from engine.step_losses import StepLosses, step_losses
 ROWS_NAMED = 16
 """Rows of a bad step that are named: a step of the reference run has 32."""
 
+SAVE_RETRY_SECONDS = 10.0
+SAVE_TRIES = 60
+"""Ten minutes of patience for the last checkpoint of a run: long enough to be called and to
+make room, short enough not to hold machines for a night."""
+
+SAVE_LOOKS = 20
+"""Between two tries the ranks meet so often: a stop is heard, and no collective times out."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -76,7 +84,7 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
         decision = obey(session, steering, step)
         if decision.stop:
             if not decision.hurry:
-                save_checkpoint(session, step, "stop")
+                save_last(session, steering, step, "stop")
             return Outcome(status="stopped", reason=decision.stop_reason, step=step)
         if step == last:
             break
@@ -102,7 +110,7 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
             if config.runtime.on_nonfinite == "stop":
                 # Before the optimizer touched anything: the weights are still good.
                 report_step(session, step, losses, multiplier, norm, started)
-                save_checkpoint(session, step, "nonfinite")
+                save_last(session, steering, step, "nonfinite")
                 return Outcome(status="failed", reason=what, step=step)
         if batch.num_empty_micro_batches:
             text = f"{batch.num_empty_micro_batches} micro-batches have no supervised token"
@@ -114,7 +122,7 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
         progress.step = step + 1
         report_step(session, step, losses, multiplier, norm, started)
 
-    save_checkpoint(session, last, "final")
+    save_last(session, steering, last, "final")
     return Outcome(status="finished", reason="all iterations done", step=last)
 
 
@@ -203,6 +211,38 @@ def save_checkpoint(session: Session, step: int, reason: str) -> bool:
     )
     session.checkpointer.save(step, snapshot, reason)
     return True
+
+
+def save_last(session: Session, steering: Steering, step: int, reason: str) -> None:
+    """Save what nobody can compute again: where there is no room, wait for it and try again.
+
+    All ranks count the same tries and hear of the same stop, so they give up together.
+    """
+    for attempt in range(SAVE_TRIES):
+        save_checkpoint(session, step, reason)
+        failure = session.checkpointer.wait()
+        failed = torch.tensor([int(failure is not None)])
+        if not session.ranks.max(failed).item():
+            session.unsaved = ""
+            return
+        session.unsaved = failure or "another rank could not write its part"
+        if attempt == SAVE_TRIES - 1:
+            return
+        if attempt == 0:
+            minutes = SAVE_TRIES * SAVE_RETRY_SECONDS / 60
+            text = (
+                "the run waits to save its last checkpoint: make room, and it is saved within "
+                f"{SAVE_RETRY_SECONDS:.0f} s. After {minutes:.0f} min, or at one more stop, it ends"
+                " without."
+            )
+            session.emit(LogLine(step=step, text=text, level="error"))
+        for _ in range(SAVE_LOOKS):
+            time.sleep(SAVE_RETRY_SECONDS / SAVE_LOOKS)
+            decision = steering.at_boundary(step)
+            late = (*decision.evaluate, *decision.checkpoint)
+            steering.acknowledge(late, step, "rejected", "the run is ending")
+            if decision.hurry or (decision.stop and reason != "stop"):
+                return
 
 
 def checkpoint_state(session: Session) -> dict[str, object]:
@@ -327,14 +367,13 @@ def export_result(session: Session, step: int) -> bool:
 
 def conclude(session: Session, outcome: Outcome) -> Outcome:
     """Wait for the last checkpoint, export the result, and let the outcome tell what failed."""
-    failure = session.checkpointer.wait()
+    session.checkpointer.wait()
     exported = False
     if session.is_main and outcome.status != "failed":
         exported = export_result(session, outcome.step)
-    if failure is None:
+    if not session.unsaved:
         return outcome
-    reason = f"{outcome.reason}; but the {failure}"
     if outcome.status == "finished" and not exported:
-        text = f"trained to the end, and nothing of it could be saved: {failure}"
+        text = f"trained to the end, and nothing of it could be saved: {session.unsaved}"
         return replace(outcome, status="failed", reason=text)
-    return replace(outcome, reason=reason)
+    return replace(outcome, reason=f"{outcome.reason}; but the {session.unsaved}")

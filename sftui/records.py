@@ -88,6 +88,21 @@ class Rank:
     """Why it is gone, if it is."""
 
 
+class RunClock:
+    """The wall clock without its jumps: within one boot, durations are the monotonic clock's."""
+
+    __slots__ = ("_offsets",)
+
+    def __init__(self) -> None:
+        self._offsets: dict[str, float] = {}
+
+    def at(self, stamp: ev.Stamp) -> float | None:
+        """When an event was, by the clock as it stood at the first event of that boot."""
+        if stamp.t is None or stamp.m is None or not stamp.boot:
+            return stamp.t
+        return self._offsets.setdefault(stamp.boot, stamp.t - stamp.m) + stamp.m
+
+
 class SeenNumbers:
     """Sequence numbers already applied, as disjoint closed intervals."""
 

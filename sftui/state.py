@@ -20,7 +20,17 @@ import numpy as np
 
 from engine import events as ev
 from sftui import batches
-from sftui.records import Alarm, Checkpoint, Phase, Rank, SeenNumbers, Topic, Validation, closed
+from sftui.records import (
+    Alarm,
+    Checkpoint,
+    Phase,
+    Rank,
+    RunClock,
+    SeenNumbers,
+    Topic,
+    Validation,
+    closed,
+)
 from sftui.series import Series, Table
 
 STEP_COLUMNS = (
@@ -52,6 +62,9 @@ class RunState:
     end: ev.RunFinished | None = None
     first_t: float | None = None
     last_t: float | None = None
+    """Wall clock of the first and the newest event, jumps of the clock taken out."""
+    clock_moved: float = 0.0
+    """Seconds by which the run's wall clock was set since the first event of this boot."""
     attempt: int = 1
     attempt_starts: dict[int, int] = field(default_factory=dict)
     """First step of each attempt."""
@@ -84,6 +97,7 @@ class RunState:
     unknown: int = 0
     ignored_names: int = 0
     _seen: dict[str, SeenNumbers] = field(default_factory=dict)
+    _clock: RunClock = field(default_factory=RunClock)
 
     # ---- what views ask --------------------------------------------------------------------
 
@@ -165,11 +179,13 @@ class RunState:
                 seen = self._seen[stamp.src] = SeenNumbers()
             if not seen.add(stamp.seq):
                 return Topic.NOTHING
-        if stamp.t is not None:
-            if self.first_t is None or stamp.t < self.first_t:
-                self.first_t = stamp.t
-            if self.last_t is None or stamp.t > self.last_t:
-                self.last_t = stamp.t
+        t = self._clock.at(stamp)
+        if t is not None and stamp.t is not None:
+            if self.first_t is None or t < self.first_t:
+                self.first_t = t
+            if self.last_t is None or t > self.last_t:
+                self.last_t = t
+                self.clock_moved = stamp.t - t
         if stamp.run and not self.run_id:
             self.run_id = stamp.run
         return self._fold(cast(ev.AnyEvent, event))
@@ -285,8 +301,9 @@ class RunState:
             "tokens_per_second": event.tokens_per_second,
             "seconds": event.seconds,
         }
-        if event.stamp.t is not None and self.first_t is not None:
-            values["since_start"] = event.stamp.t - self.first_t
+        t = self._clock.at(event.stamp)
+        if t is not None and self.first_t is not None:
+            values["since_start"] = t - self.first_t
         for group, rate in event.lrs.items():
             if f"lr/{group}" in self.steps.names or len(self.steps.names) < MOST_NAMES:
                 values[f"lr/{group}"] = rate

@@ -184,7 +184,7 @@ def test_a_full_disk_costs_the_checkpoint_alone(tmp_path):
 
 def test_a_disk_that_fills_while_saving_loses_the_partial_alone(tmp_path, monkeypatch):
     """Fault 15: the room is there when asked and gone when needed."""
-    monkeypatch.setattr(checkpoint, "ROOM_FACTOR", 0.0)
+    monkeypatch.setattr(checkpoint_dir, "ROOM_FACTOR", 0.0)
     with small_disk(tmp_path / "disk", "4m") as disk:
         run = run_dir.create(disk, "test", datetime(2026, 1, 2, 3, 4, 5))
         saver = Saver(run, size=100_000)
@@ -199,6 +199,16 @@ def test_a_disk_that_fills_while_saving_loses_the_partial_alone(tmp_path, monkey
         assert checkpoint_dir.verify(run.checkpoint(2)).step == 2
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """A run that gives up soon to save its last checkpoint."""
+    from engine import trainer
+
+    monkeypatch.setattr(trainer, "SAVE_TRIES", 2)
+    monkeypatch.setattr(trainer, "SAVE_RETRY_SECONDS", 0.02)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_run_whose_last_checkpoint_fails_says_so(place, monkeypatch):
     """Nothing lies: a run that ended well but could not be saved names the checkpoint."""
     run = place.make()
@@ -218,6 +228,7 @@ def test_a_run_whose_last_checkpoint_fails_says_so(place, monkeypatch):
     assert Path(export.path).exists()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_run_that_could_save_nothing_has_failed(place, monkeypatch):
     """Neither checkpoint nor export on the disk: hours are lost, and the end says so."""
     run = place.make()

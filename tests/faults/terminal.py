@@ -1,0 +1,85 @@
+"""A person at a terminal: a program in a pseudo-terminal, its keys, its bytes, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import struct
+import termios
+import threading
+
+from tests.processes import Children, wait_for
+
+_SEQUENCES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+
+
+class Terminal:
+    """`python ARGUMENTS` with a terminal of its own, controlled by `started`."""
+
+    def __init__(
+        self,
+        started: Children,
+        *arguments: str,
+        env: dict[str, str],
+        columns: int = 120,
+        lines: int = 36,
+    ) -> None:
+        self.master, slave = pty.openpty()
+        self.output = b""
+        self.resize(columns, lines)
+
+        def own_terminal() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = started.start(
+            *arguments,
+            env=env | {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            preexec_fn=own_terminal,
+        )
+        os.close(slave)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):
+            while piece := os.read(self.master, 65536):
+                self.output += piece
+
+    def words(self, since: int = 0) -> str:
+        """What was painted, escape sequences taken out."""
+        return _SEQUENCES.sub(b"", self.output[since:]).decode("utf-8", "replace")
+
+    def wait_for(self, text: str, since: int = 0, seconds: float = 60.0) -> None:
+        """Until `text` has been painted (after that many bytes)."""
+        wait_for(lambda: text in self.words(since) or self.process.poll() is not None, seconds)
+        assert text in self.words(since), self.words(since)[-3000:]
+
+    def press(self, keys: str) -> int:
+        """Send keys; where the output stood."""
+        here = len(self.output)
+        os.write(self.master, keys.encode())
+        return here
+
+    def resize(self, columns: int, lines: int) -> None:
+        size = struct.pack("HHHH", lines, columns, 0, 0)
+        fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
+
+    def hang_up(self) -> None:
+        """As a dropped connection: the terminal is gone."""
+        os.close(self.master)
+        self.master = -1
+
+    def wait(self, seconds: float = 30.0) -> int:
+        code = self.process.wait(seconds)
+        self._thread.join(5)
+        return code
+
+    def close(self) -> None:
+        if self.master >= 0:
+            os.close(self.master)
