@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from io import BufferedReader
 from pathlib import Path
 
-from engine.events import Event, StepBatch
+from engine.events import Event, LogLine, StepBatch
 from sftui.readers import LineCounts, Reader
 from sftui.sources.recording import Recording
 
@@ -67,6 +67,8 @@ class FileFeed:
         self._thread: threading.Thread | None = None
         self.done = False
         self.error = ""
+        self.restarts = 0
+        """Times the file was replaced or emptied while it was followed."""
 
     # ---- what a ReplaySource asks ----------------------------------------------------------
 
@@ -162,12 +164,18 @@ class FileFeed:
             fresh = self._path.open("rb")
             files.close()
             file = files.enter_context(fresh)
+            what = "another file stands under this name now; reading it from its start"
         elif self._is_overwritten(file.fileno()):
             file.seek(0)
+            what = "the file was emptied or written over; reading it from its start"
         else:
             return file
         self._read_bytes, self._last = 0, b""
         self._take(b"\n")  # the line that was cut off is not continued by the new file
+        # In the log of the stage that ends here; the next stage may have none of it, the
+        # header has.
+        self._add([LogLine(text=f"{self._path.name}: {what}", level="warn")])
+        self.restarts += 1
         return file
 
     def _is_overwritten(self, descriptor: int) -> bool:

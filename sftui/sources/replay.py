@@ -52,6 +52,11 @@ class Feed(Protocol):
         """Read so far, 0 to 1."""
         ...
 
+    @property
+    def restarts(self) -> int:
+        """Times the file was replaced or emptied while it was followed."""
+        ...
+
     def evidence(self) -> tuple[bool, str]:
         """Whether more may come, and why one may think so."""
         ...
@@ -68,6 +73,7 @@ class Finished:
     format = "events"
     done = True
     share = 1.0
+    restarts = 0
 
     def evidence(self) -> tuple[bool, str]:
         return True, "a replay"
@@ -161,6 +167,9 @@ class ReplaySource:
             words += f", reading {100 * self._feed.share:.0f} %"
         if self._follow:
             words = f"following, {self._feed.format}"
+        if self._feed.restarts:
+            times = "once" if self._feed.restarts == 1 else f"{self._feed.restarts} times"
+            words += f", replaced or emptied {times}"
         if self.lines.unrecognised:
             words += f", {self.lines.unrecognised:,} of {self.lines.total:,} lines unrecognised"
         return words

@@ -414,6 +414,11 @@ def test_following_through_rotation_and_truncation(tmp_path):
         # As long as before, in the same file. Steps start again, so it is a stage of its own.
         until(source, lambda got: steps_of(got) == [0])
         assert len(source.stages) == 2
+        assert "replaced or emptied 2 times" in source.describe()
+        told = [
+            e.text for s in source.stages for e in s.timeline.events(0, 99) if type(e) is LogLine
+        ]
+        assert len([text for text in told if "reading it from its start" in text]) == 2
     finally:
         source.close()
 
