@@ -253,17 +253,20 @@ def test_a_second_start_of_the_same_run_says_more_about_it():
 # ---- batches ------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.integers(1, 20), max_size=6), st.lists(st.integers(0, 120), max_size=4))
-def test_batches_and_single_events_have_the_same_places(sizes, places):
-    """Positions, clock and steps do not depend on how updates were bundled."""
+@given(
+    st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=20), max_size=6),
+    st.lists(st.integers(0, 120), max_size=4),
+    st.booleans(),
+)
+def test_batches_and_single_events_have_the_same_places(runs, places, timed):
+    """Positions, clock and steps do not depend on how updates were bundled, falling steps too."""
     bundled, single = Timeline(), Timeline()
-    start = 0
-    for size in sizes:
-        steps = list(range(start, start + size))
-        start += size
-        batch = StepBatch(
-            steps=steps, columns={"loss": [1.0] * size, "seconds": [0.5 + s for s in steps]}
-        )
+    for steps in runs:
+        columns = {"loss": [1.0] * len(steps)}
+        if timed:
+            columns["seconds"] = [0.5 + s for s in steps]
+        batch = StepBatch(steps=steps, columns=columns)
+        start = steps[-1] + 1
         bundled.append(batch)
         for event in batch.rows():
             single.append(event)
