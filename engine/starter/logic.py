@@ -160,11 +160,10 @@ def member(rng: random.Random) -> Problem:
     words = [rng.choice([w for w in CATEGORIES[k] if w in _KIND_OF]) for k in kinds]
     at = rng.randrange(len(words))
     kind = kinds[at]
-    article = "an" if kind[0] in "aeiou" else "a"
     return _problem(
         "kinds",
         words,
-        f"Which of {spoken_list(words)} is {article} {kind}?",
+        f"Which of {spoken_list(words)} is a kind of {kind}?",
         words[at],
         [w for w in words if w != words[at]],
     )

@@ -31,6 +31,13 @@ class Problem:
     answer: str
     wrong: tuple[str, ...]
     """Wrong choices, all different from the answer and from each other."""
+    place: int | None = None
+    """Where the answer stands among the choices, for a question about their order; wrong choices
+    then keep theirs. None: anywhere."""
+
+    def identity(self) -> str:
+        """What makes it this question: its words and, in any order, its choices."""
+        return normalised(" ".join([self.question, *sorted([self.answer, *self.wrong])]))
 
 
 def is_eval(key: str) -> bool:
@@ -67,11 +74,14 @@ def as_rows(problems: Sequence[Problem], rng: random.Random) -> list[dict[str, A
     places: dict[int, list[int]] = {}
     for problem in problems:
         choices = list(problem.wrong)
-        rng.shuffle(choices)
         size = len(choices) + 1
-        if not places.get(size):
-            places[size] = rng.sample(range(size), size)
-        place = places[size].pop()
+        if problem.place is None:
+            rng.shuffle(choices)
+            if not places.get(size):
+                places[size] = rng.sample(range(size), size)
+            place = places[size].pop()
+        else:
+            place = problem.place
         choices.insert(place, problem.answer)
         rows.append(
             {

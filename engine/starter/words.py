@@ -53,7 +53,8 @@ def spoken_list(words: Sequence[str], last: str = "and") -> str:
 
 OPPOSITES = _pairs("""
     hot cold, big small, tall short, wet dry, old new, fast slow, full empty, open closed,
-    early late, light dark, happy sad, rich poor, clean dirty, loud quiet, strong weak, thick thin, wide narrow,
+    early late, light dark, happy sad, rich poor, clean dirty, loud quiet, strong weak, thick thin,
+    wide narrow,
     high low, near far, left right, day night, first last, hard soft, rough smooth, sweet sour,
     win lose, buy sell, push pull, give take, start stop, come go, laugh cry, remember forget,
     love hate, float sink, rise fall, top bottom, front back, inside outside, before after,

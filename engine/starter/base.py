@@ -1,0 +1,84 @@
+"""The small pretrained model that ships with the package.
+
+`build_base` made the files and wrote their digests into `base.json`; what is
+loaded here is checked against them, so a damaged install is told from a bad run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import CheckpointError
+from engine.model_config import GPTConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ASSETS = Path(__file__).parent / "assets"
+WEIGHTS = "base.safetensors"
+TOKENIZER = "tokenizer.json"
+INFO = "base.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseInfo:
+    """What can be said of the base without loading it."""
+
+    config: GPTConfig
+    tokenizer_path: Path
+    weights_path: Path
+    digest: str
+    """SHA-256 of the weights file."""
+    tokenizer_digest: str
+    """SHA-256 of the tokenizer file."""
+
+
+def base_info(assets: Path = ASSETS) -> BaseInfo:
+    """Shape, files and digests; no torch, no weights read.
+
+    Raises:
+        CheckpointError: a file is missing or `base.json` cannot be read.
+    """
+    try:
+        found = json.loads((assets / INFO).read_text(encoding="utf-8"))
+        info = BaseInfo(
+            config=GPTConfig.from_dict(found["model_config"]),
+            tokenizer_path=assets / TOKENIZER,
+            weights_path=assets / WEIGHTS,
+            digest=found["sha256"][WEIGHTS],
+            tokenizer_digest=found["sha256"][TOKENIZER],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(assets / INFO, str(error)) from error
+    for path in (info.tokenizer_path, info.weights_path):
+        if not path.is_file():
+            raise _damaged(path, "the file is missing")
+    return info
+
+
+def load_base(assets: Path = ASSETS) -> tuple[GPTConfig, dict[str, Tensor]]:
+    """Shape and float32 weights, by nanochat's parameter names.
+
+    Raises:
+        CheckpointError: a file is missing or is not the one that was shipped.
+    """
+    # torch: seconds and 200 MiB that whoever only asks for the shape must not pay.
+    import torch  # noqa: PLC0415
+    from safetensors.torch import load  # noqa: PLC0415
+
+    info = base_info(assets)
+    content = info.weights_path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != info.digest:
+        raise _damaged(info.weights_path, "its SHA-256 is not the one in base.json")
+    return info.config, {name: part.to(torch.float32) for name, part in load(content).items()}
+
+
+def _damaged(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: {what}; expected the starter model as it ships with sftui. Install sftui again, "
+        "or make it anew with `python -m engine.starter.build_base`."
+    )
