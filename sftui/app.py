@@ -55,7 +55,7 @@ class ScreenExit:
     state: RunState
     reason: str = ""
     error: BaseException | None = None
-    """What went wrong at the start."""
+    """What went wrong at the start, or in the screen itself."""
 
 
 class SftuiApp(App[None]):
@@ -364,6 +364,8 @@ def run_screen(
         known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
         outcome = known.get(state.end.status, Outcome.FAILED)
         return ScreenExit(outcome=outcome, state=state, reason=state.end.reason)
+    # Set when one of our handlers raised; Textual has restored the terminal and printed where.
+    broken = app._exception
     if trouble:
-        return ScreenExit(outcome=Outcome.LOST, state=state, reason=trouble)
-    return ScreenExit(outcome=Outcome.LEFT_RUNNING, state=state)
+        return ScreenExit(outcome=Outcome.LOST, state=state, reason=trouble, error=broken)
+    return ScreenExit(outcome=Outcome.LEFT_RUNNING, state=state, error=broken)

@@ -75,7 +75,7 @@ class View:
             return None
         if state.ended or self.trouble:
             return (state.last_t or state.first_t) - state.first_t
-        return max(0.0, self.now() - state.first_t)
+        return max(0.0, self.now() - state.clock_moved - state.first_t)
 
     def eta(self, state: RunState) -> float | None:
         """Seconds until the end, counted on from the newest event; None when unknown."""
@@ -83,5 +83,5 @@ class View:
         if left is None or self.trouble:
             return None
         if state.badge == "running" and state.last_t is not None:
-            left -= min(max(0.0, self.now() - state.last_t), 60.0)
+            left -= min(max(0.0, self.now() - state.clock_moved - state.last_t), 60.0)
         return max(0.0, left)

@@ -59,13 +59,14 @@ def watch_screen(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode
         return _closing(run, end.state)
     if end.error is not None:
         # The screen failed, not the run: say what and where, and how to look again.
-        diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
+        what = f"{type(end.error).__name__}: {end.error}"
+        diagnostics.note(f"the screen failed: {clean(what, 300)}")
     if end.outcome is app.Outcome.LOST:
         diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
         sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
         return ExitCode.RUN_FAILED
     _say_how_to_return(run)
-    return ExitCode.DONE
+    return ExitCode.DONE if end.error is None else ExitCode.RUN_FAILED
 
 
 def watch_replay(flags: ReplayFlags, *, plain: bool) -> ExitCode:
