@@ -20,6 +20,10 @@ PROGRAMS = {
     "the launcher": ("import engine.launch", (*HEAVY, "textual")),
     "the screen": ("import sftui.watch, sftui.app, sftui.screens.dashboard", HEAVY),
     "plain lines": ("import sftui.watch, sftui.plain", (*HEAVY, "textual")),
+    "eval, export, fit, resume": (
+        "import sftui.evaluate, sftui.export, sftui.fit_table, engine.resume",
+        (*HEAVY, "textual"),
+    ),
     "show": ("import sftui.show, sftui.runs", (*HEAVY, "textual")),
 }
 
