@@ -45,6 +45,11 @@ class EvalResult:
     def correct(self) -> int:
         return sum(a == b for a, b in zip(self.predicted, self.gold, strict=True))
 
+    def right(self) -> npt.NDArray[np.bool_]:
+        """[I] whether each item was answered right."""
+        answers = zip(self.predicted, self.gold, strict=True)
+        return np.fromiter((a == b for a, b in answers), dtype=np.bool_, count=self.total)
+
     @property
     def accuracy(self) -> float:
         return self.correct / self.total if self.total else float("nan")

@@ -30,6 +30,7 @@ from sftui.theme import NIGHT, Palette
 if TYPE_CHECKING:
     from sftui.cockpit import Cockpit
     from sftui.playback import Playback
+    from sftui.scores import Yardstick
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state import RunState
@@ -87,8 +88,13 @@ class SftuiApp(App[None]):
         now: Callable[[], float] = time.time,
         replay_of: str | None = None,
         follow: bool = False,
+        folder: Path | None = None,
+        baseline: Yardstick | None = None,
     ) -> None:
-        """`replay_of`: `source` is a replay, of a file recognised by this; `follow`: it grows."""
+        """`replay_of`: `source` is a replay, of a file recognised by this; `follow`: it grows.
+
+        `folder`: the run directory, when there is one.
+        """
         super().__init__()
         self.source = source
         self.cockpit: Cockpit | None = None
@@ -100,6 +106,8 @@ class SftuiApp(App[None]):
         self._now = now
         self._replay_of = replay_of
         self._follow = follow
+        self._folder = folder
+        self._baseline = baseline
         self._ticking = False
         self._palette: Palette | None = None
         self.register_theme(NIGHT)
@@ -131,7 +139,14 @@ class SftuiApp(App[None]):
 
             replay = cast("ReplaySource", self.source)
             playback = Playback(replay, why=self._replay_of, follow=self._follow)
-        cockpit = Cockpit(self.source, title=self._run_title, now=self._now, playback=playback)
+        cockpit = Cockpit(
+            self.source,
+            title=self._run_title,
+            now=self._now,
+            playback=playback,
+            folder=self._folder,
+            baseline=self._baseline,
+        )
         cockpit.launching = self._launch is not None
         if self._launch is not None:
             threading.Thread(
@@ -289,6 +304,9 @@ class SftuiApp(App[None]):
     def action_cycle_smoothing(self) -> None:
         self._cockpit.cycle_smoothing()
 
+    def action_toggle_table(self) -> None:
+        self._cockpit.toggle_table()
+
     def action_toggle_maximised(self) -> None:
         self._cockpit.toggle_maximised()
 
@@ -340,15 +358,26 @@ def run_screen(
     launch: Callable[[], object] | None = None,
     replay_of: str | None = None,
     follow: bool = False,
+    folder: Path | None = None,
+    baseline: Yardstick | None = None,
 ) -> ScreenExit:
     """Show `source` until the person leaves; `launch` runs in a thread after the first frame.
 
-    `replay_of` makes it the screen of a replay: how its file was recognised.
+    `replay_of` makes it the screen of a replay: how its file was recognised. `folder` is the
+    run directory, when there is one.
 
     Raises:
         SftuiError: `launch` refused; the terminal is restored and nothing was started.
     """
-    app = SftuiApp(source, title=title, launch=launch, replay_of=replay_of, follow=follow)
+    app = SftuiApp(
+        source,
+        title=title,
+        launch=launch,
+        replay_of=replay_of,
+        follow=follow,
+        folder=folder,
+        baseline=baseline,
+    )
     app.run()
     from sftui.state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 

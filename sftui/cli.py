@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 
@@ -23,6 +23,9 @@ from engine.errors import SftuiError, UsageError
 from sftui import ctl, diagnostics
 from sftui.diagnostics import ExitCode
 from sftui.flags import FitFlags, RunFlags, normalise_names, parse, parse_run, parse_settings
+
+if TYPE_CHECKING:
+    from sftui.baseline import Baseline
 
 T = TypeVar("T")
 
@@ -58,6 +61,9 @@ class AttachFlags:
 
     run: tyro.conf.Positional[str | None] = None
     """Run id, the beginning of one, or its folder (default: the newest)."""
+    baseline: str | None = None
+    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
+    JSON of task = percentage."""
     runs_dir: Path | None = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
     headless: bool = False
@@ -86,6 +92,9 @@ class ReplayFlags:
     """Read it as this format (default: found out)."""
     stage: int | None = None
     """Stage to open, counted from 1 (default: the SFT stage)."""
+    baseline: str | None = None
+    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
+    JSON of task = percentage."""
     runs_dir: Path | None = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
     headless: bool = False
@@ -126,6 +135,9 @@ class ShowFlags:
     """Run id, the beginning of one, its folder, or a log (default: the newest run)."""
     json: bool = False
     """Print the machine-readable form."""
+    baseline: str | None = None
+    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
+    JSON of task = percentage."""
     runs_dir: Path | None = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
 
@@ -183,6 +195,7 @@ def run(words: list[str]) -> ExitCode:
         return _resume(flags, frozenset(typed), words)
     from engine import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
 
+    baseline = _baseline(flags.baseline, flags.runs_dir)
     prepared = launch.prepare(flags.settings, frozenset(typed))
     plain = flags.headless or not _has_terminal()
     for text in prepared.notes:
@@ -196,7 +209,9 @@ def run(words: list[str]) -> ExitCode:
         prepared, root, command=["sftui", "run", *words], cwd=Path.cwd(), now=datetime.now()
     )
     diagnostics.note(f"run {made.id} in {made.path}")
-    return _watch(made, launcher=lambda: launch.start_supervisor(made), plain=plain)
+    return _watch(
+        made, launcher=lambda: launch.start_supervisor(made), plain=plain, baseline=baseline
+    )
 
 
 def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCode:
@@ -204,6 +219,7 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
     from engine import launch, resume  # noqa: PLC0415  as in `run`
 
     found = run_dir.find(flags.resume, run_dir.runs_root(flags.runs_dir))
+    baseline = _baseline(flags.baseline, flags.runs_dir)
     prepared = resume.prepare(found, flags.settings, typed, allow_changes=flags.resume_changed)
     for text in prepared.notes:
         diagnostics.note(text)
@@ -215,14 +231,18 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
     run_dir.link_run_log(found, Path.cwd())
     diagnostics.note(f"run {found.id} goes on in {found.path}")
     plain = flags.headless or not _has_terminal()
-    return _watch(found, launcher=lambda: launch.start_supervisor(found), plain=plain)
+    return _watch(
+        found, launcher=lambda: launch.start_supervisor(found), plain=plain, baseline=baseline
+    )
 
 
 def attach(words: list[str]) -> ExitCode:
     """`sftui attach`: the screen of any run of this machine."""
     flags = _flags(AttachFlags, words, "sftui attach")
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
-    return _watch(found, launcher=None, plain=flags.headless or not _has_terminal())
+    baseline = _baseline(flags.baseline, flags.runs_dir)
+    plain = flags.headless or not _has_terminal()
+    return _watch(found, launcher=None, plain=plain, baseline=baseline)
 
 
 def replay(words: list[str]) -> ExitCode:
@@ -232,7 +252,8 @@ def replay(words: list[str]) -> ExitCode:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
     from sftui import watch  # noqa: PLC0415  numpy, psutil
 
-    return watch.watch_replay(flags, plain=flags.headless or not _has_terminal())
+    baseline = _baseline(flags.baseline, flags.runs_dir)
+    return watch.watch_replay(flags, plain=flags.headless or not _has_terminal(), baseline=baseline)
 
 
 def control(words: list[str]) -> ExitCode:
@@ -258,11 +279,13 @@ def show(words: list[str]) -> ExitCode:
     from sftui import snapshot  # noqa: PLC0415  numpy
 
     found = snapshot.look(flags.target, flags.runs_dir)
+    baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
-        print(show_module.as_json(found))  # noqa: T201
+        print(show_module.as_json(found, baseline))  # noqa: T201
     else:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        print(show_module.as_text(found, *_terminal_size(), colour=colour))  # noqa: T201
+        size = _terminal_size()
+        print(show_module.as_text(found, *size, baseline=baseline, colour=colour))  # noqa: T201
     return ExitCode.DONE
 
 
@@ -324,12 +347,25 @@ def _flags(kind: type[T], words: list[str], prog: str) -> T:
 
 
 def _watch(
-    found: run_dir.RunDir, *, launcher: Callable[[], object] | None, plain: bool
+    found: run_dir.RunDir,
+    *,
+    launcher: Callable[[], object] | None,
+    plain: bool,
+    baseline: Baseline | None = None,
 ) -> ExitCode:
     """Show a run until the person leaves or it ends."""
     from sftui import watch  # noqa: PLC0415  numpy, psutil
 
-    return (watch.watch_plain if plain else watch.watch_screen)(found, launcher)
+    return (watch.watch_plain if plain else watch.watch_screen)(found, launcher, baseline)
+
+
+def _baseline(target: str | None, runs_dir: Path | None) -> Baseline | None:
+    """What the run is compared with; a mistyped one is told before anything starts."""
+    if target is None:
+        return None
+    from sftui import baseline  # noqa: PLC0415  numpy, and all readers of logs
+
+    return baseline.load(target, runs_dir)
 
 
 def _has_terminal() -> bool:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
+from pathlib import Path
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.wire import new_id
 from sftui.playback import Playback
 from sftui.records import Topic
+from sftui.scores import Scoreboard, Yardstick
 from sftui.screens.dashboard import Dashboard
 from sftui.sources import Source
 from sftui.state import RunState
+from sftui.validation_scores import LossBoard
 from sftui.view import PANELS, SMOOTHING, View
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
@@ -39,14 +42,24 @@ class Cockpit:
         title: str,
         now: Callable[[], float],
         playback: Playback | None = None,
+        folder: Path | None = None,
+        baseline: Yardstick | None = None,
     ) -> None:
-        """`playback`: the keys of a replay, when `source` is one."""
+        """`playback`: the keys of a replay, when `source` is one.
+
+        `folder`: the run directory that item files are named from; None for a log.
+        """
         self.source = source
         self.playback = playback
         self.now = now
         self.state = RunState()
         # In a replay nothing is older than the newest event: ages are as they were then.
-        self.view = View(now=now if playback is None else self._moment, title=title)
+        self.view = View(
+            now=now if playback is None else self._moment,
+            title=title,
+            board=Scoreboard(folder, baseline),
+            losses=LossBoard(folder),
+        )
         if playback is not None:
             self.view.tape = playback.tape()
         self.dashboard = Dashboard(self.state, self.view)
@@ -192,6 +205,20 @@ class Cockpit:
 
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
+        self.dashboard.show(Topic.LOOK)
+
+    def toggle_table(self) -> None:
+        """Benchmarks or validation losses, in the same place."""
+        view = self.view
+        view.table = "validation" if view.table == "benchmarks" else "benchmarks"
+        if view.panel == "validation":
+            view.panel = "benchmarks"
+        visible = self.dashboard.boxes(self.dashboard.size)
+        if view.table in visible:
+            self.dashboard.rearrange()
+        else:
+            # On a small screen another panel has the place: bring the table there.
+            self.dashboard.focus_panel("accuracy")
         self.dashboard.show(Topic.LOOK)
 
     def toggle_maximised(self) -> None:

@@ -54,6 +54,9 @@ class RunFlags:
     """Do every check, print the plan and start nothing."""
     resume: str | None = None
     """Take up this run again (id, the beginning of one, or folder), with its own settings."""
+    baseline: str | None = None
+    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
+    JSON of task = percentage."""
     resume_changed: bool = False
     """Let settings typed beside --resume change the training; each change is logged."""
 

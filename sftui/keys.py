@@ -286,6 +286,16 @@ TABLE: tuple[Key, ...] = (
         )
     ),
     Key(
+        id="table",
+        keys="v",
+        shown="v",
+        action="toggle_table",
+        words="Val table",
+        help="Benchmarks or validation losses in the table.",
+        group="panels",
+        footer=14,
+    ),
+    Key(
         id="maximise",
         keys="z",
         shown="z",

@@ -52,6 +52,8 @@ class Validation:
     metric: str
     seconds: float | None
     t: float | None
+    rows_file: str | None = None
+    """Losses row by row, relative to the run directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

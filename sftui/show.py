@@ -15,27 +15,32 @@ from typing import Any
 import numpy as np
 
 from engine import events as ev
-from sftui import accuracy, stats, words
+from sftui import accuracy, words
 from sftui import format as fmt
 from sftui.clean import clean
+from sftui.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick, score_lines
 from sftui.snapshot import Snapshot
 from sftui.state import RunState
+from sftui.stats import Judged
 
 SCHEMA = 1
 
 
-def as_json(shot: Snapshot) -> str:
+def as_json(shot: Snapshot, baseline: Yardstick | None = None) -> str:
     """The machine-readable form, indented."""
-    return json.dumps(to_dict(shot), indent=2, allow_nan=False)
+    return json.dumps(to_dict(shot, baseline), indent=2, allow_nan=False)
 
 
-def to_dict(shot: Snapshot) -> dict[str, Any]:
+def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]:
     """The object `show --json` prints."""
+    folder = shot.run.path if shot.run is not None else None
     return {
         "schema": SCHEMA,
         "source": {"path": str(shot.path), "format": shot.format},
         "status": shot.status,
-        "stages": [stage(found.state, found.name) for found in shot.stages],
+        "stages": [
+            stage(found.state, found.name, Scoreboard(folder, baseline)) for found in shot.stages
+        ],
         "lines": {
             "total": shot.lines_total,
             "read": shot.lines_total - shot.lines_unrecognised,
@@ -44,8 +49,9 @@ def to_dict(shot: Snapshot) -> dict[str, Any]:
     }
 
 
-def stage(state: RunState, name: str) -> dict[str, Any]:
+def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[str, Any]:
     """One stage of a run or log; steps are those the log prints."""
+    scores = (board or Scoreboard()).scores(state)
     steps = state.steps.x
     settings: Mapping[str, Any] = state.run.settings if state.run else {}
     planned = state.run.num_iterations if state.run else None
@@ -63,7 +69,7 @@ def stage(state: RunState, name: str) -> dict[str, Any]:
             for v in state.validation_list()
         ],
         "evals": [
-            _evaluation(step, result)
+            _evaluation(step, result, scores)
             for task, by_step in state.evals.items()
             for step, result in sorted(by_step.items())
         ],
@@ -99,15 +105,22 @@ def stage(state: RunState, name: str) -> dict[str, Any]:
     }
 
 
-def as_text(shot: Snapshot, columns: int, lines: int, *, colour: bool = False) -> str:
+def as_text(
+    shot: Snapshot,
+    columns: int,
+    lines: int,
+    *,
+    baseline: Yardstick | None = None,
+    colour: bool = False,
+) -> str:
     """A summary and a chart that fit a terminal of that size."""
-    summary = summary_lines(shot)
+    summary = summary_lines(shot, baseline)
     rows = max(8, min(22, lines - len(summary) - 2))
     chart = loss_chart(shot.state, columns, rows, colour=colour)
     return "\n".join([*summary, *(["", chart] if chart else [])])
 
 
-def summary_lines(shot: Snapshot) -> list[str]:
+def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str]:
     """The run in a few lines, every outside text cleaned."""
     state = shot.state
     lines = [f"{clean(shot.title, 120)}  {shot.status}: {clean(shot.evidence, 200)}"]
@@ -146,13 +159,9 @@ def summary_lines(shot: Snapshot) -> list[str]:
         lines.append(line)
     for task, by_step in state.evals.items():
         ordered = [by_step[step] for step in sorted(by_step)]
-        line = f"  {clean(task, 40)} {words.score(ordered[-1])} at step {ordered[-1].step}"
-        if len(ordered) > 1:
-            change = stats.compare(ordered[-1], ordered[0])
-            if change is not None:
-                points = f"{fmt.points(change.points)} points since step {ordered[0].step}"
-                line += f"; {points}: {change.verdict}"
-        lines.append(line)
+        lines.append(f"  {clean(task, 40)} {words.score(ordered[-1])} at step {ordered[-1].step}")
+    board = Scoreboard(shot.run.path if shot.run is not None else None, baseline)
+    lines += [f"  {line}" for line in score_lines(board, state)]
     kept = [row for row in state.checkpoints.values() if not row.removed]
     if kept:
         lines.append("  checkpoints " + ", ".join(clean(row.path or "", 120) for row in kept))
@@ -218,7 +227,7 @@ def _spread(state: RunState) -> dict[str, Any]:
     }
 
 
-def _evaluation(step: int, result: ev.EvalFinished) -> dict[str, Any]:
+def _evaluation(step: int, result: ev.EvalFinished, scores: Scores) -> dict[str, Any]:
     interval = None
     if result.correct is not None and result.total:
         interval = [round(bound, 6) for bound in accuracy.wilson(result.correct, result.total)]
@@ -230,6 +239,25 @@ def _evaluation(step: int, result: ev.EvalFinished) -> dict[str, Any]:
         "total": result.total,
         "chance": _number(result.chance),
         "interval": interval,
+        "against": {
+            name: _against(judged)
+            for name in (START, PREVIOUS, BASELINE)
+            if (judged := scores.of(result.task, step, name)) is not None
+        },
+    }
+
+
+def _against(judged: Judged) -> dict[str, Any]:
+    found = judged.comparison
+    return {
+        "points": _number(found.points),
+        "interval": [_number(100 * found.low), _number(100 * found.high)],
+        "p": _number(found.p),
+        "p_adjusted": _number(judged.p_adjusted),
+        "gains": found.gains,
+        "losses": found.losses,
+        "kind": found.kind,
+        "verdict": judged.verdict,
     }
 
 

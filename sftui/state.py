@@ -403,6 +403,7 @@ class RunState:
             metric=event.metric,
             seconds=event.seconds,
             t=event.stamp.t,
+            rows_file=event.rows_file,
         )
         return Topic.VALIDATION | self._log(event)
 

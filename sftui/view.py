@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.control import Request
+from sftui.scores import Scoreboard
 from sftui.series import Smoothed
 from sftui.state import RunState
 from sftui.tape import Tape
+from sftui.validation_scores import LossBoard
 
 SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 """Strengths that `s` goes through; 0 shows the raw curve alone."""
@@ -43,6 +45,12 @@ class View:
     tiny: bool = False
     tape: Tape | None = None
     """Where the clock of a replay is; None over a run."""
+    table: str = "benchmarks"
+    """The table beside the charts: benchmarks or validation."""
+    board: Scoreboard = field(default_factory=Scoreboard)
+    """Judges the evaluations, over all that is shown."""
+    losses: LossBoard = field(default_factory=LossBoard)
+    """Judges the validations."""
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)
 
     @property

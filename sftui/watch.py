@@ -17,6 +17,7 @@ from sftui import diagnostics
 from sftui import format as fmt
 from sftui.clean import clean
 from sftui.diagnostics import ExitCode
+from sftui.scores import Scoreboard, score_lines
 from sftui.sources import Source
 from sftui.sources.live import LiveSource
 from sftui.sources.tail import TailSource
@@ -24,10 +25,13 @@ from sftui.state import RunState
 
 if TYPE_CHECKING:
     from sftui.cli import ReplayFlags
+    from sftui.scores import Yardstick
     from sftui.sources.replay import ReplaySource
 
 
-def watch_plain(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode:
+def watch_plain(
+    run: RunDir, launcher: Callable[[], object] | None, baseline: Yardstick | None = None
+) -> ExitCode:
     """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
     from sftui import plain  # noqa: PLC0415  the screen does not need it
 
@@ -41,10 +45,13 @@ def watch_plain(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode:
     if left:
         _say_how_to_return(run)
         return ExitCode.INTERRUPTED
+    _say_scores(Scoreboard(run.path, baseline), state)
     return _closing(run, state)
 
 
-def watch_screen(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode:
+def watch_screen(
+    run: RunDir, launcher: Callable[[], object] | None, baseline: Yardstick | None = None
+) -> ExitCode:
     """The screen. A run we start feeds it through the queue, any other through its files."""
     # Textual: a quarter of a second that plain mode does not need.
     from sftui import app  # noqa: PLC0415
@@ -52,7 +59,9 @@ def watch_screen(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode
     # Made before the app runs: inside it, Textual's stand-in for stderr has no file number.
     source: Source = TailSource(run) if launcher is None else LiveSource(run)
     try:
-        end = app.run_screen(source, title=run.id, launch=launcher)
+        end = app.run_screen(
+            source, title=run.id, launch=launcher, folder=run.path, baseline=baseline
+        )
     finally:
         source.close()
     if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
@@ -69,7 +78,7 @@ def watch_screen(run: RunDir, launcher: Callable[[], object] | None) -> ExitCode
     return ExitCode.DONE if end.error is None else ExitCode.RUN_FAILED
 
 
-def watch_replay(flags: ReplayFlags, *, plain: bool) -> ExitCode:
+def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
     """The screen (or plain lines) over a run that was.
 
     Raises:
@@ -91,12 +100,19 @@ def watch_replay(flags: ReplayFlags, *, plain: bool) -> ExitCode:
             from sftui import plain as plain_lines  # noqa: PLC0415  the screen does not need it
 
             diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")
-            plain_lines.watch(opened.source, send_stop=False)
+            state, _ = plain_lines.watch(opened.source, send_stop=False)
+            folder = opened.run.path if opened.run is not None else None
+            _say_scores(Scoreboard(folder, baseline), state)
             return ExitCode.DONE
         from sftui import app  # noqa: PLC0415  Textual, as above
 
         end = app.run_screen(
-            opened.source, title=opened.title, replay_of=opened.why, follow=flags.follow
+            opened.source,
+            title=opened.title,
+            replay_of=opened.why,
+            follow=flags.follow,
+            folder=opened.run.path if opened.run is not None else None,
+            baseline=baseline,
         )
     finally:
         opened.source.close()
@@ -139,6 +155,12 @@ def _closing(run: RunDir, state: RunState) -> ExitCode:
         return ExitCode.DONE
     sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
     return ExitCode.RUN_FAILED
+
+
+def _say_scores(board: Scoreboard, state: RunState) -> None:
+    """The last evaluation of each task, against the start and the baseline."""
+    for line in score_lines(board, state):
+        diagnostics.note(line)
 
 
 def _say_how_to_return(run: RunDir) -> None:

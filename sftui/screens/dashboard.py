@@ -27,6 +27,7 @@ from sftui.widgets.now import Now
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
 from sftui.widgets.scrubber import Scrubber
+from sftui.widgets.validation_table import ValidationTable
 
 if TYPE_CHECKING:
     from sftui.state import RunState
@@ -68,6 +69,7 @@ class Dashboard(Screen[None]):
             (Now, "now"),
             (RankTable, "memory"),
             (Benchmarks, "benchmarks"),
+            (ValidationTable, "validation"),
             (Checkpoints, "checkpoints"),
             (LogPane, "log"),
             (Glance, "glance"),
@@ -87,14 +89,17 @@ class Dashboard(Screen[None]):
 
     def boxes(self, size: Size) -> dict[str, Box]:
         """Where everything is at this size, now."""
-        return arrange(
+        boxes = arrange(
             size.width,
             size.height,
-            panel=self.view.panel,
+            panel="benchmarks" if self.view.panel == "validation" else self.view.panel,
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
             replay=self.view.tape is not None,
         )
+        if self.view.table == "validation" and "benchmarks" in boxes:
+            boxes["validation"] = boxes.pop("benchmarks")
+        return boxes
 
     def set_state(self, state: RunState) -> None:
         """Another state over the same view: a replay went back, or to another stage."""
@@ -131,7 +136,7 @@ class Dashboard(Screen[None]):
         self.rearrange()
         visible = self.boxes(self.size)
         # On a small screen the table stands for the accuracy chart.
-        target = name if name in visible else "benchmarks" if name == "accuracy" else name
+        target = name if name in visible else self.view.table if name == "accuracy" else name
         if target in visible:
             self.query_one(f"#{target}").focus()
         else:

@@ -1,41 +1,53 @@
-"""The evaluations: right answers, accuracy, and differences in points to start and before.
+"""The evaluations: right answers, accuracy, and differences in points to what came before.
 
-A difference has a colour only when its verdict is `clear`; then it also carries an
-arrow, so the colour is never alone. The start is a row like any other and stays in
-sight at the bottom.
+A difference has a colour only when its verdict is `clear` among all that are shown; then
+it also carries an arrow, so the colour is never alone. The start is a row like any other
+and stays in sight at the bottom. Room left under the rows is for the newest comparisons in
+words.
 """
 
 from __future__ import annotations
 
 from sftui import format as fmt
+from sftui.accuracy import wilson
 from sftui.canvas import Grid, Span, fit
 from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.panel import Panel
 from sftui.records import Topic
-from sftui.stats import CLEAR, Scored, accuracy_of, compare
+from sftui.scores import BASELINE, BEST, PREVIOUS, START, Scores, difference_words, sentence
+from sftui.stats import CLEAR, Judged, accuracy_of
 
 _STEP = 6
-_WITH_COUNT, _PLAIN, _SHORT, _ACCURACY = 24, 20, 13, 7
-"""Cells of a task: count, accuracy, both differences; no count; difference to start; accuracy."""
-_DIFFERENCE = 7
+_COLUMNS: dict[str, tuple[int, int]] = {
+    "k": (4, 4),
+    "%": (0, 7),
+    "95%": (6, 12),
+    START: (1, 6),
+    PREVIOUS: (3, 7),
+    BEST: (5, 7),
+    BASELINE: (2, 7),
+}
+"""Columns of a task from left to right: rank (0 stays longest) and cells."""
 
 
 class Benchmarks(Panel):
     """Newest evaluation first."""
 
-    TOPICS = Topic.EVALS | Topic.RUN
+    TOPICS = Topic.EVALS | Topic.RUN | Topic.LOOK
     can_focus = True
 
     def paint(self, grid: Grid) -> None:
         state = self.state
+        scores = self.view.board.scores(state)
         corner: list[Span] = []
         if state.evaluating is not None and not state.ended:
             words = f"evaluating {clean(state.evaluating.task, 30)}…"
             corner = [(words, style(Ink.SAVED))]
+        elif scores.baseline:
+            corner = [(f"base: {clean(scores.baseline, 40)}", style(Ink.DIM))]
         tasks = list(state.evals)
-        room = grid.width - 4 - _STEP
-        shown, cells = _fitting(len(tasks), room)
+        shown, columns = _fitting(len(tasks), grid.width - 4 - _STEP, bool(scores.baseline))
         notes: list[Span] = [("Δ in points, coloured when clear", style(Ink.FAINT))]
         if len(tasks) > shown:
             notes = [(f"{len(tasks) - shown} more tasks", style(Ink.FAINT))]
@@ -44,8 +56,9 @@ class Benchmarks(Panel):
         if not tasks:
             grid.text(1, 2, fit("no evaluation yet", grid.width - 4), style(Ink.FAINT))
             return
+        cells = sum(_COLUMNS[name][1] for name in columns)
         for i, task in enumerate(tasks[:shown]):
-            self._head(grid, 2 + _STEP + i * cells, task, cells, SERIES_INKS[i % len(SERIES_INKS)])
+            self._head(grid, 2 + _STEP + i * cells, task, columns, _ink(i))
         grid.text(2, 2, "step".rjust(_STEP - 1), style(Ink.FAINT))
         steps = sorted({s for by_step in state.evals.values() for s in by_step}, reverse=True)
         rows = grid.height - 4
@@ -53,83 +66,121 @@ class Benchmarks(Panel):
             # The start is what everything is compared with: it is never scrolled away.
             steps = [*steps[: rows - 1], steps[-1]]
         for i, step in enumerate(steps[: max(0, rows)]):
-            self._row(grid, 3 + i, step, tasks[:shown], cells, newest=i == 0)
+            self._row(grid, 3 + i, step, tasks[:shown], columns, scores, newest=i == 0)
+        self._words(grid, 3 + len(steps) + 1, tasks, scores)
 
-    def _head(self, grid: Grid, col: int, task: str, cells: int, ink: Ink) -> None:
+    def _head(self, grid: Grid, col: int, task: str, columns: list[str], ink: Ink) -> None:
         results = self.state.evals[task]
         total = results[max(results)].total
-        name = clean(task, 40)
         n = f" n={total}" if total else ""
-        end = col + cells - 1
-        after = grid.text(1, col + 1, fit(name, cells - 2), style(ink, bold=True), end)
+        ends = _ends(columns)
+        end = col + max(ends.values()) - 1
+        cells = end + 1 - col
+        after = grid.text(1, col + 1, fit(clean(task, 40), cells - 2), style(ink, bold=True), end)
         if after + len(n) <= end:
             grid.text(1, after, n, style(Ink.FAINT))
-        for name, at in self._columns(end, cells).items():
-            grid.right(2, at, [(name, style(Ink.FAINT))], col)
-
-    def _columns(self, end: int, cells: int) -> dict[str, int]:
-        """Ends of the columns of a task that ends at `end`."""
-        names = {"%": 0}
-        if cells >= _SHORT:
-            names = {"Δstart": 0, "%": _DIFFERENCE}
-        if cells >= _PLAIN:
-            names = {"Δprev": 0, "Δstart": _DIFFERENCE, "%": 2 * _DIFFERENCE}
-        if cells >= _WITH_COUNT:
-            names["k"] = 2 * _DIFFERENCE + 5
-        return {name: end - back for name, back in names.items()}
+        names = {START: "Δstart" if 0 in results else "Δfirst"}
+        names |= {PREVIOUS: "Δprev", BEST: "Δbest", BASELINE: "Δbase"}
+        for name, at in ends.items():
+            grid.right(2, col + at - 1, [(names.get(name, name), style(Ink.FAINT))], col - 1)
 
     def _row(
-        self, grid: Grid, row: int, step: int, tasks: list[str], cells: int, *, newest: bool
+        self,
+        grid: Grid,
+        row: int,
+        step: int,
+        tasks: list[str],
+        columns: list[str],
+        scores: Scores,
+        *,
+        newest: bool,
     ) -> None:
         if row >= grid.height - 1:
             return
         words = "start" if step == 0 else fmt.count(step)
         number = style(Ink.TEXT if newest else Ink.DIM, bold=newest)
         grid.text(row, 2, words.rjust(_STEP - 1), number)
+        ends = _ends(columns)
         for i, task in enumerate(tasks):
-            results = self.state.evals[task]
-            result = results.get(step)
+            result = self.state.evals[task].get(step)
             if result is None:
                 continue
-            col = 2 + _STEP + i * cells
-            end = col + cells - 1
-            ink = style(SERIES_INKS[i % len(SERIES_INKS)], bold=newest)
-            at = self._columns(end, cells)
-            earlier = [s for s in results if s < step]
-            if "Δprev" in at:
-                before = results[max(earlier)] if earlier else None
-                self._difference(grid, row, at["Δprev"], result, before)
-            if "Δstart" in at:
-                start = results[min(earlier)] if earlier else None
-                self._difference(grid, row, at["Δstart"], result, start)
-            percent = fmt.percent(accuracy_of(result)).removesuffix("%")
-            grid.right(row, at["%"], [(percent, ink)], col)
-            if "k" in at and result.correct is not None:
-                grid.right(row, at["k"], [(str(result.correct), style(Ink.DIM))], col - 1)
+            col = 2 + _STEP + i * max(ends.values())
+            for name, at in ends.items():
+                end = col + at - 1
+                if name == "%":
+                    percent = fmt.percent(accuracy_of(result)).removesuffix("%")
+                    best = scores.best.get(task)
+                    star = "★" if best is not None and best[0] == step else ""
+                    value = [(star, style(Ink.FAINT)), (percent, style(_ink(i), bold=newest))]
+                    grid.right(row, end, value, col - 1)
+                elif name == "k":
+                    if result.correct is not None:
+                        grid.right(row, end, [(str(result.correct), style(Ink.DIM))], col - 1)
+                elif name == "95%":
+                    if result.correct is not None and result.total:
+                        low, high = wilson(result.correct, result.total)
+                        text = f"{100 * low:.1f}-{100 * high:.1f}"
+                        grid.right(row, end, [(text, style(Ink.FAINT))], col - 1)
+                else:
+                    _difference(grid, row, end, scores.of(task, step, name))
         if newest:
             grid.back(row, 1, grid.width - 1, Back.ROW)
 
-    def _difference(
-        self, grid: Grid, row: int, end: int, now: Scored, before: Scored | None
-    ) -> None:
-        if before is None:
-            grid.right(row, end, [(fmt.UNKNOWN, style(Ink.FAINT))])
-            return
-        difference = compare(now, before)
-        if difference is None:
-            return
-        text = fmt.points(difference.points)
-        number = style(Ink.DIM)
-        if difference.verdict == CLEAR:
-            up = difference.points > 0
-            text = ("▲" if up else "▼") + text
-            number = style(Ink.GOOD if up else Ink.BAD, bold=True)
-        grid.right(row, end, [(text, number)])
+    def _words(self, grid: Grid, row: int, tasks: list[str], scores: Scores) -> None:
+        """The newest evaluation against the start and the baseline, as sentences."""
+        lines: list[tuple[str, Span]] = []
+        for i, task in enumerate(tasks):
+            newest = max(self.state.evals[task])
+            for against, words in ((START, "since the start"), (BASELINE, "against the baseline")):
+                judged = scores.of(task, newest, against)
+                if judged is not None:
+                    named = (f"{clean(task, 24)} ", style(_ink(i)))
+                    lines.append((f"{words} {sentence(judged)}", named))
+            best = scores.best.get(task)
+            if best is not None and best[1].looks > 1:
+                text = f"best at step {best[0]:,} {sentence(best[1].judged, looks=best[1].looks)}"
+                lines.append((text, (f"{clean(task, 24)} ", style(_ink(i)))))
+            if task in scores.notes:
+                lines.append((scores.notes[task], (f"{clean(task, 24)} ", style(_ink(i)))))
+        for text, named in lines:
+            if row >= grid.height - 1:
+                return
+            col = grid.spans(row, 2, [named], grid.width - 2)
+            grid.text(row, col, fit(text, grid.width - 2 - col), style(Ink.DIM))
+            row += 1
 
 
-def _fitting(num_tasks: int, room: int) -> tuple[int, int]:
-    """How many tasks fit, and the cells of each: detail goes before tasks do."""
-    for cells in (_WITH_COUNT, _PLAIN, _SHORT):
-        if num_tasks * cells <= room:
-            return num_tasks, cells
-    return max(0, min(num_tasks, room // _ACCURACY)), _ACCURACY
+def _difference(grid: Grid, row: int, end: int, judged: Judged | None) -> None:
+    if judged is None:
+        grid.right(row, end, [(fmt.UNKNOWN, style(Ink.FAINT))])
+        return
+    number = style(Ink.DIM)
+    if judged.verdict == CLEAR:
+        up = judged.comparison.difference > 0
+        number = style(Ink.GOOD if up else Ink.BAD, bold=True)
+    grid.right(row, end, [(difference_words(judged), number)])
+
+
+def _ink(number: int) -> Ink:
+    return SERIES_INKS[number % len(SERIES_INKS)]
+
+
+def _ends(columns: list[str]) -> dict[str, int]:
+    """Ends of the columns within a task, one past the last cell and a blank."""
+    ends, at = {}, 0
+    for name, (_, cells) in _COLUMNS.items():
+        if name in columns:
+            at += cells
+            ends[name] = at
+    return ends
+
+
+def _fitting(num_tasks: int, room: int, baseline: bool) -> tuple[int, list[str]]:
+    """How many tasks fit, and the columns of each: detail goes before tasks do."""
+    ranked = sorted(_COLUMNS, key=lambda name: _COLUMNS[name][0])
+    if not baseline:
+        ranked.remove(BASELINE)
+    while len(ranked) > 1 and num_tasks * sum(_COLUMNS[name][1] for name in ranked) > room:
+        ranked.pop()
+    return max(0, min(num_tasks, room // sum(_COLUMNS[name][1] for name in ranked))), ranked

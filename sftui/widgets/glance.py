@@ -10,7 +10,8 @@ from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Ink, style
 from sftui.panel import Panel
 from sftui.records import Topic
-from sftui.stats import CLEAR, accuracy_of, compare
+from sftui.scores import START, difference_words
+from sftui.stats import CLEAR, accuracy_of
 
 
 class Glance(Panel):
@@ -84,17 +85,18 @@ class Glance(Panel):
             if rank.lost is not None:
                 spans = [(f"rank {number} ", dim), ("lost", style(Ink.BAD, bold=True))]
             lines.append(spans)
+        scores = self.view.board.scores(state)
         for i, (task, results) in enumerate(state.evals.items()):
             newest = results[max(results)]
             ink = style(SERIES_INKS[i % len(SERIES_INKS)], bold=True)
             spans = [(f"{clean(task, 20)} ", dim), (fmt.percent(accuracy_of(newest)), ink)]
             first = results[min(results)]
             if first is not newest:
-                difference = compare(newest, first)
-                if difference is not None:
-                    clear = difference.verdict == CLEAR
-                    up = difference.points > 0
+                judged = scores.of(task, max(results), START)
+                if judged is not None:
+                    clear = judged.verdict == CLEAR
+                    up = judged.comparison.difference > 0
                     number_style = style(Ink.GOOD if up else Ink.BAD, bold=True) if clear else dim
-                    spans.append((f"  {fmt.points(difference.points)} points", number_style))
+                    spans.append((f"  {difference_words(judged)} points", number_style))
             lines.append(spans)
         return lines

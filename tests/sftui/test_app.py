@@ -292,6 +292,21 @@ async def test_panels_by_number_on_a_small_screen():
         assert app.cockpit.view.panel == "log"
 
 
+@pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24)])
+async def test_the_table_turns_to_validation_and_back(size):
+    """`v` shows the validation losses where the benchmarks are."""
+    app = make()
+    async with app.run_test(size=size) as pilot:
+        dashboard = await ready(pilot)
+        await pilot.press("v")
+        await pilot.pause()
+        assert "benchmarks" not in dashboard.boxes(dashboard.size)
+        assert "measured" in "".join(panel_of(dashboard, "validation")._grid.lines())
+        await pilot.press("z", "z", "v")
+        await pilot.pause()
+        assert "validation" not in dashboard.boxes(dashboard.size)
+
+
 async def test_log_stays_where_it_was_scrolled_to():
     """New lines do not move what a person reads; `end` follows again."""
     lines = [ev.LogLine(text=f"line {i}", stamp=ev.Stamp(seq=i + 1)) for i in range(60)]

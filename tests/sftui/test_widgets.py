@@ -21,6 +21,7 @@ from sftui.widgets.loss_chart import LossChart
 from sftui.widgets.now import Now
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
+from sftui.widgets.validation_table import ValidationTable
 from tests.sftui.fake_run import GIB, START, fake_run
 
 ALL = (
@@ -34,6 +35,7 @@ ALL = (
     LogPane,
     Glance,
     KeyFooter,
+    ValidationTable,
 )
 
 
@@ -237,6 +239,31 @@ def test_detail_goes_before_tasks_do():
     assert " k " in wide
     assert "Δprev" not in narrow
     assert all(task in narrow for task in "ABC")
+
+
+def test_first_evaluation_is_called_the_start_only_if_it_is():
+    """A log whose first evaluation is at step 200 has no start to compare with."""
+    late = [evaluated(200, 250), evaluated(400, 260)]
+    assert "Δfirst" in text(drawn(Benchmarks, late, width=60, height=9))
+    assert "Δstart" in text(drawn(Benchmarks, [evaluated(0, 250), *late], width=60, height=9))
+
+
+def test_room_under_the_rows_is_for_sentences():
+    """The comparison in words: points, interval, unpaired, verdict."""
+    words = text(drawn(Benchmarks, [evaluated(0, 249), evaluated(9, 271)], width=90, height=12))
+    assert "MMLU since the start +2.1 points, 95% [-1.6, +5.9], unpaired: no evidence" in words
+
+
+def test_validation_table_keeps_best_and_start():
+    """However many there were, the best has its star and the start is the last row."""
+    events = [
+        ev.ValidationFinished(step=s, loss=1 + (s - 300) ** 2 / 1e6) for s in range(0, 5000, 100)
+    ]
+    lines = drawn(ValidationTable, events, width=60, height=10).lines()
+    assert any("★" in line and " 300 " in line for line in lines)
+    assert "start" in lines[-2]
+    assert "4,900" in lines[2]
+    assert "no losses by row" in lines[-1]
 
 
 # ---- the others ------------------------------------------------------------------------------

@@ -1,0 +1,100 @@
+"""The validation losses: every one of them, with its change from the start and from before."""
+
+from __future__ import annotations
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit
+from sftui.ink import Back, Ink, style
+from sftui.panel import Panel
+from sftui.records import Topic, Validation
+from sftui.validation_scores import PREVIOUS, START, LossChange
+
+_COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev", 10), ("took", 8))
+"""Heads and cells, in order; what does not fit is left out from the right."""
+
+
+class ValidationTable(Panel):
+    """Newest first; the start stays in sight at the bottom."""
+
+    TOPICS = Topic.VALIDATION | Topic.RUN | Topic.LOOK
+    can_focus = True
+
+    def paint(self, grid: Grid) -> None:
+        results = self.state.validation_list()
+        changes = self.view.losses.changes(results)
+        title: list[Span] = [("validation", style(Ink.TITLE, bold=True))]
+        corner: list[Span] = []
+        if results:
+            title.append((f" · {results[-1].metric}", style(Ink.DIM)))
+            corner = [(f"{len(results)} measured", style(Ink.FAINT))]
+        paired = any(change.error is not None for change in changes.values())
+        words = "coloured when clear, row by row" if paired else "no losses by row: no verdicts"
+        notes: list[Span] = [(words, style(Ink.FAINT))] if len(results) > 1 else []
+        grid.frame(title, notes, border=self.border, corner=corner)
+        if not results:
+            grid.text(1, 2, fit("no validation yet", grid.width - 4), style(Ink.FAINT))
+            return
+        ends = self._ends(grid.width - 4)
+        for name, end in ends.items():
+            grid.right(1, 2 + end, [(name, style(Ink.FAINT))], 2)
+        rows = list(reversed(results))
+        room = grid.height - 3
+        best = self.state.best_validation
+        if len(rows) > room > 2:
+            # Neither the best nor the start is ever scrolled away.
+            last = [rows[-1]] if best is None or best.step == rows[-1].step else [best, rows[-1]]
+            kept = [row for row in rows[: room - len(last)] if row not in last]
+            rows = sorted([*kept, *last], key=lambda row: -row.step)
+        for i, row in enumerate(rows[: max(0, room)]):
+            is_best = best is not None and row.step == best.step
+            against = (changes.get((row.step, START)), changes.get((row.step, PREVIOUS)))
+            self._row(grid, 2 + i, row, ends, *against, is_best=is_best, newest=i == 0)
+
+    def _ends(self, width: int) -> dict[str, int]:
+        ends, at = {}, 0
+        for name, cells in _COLUMNS:
+            if at + cells > width:
+                break
+            at += cells
+            ends[name] = at
+        return ends
+
+    def _row(
+        self,
+        grid: Grid,
+        row: int,
+        found: Validation,
+        ends: dict[str, int],
+        start: LossChange | None,
+        previous: LossChange | None,
+        *,
+        is_best: bool,
+        newest: bool,
+    ) -> None:
+        words = "start" if found.step == 0 else fmt.count(found.step)
+        bold = newest or is_best
+        error = fmt.loss(start.error) if start and start.error is not None else ""
+        took = fmt.duration(found.seconds) if found.seconds is not None else ""
+        cells: dict[str, Span] = {
+            "step": (words, style(Ink.TEXT if bold else Ink.DIM, bold=bold)),
+            "loss": (fmt.loss(found.loss), style(Ink.VAL, bold=bold)),
+            "Δstart": _change(start),
+            "± s.e.": (error, style(Ink.FAINT)),
+            "Δprev": _change(previous),
+            "took": (took, style(Ink.FAINT)),
+        }
+        for name, end in ends.items():
+            grid.right(row, 2 + end, [cells[name]], 2)
+        if is_best:
+            grid.text(row, 2, "★", style(Ink.GOOD, bold=True))
+            grid.back(row, 1, grid.width - 1, Back.ROW)
+
+
+def _change(found: LossChange | None) -> Span:
+    """`▼ 0.0124`: lower is better, and only a clear change has a colour."""
+    if found is None:
+        return fmt.UNKNOWN, style(Ink.FAINT)
+    text = fmt.change(found.change)
+    if not found.clear:
+        return text, style(Ink.DIM)
+    return text, style(Ink.GOOD if found.change < 0 else Ink.BAD, bold=True)
