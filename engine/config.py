@@ -180,6 +180,10 @@ class RuntimeConfig:
     """What a diverging loss does besides the alarm."""
     max_restarts: int = 3
     """Restarts of all ranks after a crash."""
+    nodes: int = 1
+    """Machines that share the ranks; what to type on the others is printed at the start."""
+    rendezvous: str = ""
+    """With --nodes: HOST:PORT of this machine, as the others reach it."""
     run: str = ""
     """A name for the run, shown in the header and in its folder's name."""
 
@@ -188,11 +192,27 @@ class RuntimeConfig:
             *_at_least("gpus", self.gpus, 1),
             *_at_least("threads", self.threads, 0),
             *_at_least("max_restarts", self.max_restarts, 0),
+            *_at_least("nodes", self.nodes, 1),
+            *self._node_faults(),
             *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
             *_one_of("dtype", self.dtype, ("bfloat16", "float32")),
             *_one_of("on_nonfinite", self.on_nonfinite, ("stop", "skip", "warn")),
             *_one_of("on_diverging", self.on_diverging, ("warn", "pause", "stop")),
         ]
+
+    def _node_faults(self) -> list[str]:
+        found = []
+        host, _, port = self.rendezvous.rpartition(":")
+        if self.rendezvous and not (host and port.isdigit() and 0 < int(port) < 65536):
+            found.append(f"rendezvous is {self.rendezvous!r}; expected HOST:PORT")
+        if self.nodes > 1 and not self.rendezvous:
+            found.append(f"nodes is {self.nodes} without rendezvous; expected HOST:PORT with it")
+        if self.nodes > 1 and self.gpus % self.nodes:
+            found.append(
+                f"gpus is {self.gpus}, which {self.nodes} nodes cannot share evenly; expected a "
+                "multiple of nodes"
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import signal
+import socket
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 _FAILED = re.compile(r"failed \(exitcode: (?P<code>-?\d+)\) local_rank: (?P<rank>\d+)")
 _TAIL_BYTES = 16 * 1024
+
+RENDEZVOUS_SECONDS = 1800.0
+PATIENCE_VARIABLE = "SFTUI_RENDEZVOUS_SECONDS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +70,8 @@ def run_ranks(
         before_start: is told how many starts there were, and why the last attempt ended;
             may sleep, and may raise `GiveUp`.
     """
+    if agent.rendezvous and (taken := _port_taken(agent.rendezvous)):
+        return Failure(rank=None, reason=taken)
     watch = _FailureWatch()
     logger = logging.getLogger("torch.distributed.elastic.multiprocessing.api")
     logger.addHandler(watch)
@@ -74,6 +82,7 @@ def run_ranks(
         nproc_per_node=agent.local_world_size,
         run_id=agent.run_id,
         rdzv_backend="c10d",
+        rdzv_configs=_patience(agent),
         # Port 0: any free one.
         rdzv_endpoint=agent.rendezvous or "127.0.0.1:0",
         max_restarts=agent.max_restarts,
@@ -92,6 +101,12 @@ def run_ranks(
         return Failure(rank=None, reason=f"the supervisor was told twice to stop ({error.sigval})")
     except GiveUp as error:
         return Failure(rank=None, reason=str(error)) if str(error) else None
+    except Exception as error:
+        # A port that is taken, machines that never came: the run must still get its end.
+        traceback.print_exc()
+        where = f" at {agent.rendezvous}" if agent.rendezvous else ""
+        words = f"{type(error).__name__}: {error}".strip(": ")
+        return Failure(rank=None, reason=f"the ranks could not be brought together{where}: {words}")
     finally:
         logger.removeHandler(watch)
     return None
@@ -100,6 +115,27 @@ def run_ranks(
 def hurry(signum: int) -> None:
     """End the ranks now, from a signal handler: SIGTERM, and SIGKILL after elastic's grace."""
     raise SignalException("told twice to stop", sigval=signal.Signals(signum))
+
+
+def _patience(agent: Agent) -> dict[str, float]:
+    """How long machines wait for each other: to be typed at, or to be given back by a cluster."""
+    if agent.nodes == 1:
+        return {}
+    seconds = float(os.environ.get(PATIENCE_VARIABLE, RENDEZVOUS_SECONDS))
+    return {"join_timeout": seconds, "read_timeout": min(60.0, seconds)}
+
+
+def _port_taken(rendezvous: str) -> str:
+    """Why the meeting point cannot be opened here; elastic would wait for a stranger's answer."""
+    port = int(rendezvous.rpartition(":")[2])
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        return (
+            f"the ranks cannot meet at {rendezvous}: {error.strerror}. Choose another port with "
+            "--resume and --rendezvous"
+        )
+    return ""
 
 
 class _FailureWatch(logging.Handler):

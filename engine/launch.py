@@ -92,7 +92,10 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     config = absolute_paths(config).check()
     cores = os.cpu_count() or 1
     device = devices.choose(
-        config.runtime.gpus, config.runtime.device_type, devices.count_gpus(), cores
+        config.runtime.gpus // config.runtime.nodes,
+        config.runtime.device_type,
+        devices.count_gpus(),
+        cores,
     )
     start, tokenizer = find_start(config)
     settings = run_plan.data_settings(config)
@@ -221,6 +224,8 @@ def manifest(
         "world_size": prepared.config.runtime.gpus,
         "device_type": prepared.device.device_type,
         "max_restarts": prepared.config.runtime.max_restarts,
+        "nodes": prepared.config.runtime.nodes,
+        "rendezvous": prepared.config.runtime.rendezvous,
         "config": flat,
         "config_sha256": resume_file.config_digest(flat),
         "start": prepared.start.to_dict(),

@@ -49,6 +49,8 @@ FREE = frozenset(
         "activation_checkpointing",
         "on_nonfinite",
         "max_restarts",
+        "nodes",
+        "rendezvous",
         "checkpoint_every",
         "keep",
         "eval_every",
@@ -110,8 +112,9 @@ def prepare(
     # The plan stays that of the ranks it was made for; the running number is another thing.
     world_size = int(changed.pop("gpus", manifest["world_size"]))
     config = own.replace(**changed).check()
+    local = max(1, world_size // config.runtime.nodes)
     device = devices.choose(
-        world_size, config.runtime.device_type, devices.count_gpus(), os.cpu_count() or 1
+        local, config.runtime.device_type, devices.count_gpus(), os.cpu_count() or 1
     )
     _check_tokenizer(run, manifest)
     newest = _newest_checkpoint(run, manifest)

@@ -91,7 +91,8 @@ def manifest_now(run: RunDir) -> dict[str, Any]:
         manifest["device_type"] = entry.device_type
         if entry.changed:
             manifest["config"] = dict(manifest["config"]) | dict(entry.changed)
-            manifest["max_restarts"] = manifest["config"]["max_restarts"]
+            for name in ("max_restarts", "nodes", "rendezvous"):
+                manifest[name] = manifest["config"].get(name, manifest.get(name))
             manifest["config_sha256"] = config_digest(manifest["config"])
     return manifest
 

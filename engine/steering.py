@@ -120,6 +120,7 @@ class Steering:
         self._factor = lr_factor
         self._shutdown = 0
         self._announced = "running"
+        self._several_agents = ranks.world_size > ranks.local_world_size
         self._supervisor = int(os.environ.get(SUPERVISOR_PID_VARIABLE, os.getppid()))
         self._inbox: Inbox | None = None
         self._wishes = _Wishes()
@@ -178,6 +179,15 @@ class Steering:
     def want_stop(self, reason: str) -> None:
         """Stop at the next boundary (an alarm asks). Counts on rank 0."""
         self._wishes.stop_reason = self._wishes.stop_reason or reason
+
+    @property
+    def agent_lost(self) -> bool:
+        """True on every rank when one machine's agent died and the others may wait for another.
+
+        The run is then not over: its ranks save and leave, and start again when there are as
+        many machines as before.
+        """
+        return self._several_agents and self._shutdown == _ORPHANED
 
     # ---- signals and parents -----------------------------------------------------------------
 

@@ -24,7 +24,7 @@ import psutil
 from engine import inbox, journal, resume_file, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
-from engine.events import Event, RankLost, RunFinished
+from engine.events import Event, LogLine, RankLost, RunFinished
 from engine.lock import SUPERVISOR_PID_VARIABLE, RunLock
 from engine.run_dir import RunDir
 
@@ -90,6 +90,8 @@ class Supervisor:
             nodes=nodes,
             rendezvous=str(self._manifest.get("rendezvous", "")),
         )
+        if nodes > 1:
+            self._tell(LogLine(text=other_machines(self._run_dir, self._manifest), level="warn"))
         failure = elastic.run_ranks(
             agent,
             lambda rank: self._run_dir.rank_log(self._attempt, rank),
@@ -204,6 +206,19 @@ class Supervisor:
         except SftuiError:
             # No room for a request: the ranks obey the signal itself as well.
             _signal_children(signum)
+
+
+def other_machines(run_dir: RunDir, manifest: dict[str, Any]) -> str:
+    """What to type on every other machine of a run that several share."""
+    nodes, world_size = int(manifest["nodes"]), int(manifest["world_size"])
+    return (
+        f"waiting for {nodes - 1} more machine(s). On each, with this run directory mounted at the "
+        "same place: TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun "
+        f"--nnodes {nodes} --nproc-per-node {world_size // nodes} --max-restarts "
+        f"{manifest.get('max_restarts', MAX_RESTARTS)} --rdzv-backend c10d --rdzv-endpoint "
+        f"{manifest['rendezvous']} --rdzv-id {run_dir.id} "
+        f"--no-python python -P -m engine.worker {run_dir.path}"
+    )
 
 
 def _signal_children(signum: int) -> None:

@@ -28,8 +28,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -P -m engine.worker RUN_DIR\n")
         return 2
     run = RunDir(Path(arguments[0]).absolute())
-    # An end that is older than this supervisor is history: the run was taken up again.
-    if finished(run, int(os.environ.get(FIRST_SEQ_VARIABLE, 0))) is not None:
+    if _has_ended(run):
         return 0
     is_main = os.environ.get("RANK", "0") == "0"
     attempt = next_attempt(run)
@@ -91,6 +90,14 @@ def _train(
         built = session.build(run, ranks, attempt, emit)
         session.set_threads(built.config, ranks)
         outcome = trainer.train(built, steering, heartbeat.at_step)
+        if steering.agent_lost:
+            built.close()
+            text = (
+                "the agent of one machine is gone; the step is saved, and the run goes on when "
+                "as many machines as before have joined"
+            )
+            emit(LogLine(step=outcome.step, text=text, level="error"))
+            return 1
         steering.finish(outcome.step)
         emit(PhaseStarted(phase="save", step=outcome.step))
         outcome = trainer.conclude(built, outcome)
@@ -111,6 +118,17 @@ def _train(
     sys.stderr.flush()
     # A rank has been seen to abort while tearing libraries down; all that matters is on disk.
     os._exit(0)
+
+
+def _has_ended(run: RunDir) -> bool:
+    """Whether the run has its end; one from before it was taken up again is history."""
+    first_seq = os.environ.get(FIRST_SEQ_VARIABLE)
+    end = finished(run, int(first_seq or 0))
+    if end is None or first_seq is not None:
+        return end is not None
+    # Started by torchrun on another machine: nobody told us where this session began.
+    resumed = resume_file.read(run)
+    return not resumed or end.stamp.att >= resumed[-1].attempt
 
 
 if __name__ == "__main__":
