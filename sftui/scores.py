@@ -183,7 +183,7 @@ def difference_words(judged: Judged) -> str:
 
 
 def sentence(judged: Judged, *, looks: int = 1) -> str:
-    """A whole comparison in words: points, interval, flips, verdict."""
+    """A whole comparison in words: verdict, points, interval, flips."""
     found = judged.comparison
     parts = [f"{fmt.points(found.points)} points"]
     if found.kind == "bare":
@@ -197,7 +197,7 @@ def sentence(judged: Judged, *, looks: int = 1) -> str:
             parts.append("unpaired")
     if looks > 1:
         parts.append(f"best of {looks} looks")
-    return f"{', '.join(parts)}: {judged.verdict}"
+    return f"{judged.verdict}, {', '.join(parts)}"
 
 
 def score_lines(board: Scoreboard, state: RunState) -> list[str]:

@@ -21,9 +21,9 @@ from sftui.stats import CLEAR, Judged, accuracy_of
 _STEP = 6
 _COLUMNS: dict[str, tuple[int, int]] = {
     "k": (4, 4),
-    "%": (0, 7),
+    "%": (0, 6),
     "95%": (6, 12),
-    START: (1, 6),
+    START: (1, 7),
     PREVIOUS: (3, 7),
     BEST: (5, 7),
     BASELINE: (2, 7),
@@ -132,17 +132,17 @@ class Benchmarks(Panel):
         lines: list[tuple[str, Span]] = []
         for i, task in enumerate(tasks):
             newest = max(self.state.evals[task])
-            for against, words in ((START, "since the start"), (BASELINE, "against the baseline")):
+            named = (f"{clean(task, 24)} ", style(_ink(i)))
+            for against, words in ((START, "vs start"), (BASELINE, "vs baseline")):
                 judged = scores.of(task, newest, against)
                 if judged is not None:
-                    named = (f"{clean(task, 24)} ", style(_ink(i)))
-                    lines.append((f"{words} {sentence(judged)}", named))
+                    lines.append((f"{words}: {sentence(judged)}", named))
             best = scores.best.get(task)
-            if best is not None and best[1].looks > 1:
-                text = f"best at step {best[0]:,} {sentence(best[1].judged, looks=best[1].looks)}"
-                lines.append((text, (f"{clean(task, 24)} ", style(_ink(i)))))
+            if best is not None and best[0] != newest:
+                text = f"best, step {best[0]:,}: {sentence(best[1].judged, looks=best[1].looks)}"
+                lines.append((text, named))
             if task in scores.notes:
-                lines.append((scores.notes[task], (f"{clean(task, 24)} ", style(_ink(i)))))
+                lines.append((scores.notes[task], named))
         for text, named in lines:
             if row >= grid.height - 1:
                 return

@@ -150,8 +150,7 @@ def test_the_text_fits_the_terminal(tmp_path, columns):
 def test_the_text_says_what_the_difference_is_worth(tmp_path):
     """Points and a verdict, never a bare percentage."""
     text = show.as_text(snapshot.take(make(tmp_path, *STORY)), 100, 30)
-    assert "against the start: +25.0 points" in text
-    assert "unpaired: clear" in text
+    assert "against the start: clear, +25.0 points" in text
 
 
 def test_a_plain_log_can_be_shown(tmp_path, capsys):

@@ -251,7 +251,7 @@ def test_first_evaluation_is_called_the_start_only_if_it_is():
 def test_room_under_the_rows_is_for_sentences():
     """The comparison in words: points, interval, unpaired, verdict."""
     words = text(drawn(Benchmarks, [evaluated(0, 249), evaluated(9, 271)], width=90, height=12))
-    assert "MMLU since the start +2.1 points, 95% [-1.6, +5.9], unpaired: no evidence" in words
+    assert "MMLU vs start: no evidence, +2.1 points, 95% [-1.6, +5.9], unpaired" in words
 
 
 def test_validation_table_keeps_best_and_start():
