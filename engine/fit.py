@@ -63,6 +63,8 @@ class MemoryPlan:
     """Rows are packed into micro-steps: `tokens` is their limit, not rows times length."""
     gradient_buckets: bool = False
     """DistributedDataParallel keeps a second copy of the gradients to send."""
+    checkpoint_copies: bool = False
+    """Rank 0 keeps the buffers of its last checkpoint where the model is: on a CPU, not on CUDA."""
 
     @property
     def outside(self) -> float:
@@ -81,6 +83,8 @@ class Memory:
     optimizer: int
     """Muon momentum and AdamW moments, this rank's share."""
     buckets: int
+    checkpoint: int
+    """Copies that a thread writes to disk, kept for the next time."""
     copies: int
     """bf16 copies of the weights that autocast keeps."""
     layers: int
@@ -94,14 +98,14 @@ class Memory:
     @property
     def at_loss(self) -> int:
         """At the end of the forward pass."""
-        fixed = self.parameters + self.gradients + self.optimizer + self.buckets
+        fixed = self.parameters + self.gradients + self.optimizer + self.buckets + self.checkpoint
         return fixed + self.copies + self.layers + self.logits + self.small
 
     @property
     def at_step(self) -> int:
         """While the weights are updated."""
         fixed = self.parameters + self.gradients_at_step + self.optimizer + self.buckets
-        return fixed + self.step_temporary
+        return fixed + self.checkpoint + self.step_temporary
 
     @property
     def peak(self) -> int:
@@ -131,6 +135,7 @@ def estimate(plan: MemoryPlan) -> Memory:
         gradients=parameters if plan.gradients_alive else 0,
         gradients_at_step=parameters,
         optimizer=-(-optimizer // ranks),
+        checkpoint=parameters + -(-optimizer // ranks) if plan.checkpoint_copies else 0,
         buckets=parameters if plan.gradient_buckets and ranks > 1 else 0,
         copies=_copies(plan, matrices, table),
         layers=per_layer * layers * n * width,
@@ -226,6 +231,7 @@ def plan_for(
         chunk=loss_chunk(shape.vocab_size, device_type) if chunk is None else chunk,
         checkpoint_layers=config.runtime.activation_checkpointing,
         gradient_buckets=config.runtime.gpus > 1,
+        checkpoint_copies=device_type != "cuda",
     )
 
 
@@ -314,6 +320,7 @@ def table(plan: MemoryPlan) -> list[tuple[str, int, str]]:
         ("gradients", gradients, "as the parameters"),
         ("optimizer", found.optimizer, f"{share}Muon momentum and AdamW moments"),
         ("gradient buckets", found.buckets, "sent between ranks"),
+        ("checkpoint", found.checkpoint, "rank 0's copy that a thread writes to disk"),
     ]
     if at_loss:
         kept = "block inputs only" if plan.checkpoint_layers else "kept for the backward pass"

@@ -290,3 +290,6 @@ def test_the_plan_of_a_run_is_what_its_loader_does() -> None:
     on_cuda = run_plan.memory_plan(config, nanochat(4), "cuda")
     assert (on_cuda.tokens, on_cuda.packed, on_cuda.chunk) == (1024, False, 1024)
     assert run_plan.packed_tokens(config, "cuda") == on_cuda.tokens
+    assert (on_cpu.checkpoint_copies, on_cuda.checkpoint_copies) == (True, False)
+    found = estimate(on_cpu)
+    assert found.checkpoint == found.parameters + found.optimizer
