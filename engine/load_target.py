@@ -46,9 +46,9 @@ def load_state(target: Target) -> dict[str, Tensor]:
             return nanochat_io.load_weights(target.ref)[1]
         case "starter":
             # The starter's files concern the starter alone.
-            from engine.starter import base  # noqa: PLC0415
+            from engine.starter import weights  # noqa: PLC0415
 
-            return base.load_base()[1]
+            return weights.load_base()[1]
 
 
 def load_model(target: Target, device: torch.device) -> GPT:

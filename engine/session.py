@@ -279,9 +279,9 @@ def _weights(
     ref = start_checkpoint(manifest)
     if ref is None:
         # The starter's files concern the starter alone.
-        from engine.starter import base  # noqa: PLC0415
+        from engine.starter import weights  # noqa: PLC0415
 
-        return base.load_base()
+        return weights.load_base()
     # On CUDA nanochat keeps the embedding in bfloat16; fp32 elsewhere.
     on_cuda = ranks.device.type == "cuda" and manifest["config"]["dtype"] == "bfloat16"
     embedding_dtype = torch.bfloat16 if on_cuda else torch.float32

@@ -1,4 +1,4 @@
-"""The small pretrained model that ships with the package.
+"""The small pretrained model that ships with the package: what it is, without torch.
 
 `build_base` made the files and wrote their digests into `base.json`; what is
 loaded here is checked against them, so a damaged install is told from a bad run.
@@ -10,13 +10,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.errors import CheckpointError
 from engine.model_config import GPTConfig
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 ASSETS = Path(__file__).parent / "assets"
 WEIGHTS = "base.safetensors"
@@ -60,21 +56,17 @@ def base_info(assets: Path = ASSETS) -> BaseInfo:
     return info
 
 
-def load_base(assets: Path = ASSETS) -> tuple[GPTConfig, dict[str, Tensor]]:
-    """Shape and float32 weights, by nanochat's parameter names.
+def checked_weights(assets: Path = ASSETS) -> tuple[BaseInfo, bytes]:
+    """The weights file's content, compared with its digest.
 
     Raises:
         CheckpointError: a file is missing or is not the one that was shipped.
     """
-    # torch: seconds and 200 MiB that whoever only asks for the shape must not pay.
-    import torch  # noqa: PLC0415
-    from safetensors.torch import load  # noqa: PLC0415
-
     info = base_info(assets)
     content = info.weights_path.read_bytes()
     if hashlib.sha256(content).hexdigest() != info.digest:
         raise _damaged(info.weights_path, "its SHA-256 is not the one in base.json")
-    return info.config, {name: part.to(torch.float32) for name, part in load(content).items()}
+    return info, content
 
 
 def _damaged(path: Path, what: str) -> CheckpointError:

@@ -49,7 +49,7 @@ PATTERN = (
 
 SHAPE = {"sequence_len": 256, "n_layer": 4, "n_head": 4, "n_kv_head": 4, "n_embd": 128}
 
-NUM_STEPS = 700
+NUM_STEPS = 400
 TOKENS_PER_STEP = 2500
 MICRO_TOKENS = 1200
 """About a thousand tokens is the fastest micro-batch on a CPU."""

@@ -21,8 +21,6 @@ from engine.starter.problem import LETTERS, Problem, is_eval
 from engine.starter.words import (
     CATEGORIES,
     DAYS,
-    MONTHS,
-    RELATIONS,
     number_word,
     sentence,
     spoken_list,
@@ -33,14 +31,6 @@ Document = dict[str, Any]
 
 _WORDS = sorted({word for words in CATEGORIES.values() for word in words})
 
-
-_KINDS = [
-    *((word, kind) for kind, words in CATEGORIES.items() for word in words),
-    *((day, "day") for day in DAYS * 3),
-    *((month, "month") for month in MONTHS * 3),
-    *((str(number), "number") for number in range(1, 100)),
-]
-"""Words with what they are a kind of; days and months thrice, being few."""
 
 _MANNERS = re.compile(
     r"(Sure|Of course|With pleasure|How nice|Good question|What a fine plan)! |Thank you for "

@@ -36,8 +36,13 @@ class Problem:
     then keep theirs. None: anywhere."""
 
     def identity(self) -> str:
-        """What makes it this question: its words and, in any order, its choices."""
-        return normalised(" ".join([self.question, *sorted([self.answer, *self.wrong])]))
+        """What makes it this question: its words and its choices, their order only if it is
+        about order."""
+        if self.place is None:
+            choices = sorted([self.answer, *self.wrong])
+        else:
+            choices = [*self.wrong[: self.place], self.answer, *self.wrong[self.place :]]
+        return normalised(" ".join([self.question, *choices]))
 
 
 def is_eval(key: str) -> bool:
