@@ -429,6 +429,8 @@ class RunState:
             # Imports and the like are told before the attempt is, as they come before it.
             self.startup = [phase for phase in self.startup if phase.attempt == attempt]
             self.evaluating = None
+            # Taken up again on fewer ranks: the others do not belong to the run any more.
+            self.ranks = {n: r for n, r in self.ranks.items() if n < event.world_size}
             for rank in self.ranks.values():
                 rank.lost = None
         return Topic.ALL & ~Topic.LOG | (self._log(event) if attempt > 1 else Topic.NOTHING)

@@ -253,3 +253,19 @@ def test_best_known_loss_is_shown():
     assert fold([ev.StepFinished(step=0, loss_micro_last=2.0)]).loss_name == "loss_micro_last"
     both = [ev.StepFinished(step=0, loss_micro_last=2.0), ev.StepFinished(step=1, loss=1.0)]
     assert fold(both).loss_name == "loss"
+
+
+def test_a_run_resumed_on_fewer_ranks_shows_those():
+    """Ranks that were left behind are not shown as silent ones."""
+    state = fold(
+        [
+            stamped(ev.AttemptStarted(world_size=2)),
+            stamped(ev.RankHeartbeat(rank=0)),
+            stamped(ev.RankHeartbeat(rank=1)),
+            stamped(ev.RunFinished(status="stopped")),
+        ]
+    )
+    assert list(state.ranks) == [0, 1]
+    state.apply(stamped(ev.AttemptStarted(start_step=4, world_size=1), att=2))
+    assert list(state.ranks) == [0]
+    assert not state.ended
