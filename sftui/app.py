@@ -76,7 +76,7 @@ class SftuiApp(App[None]):
             priority=key.keys in ("tab", "shift+tab", "ctrl+c"),
         )
         for key in keys.TABLE
-        if key.id != "palette"
+        if key.id != "palette" and key.mode != "browser"
     ]
 
     def __init__(
@@ -322,6 +322,11 @@ class SftuiApp(App[None]):
     def action_follow_log(self) -> None:
         self._cockpit.follow_log()
 
+    def action_browse(self) -> None:
+        from sftui.screens.browser import Browser  # noqa: PLC0415  as above
+
+        self.push_screen(Browser(self._cockpit))
+
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above
 
@@ -343,9 +348,11 @@ class SftuiApp(App[None]):
         return run
 
 
-_MODES = {key.action.split("(")[0]: key.mode for key in keys.TABLE if key.id != "palette"} | {
-    "scrub_to": "replay"
-}
+_MODES = {
+    key.action.split("(")[0]: key.mode
+    for key in keys.TABLE
+    if key.id != "palette" and key.mode != "browser"
+} | {"scrub_to": "replay"}
 """Our actions, and where they mean something."""
 _ALWAYS = frozenset({"leave", "interrupt"})
 """A way out is open from the first frame on."""
@@ -378,7 +385,11 @@ def run_screen(
         folder=folder,
         baseline=baseline,
     )
-    app.run()
+    try:
+        app.run()
+    finally:
+        if app.cockpit is not None:
+            app.cockpit.shelf.close()
     from sftui.state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 
     state = app.cockpit.state if app.cockpit else RunState()

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
+from engine.run_dir import RunDir
 from engine.wire import new_id
 from sftui.playback import Playback
 from sftui.records import Topic
 from sftui.scores import Scoreboard, Yardstick
 from sftui.screens.dashboard import Dashboard
+from sftui.shelf import Shelf
 from sftui.sources import Source
 from sftui.state import RunState
 from sftui.validation_scores import LossBoard
@@ -63,6 +65,7 @@ class Cockpit:
         if playback is not None:
             self.view.tape = playback.tape()
         self.dashboard = Dashboard(self.state, self.view)
+        self.shelf = Shelf(RunDir(folder) if folder is not None else None)
         self.launching = False
         """True while the run is being started: nothing can be dead yet."""
         self.quiet = 0.0

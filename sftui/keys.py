@@ -1,7 +1,7 @@
 """Every key of the screen, once: bindings, footer, help screen, palette and README come from here.
 
-An id never changes (people remap by it); a key may. `confirm` marks what changes
-the run beyond repair: only stop. Quitting never asks, because training goes on.
+An id never changes (people remap by it); a key may. `confirm` marks what cannot be undone:
+to stop the run, to delete a checkpoint. Quitting never asks, because training goes on.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ class Key:
     help: str
     """One sentence for the help screen and the README."""
     group: str
-    """`run`, `replay`, `chart`, `panels`, `log` or `app`: the chapters of the help screen."""
+    """A chapter of the help screen, see GROUPS."""
     confirm: bool = False
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
     mode: str = ""
-    """`live` or `replay`: where the key means this; empty = everywhere."""
+    """`live`, `replay` or `browser`: where the key means this; empty = over both a run and a
+    replay."""
 
 
 TABLE: tuple[Key, ...] = (
@@ -352,6 +353,123 @@ TABLE: tuple[Key, ...] = (
         mode="live",
     ),
     Key(
+        id="browse",
+        keys="c",
+        shown="c",
+        action="browse",
+        words="Checkpoints",
+        help="The checkpoints with a cursor: mark, evaluate, export, delete.",
+        group="panels",
+        footer=15,
+    ),
+    Key(
+        id="shelf_up",
+        keys="up",
+        shown="↑",
+        action="shelf_move(-1)",
+        words="Up",
+        help="Checkpoints: the one above.",
+        group="browser",
+        mode="browser",
+    ),
+    Key(
+        id="shelf_down",
+        keys="down",
+        shown="↓",
+        action="shelf_move(1)",
+        words="Down",
+        help="Checkpoints: the one below.",
+        group="browser",
+        mode="browser",
+    ),
+    Key(
+        id="shelf_page_up",
+        keys="pageup",
+        shown="pgup",
+        action="shelf_move(-10)",
+        words="Page up",
+        help="Checkpoints: ten up.",
+        group="browser",
+        mode="browser",
+    ),
+    Key(
+        id="shelf_page_down",
+        keys="pagedown",
+        shown="pgdn",
+        action="shelf_move(10)",
+        words="Page down",
+        help="Checkpoints: ten down.",
+        group="browser",
+        mode="browser",
+    ),
+    Key(
+        id="shelf_mark",
+        keys="m",
+        shown="m",
+        action="shelf_mark",
+        words="Mark",
+        help="Checkpoints: never prune this one, or prune it again.",
+        group="browser",
+        footer=1,
+        mode="browser",
+    ),
+    Key(
+        id="shelf_eval",
+        keys="e",
+        shown="e",
+        action="shelf_start('eval')",
+        words="Eval",
+        help="Checkpoints: ask it the questions again, in a process of its own.",
+        group="browser",
+        footer=2,
+        mode="browser",
+    ),
+    Key(
+        id="shelf_export",
+        keys="x",
+        shown="x",
+        action="shelf_start('nanochat')",
+        words="Export",
+        help="Checkpoints: export it for nanochat.",
+        group="browser",
+        footer=3,
+        mode="browser",
+    ),
+    Key(
+        id="shelf_hf",
+        keys="h",
+        shown="h",
+        action="shelf_start('hf')",
+        words="HF",
+        help="Checkpoints: export it for transformers.",
+        group="browser",
+        footer=4,
+        mode="browser",
+    ),
+    Key(
+        id="shelf_delete",
+        keys="d,delete",
+        shown="d",
+        action="shelf_delete",
+        words="Delete",
+        help="Checkpoints: delete it from disk (asks first; never the only one).",
+        group="browser",
+        footer=5,
+        confirm=True,
+        mode="browser",
+    ),
+    Key(
+        id="shelf_close",
+        keys="escape,c,q",
+        shown="esc",
+        action="shelf_close",
+        words="Close",
+        help="Checkpoints: back to the run.",
+        group="browser",
+        footer=6,
+        mode="browser",
+    ),
+    Key(
         id="help",
         keys="question_mark",
         shown="?",
@@ -397,6 +515,7 @@ GROUPS = {
     "chart": "The loss chart",
     "panels": "Panels",
     "log": "The log",
+    "browser": "The checkpoint browser",
     "app": "The screen",
 }
 
@@ -411,8 +530,8 @@ def footer_keys(mode: str = "live") -> list[Key]:
 
 
 def of_mode(mode: str) -> list[Key]:
-    """The keys that mean something over a `live` run, or over a `replay`."""
-    return [key for key in TABLE if key.mode in ("", mode)]
+    """The keys that mean something over a `live` run, a `replay`, or in the `browser`."""
+    return [key for key in TABLE if key.mode == mode or (not key.mode and mode != "browser")]
 
 
 def by_id(name: str) -> Key:

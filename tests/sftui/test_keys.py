@@ -4,11 +4,12 @@ from collections import Counter
 
 from sftui import keys
 from sftui.app import SftuiApp
+from sftui.screens.browser import Browser
 
 
 def test_ids_and_keys_are_unique():
     """No key has two meanings at one place and no action two names."""
-    for mode in ("live", "replay"):
+    for mode in ("live", "replay", "browser"):
         pressed = Counter(k for key in keys.of_mode(mode) for k in key.keys.split(","))
         assert not [k for k, n in pressed.items() if n > 1]
     assert len({key.id for key in keys.TABLE}) == len(keys.TABLE)
@@ -18,18 +19,19 @@ def test_every_action_exists():
     """A key of the table does something."""
     for key in keys.TABLE:
         name = key.action.split("(")[0]
-        assert callable(getattr(SftuiApp, f"action_{name}"))
+        owner = Browser if key.mode == "browser" else SftuiApp
+        assert callable(getattr(owner, f"action_{name}"))
 
 
-def test_groups_are_known_and_only_stop_asks():
+def test_groups_are_known_and_what_cannot_be_undone_asks():
     """Every key has its chapter in the help; leaving never asks."""
     assert {key.group for key in keys.TABLE} == set(keys.GROUPS)
-    assert [key.id for key in keys.TABLE if key.confirm] == ["stop"]
+    assert [key.id for key in keys.TABLE if key.confirm] == ["stop", "shelf_delete"]
 
 
 def test_footer_is_ranked():
     """No two keys claim one place in the footer."""
-    for mode in ("live", "replay"):
+    for mode in ("live", "replay", "browser"):
         ranks = [key.footer for key in keys.footer_keys(mode)]
         assert ranks == sorted(set(ranks))
 

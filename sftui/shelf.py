@@ -1,0 +1,204 @@
+"""The checkpoints of a run as they lie on disk, and what a person can do with one.
+
+The state knows what was saved; the disk knows what is there. A row is both: an action
+touches files only, never the state, and never the last checkpoint there is. Exporting and
+evaluating need torch, so each is a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from engine import checkpoint_dir
+from engine.checkpoint_dir import KEEP_SUFFIX, CheckpointInfo
+from engine.run_dir import RunDir
+from sftui.clean import clean
+from sftui.records import Checkpoint
+from sftui.state import RunState
+
+MOST_OUTPUT_BYTES = 64 * 1024
+"""Of what a job printed, kept to be shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One checkpoint."""
+
+    known: Checkpoint
+    info: CheckpointInfo | None
+    """What lies on disk; None when it is gone, or is no resumable checkpoint of a run here."""
+    best: bool
+    marked: bool
+    exported: bool
+
+    @property
+    def step(self) -> int:
+        return self.known.step
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        if self.known.kind == "start":
+            return "start"
+        if self.known.kind == "nanochat":
+            return f"nanochat {self.known.step:,}"
+        return f"step {self.known.step:,}"
+
+
+class Job:
+    """An export or an evaluation in a process of its own, with its output in a file.
+
+    Nothing of it may reach the terminal that the screen draws on.
+    """
+
+    def __init__(self, words: str, arguments: Sequence[str], cwd: Path) -> None:
+        self.words = words
+        # Closed by `close`; the process has its own copy of the descriptor.
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives with the job
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sftui", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=cwd,
+        )
+
+    @property
+    def code(self) -> int | None:
+        """Exit code, None while it works."""
+        return self._process.poll()
+
+    def lines(self) -> list[str]:
+        """What it has printed so far, cleaned; the last part of much."""
+        if self._output.closed:
+            return []
+        size = self._output.seek(0, 2)
+        self._output.seek(max(0, size - MOST_OUTPUT_BYTES))
+        text = self._output.read().decode("utf-8", "replace")
+        return [line for part in text.split("\n") if (line := clean(part, 400).strip())]
+
+    def close(self) -> None:
+        """End it, if it still works."""
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                self._process.kill()
+            self._process.wait()
+        self._output.close()
+
+
+class Shelf:
+    """What can be done with the checkpoints of `run`; nothing, over a log of another program."""
+
+    def __init__(self, run: RunDir | None) -> None:
+        self.run = run
+        self.job: Job | None = None
+
+    def rows(self, state: RunState) -> list[Row]:
+        """Newest first, the start last."""
+        disk = {} if self.run is None else {
+            info.step: info for info in checkpoint_dir.list_checkpoints(self.run)
+        }  # fmt: skip
+        best = state.best_validation
+        exported = {c.step for c in state.checkpoints.values() if c.kind == "nanochat"}
+        rows = []
+        for known in state.checkpoint_rows():
+            info = disk.pop(known.step, None) if known.kind == "sftui" else None
+            rows.append(
+                Row(
+                    known=known,
+                    info=info,
+                    best=best is not None and best.step == known.step,
+                    marked=info is not None and info.marked,
+                    exported=known.kind == "sftui" and known.step in exported,
+                )
+            )
+        return rows
+
+    def why_not(self, row: Row) -> str:
+        """Why nothing can be done with this one; empty when something can."""
+        if self.run is None:
+            return "These lie where the log was written, not here."
+        if row.known.kind == "start":
+            return "The start is the checkpoint this run was started from; it is not its own."
+        if row.known.kind == "nanochat":
+            return f"It is an export: {clean(row.known.path or '', 200)}"
+        if row.info is None:
+            return f"{row.name} is not on disk any more."
+        return ""
+
+    def toggle_mark(self, row: Row) -> str:
+        """Keep it for ever, or let it be pruned again; what was done."""
+        if problem := self.why_not(row):
+            return problem
+        assert row.info is not None
+        path = row.info.path
+        mark = path.with_name(path.name + KEEP_SUFFIX)
+        try:
+            if row.marked:
+                mark.unlink(missing_ok=True)
+                return f"{row.name} may be pruned again."
+            mark.touch()
+        except OSError as error:
+            return f"{mark} cannot be written: {error.strerror}."
+        return f"{row.name} is marked: it is never pruned."
+
+    def why_not_delete(self, row: Row, *, alive: bool) -> str:
+        """Why it stays; empty when it may go."""
+        if problem := self.why_not(row):
+            return problem
+        assert self.run is not None
+        found = checkpoint_dir.list_checkpoints(self.run)
+        if len(found) < 2:
+            return f"{row.name} is the only checkpoint there is: it stays."
+        if alive and found[-1].step == row.step:
+            return f"{row.name} is what this run would go on from after a crash: it stays."
+        return ""
+
+    def delete(self, row: Row, *, alive: bool) -> str:
+        """Remove it from disk; what was done, or why not."""
+        if problem := self.why_not_delete(row, alive=alive):
+            return problem
+        assert row.info is not None
+        path = row.info.path
+        try:
+            checkpoint_dir.remove(path)
+            path.with_name(path.name + KEEP_SUFFIX).unlink(missing_ok=True)
+        except OSError as error:
+            return f"{row.name} cannot be deleted: {error.strerror}."
+        return f"{row.name} is deleted."
+
+    def start(self, what: str, row: Row) -> str:
+        """Begin `eval`, `nanochat` or `hf` (an export) of one; what a person must know."""
+        if problem := self.why_not(row):
+            return problem
+        if self.job is not None and self.job.code is None:
+            return f"One at a time: {self.job.words} is not done yet."
+        assert row.info is not None
+        assert self.run is not None
+        target = str(row.info.path)
+        if what == "eval":
+            words, arguments = f"evaluating {row.name}", ["eval", target]
+        else:
+            output = self.run.path / f"export-step-{row.step}-{what}"
+            words = f"exporting {row.name} for {'transformers' if what == 'hf' else 'nanochat'}"
+            arguments = ["export", target, "--format", what, "-o", str(output)]
+        self.close()
+        try:
+            self.job = Job(words, arguments, Path.cwd())
+        except OSError as error:
+            return f"{words} could not be started: {error.strerror}."
+        return ""
+
+    def close(self) -> None:
+        """End the job, if there is one."""
+        if self.job is not None:
+            self.job.close()
+            self.job = None

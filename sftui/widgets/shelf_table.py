@@ -1,0 +1,182 @@
+"""The checkpoint browser's table: a cursor over every checkpoint, and what is done with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.events import Click
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit, text_width
+from sftui.clean import clean
+from sftui.ink import SERIES_INKS, Back, Ink, style
+from sftui.keys import of_mode
+from sftui.panel import Panel
+from sftui.records import Topic
+from sftui.stats import accuracy_of
+
+if TYPE_CHECKING:
+    from sftui.shelf import Row, Shelf
+    from sftui.state import RunState
+    from sftui.view import View
+
+_DETAIL_ROWS = 7
+
+
+class ShelfTable(Panel):
+    """All rows with a cursor; below, where the chosen one lies and how the job stands."""
+
+    TOPICS = Topic.ALL
+    can_focus = True
+
+    def __init__(self, state: RunState, view: View, shelf: Shelf, *, id: str) -> None:
+        super().__init__(state, view, id=id)
+        self.shelf = shelf
+        self.cursor = 0
+        self.said = ""
+        """What the last action did."""
+        self.rows: list[Row] = []
+        self._top = 0
+
+    def look(self) -> None:
+        """Read the disk again."""
+        self.rows = self.shelf.rows(self.state)
+        self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
+
+    @property
+    def chosen(self) -> Row | None:
+        return self.rows[self.cursor] if self.rows else None
+
+    def move(self, by: int) -> None:
+        self.cursor = max(0, min(len(self.rows) - 1, self.cursor + by))
+        self.said = ""
+        self.rebuild()
+
+    def on_click(self, event: Click) -> None:
+        self.move(self._top + event.y - 2 - self.cursor)
+
+    def paint(self, grid: Grid) -> None:
+        notes: list[Span] = []
+        room = grid.width - 8
+        for key in of_mode("browser"):
+            if not key.footer:
+                continue
+            piece = f"{key.shown} {key.words}  "
+            if text_width(piece) > room:
+                break
+            room -= text_width(piece)
+            notes += [(key.shown, style(Ink.WARN, bold=True)), (f" {key.words}  ", style(Ink.DIM))]
+        title = [("checkpoints", style(Ink.TITLE, bold=True))]
+        disk = [row.info.size_bytes for row in self.rows if row.info is not None]
+        corner: list[Span] = []
+        if disk:
+            corner = [(f"{len(disk)} on disk, {fmt.size(sum(disk))}", style(Ink.DIM))]
+        grid.frame(title, notes, border=self.border, corner=corner)
+        if not self.rows:
+            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
+            return
+        columns = self._columns(grid.width - 4)
+        for name, (end, _) in columns.items():
+            grid.right(1, 2 + end, [(fit(clean(name), 9), style(Ink.FAINT))], 2)
+        detail = _DETAIL_ROWS if grid.height >= 16 else 2
+        room = max(1, grid.height - 3 - detail)
+        self._top = max(0, min(self.cursor - room // 2, len(self.rows) - room))
+        for i, row in enumerate(self.rows[self._top : self._top + room]):
+            self._row(grid, 2 + i, row, columns, chosen=self._top + i == self.cursor)
+        self._detail(grid, grid.height - 1 - detail, detail)
+
+    def _columns(self, width: int) -> dict[str, tuple[int, int]]:
+        """Name -> end and cells, while they fit."""
+        wanted = [("checkpoint", 16), ("val", 9), *((task, 10) for task in self.state.evals)]
+        wanted += [("size", 8), ("age", 6), ("", 20)]
+        # Size and age stay when there are too many tasks.
+        while len(wanted) > 5 and sum(cells for _, cells in wanted) > width:
+            wanted.pop(-4)
+        found, at = {}, 0
+        for name, cells in wanted:
+            if at + cells > width:
+                break
+            at += cells
+            found[name] = (at, cells)
+        return found
+
+    def _row(
+        self,
+        grid: Grid,
+        row: int,
+        item: Row,
+        columns: dict[str, tuple[int, int]],
+        *,
+        chosen: bool,
+    ) -> None:
+        gone = item.known.removed or (
+            self.shelf.run is not None and item.known.kind == "sftui" and item.info is None
+        )
+        text = style(Ink.FAINT if gone else Ink.TEXT, bold=chosen)
+        mark, ink = {"start": ("▷", Ink.DIM), "nanochat": ("⇪", Ink.SAVED)}.get(
+            item.known.kind, ("◇", Ink.FAINT) if gone else ("◆", Ink.SAVED)
+        )
+        if item.best and item.known.kind != "nanochat":
+            mark, ink = "★", Ink.GOOD
+        grid.text(row, 2, mark, style(ink))
+        grid.text(row, 4, fit(item.name, 14), text)
+        loss = self.state.checkpoint_loss(item.known)
+        values: dict[str, Span] = {
+            "val": (fmt.loss(loss) if loss is not None else "", style(Ink.VAL)),
+            "size": (
+                "gone" if gone else fmt.size(_size(item)) if _size(item) is not None else "",
+                style(Ink.DIM),
+            ),
+            "age": (self._age(item), style(Ink.DIM)),
+        }
+        for i, (task, by_step) in enumerate(self.state.evals.items()):
+            result = by_step.get(item.step)
+            percent = fmt.percent(accuracy_of(result)) if result is not None else ""
+            values[task] = (percent, style(SERIES_INKS[i % len(SERIES_INKS)]))
+        for name, (end, _) in columns.items():
+            if name in values:
+                grid.right(row, 2 + end, [values[name]], 18)
+        if "" in columns:
+            end, cells = columns[""]
+            words = [
+                "best" if item.best else "",
+                "marked" if item.marked else "",
+                "exported" if item.exported else "",
+            ]
+            flags = " · ".join(word for word in words if word)
+            grid.text(row, 2 + end - cells + 2, fit(flags, cells - 2), style(Ink.DIM))
+        if chosen:
+            grid.back(row, 1, grid.width - 1, Back.ROW)
+            grid.put(row, 1, "▌", style(Ink.FOCUS, back=Back.ROW))
+
+    def _age(self, item: Row) -> str:
+        t = item.info.created if item.info is not None else item.known.t
+        return "" if t is None else fmt.age(max(0.0, self.view.now() - t))
+
+    def _detail(self, grid: Grid, row: int, rows: int) -> None:
+        end = grid.width - 2
+        job = self.shelf.job
+        lines: list[Span] = []
+        if self.said:
+            lines.append((self.said, style(Ink.WARN)))
+        if job is not None:
+            code = job.code
+            if code is None:
+                lines.append((f"{job.words}…", style(Ink.SAVED)))
+            else:
+                done = "done" if code == 0 else f"failed (exit code {code})"
+                ink = Ink.GOOD if code == 0 else Ink.BAD
+                lines.append((f"{job.words}: {done}", style(ink, bold=True)))
+            tail = job.lines()[-(rows - len(lines)) :] if rows > len(lines) else []
+            lines += [(line, style(Ink.DIM)) for line in tail]
+        chosen = self.chosen
+        if chosen is not None and len(lines) < rows:
+            where = str(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
+            reason = f"  ({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
+            lines.append((clean(where, 300) + reason, style(Ink.FAINT)))
+        for i, (text, number) in enumerate(lines[:rows]):
+            grid.text(row + i, 2, fit(text, end - 2), number)
+
+
+def _size(item: Row) -> int | None:
+    return item.info.size_bytes if item.info is not None else item.known.size_bytes
