@@ -21,7 +21,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoint_dir, devices, fit, nanochat_paths, resume_file, run_dir, run_plan
+from engine import (
+    checkpoint_dir,
+    devices,
+    fit,
+    logout,
+    nanochat_paths,
+    reaper,
+    resume_file,
+    run_dir,
+    run_plan,
+)
 from engine import config as config_module
 from engine.config import RunConfig
 from engine.errors import CheckpointError, RunDirError, RunFailedError
@@ -105,7 +115,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         max_problems=config.eval.eval_metrics_max_problems,
     )
     plan = run_plan.make_plan(config, data.num_rows)
-    notes = [choice, device.note, *data.notes]
+    notes = [choice, device.note, *data.notes, logout.protection().note]
     notes += [f"{count} malformed rows skipped in {name}" for name, count in data.skipped.items()]
     return Prepared(
         config=config,
@@ -285,7 +295,9 @@ def start_supervisor(run: RunDir) -> int:
     # The screen's own wishes about its terminal are none of the ranks'.
     for name in ("TEXTUAL", "TEXTUAL_ANIMATIONS", "COLUMNS", "LINES"):
         environment.pop(name, None)
-    command = [sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
+    reaper.start_if_first()
+    prefix = logout.protection().prefix
+    command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
     try:
         with run.supervisor_log.open("ab") as log:
             process = subprocess.Popen(

@@ -22,6 +22,7 @@ from engine import (
     journal,
     launch,
     lock,
+    logout,
     nanochat_paths,
     resume_file,
     run_plan,
@@ -147,7 +148,11 @@ def prepare(
         start_step=start_step,
         checkpoint=None if newest is None else newest.path,
         changed=changed,
-        notes=tuple(note for note in (device.note, *differences(own, changed)) if note),
+        notes=tuple(
+            note
+            for note in (device.note, *differences(own, changed), logout.protection().note)
+            if note
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import inbox, journal, resume_file, wire
+from engine import inbox, journal, reaper, resume_file, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     except RunDirError as error:
         sys.stderr.write(f"sftui: error: {error}\n")
         return 2
+    reaper.start_if_first()
     with lock:
         return Supervisor(run_dir, manifest).run()
 
