@@ -327,6 +327,12 @@ class SftuiApp(App[None]):
 
         self.push_screen(Browser(self._cockpit))
 
+    def action_show_facts(self) -> None:
+        from sftui.run_facts import sections  # noqa: PLC0415  as above
+        from sftui.screens.facts import Facts  # noqa: PLC0415  as above
+
+        self.push_screen(Facts(sections(self._cockpit.state)))
+
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above
 

@@ -230,7 +230,7 @@ TABLE: tuple[Key, ...] = (
         words="Log-y",
         help="Loss axis linear or logarithmic.",
         group="chart",
-        footer=8,
+        footer=9,
     ),
     Key(
         id="smooth",
@@ -240,7 +240,7 @@ TABLE: tuple[Key, ...] = (
         words="Smooth",
         help="Next strength of the moving average; the last one is off.",
         group="chart",
-        footer=9,
+        footer=10,
     ),
     Key(
         id="fit",
@@ -250,7 +250,7 @@ TABLE: tuple[Key, ...] = (
         words="Fit",
         help="Steps so far, or the whole planned run.",
         group="chart",
-        footer=10,
+        footer=11,
     ),
     Key(
         id="next_panel",
@@ -260,7 +260,7 @@ TABLE: tuple[Key, ...] = (
         words="Panel",
         help="Next panel.",
         group="panels",
-        footer=11,
+        footer=12,
     ),
     Key(
         id="previous_panel",
@@ -294,7 +294,7 @@ TABLE: tuple[Key, ...] = (
         words="Val table",
         help="Benchmarks or validation losses in the table.",
         group="panels",
-        footer=14,
+        footer=13,
     ),
     Key(
         id="maximise",
@@ -304,7 +304,7 @@ TABLE: tuple[Key, ...] = (
         words="Zoom",
         help="The focused panel alone, or all of them again.",
         group="panels",
-        footer=12,
+        footer=15,
     ),
     Key(
         id="log_up",
@@ -360,7 +360,17 @@ TABLE: tuple[Key, ...] = (
         words="Checkpoints",
         help="The checkpoints with a cursor: mark, evaluate, export, delete.",
         group="panels",
-        footer=15,
+        footer=8,
+    ),
+    Key(
+        id="facts",
+        keys="i",
+        shown="i",
+        action="show_facts",
+        words="Run",
+        help="The run: every setting, what it came to, and what it means.",
+        group="panels",
+        footer=14,
     ),
     Key(
         id="shelf_up",
@@ -477,7 +487,7 @@ TABLE: tuple[Key, ...] = (
         words="Help",
         help="This page.",
         group="app",
-        footer=13,
+        footer=16,
     ),
     Key(
         id="palette",

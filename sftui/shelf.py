@@ -115,7 +115,7 @@ class Shelf:
                 Row(
                     known=known,
                     info=info,
-                    best=best is not None and best.step == known.step,
+                    best=best is not None and best.step == known.step and known.kind != "nanochat",
                     marked=info is not None and info.marked,
                     exported=known.kind == "sftui" and known.step in exported,
                 )

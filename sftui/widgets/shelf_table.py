@@ -77,6 +77,9 @@ class ShelfTable(Panel):
             return
         columns = self._columns(grid.width - 4)
         for name, (end, _) in columns.items():
+            if name == "checkpoint":
+                grid.text(1, 4, name, style(Ink.FAINT))
+                continue
             grid.right(1, 2 + end, [(fit(clean(name), 9), style(Ink.FAINT))], 2)
         detail = _DETAIL_ROWS if grid.height >= 16 else 2
         room = max(1, grid.height - 3 - detail)
