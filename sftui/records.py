@@ -84,8 +84,8 @@ class Rank:
     """What is known of one rank."""
 
     last: ev.RankHeartbeat
-    memory: Table = field(default_factory=lambda: Table(["memory_bytes"]))
-    """x = wall clock in seconds."""
+    memory: Table = field(default_factory=lambda: Table(["memory_bytes", "load"]))
+    """x = wall clock in seconds; `load` is of the GPU, or of the CPU where there is none."""
     lost: str | None = None
     """Why it is gone, if it is."""
 

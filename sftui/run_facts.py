@@ -125,8 +125,11 @@ def _step(run: RunStarted) -> list[Fact]:
     accumulation = run.effective.get("grad_accum_steps")
     rows = run.settings.get("target_examples_per_step")
     facts = []
+    s = "" if run.world_size == 1 else "s"
     if micro is not None:
-        facts.append(Fact("micro-batch", f"{_value(micro)} rows on each of {run.world_size} ranks"))
+        facts.append(
+            Fact("micro-batch", f"{_value(micro)} rows on each of {run.world_size} rank{s}")
+        )
     if accumulation is not None:
         each = run.effective.get("examples_per_micro_step")
         of = f" of {_value(each)} rows" if each is not None else ""

@@ -377,7 +377,9 @@ class RunState:
         rank.last = event
         rank.lost = None
         if event.stamp.t is not None:
-            rank.memory.put(event.stamp.t, {"memory_bytes": event.memory_bytes})
+            gpu = event.memory_kind == "cuda"
+            load = event.gpu_util_percent if gpu else event.cpu_percent
+            rank.memory.put(event.stamp.t, {"memory_bytes": event.memory_bytes, "load": load})
         return Topic.RANKS
 
     def _metric(self, event: ev.MetricLogged) -> Topic:

@@ -32,8 +32,9 @@ class Checkpoints(Panel):
             grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
             return
         columns = self._columns(grid.width - 4)
+        heads = abbreviated(list(self.state.evals), 6)
         for name, end in columns.items():
-            grid.right(1, 2 + end, [(name, style(Ink.FAINT))], 2)
+            grid.right(1, 2 + end, [(heads.get(name, name), style(Ink.FAINT))], 2)
         room = grid.height - 3
         if len(rows) > room > 1:
             rows = [*rows[: room - 1], rows[-1]]
@@ -46,7 +47,7 @@ class Checkpoints(Panel):
     def _columns(self, width: int) -> dict[str, int]:
         """Column ends, relative; what does not fit is dropped from the right of this list."""
         wanted = [("checkpoint", 13), ("val", 8), ("size", 6), ("age", 5)]
-        tasks = [(f"\0{task}", 7) for task in self.state.evals]
+        tasks = [(task, 7) for task in self.state.evals]
         used = sum(cells for _, cells in wanted)
         shown = []
         for name, cells in tasks:
@@ -59,8 +60,7 @@ class Checkpoints(Panel):
             if at + cells > width:
                 break
             at += cells
-            key = fit(clean(name), 6) if name.startswith("\0") else name
-            ends[key if key not in ends else name] = at
+            ends[name] = at
         if "checkpoint" in ends:
             ends["checkpoint"] = 12  # over the names, which are set from the left
         return ends
@@ -88,10 +88,9 @@ class Checkpoints(Panel):
         loss = self.state.checkpoint_loss(item)
         if loss is not None:
             grid.right(row, end, [(fmt.loss(loss), style(Ink.FAINT if faded else Ink.VAL))], 2)
-        names = [n for n in columns if n not in ("checkpoint", "val", "size", "age")]
-        for i, (column, by_step) in enumerate(zip(names, self.state.evals.values(), strict=False)):
+        for i, (column, by_step) in enumerate(self.state.evals.items()):
             result = by_step.get(item.step)
-            if result is None:
+            if result is None or column not in columns:
                 continue
             ink = Ink.FAINT if faded else SERIES_INKS[i % len(SERIES_INKS)]
             percent = fmt.percent(accuracy_of(result)).removesuffix("%")
@@ -106,3 +105,10 @@ class Checkpoints(Panel):
             grid.right(row, 2 + columns["age"], [(age, dim)], 2)
         if is_best:
             grid.back(row, 1, grid.width - 1, Back.ROW)
+
+
+def abbreviated(names: list[str], cells: int) -> dict[str, str]:
+    """Heads of columns: a beginning that all share (`Starter-`) says nothing."""
+    head = names[0][: names[0].find("-") + 1] if len(names) > 1 else ""
+    shared = head if all(name.startswith(head) for name in names) else ""
+    return {name: fit(clean(name.removeprefix(shared)), cells) for name in names}

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
 from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, text_width
+from sftui.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.clean import clean
 from sftui.ink import Ink, style
 from sftui.panel import Panel
@@ -11,6 +16,8 @@ from sftui.records import Rank, Topic
 
 SILENT_SECONDS = 10.0
 """Heartbeats come every second; ten missing ones are worth a word."""
+_FULL = 6
+"""Lines of a rank with everything: bar, up to three of facts, two curves."""
 TIGHT = 0.9
 """Part of the memory from which the bar is amber."""
 
@@ -36,22 +43,96 @@ class RankTable(Panel):
         names = {clean(rank.last.device_name or "", 40) for _, rank in ranks} - {""}
         corner: list[Span] = [(names.pop(), style(Ink.DIM))] if len(names) == 1 else []
         rows = grid.height - 2
-        two_lines = rows >= 2 * len(ranks)
-        room = rows // 2 if two_lines else rows
+        lines = next((n for n in (_FULL, 3, 2) if rows >= n * len(ranks)), 1)
+        room = rows // lines
         left_out = len(ranks) - room
         notes: list[Span] = [(f"{left_out} more ranks", style(Ink.FAINT))] if left_out > 0 else []
+        if lines >= 3 and ranks:
+            notes = [("curves: the whole run", style(Ink.FAINT))]
         grid.frame(title, notes, border=self.border, corner=corner)
         if not ranks:
             grid.text(1, 2, fit("no rank has spoken yet", grid.width - 4), style(Ink.FAINT))
             return
-        row = 1
-        for number, rank in ranks[: max(0, room)]:
+        for i, (number, rank) in enumerate(ranks[: max(0, room)]):
+            row = 1 + i * lines
             self._bar(grid, row, number, rank)
-            row += 1
-            if two_lines:
-                if rank.lost is None:
-                    self._detail(grid, row, rank)
-                row += 1
+            if rank.lost is not None:
+                continue
+            if lines == _FULL:
+                self._full(grid, row + 1, rank)
+            elif lines >= 2:
+                self._detail(grid, row + 1, rank)
+                if lines == 3:
+                    self._course(grid, row + 2, "memory", rank, "memory_bytes")
+
+    def _full(self, grid: Grid, row: int, rank: Rank) -> None:
+        """Everything there is to know, what the driver does not say as N/A."""
+        last = rank.last
+        if last.memory_kind == "cuda":
+            power = _or_none(last.gpu_power_watts, "{:.0f} W")
+            if last.gpu_power_watts is not None and last.gpu_power_limit_watts:
+                power = f"{last.gpu_power_watts:.0f}/{last.gpu_power_limit_watts:.0f} W"
+            facts = [
+                ("allocated", _size(last.memory_bytes)),
+                ("reserved", _size(last.memory_reserved_bytes)),
+                ("peak", _size(last.memory_peak_bytes)),
+                ("of", _size(last.memory_total_bytes)),
+                ("other programs", _size(last.gpu_others_bytes)),
+                ("load", _or_none(last.gpu_util_percent, "{:.0f}%")),
+                ("power", power),
+                ("heat", _or_none(last.gpu_temperature_celsius, "{:.0f}°C")),
+                ("retries", _or_none(last.alloc_retries, "{}")),
+            ]
+        else:
+            facts = [
+                ("resident", _size(last.memory_bytes)),
+                ("peak", _size(last.memory_peak_bytes)),
+                ("machine", _size(last.memory_total_bytes)),
+                ("cpu", _or_none(last.cpu_percent, "{:.0f}%")),
+            ]
+        facts += [
+            ("step", _or_none(last.step_seconds, "{}", fmt.duration)),
+            ("disk free", _size(last.disk_free_bytes)),
+            ("pid", _or_none(last.pid, "{}")),
+            ("host", clean(last.host, 40) or "N/A"),
+        ]
+        col, start, end = 10, row, grid.width - 2
+        for name, value in facts:
+            cells = text_width(name) + 1 + text_width(value)
+            if col > 10 and col + cells > end:
+                row, col = row + 1, 10
+            if row >= start + 3:
+                break
+            col = grid.text(row, col, f"{name} ", style(Ink.FAINT), end)
+            number = style(Ink.FAINT if value == "N/A" else Ink.TEXT)
+            col = grid.text(row, col, value, number, end) + 3
+        self._course(grid, row + 1, "memory", rank, "memory_bytes")
+        self._course(grid, row + 2, "load", rank, "load")
+
+    def _course(self, grid: Grid, row: int, name: str, rank: Rank, column: str) -> None:
+        """The whole history in one line between its lowest and highest value, which it names."""
+        cells = grid.width - 12
+        grid.text(row, 10 - text_width(name) - 1, name, style(Ink.FAINT))
+        series = rank.memory.series(column)
+        if cells < 4 or series.empty:
+            grid.text(row, 10, fit("N/A", cells), style(Ink.FAINT))
+            return
+        low, top = (float(extreme(series.y)) for extreme in (np.nanmin, np.nanmax))
+        words = f"{low:.0f}-{top:.0f}%"
+        if column == "memory_bytes":
+            words = f"{fmt.size(low)}-{fmt.size(top)}"
+        if cells > text_width(words) + 20:
+            grid.right(row, grid.width - 2, [(words, style(Ink.FAINT))], 10)
+            cells -= text_width(words) + 2
+        x = series.x
+        span = max(60.0, ratchet(float(x[-1] - x[0]) + 1))
+        _, high = series.columns(float(x[0]), float(x[0]) + span, cells)
+        # A rank speaks once a second or so; a cell without a word repeats the one before.
+        known = np.flatnonzero(np.isfinite(high))
+        held = np.maximum.accumulate(np.where(np.isfinite(high), np.arange(cells), known[0]))
+        values = high[held][: known[-1] + 1]
+        ink = style(Ink.TRAIN if column == "memory_bytes" else Ink.THIRD)
+        grid.text(row, 10, sparkline(values, cells), ink)
 
     def _bar(self, grid: Grid, row: int, number: int, rank: Rank) -> None:
         last, end = rank.last, grid.width - 2
@@ -106,3 +187,14 @@ class RankTable(Panel):
             return ""
         silent = self.view.now() - spoke
         return f"▲ silent for {fmt.duration(silent)}" if silent > SILENT_SECONDS else ""
+
+
+def _size(num_bytes: int | None) -> str:
+    return "N/A" if num_bytes is None else fmt.size(num_bytes)
+
+
+def _or_none(value: Any, form: str, words: Callable[[Any], str] | None = None) -> str:
+    """The value in words; N/A when the machine did not say."""
+    if value is None:
+        return "N/A"
+    return form.format(words(value) if words else value)

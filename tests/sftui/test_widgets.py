@@ -266,6 +266,15 @@ def test_validation_table_keeps_best_and_start():
     assert "no losses by row" in lines[-1]
 
 
+def test_heads_of_tasks_drop_what_all_share():
+    """`Starter-Facts` and `Starter-Lists` would both read `Start…`."""
+    events = [evaluated(0, 9, task=f"Starter-{name}") for name in ("Facts", "Lists")]
+    head = drawn(Checkpoints, events, width=60, height=8).lines()[1]
+    assert "Facts" in head
+    assert "Lists" in head
+    assert "Starter" not in head
+
+
 # ---- the others ------------------------------------------------------------------------------
 
 
@@ -278,6 +287,21 @@ def test_memory_is_labelled():
     assert "allocated by torch" in device
     assert "/80G" in device
     assert "H100" not in device or "NVIDIA" in device
+
+
+def test_memory_with_room_tells_everything():
+    """Allocated, reserved, peak, total, load, power, heat and both histories; N/A where unsaid."""
+    grid = drawn(RankTable, STATES["cuda"], width=90, height=14)
+    words = text(grid)
+    facts = ("allocated", "reserved 7", "peak 71.2G", "of 80G", "other programs N/A", "power 6")
+    for part in (*facts, "/700 W", "heat 54°C", "disk free N/A", "memory", "load", "█"):
+        assert part in words
+    bare = [ev.RankHeartbeat(rank=0, memory_kind="cuda", stamp=ev.Stamp(seq=1, t=START))]
+    words = text(drawn(RankTable, bare, width=90, height=14))
+    assert words.count("N/A") >= 10
+    resident = text(drawn(RankTable, STATES["running"], width=90, height=14))
+    assert "resident 7" in resident
+    assert "heat" not in resident
 
 
 def test_memory_is_amber_only_when_tight():
