@@ -39,7 +39,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   replay   the same screen over any log or run, with a clock
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
   show     one look at a run or log without a screen (--json for scripts)
-  runs     the runs of this directory
+  runs     the runs of this directory; `runs rm RUN` removes one
   eval     ask one checkpoint the evaluation questions
   export   write a checkpoint for nanochat or for transformers
   fit      memory a run needs per GPU, before anything is loaded
@@ -144,15 +144,32 @@ class ShowFlags:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsFlags:
-    """List the runs of this directory, newest first.
+    """List the runs of this directory, newest first; `sftui runs rm RUN` removes one.
 
     Examples:
       sftui runs
-      SFTUI_RUNS=/data/runs sftui runs
+      sftui runs rm 20260102-030405-starter
     """
 
     runs_dir: Annotated[Path | None, tyro.conf.arg(name="runs-dir")] = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveFlags:
+    """Show what of a run would be deleted, ask, and delete it. A running run is refused.
+
+    Examples:
+      sftui runs rm 20260102-030405-starter
+      sftui runs rm 20260102-030405-starter --yes
+    """
+
+    run: tyro.conf.Positional[str]
+    """Run id, the beginning of one, or its folder."""
+    runs_dir: Path | None = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+    yes: bool = False
+    """Do not ask."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -291,12 +308,34 @@ def show(words: list[str]) -> ExitCode:
 
 def runs(words: list[str]) -> ExitCode:
     """`sftui runs`: what there is, and how it stands."""
+    if words and words[0] == "rm":
+        return _remove_run(words[1:])
     flags = _flags(RunsFlags, words, "sftui runs")
     from sftui import runs as runs_module  # noqa: PLC0415  numpy
 
     root = run_dir.runs_root(flags.runs_dir)
     for line in runs_module.table(root, datetime.now().timestamp()):
         print(line)  # noqa: T201
+    return ExitCode.DONE
+
+
+def _remove_run(words: list[str]) -> ExitCode:
+    """`sftui runs rm`: show what goes, ask, delete."""
+    flags = _flags(RemoveFlags, words, "sftui runs rm")
+    from sftui import runs as runs_module  # noqa: PLC0415  numpy
+
+    found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
+    for line in runs_module.what_goes(found, datetime.now().timestamp()):
+        print(line)  # noqa: T201
+    if not flags.yes:
+        if not sys.stdin.isatty():
+            raise UsageError("nobody can be asked here; nothing was deleted. Add --yes to delete.")
+        print("Delete all of this? It cannot be brought back. [y/N] ", end="", flush=True)  # noqa: T201
+        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            diagnostics.note("nothing was deleted.")
+            return ExitCode.DONE
+    runs_module.remove(found, Path.cwd())
+    diagnostics.note(f"{found.id} is deleted.")
     return ExitCode.DONE
 
 
