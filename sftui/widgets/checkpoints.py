@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit
+from sftui.canvas import Grid, Span, abbreviated, fit
 from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.panel import Panel
@@ -32,9 +32,9 @@ class Checkpoints(Panel):
             grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
             return
         columns = self._columns(grid.width - 4)
-        heads = abbreviated(list(self.state.evals), 6)
+        heads = abbreviated([clean(task, 60) for task in self.state.evals], 6)
         for name, end in columns.items():
-            grid.right(1, 2 + end, [(heads.get(name, name), style(Ink.FAINT))], 2)
+            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Ink.FAINT))], 2)
         room = grid.height - 3
         if len(rows) > room > 1:
             rows = [*rows[: room - 1], rows[-1]]
@@ -105,10 +105,3 @@ class Checkpoints(Panel):
             grid.right(row, 2 + columns["age"], [(age, dim)], 2)
         if is_best:
             grid.back(row, 1, grid.width - 1, Back.ROW)
-
-
-def abbreviated(names: list[str], cells: int) -> dict[str, str]:
-    """Heads of columns: a beginning that all share (`Starter-`) says nothing."""
-    head = names[0][: names[0].find("-") + 1] if len(names) > 1 else ""
-    shared = head if all(name.startswith(head) for name in names) else ""
-    return {name: fit(clean(name.removeprefix(shared)), cells) for name in names}

@@ -90,7 +90,8 @@ class RunHeader(Panel):
         tape = self.view.tape
         if tape is not None:
             word = "FOLLOW" if tape.following and not tape.paused else "REPLAY"
-            speed = "paused" if tape.paused else tape.speed_words if tape.moving else ""
+            speed = "paused" if tape.paused and not tape.at_end else ""
+            speed = tape.speed_words if tape.moving else speed
             badge = f" {word} {speed} " if speed else f" {word} "
             spans = [(badge, style(Ink.ON_BADGE, bold=True, back=Back.WARN))]
             said = "" if self.state.badge == "starting" else f" {clean(self.state.badge, 12)}"

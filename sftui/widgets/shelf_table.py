@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual.events import Click
 
 from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, text_width
+from sftui.canvas import Grid, Span, abbreviated, fit, text_width
 from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.keys import of_mode
@@ -76,11 +76,12 @@ class ShelfTable(Panel):
             grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
             return
         columns = self._columns(grid.width - 4)
+        heads = abbreviated([clean(task, 60) for task in self.state.evals], 9)
         for name, (end, _) in columns.items():
             if name == "checkpoint":
                 grid.text(1, 4, name, style(Ink.FAINT))
                 continue
-            grid.right(1, 2 + end, [(fit(clean(name), 9), style(Ink.FAINT))], 2)
+            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Ink.FAINT))], 2)
         detail = _DETAIL_ROWS if grid.height >= 16 else 2
         room = max(1, grid.height - 3 - detail)
         self._top = max(0, min(self.cursor - room // 2, len(self.rows) - room))
