@@ -304,6 +304,9 @@ class SftuiApp(App[None]):
     def action_cycle_smoothing(self) -> None:
         self._cockpit.cycle_smoothing()
 
+    def action_hide_alarms(self) -> None:
+        self._cockpit.hide_alarms()
+
     def action_toggle_table(self) -> None:
         self._cockpit.toggle_table()
 

@@ -15,6 +15,7 @@ from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.run_dir import RunDir
 from engine.wire import new_id
+from sftui.lookout import Lookout
 from sftui.playback import Playback
 from sftui.records import Topic
 from sftui.scores import Scoreboard, Yardstick
@@ -29,6 +30,8 @@ TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
 """Events taken in a tick: whichever comes first, so that a key never waits longer."""
+JUDGE_SECONDS = 0.02
+"""Time for alarms in a tick."""
 ALIVE_EVERY = 2.0
 """Seconds between looks whether the run's processes exist."""
 _OFTEN = Topic.STEPS | Topic.RANKS
@@ -65,6 +68,8 @@ class Cockpit:
         if playback is not None:
             self.view.tape = playback.tape()
         self.dashboard = Dashboard(self.state, self.view)
+        self._foreign = playback is not None and folder is None
+        self._lookout = Lookout(foreign=self._foreign)
         self.shelf = Shelf(RunDir(folder) if folder is not None else None)
         self.launching = False
         """True while the run is being started: nothing can be dead yet."""
@@ -84,6 +89,8 @@ class Cockpit:
     def pace(self) -> float:
         """Seconds until the next tick is due: less often while nothing flows, 0 = never."""
         if self.playback is not None:
+            if self._lookout.busy:
+                return TICK_SECONDS
             if self.playback.idle:
                 return 0.0
             if self.view.tape is not None and self.view.tape.moving:
@@ -106,6 +113,7 @@ class Cockpit:
             # These events are the first of a stage again.
             self.state = RunState()
             self.dashboard.set_state(self.state)
+            self._lookout = Lookout(foreign=self._foreign)
             view.log_back = 0
             touched = Topic.ALL
         state = self.state
@@ -114,6 +122,9 @@ class Cockpit:
             touched |= state.apply(event)
         if events:
             self.quiet = self.now()
+            self._lookout.take(events)
+        for alarm in self._lookout.work(JUDGE_SECONDS):
+            touched |= state.apply(alarm)
         if self.playback is not None:
             tape = self.playback.tape()
             if tape != view.tape:
@@ -151,6 +162,9 @@ class Cockpit:
             self._next_alive = now + ALIVE_EVERY
             alive, words = self.source.alive()
             trouble = "" if alive else words or "the run is not there any more"
+            if alive and self.playback is None:
+                for alarm in self._lookout.tick(now):
+                    touched |= state.apply(alarm)
         if trouble != view.trouble:
             view.trouble = trouble
             touched = Topic.ALL
@@ -209,6 +223,11 @@ class Cockpit:
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
         self.dashboard.show(Topic.LOOK)
+
+    def hide_alarms(self) -> None:
+        """Put the alarms away until they come again."""
+        self.view.hide_alarms(self.state)
+        self.dashboard.show(Topic.ALARMS | Topic.LOOK)
 
     def toggle_table(self) -> None:
         """Benchmarks or validation losses, in the same place."""

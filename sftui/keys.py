@@ -353,6 +353,15 @@ TABLE: tuple[Key, ...] = (
         mode="live",
     ),
     Key(
+        id="hide_alarms",
+        keys="a",
+        shown="a",
+        action="hide_alarms",
+        words="Hide alarms",
+        help="Put the alarms away until they come again; the log keeps them.",
+        group="panels",
+    ),
+    Key(
         id="browse",
         keys="c",
         shown="c",

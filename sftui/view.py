@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.control import Request
+from sftui.records import Alarm
 from sftui.scores import Scoreboard
 from sftui.series import Smoothed
 from sftui.state import RunState
@@ -51,6 +52,8 @@ class View:
     """Judges the evaluations, over all that is shown."""
     losses: LossBoard = field(default_factory=LossBoard)
     """Judges the validations."""
+    hidden_alarms: dict[str, int] = field(default_factory=dict)
+    """Kind -> how often it had come when a person put it away."""
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)
 
     @property
@@ -71,6 +74,20 @@ class View:
             found = self._smoothed[name] = Smoothed(series, self.strength)
         found.set_strength(self.strength)
         return found
+
+    def alarms(self, state: RunState) -> list[Alarm]:
+        """Those that are up and not put away, the worst and newest first."""
+        active = [
+            alarm
+            for kind, alarm in state.alarms.items()
+            if alarm.active and alarm.count > self.hidden_alarms.get(kind, 0)
+        ]
+        newest_first = sorted(active, key=lambda alarm: alarm.event.stamp.t or 0.0, reverse=True)
+        return sorted(newest_first, key=lambda alarm: alarm.event.severity != "error")
+
+    def hide_alarms(self, state: RunState) -> None:
+        """Put the present ones away, until they come again."""
+        self.hidden_alarms = {kind: alarm.count for kind, alarm in state.alarms.items()}
 
     def pending_words(self) -> str:
         """`pause requested…`, or nothing."""

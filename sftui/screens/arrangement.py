@@ -38,11 +38,34 @@ def arrange(
     maximised: bool = False,
     num_ranks: int = 1,
     replay: bool = False,
+    alarms: int = 0,
+    kind: str = "",
 ) -> dict[str, Box]:
-    """Boxes by widget id; a widget that is not named is not shown."""
+    """Boxes by widget id; a widget that is not named is not shown.
+
+    `alarms`: how many lines they want; `kind`: the family, when the size does not decide it.
+    """
     if width < 1 or height < 1:
         return {}
-    kind = family(width, height)
+    kind = kind or family(width, height)
+    rows = min(alarms, 3 if height >= 34 else 2 if height >= 20 else 1)
+    if rows and height >= 8:
+        # Alarms push everything under the header down.
+        boxes = arrange(
+            width,
+            height - rows,
+            panel=panel,
+            maximised=maximised,
+            num_ranks=num_ranks,
+            replay=replay,
+            kind=kind,
+        )
+        top = boxes["header"].height
+        moved = {
+            name: box if name == "header" else Box(box.x, box.y + rows, box.width, box.height)
+            for name, box in boxes.items()
+        }
+        return moved | {"alarms": Box(0, top, width, rows)}
     if not replay or height < 6:
         return _arrange(kind, width, height, panel, maximised, num_ranks)
     # The bar has the row above the keys; everything else shares what is left.

@@ -17,6 +17,7 @@ from sftui.screens.arrangement import Box, arrange, family
 from sftui.spans import SpanCompositor
 from sftui.view import PANELS
 from sftui.widgets.accuracy_chart import AccuracyChart
+from sftui.widgets.alarm_bar import AlarmBar
 from sftui.widgets.benchmarks import Benchmarks
 from sftui.widgets.checkpoints import Checkpoints
 from sftui.widgets.footer import KeyFooter
@@ -74,10 +75,12 @@ class Dashboard(Screen[None]):
             (LogPane, "log"),
             (Glance, "glance"),
             (Scrubber, "scrubber"),
+            (AlarmBar, "alarms"),
             (KeyFooter, "footer"),
         )
         self.panels: list[Panel] = [kind(state, view, id=name) for kind, name in make]
         self._num_ranks = 1
+        self._num_alarms = 0
 
     def compose(self) -> ComposeResult:
         yield from self.panels
@@ -96,6 +99,7 @@ class Dashboard(Screen[None]):
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
             replay=self.view.tape is not None,
+            alarms=self._num_alarms,
         )
         if self.view.table == "validation" and "benchmarks" in boxes:
             boxes["validation"] = boxes.pop("benchmarks")
@@ -109,8 +113,9 @@ class Dashboard(Screen[None]):
 
     def show(self, touched: Topic) -> None:
         """Rebuild the visible panels that any of these topics makes stale."""
-        if len(self._run.ranks) > self._num_ranks:
-            self._num_ranks = len(self._run.ranks)
+        shape = (max(self._num_ranks, len(self._run.ranks)), len(self.view.alarms(self._run)))
+        if shape != (self._num_ranks, self._num_alarms):
+            self._num_ranks, self._num_alarms = shape
             self.rearrange()
         visible = self.boxes(self.size)
         for panel in self.panels:

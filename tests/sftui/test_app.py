@@ -1,6 +1,7 @@
 """The app, driven by keys and judged by requests, state and cells; few pictures."""
 
 import asyncio
+import dataclasses
 import math
 import os
 import pty
@@ -111,6 +112,60 @@ def test_boxes_neither_overlap_nor_leave_the_screen(panel, maximised):
                     assert box.y + box.height <= height
                 if family(width, height) != "tiny":
                     assert len(taken) == width * height
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_boxes_hold_with_alarms_and_a_bar(panel):
+    """Alarms and the bar of a replay take rows from the others; nothing overlaps."""
+    for width in (1, 40, 60, 80, 110, 160):
+        for height in (1, 5, 8, 10, 16, 20, 24, 34, 36, 48):
+            for alarms in (0, 1, 5):
+                boxes = arrange(width, height, panel=panel, replay=True, alarms=alarms)
+                rows = [0] * height
+                for box in boxes.values():
+                    assert box.width > 0
+                    assert box.height > 0
+                    assert box.x + box.width <= width
+                    assert box.y + box.height <= height
+                    for y in range(box.y, box.y + box.height):
+                        rows[y] += box.width
+                assert all(cells <= width for cells in rows)
+                if family(width, height) != "tiny":
+                    assert all(cells == width for cells in rows)
+
+
+async def test_alarms_have_a_place_while_they_last():
+    """An alarm takes a line under the header with its advice; cleared or put away, it goes."""
+    raised = ev.AlarmRaised(
+        kind="spike", step=120, text="Loss 9.1 is far above. Look at the batch.",
+        stamp=ev.Stamp(seq=90_000, t=START + 50),
+    )  # fmt: skip
+    app = make([*RUNNING, raised])
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await ready(pilot)
+        assert "alarms" in dashboard.boxes(dashboard.size)
+        assert "Look at the batch" in panel_of(dashboard, "alarms")._grid.line(0)
+        await pilot.press("a")
+        await pilot.pause()
+        assert "alarms" not in dashboard.boxes(dashboard.size)
+        again = dataclasses.replace(raised, stamp=ev.Stamp(seq=90_001, t=START + 60))
+        app.source.events = [again]
+        await ready(pilot)
+        assert "2 times" in panel_of(dashboard, "alarms")._grid.line(0)
+        app.source.events = [ev.AlarmCleared(kind="spike", stamp=ev.Stamp(seq=90_002))]
+        await ready(pilot)
+        assert "alarms" not in dashboard.boxes(dashboard.size)
+
+
+async def test_a_run_that_falls_silent_is_said_by_the_screen():
+    """Nobody else can: the run itself is silent."""
+    app = make(fake_run(until=120, device="cpu"))
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await ready(pilot)
+        app._now.t += 900
+        await ready(pilot)
+        assert "alarms" in dashboard.boxes(dashboard.size)
+        assert any(kind in app.cockpit.state.alarms for kind in ("stall", "rank_silent"))
 
 
 async def test_resize_to_nothing_and_back():

@@ -210,6 +210,23 @@ async def test_stages_switch():
             assert name in text_of(dashboard)
 
 
+async def test_a_foreign_log_is_judged_by_the_screen():
+    """A NaN that the log's own program said nothing about raises an alarm, and seeking back takes
+    it away."""
+    events = [ev.RunStarted(name="other_sft")]
+    losses = [2.0 - s / 500 for s in range(300)]
+    losses[250:255] = [math.nan] * 5
+    events += [ev.StepFinished(step=s, loss=x, seconds=0.5) for s, x in enumerate(losses[:260])]
+    app = app_of(events)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await shown(pilot)
+        while app.cockpit._lookout.busy:
+            app.cockpit.tick()
+        assert "nonfinite" in app.cockpit.state.alarms
+        await pilot.press("home")
+        assert app.cockpit.state.alarms == {}
+
+
 # ---- the bar -----------------------------------------------------------------------------------
 
 
