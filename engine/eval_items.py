@@ -125,7 +125,7 @@ def load_items(path: Path) -> EvalResult:
     except OSError as error:
         reason = error.strerror or "not an npz file"
         raise DataError(f"{path}: cannot be read as eval results ({reason}).") from None
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a file of eval results ({error}).") from None
 
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,9 @@ from typing import Any
 from engine.errors import RunDirError
 
 SCHEMA = 1
+
+MOST_RESULT_BYTES = 256 * 1024 * 1024
+"""A thousand questions take 20 kB; a validation of a million rows 16 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +240,25 @@ def link_run_log(run: RunDir, cwd: Path) -> Path | None:
     except OSError:
         return None
     return link
+
+
+def named_file(folder: Path, name: str) -> Path | None:
+    """The file that an event of this run directory names; None when it must not be opened.
+
+    An event log may come from anybody: a name that leads out of the folder (also through a
+    link), is no name at all, or stands for something that would block (a pipe) or fill the
+    memory is not followed.
+    """
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            return None
+        found = path.stat()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_RESULT_BYTES:
+        return None
+    return path
 
 
 def write_private(path: Path, data: bytes) -> None:

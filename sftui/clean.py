@@ -39,7 +39,7 @@ def clean(text: str | bytes, limit: int = 2000) -> str:
     text = text[: limit * 2]
     if text.isascii() and text.isprintable():
         return text if len(text) <= limit and not cut else text[: limit - 1] + CUT_MARK
-    text = text.rstrip("\r\n")
+    text = text.rstrip("\r\n").replace("\r\n", "\n")
     if "\r" in text:
         text = text[text.rindex("\r") + 1 :]
     text = _ESCAPES.sub("", text)

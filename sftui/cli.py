@@ -175,6 +175,7 @@ class RemoveFlags:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    diagnostics.print_in_any_encoding()
     try:
         return int(_dispatch(words))
     except SftuiError as error:

@@ -6,10 +6,36 @@ starts with `sftui: `.
 
 from __future__ import annotations
 
+import codecs
 import enum
+import io
 import sys
+import unicodedata
 
 from engine.errors import RunFailedError, SftuiError, UsageError
+
+_NEAREST = {
+    "●": "*",
+    "✓": "v",
+    "✗": "x",
+    "◆": "#",
+    "▾": "v",
+    "▲": "^",
+    "▼": "v",
+    "▶": ">",
+    "■": "#",
+    "↻": "@",
+    "“": '"',
+    "”": '"',
+    "·": ".",
+    "→": "->",
+    "×": "x",
+    "–": "-",
+    "±": "+-",
+    "│": "|",
+    "─": "-",
+}
+"""Our own marks where the terminal's encoding has none of them."""
 
 
 class ExitCode(enum.IntEnum):
@@ -30,6 +56,29 @@ def report(error: SftuiError) -> ExitCode:
     if isinstance(error, RunFailedError):
         return ExitCode.RUN_FAILED
     return ExitCode.USAGE
+
+
+def print_in_any_encoding() -> None:
+    """Make stdout and stderr write what their encoding lacks as its nearest ASCII.
+
+    A locale of C or Latin-1 has no tick and no braille: that must not end a command.
+    """
+    codecs.register_error("sftui-nearest", _nearest)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="sftui-nearest")
+
+
+def _nearest(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_NEAREST.get(c) or _ascii(c) for c in lacking), error.end
+
+
+def _ascii(character: str) -> str:
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return plain if plain.isprintable() and plain else "?"
 
 
 def note(text: str) -> None:

@@ -52,7 +52,7 @@ class PlainView:
             return
         if isinstance(event, ev.PhaseStarted):
             detail = f" {clean(event.detail, 120)}" if event.detail else ""
-            self._write(f"{at} - {event.phase}{detail}")
+            self._write(f"{at} - {clean(event.phase, 40)}{detail}")
             return
         entry = words.entry(event)
         if entry is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from engine import eval_items
+from engine import eval_items, run_dir
 from engine import events as ev
 from engine.errors import DataError
 from sftui import format as fmt
@@ -159,9 +159,9 @@ class Scoreboard:
             return None
         key = (result.task, result.step, result.items_file)
         if key not in self._items:
-            path = self._folder / result.items_file
-            if not path.resolve().is_relative_to(self._folder.resolve()):
-                return None  # an event log from elsewhere must not make us read elsewhere
+            path = run_dir.named_file(self._folder, result.items_file)
+            if path is None:
+                return None
             try:
                 items = eval_items.load_items(path)
             except DataError:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import run_dir
 from sftui.accuracy import ALPHA, special_functions
 from sftui.loss_stats import LossDifference, compare_losses
 from sftui.records import Validation
@@ -82,14 +83,14 @@ class LossBoard:
         if self._folder is None or name is None:
             return None
         if name not in self._rows:
-            path = self._folder / name
-            if not path.resolve().is_relative_to(self._folder.resolve()):
-                return None  # an event log from elsewhere must not make us read elsewhere
+            path = run_dir.named_file(self._folder, name)
+            if path is None:
+                return None
             try:
                 with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                     losses = np.asarray(found["losses"], dtype=np.float64)
                     ids = [str(row) for row in found["rows"].tolist()]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
                 return None
             self._rows[name] = (losses, ids)
         return self._rows[name]
