@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import journal, wire
+from engine import inbox, journal, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, UsageError, WireError
 from engine.events import ControlApplied, RunFinished
@@ -45,7 +45,7 @@ def ask(
         expires=now + timeout_seconds,
     )
     offset = run.events.stat().st_size if run.events.exists() else 0
-    send(run.control, request)
+    inbox.post(run, request)
     deadline = time.monotonic() + timeout_seconds
     look_again = time.monotonic() + ALIVE_SECONDS
     rest = b""
@@ -63,18 +63,16 @@ def ask(
         if time.monotonic() > look_again:
             look_again = time.monotonic() + ALIVE_SECONDS
             if not alive():
+                # Whoever is left when the ranks are gone answers what they could not.
+                for event in journal.scan(run.supervisor_events, ControlApplied):
+                    if isinstance(event, ControlApplied) and event.id == request.id:
+                        return event
                 raise RunDirError(f"{run.id} died before it could answer. `sftui show` says more.")
         time.sleep(POLL_SECONDS)
     raise RunDirError(
         f"{run.id} did not answer {command.value} within {timeout_seconds:.0f} s; the request "
         "has expired. `sftui runs` shows whether it is alive."
     )
-
-
-def send(control: Path, request: Request) -> None:
-    """Append one request by one write, so that several writers never mix their lines."""
-    with control.open("ab", buffering=0) as file:
-        file.write(wire.encode_request(request))
 
 
 def parse_command(word: str, argument: str | None) -> tuple[Command, float | None]:
