@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sftui.cockpit import Cockpit
     from sftui.playback import Playback
     from sftui.scores import Yardstick
+    from sftui.sight import Sight
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state import RunState
@@ -304,6 +305,39 @@ class SftuiApp(App[None]):
     def action_cycle_smoothing(self) -> None:
         self._cockpit.cycle_smoothing()
 
+    def action_zoom(self, closer: bool) -> None:
+        self._cockpit.look(lambda sight: sight.zoom(closer))
+
+    def action_zoom_at(self, closer: bool, at: float | None) -> None:
+        self._cockpit.look(lambda sight: sight.zoom(closer, at))
+
+    def action_pan_by(self, by: float) -> None:
+        self._cockpit.look(lambda sight: sight.pan(by))
+
+    def action_point_at(self, at: float | None) -> None:
+        def point(sight: Sight) -> None:
+            sight.cursor = at
+
+        self._cockpit.look(point)
+
+    def action_point(self, cells: int) -> None:
+        last = float(max(0, self._cockpit.state.updates - 1))
+        self._cockpit.look(lambda sight: sight.move(cells, last))
+
+    def action_jump_event(self, by: int) -> None:
+        self._jump(by, "event")
+
+    def action_jump_checkpoint(self, by: int) -> None:
+        self._jump(by, "checkpoint")
+
+    def _jump(self, by: int, kinds: str) -> None:
+        if not self._cockpit.jump(by, kinds):
+            side = "later" if by > 0 else "earlier"
+            self.notify(f"There is no {side} {kinds}.", markup=False, timeout=3)
+
+    def action_reset_look(self) -> None:
+        self._cockpit.look(lambda sight: sight.reset())
+
     def action_hide_alarms(self) -> None:
         self._cockpit.hide_alarms()
 
@@ -357,11 +391,12 @@ class SftuiApp(App[None]):
         return run
 
 
-_MODES = {
+_BY_MOUSE = {"scrub_to": "replay", "zoom_at": "", "pan_by": "", "point_at": ""}
+_MODES = _BY_MOUSE | {
     key.action.split("(")[0]: key.mode
     for key in keys.TABLE
     if key.id != "palette" and key.mode != "browser"
-} | {"scrub_to": "replay"}
+}
 """Our actions, and where they mean something."""
 _ALWAYS = frozenset({"leave", "interrupt"})
 """A way out is open from the first frame on."""

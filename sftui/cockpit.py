@@ -8,6 +8,7 @@ Nothing flowed, nothing is painted; the clocks alone move, once a second.
 from __future__ import annotations
 
 import getpass
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sftui.records import Topic
 from sftui.scores import Scoreboard, Yardstick
 from sftui.screens.dashboard import Dashboard
 from sftui.shelf import Shelf
+from sftui.sight import Sight
 from sftui.sources import Source
 from sftui.state import RunState
 from sftui.validation_scores import LossBoard
@@ -223,6 +225,36 @@ class Cockpit:
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
         self.dashboard.show(Topic.LOOK)
+
+    def look(self, act: Callable[[Sight], None]) -> None:
+        """Move the crosshair or the part of the run that the charts show."""
+        sight = self.view.sight
+        before = (sight.part, sight.cursor)
+        act(sight)
+        if (sight.part, sight.cursor) != before:
+            self.dashboard.show(Topic.LOOK)
+
+    def jump(self, by: int, kinds: str) -> bool:
+        """The crosshair to the next or previous place; False when there is none.
+
+        `kinds`: `checkpoint`, or `event` for evaluations, requests and alarms as well.
+        """
+        state, sight = self.state, self.view.sight
+        places = {float(row.step) for row in state.checkpoint_rows() if row.kind == "sftui"}
+        if kinds != "checkpoint":
+            places |= {float(step) for step in state.validations}
+            places |= {float(step) for found in state.evals.values() for step in found}
+            places |= {float(c.step) for c in state.controls if c.step is not None}
+            alarms = (alarm.event.step for alarm in state.alarms.values())
+            places |= {float(step) for step in alarms if step is not None}
+        here = sight.cursor
+        if here is None:
+            here = math.inf if by < 0 else -math.inf
+        onwards = sorted(p for p in places if (p > here if by > 0 else p < here))
+        if not onwards:
+            return False
+        self.look(lambda sight: sight.go(onwards[0] if by > 0 else onwards[-1]))
+        return True
 
     def hide_alarms(self) -> None:
         """Put the alarms away until they come again."""

@@ -48,6 +48,7 @@ class Back(IntEnum):
     BAD = 5
     QUIET = 6
     BUSY = 7
+    CURSOR = 8
 
 
 BOLD = 1 << 6

@@ -48,6 +48,7 @@ _NIGHT_BACKS = {
     Back.BAD: "#f7768e",
     Back.QUIET: "#5f6892",
     Back.BUSY: "#7aa2f7",
+    Back.CURSOR: "#2f3a5c",
 }
 
 NIGHT = Theme(
@@ -142,4 +143,5 @@ _BACK_MIXES: dict[Back, tuple[str, str, float]] = {
     Back.BAD: ("error", "surface", 0.0),
     Back.QUIET: ("foreground", "surface", 0.5),
     Back.BUSY: ("primary", "surface", 0.0),
+    Back.CURSOR: ("surface", "primary", 0.3),
 }

@@ -12,6 +12,7 @@ from engine.control import Request
 from sftui.records import Alarm
 from sftui.scores import Scoreboard
 from sftui.series import Smoothed
+from sftui.sight import Sight
 from sftui.state import RunState
 from sftui.tape import Tape
 from sftui.validation_scores import LossBoard
@@ -52,6 +53,8 @@ class View:
     """Judges the evaluations, over all that is shown."""
     losses: LossBoard = field(default_factory=LossBoard)
     """Judges the validations."""
+    sight: Sight = field(default_factory=Sight)
+    """The part of the run that the charts show, and the crosshair."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
     """Kind -> how often it had come when a person put it away."""
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)

@@ -99,7 +99,8 @@ class Dashboard(Screen[None]):
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
             replay=self.view.tape is not None,
-            alarms=self._num_alarms,
+            # Narrow, an alarm and its advice take two lines.
+            alarms=self._num_alarms * (1 if size.width >= 120 else 2),
         )
         if self.view.table == "validation" and "benchmarks" in boxes:
             boxes["validation"] = boxes.pop("benchmarks")

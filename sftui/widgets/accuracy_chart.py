@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from sftui import format as fmt
 from sftui.canvas import Grid, Span, fit, ratchet, settle, text_width
 from sftui.clean import clean
-from sftui.ink import SERIES_INKS, Ink, style
+from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.panel import Panel
 from sftui.plot import Plot
 from sftui.records import Topic
@@ -43,7 +44,9 @@ class AccuracyChart(Panel):
         height, width = grid.height - 4, grid.width - 8 - 2
         if height < 2 or width < 8:
             return False
-        x_low, x_high = self._x_limits()
+        # The loss chart decides; alone on the screen, this one does.
+        own = self._x_limits()
+        x_low, x_high = own if self.view.sight.part is None else self.view.sight.part
         points = self._points()
         values = [v for task in points for v in (task[1] - task[2], task[1] + task[2])]
         chance = self._chance()
@@ -82,7 +85,26 @@ class AccuracyChart(Panel):
         for i, (steps, accuracy, _) in enumerate(points):
             for step, value in zip(steps, accuracy, strict=True):
                 plot.mark(step, value, "●", style(SERIES_INKS[i % len(SERIES_INKS)]))
+        if self.view.sight.cursor is not None:
+            self._crosshair(plot, self.view.sight.cursor)
         return True
+
+    def _crosshair(self, plot: Plot, at: float) -> None:
+        """The column of the loss chart's crosshair, and the newest results by then."""
+        col = plot.x_cell(at)
+        if not plot.holds_column(col):
+            return
+        for row in range(plot.row, plot.row + plot.height):
+            plot.grid.back(row, col, col + 1, Back.CURSOR)
+        spans: list[Span] = []
+        for i, by_step in enumerate(self.state.evals.values()):
+            done = [step for step in by_step if step <= at]
+            if done:
+                words = f" {fmt.percent(accuracy_of(by_step[max(done)]))}"
+                spans.append((words, style(SERIES_INKS[i % len(SERIES_INKS)], bold=True)))
+        cells = sum(text_width(text) for text, _ in spans)
+        right = col + 1 + cells <= plot.col + plot.width
+        plot.grid.spans(plot.row, col + 1 if right else max(plot.col, col - cells), spans)
 
     def _x_limits(self) -> tuple[float, float]:
         state = self.state

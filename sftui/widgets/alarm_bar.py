@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from sftui import format as fmt
 from sftui.canvas import Grid, fit, text_width
 from sftui.clean import clean
@@ -19,8 +21,10 @@ class AlarmBar(Panel):
         alarms = self.view.alarms(self.state)
         for row in range(grid.height):
             grid.back(row, 0, grid.width, Back.ROW)
-        for row, alarm in enumerate(alarms[: grid.height]):
-            event = alarm.event
+        lines = 2 if grid.height >= 2 * len(alarms) else 1
+        room = grid.height // lines
+        for i, alarm in enumerate(alarms[:room]):
+            row, event = i * lines, alarm.event
             ink = Ink.BAD if event.severity == "error" else Ink.WARN
             mark, text = style(ink, bold=True, back=Back.ROW), style(Ink.TEXT, back=Back.ROW)
             col = grid.text(row, 1, "▲ ", mark)
@@ -32,12 +36,19 @@ class AlarmBar(Panel):
                 notes.append(f"step {fmt.count(event.step)}")
             if alarm.count > 1:
                 notes.append(f"{alarm.count} times")
-            left = len(alarms) - grid.height
-            if row == grid.height - 1 and left > 0:
+            left = len(alarms) - room
+            if i == room - 1 and left > 0:
                 notes.append(f"{left} more")
             if row == 0:
                 notes.append("a hides")
             words = " · ".join(notes)
             if end - col > text_width(words) + 30:
                 end = grid.right(row, end, [(words, style(Ink.DIM, back=Back.ROW))], col) - 2
-            grid.text(row, col, fit(clean(event.text, 400), end - col), text)
+            told = clean(event.text, 400)
+            if lines == 1 or text_width(told) <= end - col:
+                grid.text(row, col, fit(told, end - col), text)
+                continue
+            first = (textwrap.wrap(told, max(8, end - col)) or [""])[0]
+            grid.text(row, col, fit(first, end - col), text)
+            rest = told[len(first) :].strip()
+            grid.text(row + 1, 3, fit(rest, grid.width - 4), text)

@@ -10,10 +10,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from textual.events import (
+    Leave,
+    MouseDown,
+    MouseMove,
+    MouseScrollDown,
+    MouseScrollUp,
+    MouseUp,
+)
 
 from sftui import format as fmt
 from sftui.canvas import Grid, Span, bridge, ratchet, settle, text_width
-from sftui.ink import Ink, style
+from sftui.ink import Back, Ink, style
 from sftui.panel import Panel
 from sftui.plot import Plot
 from sftui.records import Topic
@@ -38,6 +46,10 @@ class LossChart(Panel):
 
     _limits: tuple[float, float] | None = None
     _limits_log = False
+    _plot: Plot | None = None
+    """As it was last painted, for the mouse."""
+    _dragged: int | None = None
+    """Column from which the mouse drags."""
 
     @property
     def ticking(self) -> bool:
@@ -79,7 +91,11 @@ class LossChart(Panel):
         faint = style(Ink.FAINT)
         words = ["log" if self.view.log_y else "linear"]
         words.append(f"EMA {self.view.strength:g}" if self.view.strength else "no smoothing")
-        words.append("x: whole run" if self.view.whole else "x: so far")
+        part = self.view.sight.part
+        if part is not None:
+            words.append(f"x: {part[0]:,.0f} to {part[1]:,.0f}")
+        else:
+            words.append("x: whole run" if self.view.whole else "x: so far")
         spans: list[Span] = [(" · ".join(words), faint)]
         if clipped:
             plural = "" if clipped == 1 else "s"
@@ -106,7 +122,8 @@ class LossChart(Panel):
         width = grid.width - edge - left - (_RATE_COLUMNS if rates else 2)
         if plot_height < 1 or width < 4:
             return 0
-        x_low, x_high = self._x_limits(raw)
+        x_low, x_high = view.sight.limits(self._x_limits(raw))
+        view.sight.columns = width
         y_low, y_high = self._y_limits(raw, smooth, x_low, x_high)
         plot = Plot(
             grid=grid,
@@ -154,7 +171,94 @@ class LossChart(Panel):
             if checkpoint.kind == "sftui" and plot.holds_column(col):
                 ink = Ink.FAINT if checkpoint.removed else Ink.SAVED
                 grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(ink))
+        self._plot = plot
+        if view.sight.cursor is not None:
+            self._crosshair(plot, view.sight.cursor, raw, smooth)
         return clipped
+
+    def _crosshair(self, plot: Plot, at: float, raw: Series, smooth: Series) -> None:
+        """A tinted column and a box with every value there, on the side with room."""
+        col = plot.x_cell(at)
+        if not plot.holds_column(col):
+            return
+        grid = plot.grid
+        for row in range(plot.row, plot.row + plot.height):
+            grid.back(row, col, col + 1, Back.CURSOR)
+        lines = self._values(at, raw, smooth)
+        cells = max(text_width(name) + text_width(value) + 3 for name, value, _ in lines)
+        start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
+        if start < plot.col or len(lines) > plot.height:
+            return
+        for i, (name, value, ink) in enumerate(lines):
+            row = plot.row + i
+            grid.text(row, start, " " * cells, style(Ink.TEXT))
+            grid.text(row, start + 1, name, style(Ink.DIM))
+            grid.right(row, start + cells - 1, [(value, style(ink, bold=True))], start)
+            grid.back(row, start, start + cells, Back.ROW)
+
+    def _values(self, at: float, raw: Series, smooth: Series) -> list[tuple[str, str, Ink]]:
+        """What is known at the update nearest to a place: name, value, colour."""
+        state = self.state
+        i = int(np.searchsorted(raw.x, at))
+        if i > 0 and (i == len(raw) or at - raw.x[i - 1] <= raw.x[i] - at):
+            i -= 1
+        step = float(raw.x[i])
+        lines = [("step", fmt.count(step), Ink.TEXT)]
+        if self.view.strength:
+            lines.append(("train", fmt.loss(float(smooth.y[i])), Ink.TRAIN))
+        lines.append(("raw", fmt.loss(float(raw.y[i])), Ink.TEXT))
+        before = [v for v in state.validation_list() if v.step <= step]
+        if before:
+            words = "val" if before[-1].step == step else f"val @{before[-1].step}"
+            lines.append((words, fmt.loss(before[-1].loss), Ink.VAL))
+        row = state.steps.at(step) or {}
+        for name, words, form in (
+            ("lr_mult", "lr ×", lambda value: f"{value:.3g}"),
+            ("grad_norm", "grad", lambda value: fmt.loss(value, 3)),
+            ("tokens_per_second", "tok/s", fmt.si),
+            ("since_start", "at", fmt.clock),
+        ):
+            if name in row:
+                lines.append((words, form(row[name]), Ink.DIM))
+        return lines
+
+    # ---- mouse -----------------------------------------------------------------------------
+
+    def _x_at(self, column: int) -> float | None:
+        """The place under a column of this panel."""
+        plot = self._plot
+        if plot is None or not plot.holds_column(column):
+            return None
+        part = (column - plot.col + 0.5) / plot.width
+        return plot.x_low + part * (plot.x_high - plot.x_low)
+
+    async def on_mouse_move(self, event: MouseMove) -> None:
+        plot = self._plot
+        if plot is not None and self._dragged is not None and event.button:
+            moved = (self._dragged - event.x) * (plot.x_high - plot.x_low) / plot.width
+            self._dragged = event.x
+            await self.run_action(f"app.pan_by({moved!r})")
+            return
+        at = self._x_at(event.x)
+        if at is not None:
+            await self.run_action(f"app.point_at({at!r})")
+
+    async def on_leave(self, event: Leave) -> None:
+        await self.run_action("app.point_at(None)")
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        self._dragged = event.x
+        self.capture_mouse()
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        self._dragged = None
+        self.release_mouse()
+
+    async def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        await self.run_action(f"app.zoom_at(True, {self._x_at(event.x)!r})")
+
+    async def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        await self.run_action(f"app.zoom_at(False, {self._x_at(event.x)!r})")
 
     def _x_limits(self, raw: Series) -> tuple[float, float]:
         first, last = float(raw.x[0]), float(raw.x[-1])

@@ -1,0 +1,80 @@
+"""Where a person looks along the x axis: the part that is shown, and the crosshair.
+
+In updates, shared by all charts, so that they stay side by side. Nothing here draws.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ZOOM_FACTOR = 0.5
+FEWEST = 8.0
+"""Updates that are always in sight: closer there is nothing more to see."""
+
+
+@dataclass(slots=True)
+class Sight:
+    """Mutable; `full` is what a chart would show by itself, told at every paint."""
+
+    part: tuple[float, float] | None = None
+    """Limits of the part that is shown; None for all."""
+    cursor: float | None = None
+    """Place of the crosshair."""
+    full: tuple[float, float] = (0.0, 1.0)
+    columns: int = 100
+    """Cells of the widest chart: what one press of an arrow moves."""
+
+    def limits(self, full: tuple[float, float]) -> tuple[float, float]:
+        """What to show of `full`, which may have grown since."""
+        self.full = full
+        return full if self.part is None else self.part
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        return self.full if self.part is None else self.part
+
+    def zoom(self, closer: bool, about: float | None = None) -> None:
+        """Half or twice as much, about a place: the crosshair, else the newest end."""
+        low, high = self.shown
+        span = high - low
+        wanted = max(FEWEST, span * ZOOM_FACTOR) if closer else span / ZOOM_FACTOR
+        if wanted >= self.full[1] - self.full[0]:
+            self.part = None
+            return
+        if about is None:
+            about = self.cursor if self.cursor is not None else high
+        about = min(max(about, low), high)
+        share = (about - low) / span if span else 1.0
+        self._show(about - share * wanted, wanted)
+
+    def pan(self, by: float) -> None:
+        """Updates to the right; nothing while all is shown."""
+        if self.part is not None:
+            low, high = self.part
+            self._show(low + by, high - low)
+
+    def move(self, cells: int, last: float) -> None:
+        """The crosshair by so many cells; it takes the picture along at its edges.
+
+        `last` is the newest update, where the crosshair first appears.
+        """
+        low, high = self.shown
+        cell = (high - low) / max(1, self.columns)
+        here = min(last, high) if self.cursor is None else self.cursor + cells * cell
+        self.cursor = min(max(here, self.full[0]), max(last, self.full[0]))
+        if self.part is not None and not low <= self.cursor <= high:
+            self.pan(self.cursor - (low if self.cursor < low else high))
+
+    def go(self, step: float) -> None:
+        """The crosshair to a place, and the picture with it."""
+        self.cursor = step
+        low, high = self.shown
+        if self.part is not None and not low <= step <= high:
+            self._show(step - (high - low) / 2, high - low)
+
+    def reset(self) -> None:
+        self.part = self.cursor = None
+
+    def _show(self, low: float, span: float) -> None:
+        low = max(self.full[0], min(low, self.full[1] - span))
+        self.part = (low, low + span)
