@@ -51,6 +51,8 @@ class ValidationResult:
     """Mean of each row in nats a token, in the plan's order; NaN without a supervised token."""
     row_ids: npt.NDArray[np.int64]
     """Index of each row in the validation rows."""
+    loss_by_source: dict[str, float]
+    """Mean over the supervised tokens of each source."""
     skipped: int
     """Micro-batches without a supervised token, left out of the mean (nanochat's becomes NaN)."""
 
@@ -87,6 +89,7 @@ def validate(
         rows=len(batch.documents),
         row_losses=losses.document_losses,
         row_ids=np.array([document.row for document in batch.documents], np.int64),
+        loss_by_source=losses.loss_by_source,
         skipped=batch.num_empty_micro_batches,
     )
 

@@ -159,6 +159,8 @@ class ValidationFinished(Event):
     paired_error: float | None = None
     """Standard error of this loss minus the lowest before it, from the rows of both; None
     where rows are not kept."""
+    loss_by_source: Mapping[str, float] = field(default_factory=dict)
+    """Token mean of each source; empty when there is one source only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

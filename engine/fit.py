@@ -65,6 +65,8 @@ class MemoryPlan:
     """DistributedDataParallel keeps a second copy of the gradients to send."""
     checkpoint_copies: bool = False
     """Rank 0 keeps the buffers of its last checkpoint where the model is: on a CPU, not on CUDA."""
+    start_kept: bool = False
+    """Each rank keeps its share of the starting weights there, to tell how far it went."""
 
     @property
     def outside(self) -> float:
@@ -85,6 +87,8 @@ class Memory:
     buckets: int
     checkpoint: int
     """Copies that a thread writes to disk, kept for the next time."""
+    start: int
+    """This rank's share of the weights the run began with."""
     copies: int
     """bf16 copies of the weights that autocast keeps."""
     layers: int
@@ -99,13 +103,13 @@ class Memory:
     def at_loss(self) -> int:
         """At the end of the forward pass."""
         fixed = self.parameters + self.gradients + self.optimizer + self.buckets + self.checkpoint
-        return fixed + self.copies + self.layers + self.logits + self.small
+        return fixed + self.start + self.copies + self.layers + self.logits + self.small
 
     @property
     def at_step(self) -> int:
         """While the weights are updated."""
         fixed = self.parameters + self.gradients_at_step + self.optimizer + self.buckets
-        return fixed + self.checkpoint + self.step_temporary
+        return fixed + self.checkpoint + self.start + self.step_temporary
 
     @property
     def peak(self) -> int:
@@ -136,6 +140,7 @@ def estimate(plan: MemoryPlan) -> Memory:
         gradients_at_step=parameters,
         optimizer=-(-optimizer // ranks),
         checkpoint=parameters + -(-optimizer // ranks) if plan.checkpoint_copies else 0,
+        start=-(-parameters // ranks) if plan.start_kept else 0,
         buckets=parameters if plan.gradient_buckets and ranks > 1 else 0,
         copies=_copies(plan, matrices, table),
         layers=per_layer * layers * n * width,
@@ -232,6 +237,7 @@ def plan_for(
         checkpoint_layers=config.runtime.activation_checkpointing,
         gradient_buckets=config.runtime.gpus > 1,
         checkpoint_copies=device_type != "cuda",
+        start_kept=device_type != "cuda",
     )
 
 
@@ -321,6 +327,7 @@ def table(plan: MemoryPlan) -> list[tuple[str, int, str]]:
         ("optimizer", found.optimizer, f"{share}Muon momentum and AdamW moments"),
         ("gradient buckets", found.buckets, "sent between ranks"),
         ("checkpoint", found.checkpoint, "rank 0's copy that a thread writes to disk"),
+        ("start", found.start, f"{share}the starting weights, for the distance from them"),
     ]
     if at_loss:
         kept = "block inputs only" if plan.checkpoint_layers else "kept for the backward pass"

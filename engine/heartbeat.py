@@ -78,6 +78,7 @@ class Heartbeat:
         self._step: int | None = None
         self._step_began: float | None = None
         self._step_seconds: float | None = None
+        self._seconds_per_token: float | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -97,12 +98,16 @@ class Heartbeat:
             self._gpu.close()
         self._record.close()
 
-    def at_step(self, step: int) -> None:
-        """Tell which step begins; called by the trainer, costs less than a microsecond."""
+    def at_step(self, step: int, seconds_per_token: float | None = None) -> None:
+        """Tell which step begins, and this rank's own time of the one before, per token.
+
+        Called by the trainer; costs less than a microsecond.
+        """
         now = time.monotonic()
         if self._step is not None and self._step_began is not None and step == self._step + 1:
             self._step_seconds = now - self._step_began
         self._step, self._step_began = step, now
+        self._seconds_per_token = seconds_per_token
 
     def sample(self) -> RankHeartbeat:
         """This rank, now."""
@@ -113,6 +118,7 @@ class Heartbeat:
             at_step=self._step,
             device=self._ranks.device.type,
             step_seconds=None if self._step_seconds is None else round(self._step_seconds, 6),
+            seconds_per_token=self._seconds_per_token,
             **self._cpu(),
         )
         if self._ranks.device.type == "cuda":

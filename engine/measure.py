@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from engine.errors import DataError
 from engine.eval_items import EvalResult, save_items
 from engine.evaluate import PreparedQuestions, batch_tokens_for, evaluate_letters, validate
 from engine.events import EvalFinished, EvalStarted, LogLine, PhaseStarted, ValidationFinished
 from engine.session import Session
 from engine.step_losses import AllReduceSum
+from engine.validation_rows import RowLosses, load_rows, paired_error, save_rows
 
 T = TypeVar("T")
 
@@ -39,20 +40,19 @@ def measure_validation(session: Session, step: int) -> str:
     if result is None:
         return failure
     progress = session.progress
+    rows = RowLosses(losses=result.row_losses, rows=result.row_ids)
+    error = _paired_error(session, rows) if session.is_main else None
     progress.val_loss, progress.val_step = result.loss, step
     # A NaN never becomes the best: nothing would compare below it any more.
     if math.isfinite(result.loss) and (
         progress.best_loss is None or result.loss < progress.best_loss
     ):
         progress.best_loss, progress.best_step = result.loss, step
+        session.best_rows = rows
     if not session.is_main:
         return ""
     rows_file = session.run.eval_items(step, "val")
-    saved = _save(
-        session,
-        step,
-        lambda: np.savez_compressed(rows_file, losses=result.row_losses, rows=result.row_ids),
-    )
+    saved = _save(session, step, lambda: save_rows(rows_file, rows))
     if result.skipped:
         text = f"validation: {result.skipped} micro-batches have no supervised token, left out"
         session.emit(LogLine(step=step, text=text, level="warn"))
@@ -63,9 +63,26 @@ def measure_validation(session: Session, step: int) -> str:
             rows=result.rows,
             seconds=round(time.monotonic() - started, 3),
             rows_file=session.run.relative(rows_file) if saved else None,
+            paired_error=error,
+            # One source is all of the loss, told already.
+            loss_by_source=result.loss_by_source if len(result.loss_by_source) > 1 else {},
         )
     )
     return ""
+
+
+def _paired_error(session: Session, rows: RowLosses) -> float | None:
+    """Error of this validation minus the lowest before it; None without one, or its rows."""
+    best_step = session.progress.best_step
+    if best_step is None:
+        return None
+    if session.best_rows is None:
+        # Resumed: the rows are where an earlier attempt wrote them.
+        try:
+            session.best_rows = load_rows(session.run.eval_items(best_step, "val"))
+        except DataError:
+            return None
+    return paired_error(rows, session.best_rows)
 
 
 def measure_tasks(session: Session, step: int) -> str:

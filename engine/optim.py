@@ -20,6 +20,8 @@ from engine.errors import CheckpointError
 
 HEAD = "lm_head.weight"
 EMBEDDING = "transformer.wte.weight"
+MATRICES = "matrices"
+"""Group of every other parameter; the two above are groups of their own, `lm_head` and `wte`."""
 
 ADAM_BETAS = (0.8, 0.95)
 ADAM_EPS = 1e-10
@@ -45,6 +47,11 @@ def initial_lrs(settings: OptimConfig, n_embd: int) -> dict[str, float]:
         "wte": settings.embedding_lr * scale * settings.init_lr_frac,
         "matrices": settings.matrix_lr * settings.init_lr_frac,
     }
+
+
+def group_of(name: str) -> str:
+    """Parameter group of a parameter, as in `initial_lrs`."""
+    return {HEAD: "lm_head", EMBEDDING: "wte"}.get(name, MATRICES)
 
 
 def width_scale(n_embd: int) -> float:
@@ -145,19 +152,44 @@ class ShardedOptimizer:
         for parameter in self._parameters.values():
             parameter.grad = None
 
+    def parts(self) -> dict[str, Tensor]:
+        """What this rank updates, by name: the live weights, each element on one rank only."""
+        return self.parts_of(self._parameters)
+
+    def parts_of(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This rank's part of any weights of the model's names and shapes; views, not copies."""
+        found = {name: weights[name].detach() for name in self._momentum}
+        for name in self._slices:
+            found[name] = weights[name].detach()[slice(*self._rows(name, self.rank))]
+        return found
+
     @torch.no_grad()
-    def step(self) -> None:
-        """Update this rank's share, then make all ranks' weights equal."""
+    def step(self, *, measure: bool = False) -> dict[str, Tensor]:
+        """Update this rank's share, then make all ranks' weights equal.
+
+        With `measure`: sum of squares of this rank's part of the update, by group (a scalar on
+        the weights' device); empty without.
+        """
+        squares: dict[str, Tensor] = {}
+        before = {name: part.detach().clone() for name, part in self._slices.items() if measure}
         for name, part in self._slices.items():
             start, end = self._rows(name, self.rank)
             part.grad = _gradient(self._parameters[name])[start:end]
         self._adamw.step()
-        for part in self._slices.values():
+        for name, part in self._slices.items():
             part.grad = None
+            if measure:
+                change = part.detach().float() - before.pop(name).float()
+                squares[group_of(name)] = torch.linalg.vector_norm(change).square()
+        total = torch.zeros((), device=self._parameters[HEAD].device)
         for names in self._stacks:
-            self._step_matrices(names)
+            # Only the sizes come back: a copy of all matrices would cost the memory they do.
+            total += self._step_matrices(names, measure=measure)
+        if measure:
+            squares[MATRICES] = total
         if self.world_size > 1:
             self._broadcast()
+        return squares
 
     def state_dict(self) -> dict[str, Tensor]:
         """This rank's shard, flat, by parameter name; the tensors are the live ones, not copies.
@@ -221,8 +253,11 @@ class ShardedOptimizer:
             moments["step"] = moments["step"].to(part.device)
         self._adamw.state[part] = moments
 
-    def _step_matrices(self, names: Sequence[str]) -> None:
-        """Muon on matrices of one shape: momentum, Nesterov, orthogonalise, scale."""
+    def _step_matrices(self, names: Sequence[str], *, measure: bool) -> Tensor | float:
+        """Muon on matrices of one shape: momentum, Nesterov, orthogonalise, scale.
+
+        With `measure`, the sum of squares of what was added; 0 without.
+        """
         gradients = [_gradient(self._parameters[name]) for name in names]
         buffers = [self._momentum[name] for name in names]
         torch._foreach_lerp_(buffers, gradients, 1 - MUON_MOMENTUM)
@@ -233,6 +268,10 @@ class ShardedOptimizer:
         scale = max(1.0, rows / columns) ** 0.5
         for name, update in zip(names, orthogonal, strict=True):
             self._parameters[name].add_(update, alpha=-lr * scale)
+        if not measure:
+            return 0.0
+        size: Tensor = torch.linalg.vector_norm(orthogonal, dtype=torch.float32) * (lr * scale)
+        return size.square()
 
     def _broadcast(self) -> None:
         """Send every part from the rank that updated it; all are in flight at once."""

@@ -44,7 +44,10 @@ from engine.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_s
 from engine.plan import Plan, ValidationPlan
 from engine.run_dir import RunDir
 from engine.run_plan import STARTER
+from engine.step_clock import OwnClock
 from engine.tokenizer import Tokenizer
+from engine.validation_rows import RowLosses
+from engine.weight_travel import WeightTravel
 
 Emit = Callable[[Event], None]
 
@@ -116,6 +119,10 @@ class Session:
     questions: dict[str, PreparedQuestions]
     checkpointer: Checkpointer
     progress: Progress
+    travel: WeightTravel
+    clock: OwnClock
+    best_rows: RowLosses | None = None
+    """Rows of the lowest validation loss so far; rank 0 only."""
     lr_factor: float = 1.0
     unsaved: str = ""
     """Why the last checkpoint of the run is not on the disk."""
@@ -168,8 +175,13 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
     loss_module: nn.Module = LossModule(model)
     if ranks.world_size > 1:
         device_ids = [ranks.device] if ranks.device.type == "cuda" else None
+        # The rotary tables are constants, and sending them would hide a slow rank: the first
+        # forward pass of a step would wait for it.
         loss_module = DistributedDataParallel(
-            loss_module, device_ids=device_ids, process_group=ranks.group
+            loss_module,
+            device_ids=device_ids,
+            process_group=ranks.group,
+            broadcast_buffers=False,
         )
 
     emit(PhaseStarted(phase="data", detail=settings.data.data_dir or ""))
@@ -231,6 +243,12 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
         questions=questions,
         checkpointer=checkpointer,
         progress=progress,
+        travel=WeightTravel(
+            optimizer,
+            last_update=plan.num_updates - 1,
+            load_start=None if resume is None else lambda: _weights(manifest, None, ranks)[1],
+        ),
+        clock=OwnClock(ranks.device),
         lr_factor=lr_factor,
     )
 

@@ -25,7 +25,7 @@ from engine import nanochat_io, nanochat_paths
 from engine.checkpoint import Snapshot, random_state
 from engine.dataloader import MicroStep, StepBatch
 from engine.errors import CheckpointError
-from engine.events import CheckpointSaved, LogLine, PhaseStarted, StepFinished
+from engine.events import CheckpointSaved, LogLine, MetricLogged, PhaseStarted, StepFinished
 from engine.measure import measure_tasks, measure_validation
 from engine.optim import grad_norm
 from engine.session import Session, start_checkpoint
@@ -55,16 +55,19 @@ class Outcome:
     """Updates done."""
 
 
-def train(session: Session, steering: Steering, on_step: Callable[[int], None]) -> Outcome:
+def train(
+    session: Session, steering: Steering, on_step: Callable[[int, float | None], None]
+) -> Outcome:
     """Run the loop until its planned end, a stop, or a loss that is no number.
 
-    `on_step` is told the step that begins (for heartbeats).
+    `on_step` is told (for heartbeats) the step that begins, and this rank's own seconds
+    per token of the step before it.
     """
     config, plan, progress = session.config, session.plan, session.progress
     first, last = progress.step, plan.num_iterations - 1
 
     for step in range(first, plan.num_iterations):
-        on_step(step)
+        on_step(step, session.clock.seconds_per_token())
 
         # 1. Measure, where this step is due. The start is always measured.
         validation_due = step % config.eval.eval_every == 0 or step == last
@@ -93,6 +96,7 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
         if step == first or validation_due or measured_tasks:
             session.emit(PhaseStarted(phase="train", step=step))
         started = time.monotonic()
+        session.clock.begin()
         session.lr_factor = decision.lr_factor
         multiplier = session.schedule.multiplier(step) * decision.lr_factor
         session.optimizer.set_lr(multiplier)
@@ -116,11 +120,14 @@ def train(session: Session, steering: Steering, on_step: Callable[[int], None]) 
             text = f"{batch.num_empty_micro_batches} micro-batches have no supervised token"
             session.emit(LogLine(step=step, text=f"{text}; they weigh nothing", level="warn"))
         tell_cut_rows(session, step)
+        travelled: dict[str, Tensor] = {}
         if good or config.runtime.on_nonfinite != "skip":
-            session.optimizer.step()
+            travelled = session.optimizer.step(measure=session.travel.due(step))
         session.optimizer.zero_grad()
         progress.step = step + 1
         report_step(session, step, losses, multiplier, norm, started)
+        if travelled:
+            report_travel(session, step, travelled)
 
     save_last(session, steering, last, "final")
     return Outcome(status="finished", reason="all iterations done", step=last)
@@ -137,8 +144,12 @@ def accumulate_gradients(session: Session, batch: StepBatch) -> StepLosses:
     micro_steps = batch.micro_steps or (empty_micro_step(session.device),)
     nlls: list[Tensor] = []
     for index, micro in enumerate(micro_steps):
-        with syncing(session, index == len(micro_steps) - 1), session.autocast():
+        is_last = index == len(micro_steps) - 1
+        with syncing(session, is_last), session.autocast():
             loss, nll = session.loss_module(micro)
+            if is_last:
+                # From here on a rank waits for the others.
+                session.clock.end([each.num_tokens for each in micro_steps])
             (loss * session.ranks.world_size).backward()
         if batch.micro_steps:
             nlls.append(nll)
@@ -316,6 +327,19 @@ def report_step(
             loss_by_source=losses.loss_by_source,
         )
     )
+
+
+def report_travel(session: Session, step: int, travelled: dict[str, Tensor]) -> None:
+    """Tell how far the update went, and how far the weights are from the start."""
+    known = not session.travel.failure
+    values = session.travel.measure(travelled, session.ranks.sum)
+    session.emit(MetricLogged(step=step, values=values))
+    if known and session.travel.failure:
+        text = (
+            "the distance from the start is not told: the weights the run began with cannot be "
+            f"read ({session.travel.failure})"
+        )
+        session.emit(LogLine(step=step, text=text, level="warn"))
 
 
 def export_result(session: Session, step: int) -> bool:

@@ -8,16 +8,16 @@ Without the file of a validation's rows nothing is claimed.
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from engine import run_dir
+from engine.errors import DataError
+from engine.validation_rows import load_rows
 from sftui.accuracy import ALPHA, special_functions
 from sftui.loss_stats import LossDifference, compare_losses
 from sftui.records import Validation
@@ -87,12 +87,10 @@ class LossBoard:
             if path is None:
                 return None
             try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                    losses = np.asarray(found["losses"], dtype=np.float64)
-                    ids = [str(row) for row in found["rows"].tolist()]
-            except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
+                found = load_rows(path)
+            except DataError:
                 return None
-            self._rows[name] = (losses, ids)
+            self._rows[name] = (found.losses, [str(row) for row in found.rows.tolist()])
         return self._rows[name]
 
 

@@ -293,3 +293,4 @@ def test_the_plan_of_a_run_is_what_its_loader_does() -> None:
     assert (on_cpu.checkpoint_copies, on_cuda.checkpoint_copies) == (True, False)
     found = estimate(on_cpu)
     assert found.checkpoint == found.parameters + found.optimizer
+    assert found.start == found.parameters

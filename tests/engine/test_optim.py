@@ -25,6 +25,7 @@ from engine.optim import (
     orthogonalize,
     row_range,
 )
+from engine.weight_travel import WeightTravel
 from tests.conftest import SHARED, needs_shared
 
 # An odd vocabulary: the rows do not divide by the ranks.
@@ -58,6 +59,18 @@ def train(model: GPT, optimizer: ShardedOptimizer, steps: range) -> None:
         set_gradients(model, step)
         optimizer.set_lr(MULTIPLIERS[step])
         optimizer.step()
+
+
+def update_once(model: GPT, optimizer: ShardedOptimizer) -> dict[str, Tensor]:
+    """A fourth update, measured."""
+    optimizer.zero_grad()
+    set_gradients(model, 3)
+    return optimizer.step(measure=True)
+
+
+def all_reduce_sum(tensor: Tensor) -> Tensor:
+    dist.all_reduce(tensor)
+    return tensor
 
 
 def newton_schulz(matrix: Tensor) -> Tensor:
@@ -266,6 +279,9 @@ def _rank_main(rank: int, folder: str) -> None:
     torch.save(model.state_dict(), f"{folder}/after1.{rank}.pt")
     train(model, optimizer, range(1, 3))
     torch.save(model.state_dict(), f"{folder}/after3.{rank}.pt")
+    travel = WeightTravel(optimizer, last_update=0, load_start=lambda: tiny_model().state_dict())
+    values = travel.measure(update_once(model, optimizer), all_reduce_sum)
+    torch.save(values, f"{folder}/travel.{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -283,6 +299,15 @@ def test_two_ranks_update_like_one_and_change_their_number(tmp_path: Path) -> No
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
     # Not to the bit: each rank stacks fewer matrices, and a product may be rounded otherwise.
     assert_same_weights(alone, ends[0], atol=1e-6)
+
+    # How far the weights went is one number for all ranks, whoever measured which part.
+    optimizer = build_optimizer(alone := tiny_model(), SETTINGS)
+    travel = WeightTravel(optimizer, last_update=0)
+    train(alone, optimizer, range(3))
+    expected = travel.measure(update_once(alone, optimizer), lambda tensor: tensor)
+    assert len(expected) == 6
+    for rank in range(2):
+        assert torch.load(tmp_path / f"travel.{rank}.pt") == pytest.approx(expected, rel=1e-5)
 
     shards = [torch.load(tmp_path / f"shard{rank}.pt") for rank in range(2)]
     sizes = [sum(tensor.numel() for tensor in shard.values()) for shard in shards]

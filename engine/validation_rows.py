@@ -1,0 +1,74 @@
+"""The file of a validation's losses, row by row, and the error of a difference that they give.
+
+The same rows are measured every time, and most of their scatter is shared: the error of
+a change is that of the row-wise differences, about a tenth of what two means suggest.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowLosses:
+    """One validation, row by row."""
+
+    losses: npt.NDArray[np.float64]
+    """Mean of each row in nats a token; NaN without a supervised token."""
+    rows: npt.NDArray[np.int64]
+    """Index of each row in the validation rows."""
+
+
+def save_rows(path: Path, found: RowLosses) -> None:
+    """Write the file; whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("wb") as file:
+            np.savez_compressed(file, losses=found.losses, rows=found.rows)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load_rows(path: Path) -> RowLosses:
+    """Read a file of `save_rows`.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            losses, rows = np.asarray(found["losses"], np.float64), np.asarray(found["rows"])
+            if losses.ndim != 1 or rows.shape != losses.shape:
+                raise ValueError(f"{losses.shape} losses of {rows.shape} rows")
+            return RowLosses(losses=losses, rows=rows.astype(np.int64))
+    except OSError as error:
+        reason = error.strerror or "not an npz file"
+        raise DataError(f"{path}: cannot be read as validation rows ({reason}).") from None
+    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a file of validation rows ({error}).") from None
+
+
+def paired_error(now: RowLosses, before: RowLosses) -> float | None:
+    """Standard error, in nats, of the mean row-wise difference; None without common rows.
+
+    Rows without a finite loss on either side are left out.
+    """
+    if not np.array_equal(now.rows, before.rows):
+        return None
+    change = now.losses - before.losses
+    change = change[np.isfinite(change)]
+    if len(change) < 2:
+        return None
+    return float(change.std(ddof=1) / np.sqrt(len(change)))
