@@ -77,7 +77,7 @@ class SftuiApp(App[None]):
             priority=key.keys in ("tab", "shift+tab", "ctrl+c"),
         )
         for key in keys.TABLE
-        if key.id != "palette" and key.mode != "browser"
+        if key.id != "palette" and key.mode not in keys.SCREENS
     ]
 
     def __init__(
@@ -364,6 +364,11 @@ class SftuiApp(App[None]):
 
         self.push_screen(Browser(self._cockpit))
 
+    def action_show_questions(self) -> None:
+        from sftui.screens.questions import QuestionsScreen  # noqa: PLC0415  as above
+
+        self.push_screen(QuestionsScreen(self._cockpit))
+
     def action_show_facts(self) -> None:
         from sftui.run_facts import sections  # noqa: PLC0415  as above
         from sftui.screens.facts import Facts  # noqa: PLC0415  as above
@@ -395,7 +400,7 @@ _BY_MOUSE = {"scrub_to": "replay", "zoom_at": "", "pan_by": "", "point_at": ""}
 _MODES = _BY_MOUSE | {
     key.action.split("(")[0]: key.mode
     for key in keys.TABLE
-    if key.id != "palette" and key.mode != "browser"
+    if key.id != "palette" and key.mode not in keys.SCREENS
 }
 """Our actions, and where they mean something."""
 _ALWAYS = frozenset({"leave", "interrupt"})

@@ -11,6 +11,7 @@ import getpass
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
@@ -27,6 +28,9 @@ from sftui.sources import Source
 from sftui.state import RunState
 from sftui.validation_scores import LossBoard
 from sftui.view import PANELS, SMOOTHING, View
+
+if TYPE_CHECKING:
+    from sftui.flips import Questions
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
@@ -72,6 +76,8 @@ class Cockpit:
         self.dashboard = Dashboard(self.state, self.view)
         self._foreign = playback is not None and folder is None
         self._lookout = Lookout(foreign=self._foreign)
+        self.questions: Questions | None = None
+        """The words of the evaluation's questions, once somebody asked for them."""
         self.shelf = Shelf(RunDir(folder) if folder is not None else None)
         self.launching = False
         """True while the run is being started: nothing can be dead yet."""

@@ -29,8 +29,8 @@ class Key:
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
     mode: str = ""
-    """`live`, `replay` or `browser`: where the key means this; empty = over both a run and a
-    replay."""
+    """`live`, `replay`, or one of SCREENS: where the key means this; empty = over both a run and
+    a replay."""
 
 
 TABLE: tuple[Key, ...] = (
@@ -487,6 +487,16 @@ TABLE: tuple[Key, ...] = (
         footer=14,
     ),
     Key(
+        id="questions",
+        keys="w",
+        shown="w",
+        action="show_questions",
+        words="Questions",
+        help="Which questions were gained and lost since the start, with both answers.",
+        group="panels",
+        footer=17,
+    ),
+    Key(
         id="shelf_up",
         keys="up",
         shown="↑",
@@ -594,6 +604,112 @@ TABLE: tuple[Key, ...] = (
         mode="browser",
     ),
     Key(
+        id="flip_up",
+        keys="up",
+        shown="↑",
+        action="flip_move(-1)",
+        words="Up",
+        help="Questions: the one above.",
+        group="questions",
+        mode="questions",
+    ),
+    Key(
+        id="flip_down",
+        keys="down",
+        shown="↓",
+        action="flip_move(1)",
+        words="Down",
+        help="Questions: the one below.",
+        group="questions",
+        mode="questions",
+    ),
+    Key(
+        id="flip_page_up",
+        keys="pageup",
+        shown="pgup",
+        action="flip_move(-10)",
+        words="Page up",
+        help="Questions: ten up.",
+        group="questions",
+        mode="questions",
+    ),
+    Key(
+        id="flip_page_down",
+        keys="pagedown",
+        shown="pgdn",
+        action="flip_move(10)",
+        words="Page down",
+        help="Questions: ten down.",
+        group="questions",
+        mode="questions",
+    ),
+    Key(
+        id="flip_kind",
+        keys="f",
+        shown="f",
+        action="flip_kind",
+        words="Filter",
+        help="Questions: flipped, gained, lost or all.",
+        group="questions",
+        footer=1,
+        mode="questions",
+    ),
+    Key(
+        id="flip_task",
+        keys="t",
+        shown="t",
+        action="flip_task",
+        words="Task",
+        help="Questions: the next task.",
+        group="questions",
+        footer=2,
+        mode="questions",
+    ),
+    Key(
+        id="flip_against",
+        keys="b",
+        shown="b",
+        action="flip_against",
+        words="Against",
+        help="Questions: against the start, or against the evaluation before.",
+        group="questions",
+        footer=3,
+        mode="questions",
+    ),
+    Key(
+        id="flip_earlier",
+        keys="left",
+        shown="←",
+        action="flip_step(1)",
+        words="Earlier",
+        help="Questions: an earlier evaluation.",
+        group="questions",
+        footer=4,
+        mode="questions",
+    ),
+    Key(
+        id="flip_later",
+        keys="right",
+        shown="→",
+        action="flip_step(-1)",
+        words="Later",
+        help="Questions: a later evaluation.",
+        group="questions",
+        footer=5,
+        mode="questions",
+    ),
+    Key(
+        id="flip_close",
+        keys="escape,w,q",
+        shown="esc",
+        action="flip_close",
+        words="Close",
+        help="Questions: back to the run.",
+        group="questions",
+        footer=6,
+        mode="questions",
+    ),
+    Key(
         id="help",
         keys="question_mark",
         shown="?",
@@ -633,6 +749,9 @@ TABLE: tuple[Key, ...] = (
     ),
 )
 
+SCREENS = frozenset({"browser", "questions"})
+"""Modes that are screens of their own, with keys of their own."""
+
 GROUPS = {
     "run": "The run",
     "replay": "A replay",
@@ -640,6 +759,7 @@ GROUPS = {
     "panels": "Panels",
     "log": "The log",
     "browser": "The checkpoint browser",
+    "questions": "The questions",
     "app": "The screen",
 }
 
@@ -654,8 +774,9 @@ def footer_keys(mode: str = "live") -> list[Key]:
 
 
 def of_mode(mode: str) -> list[Key]:
-    """The keys that mean something over a `live` run, a `replay`, or in the `browser`."""
-    return [key for key in TABLE if key.mode == mode or (not key.mode and mode != "browser")]
+    """The keys that mean something over a `live` run, a `replay`, or on a screen of its own."""
+    everywhere = mode not in SCREENS
+    return [key for key in TABLE if key.mode == mode or (everywhere and not key.mode)]
 
 
 def by_id(name: str) -> Key:

@@ -275,7 +275,11 @@ class LossChart(Panel):
     ) -> tuple[float, float]:
         values = raw.sample(x_low, x_high)
         seen = smooth.sample(x_low, x_high)
-        marks = [v.loss for v in self.state.validations.values() if math.isfinite(v.loss)]
+        marks = [
+            v.loss
+            for v in self.state.validations.values()
+            if math.isfinite(v.loss) and x_low <= v.step <= x_high
+        ]
         log = self.view.log_y
         if log:
             values, seen = values[values > 0], seen[seen > 0]

@@ -5,11 +5,12 @@ from collections import Counter
 from sftui import keys
 from sftui.app import SftuiApp
 from sftui.screens.browser import Browser
+from sftui.screens.questions import QuestionsScreen
 
 
 def test_ids_and_keys_are_unique():
     """No key has two meanings at one place and no action two names."""
-    for mode in ("live", "replay", "browser"):
+    for mode in ("live", "replay", *keys.SCREENS):
         pressed = Counter(k for key in keys.of_mode(mode) for k in key.keys.split(","))
         assert not [k for k, n in pressed.items() if n > 1]
     assert len({key.id for key in keys.TABLE}) == len(keys.TABLE)
@@ -19,7 +20,7 @@ def test_every_action_exists():
     """A key of the table does something."""
     for key in keys.TABLE:
         name = key.action.split("(")[0]
-        owner = Browser if key.mode == "browser" else SftuiApp
+        owner = {"browser": Browser, "questions": QuestionsScreen}.get(key.mode, SftuiApp)
         assert callable(getattr(owner, f"action_{name}"))
 
 
@@ -31,7 +32,7 @@ def test_groups_are_known_and_what_cannot_be_undone_asks():
 
 def test_footer_is_ranked():
     """No two keys claim one place in the footer."""
-    for mode in ("live", "replay", "browser"):
+    for mode in ("live", "replay", *keys.SCREENS):
         ranks = [key.footer for key in keys.footer_keys(mode)]
         assert ranks == sorted(set(ranks))
 

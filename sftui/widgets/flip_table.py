@@ -1,0 +1,181 @@
+"""Questions that two checkpoints answer differently: a list with a cursor, and the question."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from textual.events import Click
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit, text_width
+from sftui.clean import clean
+from sftui.ink import Back, Ink, style
+from sftui.keys import of_mode
+from sftui.panel import Panel
+from sftui.records import Topic
+
+if TYPE_CHECKING:
+    from engine.questions import Question
+    from sftui.flips import FlipBook, Item, Questions
+    from sftui.state import RunState
+    from sftui.view import View
+
+_MARKS = {
+    # Green and red are kept for differences that are clear; one question never is.
+    "gained": ("▲", Ink.SAVED),
+    "lost": ("▼", Ink.WARN),
+    "right": ("✓", Ink.DIM),
+    "wrong": ("✗", Ink.DIM),
+}
+_BESIDE = 100
+"""Columns from which the question stands beside the list."""
+
+
+class FlipTable(Panel):
+    """`book` is what is shown, or the reason why there is nothing."""
+
+    TOPICS = Topic.ALL
+    can_focus = True
+
+    def __init__(self, state: RunState, view: View, *, id: str) -> None:
+        super().__init__(state, view, id=id)
+        self.book: FlipBook | str = ""
+        self.kind = "flipped"
+        self.questions: Questions | None = None
+        self.cursor = 0
+        self._top = 0
+
+    @property
+    def items(self) -> list[Item]:
+        return [] if isinstance(self.book, str) else self.book.of_kind(self.kind)
+
+    def move(self, by: int) -> None:
+        self.cursor = max(0, min(len(self.items) - 1, self.cursor + by))
+        self.rebuild()
+
+    def on_click(self, event: Click) -> None:
+        self.move(self._top + event.y - _HEAD - self.cursor)
+
+    def paint(self, grid: Grid) -> None:
+        notes: list[Span] = []
+        room = grid.width - 8
+        for key in of_mode("questions"):
+            piece = f"{key.shown} {key.words}  "
+            if not key.footer or text_width(piece) > room:
+                continue
+            room -= text_width(piece)
+            notes += [(key.shown, style(Ink.WARN, bold=True)), (f" {key.words}  ", style(Ink.DIM))]
+        title = [("questions", style(Ink.TITLE, bold=True))]
+        book = self.book
+        if isinstance(book, str):
+            grid.frame(title, notes, border=self.border)
+            for i, line in enumerate(textwrap.wrap(clean(book, 600), max(8, grid.width - 4))):
+                if 1 + i < grid.height - 1:
+                    grid.text(1 + i, 2, fit(line, grid.width - 4), style(Ink.DIM))
+            return
+        since = "start" if book.step_before == 0 else f"step {fmt.count(book.step_before)}"
+        words = f" · {clean(book.task, 40)} · {since} → step {fmt.count(book.step)} · {self.kind}"
+        grid.frame([*title, (words, style(Ink.DIM))], notes, border=self.border)
+        self._head(grid, book)
+        items = self.items
+        self.cursor = max(0, min(self.cursor, len(items) - 1))
+        beside = grid.width >= _BESIDE
+        rows = grid.height - 1 - _HEAD
+        list_rows = rows if beside else max(3, rows // 3)
+        list_end = 44 if beside else grid.width - 1
+        self._top = max(0, min(self.cursor - list_rows // 2, len(items) - list_rows))
+        for i, item in enumerate(items[self._top : self._top + list_rows]):
+            self._item(grid, _HEAD + i, list_end, item, chosen=self._top + i == self.cursor)
+        if not items:
+            grid.text(_HEAD, 2, fit("none of this kind", grid.width - 4), style(Ink.FAINT))
+            return
+        if beside:
+            for row in range(_HEAD, grid.height - 1):
+                grid.put(row, list_end, "│", style(Ink.AXIS))
+            self._question(grid, _HEAD, list_end + 2, items[self.cursor])
+        else:
+            self._question(grid, _HEAD + list_rows + 1, 2, items[self.cursor])
+
+    def _head(self, grid: Grid, book: FlipBook) -> None:
+        """The comparison, the letters answered, and the subjects that moved most."""
+        found, end = book.comparison, grid.width - 2
+        low, high = (fmt.points(100 * bound) for bound in (found.low, found.high))
+        words = f"{fmt.points(found.points)} points [{low}, {high}]"
+        spans: list[Span] = [(words, style(Ink.TEXT, bold=True))]
+        spans.append((f"  ▲ {found.gains} gained", style(Ink.SAVED)))
+        spans.append((f"  ▼ {found.losses} lost", style(Ink.WARN)))
+        spans.append((f"  of {len(book.items):,}", style(Ink.DIM)))
+        if book.error_by_subject is not None:
+            error = f"  ± {100 * book.error_by_subject:.1f} by subject"
+            spans.append((error, style(Ink.FAINT)))
+        grid.spans(1, 2, spans, end)
+        total = max(1, len(book.items))
+        letters = "  ".join(
+            f"{clean(letter, 4)} {fmt.percent(count / total, 0)}"
+            f" ({fmt.percent(book.gold.get(letter, 0) / total, 0)})"
+            for letter, count in book.answered.items()
+        )
+        grid.text(2, 2, fit(f"answered (right): {letters}", end - 2), style(Ink.DIM))
+        moved = "  ".join(f"{clean(n, 30)} +{g} -{lost}" for n, g, lost in book.subjects()[:8])
+        if moved:
+            grid.text(3, 2, fit(f"subjects: {moved}", end - 2), style(Ink.FAINT))
+
+    def _item(self, grid: Grid, row: int, end: int, item: Item, *, chosen: bool) -> None:
+        mark, ink = _MARKS[item.kind]
+        col = grid.text(row, 2, f"{mark} ", style(ink), end)
+        col = grid.text(row, col, f"{clean(item.before, 3)}→{clean(item.now, 3)} ",
+                        style(Ink.TEXT, bold=chosen), end)  # fmt: skip
+        asked = self._asked(item)
+        words = asked.question if asked is not None else item.subject or item.id
+        grid.text(row, col, fit(clean(words, 300), end - col - 1), style(Ink.DIM), end)
+        if chosen:
+            grid.back(row, 1, end, Back.ROW)
+
+    def _asked(self, item: Item) -> Question | None:
+        """The words of a question, once they are there."""
+        if self.questions is None or isinstance(self.book, str):
+            return None
+        return self.questions.get(self.book.task, item.id)
+
+    def _question(self, grid: Grid, row: int, col: int, item: Item) -> None:
+        """Words, choices with both probabilities, the right letter."""
+        end, last = grid.width - 2, grid.height - 1
+        width = max(8, end - col)
+        asked = self._asked(item)
+        lines: list[tuple[str, int]] = []
+        if item.subject:
+            lines.append((clean(item.subject, 80), style(Ink.FAINT)))
+        if asked is not None:
+            words = textwrap.wrap(clean(asked.question, 1500), width)
+            lines += [(line, style(Ink.TEXT, bold=True)) for line in words]
+        elif self.questions is None or self.questions.ready:
+            why = self.questions.problem if self.questions is not None else ""
+            told = clean(f"question {item.id[:80]}; its words are not here. {why[:400]}")
+            lines += [(line, style(Ink.DIM)) for line in textwrap.wrap(told, width)]
+        else:
+            lines.append(("reading the questions…", style(Ink.SAVED)))
+        lines.append(("", 0))
+        lines.append(("     before   now", style(Ink.FAINT)))
+        for i, letter in enumerate(item.letters):
+            right = letter == item.gold
+            given = ("before " if letter == item.before else "") + (
+                "now" if letter == item.now else ""
+            )
+            p = f"{clean(letter, 3):>3} {item.p_before[i]:7.1%} {item.p_now[i]:6.1%}  "
+            text = clean(asked.choices[i], 400) if asked is not None else ""
+            told = f"{p}{'✓ ' if right else '  '}{text}" + (f"  ← {given.strip()}" if given else "")
+            ink = style(Ink.GOOD, bold=True) if right else style(Ink.TEXT if given else Ink.DIM)
+            wrapped = textwrap.wrap(told, width, subsequent_indent=" " * 23) or [told]
+            # Wrapping eats the blanks that the columns stand on.
+            wrapped[0] = told[: len(told) - len(told.lstrip())] + wrapped[0].lstrip()
+            lines += [(line, ink) for line in wrapped]
+        for text, number in lines:
+            if row >= last:
+                return
+            grid.text(row, col, fit(text, end - col), number)
+            row += 1
+
+
+_HEAD = 5
+"""First row of the list."""
