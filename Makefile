@@ -29,6 +29,10 @@ setup: $(VENV)/.installed-dev ## make the environment with everything developers
 run: $(VENV)/.installed ## train the starter recipe on screen; more flags: make run ARGS="--gpus 2"
 	$(BIN)/sftui run --recipe starter $(ARGS)
 
+# Two workers, a thread each, asleep while they wait: spinning threads of one starve the other.
+test fast torture: export OMP_NUM_THREADS = 1
+test fast torture: export OMP_WAIT_POLICY = PASSIVE
+
 test: $(VENV)/.installed-dev ## run the tests, the slow ones included (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not torture" $(ARGS)
 

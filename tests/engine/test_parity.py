@@ -78,7 +78,7 @@ def test_twelve_updates_follow_nanochat(world_size: int, layout: Layout) -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # 35 s alone on a core, several times that beside other work
-@pytest.mark.parametrize("layout", ["packed"])
+@pytest.mark.parametrize("layout", ["packed", "padded"])
 def test_a_whole_run_ends_where_nanochat_ends(layout: Layout) -> None:
     """After 224 updates losses, validation, accuracies and weights are still nanochat's."""
     ref = reference("steps_1rank.json")
