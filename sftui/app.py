@@ -24,11 +24,14 @@ from textual.screen import Screen
 from engine.control import Command
 from engine.errors import SftuiError
 from sftui import keys
+from sftui import preferences as preferences_module
+from sftui.preferences import Preferences
 from sftui.screens.opening import Opening
 from sftui.theme import NIGHT, Palette
 
 if TYPE_CHECKING:
     from sftui.cockpit import Cockpit
+    from sftui.notices import Notices
     from sftui.playback import Playback
     from sftui.scores import Yardstick
     from sftui.sight import Sight
@@ -91,10 +94,13 @@ class SftuiApp(App[None]):
         follow: bool = False,
         folder: Path | None = None,
         baseline: Yardstick | None = None,
+        on_event: str | None = None,
+        preferences: Preferences | None = None,
     ) -> None:
         """`replay_of`: `source` is a replay, of a file recognised by this; `follow`: it grows.
 
-        `folder`: the run directory, when there is one.
+        `folder`: the run directory, when there is one. `on_event`: a shell command for what is
+        worth a call. `preferences`: how the person looked last; None remembers nothing.
         """
         super().__init__()
         self.source = source
@@ -109,10 +115,16 @@ class SftuiApp(App[None]):
         self._follow = follow
         self._folder = folder
         self._baseline = baseline
+        self._on_event = on_event
+        self._preferences = preferences
+        self.ascii = False
+        """Whether the terminal can print nothing but ASCII."""
         self._ticking = False
         self._palette: Palette | None = None
         self.register_theme(NIGHT)
         self.theme = NIGHT.name
+        if preferences is not None and preferences.theme in self.available_themes:
+            self.theme = preferences.theme
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -147,7 +159,10 @@ class SftuiApp(App[None]):
             playback=playback,
             folder=self._folder,
             baseline=self._baseline,
+            notices=self._notices(),
         )
+        if self._preferences is not None:
+            cockpit.prefer(self._preferences)
         cockpit.launching = self._launch is not None
         if self._launch is not None:
             threading.Thread(
@@ -156,6 +171,24 @@ class SftuiApp(App[None]):
         await self.push_screen(cockpit.dashboard)
         self.cockpit = cockpit
         self._tick()
+
+    def _notices(self) -> Notices | None:
+        """Bells and commands are for runs: what a replay tells was news once."""
+        if self._replay_of is not None:
+            return None
+        from sftui.notices import Notices, terminal_notice  # noqa: PLC0415  as above
+
+        def call(text: str) -> None:
+            if self._driver is not None:
+                self._driver.write(terminal_notice(text))
+
+        return Notices(self._now(), call=call, command=self._on_event)
+
+    def liked(self) -> Preferences | None:
+        """How the person looks now, if that is to be remembered."""
+        if self._preferences is None or self.cockpit is None:
+            return None
+        return self.cockpit.preferences(self.theme)
 
     def _tick(self) -> None:
         cockpit = self._cockpit
@@ -416,6 +449,7 @@ def run_screen(
     follow: bool = False,
     folder: Path | None = None,
     baseline: Yardstick | None = None,
+    on_event: str | None = None,
 ) -> ScreenExit:
     """Show `source` until the person leaves; `launch` runs in a thread after the first frame.
 
@@ -433,12 +467,19 @@ def run_screen(
         follow=follow,
         folder=folder,
         baseline=baseline,
+        on_event=on_event,
+        preferences=preferences_module.load(),
     )
+    from sftui import ascii_glyphs  # noqa: PLC0415  numpy; the first frame waits for neither
+
+    app.ascii = ascii_glyphs.needed()
     try:
         app.run()
     finally:
         if app.cockpit is not None:
             app.cockpit.shelf.close()
+    if (liked := app.liked()) is not None:
+        preferences_module.save(liked)
     from sftui.state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 
     state = app.cockpit.state if app.cockpit else RunState()

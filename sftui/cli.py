@@ -61,6 +61,8 @@ class AttachFlags:
 
     run: tyro.conf.Positional[str | None] = None
     """Run id, the beginning of one, or its folder (default: the newest)."""
+    on_event: str | None = None
+    """Shell command for the end, an alarm or a lost rank; it gets the event as JSON on stdin."""
     baseline: str | None = None
     """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
     JSON of task = percentage."""
@@ -228,7 +230,11 @@ def run(words: list[str]) -> ExitCode:
     )
     diagnostics.note(f"run {made.id} in {made.path}")
     return _watch(
-        made, launcher=lambda: launch.start_supervisor(made), plain=plain, baseline=baseline
+        made,
+        launcher=lambda: launch.start_supervisor(made),
+        plain=plain,
+        baseline=baseline,
+        on_event=flags.on_event,
     )
 
 
@@ -250,7 +256,11 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
     diagnostics.note(f"run {found.id} goes on in {found.path}")
     plain = flags.headless or not _has_terminal()
     return _watch(
-        found, launcher=lambda: launch.start_supervisor(found), plain=plain, baseline=baseline
+        found,
+        launcher=lambda: launch.start_supervisor(found),
+        plain=plain,
+        baseline=baseline,
+        on_event=flags.on_event,
     )
 
 
@@ -260,7 +270,7 @@ def attach(words: list[str]) -> ExitCode:
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     baseline = _baseline(flags.baseline, flags.runs_dir)
     plain = flags.headless or not _has_terminal()
-    return _watch(found, launcher=None, plain=plain, baseline=baseline)
+    return _watch(found, launcher=None, plain=plain, baseline=baseline, on_event=flags.on_event)
 
 
 def replay(words: list[str]) -> ExitCode:
@@ -392,11 +402,13 @@ def _watch(
     launcher: Callable[[], object] | None,
     plain: bool,
     baseline: Baseline | None = None,
+    on_event: str | None = None,
 ) -> ExitCode:
     """Show a run until the person leaves or it ends."""
     from sftui import watch  # noqa: PLC0415  numpy, psutil
 
-    return (watch.watch_plain if plain else watch.watch_screen)(found, launcher, baseline)
+    show = watch.watch_plain if plain else watch.watch_screen
+    return show(found, launcher, baseline, on_event)
 
 
 def _baseline(target: str | None, runs_dir: Path | None) -> Baseline | None:

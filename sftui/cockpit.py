@@ -18,7 +18,9 @@ from engine.errors import SftuiError
 from engine.run_dir import RunDir
 from engine.wire import new_id
 from sftui.lookout import Lookout
+from sftui.notices import Notices
 from sftui.playback import Playback
+from sftui.preferences import Preferences
 from sftui.records import Topic
 from sftui.scores import Scoreboard, Yardstick
 from sftui.screens.dashboard import Dashboard
@@ -55,6 +57,7 @@ class Cockpit:
         playback: Playback | None = None,
         folder: Path | None = None,
         baseline: Yardstick | None = None,
+        notices: Notices | None = None,
     ) -> None:
         """`playback`: the keys of a replay, when `source` is one.
 
@@ -63,6 +66,8 @@ class Cockpit:
         self.source = source
         self.playback = playback
         self.now = now
+        self.notices = notices
+        """Whom to tell of what happens; None over a replay."""
         self.state = RunState()
         # In a replay nothing is older than the newest event: ages are as they were then.
         self.view = View(
@@ -128,6 +133,8 @@ class Cockpit:
         logged = state.log_total
         for event in events:
             touched |= state.apply(event)
+            if self.notices is not None:
+                self.notices.observe(event)
         if events:
             self.quiet = self.now()
             self._lookout.take(events)
@@ -173,6 +180,8 @@ class Cockpit:
             if alive and self.playback is None:
                 for alarm in self._lookout.tick(now):
                     touched |= state.apply(alarm)
+                    if self.notices is not None:
+                        self.notices.observe(alarm)
         if trouble != view.trouble:
             view.trouble = trouble
             touched = Topic.ALL
@@ -231,6 +240,25 @@ class Cockpit:
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
         self.dashboard.show(Topic.LOOK)
+
+    def prefer(self, preferences: Preferences) -> None:
+        """Look as the person did last."""
+        view = self.view
+        view.smoothing = preferences.smoothing % len(SMOOTHING)
+        view.log_y, view.whole = preferences.log_y, preferences.whole
+        if preferences.table in ("benchmarks", "validation"):
+            view.table = preferences.table
+
+    def preferences(self, theme: str) -> Preferences:
+        """How the person looks now."""
+        view = self.view
+        return Preferences(
+            theme=theme,
+            smoothing=view.smoothing,
+            log_y=view.log_y,
+            whole=view.whole,
+            table=view.table,
+        )
 
     def look(self, act: Callable[[Sight], None]) -> None:
         """Move the crosshair or the part of the run that the charts show."""

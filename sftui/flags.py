@@ -57,6 +57,8 @@ class RunFlags:
     baseline: str | None = None
     """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
     JSON of task = percentage."""
+    on_event: str | None = None
+    """Shell command for the end, an alarm or a lost rank; it gets the event as JSON on stdin."""
     resume_changed: bool = False
     """Let settings typed beside --resume change the training; each change is logged."""
 

@@ -16,6 +16,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from sftui import ascii_glyphs
 from sftui.canvas import BLANK, Grid
 from sftui.ink import Ink, style
 from sftui.records import Topic
@@ -113,9 +114,13 @@ class Panel(Widget):
     def render_line(self, y: int) -> Strip:
         strip = self._strips.get(y)
         if strip is None:
-            palette = cast(Any, self.app).palette
+            app = cast(Any, self.app)
+            palette = app.palette
             if y < self._grid.height:
-                strip = to_strip(self._grid.codes[y], self._grid.styles[y], palette)
+                codes, styles = self._grid.codes[y], self._grid.styles[y]
+                if getattr(app, "ascii", False):
+                    codes = ascii_glyphs.plain(codes, styles)
+                strip = to_strip(codes, styles, palette)
             else:
                 strip = Strip.blank(self.size.width, palette[0])
             self._strips[y] = strip

@@ -74,12 +74,16 @@ class PlainView:
 
 
 def watch(
-    source: Source, *, send_stop: bool, write: Callable[[str], None] | None = None
+    source: Source,
+    *,
+    send_stop: bool,
+    write: Callable[[str], None] | None = None,
+    tell: Callable[[ev.Event], None] | None = None,
 ) -> tuple[RunState, bool]:
     """Print until the run is over; the state, and whether the person left before.
 
     `send_stop`: the first Ctrl-C asks the run to stop (a run we started); otherwise it
-    only ends the watching.
+    only ends the watching. `tell` gets every event, for notices.
     """
     view = PlainView(write or _print)
     with _interrupts() as interrupts:
@@ -87,6 +91,8 @@ def watch(
         while True:
             for event in source.poll():
                 view.show(event)
+                if tell is not None:
+                    tell(event)
             if source.closed:
                 return view.state, False
             if interrupts[0] > asked:

@@ -17,6 +17,7 @@ from sftui import diagnostics
 from sftui import format as fmt
 from sftui.clean import clean
 from sftui.diagnostics import ExitCode
+from sftui.notices import Notices
 from sftui.scores import Scoreboard, score_lines
 from sftui.sources import Source
 from sftui.sources.live import LiveSource
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 
 def watch_plain(
-    run: RunDir, launcher: Callable[[], object] | None, baseline: Yardstick | None = None
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None = None,
+    on_event: str | None = None,
 ) -> ExitCode:
     """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
     from sftui import plain  # noqa: PLC0415  the screen does not need it
@@ -39,7 +43,8 @@ def watch_plain(
     if launcher is not None:
         launcher()
     try:
-        state, left = plain.watch(source, send_stop=launcher is not None)
+        notices = Notices(time.time(), call=lambda _: None, command=on_event)
+        state, left = plain.watch(source, send_stop=launcher is not None, tell=notices.observe)
     finally:
         source.close()
     if left:
@@ -50,7 +55,10 @@ def watch_plain(
 
 
 def watch_screen(
-    run: RunDir, launcher: Callable[[], object] | None, baseline: Yardstick | None = None
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None = None,
+    on_event: str | None = None,
 ) -> ExitCode:
     """The screen. A run we start feeds it through the queue, any other through its files."""
     # Textual: a quarter of a second that plain mode does not need.
@@ -60,7 +68,12 @@ def watch_screen(
     source: Source = TailSource(run) if launcher is None else LiveSource(run)
     try:
         end = app.run_screen(
-            source, title=run.id, launch=launcher, folder=run.path, baseline=baseline
+            source,
+            title=run.id,
+            launch=launcher,
+            folder=run.path,
+            baseline=baseline,
+            on_event=on_event,
         )
     finally:
         source.close()

@@ -1,0 +1,61 @@
+"""How a person likes to look, kept between runs: theme, smoothing, axis, table.
+
+One small JSON file in the user's configuration directory; `SFTUI_CONFIG` names
+another. A file that cannot be read or written costs nothing but the memory of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preferences:
+    """What is remembered."""
+
+    theme: str = "sftui-night"
+    smoothing: int = 0
+    log_y: bool = False
+    whole: bool = False
+    table: str = "benchmarks"
+
+
+def path() -> Path:
+    """The file: `SFTUI_CONFIG`, else the place of this system for a user's settings."""
+    named = os.environ.get("SFTUI_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_config_path  # noqa: PLC0415  not needed where it is named
+
+    return user_config_path("sftui") / "preferences.json"
+
+
+def load() -> Preferences:
+    """What was saved; each value that is missing or odd is the default."""
+    raw: Any = None
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        raw = json.loads(path().read_text(encoding="utf-8"))
+    if not isinstance(raw, dict):
+        return Preferences()
+    default = Preferences()
+    known = {
+        f.name: raw[f.name]
+        for f in fields(Preferences)
+        if type(raw.get(f.name)) is type(getattr(default, f.name))
+    }
+    return Preferences(**known)
+
+
+def save(preferences: Preferences) -> None:
+    """Replace the file; says nothing when it cannot."""
+    with contextlib.suppress(OSError):
+        target = path()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        aside.write_text(json.dumps(asdict(preferences), indent=1) + "\n", encoding="utf-8")
+        aside.replace(target)
