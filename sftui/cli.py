@@ -39,6 +39,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   replay   the same screen over any log or run, with a clock
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
   show     one look at a run or log without a screen (--json for scripts)
+  questions  which questions a run gained and lost
   runs     the runs of this directory; `runs rm RUN` removes one
   eval     ask one checkpoint the evaluation questions
   export   write a checkpoint for nanochat or for transformers
@@ -317,6 +318,21 @@ def show(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def questions(words: list[str]) -> ExitCode:
+    """`sftui questions`: what flipped between two evaluations."""
+    import json  # noqa: PLC0415  this command alone prints its JSON here
+
+    from sftui import question_list  # noqa: PLC0415  numpy, and the readers of data
+
+    flags = _flags(question_list.QuestionFlags, words, "sftui questions")
+    if flags.json:
+        print(json.dumps(question_list.as_dict(flags), ensure_ascii=False, indent=1))  # noqa: T201
+    else:
+        for line in question_list.as_text(flags, _terminal_size()[0]):
+            print(line)  # noqa: T201
+    return ExitCode.DONE
+
+
 def runs(words: list[str]) -> ExitCode:
     """`sftui runs`: what there is, and how it stands."""
     if words and words[0] == "rm":
@@ -385,6 +401,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "replay": replay,
     "ctl": control,
     "show": show,
+    "questions": questions,
     "runs": runs,
     "eval": evaluate,
     "export": export,

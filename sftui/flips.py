@@ -65,6 +65,7 @@ class FlipBook:
     than two subjects."""
     answered: Mapping[str, int]
     """How often each letter was answered now."""
+    answered_before: Mapping[str, int]
     gold: Mapping[str, int]
 
     def of_kind(self, kind: str) -> list[Item]:
@@ -111,6 +112,7 @@ def open_book(
         comparison=paired(len(gained), len(lost), now.total),
         error_by_subject=clustered_error(moved.tolist(), now.subjects) if several else None,
         answered=now.letters,
+        answered_before=before.letters,
         gold=dict(sorted(Counter(now.gold).items())),
     )
 

@@ -70,9 +70,19 @@ class Scores:
 class Scoreboard:
     """Judges once per evaluation, not once per frame."""
 
-    def __init__(self, folder: Path | None = None, baseline: Yardstick | None = None) -> None:
-        """`folder`: the run directory that item files are named from; None for a log."""
+    def __init__(
+        self,
+        folder: Path | None = None,
+        baseline: Yardstick | None = None,
+        *,
+        count_wobble: bool = True,
+    ) -> None:
+        """`folder`: the run directory that item files are named from; None for a log.
+
+        `count_wobble`: a difference must beat the scatter of the run's own evaluations too.
+        """
         self.baseline = baseline
+        self._count_wobble = count_wobble
         self._folder = folder
         self._items: dict[tuple[str, int | None, str], Flags] = {}
         self._judged: tuple[object, Scores] | None = None
@@ -105,7 +115,7 @@ class Scoreboard:
         for task, found in evals.items():
             known = {step: self.evaluation(found[step]) for step in sorted(found)}
             values = [value for e in known.values() if (value := e.value) is not None]
-            own = wobble(values)
+            own = wobble(values) if self._count_wobble else None
             looks: list[tuple[int, Comparison]] = []
             for step, now in known.items():
                 for against, (other, before) in self._others(task, step, known).items():

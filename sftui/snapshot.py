@@ -7,9 +7,11 @@ ended and whose processes are gone was interrupted.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import events as ev
 from engine import lock, run_dir
 from engine.run_dir import RunDir
 from sftui.sources import open as open_sources
@@ -18,6 +20,9 @@ from sftui.sources.tail import TailSource
 from sftui.state import RunState
 
 FORMAT = "sftui run directory"
+
+Listener = Callable[[int, ev.Event], None]
+"""Hears each event with the number of its stage, once the state has taken it in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +68,28 @@ class Snapshot:
         return "interrupted" if state.last_t is not None else "unknown"
 
 
-def look(target: str | None, runs_dir: str | Path | None = None) -> Snapshot:
+def look(
+    target: str | None, runs_dir: str | Path | None = None, listener: Listener | None = None
+) -> Snapshot:
     """Whatever a person names: a run, its folder, or a log of any known format.
+
+    `listener` is for what the state does not keep.
 
     Raises:
         UsageError: there is no such run or file, or it is no log that anybody can read.
     """
     if target is None:
-        return take(run_dir.find(None, run_dir.runs_root(runs_dir)))
+        return take(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
     opened = open_sources.read_whole(target, runs_dir=runs_dir)
     if opened.run is not None:
-        return take(opened.run)
-    stages = []
+        return take(opened.run, listener)
+    stages: list[Stage] = []
     for stage in opened.recording.stages:
         state = RunState()
         for event in coalesced(stage.timeline.events(0, len(stage.timeline))):
             state.apply(event)
+            if listener is not None:
+                listener(len(stages), event)
         stages.append(Stage(name=stage.name, state=state))
     lines = opened.source.lines
     return Snapshot(
@@ -94,7 +105,7 @@ def look(target: str | None, runs_dir: str | Path | None = None) -> Snapshot:
     )
 
 
-def take(run: RunDir) -> Snapshot:
+def take(run: RunDir, listener: Listener | None = None) -> Snapshot:
     """Read a run directory to the end of its files."""
     source = TailSource(run)
     state = RunState()
@@ -103,6 +114,8 @@ def take(run: RunDir) -> Snapshot:
         total += len(events)
         for event in events:
             state.apply(event)
+            if listener is not None:
+                listener(0, event)
     alive, evidence = lock.evidence(run)
     bad = source.num_bad_lines
     return Snapshot(
