@@ -1,0 +1,215 @@
+"""Two hundred kills at random moments over screen, supervisor, rank 0 and rank 1 of one run.
+
+`SFTUI_KILLS` and `SFTUI_SEED` change how many and which. About half an hour on two cores:
+most of it is importing torch, again and again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+from engine import checkpoint_dir, inbox, lock, wire
+from engine.checkpoint_dir import MODEL
+from engine.control import Command, Request
+from engine.events import AttemptStarted, ControlApplied, RunFinished, StepFinished
+from engine.run_dir import RunDir
+from sftui.sources.tail import TailSource
+from tests.faults.place import Place, end_of, told
+from tests.faults.terminal import Terminal
+from tests.processes import children, events, wait_for
+
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(7200)]
+
+KILLS = int(os.environ.get("SFTUI_KILLS", "200"))
+SEED = int(os.environ.get("SFTUI_SEED", str(time.time_ns() % 100_000)))
+
+SETTINGS = (
+    "--gpus=2",
+    "--max-restarts=100000",
+    "--num-iterations=100000",
+    "--checkpoint-every=20",
+    "--eval-every=50",
+    "--eval-metrics-every=100",
+)
+
+THROTTLE = [{"rank": 0, "step": 0, "action": "sleep", "seconds": 0.02, "attempt": "any"}]
+"""A step of some 30 ms: long enough to be killed in, short enough for thousands of them."""
+
+
+class Tormentor:
+    """One run under fire, and a record of everything that was ever seen of it."""
+
+    def __init__(self, place: Place, chance: random.Random) -> None:
+        self.place = place
+        self.chance = chance
+        self.env = place.environment(THROTTLE)
+        self.kills = dict.fromkeys(("screen", "supervisor", "rank 0", "rank 1"), 0)
+        self.screen = Terminal(
+            place.started, "-m", "sftui", "run", *place.flags(*SETTINGS), env=self.env
+        )
+        wait_for(lambda: list(place.root.glob("*/run.json")), 60)
+        self.run = RunDir(next(place.root.glob("*/run.json")).parent)
+        self.tail = TailSource(self.run)
+        self.seen: dict[tuple[str, int], object] = {}
+        self.asked: list[str] = []
+        self.quiet = False
+        """True once the run is ending: nobody is left to answer what comes after the end."""
+
+    # ---- watching ----------------------------------------------------------------------------
+
+    def look(self, seconds: float) -> None:
+        """Watch for so long; now and then ask for something, as a script would."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for event in self.tail.poll():
+                self.seen[event.stamp.src, event.stamp.seq] = event
+            if not self.quiet and self.chance.random() < 0.02:
+                command = self.chance.choice((Command.CHECKPOINT, Command.EVALUATE))
+                self.asked.append(wire.new_id())
+                inbox.post(self.run, Request(id=self.asked[-1], command=command, author="test"))
+            self.place.started.note_descendants()
+            time.sleep(0.05)
+
+    def processes(self) -> dict[str, int]:
+        """Ids of what lives now, by role."""
+        found = {}
+        if self.screen.process.poll() is None:
+            found["screen"] = self.screen.process.pid
+        holder = lock.holder(self.run)
+        if holder is None:
+            return found
+        found["supervisor"] = holder.pid
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(holder.pid).children():
+                self.place.started.known[child.pid] = child.create_time()
+                with contextlib.suppress(psutil.Error):
+                    rank = child.environ().get("RANK")
+                    if rank is not None:
+                        found[f"rank {rank}"] = child.pid
+        self.place.started.known[holder.pid] = psutil.Process(holder.pid).create_time()
+        return found
+
+    # ---- killing -----------------------------------------------------------------------------
+
+    def kill(self, role: str) -> None:
+        """SIGKILL of that role, when there is one; then what a person would do."""
+        wait_for(lambda: role in self.processes(), 180)
+        with contextlib.suppress(KeyError, ProcessLookupError, psutil.Error):
+            os.kill(self.processes()[role], signal.SIGKILL)
+            self.kills[role] += 1
+        if role == "screen":
+            self.sit_down("attach", self.run.id)
+        if role == "supervisor":
+            wait_for(lambda: not lock.is_running(self.run), 120)
+            self.sit_down("run", "--resume", self.run.id)
+            wait_for(lambda: lock.holder(self.run) or self.screen.process.poll() is not None, 90)
+            assert lock.holder(self.run) is not None, self.screen.words()[-3000:]
+
+    def sit_down(self, *words: str) -> None:
+        """A new screen; the old one, if it is left, is closed."""
+        if self.screen.process.poll() is None:
+            with contextlib.suppress(OSError):
+                self.screen.press("q")
+        with contextlib.suppress(Exception):
+            self.screen.wait(20)
+        self.screen.process.kill()
+        self.screen.process.wait()
+        self.screen.close()
+        self.screen = Terminal(self.place.started, "-m", "sftui", *words, env=self.env)
+
+
+def test_a_run_under_fire_loses_nothing(tmp_path):
+    """In the end: no acknowledged event lost, no half checkpoint, the bits of an unbroken run."""
+    print(f"\nseed {SEED}, {KILLS} kills")
+    chance = random.Random(SEED)
+    with children() as started:
+        place = Place(tmp_path, started)
+        torment = Tormentor(place, chance)
+        run = torment.run
+        began = time.monotonic()
+        while sum(torment.kills.values()) < KILLS:
+            role = chance.choice(tuple(torment.kills))
+            # Mostly in the middle of training, often enough while everything is still starting.
+            torment.look(chance.uniform(0, 2 if role == "screen" else 14))
+            torment.kill(role)
+        wait_for(lambda: lock.holder(run) is not None, 60)
+        attempts = len(told(run, AttemptStarted))
+        wait_for(lambda: torment.look(0.1) or steps_of_newest_attempt(run) > 5, 180)
+        stop = Request(id=wire.new_id(), command=Command.STOP, author="test")
+        inbox.post(run, stop)
+        torment.asked.append(stop.id)
+        torment.quiet = True
+        wait_for(lambda: torment.look(0.1) or not lock.is_running(run), 120)
+        torment.look(1)
+        torment.screen.wait_for("STOPPED")
+        torment.screen.press("q")
+        assert torment.screen.wait(30) == 0
+        torment.screen.close()
+        wait_for(lambda: started.left() == [], 30)
+        minutes = (time.monotonic() - began) / 60
+        print(
+            f"{torment.kills} in {minutes:.0f} min, {attempts} attempts, {end_of(run).step} steps"
+        )
+
+        # No acknowledged event is lost, and the numbers rise.
+        ours = events(run.events)
+        numbers = [event.stamp.seq for event in ours]
+        assert numbers == sorted(set(numbers))
+        there = {("r0", event.stamp.seq): event for event in ours}
+        there |= {("sup", e.stamp.seq): e for e in events(run.supervisor_events)}
+        lost = [key for key, event in torment.seen.items() if there.get(key) != event]
+        assert lost == []
+        torn = run.events.read_bytes().count(b"\n") - len(ours)
+        assert torn <= torment.kills["rank 0"] + torment.kills["supervisor"]
+
+        # Each request has one answer.
+        answers = [event.id for event in told(run, ControlApplied)]
+        assert sorted(answers) == sorted(torment.asked)
+        assert isinstance(end_of(run), RunFinished)
+        assert (end_of(run).status, end_of(run).reason) == ("stopped", "stop asked for by test")
+
+        # No checkpoint is half, nothing half-made is left.
+        for folder in run.checkpoints.iterdir():
+            assert checkpoint_dir.verify(folder).step == int(folder.name.removeprefix("step-"))
+        reached = checkpoint_dir.list_checkpoints(run)[-1]
+        assert reached.step == end_of(run).step
+
+        # The same bits as a run that nobody touched.
+        whole = place.make(*SETTINGS, "--run=whole", "--eval-every=99999", "--checkpoint-every=0")
+        inbox.post(whole, Request(id="p", command=Command.PAUSE, author="test"))
+        process = place.supervise(whole)
+        wait_for(lambda: told(whole, ControlApplied), 60)
+        request = Request(id="r", command=Command.RESUME, argument=reached.step, author="test")
+        inbox.post(whole, request)
+        wait_for(lambda: paused_at(whole) == reached.step, 1200)
+        inbox.post(whole, Request(id="s", command=Command.STOP, author="test"))
+        assert place.ended(process) == 0
+        assert (whole.checkpoint(reached.step) / MODEL).read_bytes() == (
+            reached.path / MODEL
+        ).read_bytes()
+        losses = {e.step: e.loss for e in told(whole, StepFinished)}
+        assert {e.step: e.loss for e in told(run, StepFinished)} == losses
+        assert json.loads(run.manifest.read_text())["config"]["gpus"] == 2
+
+
+def steps_of_newest_attempt(run: RunDir) -> int:
+    """Steps that the newest attempt has done."""
+    ours = events(run.events)
+    newest = max((event.stamp.att for event in ours), default=0)
+    return sum(isinstance(e, StepFinished) and e.stamp.att == newest for e in ours)
+
+
+def paused_at(run: RunDir) -> int | None:
+    """The step at which the run has paused."""
+    from engine.events import StateChanged
+
+    states = told(run, StateChanged)
+    return states[-1].step if states and states[-1].state == "paused" else None
