@@ -19,7 +19,15 @@ import pytest
 from engine import checkpoint_dir, inbox, lock, wire
 from engine.checkpoint_dir import MODEL
 from engine.control import Command, Request
-from engine.events import AttemptStarted, ControlApplied, RunFinished, StepFinished
+from engine.events import (
+    AttemptStarted,
+    ControlApplied,
+    LogLine,
+    RankLost,
+    RunFinished,
+    StateChanged,
+    StepFinished,
+)
 from engine.run_dir import RunDir
 from sftui.sources.tail import TailSource
 from tests.faults.place import Place, end_of, told
@@ -42,6 +50,9 @@ SETTINGS = (
 
 THROTTLE = [{"rank": 0, "step": 0, "action": "sleep", "seconds": 0.02, "attempt": "any"}]
 """A step of some 30 ms: long enough to be killed in, short enough for thousands of them."""
+
+
+TELLING = (AttemptStarted, RankLost, RunFinished, LogLine, StateChanged)
 
 
 class Tormentor:
@@ -101,7 +112,10 @@ class Tormentor:
 
     def kill(self, role: str) -> None:
         """SIGKILL of that role, when there is one; then what a person would do."""
-        wait_for(lambda: role in self.processes(), 180)
+        try:
+            wait_for(lambda: role in self.processes(), 180)
+        except AssertionError:
+            raise AssertionError(self.story(role)) from None
         with contextlib.suppress(KeyError, ProcessLookupError, psutil.Error):
             os.kill(self.processes()[role], signal.SIGKILL)
             self.kills[role] += 1
@@ -112,6 +126,14 @@ class Tormentor:
             self.sit_down("run", "--resume", self.run.id)
             wait_for(lambda: lock.holder(self.run) or self.screen.process.poll() is not None, 90)
             assert lock.holder(self.run) is not None, self.screen.words()[-3000:]
+
+    def story(self, missing: str) -> str:
+        """What there is to know when a role does not come back."""
+        newest = "\n".join(repr(event)[:300] for event in told(self.run, *TELLING)[-12:])
+        log = self.run.supervisor_log.read_text("utf-8", "replace")[-2000:]
+        there = f"{lock.evidence(self.run)}, {self.processes()}"
+        screen = self.screen.words()[-1500:]
+        return f"no {missing}: {there}\n{newest}\n{log}\n{self.kills}\n{screen}"
 
     def sit_down(self, *words: str) -> None:
         """A new screen; the old one, if it is left, is closed."""
@@ -209,7 +231,5 @@ def steps_of_newest_attempt(run: RunDir) -> int:
 
 def paused_at(run: RunDir) -> int | None:
     """The step at which the run has paused."""
-    from engine.events import StateChanged
-
     states = told(run, StateChanged)
     return states[-1].step if states and states[-1].state == "paused" else None
