@@ -34,6 +34,9 @@ HEARTBEAT_FRESH_SECONDS = 15.0
 SUPERVISOR_PID_VARIABLE = "SFTUI_SUPERVISOR_PID"
 """Tells a rank who its parent was, even if that one died before the rank could look."""
 
+WRITER_PATIENCE_SECONDS = 30.0
+"""A rank that has lost its supervisor saves a checkpoint first; elastic kills after 30 s."""
+
 _RETRY_SECONDS = 0.5
 """Someone who only looks (`holder`) takes a shared lock for an instant; we outwait that."""
 
@@ -119,6 +122,39 @@ class RunLock:
         traceback: TracebackType | None,
     ) -> None:
         self.release()
+
+
+def hold_event_log(run_dir: RunDir, patience_seconds: float = WRITER_PATIENCE_SECONDS) -> int:
+    """Become the one writer of the event log; the descriptor that holds it while it is open.
+
+    A rank whose supervisor was killed, or that was stopped and continued, may outlive its
+    session: two writers would mix their numbers, and the end that the old one writes would
+    be taken for the new one's. So whoever is second waits, and does not write.
+
+    Raises:
+        RunDirError: somebody else still writes after that time, or the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(run_dir.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise RunDirError(f"cannot open {run_dir.events}: {error.strerror}.") from None
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise RunDirError(
+                    f"{run_dir.events} is still written by an older rank of this run "
+                    f"({_living_rank(run_dir) or 'which gives no sign of life'}). End that process "
+                    "and start the run again with --resume."
+                ) from None
+            time.sleep(0.02)
+        except OSError:
+            # A file system without locks: nothing better than the run's own lock there.
+            return descriptor
 
 
 def last_holder(run_dir: RunDir) -> Holder | None:

@@ -10,13 +10,10 @@ element-wise maximum is the decision.
 from __future__ import annotations
 
 import bisect
-import contextlib
-import ctypes
 import math
 import os
 import signal
 import struct
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -325,18 +322,6 @@ class Steering:
             case _:
                 note = ""
         return answer(request, "applied", note, step)
-
-
-def ask_for_parent_death_signal() -> None:
-    """Have the kernel send SIGTERM when the supervisor dies (Linux; elsewhere polling does).
-
-    It follows the *thread* that started this process, which is the agent's main thread.
-    """
-    if sys.platform != "linux":
-        return
-    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(set_parent_death_signal, int(signal.SIGTERM))
 
 
 def _restore(run_dir: RunDir) -> _Wishes:

@@ -25,7 +25,7 @@ from engine import inbox, journal, reaper, resume_file, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
-from engine.lock import SUPERVISOR_PID_VARIABLE, RunLock
+from engine.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
 from engine.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -51,6 +51,15 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     reaper.start_if_first()
     with lock:
+        try:
+            # What ranks of a session before may still write comes before this one begins.
+            os.close(hold_event_log(run_dir))
+        except RunDirError as error:
+            sys.stderr.write(f"sftui: error: {error}\n")
+            end = RunFinished(status="failed", reason=str(error))
+            with contextlib.suppress(OSError):
+                journal.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup").write(end)
+            return 2
         return Supervisor(run_dir, manifest).run()
 
 

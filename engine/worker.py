@@ -13,10 +13,11 @@ import time
 import traceback
 from pathlib import Path
 
-from engine import config, resume_file
-from engine.errors import SftuiError
+from engine import config, orphan, resume_file
+from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
 from engine.journal import FIRST_SEQ_VARIABLE, finished, next_attempt
+from engine.lock import hold_event_log
 from engine.run_dir import RunDir
 from engine.sinks import EventBus
 from engine.watchman import Watchman
@@ -28,13 +29,20 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -P -m engine.worker RUN_DIR\n")
         return 2
     run = RunDir(Path(arguments[0]).absolute())
+    if not orphan.end_with_parent():
+        return 1
     if _has_ended(run):
         return 0
-    is_main = os.environ.get("RANK", "0") == "0"
-    attempt = next_attempt(run)
     started = time.monotonic()
-    watchman = bus = None
-    if is_main:
+    writer = watchman = bus = None
+    if os.environ.get("RANK", "0") == "0":
+        try:
+            writer = hold_event_log(run)
+        except RunDirError as error:
+            sys.stderr.write(f"sftui: error: {error}\n")
+            return 1
+    attempt = next_attempt(run)
+    if writer is not None:
         settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
         watchman = Watchman(run, settings.runtime)
         bus = EventBus(run, run.id, attempt, watch=watchman.observe)
@@ -57,6 +65,8 @@ def main(arguments: list[str]) -> int:
     finally:
         if bus is not None:
             bus.close()
+        if writer is not None:
+            os.close(writer)
 
 
 def _train(
@@ -72,9 +82,8 @@ def _train(
 
     from engine import distributed, session, trainer  # noqa: PLC0415
     from engine.heartbeat import Heartbeat  # noqa: PLC0415
-    from engine.steering import Steering, ask_for_parent_death_signal  # noqa: PLC0415
+    from engine.steering import Steering  # noqa: PLC0415
 
-    ask_for_parent_death_signal()
     manifest = resume_file.manifest_now(run)
     emit(PhaseStarted(phase="group", detail=f"{manifest['world_size']} ranks"))
     ranks = distributed.join(manifest["device_type"])

@@ -11,14 +11,15 @@ import time
 from pathlib import Path
 
 from engine import distributed
+from engine.orphan import end_with_parent
 from engine.run_dir import RunDir
 from engine.sinks import EventBus
-from engine.steering import Steering, ask_for_parent_death_signal
+from engine.steering import Steering
 
 
 def main() -> None:
     run, out, attempt = RunDir(Path(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3])
-    ask_for_parent_death_signal()
+    end_with_parent()
     # Importing torch takes the ranks seconds apart on a busy machine; a short timeout is
     # meant for the collectives, not for that.
     out.with_suffix(".ready").touch()

@@ -116,3 +116,28 @@ def test_a_damaged_lock_file_raises_nothing(run, text):
     lock.evidence(run)
     with RunLock.acquire(run):
         assert lock.holder(run).pid == os.getpid()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from engine import lock
+from engine.run_dir import RunDir
+lock.hold_event_log(RunDir(Path(sys.argv[1])))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_event_log_has_one_writer(tmp_path):
+    """A second one waits, is told when it waited in vain, and goes on when the first is killed."""
+    run = make_run(tmp_path)
+    with children() as started:
+        first = started.start("-c", WRITER, str(run.path), stdin=-1, stdout=-1)
+        assert first.stdout.readline() == b"held\n"
+        with pytest.raises(RunDirError, match="still written by an older rank"):
+            lock.hold_event_log(run, patience_seconds=0.05)
+        assert run.events.stat().st_mode & 0o077 == 0
+        first.kill()
+        first.wait()
+        os.close(lock.hold_event_log(run, patience_seconds=5))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch, steering
+from engine import launch, orphan
 from engine.events import Event, RunFinished
 from engine.run_dir import RunDir
 from sftui.flags import parse_run
@@ -91,7 +91,7 @@ def work(run: RunDir) -> int | None:
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "_exit", _leave)
-        patch.setattr(steering, "ask_for_parent_death_signal", lambda: None)
+        patch.setattr(orphan, "end_with_parent", lambda: True)
         for name in ("SFTUI_SUPERVISOR_PID", "SFTUI_FIRST_SEQ", "SFTUI_CONTROL_BYTES"):
             patch.delenv(name, raising=False)
         try:

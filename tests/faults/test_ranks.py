@@ -1,5 +1,7 @@
 """Faults of supervisor and ranks under real training: all act together, and the end tells why."""
 
+import fcntl
+import functools
 import json
 import signal
 
@@ -11,12 +13,13 @@ from engine.events import (
     AttemptStarted,
     ControlApplied,
     LogLine,
+    PhaseStarted,
     RankLost,
     RunFinished,
     StepFinished,
 )
 from tests.faults.place import Place, end_of, told, work
-from tests.processes import children, wait_for
+from tests.processes import children, events, wait_for
 
 
 @pytest.fixture
@@ -92,6 +95,45 @@ def test_a_killed_supervisor_leaves_a_checkpoint_and_a_free_lock(place):
     newest = checkpoint_dir.list_checkpoints(run)[-1]
     assert checkpoint_dir.verify(newest.path).step == end_of(run).step
     assert lock.evidence(run)[0] is False
+
+
+@pytest.mark.slow
+def test_ranks_that_are_still_starting_end_with_their_supervisor(place):
+    """Fault 3 while torch is being imported: no orphan comes up later and writes into the run.
+
+    Found by the kill torture: such an orphan's "stopped" was taken for the end of the session
+    that had taken the run up again meanwhile.
+    """
+    run = place.make("--gpus=2", "--num-iterations=9")
+    process = place.supervise(run)
+    wait_for(lambda: told(run, PhaseStarted), 60)
+    place.started.note_descendants()
+    assert len(place.started.left()) == 2
+    process.kill()
+    process.wait()
+    again = place.supervise(run)
+    assert place.ended(again) == 0
+    [end] = told(run, RunFinished)
+    assert end.status == "finished"
+    assert steps(run) == list(range(8))
+    numbers = [event.stamp.seq for event in events(run.events)]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_rank_that_was_left_behind_is_waited_for_and_then_named(place, monkeypatch):
+    """A stopped orphan cannot end; whoever takes the run up is told, and nothing is mixed."""
+    from engine import supervisor
+
+    patient = functools.partial(lock.hold_event_log, patience_seconds=0.05)
+    monkeypatch.setattr(supervisor, "hold_event_log", patient)
+    run = place.make()
+    with run.events.open("ab") as orphan:
+        fcntl.flock(orphan, fcntl.LOCK_EX)
+        assert supervisor.main([str(run.path)]) == 2
+    assert end_of(run).status == "failed"
+    assert "still written by an older rank" in end_of(run).reason
+    assert lock.holder(run) is None
+    assert run.events.read_bytes() == b""
 
 
 @pytest.mark.slow
