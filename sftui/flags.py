@@ -135,7 +135,8 @@ def normalise_names(kind: Any, args: Sequence[str], prog: str) -> list[str]:
     """The same for the flags of a smaller command, the fields of `kind`."""
     fields = dataclasses.fields(kind)
     booleans = {f.name for f in fields if isinstance(f.default, bool)}
-    return _normalise(args, [f.name for f in fields], booleans, prog)
+    # A field called like a word of Python ends with an underscore; its flag does not.
+    return _normalise(args, [f.name.rstrip("_") for f in fields], booleans, prog)
 
 
 def _normalise(

@@ -92,7 +92,11 @@ def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
         steps = sorted(evals[task])
         before, now = _step(flags.from_, steps, 0, task), _step(flags.to, steps, -1, task)
         if before == now:
-            reasons.append(f"{task} was evaluated at step {now} only: nothing to compare.")
+            reasons.append(
+                f"{task} was evaluated at step {now} only: nothing to compare."
+                if len(steps) == 1
+                else f"{task}: step {now} and itself are nothing to compare."
+            )
             continue
         book = open_book(shot.run.path if shot.run else None, shot.state, task, now, before)
         if isinstance(book, str):
