@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from engine import alarm_texts
+from engine import alarm_letters, alarm_texts
 from engine import events as ev
 from engine.alarm_board import ALL_KINDS, Alarm, AlarmBoard
+from engine.alarm_letters import CollapseRule
 from engine.alarm_rules import (
     MEMORY_SHARE,
     LossRule,
@@ -34,9 +35,6 @@ CALM_STEPS = 20
 """Finite losses after which a NaN is over."""
 NAN_MICRO_BATCHES = 3
 """A single NaN of nanochat's printed loss is a micro-batch without a supervised token."""
-COLLAPSE_SHARE = 0.70
-MIN_ANSWERS = 20
-"""Fewer answers can agree by chance."""
 MOST_MARKS = 1000
 MOST_NAMES = 256
 """Tasks and validation metrics kept; a log that invents names must not eat memory."""
@@ -69,7 +67,7 @@ class AlarmEngine:
     def _new_run(self) -> None:
         self._loss = LossRule()
         self._validation: dict[str, ValidationRule] = {}
-        self._collapsed: set[str] = set()
+        self._letters = CollapseRule()
         self._checkpoint_bytes: int | None = None
         self._bad_validation = False
         self._ended = False
@@ -85,6 +83,10 @@ class AlarmEngine:
         self._at_step: dict[int, int] = {}
         self._since_bad: int | None = None
         self._nan_micro_batches = 0
+
+    def _plan(self, num_iterations: int | None) -> None:
+        if num_iterations is not None:
+            self._letters.num_updates = num_iterations - 1
 
     # ---- the two doors ---------------------------------------------------------------------
 
@@ -140,8 +142,10 @@ class AlarmEngine:
                     board.end_all()
                     self._new_run()
                 self._run = stamp.run
+                self._plan(event.num_iterations)
             case ev.AttemptStarted():
                 board.end_all()
+                self._plan(event.num_iterations)
                 self._new_attempt()
                 for rule in self._validation.values():
                     rule.rewind(event.start_step)
@@ -284,24 +288,16 @@ class AlarmEngine:
         )
 
     def _take_answers(self, event: ev.EvalFinished) -> None:
-        answers = sum(event.letters.values())
-        if answers < MIN_ANSWERS:
-            return
-        letter = max(event.letters, key=event.letters.__getitem__)
-        share = event.letters[letter] / answers
-        if share <= COLLAPSE_SHARE:
-            self._collapsed.discard(event.task)
-            if not self._collapsed:
-                self._board.end("letter_collapse")
-            return
-        if len(self._collapsed) < MOST_NAMES:
-            self._collapsed.add(event.task)
-        self._board.begin(
-            "letter_collapse",
-            share,
-            COLLAPSE_SHARE,
-            lambda: alarm_texts.letter_collapse(event.task, letter, share),
-        )
+        found = self._letters.add(event.task, event.step, event.letters)
+        if found is not None:
+            self._board.begin(
+                "letter_collapse",
+                found.share,
+                alarm_letters.SHARE,
+                lambda: alarm_texts.letter_collapse(found.task, found.letter, found.share),
+            )
+        elif not self._letters.any:
+            self._board.end("letter_collapse")
 
     # ---- controls, checkpoints, ranks ------------------------------------------------------
 

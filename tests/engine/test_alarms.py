@@ -314,6 +314,34 @@ def test_letter_collapse_by_task() -> None:
     assert "71%" in str(getattr(found[0], "text", ""))
 
 
+def share(step: int, of_a: int) -> ev.Event:
+    return ev.EvalFinished(task="MMLU", step=step, letters={"A": of_a, "B": 100 - of_a})
+
+
+RUN = ev.RunStarted(name="r", num_iterations=1001)
+
+
+def test_a_start_that_answers_one_letter_is_no_fault_of_the_run() -> None:
+    """No alarm for what the run was given, nor while it is still learning the letters."""
+    early = [share(step, 90) for step in (0, 100, 200, 300, 400)]
+    assert raised([RUN, *early]) == []
+    assert raised([RUN, *early, share(500, 50), share(600, 90), share(700, 50)]) == []
+
+
+def test_a_run_that_never_leaves_its_one_letter_is_told_so() -> None:
+    """From half of the updates on, at the second evaluation in a row; the same one twice is one."""
+    run = [RUN, share(0, 90), share(400, 90), share(500, 90)]
+    assert raised(run) == []
+    assert raised([*run, share(500, 90)]) == []
+    assert raised([*run, share(600, 90)]) == ["letter_collapse"]
+    assert raised([share(0, 90), share(100, 90), share(200, 90)]) == ["letter_collapse"]
+
+
+def test_a_run_that_falls_into_one_letter_is_told_at_once() -> None:
+    """Its start answered with all letters."""
+    assert raised([RUN, share(0, 50), share(100, 90)]) == ["letter_collapse"]
+
+
 # ---- time ------------------------------------------------------------------------------------
 
 
