@@ -138,8 +138,25 @@ class SftuiApp(App[None]):
             # host of an event loop has signals (a thread has none).
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, self.exit)
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.add_signal_handler(signal.SIGCONT, self._continued)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.call_after_refresh(self.first_frame)
+
+    def _continued(self) -> None:
+        """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.
+
+        Textual 8.2 then starts a second reader and writer beside those it has: keys get lost,
+        the program hangs at its end, the terminal stays raw. Its own handler may come back when
+        it leaves the application mode before it enters it again.
+        """
+        driver = self._driver
+        if driver is None:
+            return
+        if not getattr(driver, "_must_signal_resume", False):
+            driver.suspend_application_mode()
+        driver.resume_application_mode()
+        self.refresh(layout=True)
 
     async def first_frame(self) -> None:
         """The first picture is out: start the run, then bring the panels in."""

@@ -7,7 +7,9 @@ import fcntl
 import os
 import pty
 import re
+import signal
 import struct
+import subprocess
 import termios
 import threading
 
@@ -36,7 +38,8 @@ class Terminal:
 
         self.process = started.start(
             *arguments,
-            env=env | {"TERM": "xterm-256color", "COLORTERM": "truecolor"},
+            env=env
+            | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONFAULTHANDLER": "1"},
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -70,13 +73,25 @@ class Terminal:
         size = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
 
+    def cooked(self) -> bool:
+        """Whether the terminal shows what is typed and waits for whole lines, as a shell's does."""
+        wanted = termios.ECHO | termios.ICANON | termios.ISIG
+        flags: int = termios.tcgetattr(self.master)[3]
+        return flags & wanted == wanted
+
     def hang_up(self) -> None:
         """As a dropped connection: the terminal is gone."""
         os.close(self.master)
         self.master = -1
 
     def wait(self, seconds: float = 30.0) -> int:
-        code = self.process.wait(seconds)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            # Where it hangs, for whoever reads this: every thread's stack, if it still can.
+            self.process.send_signal(signal.SIGABRT)
+            self._thread.join(5)
+            raise AssertionError(f"it did not end: {self.words()[-6000:]}") from None
         self._thread.join(5)
         return code
 

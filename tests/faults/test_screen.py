@@ -95,7 +95,7 @@ def test_a_run_outlives_its_screen_and_is_attached_to_again(desk, how):
 
 
 def test_a_stopped_screen_slows_no_step_and_catches_up(desk):
-    """Fault 9: SIGSTOP of the screen, two seconds of steps, SIGCONT."""
+    """Fault 9: SIGSTOP of the screen, two seconds of steps, SIGCONT; then it ends as ever."""
     screen, run = desk.run()
     screen.wait_for("RUNNING")
 
@@ -106,6 +106,7 @@ def test_a_stopped_screen_slows_no_step_and_catches_up(desk):
         return statistics.median(gaps), max(gaps)
 
     free, _ = spacing(steps(run))
+    assert not screen.cooked()
     screen.process.send_signal(signal.SIGSTOP)
     held, longest = spacing(steps(run))
     assert held < 1.2 * free
@@ -118,6 +119,7 @@ def test_a_stopped_screen_slows_no_step_and_catches_up(desk):
     screen.wait_for("STOPPED", since)
     screen.press("q")
     assert screen.wait() == 0
+    assert screen.cooked(), "the shell that comes back must see what is typed"
 
 
 def test_a_person_at_the_keyboard_breaks_nothing(desk):

@@ -60,6 +60,10 @@ FORBIDDEN = {
 }
 
 
+SHELLS = {"sftui/notices.py"}
+"""Where a person's own command line is run; what a run says goes to its stdin, never into it."""
+
+
 def dotted(node):
     """`a.b.c` of a call's name, or an empty text."""
     parts = []
@@ -93,7 +97,7 @@ def test_no_code_of_ours_can_execute_what_it_reads():
                 found.append(where)
             if name in ("np.load", "numpy.load") and not says("allow_pickle", False):
                 found.append(where)
-            if says("shell", True):
+            if says("shell", True) and str(path.relative_to(ROOT)) not in SHELLS:
                 found.append(where)
     assert found == []
 
