@@ -8,9 +8,11 @@
                                                  from the first step that has rows for it
   stop    SIGSTOP of itself            sleep    `seconds`, in every step from `step` on
   print   bytes on file descriptors 1 and 2, past every Python layer
+  nap     `seconds`, in that step alone  spike    `by` nats on top of that step's loss
 
-`memory-eval` raises while letters are evaluated. `wait` holds the step until a file
-`go` stands in the run directory, so that a test can act at a known moment.
+`memory-eval` raises while letters are evaluated; `letter` answers A to every question.
+`wait` holds the step until a file `go` stands in the run directory, so that a test can
+act at a known moment.
 """
 
 from __future__ import annotations
@@ -40,12 +42,17 @@ def main() -> int:
             here = batch.step == first or lasts
             if here and fault.get("attempt", 1) in (session.attempt, "any"):
                 batch = act(fault, session, batch) or batch
-        return accumulate(session, batch)
+        losses = accumulate(session, batch)
+        rise = sum(f["by"] for f in faults if (f["action"], f["step"]) == ("spike", batch.step))
+        return replace(losses, loss=losses.loss + rise)
 
     def letters_or_fail(*arguments: Any, **options: Any) -> Any:
         if any(fault["action"] == "memory-eval" for fault in faults):
             out_of_memory()
-        return letters(*arguments, **options)
+        result = letters(*arguments, **options)
+        if any(fault["action"] == "letter" for fault in faults):
+            return replace(result, predicted=("A",) * result.total)
+        return result
 
     trainer.accumulate_gradients = accumulate_or_fail
     measure.evaluate_letters = letters_or_fail
@@ -66,7 +73,7 @@ def act(fault: dict[str, Any], session: Any, batch: Any) -> Any:
         case "nan":
             poisoned = [replace(m, weights=m.weights * float("nan")) for m in batch.micro_steps]
             return replace(batch, micro_steps=tuple(poisoned))
-        case "sleep":
+        case "sleep" | "nap":
             time.sleep(fault["seconds"])
         case "print":
             os.write(1, HOSTILE + b"from C\n")
