@@ -19,6 +19,7 @@ from engine.events import RunStarted, Scalar
 from sftui import format as fmt
 from sftui.clean import clean
 from sftui.state import RunState
+from sftui.weights import share, travels
 from sftui.words import ranks
 
 _RATE_GROUPS = {"unembedding_lr": "lm_head", "embedding_lr": "wte", "matrix_lr": "matrices"}
@@ -64,6 +65,7 @@ def sections(state: RunState) -> list[Section]:
         ("The run", _identity(state, run)),
         ("A step", _step(run)),
         ("The optimizer", _optimizer(run)),
+        ("How far the weights went", _travel(state)),
         ("The data", _data(run)),
     ]
     groups: dict[str, list[str]] = {}
@@ -165,6 +167,19 @@ def _optimizer(run: RunStarted) -> list[Fact]:
         meaning = "1/sqrt(width/768): on the rates of embedding and head"
         facts.append(Fact("width scale", f"×{scale:.4g}", meaning=meaning))
     return facts
+
+
+def _travel(state: RunState) -> list[Fact]:
+    return [
+        Fact(
+            clean(each.group, 40),
+            f"{share(each.distance)} from the start",
+            f"update {share(each.last_ratio)}",
+            f"of the weights' size, after update {fmt.count(each.step)}; the first measured update "
+            f"was {share(each.first_ratio)}",
+        )
+        for each in travels(state)
+    ]
 
 
 def _data(run: RunStarted) -> list[Fact]:

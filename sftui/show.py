@@ -22,6 +22,7 @@ from sftui.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstic
 from sftui.snapshot import Snapshot
 from sftui.state import RunState
 from sftui.stats import Judged
+from sftui.weights import sentence, travels
 
 SCHEMA = 1
 
@@ -101,6 +102,18 @@ def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[s
             }
             for alarm in state.alarms.values()
         ],
+        "weights": [
+            {
+                "group": each.group,
+                "step": each.step,
+                "update_ratio": {
+                    "first": _number(each.first_ratio),
+                    "last": _number(each.last_ratio),
+                },
+                "distance": _number(each.distance),
+            }
+            for each in travels(state)
+        ],
         "settings": dict(settings),
     }
 
@@ -162,6 +175,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         lines.append(f"  {clean(task, 40)} {words.score(ordered[-1])} at step {ordered[-1].step}")
     board = Scoreboard(shot.run.path if shot.run is not None else None, baseline)
     lines += [f"  {line}" for line in score_lines(board, state)]
+    if moved := sentence(travels(state)):
+        lines.append(f"  {clean(moved, 400)}")
     kept = [row for row in state.checkpoints.values() if not row.removed]
     if kept:
         lines.append("  checkpoints " + ", ".join(clean(row.path or "", 120) for row in kept))
