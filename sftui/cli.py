@@ -39,6 +39,8 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   replay   the same screen over any log or run, with a clock
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
   show     one look at a run or log without a screen (--json for scripts)
+  compare  two runs or logs: settings, curves, paired statistics
+  report   a run or log as Markdown with pictures, in English or Chinese
   questions  which questions a run gained and lost
   runs     the runs of this directory; `runs rm RUN` removes one
   eval     ask one checkpoint the evaluation questions
@@ -318,6 +320,29 @@ def show(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def compare(words: list[str]) -> ExitCode:
+    """`sftui compare`: two runs or logs."""
+    from sftui import compare as module  # noqa: PLC0415  numpy
+
+    flags = _flags(module.CompareFlags, words, "sftui compare")
+    found = module.compare(flags.a, flags.b, flags.runs_dir)
+    if flags.json:
+        print(module.as_json(found))  # noqa: T201
+    else:
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(module.as_text(found, *_terminal_size(), colour=colour))  # noqa: T201
+    return ExitCode.DONE
+
+
+def report(words: list[str]) -> ExitCode:
+    """`sftui report`: the Markdown report of a run or log."""
+    from sftui.report import command  # noqa: PLC0415  numpy
+
+    for line in command.run(_flags(command.ReportFlags, words, "sftui report")):
+        diagnostics.note(line)
+    return ExitCode.DONE
+
+
 def questions(words: list[str]) -> ExitCode:
     """`sftui questions`: what flipped between two evaluations."""
     import json  # noqa: PLC0415  this command alone prints its JSON here
@@ -401,6 +426,8 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "replay": replay,
     "ctl": control,
     "show": show,
+    "compare": compare,
+    "report": report,
     "questions": questions,
     "runs": runs,
     "eval": evaluate,

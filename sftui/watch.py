@@ -6,6 +6,7 @@ afterwards, and the exit code.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -164,10 +165,51 @@ def _closing(run: RunDir, state: RunState) -> ExitCode:
         where = exported[-1] if exported[-1].startswith("/") else str(run.path / exported[-1])
         parts.append(f"exported to {where}")
     diagnostics.note("; ".join(parts))
+    write_report(run)
     if state.badge in ("finished", "stopped"):
         return ExitCode.DONE
     sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
     return ExitCode.RUN_FAILED
+
+
+REPORT_SECONDS = 2.0
+"""Longest that the report may hold up the end of the command."""
+
+
+def somebody_reads() -> bool:
+    """Whether what is said at the end appears on a terminal."""
+    return sys.stderr.isatty()
+
+
+def write_report(run: RunDir) -> None:
+    """The report of a run that ends in front of a person; a failure of it is no failure.
+
+    A process of its own: the first use of matplotlib on a machine looks through all fonts,
+    and nobody should wait for that.
+    """
+    if not somebody_reads():
+        return
+    command = [sys.executable, "-P", "-m", "sftui", "report", str(run.path)]
+    try:
+        writer = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        diagnostics.note(f"no report was written: {error.strerror}")
+        return
+    try:
+        code = writer.wait(REPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        diagnostics.note(f"the report is being written to {run.report}")
+        return
+    if code == 0:
+        diagnostics.note(f"report in {run.report}")
+    else:
+        diagnostics.note(f"no report was written; `sftui report {run.id}` says why")
 
 
 def _say_scores(board: Scoreboard, state: RunState) -> None:

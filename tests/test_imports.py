@@ -24,6 +24,7 @@ PROGRAMS = {
         "import sftui.evaluate, sftui.export, sftui.fit_table, engine.resume",
         (*HEAVY, "textual"),
     ),
+    "report, compare": ("import sftui.report.command, sftui.compare", (*HEAVY, "textual")),
     "show": ("import sftui.show, sftui.runs", (*HEAVY, "textual")),
 }
 
