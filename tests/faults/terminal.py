@@ -69,7 +69,14 @@ class Terminal:
         os.write(self.master, keys.encode())
         return here
 
+    def repaint(self) -> int:
+        """Have everything painted anew (only changed cells are, else); where that begins."""
+        here = len(self.output)
+        self.resize(self.columns + 1 if self.columns % 2 == 0 else self.columns - 1, self.lines)
+        return here
+
     def resize(self, columns: int, lines: int) -> None:
+        self.columns, self.lines = columns, lines
         size = struct.pack("HHHH", lines, columns, 0, 0)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
 

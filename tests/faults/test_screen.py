@@ -2,16 +2,25 @@
 
 import itertools
 import json
+import os
 import signal
 import statistics
 import time
 
+import psutil
 import pytest
 
 from engine import lock, run_dir
-from engine.events import AttemptStarted, ControlApplied, RunFinished, StepFinished
+from engine.events import (
+    AlarmCleared,
+    AlarmRaised,
+    AttemptStarted,
+    ControlApplied,
+    RunFinished,
+    StepFinished,
+)
 from sftui.keys import GROUPS
-from tests.faults.place import Place, end_of, told
+from tests.faults.place import Place, end_of, fill, small_disk, told
 from tests.faults.terminal import Terminal
 from tests.faults.worker import HOSTILE
 from tests.processes import children, wait_for
@@ -228,3 +237,56 @@ def test_two_screens_see_one_run_and_their_wishes_are_answered_in_file_order(des
         screen.press("q")
         assert screen.wait() == 0
     desk.stop(run)
+
+
+def test_a_full_disk_is_on_the_screen_while_it_is_full(desk):
+    """Fault 14 as a person sees it: the banner comes through the queue, since no file can tell.
+
+    Steps go on being drawn; when there is room the banner goes, and the file has the story.
+    """
+    with small_disk(desk.path / "disk", "8m") as disk:
+        desk.root = disk / "runs"
+        desk.env["SFTUI_RUNS"] = str(desk.root)
+        screen, run = desk.run()
+        screen.wait_for("RUNNING")
+        here = len(screen.output)
+        ballast = fill(disk)
+        screen.wait_for("events.jsonl cannot be written", here)
+        told_before, shown = steps(run), len(screen.output)
+        wait_for(lambda: any(f"{told_before + n}" in screen.words(shown) for n in range(40, 400)))
+        assert steps(run) == told_before
+        ballast.unlink()
+        wait_for(lambda: steps(run) > told_before + 100)
+        kinds = [event.kind for event in told(run, AlarmRaised, AlarmCleared)]
+        assert kinds == ["event_log_blocked"] * 2
+        numbers = [event.step for event in told(run, StepFinished)]
+        assert numbers == list(range(len(numbers)))
+        screen.press("q")
+        assert screen.wait() == 0
+        desk.stop(run)
+
+
+def test_a_killed_rank_and_its_restart_are_on_the_screen(desk):
+    """Fault 5 as a person sees it: who was lost and why, and that it goes on."""
+    screen, run = desk.run("--gpus=2")
+    screen.wait_for("RUNNING")
+    [victim] = [
+        child.pid
+        for child in psutil.Process(lock.holder(run).pid).children()
+        if child.environ()["RANK"] == "1"
+    ]
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: len(told(run, AttemptStarted)) == 2)
+    before = steps(run)
+    wait_for(lambda: steps(run) > before + 50)
+    here = screen.repaint()
+    screen.wait_for("lost rank 1: killed by SIGKILL", here)
+    screen.wait_for("attempt 2 goes on at step", here)
+    screen.wait_for("RUNNING", here)
+    desk.ctl(run, "stop")
+    wait_for(lambda: not lock.is_running(run))
+    screen.wait_for("STOPPED", screen.repaint())
+    screen.press("q")
+    assert screen.wait() == 0
+    assert end_of(run).status == "stopped"
+    wait_for(lambda: desk.started.left() == [], 20)
