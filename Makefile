@@ -6,7 +6,7 @@ ARGS ?=
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports coverage slow torture aa bench screenshots starter clean
+.PHONY: help setup run test check format lint types imports coverage slow torture aa long-run bench screenshots starter clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,11 +53,14 @@ types: $(VENV)/.installed-dev ## strict types
 imports: $(VENV)/.installed-dev ## who may import whom
 	$(BIN)/lint-imports
 
-torture: $(VENV)/.installed-dev ## random kills (long)
+torture: $(VENV)/.installed-dev ## 200 random kills, and what takes minutes of waiting (45 minutes)
 	$(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
 
 aa: $(VENV)/.installed-dev ## 20 starter runs that differ in their seed alone: are any called different? (25 minutes)
 	$(BIN)/python -m tests.aa $(ARGS)
+
+long-run: $(VENV)/.installed-dev ## two hours of 50 events a second through the real path: is memory flat?
+	$(BIN)/python tests/benchmarks/long_run.py --seconds 7200 --rate 50
 
 bench: $(VENV)/.installed-dev ## print every benchmark's ratios
 	@for file in tests/benchmarks/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; $(BIN)/python $$file;; esac; done

@@ -1,6 +1,6 @@
 """What the screen costs the training: one real run, watched and unwatched by turns.
 
-    python tests/benchmarks/screen_cost.py [--seconds 12] [--pairs 8]
+    python tests/benchmarks/screen_cost.py [--seconds 10] [--pairs 6]
 
 The starter recipe trains on one rank with one thread. In every other window a screen in a
 pseudo-terminal shows it, fed by the live queue. By turns in one run, because two runs one
@@ -54,8 +54,8 @@ def main() -> None:
     from tests.processes import children, environment, wait_for
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=12.0, help="of one window")
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of one window")
+    parser.add_argument("--pairs", type=int, default=6)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, children() as started:
         root = Path(folder)
