@@ -200,7 +200,11 @@ class Steering:
 
     def request_shutdown(self) -> None:
         """Stop all ranks at the next boundary; may be called from a signal handler."""
-        self._shutdown = max(self._shutdown, _SIGNALLED)
+        # The kernel sends the same signal when the parent dies, after it has given us another.
+        self._shutdown = max(self._shutdown, _ORPHANED if self._orphaned() else _SIGNALLED)
+
+    def _orphaned(self) -> bool:
+        return os.getppid() != self._supervisor
 
     # ---- one meeting -------------------------------------------------------------------------
 
@@ -212,7 +216,7 @@ class Steering:
             time.sleep(_LOOK_SECONDS)
 
     def _meet(self, step: int) -> Decision:
-        if os.getppid() != self._supervisor:
+        if self._orphaned():
             self._shutdown = _ORPHANED
         evaluate: list[Request] = []
         checkpoint: list[Request] = []

@@ -190,6 +190,17 @@ def test_a_lost_supervisor_stops_the_ranks(run, bus, monkeypatch):
     assert (decision.stop, decision.stop_reason) == (True, "the supervisor is gone")
 
 
+def test_the_signal_of_a_parents_death_is_not_taken_for_a_wish_to_stop(run, bus, monkeypatch):
+    """The kernel's SIGTERM may come between the look at the parent and the meeting."""
+    monkeypatch.setenv("SFTUI_SUPERVISOR_PID", str(os.getppid()))
+    steering = Steering(run, bus, ALONE, 1)
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    steering.request_shutdown()
+    monkeypatch.undo()
+    decision = steering.at_boundary(1)
+    assert (decision.stop, decision.stop_reason) == (True, "the supervisor is gone")
+
+
 def test_sigterm_only_sets_a_flag(run, steering):
     """The step goes on to its end; the next boundary stops."""
     before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
