@@ -12,6 +12,7 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 
 from tests.processes import Children, wait_for
 
@@ -60,8 +61,9 @@ class Terminal:
 
     def wait_for(self, text: str, since: int = 0, seconds: float = 60.0) -> None:
         """Until `text` has been painted (after that many bytes)."""
-        wait_for(lambda: text in self.words(since) or self.process.poll() is not None, seconds)
-        assert text in self.words(since), self.words(since)[-3000:]
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: text in self.words(since) or self.process.poll() is not None, seconds)
+        assert text in self.words(since), f"no {text!r} in: {self.words(since)[-6000:]}"
 
     def press(self, keys: str) -> int:
         """Send keys; where the output stood."""
@@ -74,6 +76,16 @@ class Terminal:
         here = len(self.output)
         self.resize(self.columns + 1 if self.columns % 2 == 0 else self.columns - 1, self.lines)
         return here
+
+    def see(self, text: str, seconds: float = 60.0) -> None:
+        """Until `text` stands on the screen, in whatever pieces it came there."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.wait_for(text, self.repaint(), 2.0)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
 
     def resize(self, columns: int, lines: int) -> None:
         self.columns, self.lines = columns, lines

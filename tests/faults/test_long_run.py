@@ -1,6 +1,7 @@
 """A long run in little time: memory stays flat, nothing is lost, nothing grows that must not."""
 
 import json
+import statistics
 import subprocess
 import sys
 
@@ -73,8 +74,10 @@ def test_many_events_through_queue_log_and_state_leave_memory_flat(tmp_path):
     assert live.num_from_queue + live.num_from_file == expected
     assert state.dropped == 0
 
-    early, late = told["sizes"][9], told["sizes"][-1]
-    assert late - early < 3 * 2**20, "the rank keeps what it has told"
+    # 105 bytes a step; an event kept would be several hundred. Medians: a moment in which the
+    # screen got no processor leaves a backlog of a few MiB, bounded, in one size or two.
+    early, late = (statistics.median(told["sizes"][n : n + 10]) for n in (10, 30))
+    assert late - early < 2 * 2**20, ("the rank keeps what it has told", told["sizes"])
     # Once the log is full, a step costs its numbers in the columns.
     full = next(size for steps, size in sizes if steps > NUM_STEPS * 0.7)
     per_step = (sizes[-1][1] - full) / (NUM_STEPS * 0.3)

@@ -268,7 +268,8 @@ def test_a_full_disk_is_on_the_screen_while_it_is_full(desk):
 
 def test_a_killed_rank_and_its_restart_are_on_the_screen(desk):
     """Fault 5 as a person sees it: who was lost and why, and that it goes on."""
-    screen, run = desk.run("--gpus=2")
+    # High enough for the log to hold the story: every second adds a validation to it.
+    screen, run = desk.run("--gpus=2", columns=160, lines=80)
     screen.wait_for("RUNNING")
     [victim] = [
         child.pid
@@ -277,15 +278,14 @@ def test_a_killed_rank_and_its_restart_are_on_the_screen(desk):
     ]
     os.kill(victim, signal.SIGKILL)
     wait_for(lambda: len(told(run, AttemptStarted)) == 2)
+    screen.see("lost rank 1: killed by SIGKILL")
+    screen.see("attempt 2 goes on at step")
+    screen.see("RUNNING")
     before = steps(run)
     wait_for(lambda: steps(run) > before + 50)
-    here = screen.repaint()
-    screen.wait_for("lost rank 1: killed by SIGKILL", here)
-    screen.wait_for("attempt 2 goes on at step", here)
-    screen.wait_for("RUNNING", here)
     desk.ctl(run, "stop")
     wait_for(lambda: not lock.is_running(run))
-    screen.wait_for("STOPPED", screen.repaint())
+    screen.see("STOPPED")
     screen.press("q")
     assert screen.wait() == 0
     assert end_of(run).status == "stopped"

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 import unicodedata
+from xml.etree import ElementTree
 
 import pytest
+from markdown_it import MarkdownIt
 
 from engine import wire
 from engine.events import KINDS, AttemptStarted, RunFinished, RunStarted, Stamp, StepFinished
@@ -120,11 +122,56 @@ def test_no_command_lets_text_act_on_a_terminal(name, run):
     assert b"Traceback" not in out, out.decode("utf-8", "replace")[-2000:]
     assert code in (0, 1)
     text = out.decode("utf-8")
-    assert "oops [/]" in text or name == "runs"
+    if name == "report":
+        # It prints where the files are; what the run said is in them.
+        assert {path.suffix for path in written(found)} == {".md", ".svg", ".png"}
+    else:
+        assert "oops [/]" in text or name == "runs"
+    harmless(text)
+
+
+def written(run):
+    """Files of the report."""
+    return [path for path in run.path.iterdir() if path.name.startswith("report")]
+
+
+def harmless(text):
+    """Nothing in it acts on a terminal or reorders a line."""
     for sequence in (*ACTS, *REORDERS, "\x1b"):
         assert sequence not in text, repr(text[max(0, text.find(sequence) - 60) :][:120])
     controls = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n"}
     assert controls == set()
+
+
+def test_a_report_quotes_text_and_obeys_none_of_it(run):
+    """In the files as on the terminal: no control, no HTML, no link, no picture of a stranger's."""
+    place, found = run
+    code, out = said(place, commands(found)["report"])
+    assert code == 0, out.decode("utf-8", "replace")
+    [page] = [path for path in written(found) if path.suffix == ".md"]
+    text = page.read_text("utf-8")
+    harmless(text)
+    tokens = [t for token in MarkdownIt().enable("table").parse(text) for t in walk(token)]
+    shown = " ".join(token.content for token in tokens if token.type in ("text", "code_inline"))
+    assert "oops [/]" in shown
+    assert "<script>alert(1)</script>" in shown
+    kinds = {token.type for token in tokens}
+    assert not kinds & {"html_block", "html_inline"}
+    # Its own pictures, and nothing of a stranger's.
+    links = {token.attrs.get("src") or token.attrs.get("href") for token in tokens} - {None}
+    assert links == {path.name for path in written(found)} - {page.name}
+    for picture in written(found):
+        if picture.suffix == ".svg":
+            harmless(picture.read_text("utf-8"))
+            tags = {element.tag.rpartition("}")[2] for element in ElementTree.parse(picture).iter()}
+            assert not tags & {"script", "foreignObject", "image", "a"}
+
+
+def walk(token):
+    """A token of Markdown and what is in it."""
+    yield token
+    for child in token.children or ():
+        yield from walk(child)
 
 
 @pytest.mark.slow
