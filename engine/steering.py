@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from engine import resume_file
 from engine.control import Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, StateChanged
@@ -329,29 +330,41 @@ class Steering:
 
 
 def _restore(run_dir: RunDir) -> _Wishes:
-    """What people wanted when the last attempt ended: a pause outlives a killed rank."""
-    past = [
-        *scan(run_dir.events, ControlApplied, RunFinished),
-        # A run that ended badly has its end here.
-        *scan(run_dir.supervisor_events, RunFinished),
-    ]
+    """What was wanted when the last attempt ended: a pause outlives a killed rank.
+
+    In the order of the file, whatever the wall clock did. A run that was taken up again runs:
+    of the session before only the learning rate holds.
+    """
     wishes = _Wishes()
-    for event in sorted(past, key=lambda event: event.stamp.t or 0.0):
-        if isinstance(event, RunFinished):
-            # Taken up again after its end: a new start, at the same learning rate.
+    sessions = resume_file.read(run_dir)
+    first_attempt = sessions[-1].attempt if sessions else 1
+    for event in scan(run_dir.events, ControlApplied, RunFinished, StateChanged):
+        if isinstance(event, ControlApplied):
+            _restore_wish(wishes, event)
+        elif isinstance(event, StateChanged):
+            # An alarm pauses and stops without a request, and is not raised a second time.
+            if event.state == "paused" and wishes.pause_at is None:
+                wishes.paused = True
+            elif event.state == "stopping" and event.reason not in _SHUTDOWN_REASONS.values():
+                wishes.stop_reason = wishes.stop_reason or event.reason
+        if isinstance(event, RunFinished) or event.stamp.att < first_attempt:
             wishes.paused, wishes.pause_at, wishes.stop_reason = False, None, ""
-        elif isinstance(event, ControlApplied) and event.outcome == "applied":
-            if event.command == Command.PAUSE.value:
-                wishes.paused, wishes.pause_at = True, None
-            elif event.command == Command.RESUME.value:
-                wishes.paused = False
-                steps = event.argument
-                wishes.pause_at = None if steps is None else (event.step or 0) + int(steps)
-            elif event.command == Command.STOP.value:
-                wishes.stop_reason = "stop asked for before the ranks were restarted"
-            elif event.command == Command.LR_FACTOR.value and event.argument is not None:
-                wishes.set_lr(event.step or 0, event.argument)
     return wishes
+
+
+def _restore_wish(wishes: _Wishes, event: ControlApplied) -> None:
+    if event.outcome != "applied":
+        return
+    if event.command == Command.PAUSE.value:
+        wishes.paused, wishes.pause_at = True, None
+    elif event.command == Command.RESUME.value:
+        wishes.paused = False
+        steps = event.argument
+        wishes.pause_at = None if steps is None else (event.step or 0) + int(steps)
+    elif event.command == Command.STOP.value:
+        wishes.stop_reason = "stop asked for before the ranks were restarted"
+    elif event.command == Command.LR_FACTOR.value and event.argument is not None:
+        wishes.set_lr(event.step or 0, event.argument)
 
 
 def _unnamed(command: Command, count: int) -> tuple[Request, ...]:

@@ -9,10 +9,11 @@ import threading
 import pytest
 import torch
 
+from engine import resume_file, wire
 from engine import steering as steering_module
 from engine.control import Command, Request
 from engine.distributed import Ranks
-from engine.events import ControlApplied, RunFinished, StateChanged
+from engine.events import ControlApplied, RunFinished, Stamp, StateChanged
 from engine.inbox import post
 from engine.sinks import EventBus
 from engine.steering import Steering
@@ -252,6 +253,59 @@ def test_a_run_taken_up_after_its_end_runs(run):
     """Yesterday's stop is history."""
     decision = restarted(run, (50, (Command.STOP, None)), end="stopped").at_boundary(50)
     assert not decision.stop
+
+
+@pytest.mark.parametrize("what", ["pause", "stop"])
+def test_what_an_alarm_did_outlives_a_killed_rank(run, what):
+    """Nobody asked for it, so no answer tells; and the same alarm is not raised again."""
+    bus = EventBus(run, run.id, 1, live=False)
+    steering = Steering(run, bus, ALONE, 1)
+    (steering.want_pause if what == "pause" else steering.want_stop)("the loss diverges")
+    steering.at_boundary(50)
+    bus.close()
+    decision = Steering(run, Notes(), ALONE, 2).at_boundary(20)
+    assert (decision.paused, decision.stop) == (what == "pause", what == "stop")
+    if what == "pause":
+        ask(run, "r", Command.RESUME)
+        assert not Steering(run, Notes(), ALONE, 2).at_boundary(20).paused
+
+
+@pytest.mark.parametrize("reason", ["a rank got SIGTERM", "the supervisor is gone"])
+def test_a_stop_for_the_machines_sake_ends_one_attempt_only(run, bus, reason):
+    """A lost agent's peers save and leave in order to come back."""
+    stopping = StateChanged(state="stopping", reason=reason, step=9, stamp=Stamp(seq=1))
+    run.events.write_bytes(wire.encode(stopping))
+    assert not Steering(run, bus, ALONE, 2).at_boundary(9).stop
+
+
+def test_a_run_taken_up_after_everything_died_runs(run, bus):
+    """Power went in a pause, so nothing has an end: a requeued job must not wait for a person."""
+    taken_up = resume_file.Resumption(created=0.0, attempt=2, world_size=1, device_type="cpu")
+    resume_file.append(run, taken_up)
+    restarted(run, (50, (Command.LR_FACTOR, 0.5)), (60, (Command.PAUSE, None)))
+    decision = Steering(run, bus, ALONE, 2).at_boundary(70)
+    assert not decision.paused
+    assert decision.lr_factor == 0.5
+
+
+def test_a_clock_that_was_set_back_does_not_undo_the_last_wish(run, bus):
+    """Fault 45: order is that of the file; a resume behind a pause stays a resume."""
+    told = [("pause", 7200.0), ("resume", 60.0), ("lr", 50.0), ("lr", 40.0)]
+    lines = [
+        wire.encode(
+            ControlApplied(
+                id=str(seq),
+                command=command,
+                argument=float(seq) if command == "lr" else None,
+                step=10 * seq,
+                stamp=Stamp(seq=seq, t=t),
+            )
+        )
+        for seq, (command, t) in enumerate(told, 1)
+    ]
+    run.events.write_bytes(b"".join(lines))
+    decision = Steering(run, bus, ALONE, 2).at_boundary(99)
+    assert (decision.paused, decision.lr_factor) == (False, 4.0)
 
 
 def test_a_factor_takes_effect_again_where_it_did(run):
