@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.conversation import Conversation, Message, Part
+from engine.errors import DataError
 
 MAX_TOKENS = 2048
 """Where nanochat cuts a rendered conversation; no end token is put back."""
@@ -89,6 +90,23 @@ def render_for_completion(
     asked = Conversation(conversation.messages[:-1])
     ids = render_conversation(tokenizer, asked, max_tokens).ids
     return [*ids, tokenizer.special("<|assistant_start|>")]
+
+
+def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
+    """Refuse an id that the model has no row for, while it still has a name.
+
+    Inside the model it is an index error without a row, or on a GPU an assertion of the
+    device that takes the process with it.
+
+    Raises:
+        DataError: naming `what` and the id.
+    """
+    most = max(ids, default=0)
+    if most >= vocab_size:
+        raise DataError(
+            f"{what} holds the token id {most:,}; the model knows ids below {vocab_size:,}. The "
+            "tokenizer is not the one that this model was trained with."
+        )
 
 
 def _merge_system(messages: Sequence[Message]) -> Sequence[Message]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.chat import MAX_TOKENS, ChatTokenizer, render_conversation
+from engine.chat import MAX_TOKENS, ChatTokenizer, check_ids, render_conversation
 from engine.conversation import Conversation
 from engine.packing import CPU_MAX_TOKENS, Layout, packed_layout, padded_layout
 from engine.plan import LossNorm, MicroBatch, token_weights
@@ -149,11 +149,17 @@ class TokenRows:
     """Rows of a mixture, rendered and encoded when first asked for."""
 
     def __init__(
-        self, rows: RowSource, tokenizer: ChatTokenizer, max_tokens: int = MAX_TOKENS
+        self,
+        rows: RowSource,
+        tokenizer: ChatTokenizer,
+        max_tokens: int = MAX_TOKENS,
+        vocab_size: int | None = None,
     ) -> None:
+        """With `vocab_size` a row with an id from there on is a `DataError` that names it."""
         self._rows = rows
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
+        self._vocab_size = vocab_size
         self._cache: dict[int, TokenRow] = {}
         self._room = CACHE_TOKENS
         self._cut: set[int] = set()
@@ -165,6 +171,9 @@ class TokenRows:
         rendered = render_conversation(
             self._tokenizer, self._rows.conversation(index), self._max_tokens
         )
+        if self._vocab_size is not None:
+            what = f"row {index} ({self._rows.source_of(index)})"
+            check_ids(rendered.ids, self._vocab_size, what)
         if rendered.num_dropped:
             self._cut.add(index)
         row = TokenRow(np.array(rendered.ids, np.int32), np.array(rendered.mask, np.bool_))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.chat import MAX_TOKENS, ChatTokenizer, render_for_completion
+from engine.chat import MAX_TOKENS, ChatTokenizer, check_ids, render_for_completion
 from engine.dataloader import StepBatch
 from engine.errors import DataError
 from engine.eval_items import EvalResult
@@ -115,11 +115,13 @@ def prepare_questions(
     task: str,
     questions: Sequence[Question],
     max_tokens: int = MAX_TOKENS,
+    vocab_size: int | None = None,
 ) -> PreparedQuestions:
     """Encode the prompts.
 
     Raises:
-        DataError: a letter is not one token of this tokenizer, so no logit stands for it.
+        DataError: a letter is not one token of this tokenizer, so no logit stands for it; or an
+            id is not among the model's `vocab_size`.
     """
     letter_ids: dict[str, int] = {}
     for letter in sorted({letter for question in questions for letter in question.letters}):
@@ -130,15 +132,18 @@ def prepare_questions(
                 "one. Use letters that are single tokens, such as A to D."
             )
         letter_ids[letter] = ids[0]
+    prompts = [
+        render_for_completion(tokenizer, question.conversation(), max_tokens)
+        for question in questions
+    ]
+    if vocab_size is not None:
+        check_ids(list(letter_ids.values()), vocab_size, f"a letter of {task}")
+        for question, prompt in zip(questions, prompts, strict=True):
+            check_ids(prompt, vocab_size, f"question {question.id} ({task})")
     return PreparedQuestions(
         task=task,
         questions=tuple(questions),
-        prompts=tuple(
-            np.array(
-                render_for_completion(tokenizer, question.conversation(), max_tokens), np.int32
-            )
-            for question in questions
-        ),
+        prompts=tuple(np.array(prompt, np.int32) for prompt in prompts),
         letter_ids=tuple(
             tuple(letter_ids[letter] for letter in question.letters) for question in questions
         ),

@@ -53,7 +53,13 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     results = []
     for task, found in questions.items():
         started = time.monotonic()
-        prepared = prepare_questions(tokenizer, task, found, max_tokens=settings.data.max_tokens)
+        prepared = prepare_questions(
+            tokenizer,
+            task,
+            found,
+            max_tokens=settings.data.max_tokens,
+            vocab_size=model.config.vocab_size,
+        )
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
             result = evaluate_letters(
                 model,

@@ -117,7 +117,7 @@ def prepare(
     device = devices.choose(
         local, config.runtime.device_type, devices.count_gpus(), os.cpu_count() or 1
     )
-    _check_tokenizer(run, manifest)
+    Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
     newest = _newest_checkpoint(run, manifest)
     data = check_data(
         run_plan.data_settings(config),
@@ -239,14 +239,6 @@ def describe(prepared: Prepared) -> list[str]:
         *(f"changed     {name} {_text(value)}" for name, value in prepared.changed.items()),
         "nothing was started",
     ]
-
-
-def _check_tokenizer(run: RunDir, manifest: Mapping[str, Any]) -> None:
-    if Tokenizer.load(run.tokenizer).digest != manifest["tokenizer_sha256"]:
-        raise CheckpointError(
-            f"{run.tokenizer} is not the tokenizer this run was started with (its checksum "
-            "differs from run.json). Put the old file back; another one needs a new run."
-        )
 
 
 def _newest_checkpoint(

@@ -185,13 +185,19 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
         )
 
     emit(PhaseStarted(phase="data", detail=settings.data.data_dir or ""))
-    tokenizer = Tokenizer.load(run.tokenizer)
+    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
     data = run_plan.data_settings(settings)
     mixture = tasks.build_mixture(data)
     plan = run_plan.make_plan(settings, len(mixture))
-    loader, validation = _loaders(settings, data, mixture, plan, tokenizer, ranks)
+    loader, validation = _loaders(settings, data, mixture, plan, tokenizer, shape.vocab_size, ranks)
     questions = {
-        task: prepare_questions(tokenizer, task, found, max_tokens=settings.data.max_tokens)
+        task: prepare_questions(
+            tokenizer,
+            task,
+            found,
+            max_tokens=settings.data.max_tokens,
+            vocab_size=shape.vocab_size,
+        )
         for task, found in tasks.load_questions(
             data, settings.eval.eval_metrics_max_problems
         ).items()
@@ -312,9 +318,9 @@ def _loaders(
     mixture: Mixture,
     plan: Plan,
     tokenizer: Tokenizer,
+    vocab_size: int,
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
-    chat_tokenizer = tokenizer
     common: dict[str, Any] = {
         "pad_id": tokenizer.special(PAD_TOKEN),
         "rank": ranks.rank,
@@ -323,7 +329,7 @@ def _loaders(
         "max_tokens": run_plan.packed_tokens(settings, ranks.device.type),
         "device": ranks.device,
     }
-    rows = TokenRows(mixture, chat_tokenizer, settings.data.max_tokens)
+    rows = TokenRows(mixture, tokenizer, settings.data.max_tokens, vocab_size)
     training = StepLoader(rows, plan, loss_norm=settings.batch.loss_norm, **common)
     found = tasks.load_validation(data, run_plan.validation_rows_wanted(settings))
     validation_plan = ValidationPlan(
@@ -332,7 +338,7 @@ def _loaders(
         device_batch_size=settings.batch.device_batch_size,
         eval_steps=settings.eval.eval_steps,
     )
-    validation_rows = TokenRows(found, chat_tokenizer, settings.data.max_tokens)
+    validation_rows = TokenRows(found, tokenizer, settings.data.max_tokens, vocab_size)
     validation = StepLoader(validation_rows, validation_plan, prefetch=False, **common)
     return training, validation
 

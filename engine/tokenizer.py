@@ -110,6 +110,21 @@ class Tokenizer:
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
 
+    @classmethod
+    def load_same(cls, path: Path, digest: str) -> Tokenizer:
+        """The tokenizer that a run was started with.
+
+        Raises:
+            CheckpointError: as `load`, or its digest is another one.
+        """
+        found = cls.load(path)
+        if found.digest != digest:
+            raise CheckpointError(
+                f"{path} is not the tokenizer this run was started with (its checksum differs "
+                "from run.json). Put the old file back; another one needs a new run."
+            )
+        return found
+
     def save_json(self, path: Path) -> None:
         """Write the `.json` form: the same vocabulary without a pickle."""
         path.write_text(self._json(), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
+from engine.tokenizer import Tokenizer
 from tests.faults.place import Place, end_of, told, work
 from tests.faults.worker import out_of_memory
 from tests.processes import children
@@ -255,6 +257,45 @@ def test_rows_that_are_cut_are_counted_and_told(place):
     assert "--max-tokens" in cut[0]
     counts = [int(text.split()[0]) for text in cut]
     assert counts == sorted(counts)
+
+
+class Forged(Tokenizer):
+    """Says an id that the model has no row for, wherever a text holds the word."""
+
+    def encode_ordinary(self, text):
+        found = super().encode_ordinary(text)
+        return [*found, self.vocab_size + 7] if self.word in text else found
+
+
+@pytest.mark.parametrize("where", ["row", "question"])
+def test_an_id_beyond_the_vocabulary_is_named_before_it_reaches_the_model(
+    where, place, monkeypatch
+):
+    """Fault 30: which row or question, which id, what the model knows; not an index error."""
+    run = place.make("--num-iterations=6")
+    question = json.loads((place.data / "MMLU.test.jsonl").read_text().splitlines()[0])
+    forged = Forged.load(run.tokenizer)
+    said = "gladly" if where == "row" else question["question"]
+    monkeypatch.setattr(Forged, "word", said, raising=False)
+    monkeypatch.setattr(Tokenizer, "load", classmethod(lambda cls, path: forged))
+    assert work(run) == 0
+    assert end_of(run).status == "failed"
+    name = r"row \d+ \((SmolTalk|GSM8K)\)" if where == "row" else r"question \S+ \(MMLU\)"
+    known = forged.vocab_size
+    words = rf"{name} holds the token id {known + 7}; the model knows ids below {known}"
+    assert re.match(words, end_of(run).reason)
+
+
+def test_a_tokenizer_that_was_changed_between_two_attempts_is_refused(place):
+    """Fault 29 where no launcher looks: ranks that are restarted compare the digest."""
+    run = place.make("--num-iterations=6")
+    raw = json.loads(run.tokenizer.read_text())
+    raw["merges"][0], raw["merges"][1] = raw["merges"][1], raw["merges"][0]
+    run.tokenizer.write_text(json.dumps(raw))
+    work(run)
+    assert end_of(run).status == "failed"
+    assert "is not the tokenizer this run was started with" in end_of(run).reason
+    assert told(run, StepFinished) == []
 
 
 # ---- 61, 62: the loader -------------------------------------------------------------------------
