@@ -109,6 +109,17 @@ def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
         )
 
 
+def render_user_turn(tokenizer: ChatTokenizer, text: str) -> list[int]:
+    """Ids of one more user message, up to where the assistant speaks; `<|bos|>` comes before the
+    first only."""
+    return [
+        tokenizer.special("<|user_start|>"),
+        *tokenizer.encode_ordinary(text),
+        tokenizer.special("<|user_end|>"),
+        tokenizer.special("<|assistant_start|>"),
+    ]
+
+
 def _merge_system(messages: Sequence[Message]) -> Sequence[Message]:
     if messages[0].role != "system":
         return messages

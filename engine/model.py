@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from engine.errors import CheckpointError
+from engine.kv_cache import KeyValueCache
 from engine.model_config import ROTARY_BASE, SOFTCAP
 from engine.model_config import GPTConfig as GPTConfig
 
@@ -29,7 +30,7 @@ Span = tuple[int, int]
 """Start and end (not included) of one document in a packed row."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Causal attention over q, k, v of shape [..., tokens, heads, E]; same shape as q out."""
+"""Causal attention over q [..., tokens, H, E] and k, v [..., tokens, K, E]; the shape of q out."""
 
 
 class GPT(nn.Module):
@@ -98,24 +99,28 @@ class GPT(nn.Module):
         *,
         spans: Sequence[Span] | None = None,
         positions: Tensor | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Hidden states after the final norm: [B, T, D] for ids [B, T], [N, D] for ids [N].
 
         A packed row [N] needs `spans`: the documents, in order and without gaps.
         Padding belongs to the right of a padded row; being causal, it needs no
         mask. `positions` (same shape as the tokens of a row) restart at 0 in each
-        document; they are worked out when not given.
+        document; they are worked out when not given. With a `cache` (padded rows,
+        without padding) the tokens follow those it holds, and are kept in it.
         """
         if (ids.dim() == 1) != (spans is not None):
             raise ValueError("ids [N] go with spans, ids [B, T] without")
+        seen = cache.length if cache is not None else 0
         longest = max((end - start for start, end in spans), default=0) if spans else ids.shape[-1]
+        longest += seen
         if longest > self.config.max_positions:
             raise ValueError(
                 f"a row of {longest} tokens does not fit the {self.config.max_positions} "
                 "positions of the rotary tables"
             )
         if positions is None:
-            positions = _positions(ids, spans)
+            positions = _positions(ids, spans) + seen
         attend = _padded_attention if spans is None else _packed_attention(spans, ids.device)
 
         x = self.transformer["wte"](ids)
@@ -126,11 +131,15 @@ class GPT(nn.Module):
         # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
         cos = self.cos.index_select(0, positions).to(x.dtype).unsqueeze(-2)
         sin = self.sin.index_select(0, positions).to(x.dtype).unsqueeze(-2)
-        for block in cast(nn.ModuleList, self.transformer["h"]):
+        for layer, block in enumerate(cast(nn.ModuleList, self.transformer["h"])):
+            if cache is not None:
+                attend = _cached_attention(cache, layer)
             if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, cos, sin, attend, use_reentrant=False)
             else:
                 x = block(x, cos, sin, attend)
+        if cache is not None:
+            cache.advance(ids.shape[-1])
         return _norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -155,7 +164,6 @@ class _Attention(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.head_dim = config.head_dim
-        self.queries_per_key = config.n_head // config.n_kv_head
         self.c_q = nn.Linear(config.n_embd, config.n_embd, bias=False)
         self.c_k = nn.Linear(config.n_embd, config.kv_dim, bias=False)
         self.c_v = nn.Linear(config.n_embd, config.kv_dim, bias=False)
@@ -168,10 +176,6 @@ class _Attention(nn.Module):
         # Rotation first, norm second: nanochat's order ("QK norm").
         q = _norm(_rotate(q, cos, sin))
         k = _norm(_rotate(k, cos, sin))
-        if self.queries_per_key > 1:
-            # Each key head serves consecutive query heads.
-            k = k.repeat_interleave(self.queries_per_key, dim=-2)
-            v = v.repeat_interleave(self.queries_per_key, dim=-2)
         return cast(Tensor, self.c_proj(attend(q, k, v).flatten(-2)))
 
 
@@ -248,12 +252,42 @@ def _positions(ids: Tensor, spans: Sequence[Span] | None) -> Tensor:
     return torch.cat(parts).to(ids.device)
 
 
+def _one_key_a_query(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """k and v with as many heads as q: each key head serves consecutive query heads."""
+    times = q.shape[-2] // k.shape[-2]
+    if times == 1:
+        return k, v
+    return k.repeat_interleave(times, dim=-2), v.repeat_interleave(times, dim=-2)
+
+
 def _padded_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """[B, T, H, E]; SDPA wants heads before tokens."""
+    k, v = _one_key_a_query(q, k, v)
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True
     )
     return out.transpose(1, 2)
+
+
+def _cached_attention(cache: KeyValueCache, layer: int) -> Attend:
+    """Attention of new tokens over themselves and all that the cache holds of this layer."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if not cache.length:
+            cache.append(layer, k, v)
+            return _padded_attention(q, k, v)
+        k, v = _one_key_a_query(q, *cache.append(layer, k, v))
+        new, seen = q.shape[1], k.shape[1]
+        # The newest token sees all there is; of several, each sees those up to itself.
+        mask = None
+        if new > 1:
+            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
+        out = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+        )
+        return out.transpose(1, 2)
+
+    return attend
 
 
 def _packed_attention(spans: Sequence[Span], device: torch.device) -> Attend:
@@ -262,6 +296,7 @@ def _packed_attention(spans: Sequence[Span], device: torch.device) -> Attend:
     varlen = _varlen_attention(lengths, device) if device.type == "cuda" else None
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        k, v = _one_key_a_query(q, k, v)
         if varlen is not None and q.dtype in (torch.bfloat16, torch.float16):
             return varlen(q, k, v)
         # One call per document: no mask is built, and no work is spent on pairs of documents.

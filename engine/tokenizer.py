@@ -145,6 +145,10 @@ class Tokenizer:
         """Text of ids, special tokens written out; broken UTF-8 becomes U+FFFD."""
         return self._encoding.decode(list(ids))
 
+    def bytes_of(self, token: int) -> bytes:
+        """Bytes of one id, which may end in the middle of a character; a special token's name."""
+        return self._encoding.decode_single_token_bytes(token)
+
     def special(self, name: str) -> int:
         """Id of a special token, e.g. `special(BOS)`."""
         return self.special_tokens[name]

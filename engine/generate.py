@@ -1,0 +1,194 @@
+"""Let a model answer: one token after another, each from all that came before.
+
+The tokens already seen stay in a cache, so a token costs one token's work. The
+numbers are those of a full forward pass within rounding, and greedy answers are
+the same tokens.
+"""
+
+# V vocabulary.
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from engine.chat import render_user_turn
+from engine.errors import CheckpointError, UsageError
+from engine.kv_cache import KeyValueCache
+from engine.model import GPT
+from engine.tokenizer import ASSISTANT_END, BOS, Tokenizer
+
+StoppedBy = Literal["assistant_end", "bos", "max_tokens", "positions", "interrupt"]
+"""What ended a reply: the model itself (two ways), the limit asked for, the last position the
+rotary tables have, or the reader."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest; otherwise logits are divided by it."""
+    top_k: int = 0
+    """Choose among so many likeliest only; 0 among all."""
+    max_tokens: int = 512
+    seed: int = 42
+
+    def check(self) -> Sampling:
+        """Itself.
+
+        Raises:
+            UsageError: a value out of range.
+        """
+        found = []
+        if not 0 <= self.temperature < float("inf"):
+            found.append(f"temperature is {self.temperature:g}; expected 0 or a positive number")
+        if self.top_k < 0:
+            found.append(f"top_k is {self.top_k}; expected 0 (all tokens) or a positive number")
+        if self.max_tokens < 1:
+            found.append(f"max_tokens is {self.max_tokens}; expected at least 1")
+        if found:
+            raise UsageError("; ".join(found) + ".")
+        return self
+
+
+class Dialogue:
+    """A conversation with a model: what was said so far, as tokens, and the model's cache of it."""
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer, sampling: Sampling) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.sampling = sampling
+        # On the CPU whatever the device: the same seed draws the same numbers everywhere.
+        self._random = torch.Generator().manual_seed(sampling.seed)
+        self._ends: dict[int, StoppedBy] = {
+            tokenizer.special(ASSISTANT_END): "assistant_end",
+            tokenizer.special(BOS): "bos",
+        }
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
+        config = self.model.config
+        self.ids = [self.tokenizer.special(BOS)]
+        self._cache = KeyValueCache(num_layers=config.n_layer, limit=config.max_positions)
+
+    def reply(self, text: str) -> Reply:
+        """Say `text`, and get the answer by iterating.
+
+        Raises:
+            UsageError: there is no position left for an answer; nothing was said.
+        """
+        turn = render_user_turn(self.tokenizer, text)
+        most, wanted = self.model.config.max_positions, len(self.ids) + len(turn)
+        if wanted > most:
+            earlier = len(self.ids) - 1
+            advice = "Begin a new conversation." if earlier else "Shorten it."
+            so_far = f" after {earlier:,} of the conversation so far" if earlier else ""
+            raise UsageError(
+                f"the prompt is {len(turn):,} tokens{so_far}; this model has positions for "
+                f"{most:,}. {advice}"
+            )
+        self.ids += turn
+        return Reply(self)
+
+    def _next(self) -> int:
+        """The token that follows what was said.
+
+        Raises:
+            CheckpointError: the logits are no numbers.
+        """
+        device = self.model.lm_head.weight.device
+        new = torch.tensor([self.ids[self._cache.length :]], device=device)
+        with torch.no_grad():
+            hidden = self.model(new, cache=self._cache)[:, -1]
+            with torch.autocast(device.type, enabled=False):
+                logits = self.model.logits(hidden.float())[0]
+        return choose(logits, self.sampling, self._random)
+
+
+class Reply:
+    """Ids of an answer as they come; `stopped_by` afterwards.
+
+    Whoever stops iterating calls `close`: the conversation goes on from there.
+    """
+
+    def __init__(self, dialogue: Dialogue) -> None:
+        self.ids: list[int] = []
+        """Without the token that ended it."""
+        self.stopped_by: StoppedBy | None = None
+        self._dialogue = dialogue
+
+    def __iter__(self) -> Iterator[int]:
+        said = self._dialogue.ids
+        while self.stopped_by is None:
+            if len(said) > self._dialogue.model.config.max_positions:
+                # The newest token has no position: nothing can follow it.
+                self._end("positions")
+                return
+            if len(self.ids) == self._dialogue.sampling.max_tokens:
+                self._end("max_tokens")
+                return
+            token = self._dialogue._next()
+            if ended := self._dialogue._ends.get(token):
+                self._end(ended)
+                return
+            said.append(token)
+            self.ids.append(token)
+            yield token
+
+    def close(self) -> None:
+        """No more is wanted."""
+        if self.stopped_by is None:
+            self._end("interrupt")
+
+    def _end(self, by: StoppedBy) -> None:
+        self.stopped_by = by
+        # However it ended: in the conversation the assistant has finished, as in training.
+        self._dialogue.ids.append(self._dialogue.tokenizer.special(ASSISTANT_END))
+
+
+def choose(logits: Tensor, sampling: Sampling, random: torch.Generator) -> int:
+    """A token by its fp32 logits [V]; the first of equal ones when greedy.
+
+    Raises:
+        CheckpointError: a logit is NaN: the weights are broken.
+    """
+    if not bool(torch.isfinite(logits).all()):
+        raise CheckpointError(
+            "the model answers with numbers that are none (NaN): its weights are broken. Take "
+            "an earlier checkpoint."
+        )
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    logits = logits.cpu()
+    chosen = torch.arange(len(logits))
+    if 0 < sampling.top_k < len(logits):
+        logits, chosen = logits.topk(sampling.top_k)
+    weights = torch.softmax(logits.double() / sampling.temperature, dim=-1)
+    return int(chosen[torch.multinomial(weights, 1, generator=random)])
+
+
+class TextStream:
+    """Bytes of tokens to text: a character comes when all of its bytes are there."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, token: int) -> str:
+        return self._decoder.decode(self._tokenizer.bytes_of(token))
+
+    def end(self) -> str:
+        """What is left of a character that never became whole: U+FFFD, or nothing."""
+        return self._decoder.decode(b"", final=True)
+
+
+def text_of(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """All of it at once; as the pieces of a `TextStream` joined."""
+    return b"".join(map(tokenizer.bytes_of, ids)).decode("utf-8", "replace")
