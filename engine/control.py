@@ -10,6 +10,10 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+NOTICES = frozenset({"SIGTERM", "SIGINT"})
+"""Authors of stops that a machine asked for. It tells every process of a job at once, so a
+second one of them is the same wish, not a person who insists."""
+
 
 class Command(enum.Enum):
     """Value = the word on the wire and on the command line."""

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import torch
 
 from engine import resume_file
-from engine.control import Command, Request
+from engine.control import NOTICES, Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, StateChanged
 from engine.inbox import HISTORY_VARIABLE, Inbox, answer, late_answer
@@ -284,10 +284,10 @@ class Steering:
         self._answers += mail.refusals
         for request in mail.requests:
             if wishes.stop_reason:
-                # Stop beats everything queued behind it; a second one means "at once".
-                second = request.command is Command.STOP
-                wishes.hurry = wishes.hurry or second
-                outcome = "applied" if second else "rejected"
+                # Stop beats everything queued behind it; a person's second one means "at once".
+                again = request.command is Command.STOP
+                wishes.hurry = wishes.hurry or (again and request.author not in NOTICES)
+                outcome = "applied" if again else "rejected"
                 self._answers.append(answer(request, outcome, "the run is stopping", step))
             elif request.command is Command.EVALUATE:
                 evaluate.append(request)

@@ -2,7 +2,9 @@
 
 The same source and the same state as the screen, one line an event that matters
 and one line every few steps. Ctrl-C once stops the run with a checkpoint and
-waits for it; twice leaves the run running and goes.
+waits for it; twice leaves the run running and goes. SIGTERM, by which a cluster or a
+container takes its machine back, stops the run and waits: who ends first takes all
+others of the job along.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -82,12 +85,13 @@ def watch(
 ) -> tuple[RunState, bool]:
     """Print until the run is over; the state, and whether the person left before.
 
-    `send_stop`: the first Ctrl-C asks the run to stop (a run we started); otherwise it
-    only ends the watching. `tell` gets every event, for notices.
+    `send_stop`: the first Ctrl-C, and SIGTERM, ask the run to stop (a run we started);
+    otherwise Ctrl-C only ends the watching. `tell` gets every event, for notices.
     """
     view = PlainView(write or _print)
-    with _interrupts() as interrupts:
-        asked = 0
+    numbers = (signal.SIGINT, signal.SIGTERM) if send_stop else (signal.SIGINT,)
+    with _counted(*numbers) as seen:
+        asked, noticed = 0, False
         while True:
             for event in source.poll():
                 view.show(event)
@@ -95,8 +99,13 @@ def watch(
                     tell(event)
             if source.closed:
                 return view.state, False
-            if interrupts[0] > asked:
-                asked = interrupts[0]
+            if seen[signal.SIGTERM] and not noticed:
+                noticed = True
+                author = signal.SIGTERM.name
+                source.send(Request(id=wire.new_id(), command=Command.STOP, author=author))
+                view._write("told to end (SIGTERM): the run saves a checkpoint and ends.")
+            if seen[signal.SIGINT] > asked:
+                asked = seen[signal.SIGINT]
                 if not send_stop or asked > 1:
                     return view.state, True
                 source.send(Request(id=wire.new_id(), command=Command.STOP, author="ctrl-c"))
@@ -107,18 +116,19 @@ def watch(
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Count Ctrl-C instead of dying of it."""
-    seen = [0]
+def _counted(*numbers: signal.Signals) -> Iterator[Counter[int]]:
+    """Count these signals instead of dying of them."""
+    seen: Counter[int] = Counter()
 
     def count(number: int, frame: FrameType | None) -> None:
-        seen[0] += 1
+        seen[number] += 1
 
-    before = signal.signal(signal.SIGINT, count)
+    before = {number: signal.signal(number, count) for number in numbers}
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _print(line: str) -> None:

@@ -131,6 +131,17 @@ def test_stop_beats_what_is_queued_behind_it(run, steering, bus):
     assert bus.states() == ["stopping"]
 
 
+def test_a_notice_that_many_processes_hear_is_one_wish(run, steering, bus):
+    """A cluster signals supervisor and launcher alike: no hurry, the checkpoint is saved."""
+    ask(run, "s", Command.STOP)
+    for name in ("t", "u"):
+        post(run, Request(id=name, command=Command.STOP, author="SIGTERM"))
+    decision = steering.at_boundary(9)
+    assert decision.stop
+    assert not decision.hurry
+    assert bus.answers() == {"s": ("applied", 9), "t": ("applied", 9), "u": ("applied", 9)}
+
+
 def test_a_stop_ends_a_pause(run, steering):
     """Nobody has to resume in order to stop."""
     ask(run, "p", Command.PAUSE)

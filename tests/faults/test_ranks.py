@@ -3,11 +3,12 @@
 import fcntl
 import functools
 import json
+import os
 import signal
 
 import pytest
 
-from engine import checkpoint_dir, elastic, lock
+from engine import checkpoint_dir, elastic, lock, run_dir
 from engine.checkpoint_dir import MODEL
 from engine.events import (
     AttemptStarted,
@@ -78,6 +79,39 @@ def test_preemption_stops_two_ranks_at_one_step_and_a_requeue_goes_on(place):
     assert [event.start_step for event in told(run, AttemptStarted)] == [0, reached]
     assert any("plan of 2" in event.text for event in told(run, LogLine))
     assert lock.holder(run) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["the launcher", "every process"])
+def test_preemption_of_a_whole_job_waits_for_the_checkpoint(place, whom):
+    """Fault 11 as batch systems and containers do it: SIGTERM to their own child, or to all.
+
+    The launcher must not leave before the run: with it goes the job, and what is left of it
+    is killed.
+    """
+    place.root.mkdir()
+    faults = [{"rank": 0, "step": 5, "action": "wait"}]
+    launcher = place.started.start(
+        *("-m", "sftui", "run", *place.flags("--checkpoint-every=0", "--headless")),
+        env=place.environment(faults),
+        stdout=-1,
+        stderr=-2,
+    )
+    wait_for(lambda: list(place.root.glob("*/run.json")), 60)
+    [run] = run_dir.list_runs(place.root)
+    wait_for(lambda: place.started.note_descendants() or len(steps(run)) == 5, 120)
+    launcher.send_signal(signal.SIGTERM)
+    for pid in place.started.left() if whom == "every process" else ():
+        os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: run.control.stat().st_size, 20)
+    (run.path / "go").touch()
+    out = launcher.communicate(timeout=60)[0].decode()
+    assert launcher.returncode == 0, out
+    assert end_of(run).status == "stopped", out
+    assert checkpoint_dir.verify(run.checkpoint(6)).step == end_of(run).step == 6
+    assert not lock.is_running(run)
+    wait_for(lambda: place.started.left() == [], 20)
+    assert {answer.outcome for answer in told(run, ControlApplied)} == {"applied"}
 
 
 @pytest.mark.slow
@@ -203,6 +237,24 @@ def test_whatever_elastic_raises_the_run_gets_its_end(monkeypatch, tmp_path):
     agent = elastic.Agent(command=("true",), local_world_size=1, run_id="x")
     failure = elastic.run_ranks(agent, lambda rank: tmp_path, lambda starts, failure: None)
     assert "the store is gone" in failure.reason
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+def test_ten_kills_of_one_rank_cost_ten_restarts_and_no_bit(place):
+    """Fault 5, ten times over: each first restart succeeds, also right after another."""
+    flags = ("--gpus=2", "--num-iterations=25", "--checkpoint-every=2", "--eval-every=99")
+    whole = place.make(*flags, "--run=whole")
+    assert place.ended(place.supervise(whole)) == 0
+    run = place.make(*flags, "--run=killed", "--max-restarts=10")
+    faults = [{"rank": 1, "step": 2 * n + 1, "action": "kill", "attempt": n} for n in range(1, 11)]
+    assert place.ended(place.supervise(run, faults), 500) == 0
+    assert end_of(run).status == "finished"
+    lost = [(event.rank, event.reason) for event in told(run, RankLost)]
+    assert lost == [(1, "killed by SIGKILL")] * 10
+    starts = [event.start_step for event in told(run, AttemptStarted)]
+    assert starts == [0, *range(2, 22, 2)]
+    assert weights(run) == weights(whole)
 
 
 @pytest.mark.torture
