@@ -202,6 +202,22 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def test_without_a_terminal_there_are_plain_lines(tmp_path):
+    """Fault 64: `sftui run > file`, typed without --headless."""
+    with children() as started:
+        desk = Desk(tmp_path, started, rate=50, steps=120, prints=HOSTILE.hex())
+        process = started.start(
+            *("-m", "sftui", "run", *desk.flags()), env=desk.env, stdin=-3, stdout=-1, stderr=-2
+        )
+        out = process.communicate(timeout=60)[0]
+        assert process.returncode == 0, out
+    assert b"\x1b" not in out
+    assert b"\r" not in out
+    lines = out.decode().splitlines()
+    assert sum("loss" in line for line in lines) > 3
+    assert "finished" in out.decode()
+
+
 def test_a_screen_that_breaks_restores_the_terminal_and_says_how_to_come_back(desk):
     """Fault 69: an error in the screen's own code; the run is not touched by it."""
     screen, run = desk.run(program=("-c", BROKEN))

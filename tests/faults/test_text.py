@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import subprocess
 import sys
 import time
@@ -128,6 +129,28 @@ def test_no_command_lets_text_act_on_a_terminal(name, run):
     else:
         assert "oops [/]" in text or name == "runs"
     harmless(text)
+
+
+def test_bytes_that_are_no_text_become_marks(run):
+    """Fault 36: random bytes in a log cost their own characters; every step is still read."""
+    place, _ = run
+    noise = random.Random(36)
+    lines = []
+    for step in range(40):
+        lines.append(
+            b"Step %05d/00041 | Training loss: 1.%06d | lrm: 1.000000 | num_tokens: 999"
+            % (step, step)
+        )
+        lines.append(b"noise " + bytes(noise.randrange(0x80, 0x100) for _ in range(60)))
+    log = place.path / "noise.log"
+    log.write_bytes(b"\n".join(lines) + b"\n")
+    code, out = said(place, ["replay", str(log), "--speed", "inf"])
+    assert code == 0, out
+    text = out.decode("utf-8")
+    assert "\ufffd" in text
+    harmless(text)
+    code, out = said(place, ["show", str(log), "--json"])
+    assert json.loads(out)["stages"][0]["steps"]["logged"] == 40
 
 
 def written(run):
