@@ -2,7 +2,8 @@
 
 The tokens already seen stay in a cache, so a token costs one token's work. The
 numbers are those of a full forward pass within rounding, and greedy answers are
-the same tokens.
+the same tokens. Where the model calls its calculator, the result is put into the
+answer, as it was in the rows it was trained on.
 """
 
 # V vocabulary.
@@ -17,11 +18,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from engine.calculator import calculate
 from engine.chat import render_user_turn
 from engine.errors import CheckpointError, UsageError
 from engine.kv_cache import KeyValueCache
 from engine.model import GPT
-from engine.tokenizer import ASSISTANT_END, BOS, Tokenizer
+from engine.tokenizer import (
+    ASSISTANT_END,
+    BOS,
+    OUTPUT_END,
+    OUTPUT_START,
+    PYTHON_END,
+    PYTHON_START,
+    Tokenizer,
+)
 
 StoppedBy = Literal["assistant_end", "bos", "max_tokens", "positions", "interrupt"]
 """What ended a reply: the model itself (two ways), the limit asked for, the last position the
@@ -131,21 +141,37 @@ class Reply:
                 # The newest token has no position: nothing can follow it.
                 self._end("positions")
                 return
-            if len(self.ids) == self._dialogue.sampling.max_tokens:
+            if len(self.ids) >= self._dialogue.sampling.max_tokens:
                 self._end("max_tokens")
                 return
             token = self._dialogue._next()
             if ended := self._dialogue._ends.get(token):
                 self._end(ended)
                 return
-            said.append(token)
-            self.ids.append(token)
-            yield token
+            new = [token, *self._calculated(token)]
+            said += new
+            self.ids += new
+            yield from new
 
     def close(self) -> None:
         """No more is wanted."""
         if self.stopped_by is None:
             self._end("interrupt")
+
+    def _calculated(self, token: int) -> list[int]:
+        """What the calculator answers, when this token ends a call it understands."""
+        tokenizer = self._dialogue.tokenizer
+        if token != tokenizer.special(PYTHON_END):
+            return []
+        start = tokenizer.special(PYTHON_START)
+        if start not in self.ids:
+            return []
+        begin = len(self.ids) - self.ids[::-1].index(start)
+        result = calculate(text_of(tokenizer, self.ids[begin:]))
+        if result is None:
+            return []
+        output = tokenizer.encode_ordinary(result)
+        return [tokenizer.special(OUTPUT_START), *output, tokenizer.special(OUTPUT_END)]
 
     def _end(self, by: StoppedBy) -> None:
         self.stopped_by = by
@@ -175,20 +201,40 @@ def choose(logits: Tensor, sampling: Sampling, random: torch.Generator) -> int:
 
 
 class TextStream:
-    """Bytes of tokens to text: a character comes when all of its bytes are there."""
+    """Bytes of tokens to text: a character comes when all of its bytes are there.
+
+    A call of the calculator reads `<<12*4=48>>`, as in GSM8K; other special tokens by name.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._written = {
+            tokenizer.special(name): text
+            for name, text in ((PYTHON_START, "<<"), (PYTHON_END, ""), (OUTPUT_END, ">>"))
+        }
+        self._called = False
+        """A call has ended, and its result may follow."""
 
     def feed(self, token: int) -> str:
-        return self._decoder.decode(self._tokenizer.bytes_of(token))
+        text = ""
+        if self._called:
+            self._called = False
+            if token == self._tokenizer.special(OUTPUT_START):
+                return "="
+            text = ">>"
+        written = self._written.get(token)
+        if written is None:
+            return text + self._decoder.decode(self._tokenizer.bytes_of(token))
+        self._called = token == self._tokenizer.special(PYTHON_END)
+        return text + self._decoder.decode(written.encode())
 
     def end(self) -> str:
-        """What is left of a character that never became whole: U+FFFD, or nothing."""
-        return self._decoder.decode(b"", final=True)
+        """What is left: of a character that never became whole U+FFFD, of a call its end."""
+        return self._decoder.decode(b"", final=True) + (">>" if self._called else "")
 
 
 def text_of(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """All of it at once; as the pieces of a `TextStream` joined."""
-    return b"".join(map(tokenizer.bytes_of, ids)).decode("utf-8", "replace")
+    """All of it at once."""
+    stream = TextStream(tokenizer)
+    return "".join([*map(stream.feed, ids), stream.end()])

@@ -54,3 +54,54 @@ def clean(text: str | bytes, limit: int = 2000) -> str:
 
 
 _WIDTHLESS = frozenset({"Mn", "Me", "Cf", "Cc", "Cs", "Cn", "Co"})
+
+
+class CleanStream:
+    """Text that comes in pieces, made safe line by line while it comes.
+
+    What was given out never has to be taken back: the last character waits, since an accent may
+    still join it, and an escape sequence is dropped however it was cut.
+    """
+
+    def __init__(self) -> None:
+        self._line = ""
+        self._given = 0
+        """Characters of the cleaned line that are out."""
+
+    def feed(self, piece: str) -> str:
+        """What can be printed now; line breaks stay."""
+        found = []
+        *whole, rest = piece.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        for part in whole:
+            found.append(self._more(part, 0) + "\n")
+            self._line, self._given = "", 0
+        found.append(self._more(rest, 1))
+        if len(self._line) > _LONG_LINE:
+            # A line without an end is cleaned in lengths: every piece costs the whole of one.
+            found.append(self.end())
+        return "".join(found)
+
+    def end(self) -> str:
+        """What was held back."""
+        rest = self._more("", 0)
+        self._line, self._given = "", 0
+        return rest
+
+    def _more(self, part: str, held: int) -> str:
+        self._line += part
+        text = clean(self._line, 4 * _LONG_LINE)
+        until = max(self._given, len(text) - held)
+        new, self._given = text[self._given : until], until
+        return new
+
+
+_LONG_LINE = 4000
+
+
+def clean_text(text: str, limit: int = 20_000) -> list[str]:
+    """The lines of a longer text, each as `clean` makes it."""
+    cut = len(text) > limit
+    lines = [clean(line) for line in re.split("\r\n|\n|\r", text[:limit])]
+    if cut:
+        lines[-1] += CUT_MARK
+    return lines

@@ -44,6 +44,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   questions  which questions a run gained and lost
   runs     the runs of this directory; `runs rm RUN` removes one
   eval     ask one checkpoint the evaluation questions
+  chat     talk to a checkpoint, or ask it one prompt
   export   write a checkpoint for nanochat or for transformers
   fit      memory a run needs per GPU, before anything is loaded
 
@@ -402,6 +403,13 @@ def evaluate(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def chat(words: list[str]) -> ExitCode:
+    """`sftui chat`: talk to a checkpoint."""
+    from sftui import chat as module  # noqa: PLC0415  tiktoken
+
+    return module.chat(_flags(module.ChatFlags, words, "sftui chat"))
+
+
 def export(words: list[str]) -> ExitCode:
     """`sftui export`: a checkpoint for other programs."""
     from sftui import export as module  # noqa: PLC0415  as above
@@ -431,6 +439,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "questions": questions,
     "runs": runs,
     "eval": evaluate,
+    "chat": chat,
     "export": export,
     "fit": fit,
 }

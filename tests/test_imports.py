@@ -20,8 +20,8 @@ PROGRAMS = {
     "the launcher": ("import engine.launch", (*HEAVY, "textual")),
     "the screen": ("import sftui.watch, sftui.app, sftui.screens.dashboard", HEAVY),
     "plain lines": ("import sftui.watch, sftui.plain", (*HEAVY, "textual")),
-    "eval, export, fit, resume": (
-        "import sftui.evaluate, sftui.export, sftui.fit_table, engine.resume",
+    "eval, export, chat, fit, resume": (
+        "import sftui.evaluate, sftui.export, sftui.chat, sftui.fit_table, engine.resume",
         (*HEAVY, "textual"),
     ),
     "report, compare": ("import sftui.report.command, sftui.compare", (*HEAVY, "textual")),

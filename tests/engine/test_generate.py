@@ -248,6 +248,49 @@ def test_broken_weights_are_named(temperature):
         list(Dialogue(model, BYTES, Sampling(temperature=temperature)).reply("x"))
 
 
+PYTHON_START, PYTHON_END = BYTES.special("<|python_start|>"), BYTES.special("<|python_end|>")
+OUTPUT_START, OUTPUT_END = BYTES.special("<|output_start|>"), BYTES.special("<|output_end|>")
+
+
+def scripted(monkeypatch, script: list[int], sampling: Sampling) -> Dialogue:
+    """A dialogue whose model says these tokens one after the other."""
+    dialogue = Dialogue(tiny_model(), BYTES, sampling)
+    saying = iter(script)
+    monkeypatch.setattr(dialogue, "_next", lambda: next(saying))
+    return dialogue
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"),
+    [
+        (b"12*(3+1)", "a<<12*(3+1)=48>>b"),
+        (b"'strawberry'.count('r')", "a<<'strawberry'.count('r')=3>>b"),
+        (b"open('x')", "a<<open('x')>>b"),
+    ],
+)
+def test_the_calculator_answers_inside_the_answer(monkeypatch, call, shown):
+    """Its result is forced in as it stood in training; what it cannot do gets none."""
+    script = [97, PYTHON_START, *call, PYTHON_END, 98, END]
+    dialogue = scripted(monkeypatch, script, Sampling())
+    reply = dialogue.reply("x")
+    said = list(reply)
+    assert said == reply.ids == dialogue.ids[-1 - len(said) : -1]
+    assert text_of(BYTES, said) == shown
+    result = shown.partition("=")[2].removesuffix(">>b").encode()
+    forced = [OUTPUT_START, *result, OUTPUT_END] if result else []
+    assert said == [97, PYTHON_START, *call, PYTHON_END, *forced, 98]
+
+
+def test_a_call_that_never_began_is_none(monkeypatch):
+    """An end without a start, and a call that the limit cuts."""
+    dialogue = scripted(monkeypatch, [PYTHON_END, 97, END], Sampling())
+    assert list(dialogue.reply("x")) == [PYTHON_END, 97]
+    dialogue = scripted(monkeypatch, [PYTHON_START, 49, PYTHON_END, 97], Sampling(max_tokens=3))
+    reply = dialogue.reply("x")
+    assert text_of(BYTES, list(reply)) == "<<1=1>>"
+    assert reply.stopped_by == "max_tokens"
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -269,8 +312,7 @@ def test_text_comes_in_whole_characters(text, garbage):
     ids = [*text.encode("utf-8", "replace"), *garbage, END]
     stream = TextStream(BYTES)
     pieces = [stream.feed(token) for token in ids] + [stream.end()]
-    assert "".join(pieces) == text_of(BYTES, ids)
-    assert "".join(pieces) == BYTES.decode(ids)
+    assert "".join(pieces) == text_of(BYTES, ids) == BYTES.decode(ids)
     clean = TextStream(BYTES)
     for token in text.encode("utf-8", "replace"):
         assert "\ufffd" not in clean.feed(token) or "\ufffd" in text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftui.canvas import text_width
-from sftui.clean import clean
+from sftui.clean import CleanStream, clean, clean_text
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,38 @@ def test_long_lines_cost_nothing():
     clean(line)
     assert time.process_time() - begin < 0.05
     assert clean("x" * 5000).endswith("…")
+
+
+@given(
+    st.text(st.characters() | st.sampled_from("\x1b[]0;31m\x07\n\r\te\u0301\u202e"), max_size=60),
+    st.data(),
+)
+def test_a_stream_is_cleaned_like_its_lines(text, data):
+    """However it is cut, what comes out is each line cleaned, and never taken back."""
+    stream, given_out, at = CleanStream(), "", 0
+    while at < len(text):
+        size = data.draw(st.integers(1, 8))
+        given_out += stream.feed(text[at : at + size])
+        at += size
+    given_out += stream.end()
+    # A line break may be cut in two; both halves are breaks then, and blank lines say nothing.
+    found = [line for line in given_out.split("\n") if line]
+    lines = [clean(line, 16_000) for line in text.replace("\r", "\n").split("\n")]
+    assert found == [line for line in lines if line]
+
+
+def test_an_escape_sequence_in_pieces_never_gets_out():
+    """Nor does a line without an end cost more and more."""
+    stream = CleanStream()
+    pieces = ["ok \x1b", "]52;c;", "aGVsbG8=", "\x07", "fine ", "e", "\u0301", "x"]
+    assert "".join(map(stream.feed, pieces)) + stream.end() == "ok fine éx"
+    long = CleanStream()
+    out = "".join(long.feed("word ") for _ in range(5000)) + long.end()
+    assert out == "word " * 5000
+    assert len(long._line) < 5000
+
+
+def test_lines_of_a_longer_text():
+    """Each cleaned, breaks of all three kinds, cut as a whole."""
+    assert clean_text("a\x1b[31mb\r\nc\rd\n\ne") == ["ab", "c", "d", "", "e"]
+    assert clean_text("x" * 30, 10) == ["x" * 10 + "…"]
