@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -457,6 +459,14 @@ _ALWAYS = frozenset({"leave", "interrupt"})
 """A way out is open from the first frame on."""
 
 
+def _believe_the_terminal() -> None:
+    """Forget a size that some shells export once: Textual would hold it above every resize."""
+    with contextlib.suppress(OSError, ValueError):
+        if sys.__stdout__ is not None and all(os.get_terminal_size(sys.__stdout__.fileno())):
+            for name in ("COLUMNS", "LINES"):
+                os.environ.pop(name, None)
+
+
 def run_screen(
     source: Source,
     *,
@@ -476,6 +486,7 @@ def run_screen(
     Raises:
         SftuiError: `launch` refused; the terminal is restored and nothing was started.
     """
+    _believe_the_terminal()
     app = SftuiApp(
         source,
         title=title,

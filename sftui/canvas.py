@@ -40,13 +40,14 @@ class Grid:
     a panel of any size can be painted by the same code.
     """
 
-    __slots__ = ("codes", "height", "styles", "width")
+    __slots__ = ("_wide", "codes", "height", "styles", "width")
 
     def __init__(self, height: int, width: int) -> None:
         self.height = max(0, height)
         self.width = max(0, width)
         self.codes: Codes = np.full((self.height, self.width), BLANK, dtype=np.uint32)
         self.styles: Styles = np.zeros((self.height, self.width), dtype=np.uint16)
+        self._wide = False
 
     def text(self, row: int, col: int, text: str, number: int, end: int | None = None) -> int:
         """Write cleaned text from `col`, cut before `end`; returns the column after it."""
@@ -61,6 +62,7 @@ class Grid:
                 self.styles[row, start:stop] = number
             return max(col, min(col + len(text), limit))
         codes = _cells(text)
+        self._wide = self._wide or len(codes) != len(text)
         start, stop = max(col, 0), min(col + len(codes), limit)
         if start < stop:
             if stop - col < len(codes) and codes[stop - col] == CONTINUED:
@@ -119,6 +121,23 @@ class Grid:
         self.codes[top:bottom, left:right][mask] = piece[mask]
         self.styles[top:bottom, left:right][mask] = number
 
+    def settle(self) -> None:
+        """Blank the halves of wide characters whose other half was painted over.
+
+        Call it when all is painted: a half alone would make its row a cell longer or shorter.
+        """
+        if not self._wide:
+            return
+        for row, col in np.argwhere(self.codes == CONTINUED).tolist():
+            if col == 0 or not _is_wide(self.codes[row, col - 1]):
+                self.codes[row, col] = BLANK
+        # Nothing is wide below U+1100.
+        for row, col in np.argwhere(self.codes >= 0x1100).tolist():
+            if _is_wide(self.codes[row, col]) and (
+                col + 1 == self.width or self.codes[row, col + 1] != CONTINUED
+            ):
+                self.codes[row, col] = BLANK
+
     def line(self, row: int) -> str:
         """The characters of one row as text."""
         raw: str = self.codes[row].tobytes().decode("utf-32-le")
@@ -126,6 +145,7 @@ class Grid:
 
     def lines(self) -> list[str]:
         """All rows as text, for tests and for people."""
+        self.settle()
         return [self.line(row) for row in range(self.height)]
 
     def bar(self, row: int, start: int, end: int, fraction: float, full: int, trough: int) -> None:
@@ -185,6 +205,10 @@ def _cells(text: str) -> Codes:
         if width == 2:
             codes.append(CONTINUED)
     return np.array(codes, dtype=np.uint32)
+
+
+def _is_wide(code: int) -> bool:
+    return get_character_cell_size(chr(code)) == 2
 
 
 def text_width(text: str) -> int:

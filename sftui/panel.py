@@ -66,6 +66,7 @@ class Panel(Widget):
         grid = Grid(height, width)
         if height and width:
             self.paint(grid)
+            grid.settle()
         self.rebuilds += 1
         before, self._grid = self._grid, grid
         if before.codes.shape != grid.codes.shape:

@@ -45,8 +45,12 @@ def events(path: Path) -> list[Event]:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """Of a child: it finds the tests' modules, and no launcher's variables of ours."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith(("SFTUI_", "TORCHELASTIC"))}
+    """Of a child: it finds the tests' modules, and no launcher's variables of ours.
+
+    Nor a size of the terminal: readline, which pytest imports, exports 80 x 24 to its workers.
+    """
+    others = ("SFTUI_", "TORCHELASTIC", "COLUMNS", "LINES")
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(others)}
     return ours | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | extra
 
 

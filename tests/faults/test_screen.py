@@ -255,6 +255,20 @@ def test_two_screens_see_one_run_and_their_wishes_are_answered_in_file_order(des
     desk.stop(run)
 
 
+def test_the_terminal_is_believed_over_a_size_that_a_shell_exported(desk):
+    """`export COLUMNS` in a profile must not hold the screen at one size."""
+    desk.env |= {"COLUMNS": "80", "LINES": "24"}
+    screen, run = desk.run(columns=120, lines=36)
+    screen.wait_for("RUNNING")
+    screen.see("─ checkpoints ─")
+    here = len(screen.output)
+    screen.resize(90, 30)
+    screen.wait_for("tok/s", here)  # in full where there is room
+    screen.press("q")
+    assert screen.wait() == 0
+    desk.stop(run)
+
+
 def test_a_full_disk_is_on_the_screen_while_it_is_full(desk):
     """Fault 14 as a person sees it: the banner comes through the queue, since no file can tell.
 

@@ -112,6 +112,18 @@ def test_top_layer_owns_the_cell():
     assert grid.codes[0, 0] == 0x2880
 
 
+@pytest.mark.parametrize(
+    ("col", "expected"), [(0, "x 練  "), (1, " x練  "), (2, "訓x   "), (3, "訓 x  "), (4, "訓練x ")]
+)
+def test_half_a_wide_character_is_never_left(col, expected):
+    """Whatever is painted over one half of it, the row keeps its number of cells."""
+    grid = Grid(1, 6)
+    grid.text(0, 0, "訓練", 1)
+    grid.put(0, col, "x", 2)
+    assert grid.lines() == [expected]
+    assert canvas.text_width(expected) == 6
+
+
 @given(
     st.integers(0, 12),
     st.integers(0, 30),
