@@ -63,6 +63,8 @@ class ScreenExit:
     reason: str = ""
     error: BaseException | None = None
     """What went wrong at the start, or in the screen itself."""
+    told_to_end: bool = False
+    """It left because of a SIGTERM."""
 
 
 class SftuiApp(App[None]):
@@ -110,6 +112,7 @@ class SftuiApp(App[None]):
         """None until the first frame is out."""
         self.error: BaseException | None = None
         """What `launch` raised."""
+        self.told_to_end = False
         self._run_title = title
         self._launch = launch
         self._now = now
@@ -139,11 +142,15 @@ class SftuiApp(App[None]):
             # Without this the terminal keeps the alternate screen and the mouse mode. Not every
             # host of an event loop has signals (a thread has none).
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, self.exit)
+                loop.add_signal_handler(number, self._signalled, number)
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
             loop.add_signal_handler(signal.SIGCONT, self._continued)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.call_after_refresh(self.first_frame)
+
+    def _signalled(self, number: int) -> None:
+        self.told_to_end = number == signal.SIGTERM
+        self.exit()
 
     def _continued(self) -> None:
         """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.
@@ -526,4 +533,6 @@ def run_screen(
     broken = app._exception
     if trouble:
         return ScreenExit(outcome=Outcome.LOST, state=state, reason=trouble, error=broken)
-    return ScreenExit(outcome=Outcome.LEFT_RUNNING, state=state, error=broken)
+    return ScreenExit(
+        outcome=Outcome.LEFT_RUNNING, state=state, error=broken, told_to_end=app.told_to_end
+    )

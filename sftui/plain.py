@@ -80,18 +80,26 @@ def watch(
     source: Source,
     *,
     send_stop: bool,
+    history: bool = True,
+    told_to_end: bool = False,
     write: Callable[[str], None] | None = None,
     tell: Callable[[ev.Event], None] | None = None,
 ) -> tuple[RunState, bool]:
     """Print until the run is over; the state, and whether the person left before.
 
     `send_stop`: the first Ctrl-C, and SIGTERM, ask the run to stop (a run we started);
-    otherwise Ctrl-C only ends the watching. `tell` gets every event, for notices.
+    otherwise Ctrl-C only ends the watching. Without `history` what happened so far is not
+    printed. `told_to_end`: a SIGTERM came before we could count it. `tell` gets every event,
+    for notices.
     """
     view = PlainView(write or _print)
     numbers = (signal.SIGINT, signal.SIGTERM) if send_stop else (signal.SIGINT,)
     with _counted(*numbers) as seen:
         asked, noticed = 0, False
+        seen[signal.SIGTERM] = int(told_to_end)
+        while not history and (past := source.poll()):
+            for event in past:
+                view.state.apply(event)
         while True:
             for event in source.poll():
                 view.show(event)

@@ -6,6 +6,7 @@ afterwards, and the exit code.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -88,8 +89,24 @@ def watch_screen(
         diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
         sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
         return ExitCode.RUN_FAILED
+    if launcher is not None and end.outcome is app.Outcome.LEFT_RUNNING and os.getpid() == 1:
+        return _stay(run, told_to_end=end.told_to_end)
     _say_how_to_return(run)
     return ExitCode.DONE if end.error is None else ExitCode.RUN_FAILED
+
+
+def _stay(run: RunDir, *, told_to_end: bool) -> ExitCode:
+    """Process 1 of a container takes the run along when it leaves, so it does not."""
+    from sftui import plain  # noqa: PLC0415  the screen does not need it
+
+    diagnostics.note("this is process 1 of its container: it stays here until the run ends.")
+    diagnostics.note(f"  look again: sftui attach {run.id}, in the same container")
+    source = TailSource(run)
+    try:
+        state, left = plain.watch(source, send_stop=True, history=False, told_to_end=told_to_end)
+    finally:
+        source.close()
+    return ExitCode.INTERRUPTED if left else _closing(run, state)
 
 
 def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:

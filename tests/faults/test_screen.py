@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import statistics
+import subprocess
 import time
 
 import psutil
@@ -185,6 +186,34 @@ def test_a_person_at_the_keyboard_breaks_nothing(desk):
 def unanswered(run):
     asked = {json.loads(line)["id"] for line in run.control.read_text().splitlines()}
     return asked - {event.id for event in told(run, ControlApplied)}
+
+
+FIRST = """
+import os, sys
+words = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "sftui", *sys.argv[1:]]
+os.execvp(words[0], words)
+"""
+
+
+@pytest.mark.parametrize("how", ["q", "SIGTERM"])
+def test_process_1_of_a_container_does_not_take_the_run_along(desk, how):
+    """Leaving the screen would end the container; `docker stop` tells process 1 alone."""
+    if subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "true"]).returncode:
+        pytest.skip("process namespaces are not allowed here")
+    screen, run = desk.run(program=("-c", FIRST))
+    screen.wait_for("RUNNING")
+    [first] = psutil.Process(screen.process.pid).children()
+    if how == "q":
+        here = screen.press("q")
+        screen.wait_for("it stays here until the run ends", here)
+        before = steps(run)
+        wait_for(lambda: steps(run) > before + 20)
+    first.send_signal(signal.SIGTERM)
+    assert screen.wait() == 0
+    assert "told to end (SIGTERM)" in screen.words()
+    assert screen.cooked()
+    assert end_of(run).status == "stopped"
+    wait_for(lambda: desk.started.left() == [], 20)
 
 
 BROKEN = """
