@@ -225,7 +225,10 @@ class RunState:
             case ev.RankLost():
                 if event.rank is not None and event.rank in self.ranks:
                     self.ranks[event.rank].lost = event.reason or "lost"
-                return Topic.RANKS | self._log(event)
+                # All ranks are started anew now, unless this was told late.
+                again = event.stamp.att >= self.attempt
+                touched = self._badge("starting", event.reason) if again else Topic.NOTHING
+                return Topic.RANKS | touched | self._log(event)
             case ev.CheckpointStarted():
                 return Topic.NOTHING
             case ev.CheckpointSaved():

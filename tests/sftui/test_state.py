@@ -239,6 +239,23 @@ def test_ranks_keep_their_memory():
     assert state.ranks[1].lost == "killed"
 
 
+def test_a_run_that_lost_a_rank_does_not_run():
+    """Seconds go by until the ranks are back; news of the attempt before changes nothing then."""
+    said = []
+    state = RunState()
+    for event in (
+        ev.AttemptStarted(stamp=ev.Stamp(att=1)),
+        ev.StepFinished(step=0, loss=1.0, stamp=ev.Stamp(att=1)),
+        ev.RankLost(rank=1, reason="killed", stamp=ev.Stamp(src="sup", att=1)),
+        ev.AttemptStarted(stamp=ev.Stamp(att=2)),
+        ev.StepFinished(step=0, loss=1.0, stamp=ev.Stamp(att=2)),
+        ev.RankLost(rank=1, reason="killed", stamp=ev.Stamp(src="sup", att=1)),
+    ):
+        state.apply(event)
+        said.append(state.badge)
+    assert said == ["starting", "running", "starting", "starting", "running", "running"]
+
+
 def test_log_is_bounded():
     """A chatty run costs no more memory than a quiet one."""
     state = RunState()
