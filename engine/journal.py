@@ -88,6 +88,22 @@ def finished(run_dir: RunDir, after_seq: int = 0) -> RunFinished | None:
     return end
 
 
+def began(path: Path) -> float | None:
+    """Monotonic clock of the first event of this boot; None when there is none yet."""
+    boot = boot_id()
+    needle = f'"{boot}"'.encode()
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                # Only lines of this boot are decoded: it may not be the first one.
+                event = _try(line) if boot and needle in line else None
+                if event is not None and event.stamp.boot == boot and event.stamp.m is not None:
+                    return event.stamp.m
+    except OSError:
+        pass
+    return None
+
+
 def scan(path: Path, *kinds: type[Event]) -> Iterator[Event]:
     """Events of these kinds, in file order; lines of other kinds are not even decoded."""
     needles = [f'"{TYPE_NAME[kind]}"'.encode() for kind in kinds]

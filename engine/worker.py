@@ -16,7 +16,7 @@ from pathlib import Path
 from engine import config, orphan, resume_file
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
-from engine.journal import FIRST_SEQ_VARIABLE, finished, next_attempt
+from engine.journal import FIRST_SEQ_VARIABLE, began, finished, next_attempt
 from engine.lock import hold_event_log
 from engine.run_dir import RunDir
 from engine.sinks import EventBus
@@ -45,6 +45,8 @@ def main(arguments: list[str]) -> int:
     if writer is not None:
         settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
         watchman = Watchman(run, settings.runtime)
+        # The run is told to have taken as long as all its attempts, not the last one.
+        started = min(started, began(run.events) or started)
         bus = EventBus(run, run.id, attempt, watch=watchman.observe)
     try:
         return _train(run, bus, watchman, attempt, started)

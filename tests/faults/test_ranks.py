@@ -214,6 +214,8 @@ def test_a_resumed_run_replaces_what_the_dead_attempt_did_after_its_checkpoint(p
         assert work(run) == 1
     assert work(run) == 0
     assert steps(run) == [*range(7), *range(4, 12)]
+    begin = told(run, PhaseStarted)[0].stamp.m
+    assert end_of(run).seconds == pytest.approx(end_of(run).stamp.m - begin, abs=0.1)
     assert weights(run) == weights(whole)
     from sftui import show, snapshot
 
