@@ -27,6 +27,7 @@ from engine.control import Command
 from engine.errors import SftuiError
 from sftui import keys
 from sftui import preferences as preferences_module
+from sftui.log_actions import LogActions
 from sftui.preferences import Preferences
 from sftui.screens.opening import Opening
 from sftui.theme import NIGHT, Palette
@@ -67,7 +68,7 @@ class ScreenExit:
     """It left because of a SIGTERM."""
 
 
-class SftuiApp(App[None]):
+class SftuiApp(LogActions, App[None]):
     """One run, one screen."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
@@ -226,9 +227,13 @@ class SftuiApp(App[None]):
     def _move(self, act: Callable[[Playback], str | None]) -> str:
         """Move the clock of a replay, which may have stood still without a tick."""
         said = self._cockpit.move(act)
+        self._wake()
+        return said
+
+    def _wake(self) -> None:
+        """Something may move again where nothing did."""
         if not self._ticking:
             self._tick()
-        return said
 
     def _start_run(self, cockpit: Cockpit) -> None:
         assert self._launch is not None
@@ -263,6 +268,8 @@ class SftuiApp(App[None]):
             return True
         if self.cockpit is None or self.screen is not self.cockpit.dashboard:
             return False
+        if _MODES[action] == "search":
+            return self.cockpit.view.log.searching
         return _MODES[action] in ("", self.cockpit.view.mode)
 
     @property
@@ -345,7 +352,7 @@ class SftuiApp(App[None]):
         self._move(lambda playback: playback.to_start())
 
     def action_to_end(self) -> None:
-        self._cockpit.follow_log()
+        self.action_follow_log()
         self._move(lambda playback: playback.to_end())
 
     def action_next_stage(self) -> None:
@@ -412,12 +419,6 @@ class SftuiApp(App[None]):
     def action_show_panel(self, number: int) -> None:
         self._cockpit.show_panel(number)
 
-    def action_scroll_log(self, by: int) -> None:
-        self._cockpit.scroll_log(by)
-
-    def action_follow_log(self) -> None:
-        self._cockpit.follow_log()
-
     def action_browse(self) -> None:
         from sftui.screens.browser import Browser  # noqa: PLC0415  as above
 
@@ -455,8 +456,9 @@ class SftuiApp(App[None]):
         return run
 
 
-_BY_MOUSE = {"scrub_to": "replay", "zoom_at": "", "pan_by": "", "point_at": ""}
-_MODES = _BY_MOUSE | {
+_WITHOUT_KEY = {"scrub_to": "replay", "zoom_at": "", "pan_by": "", "point_at": ""}
+"""Actions of the mouse."""
+_MODES = _WITHOUT_KEY | {
     key.action.split("(")[0]: key.mode
     for key in keys.TABLE
     if key.id != "palette" and key.mode not in keys.SCREENS
@@ -513,6 +515,7 @@ def run_screen(
     finally:
         if app.cockpit is not None:
             app.cockpit.shelf.close()
+            app.cockpit.view.log.close()
     if (liked := app.liked()) is not None:
         preferences_module.save(liked)
     from sftui.state import RunState  # noqa: PLC0415  numpy, needed by now anyway

@@ -17,6 +17,7 @@ from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.run_dir import RunDir
 from engine.wire import new_id
+from sftui.logbook.book import LogBook
 from sftui.lookout import Lookout
 from sftui.notices import Notices
 from sftui.playback import Playback
@@ -75,6 +76,7 @@ class Cockpit:
             title=title,
             board=Scoreboard(folder, baseline),
             losses=LossBoard(folder),
+            log=_log_book(folder, playback),
         )
         if playback is not None:
             self.view.tape = playback.tape()
@@ -101,6 +103,8 @@ class Cockpit:
     @property
     def pace(self) -> float:
         """Seconds until the next tick is due: less often while nothing flows, 0 = never."""
+        if self.view.log.busy:
+            return TICK_SECONDS
         if self.playback is not None:
             if self._lookout.busy:
                 return TICK_SECONDS
@@ -127,10 +131,9 @@ class Cockpit:
             self.state = RunState()
             self.dashboard.set_state(self.state)
             self._lookout = Lookout(foreign=self._foreign)
-            view.log_back = 0
+            view.log.restart()
             touched = Topic.ALL
         state = self.state
-        logged = state.log_total
         for event in events:
             touched |= state.apply(event)
             if self.notices is not None:
@@ -148,9 +151,10 @@ class Cockpit:
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
-        if view.log_back:
-            # Scrolled back: the lines in sight stay where they are.
-            view.log_back += state.log_total - logged
+        if self.playback is not None and view.log.reads_file:
+            view.log.set_limit(self.playback.source.text_end())
+        if view.log.work(state):
+            touched |= Topic.LOG
         second = int(self.now())
         if second != self._second:
             self._second = second
@@ -317,15 +321,34 @@ class Cockpit:
         """By its number key, from 1."""
         self.dashboard.focus_panel(PANELS[number - 1])
 
-    def scroll_log(self, by: int) -> None:
-        """Lines towards the newest; negative is back."""
-        most = max(0, len(self.state.log) - 1)
-        self.view.log_back = min(most, max(0, self.view.log_back - by))
+    def read_log(self, act: Callable[[LogBook, RunState], object]) -> None:
+        """Scroll, filter or search the log."""
+        log = self.view.log
+        act(log, self.state)
+        if self.playback is not None and log.reads_file:
+            log.set_limit(self.playback.source.text_end())
         self.dashboard.show(Topic.LOG)
 
-    def follow_log(self) -> None:
-        self.view.log_back = 0
-        self.dashboard.show(Topic.LOG)
+    def search_log(self) -> bool:
+        """Bring the log where it can be seen and let keys go into a query; False where it has
+        no room."""
+        if "log" not in self.dashboard.boxes(self.dashboard.size):
+            self.dashboard.focus_panel("log")
+        if "log" not in self.dashboard.boxes(self.dashboard.size):
+            return False
+        self.dashboard.query_one("#log").focus()
+        self.read_log(lambda log, state: log.begin_search(state))
+        return True
+
+
+def _log_book(folder: Path | None, playback: Playback | None) -> LogBook:
+    """Over the journal of a run, or the file of another program."""
+    if folder is not None:
+        return LogBook(RunDir(folder).events)
+    if playback is None:
+        return LogBook()
+    source = playback.source
+    return LogBook(source.journal_path, source.text_path)
 
 
 def _author() -> str:

@@ -29,8 +29,8 @@ class Key:
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
     mode: str = ""
-    """`live`, `replay`, or one of SCREENS: where the key means this; empty = over both a run and
-    a replay."""
+    """`live`, `replay`, `search`, or one of SCREENS: where the key means this; empty = over both
+    a run and a replay. `search`: while the log is searched; it goes before the others."""
 
 
 TABLE: tuple[Key, ...] = (
@@ -75,6 +75,37 @@ TABLE: tuple[Key, ...] = (
         group="run",
         confirm=True,
         footer=5,
+    ),
+    # Before the other meanings of their keys: the first that may act, acts.
+    Key(
+        id="search_next",
+        keys="n",
+        shown="n",
+        action="step_search(1)",
+        words="Next match",
+        help="Log: to the next match, while there is a search.",
+        group="log",
+        mode="search",
+    ),
+    Key(
+        id="search_previous",
+        keys="N",
+        shown="N",
+        action="step_search(-1)",
+        words="Last match",
+        help="Log: to the match before, while there is a search.",
+        group="log",
+        mode="search",
+    ),
+    Key(
+        id="search_end",
+        keys="escape",
+        shown="esc",
+        action="end_search",
+        words="End search",
+        help="Log: no search any more.",
+        group="log",
+        mode="search",
     ),
     Key(
         id="play",
@@ -448,6 +479,16 @@ TABLE: tuple[Key, ...] = (
         group="log",
     ),
     Key(
+        id="log_start",
+        keys="home",
+        shown="home",
+        action="log_start",
+        words="Oldest",
+        help="Log: to the oldest line.",
+        group="log",
+        mode="live",
+    ),
+    Key(
         id="log_end",
         keys="end",
         shown="end",
@@ -456,6 +497,26 @@ TABLE: tuple[Key, ...] = (
         help="Log: to the newest line, and follow it.",
         group="log",
         mode="live",
+    ),
+    Key(
+        id="search",
+        keys="slash",
+        shown="/",
+        action="search_log",
+        words="Search log",
+        help="Log: search it as you type, through the whole file; enter keeps, esc clears.",
+        group="log",
+        footer=18,
+    ),
+    Key(
+        id="log_filter",
+        keys="backslash",
+        shown="\\",
+        action="filter_log",
+        words="Log kinds",
+        help="Log: all, warnings, controls, evaluations, checkpoints, plain lines; over the log "
+        "of another program also its file, line by line.",
+        group="log",
     ),
     Key(
         id="hide_alarms",

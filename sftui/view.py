@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.control import Request
+from sftui.logbook.book import LogBook
 from sftui.records import Alarm
 from sftui.scores import Scoreboard
 from sftui.series import Smoothed
@@ -36,8 +37,8 @@ class View:
     smoothing: int = 0
     panel: str = "loss"
     maximised: bool = False
-    log_back: int = 0
-    """Log lines scrolled back from the newest; 0 follows."""
+    log: LogBook = field(default_factory=LogBook)
+    """The log as it is read: filter, search, what is in sight."""
     transport: str = ""
     """Where events come from and how fast, in words."""
     pending: dict[str, Request] = field(default_factory=dict)

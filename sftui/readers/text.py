@@ -23,6 +23,7 @@ from engine.events import (
     Stamp,
     ValidationFinished,
 )
+from sftui.log_level import log_level
 from sftui.readers import LineBuffer, LineCounts, Sniffed
 from sftui.readers.rows import Rows
 
@@ -96,13 +97,6 @@ def _columns_of(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _is_free(column: str) -> bool:
     return column not in _COLUMNS
-
-
-def log_level(line: str) -> str:
-    """info, warn or error, by the words of a line."""
-    if line.startswith("Traceback") or "Error" in line[:200]:
-        return "error"
-    return "warn" if "arning" in line or "WARN" in line or line[:2] == "[W" else "info"
 
 
 def is_progress_bar(line: str) -> bool:

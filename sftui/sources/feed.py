@@ -18,6 +18,7 @@ from pathlib import Path
 from engine.events import Event, LogLine, StepBatch
 from sftui.readers import LineCounts, Reader
 from sftui.sources.recording import Recording
+from sftui.sources.where import PIECE_BYTES
 
 FIRST_BLOCK_BYTES = 256 * 1024
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -29,6 +30,8 @@ MOST_UNRECOGNISED_BYTES = 8 * 1024 * 1024
 """A followed file that has shown no known line by then is let go of, byte by byte."""
 
 _REMEMBERED_BYTES = 256
+_NOT_TEXT = frozenset({"sftui", "tensorboard", "wandb"})
+"""Formats without lines that a person would read."""
 
 Choose = Callable[[bytes], Reader | None]
 """The reader for a file that starts with these bytes; None while there are too few of them."""
@@ -85,6 +88,18 @@ class FileFeed:
     @property
     def share(self) -> float:
         return min(1.0, self._read_bytes / self._total_bytes) if self._total_bytes else 1.0
+
+    @property
+    def text_path(self) -> Path | None:
+        """The file, unless it is known to have no lines that a person would read."""
+        known = self._reader is not None and self._reader.name in _NOT_TEXT
+        return None if known else self._path
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The file, if it is known to be a journal of ours."""
+        ours = self._reader is not None and self._reader.name == "sftui"
+        return self._path if ours else None
 
     def evidence(self) -> tuple[bool, str]:
         if self.error:
@@ -172,6 +187,8 @@ class FileFeed:
             return file
         self._read_bytes, self._last = 0, b""
         self._take(b"\n")  # the line that was cut off is not continued by the new file
+        with self._lock:
+            self._recording.where.clear()
         # In the log of the stage that ends here; the next stage may have none of it, the
         # header has.
         self._add([LogLine(text=f"{self._path.name}: {what}", level="warn")])
@@ -194,15 +211,26 @@ class FileFeed:
                 self._head = self._head[-MOST_UNRECOGNISED_BYTES:]
                 return
             block, self._head = self._head, b""
-        self._add(self._reader.feed(block))
+        offset = self._read_bytes - len(block)
+        size = PIECE_BYTES if self._reader.name not in _NOT_TEXT else BLOCK_BYTES
+        pieces = []
+        for at in range(0, len(block), size):
+            piece = block[at : at + size]
+            pieces.append((offset + at + len(piece), self._merged(self._reader.feed(piece))))
+        # Once for all: whoever polls holds this lock for long while much is read.
+        with self._lock:
+            for end, events in pieces:
+                self._recording.extend(events)
+                self._recording.note(end)
 
     def _add(self, events: list[Event]) -> None:
-        if self._beside:
-            events = self._merged(events)
+        events = self._merged(events)
         with self._lock:
             self._recording.extend(events)
 
     def _merged(self, events: list[Event]) -> list[Event]:
+        if not self._beside:
+            return events
         out: list[Event] = []
         for event in events:
             first = event.times[0] if isinstance(event, StepBatch) and event.times else None

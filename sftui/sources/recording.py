@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine import events as ev
+from sftui.sources.where import ByteMarks
 
 _LONGEST = 1e6
 """No step takes longer than 11 days; a torn number must not stretch the clock."""
@@ -261,6 +262,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
+        self.where = ByteMarks()
         self._prelude: list[ev.Event] = []
 
     def extend(self, events: Iterable[ev.Event]) -> None:
@@ -279,6 +281,11 @@ class Recording:
                 self.stages[-1].timeline.append(event)
             else:
                 self._prelude.append(event)
+
+    def note(self, offset: int) -> None:
+        """All so far came from the first `offset` bytes of the file."""
+        if self.stages:
+            self.where.note(len(self.stages) - 1, len(self.stages[-1].timeline), offset)
 
     def preferred(self, *, newest: bool = False) -> int | None:
         """The stage to open: the last SFT stage with updates, else the last with most to show.

@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 from engine.control import Request
@@ -20,6 +21,7 @@ from engine.errors import UsageError
 from engine.events import Event, StepBatch
 from sftui.readers import LineCounts
 from sftui.sources.recording import Mark, Recording, Stage, Timeline, coalesced
+from sftui.sources.where import end_of_share, end_of_stage, end_of_step
 
 SPEEDS = (1.0, 2.0, 4.0, 8.0, 16.0, 60.0, 250.0, 1000.0, math.inf)
 """Times the clock; infinite shows all there is at once."""
@@ -57,6 +59,16 @@ class Feed(Protocol):
         """Times the file was replaced or emptied while it was followed."""
         ...
 
+    @property
+    def text_path(self) -> Path | None:
+        """A file whose lines a person may read."""
+        ...
+
+    @property
+    def journal_path(self) -> Path | None:
+        """A journal of ours."""
+        ...
+
     def evidence(self) -> tuple[bool, str]:
         """Whether more may come, and why one may think so."""
         ...
@@ -74,6 +86,8 @@ class Finished:
     done = True
     share = 1.0
     restarts = 0
+    text_path = None
+    journal_path = None
 
     def evidence(self) -> tuple[bool, str]:
         return True, "a replay"
@@ -116,6 +130,8 @@ class ReplaySource:
         self._half: Iterator[Event] | None = None  # the rest of a batch that is being spelled out
         self._at_seconds = 0.0  # the clock, when it was last set ...
         self._at_now = now()  # ... and when that was
+        self._text_key: tuple[int, int, int] | None = None
+        self._text_end: int | None = None
         self._at_position: int | None = 0  # set by a seek: exact where many share one second
         self._keep_to_preferred()
 
@@ -200,6 +216,28 @@ class ReplaySource:
     def loading(self) -> bool:
         """Whether the file is still being read (or followed)."""
         return not self._feed.done
+
+    @property
+    def text_path(self) -> Path | None:
+        """The file that is played, if its lines are for people to read."""
+        return self._feed.text_path
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The file that is played, if it is a journal of ours."""
+        return self._feed.journal_path
+
+    def text_end(self) -> int | None:
+        """How far in that file the clock is: an offset behind a line; None for all of it."""
+        with self._lock:
+            stage, position = self._stage, self._target()
+            last = stage is None or stage == len(self._recording.stages) - 1
+            if stage is None or (last and position >= len(self._timeline())):
+                return None
+            key = (stage, position, len(self._recording.where))
+            if key != self._text_key:
+                self._text_key, self._text_end = key, self._find_text_end(stage, position)
+            return self._text_end
 
     @property
     def stages(self) -> list[Stage]:
@@ -408,6 +446,35 @@ class ReplaySource:
             self._delivered, self._half = 0, None
         self._hurry = True
         self._hold(position)
+
+    def _find_text_end(self, stage: int, position: int) -> int | None:
+        where, path = self._recording.where, self._feed.text_path
+        at_end = position >= len(self._timeline())
+        marks = where.end_of(stage) if at_end else where.around(stage, position)
+        if marks is None or path is None:
+            return None
+        (low_stage, low_position, low), (high_stage, high_position, high) = marks
+        try:
+            with path.open("rb") as file:
+                # The line that the mark cut has not been read by it.
+                start = max(0, low - 4096)
+                file.seek(start)
+                data = file.read(high - start)
+        except OSError:
+            return None
+        skip = data.rfind(b"\n", 0, low - start) + 1
+        start, data = start + skip, data[skip:]
+        step = self._timeline().step_at(position)
+        found = None
+        if at_end:
+            found = end_of_stage(data)
+        elif step is not None:
+            found = end_of_step(data, step, entered=low_stage < stage)
+        if found is None:
+            events = high_position - low_position if low_stage == high_stage else high_position
+            done = position - low_position if low_stage == stage else position
+            found = end_of_share(data, min(1.0, max(0.0, done / events if events > 0 else 0.0)))
+        return start + found
 
     def _next(self, target: int) -> Event | None:
         if self._half is not None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from itertools import islice
+import re
 
-from sftui.canvas import Grid, Span, fit
-from sftui.ink import Ink, style
+from textual.events import Key, Paste
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit, text_width
+from sftui.ink import Back, Ink, style
+from sftui.logbook.book import LogBook
+from sftui.logbook.sheet import Line, Window
 from sftui.panel import Panel
 from sftui.records import Topic
-from sftui.words import entry, time_of_day
+from sftui.words import time_of_day
+
+_PROMPT_END = "▌"
+_LEAD = 12
+"""Cells of a line that are shown before a match that would else be cut off."""
 
 
 class LogPane(Panel):
-    """Only the lines in sight are put into words."""
+    """Only the lines in sight are read and put into words."""
 
     TOPICS = Topic.LOG | Topic.LOOK
     can_focus = True
+
+    # ---- keys and mouse --------------------------------------------------------------------
 
     async def on_mouse_scroll_up(self) -> None:
         await self.run_action("app.scroll_log(-3)")
@@ -23,32 +34,121 @@ class LogPane(Panel):
     async def on_mouse_scroll_down(self) -> None:
         await self.run_action("app.scroll_log(3)")
 
+    async def on_key(self, event: Key) -> None:
+        """While a query is typed, every key is for it."""
+        if not self.view.log.typing:
+            return
+        action = {
+            "enter": "accept_search",
+            "escape": "end_search",
+            "backspace": "erase_search(False)",
+            "ctrl+u": "erase_search(True)",
+            "up": "step_search(-1)",
+            "down": "step_search(1)",
+        }.get(event.key)
+        if action is None and event.is_printable and event.character:
+            action = f"type_search({event.character!r})"
+        event.stop()
+        event.prevent_default()
+        if action is not None:
+            await self.run_action(f"app.{action}")
+
+    async def on_paste(self, event: Paste) -> None:
+        if self.view.log.typing:
+            event.stop()
+            await self.run_action(f"app.type_search({event.text!r})")
+
+    def on_blur(self) -> None:
+        if self.view.log.typing:
+            self.call_later(self.run_action, "app.accept_search")
+
+    # ---- drawing ---------------------------------------------------------------------------
+
     def paint(self, grid: Grid) -> None:
-        log, view = self.state.log, self.view
+        book = self.view.log
         rows = grid.height - 2
-        back = min(view.log_back, max(0, len(log) - rows))
-        notes: list[Span] = [("follow ▾", style(Ink.FAINT))]
-        if back:
-            notes = [(f"{back} newer below · end follows", style(Ink.WARN))]
-        title: list[Span] = [("log", style(Ink.TITLE, bold=True))]
-        lost = self.state.log_total - len(log)
-        if lost and back >= len(log) - rows > 0:
-            title.append((f" · {lost} older lines are in the file", style(Ink.DIM)))
-        if self.state.dropped:
-            title.append((f" · {self.state.dropped} events dropped", style(Ink.WARN)))
-        grid.frame(title, notes, border=self.border)
+        window = book.window(self.state, max(1, rows))
+        grid.frame(self._title(book, window, grid.width), self._notes(window), border=self.border)
         if rows < 1:
             return
-        newest_first = islice(reversed(log), back, back + rows)
-        for i, event in enumerate(reversed(list(newest_first))):
-            line = entry(event)
-            if line is None:
-                continue
-            row, end = 1 + i, grid.width - 2
-            col = 2
-            if grid.width >= 50:
-                col = grid.text(row, col, time_of_day(event.stamp.t) + " ", style(Ink.FAINT))
-            plain = line.ink in (Ink.DIM, Ink.TEXT, Ink.VAL, Ink.SAVED)
+        if not window.lines and book.name != "all":
+            grid.text(1, 2, fit("no such line so far", grid.width - 4), style(Ink.FAINT))
+        pattern, timed, current = book.pattern, book.sheet.timed, book.sheet.current
+        for i, line in enumerate(window.lines):
+            self._line(grid, 1 + i, line, pattern, timed, line.place == current)
+
+    def _title(self, book: LogBook, window: Window, width: int) -> list[Span]:
+        dim = style(Ink.DIM)
+        title: list[Span] = [("log", style(Ink.TITLE, bold=True))]
+        if book.name != "all":
+            title.append((f" · {book.name}", style(Ink.VAL)))
+        if book.typing or book.query:
+            cells = max(8, width - 40 - len(book.name))
+            query = book.query
+            while text_width(query) > cells:
+                query = query[1:]
+            title.append((" /", style(Ink.WARN, bold=True)))
+            title.append((query, style(Ink.TEXT, bold=True)))
+            if book.typing:
+                title.append((_PROMPT_END, style(Ink.WARN)))
+            if words := book.search_words(self.state):
+                title.append((f" · {words}", dim))
+            hint = (
+                " · enter keeps · esc ends" if book.typing else " · n later · N earlier · esc ends"
+            )
+            if width >= 100:
+                title.append((hint, style(Ink.FAINT)))
+        elif not book.sheet.timed and window.lines and window.older is not None:
+            at = window.older + len(window.lines)
+            if window.newer is not None:
+                total = fmt.count(at + window.newer)
+                title.append((f" · line {fmt.count(at)} of {total}", dim))
+        elif (lost := self.state.log_total - len(self.state.log)) and window.older == lost:
+            # There is no journal to go on in.
+            title.append((f" · {fmt.count(lost)} older lines are in the file", dim))
+        if self.state.dropped:
+            title.append((f" · {self.state.dropped} events dropped", style(Ink.WARN)))
+        return title
+
+    def _notes(self, window: Window) -> list[Span]:
+        if window.newer == 0:
+            return [("follow ▾", style(Ink.FAINT))]
+        many = "newer below" if window.newer is None else f"{fmt.count(window.newer)} newer below"
+        return [(f"{many} · end follows", style(Ink.WARN))]
+
+    def _line(
+        self,
+        grid: Grid,
+        row: int,
+        line: Line,
+        pattern: re.Pattern[str] | None,
+        timed: bool,
+        here: bool,
+    ) -> None:
+        end = grid.width - 2
+        col = 2
+        if timed and grid.width >= 50:
+            col = grid.text(row, col, time_of_day(line.t) + " ", style(Ink.FAINT))
+        plain = line.ink in (Ink.DIM, Ink.TEXT, Ink.VAL, Ink.SAVED)
+        if line.mark:
             col = grid.text(row, col, line.mark + " ", style(line.ink))
-            number = style(Ink.DIM if line.ink == Ink.DIM else Ink.TEXT if plain else line.ink)
-            grid.text(row, col, fit(line.text, end - col), number)
+        number = style(Ink.DIM if line.ink == Ink.DIM else Ink.TEXT if plain else line.ink)
+        text, room = line.text, end - col
+        found = list(pattern.finditer(text)) if pattern is not None else []
+        if found and text_width(text[: found[0].end()]) > room - 1:
+            # The match would be cut off: begin a little before it.
+            skip = max(0, found[0].start() - min(_LEAD, room // 2))
+            text = "…" + text[skip:]
+            found = list(pattern.finditer(text)) if pattern is not None else []
+        shown = fit(text, room)
+        grid.text(row, col, shown, number)
+        if here:
+            grid.put(row, 1, "▶", style(Ink.WARN))
+        for match in found:
+            start = col + text_width(text[: match.start()])
+            stop = min(start + text_width(match[0]), col + text_width(shown))
+            if here and start < stop:
+                mark = style(Ink.ON_BADGE, bold=True, back=Back.WARN)
+                grid.styles[row, start:stop] = mark
+            else:
+                grid.back(row, start, stop, Back.CURSOR)
