@@ -16,7 +16,7 @@ from typing import Any
 
 from engine import alarm_letters, alarm_texts
 from engine import events as ev
-from engine.alarm_board import ALL_KINDS, Alarm, AlarmBoard
+from engine.alarm_board import ALL_KINDS, CLOCK_KINDS, Alarm, AlarmBoard
 from engine.alarm_letters import CollapseRule
 from engine.alarm_rules import (
     MEMORY_SHARE,
@@ -61,6 +61,7 @@ class AlarmEngine:
         self.marks: deque[int] = deque(maxlen=MOST_MARKS)
         """Steps whose loss stood out: marks for the chart, not alarms."""
         self._board = AlarmBoard(kinds)
+        self._judges_numbers = bool(kinds - CLOCK_KINDS)
         self._run = ""
         self._new_run()
 
@@ -175,6 +176,16 @@ class AlarmEngine:
         if "loss" not in columns:
             numbers[0] = columns.get("loss_rows_mean", none)
         times = event.times or none
+        if not self._judges_numbers:
+            silence = self._silence
+            spent = columns.get("seconds", none)
+            for _, t, seconds in zip(event.steps, times, spent, strict=False):
+                silence.life(t, None)
+                silence.step(t, seconds)
+            if event.times:
+                board.stamp = dataclasses.replace(event.stamp, t=event.times[-1])
+            self._alive()
+            return
         for step, t, *row in zip(event.steps, times, *numbers, strict=False):
             board.step = step
             if t is not None:
@@ -192,6 +203,8 @@ class AlarmEngine:
     ) -> None:
         self._alive()
         self._silence.step(self._board.stamp.t, seconds)
+        if not self._judges_numbers:
+            return
         bad: tuple[str, float] | None = None
         if loss is None and micro is not None:
             loss = micro

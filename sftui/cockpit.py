@@ -41,6 +41,8 @@ MAX_EVENTS, MAX_SECONDS = 2000, 0.05
 """Events taken in a tick: whichever comes first, so that a key never waits longer."""
 JUDGE_SECONDS = 0.02
 """Time for alarms in a tick."""
+TICKS_UNMOVED, DOTS = 10, 400
+"""A second between two frames while the new steps are less than a dot column of a wide chart."""
 ALIVE_EVERY = 2.0
 """Seconds between looks whether the run's processes exist."""
 _OFTEN = Topic.STEPS | Topic.RANKS
@@ -91,7 +93,7 @@ class Cockpit:
         self.quiet = 0.0
         """Wall clock since which nothing has come."""
         self._stale = Topic.NOTHING
-        self._ticks = self._painted = 0
+        self._ticks = self._painted = self._rows = 0
         self._second = -1
         self._next_alive = 0.0
 
@@ -146,8 +148,10 @@ class Cockpit:
         if self.playback is not None:
             tape = self.playback.tape()
             if tape != view.tape:
+                # A clock that only went on is seen with the steps that moved it.
+                alike = view.tape is not None and view.tape.setting == tape.setting
+                touched |= Topic.STEPS if alike else Topic.LOOK
                 view.tape = tape
-                touched |= Topic.LOOK
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
@@ -162,10 +166,21 @@ class Cockpit:
             self.dashboard.tick(touched)
         self._stale |= touched
         self._ticks += 1
-        # Ten frames a second of steps alone say no more than five, and cost twice as much.
-        if self._stale and (self._stale & ~_OFTEN or self._ticks - self._painted >= 2):
-            self.dashboard.show(self._stale)
-            self._stale, self._painted = Topic.NOTHING, self._ticks
+        if self._stale and (self._stale & ~_OFTEN or self._ticks - self._painted >= self._wait()):
+            self._show_stale()
+
+    def _show_stale(self) -> None:
+        self.dashboard.show(self._stale)
+        self._stale, self._painted, self._rows = Topic.NOTHING, self._ticks, len(self.state.steps)
+
+    def _wait(self) -> int:
+        """Ticks from one frame of steps alone to the next.
+
+        Ten frames a second say no more than five, and cost twice as much; of a long run whose
+        new steps do not move the curve by a dot, one says as much.
+        """
+        rows = len(self.state.steps)
+        return TICKS_UNMOVED if (rows - self._rows) * DOTS < rows else 2
 
     def _once_a_second(self) -> Topic:
         view, state, now = self.view, self.state, self.now()
@@ -227,8 +242,7 @@ class Cockpit:
         self._second = -1  # the words of the header change with the stage
         self.tick()
         if self._stale:
-            self.dashboard.show(self._stale)
-            self._stale, self._painted = Topic.NOTHING, self._ticks
+            self._show_stale()
         return said
 
     # ---- looks -----------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from engine import events as ev
 from engine import lock, run_dir
 from engine.run_dir import RunDir
 from sftui.sources import open as open_sources
-from sftui.sources.recording import coalesced
 from sftui.sources.tail import TailSource
 from sftui.state import RunState
 
@@ -86,7 +85,7 @@ def look(
     stages: list[Stage] = []
     for stage in opened.recording.stages:
         state = RunState()
-        for event in coalesced(stage.timeline.events(0, len(stage.timeline))):
+        for event in stage.timeline.news(0, len(stage.timeline)):
             state.apply(event)
             if listener is not None:
                 listener(len(stages), event)

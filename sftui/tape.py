@@ -44,6 +44,11 @@ class Tape:
     marks: tuple[TapeMark, ...] = ()
 
     @property
+    def setting(self) -> tuple[object, ...]:
+        """What does not change by the clock going on."""
+        return (self.speed, self.paused, self.at_end, self.loading, self.stages, self.stage)
+
+    @property
     def moving(self) -> bool:
         """Whether the clock runs."""
         return not self.paused and not self.at_end and not math.isinf(self.speed)

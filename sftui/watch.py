@@ -159,6 +159,7 @@ def choose_stage(source: ReplaySource, number: int) -> None:
     Raises:
         UsageError: the file has fewer.
     """
+    source.read_on()
     while len(source.stages) < number and source.loading:
         time.sleep(0.02)
     names = [stage.name for stage in source.stages]

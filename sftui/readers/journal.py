@@ -1,12 +1,13 @@
 """Read our own event log: `events.jsonl` (rank 0) or `supervisor.jsonl` of a run directory.
 
 Each line is an event already. A sequence number that was seen is a line written
-twice and is passed over; updates become a `StepBatch`, stamped by attempt and time
-but not by number: the numbers have done their work here.
+twice and is passed over; updates become a `StepBatch`, be they ever so few (heartbeats part
+them), stamped by attempt and time but not by number: the numbers have done their work here.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any, ClassVar
 
@@ -15,12 +16,16 @@ from engine.errors import WireError
 from engine.events import TYPE_NAME, Event, MetricLogged, Stamp, StepFinished, Unknown
 from sftui.readers import LineBuffer, LineCounts, Sniffed
 from sftui.readers.rows import Rows
+from sftui.readers.skeleton import Skeleton
 
 _STEP = TYPE_NAME[StepFinished]
 _METRIC = TYPE_NAME[MetricLogged]
 _STEP_FIELDS = frozenset(StepFinished.__slots__)
 _NOT_FREE = tuple(_STEP_FIELDS)
 """A metric named like a field of `StepFinished` cannot stand in a `StepBatch` beside them."""
+
+MOST_SKELETONS = 4
+"""Kinds of rows known by heart: updates, now and then free metrics, at the turn of an attempt."""
 
 
 class JournalReader:
@@ -33,6 +38,10 @@ class JournalReader:
         self._buffer = LineBuffer()
         self._rows = Rows()
         self._rows_stamp = Stamp()
+        self._skeletons: list[tuple[Skeleton, Stamp]] = []
+        """The newest kinds of rows, the one that goes on first."""
+        self._texts: list[tuple[str, ...]] = []
+        """Rows that the first skeleton has matched: seq, step, t and values, not yet converted."""
         self._last_seq = 0
 
     @classmethod
@@ -68,6 +77,11 @@ class JournalReader:
         self.lines.total += len(lines)
         out: list[Event] = []
         for line in lines:
+            if (texts := self._matched(line, out)) is not None:
+                if self._new(int(texts[0])):
+                    self._texts.append(texts)
+                continue
+            self._convert(out)
             if not line or line.isspace() or self._row(line, out):
                 continue
             try:
@@ -78,10 +92,44 @@ class JournalReader:
             if isinstance(event, Unknown):
                 self.lines.unrecognised += 1
             if self._new(event.stamp.seq):
-                out += self._rows.drain(self._rows_stamp)
+                out += self._rows.drain(self._rows_stamp, least=1)
                 out.append(event)
-        out += self._rows.drain(self._rows_stamp)
+        self._convert(out)
+        out += self._rows.drain(self._rows_stamp, least=1)
         return out
+
+    def _matched(self, line: str, out: list[Event]) -> tuple[str, ...] | None:
+        """A row of a kind that was seen before, in texts."""
+        for place, (skeleton, _) in enumerate(self._skeletons):
+            found = skeleton.match(line)
+            if found is None:
+                continue
+            if place:
+                self._convert(out)
+                self._skeletons.insert(0, self._skeletons.pop(place))
+            return found.groups()
+        return None
+
+    def _convert(self, out: list[Event]) -> None:
+        """The matched rows to numbers, column by column."""
+        if not self._texts:
+            return
+        skeleton, stamp = self._skeletons[0]
+        self._open(skeleton.names, stamp, out)
+        _, steps, times, *columns = zip(*self._texts, strict=True)
+        self._texts = []
+        self._rows.extend(
+            map(int, steps),
+            skeleton.names,
+            [map(float, column) for column in columns],
+            map(float, times),
+        )
+
+    def _open(self, names: tuple[str, ...], stamp: Stamp, out: list[Event]) -> None:
+        """Make sure that rows like these can follow; what cannot stand before them goes out."""
+        if stamp != self._rows_stamp or not self._rows.fits(names):
+            out += self._rows.drain(self._rows_stamp, least=1)
+        self._rows_stamp = stamp
 
     def _new(self, seq: int) -> bool:
         if not seq:
@@ -106,17 +154,11 @@ class JournalReader:
         if not self._new(raw["seq"]):
             return True
         run, boot = str(raw.get("run", "")), str(raw.get("boot", ""))
-        stamp = Stamp(run=run, src=raw["src"], att=raw["att"], t=raw["t"], boot=boot)
-        before = self._rows_stamp
-        same = (before.run, before.src, before.att, before.boot) == (
-            run,
-            stamp.src,
-            stamp.att,
-            boot,
-        )
-        if not same or not self._rows.fits(names):
-            out += self._rows.drain(before)
-        self._rows_stamp = stamp
+        stamp = Stamp(run=run, src=raw["src"], att=raw["att"], boot=boot)
+        self._open(names, stamp, out)
+        with contextlib.suppress(ValueError):
+            self._skeletons.insert(0, (Skeleton(line, names), stamp))
+            del self._skeletons[MOST_SKELETONS:]
         self._rows.extend([raw["step"]], names, [[value] for value in values], [raw["t"]])
         return True
 

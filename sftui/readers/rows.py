@@ -52,8 +52,8 @@ class Rows:
         for column, values in zip(self._columns, columns, strict=True):
             column.extend(values)
 
-    def drain(self, stamp: Stamp) -> list[Event]:
-        """The rows as events, and none left."""
+    def drain(self, stamp: Stamp, *, least: int = WORTH_A_BATCH) -> list[Event]:
+        """The rows as events, and none left; fewer than `least` as single ones."""
         if not self._steps:
             return []
         batch = StepBatch(
@@ -65,4 +65,4 @@ class Rows:
         )
         self._steps, self._times = array("q"), array("d")
         self._columns = [array("d") for _ in self._names]
-        return [batch] if len(batch.steps) >= WORTH_A_BATCH else list(batch.rows())
+        return [batch] if len(batch.steps) >= least else list(batch.rows())

@@ -21,8 +21,12 @@ from sftui.sources.recording import Recording
 from sftui.sources.where import PIECE_BYTES
 
 FIRST_BLOCK_BYTES = 256 * 1024
+SHORT_BYTES = 2 * 1024 * 1024
+"""A file of this size is read at once; of a longer one, a first block for the first picture."""
+HOLD_SECONDS = 3.0
+"""So long the rest of a long file waits for that picture, lest it take the time it needs."""
 BLOCK_BYTES = 4 * 1024 * 1024
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 """How often a followed file is looked at: a person waits that long for a line."""
 SILENT_SECONDS = 60.0
 """Longer without a line, and a followed log is called silent (evaluations take that long)."""
@@ -67,6 +71,8 @@ class FileFeed:
         self._grew_at = now()
         self._stop = threading.Event()
         self._looked = threading.Event()
+        self._begun = threading.Event()
+        self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self.done = False
         self.error = ""
@@ -109,27 +115,36 @@ class FileFeed:
             return True, "the file grows"
         return False, f"no new line for {silent:.0f} s"
 
+    def read_on(self) -> None:
+        self._wanted.set()
+
     def close(self) -> None:
         self._stop.set()
+        self._wanted.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
 
     # ---- reading ---------------------------------------------------------------------------
 
     def start(self, patience_seconds: float = 0.0) -> None:
-        """Read on in a thread; wait for it a little, so that short logs are whole at once."""
+        """Read on in a thread; wait for it a little, so that short logs are whole at once.
+
+        A long one has then begun, and goes on when `read_on` says that the first was seen.
+        """
         self._thread = threading.Thread(target=self._run, name="replay reader", daemon=True)
         self._thread.start()
         if patience_seconds:
-            self._looked.wait(patience_seconds)
+            self._begun.wait(patience_seconds)
 
     def read_all(self) -> None:
         """Read to the end here and now."""
+        self.read_on()
         self._run()
 
     def wait_until_read(self, timeout: float | None = None) -> bool:
         """Wait until all that the file holds by now has been read."""
         self._looked.clear()
+        self.read_on()
         if self.done:
             return True
         return self._looked.wait(timeout)
@@ -156,9 +171,13 @@ class FileFeed:
                 self._last = (self._last + block[-_REMEMBERED_BYTES:])[-_REMEMBERED_BYTES:]
                 self._grew_at = self._now()
                 self._take(block)
+                if self._total_bytes > SHORT_BYTES and not self._begun.is_set():
+                    self._begun.set()
+                    self._wanted.wait(HOLD_SECONDS)
                 continue
             if not self._follow:
                 break
+            self._begun.set()
             self._looked.set()
             self._stop.wait(LOOK_SECONDS)
             file = self._same_or_newer(file, files)
@@ -248,4 +267,5 @@ class FileFeed:
                 self._recording.extend(self._beside)
                 self._beside = []
         self.done = True
+        self._begun.set()
         self._looked.set()

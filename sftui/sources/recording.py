@@ -33,6 +33,20 @@ _NOTABLE = {
 }
 
 
+_MAY_COME_LATER = (
+    ev.ValidationFinished,
+    ev.EvalFinished,
+    ev.CheckpointSaved,
+    ev.MetricLogged,
+    ev.SampleGenerated,
+    ev.LogLine,
+)
+"""Kinds that carry their own step, so that updates of later steps may be told before them."""
+
+_BEAT_SECONDS = 20.0
+"""Two thirds of the silence after which a rank is called dead."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
     """An event worth jumping to."""
@@ -47,14 +61,51 @@ class Mark:
     label: str
 
 
+class _Rows:
+    """All rows of a stage that have the same columns and the same stamp: one array a column."""
+
+    __slots__ = ("columns", "stamp", "steps", "times")
+
+    def __init__(self, stamp: ev.Stamp, names: Iterable[str]) -> None:
+        self.stamp = stamp
+        self.steps = array("q")
+        self.times = array("d")
+        self.columns = {name: array("d") for name in names}
+
+    def extend(self, batch: ev.StepBatch) -> None:
+        self.steps.extend(batch.steps)
+        self.times.extend(batch.times)
+        for name, values in batch.columns.items():
+            self.columns[name].extend(values)
+
+    def batch(self, start: int, stop: int) -> ev.StepBatch:
+        """The rows from `start` to before `stop`, which is not empty."""
+        return ev.StepBatch(
+            step=self.steps[stop - 1],
+            stamp=self.stamp,
+            steps=self.steps[start:stop],
+            columns={name: column[start:stop] for name, column in self.columns.items()},
+            times=self.times[start:stop],
+        )
+
+
 class Timeline:
-    """The events of one stage, in order. Positions run from 0 (nothing yet) to `length`."""
+    """The events of one stage, in order. Positions run from 0 (nothing yet) to `length`.
+
+    Rows of batches lie in columns; every other event is kept as it is, with its position. So a
+    number costs eight bytes, however small the pieces are in which a reader gave it.
+    """
 
     def __init__(self) -> None:
-        self._items: list[ev.Event] = []
-        self._starts = array("q")  # position of each item's first row
-        self._clock = array("d")  # seconds of each row, never falling
-        self._steps = array("q")  # highest step up to and including each row
+        self._others: list[ev.Event] = []
+        self._other_at = array("q")  # position of each of them
+        self._rows: dict[object, _Rows] = {}
+        self._runs: list[_Rows] = []  # stretches of rows of one kind, in order ...
+        self._run_at = array("q")  # ... the number of rows before each, of all kinds ...
+        self._run_first = array("q")  # ... and where it begins among its own
+        self._num_rows = 0
+        self._clock = array("d")  # seconds of each position, never falling
+        self._steps = array("q")  # highest step up to and including each position
         self._first_t: float | None = None
         self._last_update: int | None = None
         self.clock_kind = ""
@@ -100,8 +151,8 @@ class Timeline:
             if self._first_t is None:
                 self._first_t = t
             now = max(now, t - self._first_t)
-        self._starts.append(len(self._clock))
-        self._items.append(event)
+        self._other_at.append(len(self._clock))
+        self._others.append(event)
         self._clock.append(now)
         self._steps.append(max(top, step if step is not None else -1))
         self._mark(event, now)
@@ -116,7 +167,8 @@ class Timeline:
             self.clock_kind = _kind(bool(batch.times), "seconds" in batch.columns)
         highest = np.maximum.accumulate(np.maximum(steps, top))
         if self.clock_kind == "time" and batch.times:
-            times = np.nan_to_num(np.asarray(batch.times, dtype=np.float64), posinf=0.0)
+            times = np.asarray(batch.times, dtype=np.float64)
+            times = np.where(np.isfinite(times), times, 0.0)
             if self._first_t is None:
                 self._first_t = float(times[0])
             clock = np.maximum.accumulate(np.maximum(times - self._first_t, now))
@@ -131,10 +183,22 @@ class Timeline:
         else:
             clock = np.full(len(steps), now)
         self._last_update = max(int(steps.max()), self._last_update or int(steps[0]))
-        self._starts.append(len(self._clock))
-        self._items.append(batch)
+        self._keep(batch)
         self._clock.frombytes(clock.tobytes())
         self._steps.frombytes(highest.tobytes())
+
+    def _keep(self, batch: ev.StepBatch) -> None:
+        stamp = replace(batch.stamp, t=None) if batch.times else batch.stamp
+        key = (stamp, bool(batch.times), *batch.columns)
+        rows = self._rows.get(key)
+        if rows is None:
+            rows = self._rows[key] = _Rows(stamp, batch.columns)
+        if not self._runs or self._runs[-1] is not rows:
+            self._runs.append(rows)
+            self._run_at.append(self._num_rows)
+            self._run_first.append(len(rows.steps))
+        rows.extend(batch)
+        self._num_rows += len(batch.steps)
 
     def _mark(self, event: ev.Event, seconds: float) -> None:
         kind = _NOTABLE.get(type(event))
@@ -153,20 +217,76 @@ class Timeline:
             self.marks.append(mark)
 
     def events(self, start: int, stop: int) -> Iterator[ev.Event]:
-        """The events from position `start` to `stop`; batches are cut to fit."""
+        """The events from position `start` to `stop`, in order; batches are cut to fit."""
         stop = min(stop, len(self))
-        index = max(0, bisect.bisect_right(self._starts, start) - 1)
+        index = bisect.bisect_left(self._other_at, start)
         while start < stop:
-            item, first = self._items[index], self._starts[index]
-            end = self._starts[index + 1] if index + 1 < len(self._starts) else len(self)
-            if isinstance(item, ev.StepBatch):
-                last = min(stop, end)
-                whole = start == first and last == end
-                yield item if whole else item.cut(start - first, last - first)
-            else:
-                yield item
+            at = self._other_at[index] if index < len(self._others) else stop
+            end = min(at, stop)
+            if start < end:
+                yield from self._batches(start - index, end - index)
+            if end < stop:
+                yield self._others[index]
+                index, end = index + 1, end + 1
             start = end
+
+    def news(self, start: int, stop: int) -> Iterator[ev.Event]:
+        """The same news in fewer events: a row may be told before an event that came before it.
+
+        For a state that is far behind. A heartbeat a second and an evaluation every 50 steps
+        would otherwise make tens of thousands of small batches. What changes the course of the
+        run keeps its place, and no heartbeat is told later than `_BEAT_SECONDS` after its time:
+        between two heartbeats of a rank there is never so much that it would seem dead.
+        """
+        stop = min(stop, len(self))
+        index = bisect.bisect_left(self._other_at, start)
+        row = start - index
+        later: list[ev.Event] = []
+        since = start
+        while index < len(self._others) and (at := self._other_at[index]) < stop:
+            event = self._others[index]
+            beat = isinstance(event, ev.RankHeartbeat)
+            if beat:
+                waits = self._clock[at] - self._clock[since] < _BEAT_SECONDS
+            else:
+                waits = isinstance(event, _MAY_COME_LATER) and event.step is not None
+            if not waits:
+                yield from self._whole_batches(row, at - index)
+                yield from later
+                row, since, later = at - index, at, []
+            if waits or beat:
+                later.append(event)
+            else:
+                yield event
             index += 1
+        yield from self._whole_batches(row, stop - index)
+        yield from later
+
+    def _batches(self, start: int, stop: int) -> Iterator[ev.StepBatch]:
+        """Rows, counted without the other events, in order."""
+        for rows, first, last in self._stretches(start, stop):
+            yield rows.batch(first, last)
+
+    def _whole_batches(self, start: int, stop: int) -> Iterator[ev.StepBatch]:
+        """The same, those of one kind together as long as the stamp is the same."""
+        found: dict[int, tuple[_Rows, int, int]] = {}
+        for rows, first, last in self._stretches(start, stop):
+            if found and next(iter(found.values()))[0].stamp != rows.stamp:
+                yield from (kind.batch(a, b) for kind, a, b in found.values())
+                found = {}
+            _, begin, _ = found.get(id(rows), (rows, first, last))
+            found[id(rows)] = (rows, begin, last)
+        yield from (kind.batch(a, b) for kind, a, b in found.values())
+
+    def _stretches(self, start: int, stop: int) -> Iterator[tuple[_Rows, int, int]]:
+        run = max(0, bisect.bisect_right(self._run_at, start) - 1)
+        while start < stop:
+            end = self._run_at[run + 1] if run + 1 < len(self._runs) else self._num_rows
+            last = min(end, stop)
+            first = self._run_first[run] + start - self._run_at[run]
+            yield self._runs[run], first, first + last - start
+            start = last
+            run += 1
 
     def at_seconds(self, seconds: float) -> int:
         """The position behind everything that has happened by then."""
@@ -184,64 +304,6 @@ class Timeline:
         """The highest step before `position`."""
         step = self._steps[position - 1] if 0 < position <= len(self) else -1
         return step if step >= 0 else None
-
-
-_MAY_COME_LATER = (
-    ev.ValidationFinished,
-    ev.EvalFinished,
-    ev.CheckpointSaved,
-    ev.MetricLogged,
-    ev.SampleGenerated,
-    ev.LogLine,
-)
-"""Kinds that carry their own step, so that updates of later steps may be told before them."""
-
-
-def coalesced(events: Iterable[ev.Event]) -> list[ev.Event]:
-    """The same news in fewer events: batches parted by evaluations alone become one.
-
-    For a state that is far behind. An evaluation every 50 steps would otherwise make twenty
-    thousand small batches of a million updates, and a second of folding them.
-    """
-    out: list[ev.Event] = []
-    batches: list[ev.StepBatch] = []
-    later: list[ev.Event] = []
-    for event in events:
-        if isinstance(event, ev.StepBatch):
-            if batches and not _alike(batches[-1], event):
-                out += [*_joined(batches), *later]
-                batches, later = [], []
-            batches.append(event)
-        elif batches and isinstance(event, _MAY_COME_LATER) and event.step is not None:
-            later.append(event)
-        else:
-            out += [*_joined(batches), *later, event]
-            batches, later = [], []
-    return [*out, *_joined(batches), *later]
-
-
-def _alike(left: ev.StepBatch, right: ev.StepBatch) -> bool:
-    return (
-        left.columns.keys() == right.columns.keys()
-        and bool(left.times) == bool(right.times)
-        and replace(left.stamp, t=None) == replace(right.stamp, t=None)
-    )
-
-
-def _joined(batches: list[ev.StepBatch]) -> list[ev.Event]:
-    if len(batches) < 2:
-        return list(batches)
-    steps, times = array("q"), array("d")
-    columns = {name: array("d") for name in batches[0].columns}
-    for batch in batches:
-        steps.extend(batch.steps)
-        times.extend(batch.times)
-        for name, column in columns.items():
-            column.extend(batch.columns[name])
-    last = batches[-1]
-    return [
-        ev.StepBatch(step=last.step, stamp=last.stamp, steps=steps, columns=columns, times=times)
-    ]
 
 
 @dataclass(slots=True)

@@ -20,12 +20,15 @@ from engine.control import Request
 from engine.errors import UsageError
 from engine.events import Event, StepBatch
 from sftui.readers import LineCounts
-from sftui.sources.recording import Mark, Recording, Stage, Timeline, coalesced
+from sftui.sources.recording import Mark, Recording, Stage, Timeline
 from sftui.sources.where import end_of_share, end_of_stage, end_of_step
 
 SPEEDS = (1.0, 2.0, 4.0, 8.0, 16.0, 60.0, 250.0, 1000.0, math.inf)
 """Times the clock; infinite shows all there is at once."""
 
+
+_PART = 20_000
+"""Positions looked through at one go: some milliseconds, and 3 MB of 20 series."""
 
 WATCH_SPEED = 60.0
 """A run of half an hour in half a minute."""
@@ -73,6 +76,10 @@ class Feed(Protocol):
         """Whether more may come, and why one may think so."""
         ...
 
+    def read_on(self) -> None:
+        """The first of it has been seen: read the rest."""
+        ...
+
     def close(self) -> None:
         """Stop reading."""
         ...
@@ -91,6 +98,9 @@ class Finished:
 
     def evidence(self) -> tuple[bool, str]:
         return True, "a replay"
+
+    def read_on(self) -> None:
+        return
 
     def close(self) -> None:
         return
@@ -142,6 +152,8 @@ class ReplaySource:
 
         After a seek, `max_events` is not kept to: the picture is wrong until all has come.
         """
+        if self._delivered:
+            self._feed.read_on()
         with self._lock:
             self._keep_to_preferred()
             target = self._target()
@@ -149,16 +161,21 @@ class ReplaySource:
             deadline = time.monotonic() + max_seconds
             events: list[Event] = []
             while self._half is not None or self._delivered < target:
-                event = self._next(target)
-                if event is not None:
-                    events.append(event)
-                if len(events) >= max_events and not hurry:
-                    break
-                if len(events) % 64 == 0 and time.monotonic() >= deadline:
+                if self._columnar:
+                    stop = min(target, self._delivered + _PART)
+                    events += self._timeline().news(self._delivered, stop)
+                    self._delivered = stop
+                    late = time.monotonic() >= deadline
+                else:
+                    event = self._next(target)
+                    if event is not None:
+                        events.append(event)
+                    late = len(events) % 64 == 0 and time.monotonic() >= deadline
+                if late or (len(events) >= max_events and not hurry):
                     break
             else:
                 self._hurry = False
-            return coalesced(events) if self._columnar else events
+            return events
 
     def send(self, request: Request) -> None:
         """Always refused.
@@ -216,6 +233,10 @@ class ReplaySource:
     def loading(self) -> bool:
         """Whether the file is still being read (or followed)."""
         return not self._feed.done
+
+    def read_on(self) -> None:
+        """Read the rest of a long file, without waiting for its first picture."""
+        self._feed.read_on()
 
     @property
     def text_path(self) -> Path | None:
@@ -477,6 +498,7 @@ class ReplaySource:
         return start + found
 
     def _next(self, target: int) -> Event | None:
+        """The next single event; None for the start or the end of a batch."""
         if self._half is not None:
             event = next(self._half, None)
             if event is None:
@@ -486,11 +508,9 @@ class ReplaySource:
         event = next(timeline.events(self._delivered, target))
         if isinstance(event, StepBatch):
             self._delivered += len(event.steps)
-            if not self._columnar:
-                self._half = event.rows()
-                return None
-        else:
-            self._delivered += 1
+            self._half = event.rows()
+            return None
+        self._delivered += 1
         return event
 
 

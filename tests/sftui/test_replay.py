@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from engine.events import (
     ControlApplied,
     EvalFinished,
     LogLine,
+    RankHeartbeat,
     RankLost,
     RunFinished,
     RunStarted,
@@ -26,8 +28,9 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
+from sftui.lookout import Lookout
 from sftui.sources.open import open_replay, read_whole, recognise
-from sftui.sources.recording import Recording, Timeline, coalesced
+from sftui.sources.recording import Recording, Timeline
 from sftui.sources.replay import WATCH_SPEED, replay_events
 from sftui.state import RunState
 from tests.conftest import SHARED, needs_shared
@@ -295,16 +298,87 @@ def test_batches_parted_by_evaluations_become_one():
 
     again = AttemptStarted(start_step=15, stamp=Stamp(att=2))
     parts = [value(0), batch(0), value(10), batch(10), value(20), again, batch(15), value(25)]
-    few = coalesced(parts)
-    kinds = [ValidationFinished, StepBatch, ValidationFinished, ValidationFinished, AttemptStarted]
-    assert [type(e) for e in few] == [*kinds, StepBatch, ValidationFinished]
-    assert list(few[1].steps) == list(range(20))
+    timeline = Timeline()
+    for event in parts:
+        timeline.append(event)
+    few = list(timeline.news(0, len(timeline)))
+    kinds = [StepBatch, *[ValidationFinished] * 3, AttemptStarted, StepBatch, ValidationFinished]
+    assert [type(e) for e in few] == kinds
+    assert list(few[0].steps) == list(range(20))
     states = RunState(), RunState()
     for state, events in zip(states, (parts, few), strict=True):
         for event in events:
             state.apply(event)
     assert states[0].steps.x.tolist() == states[1].steps.x.tolist()
     assert states[0].validations == states[1].validations
+
+
+def beating(steps: int) -> list:
+    """A run of ours: a step a second, now and then free metrics, two ranks that beat."""
+    events = [RunStarted(name="r", stamp=Stamp(run="r", t=0.0))]
+    for step in range(steps):
+        stamp = Stamp(run="r", t=float(step))
+        loss = {"loss": [1.0 + step], "lrs/wte": [0.5]}
+        events.append(StepBatch(step=step, steps=[step], columns=loss, times=[stamp.t]))
+        if step % 7 == 0:
+            columns = {"travel": [0.1 * step]}
+            events.append(StepBatch(step=step, steps=[step], columns=columns, times=[stamp.t]))
+        events += [RankHeartbeat(rank=r, memory_bytes=step, stamp=stamp) for r in (0, 1)]
+        if step % 50 == 49:
+            events.append(ValidationFinished(step=step + 1, loss=1.0, stamp=stamp))
+    return events
+
+
+def test_heartbeats_part_few_batches_and_change_nothing():
+    """Rows between heartbeats come together, for twenty seconds; the state is the same."""
+    events, timeline = beating(100), Timeline()
+    for event in events:
+        timeline.append(event)
+    assert flat(timeline.events(0, 999)) == flat(events)
+    news = list(timeline.news(0, len(timeline)))
+    rows = [len(e.steps) for e in news if isinstance(e, StepBatch) and "loss" in e.columns]
+    assert sum(rows) == 100
+    assert max(rows) <= 21
+    assert len(rows) <= 7
+    told = [e for e in news if not isinstance(e, StepBatch)]
+    assert sorted(map(repr, told)) == sorted(
+        repr(e) for e in events if not isinstance(e, StepBatch)
+    )
+    states = RunState(), RunState()
+    for state, listed in zip(states, (events, news), strict=True):
+        for event in listed:
+            state.apply(event)
+    one, other = states
+    for name in one.steps.names:
+        assert np.array_equal(one.steps.column(name), other.steps.column(name), equal_nan=True)
+    assert one.metrics["travel"].column("travel").tolist() == (
+        other.metrics["travel"].column("travel").tolist()
+    )
+    assert (one.ranks[1].last, one.first_t, one.last_t) == (
+        other.ranks[1].last,
+        other.first_t,
+        other.last_t,
+    )
+
+
+def test_a_rank_that_beats_is_not_called_silent_in_a_replay():
+    """Beats are told late, but never so late that the alarm would go off."""
+    lookout = Lookout(foreign=False)
+    lookout.take(replay_events(beating(500)).poll())
+    found = []
+    while lookout.busy:
+        found += lookout.work(1.0)
+    assert found == []
+
+
+def test_a_number_costs_its_eight_bytes():
+    """However small the pieces: columns lie in one array each, beats beside them."""
+    timeline = Timeline()
+    for event in beating(400):
+        timeline.append(event)
+    assert len(timeline._rows) == 2
+    stretches = [r for r in timeline._rows.values() if "loss" in r.columns]
+    assert len(stretches[0].steps) == 400
 
 
 def test_columns_are_spelled_out_for_who_cannot_take_them():
