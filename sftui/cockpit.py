@@ -266,6 +266,7 @@ class Cockpit:
         view.log_y, view.whole = preferences.log_y, preferences.whole
         if preferences.table in ("benchmarks", "validation"):
             view.table = preferences.table
+        self.shelf.sampler.prompt = preferences.prompt
 
     def preferences(self, theme: str) -> Preferences:
         """How the person looks now."""
@@ -276,6 +277,7 @@ class Cockpit:
             log_y=view.log_y,
             whole=view.whole,
             table=view.table,
+            prompt=self.shelf.sampler.prompt,
         )
 
     def look(self, act: Callable[[Sight], None]) -> None:

@@ -1,4 +1,4 @@
-"""How a person likes to look, kept between runs: theme, smoothing, axis, table.
+"""How a person likes to look, kept between runs: theme, smoothing, axis, table, last prompt.
 
 One small JSON file in the user's configuration directory; `SFTUI_CONFIG` names
 another. A file that cannot be read or written costs nothing but the memory of it.
@@ -23,6 +23,8 @@ class Preferences:
     log_y: bool = False
     whole: bool = False
     table: str = "benchmarks"
+    prompt: str = ""
+    """Asked of a checkpoint last."""
 
 
 def path() -> Path:

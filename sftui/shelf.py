@@ -7,24 +7,17 @@ evaluating need torch, so each is a process of its own.
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
-import sys
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from engine import checkpoint_dir
 from engine.checkpoint_dir import KEEP_SUFFIX, CheckpointInfo
 from engine.run_dir import RunDir
 from sftui.clean import clean
+from sftui.jobs import Job
 from sftui.records import Checkpoint
+from sftui.samples import Sampler
 from sftui.state import RunState
-
-MOST_OUTPUT_BYTES = 64 * 1024
-"""Of what a job printed, kept to be shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,54 +45,13 @@ class Row:
         return f"step {self.known.step:,}"
 
 
-class Job:
-    """An export or an evaluation in a process of its own, with its output in a file.
-
-    Nothing of it may reach the terminal that the screen draws on.
-    """
-
-    def __init__(self, words: str, arguments: Sequence[str], cwd: Path) -> None:
-        self.words = words
-        # Closed by `close`; the process has its own copy of the descriptor.
-        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives with the job
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sftui", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            cwd=cwd,
-        )
-
-    @property
-    def code(self) -> int | None:
-        """Exit code, None while it works."""
-        return self._process.poll()
-
-    def lines(self) -> list[str]:
-        """What it has printed so far, cleaned; the last part of much."""
-        if self._output.closed:
-            return []
-        size = self._output.seek(0, 2)
-        self._output.seek(max(0, size - MOST_OUTPUT_BYTES))
-        text = self._output.read().decode("utf-8", "replace")
-        return [line for part in text.split("\n") if (line := clean(part, 400).strip())]
-
-    def close(self) -> None:
-        """End it, if it still works."""
-        if self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                self._process.kill()
-            self._process.wait()
-        self._output.close()
-
-
 class Shelf:
     """What can be done with the checkpoints of `run`; nothing, over a log of another program."""
 
     def __init__(self, run: RunDir | None) -> None:
         self.run = run
         self.job: Job | None = None
+        self.sampler = Sampler()
 
     def rows(self, state: RunState) -> list[Row]:
         """Newest first, the start last."""
@@ -190,7 +142,7 @@ class Shelf:
             output = self.run.path / f"export-step-{row.step}-{what}"
             words = f"exporting {row.name} for {'transformers' if what == 'hf' else 'nanochat'}"
             arguments = ["export", target, "--format", what, "-o", str(output)]
-        self.close()
+        self._close_job()
         try:
             self.job = Job(words, arguments, Path.cwd())
         except OSError as error:
@@ -198,7 +150,11 @@ class Shelf:
         return ""
 
     def close(self) -> None:
-        """End the job, if there is one."""
+        """End what works."""
+        self._close_job()
+        self.sampler.close()
+
+    def _close_job(self) -> None:
         if self.job is not None:
             self.job.close()
             self.job = None

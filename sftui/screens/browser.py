@@ -1,4 +1,4 @@
-"""The checkpoint browser: a table with a cursor over the dimmed dashboard."""
+"""The checkpoint browser: a table with a cursor over the dimmed dashboard, and what they say."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
+from textual.widgets import Input
 
 from sftui import keys
 from sftui.screens.confirm import Answer, Confirm
+from sftui.widgets.answer_list import AnswerList
 from sftui.widgets.shelf_table import ShelfTable
 
 if TYPE_CHECKING:
@@ -32,10 +34,16 @@ class Browser(ModalScreen[None]):
         self._cockpit = cockpit
         self.table = ShelfTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
 
+        self.answers = AnswerList(cockpit.state, cockpit.view, cockpit.shelf.sampler, id="answers")
+        self.prompt = Input(id="prompt", max_length=4000, placeholder="a prompt")
+
     def compose(self) -> ComposeResult:
         yield self.table
+        yield self.prompt
+        yield self.answers
 
     def on_mount(self) -> None:
+        self.prompt.display = False
         self._look()
         self.table.focus()
         self.set_interval(LOOK_SECONDS, self._look)
@@ -44,13 +52,20 @@ class Browser(ModalScreen[None]):
         self.table.state = self._cockpit.state
         self.table.look()
         self.table.rebuild()
+        self._cockpit.shelf.sampler.look()
+        self.answers.display = bool(self._cockpit.shelf.sampler.samples)
+        self.set_class(self.answers.display or self.prompt.display, "asked")
+        self.answers.rebuild()
 
     def _say(self, words: str) -> None:
         self.table.said = words
         self._look()
 
     def action_shelf_close(self) -> None:
-        self.dismiss()
+        if self.prompt.display:
+            self._close_prompt()
+        else:
+            self.dismiss()
 
     def action_shelf_move(self, by: int) -> None:
         self.table.move(by)
@@ -62,6 +77,34 @@ class Browser(ModalScreen[None]):
     def action_shelf_start(self, what: str) -> None:
         if self.table.chosen is not None:
             self._say(self.table.shelf.start(what, self.table.chosen))
+
+    def action_shelf_sample(self) -> None:
+        """Type a prompt; `enter` asks the checkpoint under the cursor."""
+        if self.table.chosen is None:
+            return
+        self.prompt.border_title = "prompt · enter asks · esc back"
+        self.prompt.value = self._cockpit.shelf.sampler.prompt
+        self.prompt.display = True
+        # At once: the next key belongs to the prompt already.
+        self.set_focus(self.prompt)
+        self._look()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        prompt, row = event.value.strip(), self.table.chosen
+        self._close_prompt()
+        if prompt and row is not None:
+            shelf = self._cockpit.shelf
+            alive = not self._cockpit.over and self._cockpit.playback is None
+            self._say(shelf.sampler.ask(shelf.run, row, prompt, alive=alive))
+            self.answers.top = 0
+
+    def _close_prompt(self) -> None:
+        self.prompt.display = False
+        self.table.focus()
+        self._look()
+
+    def action_shelf_scroll(self, by: int) -> None:
+        self.answers.scroll_lines(by)
 
     def action_shelf_delete(self) -> None:
         row = self.table.chosen

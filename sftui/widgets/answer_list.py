@@ -1,0 +1,46 @@
+"""What checkpoints answered to prompts of the browser; answers to one prompt stand together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sftui.answers import lines_of, paint_lines
+from sftui.canvas import Grid
+from sftui.ink import Ink, style
+from sftui.panel import Panel
+from sftui.records import Topic
+
+if TYPE_CHECKING:
+    from sftui.samples import Sampler
+    from sftui.state import RunState
+    from sftui.view import View
+
+
+class AnswerList(Panel):
+    """Scrolled by `shelf_scroll` and the wheel."""
+
+    TOPICS = Topic.NOTHING
+
+    def __init__(self, state: RunState, view: View, sampler: Sampler, *, id: str) -> None:
+        super().__init__(state, view, id=id)
+        self.sampler = sampler
+        self.top = 0
+
+    def scroll_lines(self, by: int) -> None:
+        self.top = max(0, self.top + by)
+        self.rebuild()
+
+    def on_mouse_scroll_up(self) -> None:
+        self.scroll_lines(-3)
+
+    def on_mouse_scroll_down(self) -> None:
+        self.scroll_lines(3)
+
+    def paint(self, grid: Grid) -> None:
+        lines = lines_of(self.sampler.groups(), grid.width - 5)
+        self.top = max(0, min(self.top, len(lines) - (grid.height - 2)))
+        below = len(lines) - self.top - (grid.height - 2)
+        notes = [(f"{below} lines below · shift+↓", style(Ink.DIM))] if below > 0 else []
+        title = [("answers", style(Ink.TITLE, bold=True)), (" · greedy", style(Ink.DIM))]
+        grid.frame(title, notes, border=self.border)
+        paint_lines(grid, lines, self.top)
