@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import inbox, journal, reaper, resume_file, wire
+from engine import inbox, journal, reaper, resume_file, unheard, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
@@ -74,6 +74,7 @@ class Supervisor:
         self._attempt = _next_log_attempt(run_dir)
         self._journal = journal.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
         self._num_signals = 0
+        self._launching = False
         self._reasons: list[str] = []
 
     def run(self) -> int:
@@ -102,12 +103,21 @@ class Supervisor:
         )
         if nodes > 1:
             self._tell(LogLine(text=other_machines(self._run_dir, self._manifest), level="warn"))
-        failure = elastic.run_ranks(
-            agent,
-            lambda rank: self._run_dir.rank_log(self._attempt, rank),
-            self._before_start,
-        )
-        return self._conclude(failure)
+        self._launching = True
+        with unheard.Listener(
+            self._run_dir,
+            lambda: self._end() is not None,
+            history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
+        ) as listener:
+            try:
+                failure = elastic.run_ranks(
+                    agent,
+                    lambda rank: self._run_dir.rank_log(self._attempt, rank),
+                    self._before_start,
+                )
+            finally:
+                self._launching = False
+        return self._conclude(failure, listener.request)
 
     def _set_environment(self, local_world_size: int) -> None:
         """What the ranks inherit."""
@@ -161,9 +171,14 @@ class Supervisor:
     def _end(self) -> RunFinished | None:
         return journal.finished(self._run_dir, self._first_seq)
 
-    def _conclude(self, failure: Failure | None) -> int:
+    def _conclude(self, failure: Failure | None, stop: Request | None) -> int:
+        """Write the end where no rank did; `stop` is one that no rank was there to read."""
         end = self._end()
-        if end is None:
+        if end is None and stop is not None:
+            self._tell(inbox.answer(stop, reason="no rank was running"))
+            end = RunFinished(status="stopped", reason=f"stop asked for by {stop.author}")
+            self._tell(end)
+        elif end is None:
             if failure is None:
                 reason = "the ranks ended without finishing the run"
             else:
@@ -196,6 +211,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(unheard.SIGNAL, self._on_unheard)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """First signal: ask the ranks to stop. Second: end them."""
@@ -216,6 +232,11 @@ class Supervisor:
         except SftuiError:
             # No room for a request: the ranks obey the signal itself as well.
             _signal_children(signum)
+
+    def _on_unheard(self, signum: int, frame: FrameType | None) -> None:
+        """Leave elastic, which waits for ranks that nobody wants any more."""
+        if self._launching:
+            sys.modules["engine.elastic"].hurry(signum)
 
 
 def other_machines(run_dir: RunDir, manifest: dict[str, Any]) -> str:

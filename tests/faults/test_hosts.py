@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import checkpoint_dir, supervisor
-from engine.events import AttemptStarted, LogLine, RunFinished, StepFinished
+from engine import checkpoint_dir, inbox, supervisor, wire
+from engine.control import Command, Request
+from engine.events import AttemptStarted, ControlApplied, LogLine, RunFinished, StepFinished
 from tests.faults.place import Place, end_of, told
 from tests.processes import children, wait_for
 
@@ -107,6 +108,25 @@ def test_machines_that_never_come_end_the_run_with_a_reason(place):
     [end] = told(run, RunFinished)
     assert end.status == "failed"
     assert "could not be brought together" in end.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["ctl", "SIGTERM"])
+def test_a_stop_is_heard_while_machines_are_waited_for(place, who):
+    """No rank is there to read it, and the wait may be half an hour."""
+    run = place.make("--gpus=2", "--nodes=2", f"--rendezvous=127.0.0.1:{free_port()}")
+    process = place.supervise(run)
+    wait_for(lambda: told(run, LogLine), 60)
+    if who == "ctl":
+        request = Request(id=wire.new_id(), command=Command.STOP, author="ctl", attempt=1)
+        inbox.post(run, request)
+    else:
+        process.send_signal(signal.SIGTERM)
+    assert place.ended(process, 60) == 0
+    [end] = told(run, RunFinished)
+    assert (end.status, end.reason) == ("stopped", f"stop asked for by {who}")
+    [answer] = told(run, ControlApplied)
+    assert (answer.author, answer.outcome) == (who, "applied")
 
 
 def test_the_command_for_the_other_machines_is_whole(place):
