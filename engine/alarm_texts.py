@@ -23,14 +23,15 @@ def nonfinite(what: str, value: float, step: int | None) -> str:
 def spike(loss: float, mark: Reading) -> str:
     return (
         f"loss {loss:.4g} is {mark.value:.0f} sigma above the 100 steps before, and not alone. "
-        "One odd batch is harmless; if it comes back, type lr 0.5"
+        "One odd batch is harmless; if it comes back, sftui ctl RUN lr 0.5 halves the rate"
     )
 
 
 def diverging(found: Reading, best: float) -> str:
     return (
         f"loss {found.value:.4g} (median of {RECENT} steps) is {_rise(found.value, best)} above "
-        f"its best stretch ({best:.4g}). Type lr 0.5, or stop and resume from an earlier checkpoint"
+        f"its best stretch ({best:.4g}). sftui ctl RUN lr 0.5 halves the rate; or stop and resume from an earlier "
+        "checkpoint"
     )
 
 

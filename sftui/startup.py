@@ -65,7 +65,10 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
     if state.badge == "failed":
         _paint_failure(grid, state, row + 1, col, end)
     elif inset and grid.height >= 8:
-        tip = "space pause · q leave it running · ? all keys"
+        live = view.tape is None
+        tip = (
+            f"space {'pause · q leave it running' if live else 'play · n next event'} · ? all keys"
+        )
         grid.text(grid.height - 2, col, fit(tip, end - col), faint)
 
 

@@ -48,7 +48,7 @@ def arrange(
     if width < 1 or height < 1:
         return {}
     kind = kind or family(width, height)
-    rows = min(alarms, 3 if height >= 34 else 2 if height >= 20 else 1)
+    rows = min(alarms, 4 if height >= 44 else 3 if height >= 34 else 2 if height >= 20 else 1)
     if rows and height >= 8:
         # Alarms push everything under the header down.
         boxes = arrange(

@@ -60,8 +60,9 @@ class Now(Panel):
         if self.view.strength:
             label = f"train · EMA {self.view.strength:g}"
             spans.append((fmt.loss(smooth.last), bright))
-            if len(raw):
-                newest = float(raw.y[-1])
+            newest = float(raw.y[-1]) if len(raw) else math.nan
+            # A log without training losses is no diverged run.
+            if math.isfinite(newest) or state.nonfinite:
                 ink = Ink.FAINT if math.isfinite(newest) else Ink.BAD
                 spans.append((f"  raw {fmt.loss(newest)}", style(ink)))
         else:
