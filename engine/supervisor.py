@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import inbox, journal, reaper, resume_file, unheard, wire
+from engine import inbox, journal, machines, reaper, resume_file, unheard, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 WORKER_VARIABLE = "SFTUI_WORKER"
 """Module of a rank, for tests of the supervisor itself."""
-
-MAX_RESTARTS = 3
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -97,12 +95,14 @@ class Supervisor:
             ),
             local_world_size=local_world_size,
             run_id=self._run_dir.id,
-            max_restarts=int(self._manifest.get("max_restarts", MAX_RESTARTS)),
+            max_restarts=int(self._manifest.get("max_restarts", machines.MAX_RESTARTS)),
             nodes=nodes,
             rendezvous=str(self._manifest.get("rendezvous", "")),
         )
         if nodes > 1:
-            self._tell(LogLine(text=other_machines(self._run_dir, self._manifest), level="warn"))
+            self._tell(
+                LogLine(text=machines.other_machines(self._run_dir, self._manifest), level="warn")
+            )
         self._launching = True
         with unheard.Listener(
             self._run_dir,
@@ -237,19 +237,6 @@ class Supervisor:
         """Leave elastic, which waits for ranks that nobody wants any more."""
         if self._launching:
             sys.modules["engine.elastic"].hurry(signum)
-
-
-def other_machines(run_dir: RunDir, manifest: dict[str, Any]) -> str:
-    """What to type on every other machine of a run that several share."""
-    nodes, world_size = int(manifest["nodes"]), int(manifest["world_size"])
-    return (
-        f"waiting for {nodes - 1} more machine(s). On each, with this run directory mounted at the "
-        "same place: TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun "
-        f"--nnodes {nodes} --nproc-per-node {world_size // nodes} --max-restarts "
-        f"{manifest.get('max_restarts', MAX_RESTARTS)} --rdzv-backend c10d --rdzv-endpoint "
-        f"{manifest['rendezvous']} --rdzv-id {run_dir.id} "
-        f"--no-python python -P -m engine.worker {run_dir.path}"
-    )
 
 
 def _signal_children(signum: int) -> None:

@@ -237,6 +237,7 @@ def run(words: list[str]) -> ExitCode:
         prepared, root, command=["sftui", "run", *words], cwd=Path.cwd(), now=datetime.now()
     )
     diagnostics.note(f"run {made.id} in {made.path}")
+    _say_other_machines(made)
     return _watch(
         made,
         launcher=lambda: launch.start_supervisor(made),
@@ -262,6 +263,7 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
     resume.record(prepared, command=["sftui", "run", *words], now=datetime.now())
     run_dir.link_run_log(found, Path.cwd())
     diagnostics.note(f"run {found.id} goes on in {found.path}")
+    _say_other_machines(found)
     plain = flags.headless or not _has_terminal()
     return _watch(
         found,
@@ -270,6 +272,15 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
         baseline=baseline,
         on_event=flags.on_event,
     )
+
+
+def _say_other_machines(found: run_dir.RunDir) -> None:
+    """What to type on them: above the screen, so that it is there after the screen as well."""
+    from engine import machines, resume_file  # noqa: PLC0415  as in `run`
+
+    manifest = resume_file.manifest_now(found)
+    if int(manifest.get("nodes", 1)) > 1:
+        diagnostics.note(machines.other_machines(found, manifest))
 
 
 def attach(words: list[str]) -> ExitCode:

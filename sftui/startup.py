@@ -62,6 +62,8 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
         grid.text(row, col + 2, fit(words, room - col - 12), text if going else dim)
         grid.right(row, room, [(time, text if going else dim)], col + 2)
         row += 1
+    if run is None and not phases and not state.ended:
+        row = _paint_wait(grid, state, row, col, end)
     if state.badge == "failed":
         _paint_failure(grid, state, row + 1, col, end)
     elif inset and grid.height >= 8:
@@ -70,6 +72,14 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
             f"space {'pause · q leave it running' if live else 'play · n next event'} · ? all keys"
         )
         grid.text(grid.height - 2, col, fit(tip, end - col), faint)
+
+
+def _paint_wait(grid: Grid, state: RunState, row: int, col: int, end: int) -> int:
+    """What is waited for, whole: other machines need a command that somebody has to type there."""
+    for event in reversed(state.log):
+        if isinstance(event, ev.LogLine) and event.level == "warn":
+            return paragraph(grid, row, col, end, clean(event.text), style(Ink.TEXT))
+    return row
 
 
 def _paint_failure(grid: Grid, state: RunState, row: int, col: int, end: int) -> None:
@@ -85,11 +95,14 @@ def _paint_failure(grid: Grid, state: RunState, row: int, col: int, end: int) ->
 
 
 def paragraph(grid: Grid, row: int, col: int, end: int, text: str, number: int) -> int:
-    """`text` over as many rows as it needs; returns the row after it."""
-    line = ""
-    for word in text.split(" "):
+    """`text` over as many rows as it needs, long words too; returns the row after it."""
+    line, width = "", max(1, end - col)
+    pieces = (
+        word[at : at + width] for word in text.split(" ") for at in range(0, len(word), width)
+    )
+    for word in pieces:
         longer = f"{line} {word}" if line else word
-        if len(longer) > end - col and line:
+        if len(longer) > width and line:
             grid.text(row, col, line, number, end)
             row, line = row + 1, word
         else:

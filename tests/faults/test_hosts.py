@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import checkpoint_dir, inbox, supervisor, wire
+from engine import checkpoint_dir, inbox, machines, wire
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, LogLine, RunFinished, StepFinished
 from tests.faults.place import Place, end_of, told
@@ -134,7 +134,7 @@ def test_the_command_for_the_other_machines_is_whole(place):
     run = place.make(
         "--gpus=8", "--target-examples-per-step=16", "--nodes=2", "--rendezvous=a:29400"
     )
-    text = supervisor.other_machines(run, run.read_manifest())
+    text = machines.other_machines(run, run.read_manifest())
     for part in (
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1",
         "--nnodes 2",

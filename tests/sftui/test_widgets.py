@@ -176,6 +176,14 @@ def test_failure_before_the_first_step_says_why():
     assert "logs/" in words
 
 
+def test_what_is_waited_for_stands_there_whole():
+    """A command for the other machine is of no use with its end cut off."""
+    command = f"torchrun --rdzv-endpoint a:1 -m engine.worker /{'long' * 40}/run"
+    grid = drawn(LossChart, [ev.LogLine(text=f"On each: {command}", level="warn")])
+    words = "".join(line.strip("│ ") for line in grid.lines())
+    assert command.replace(" ", "") in words.replace(" ", "")
+
+
 @pytest.mark.parametrize("log", [False, True])
 def test_marks_sit_on_their_curve(log):
     """A mark and a curve of the same value are in the same cell."""
