@@ -20,6 +20,9 @@ from typing import Any, Literal
 
 from engine.errors import ConfigError
 
+MOST_SAMPLE_PROMPTS = 8
+"""All ranks wait while they are answered."""
+
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -133,6 +136,10 @@ class EvalConfig:
     """Questions of each task."""
     eval_tasks: tuple[str, ...] = ("MMLU", "ARC-Easy")
     """Tasks of letter questions, comma-separated."""
+    sample_every: int = 0
+    """Short greedy answers to a few prompts every so many steps (0: none)."""
+    sample_prompts: tuple[str, ...] = ()
+    """The prompts, one word or quoted text each (default: three of the validation rows)."""
 
     def faults(self) -> list[str]:
         return [
@@ -140,7 +147,19 @@ class EvalConfig:
             *_at_least("eval_steps", self.eval_steps, 1),
             *_at_least("eval_metrics_every", self.eval_metrics_every, 1),
             *_at_least("eval_metrics_max_problems", self.eval_metrics_max_problems, 1),
+            *_at_least("sample_every", self.sample_every, 0),
+            *self._prompt_faults(),
         ]
+
+    def _prompt_faults(self) -> list[str]:
+        prompts, found = self.sample_prompts, []
+        if len(prompts) > MOST_SAMPLE_PROMPTS:
+            found.append(
+                f"sample_prompts holds {len(prompts)}; expected at most {MOST_SAMPLE_PROMPTS}"
+            )
+        if any(not prompt.strip() for prompt in prompts):
+            found.append("sample_prompts holds an empty one; expected texts")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,6 +291,9 @@ GROUPS: dict[str, Any] = {
 }
 """Group name -> its dataclass. A setting's name occurs in one group only."""
 
+TEXTS = frozenset({"sample_prompts"})
+"""Lists of texts, in which a comma is a comma."""
+
 ALIASES = {"max_iterations": "num_iterations"}
 """Older nanochat names."""
 
@@ -357,6 +379,8 @@ def apply(base: RunConfig, settings: Mapping[str, Any], *, where: str) -> RunCon
         if name not in known:
             found.append(f"unknown setting {raw_name!r}{nearest(name, known)}")
             continue
+        if name in TEXTS and isinstance(raw_value, str):
+            raw_value = [raw_value]
         try:
             clean[name] = _coerce(raw_value, _HINTS[name])
         except ValueError as error:

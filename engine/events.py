@@ -90,7 +90,8 @@ class AttemptStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted(Event):
-    """A stretch of work with a name: import, group, model, data, evaluate, train, save, export."""
+    """A stretch of work with a name: import, group, model, data, evaluate, sample, train, save,
+    export."""
 
     phase: str
     detail: str = ""
@@ -283,8 +284,13 @@ class ControlApplied(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleGenerated(Event):
+    """What the weights before the update of `step` answer to a prompt."""
+
     prompt: str
     text: str
+    stopped_by: str = ""
+    """`assistant_end` or `bos`: the model ended it; else it was cut: `max_tokens`, `positions`,
+    `time`. Empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.calculator import calculate
-from engine.chat import render_user_turn
+from engine.chat import check_ids, render_user_turn
 from engine.errors import CheckpointError, UsageError
 from engine.kv_cache import KeyValueCache
 from engine.model import GPT
@@ -92,9 +92,11 @@ class Dialogue:
         """Say `text`, and get the answer by iterating.
 
         Raises:
-            UsageError: there is no position left for an answer; nothing was said.
+            UsageError: there is no position left for an answer, or the tokenizer is another
+                model's; nothing was said.
         """
         turn = render_user_turn(self.tokenizer, text)
+        check_ids(turn, self.model.config.vocab_size, "the prompt")
         most, wanted = self.model.config.max_positions, len(self.ids) + len(turn)
         if wanted > most:
             earlier = len(self.ids) - 1
@@ -119,7 +121,8 @@ class Dialogue:
             hidden = self.model(new, cache=self._cache)[:, -1]
             with torch.autocast(device.type, enabled=False):
                 logits = self.model.logits(hidden.float())[0]
-        return choose(logits, self.sampling, self._random)
+        # A vocabulary may be padded: what stands for nothing is never said.
+        return choose(logits[: self.tokenizer.vocab_size], self.sampling, self._random)
 
 
 class Reply:

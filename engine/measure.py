@@ -1,4 +1,4 @@
-"""Measure the model between two updates: validation loss, letter questions, and their files.
+"""Measure the model between two updates: validation loss, letter questions, samples, their files.
 
 Every rank calls these functions for the same step and gets the same numbers; rank 0
 tells them. The training state is not touched: no random number is drawn.
@@ -11,15 +11,17 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from engine.errors import DataError
+from engine.errors import DataError, UsageError
 from engine.eval_items import EvalResult, save_items
 from engine.evaluate import PreparedQuestions, batch_tokens_for, evaluate_letters, validate
 from engine.events import EvalFinished, EvalStarted, LogLine, PhaseStarted, ValidationFinished
+from engine.samples import answers
 from engine.session import Session
 from engine.step_losses import AllReduceSum
 from engine.validation_rows import RowLosses, load_rows, paired_error, save_rows
@@ -131,6 +133,32 @@ def measure_tasks(session: Session, step: int) -> str:
             )
         )
     return "; ".join(failures)
+
+
+def measure_samples(session: Session, step: int) -> None:
+    """Rank 0 answers the run's prompts, if it has any; the others wait, on the CPU.
+
+    Short by construction (`samples.MOST_SECONDS`): well inside the time of a collective.
+    """
+    session.progress.sample_step = step
+    if not session.prompts:
+        return
+    session.emit(PhaseStarted(phase="sample", step=step))
+    if session.is_main:
+        try:
+            with session.autocast():
+                for sample in answers(session.model, session.tokenizer, session.prompts):
+                    session.emit(replace(sample, step=step))
+        except (RuntimeError, UsageError) as error:
+            # A prompt too long, broken weights, no memory: training goes on without samples.
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+                raise
+            words = str(error).splitlines()[0][:500]
+            text = f"samples of step {step}: {words}"
+            session.emit(LogLine(step=step, text=text, level="warn"))
+            if session.device.type == "cuda":
+                torch.cuda.empty_cache()
+    session.ranks.barrier()
 
 
 class _PeerRanOut(Exception):

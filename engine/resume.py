@@ -56,6 +56,8 @@ FREE = frozenset(
         "keep",
         "eval_every",
         "eval_metrics_every",
+        "sample_every",
+        "sample_prompts",
     }
 )
 """Settings that change neither the rows and weights of a step nor what is measured."""

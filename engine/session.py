@@ -26,6 +26,7 @@ from engine import (
     nanochat_paths,
     resume_file,
     run_plan,
+    samples,
     tasks,
 )
 from engine.checkpoint import Checkpointer
@@ -80,6 +81,7 @@ class Progress:
     """Of the newest validation, and the step it was measured at."""
     val_step: int | None = None
     eval_step: int | None = None
+    sample_step: int | None = None
     accuracies: dict[str, float] = field(default_factory=dict)
     best_loss: float | None = None
     best_step: int | None = None
@@ -121,6 +123,8 @@ class Session:
     progress: Progress
     travel: WeightTravel
     clock: OwnClock
+    prompts: tuple[str, ...] = ()
+    """Answered now and then; empty when nobody asked for samples."""
     best_rows: RowLosses | None = None
     """Rows of the lowest validation loss so far; rank 0 only."""
     lr_factor: float = 1.0
@@ -189,7 +193,10 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
     data = run_plan.data_settings(settings)
     mixture = tasks.build_mixture(data)
     plan = run_plan.make_plan(settings, len(mixture))
-    loader, validation = _loaders(settings, data, mixture, plan, tokenizer, shape.vocab_size, ranks)
+    held_out = tasks.load_validation(data, run_plan.validation_rows_wanted(settings))
+    loader, validation = _loaders(
+        settings, mixture, held_out, plan, tokenizer, shape.vocab_size, ranks
+    )
     questions = {
         task: prepare_questions(
             tokenizer,
@@ -256,6 +263,7 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
         ),
         clock=OwnClock(ranks.device),
         lr_factor=lr_factor,
+        prompts=_prompts(settings, held_out),
     )
 
 
@@ -312,10 +320,17 @@ def _weights(
     return nanochat_io.load_weights(ref, embedding_dtype=embedding_dtype)
 
 
+def _prompts(settings: RunConfig, held_out: Mixture) -> tuple[str, ...]:
+    """What is answered every `sample_every` steps."""
+    if not settings.eval.sample_every:
+        return ()
+    return settings.eval.sample_prompts or samples.default_prompts(held_out)
+
+
 def _loaders(
     settings: RunConfig,
-    data: tasks.DataSettings,
     mixture: Mixture,
+    held_out: Mixture,
     plan: Plan,
     tokenizer: Tokenizer,
     vocab_size: int,
@@ -331,14 +346,13 @@ def _loaders(
     }
     rows = TokenRows(mixture, tokenizer, settings.data.max_tokens, vocab_size)
     training = StepLoader(rows, plan, loss_norm=settings.batch.loss_norm, **common)
-    found = tasks.load_validation(data, run_plan.validation_rows_wanted(settings))
     validation_plan = ValidationPlan(
-        num_rows=len(found),
+        num_rows=len(held_out),
         world_size=plan.world_size,
         device_batch_size=settings.batch.device_batch_size,
         eval_steps=settings.eval.eval_steps,
     )
-    validation_rows = TokenRows(found, tokenizer, settings.data.max_tokens, vocab_size)
+    validation_rows = TokenRows(held_out, tokenizer, settings.data.max_tokens, vocab_size)
     validation = StepLoader(validation_rows, validation_plan, prefetch=False, **common)
     return training, validation
 

@@ -26,7 +26,7 @@ from engine.checkpoint import Snapshot, random_state
 from engine.dataloader import MicroStep, StepBatch
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, MetricLogged, PhaseStarted, StepFinished
-from engine.measure import measure_tasks, measure_validation
+from engine.measure import measure_samples, measure_tasks, measure_validation
 from engine.optim import grad_norm
 from engine.session import Session, start_checkpoint
 from engine.steering import Decision, Steering
@@ -77,6 +77,10 @@ def train(
             measure_validation(session, step)
         if measured_tasks:
             measure_tasks(session, step)
+        every = config.eval.sample_every
+        sampled = every and (step % every == 0 or step == last) and progress.sample_step != step
+        if sampled:
+            measure_samples(session, step)
 
         # 2. Keep what was reached, where this step is due.
         every = config.checkpoint.checkpoint_every
@@ -93,7 +97,7 @@ def train(
             break
 
         # 4. Update.
-        if step == first or validation_due or measured_tasks:
+        if step == first or validation_due or measured_tasks or sampled:
             session.emit(PhaseStarted(phase="train", step=step))
         started = time.monotonic()
         session.clock.begin()
@@ -188,6 +192,7 @@ def obey(session: Session, steering: Steering, step: int) -> Decision:
     while True:
         if decision.evaluate:
             missing = measure_validation(session, step) or measure_tasks(session, step)
+            measure_samples(session, step)
             outcome = "rejected" if missing else "applied"
             steering.acknowledge(decision.evaluate, step, outcome, missing)
             session.emit(PhaseStarted(phase="train", step=step))

@@ -117,7 +117,7 @@ def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, se
     lists = {
         name: tuple(part for word in value for part in word.split(",") if part)
         for name, value in flags.settings.flat().items()
-        if isinstance(value, tuple)
+        if isinstance(value, tuple) and name not in config.TEXTS
     }
     settings = flags.settings.replace(**lists).check()
     return dataclasses.replace(flags, settings=settings), typed

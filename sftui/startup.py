@@ -18,6 +18,7 @@ PHASES = {
     "data": "read the data",
     "validate": "validation loss",
     "evaluate": "evaluate the tasks",
+    "sample": "answer the prompts",
     "train": "first update",
     "save": "save a checkpoint",
     "export": "export for nanochat",

@@ -28,6 +28,8 @@ CHINESE = {
     "eval_metrics_every": "每隔多少步做一次选择题评测（MMLU、ARC-Easy）；起点总会评测。",
     "eval_metrics_max_problems": "每个任务的题目数。",
     "eval_tasks": "选择题任务，逗号分隔。",
+    "sample_every": "每隔多少步对几个提示做简短的贪心回答（0：不做）。",
+    "sample_prompts": "这些提示，每个一个词或加引号的文本（默认：取自三行验证数据）。",
     "checkpoint_every": "每隔多少步保存检查点（0：只在结束、停止和请求时）。",
     "keep": "除最好的和标记过的之外，保留最新的几个检查点。",
     "gpus": "进程数：GPU 数，没有 GPU 时为同样多的 CPU 进程。",
