@@ -371,6 +371,11 @@ class SftuiApp(LogActions, App[None]):
     def action_cycle_smoothing(self) -> None:
         self._cockpit.cycle_smoothing()
 
+    def action_next_x_axis(self) -> None:
+        said = self._cockpit.next_x_axis()
+        if said:
+            self.notify(said, markup=False, timeout=3)
+
     def action_zoom(self, closer: bool) -> None:
         self._cockpit.look(lambda sight: sight.zoom(closer))
 

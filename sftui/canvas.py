@@ -374,6 +374,23 @@ def ticks(low: float, high: float, most: int, *, whole: bool = False) -> tuple[l
     return [n * step for n in range(first, last + 1)][: most + 2], step
 
 
+_TIME_STEPS = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(60.0 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
+    *(3600.0 * hours for hours in (1, 2, 3, 6, 12)),
+)
+
+
+def time_ticks(low: float, high: float, most: int) -> tuple[list[float], float]:
+    """Round times within [low, high], in seconds, and the step between them."""
+    rough = (high - low) / max(1, most)
+    step = next((step for step in _TIME_STEPS if step >= rough), 0.0)
+    if not step:
+        step = 86400.0 * max(1.0, math.ceil(tick_step((high - low) / 86400.0, most)))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)][: most + 2], step
+
+
 def ratchet(value: float) -> float:
     """The end of an axis that grows in jumps, so that most frames do not move it.
 

@@ -23,6 +23,7 @@ from sftui.notices import Notices
 from sftui.playback import Playback
 from sftui.preferences import Preferences
 from sftui.records import Topic
+from sftui.ruler import AXES, missing_words
 from sftui.scores import Scoreboard, Yardstick
 from sftui.screens.dashboard import Dashboard
 from sftui.shelf import Shelf
@@ -255,6 +256,18 @@ class Cockpit:
         self.view.whole = not self.view.whole
         self.dashboard.show(Topic.LOOK)
 
+    def next_x_axis(self) -> str:
+        """By the next measure that the log names; what a person must know of the others."""
+        view, at = self.view, AXES.index(self.view.x_axis)
+        missing = []
+        for name in (*AXES[at + 1 :], *AXES[: at + 1]):
+            if name == "step" or view.ruler(self.state, name) is not None:
+                view.x_axis = name
+                break
+            missing.append(name)
+        self.dashboard.show(Topic.LOOK)
+        return missing_words(missing)
+
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
         self.dashboard.show(Topic.LOOK)
@@ -264,6 +277,8 @@ class Cockpit:
         view = self.view
         view.smoothing = preferences.smoothing % len(SMOOTHING)
         view.log_y, view.whole = preferences.log_y, preferences.whole
+        if preferences.x_axis in AXES:
+            view.x_axis = preferences.x_axis
         if preferences.table in ("benchmarks", "validation"):
             view.table = preferences.table
         self.shelf.sampler.prompt = preferences.prompt
@@ -278,6 +293,7 @@ class Cockpit:
             whole=view.whole,
             table=view.table,
             prompt=self.shelf.sampler.prompt,
+            x_axis=view.x_axis,
         )
 
     def look(self, act: Callable[[Sight], None]) -> None:

@@ -70,6 +70,29 @@ def tick(value: float, step: float) -> str:
     return f"{value:.{decimals}f}"
 
 
+def time_tick(seconds: float) -> str:
+    """A tick label of a time axis: `0`, `30s`, `1m30`, `2h`, `1h15`, `1:15:30`, `1d6h`."""
+    days, rest = divmod(round(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, rest = divmod(rest, 60)
+    day = f"{days}d" if days else ""
+    if rest and (days or hours):
+        return f"{day}{hours}:{minutes:02d}:{rest:02d}"
+    if days or hours:
+        hour = f"{hours}h" if hours or minutes else ""
+        return day + hour + (f"{minutes:02d}" if minutes else "")
+    if minutes:
+        return f"{minutes}m" + (f"{rest:02d}" if rest else "")
+    return f"{rest}s" if rest else "0"
+
+
+def epoch(value: float | None) -> str:
+    """Epochs, to a hundredth: `1.25`."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:.2f}" if math.isfinite(value) else _nonfinite(value)
+
+
 def rate(value: float | None) -> str:
     """A learning rate: `2e-4`, `0.02`, `8.0e-5`."""
     if value is None:

@@ -284,6 +284,16 @@ TABLE: tuple[Key, ...] = (
         footer=11,
     ),
     Key(
+        id="x_axis",
+        keys="h",
+        shown="h",
+        action="next_x_axis",
+        words="X axis",
+        help="Horizontal axis by steps, tokens, epochs or time; what is in sight stays in sight.",
+        group="chart",
+        footer=19,
+    ),
+    Key(
         id="zoom_in",
         keys="plus,equals_sign",
         shown="+",

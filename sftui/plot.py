@@ -7,15 +7,17 @@ only `Plot` takes logarithms.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sftui import format as fmt
-from sftui.canvas import Grid, curve, line_through, ticks
+from sftui.canvas import Grid, curve, line_through, ticks, time_ticks
 from sftui.ink import Ink, style
+from sftui.ruler import Ruler
+from sftui.series import Floats, Series
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +35,28 @@ class Plot:
     y_high: float
     """Limits; logarithms to base ten when `log`."""
     log: bool = False
+    ruler: Ruler | None = None
+    """What the x axis measures; None for updates, in which all of `x` is given in any case."""
+
+    axis_limits: tuple[float, float] = field(init=False)
+    """Of the x axis, in what it measures."""
+
+    def __post_init__(self) -> None:
+        low, high, ruler = self.x_low, self.x_high, self.ruler
+        self.axis_limits = (low, high) if ruler is None else (ruler.to(low), ruler.to(high))
+
+    def columns(self, series: Series) -> tuple[Floats, Floats]:
+        """Lowest and highest value of each dot column."""
+        limits = None
+        if self.ruler is not None:
+            limits = self.ruler.back(np.linspace(*self.axis_limits, self.num_dots + 1))
+        return series.columns(self.x_low, self.x_high, self.num_dots, limits)
+
+    def x_of(self, col: int) -> float:
+        """The place in the middle of a column of the grid."""
+        low, high = self.axis_limits
+        at = low + (col - self.col + 0.5) / self.width * (high - low)
+        return at if self.ruler is None else self.ruler.back(at)
 
     @property
     def num_dots(self) -> int:
@@ -51,7 +75,8 @@ class Plot:
         """Column of the grid at `x`; just outside the plot when `x` is outside its limits."""
         if x == self.x_high:
             return self.col + self.width - 1
-        part = (x - self.x_low) / (self.x_high - self.x_low)
+        low, high = self.axis_limits
+        part = ((x if self.ruler is None else self.ruler.to(x)) - low) / (high - low)
         return self.col + min(self.width, max(-1, math.floor(part * self.width)))
 
     def y_cell(self, y: float) -> int | None:
@@ -76,7 +101,9 @@ class Plot:
 
     def polyline(self, x: NDArray[Any], y: NDArray[Any], number: int) -> None:
         """A thin line through a few points."""
-        at = line_through(x, self.scale(y), self.x_low, self.x_high, self.num_dots)
+        if self.ruler is not None:
+            x = self.ruler.to(np.asarray(x, dtype=np.float64))
+        at = line_through(x, self.scale(y), *self.axis_limits, self.num_dots)
         codes = curve(at, at, self.y_low, self.y_high, self.height)
         self.grid.overlay(self.row, self.col, codes, number)
 
@@ -126,18 +153,28 @@ class Plot:
             self.grid.rule(at, self.col, self.col + self.width, "┈", grid)
 
     def draw_x_axis(self, row: int, *, labels: bool = True) -> None:
-        """The axis line at `row` with ticks, and their labels in the row below."""
+        """The axis line at `row` with ticks, and their labels in the row below, named in front."""
         axis, label = style(Ink.AXIS), style(Ink.DIM)
+        name = "step" if self.ruler is None else self.ruler.name
+        low, high = self.axis_limits
         self.grid.put(row, self.col - 1, "└", axis)
         self.grid.rule(row, self.col, self.col + self.width, "─", axis)
-        values, step = ticks(self.x_low, self.x_high, max(2, self.width // 12), whole=True)
+        most = max(2, self.width // 12)
+        if name == "time":
+            values, step = time_ticks(low, high, most)
+        else:
+            values, step = ticks(low, high, most, whole=name in ("step", "tokens"))
+        if labels and self.col >= 7:
+            self.grid.right(row + 1, self.col - 1, [(name, style(Ink.FAINT))])
         end_of_last = self.col - 3
         for value in values:
-            col = self.x_cell(value)
-            if not self.holds_column(col):
+            col = self.col + min(
+                self.width - 1, math.floor((value - low) / (high - low) * self.width)
+            )
+            if not self.holds_column(col) or (value == high and name != "step"):
                 continue
             self.grid.put(row, col, "┴", axis)
-            text = fmt.tick(value, step)
+            text = fmt.time_tick(value) if name == "time" else fmt.tick(value, step)
             start = max(self.col, col - len(text) // 2)
             if labels and start > end_of_last + 1 and start + len(text) <= self.col + self.width:
                 end_of_last = self.grid.text(row + 1, start, text, label)

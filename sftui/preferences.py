@@ -23,6 +23,7 @@ class Preferences:
     log_y: bool = False
     whole: bool = False
     table: str = "benchmarks"
+    x_axis: str = "step"
     prompt: str = ""
     """Asked of a checkpoint last."""
 

@@ -23,7 +23,7 @@ _GROWTH = 1.5
 """Doubling would leave half the memory empty on average; 1.5 keeps a point under 30 B."""
 
 
-class _Column:
+class Column:
     """A growing array."""
 
     __slots__ = ("data", "fill")
@@ -44,8 +44,8 @@ class Table:
     """Rows sorted by x; a row holds any of the named numbers, the rest is NaN."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._x = _Column(np.float64)
-        self._columns: dict[str, _Column] = {name: _Column(np.float32) for name in names}
+        self._x = Column(np.float64)
+        self._columns: dict[str, Column] = {name: Column(np.float32) for name in names}
         self._series: dict[str, Series] = {}
         self._length = 0
         self.rewrites = 0
@@ -70,6 +70,11 @@ class Table:
             return np.full(self._length, np.nan, dtype=np.float32)
         column.reserve(self._length)
         return column.data[: self._length]
+
+    def written(self, name: str) -> bool:
+        """Whether a value was ever given; costs nothing, unlike looking for one."""
+        column = self._columns.get(name)
+        return column is not None and len(column.data) > 0
 
     def last(self, name: str) -> float | None:
         """The newest known value (NaN counts as unknown)."""
@@ -115,7 +120,7 @@ class Table:
                 continue
             column = columns.get(name)
             if column is None:
-                column = columns[name] = _Column(np.float32)
+                column = columns[name] = Column(np.float32)
             if index >= len(column.data):
                 column.reserve(self._length)
             if not -_FLOAT32_MAX <= value <= _FLOAT32_MAX and math.isfinite(value):
@@ -130,7 +135,7 @@ class Table:
         self._x.data[n:end] = x
         self._length = end
         for name, numbers in values.items():
-            column = self._columns.get(name) or self._columns.setdefault(name, _Column(np.float32))
+            column = self._columns.get(name) or self._columns.setdefault(name, Column(np.float32))
             column.reserve(end)
             if not isinstance(numbers, np.ndarray):
                 numbers = np.fromiter(numbers, dtype=np.float32, count=len(x))
@@ -182,7 +187,7 @@ class Series:
     def __init__(self, table: Table, name: str) -> None:
         self._table = table
         self._name = name
-        self._levels: list[tuple[_Column, _Column]] = []
+        self._levels: list[tuple[Column, Column]] = []
         self._folded: list[int] = []
         """Complete groups of each level."""
 
@@ -217,18 +222,21 @@ class Series:
             self._folded[level] = min(folded, index // width)
             width *= FAN_OUT
 
-    def columns(self, x_low: float, x_high: float, num_columns: int) -> tuple[Floats, Floats]:
+    def columns(
+        self, x_low: float, x_high: float, num_columns: int, limits: Doubles | None = None
+    ) -> tuple[Floats, Floats]:
         """Lowest and highest value in each of `num_columns` equal parts of [x_low, x_high].
 
         Both arrays are float32 of length `num_columns`, NaN where a part holds no point.
-        A value exactly at `x_high` belongs to the last part.
+        A value exactly at `x_high` belongs to the last part. `limits`: the `num_columns` + 1
+        limits of the parts, where they are not equal.
         """
         low = np.full(num_columns, np.nan, dtype=np.float32)
         high = low.copy()
         x = self.x
         if not len(x) or num_columns < 1 or not x_high > x_low:
             return low, high
-        limits = np.linspace(x_low, x_high, num_columns + 1)
+        limits = np.linspace(x_low, x_high, num_columns + 1) if limits is None else limits.copy()
         limits[-1] = np.nextafter(x_high, np.inf)
         edges = np.searchsorted(x, limits)
         level = self._level(int(edges[-1] - edges[0]), num_columns)
@@ -274,7 +282,7 @@ class Series:
         available = len(below_low)
         for i in range(level + 1):
             if i == len(self._levels):
-                self._levels.append((_Column(np.float32), _Column(np.float32)))
+                self._levels.append((Column(np.float32), Column(np.float32)))
                 self._folded.append(0)
             done = self._folded[i]
             whole = available // FAN_OUT

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sftui.ruler import Ruler
+
 ZOOM_FACTOR = 0.5
 FEWEST = 8.0
 """Updates that are always in sight: closer there is nothing more to see."""
@@ -23,6 +25,8 @@ class Sight:
     full: tuple[float, float] = (0.0, 1.0)
     columns: int = 100
     """Cells of the widest chart: what one press of an arrow moves."""
+    ruler: Ruler | None = None
+    """What the x axis of the charts measures: halves and columns are of that."""
 
     def limits(self, full: tuple[float, float]) -> tuple[float, float]:
         """What to show of `full`, which may have grown since."""
@@ -35,17 +39,24 @@ class Sight:
 
     def zoom(self, closer: bool, about: float | None = None) -> None:
         """Half or twice as much, about a place: the crosshair, else the newest end."""
-        low, high = self.shown
+        steps = self.shown
+        low, high = self._to(steps[0]), self._to(steps[1])
+        full = self._to(self.full[1]) - self._to(self.full[0])
         span = high - low
-        wanted = max(FEWEST, span * ZOOM_FACTOR) if closer else span / ZOOM_FACTOR
-        if wanted >= self.full[1] - self.full[0]:
+        # Eight updates, in what the axis measures.
+        fewest = FEWEST * span / (steps[1] - steps[0])
+        wanted = max(fewest, span * ZOOM_FACTOR) if closer else span / ZOOM_FACTOR
+        if wanted >= full:
             self.part = None
             return
         if about is None:
-            about = self.cursor if self.cursor is not None else high
-        about = min(max(about, low), high)
-        share = (about - low) / span if span else 1.0
-        self._show(about - share * wanted, wanted)
+            about = self.cursor if self.cursor is not None else steps[1]
+        here = min(max(self._to(about), low), high)
+        share = (here - low) / span if span else 1.0
+        start = here - share * wanted
+        start = max(self._to(self.full[0]), min(start, self._to(self.full[1]) - wanted))
+        low, high = self._back(start), self._back(start + wanted)
+        self._show(low, max(FEWEST, high - low))
 
     def pan(self, by: float) -> None:
         """Updates to the right; nothing while all is shown."""
@@ -59,8 +70,11 @@ class Sight:
         `last` is the newest update, where the crosshair first appears.
         """
         low, high = self.shown
-        cell = (high - low) / max(1, self.columns)
-        here = min(last, high) if self.cursor is None else self.cursor + cells * cell
+        cell = (self._to(high) - self._to(low)) / max(1, self.columns)
+        if self.cursor is None:
+            here = min(last, high)
+        else:
+            here = self._back(self._to(self.cursor) + cells * cell)
         self.cursor = min(max(here, self.full[0]), max(last, self.full[0]))
         if self.part is not None and not low <= self.cursor <= high:
             self.pan(self.cursor - (low if self.cursor < low else high))
@@ -74,6 +88,12 @@ class Sight:
 
     def reset(self) -> None:
         self.part = self.cursor = None
+
+    def _to(self, x: float) -> float:
+        return x if self.ruler is None else self.ruler.to(x)
+
+    def _back(self, value: float) -> float:
+        return value if self.ruler is None else self.ruler.back(value)
 
     def _show(self, low: float, span: float) -> None:
         low = max(self.full[0], min(low, self.full[1] - span))

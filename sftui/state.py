@@ -42,6 +42,9 @@ STEP_COLUMNS = (
     "tokens_per_second",
     "seconds",
     "since_start",
+    "tokens",
+    "supervised_tokens",
+    "epoch",
 )
 LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
@@ -107,6 +110,15 @@ class RunState:
         if self.run is None or self.run.num_iterations is None:
             return None
         return max(0, self.run.num_iterations - 1)
+
+    @property
+    def steps_an_epoch(self) -> float | None:
+        """Updates that one pass over the rows takes."""
+        rows = self.run.rows if self.run else None
+        per_step = self.run.settings.get("target_examples_per_step") if self.run else None
+        if not rows or not isinstance(per_step, int) or per_step <= 0:
+            return None
+        return rows / per_step
 
     @property
     def ended(self) -> bool:
@@ -303,6 +315,10 @@ class RunState:
             "grad_norm": event.grad_norm,
             "tokens_per_second": event.tokens_per_second,
             "seconds": event.seconds,
+            "tokens": event.tokens,
+            # One count of tokens is enough to measure by, and this one is the lesser.
+            "supervised_tokens": event.supervised_tokens if event.tokens is None else None,
+            "epoch": event.epoch,
         }
         t = self._clock.at(event.stamp)
         if t is not None and self.first_t is not None:
@@ -348,6 +364,8 @@ class RunState:
             self.last_t = high if self.last_t is None else max(high, self.last_t)
         if batches.has_updates(batch):
             columns = batches.step_columns(batch, STEP_COLUMNS)
+            if "tokens" in columns:
+                columns.pop("supervised_tokens", None)
             new = [name for name in columns if name not in self.steps.names]
             for name in new[max(0, MOST_NAMES - len(self.steps.names)) :]:
                 del columns[name]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from engine.control import Request
 from sftui.logbook.book import LogBook
 from sftui.records import Alarm
+from sftui.ruler import Ruler, Rulers
 from sftui.scores import Scoreboard
 from sftui.series import Smoothed
 from sftui.sight import Sight
@@ -35,6 +36,8 @@ class View:
     log_y: bool = False
     whole: bool = False
     smoothing: int = 0
+    x_axis: str = "step"
+    """One of `ruler.AXES`; where the log does not say it, charts go by steps."""
     panel: str = "loss"
     maximised: bool = False
     log: LogBook = field(default_factory=LogBook)
@@ -58,6 +61,7 @@ class View:
     """The part of the run that the charts show, and the crosshair."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
     """Kind -> how often it had come when a person put it away."""
+    _rulers: Rulers = field(default_factory=Rulers)
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)
 
     @property
@@ -68,6 +72,10 @@ class View:
     @property
     def strength(self) -> float:
         return SMOOTHING[self.smoothing]
+
+    def ruler(self, state: RunState, name: str = "") -> Ruler | None:
+        """What the x axis measures (or the axis of that name); None for steps."""
+        return self._rulers.ruler(name or self.x_axis, state.steps, state.steps_an_epoch)
 
     def smoothed(self, state: RunState) -> Smoothed:
         """The moving average of the training loss, at the strength asked for."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, ratchet, settle, text_width
+from sftui.canvas import Grid, Span, fit, settle, text_width
 from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.panel import Panel
 from sftui.plot import Plot
 from sftui.records import Topic
+from sftui.ruler import x_range
 from sftui.stats import accuracy_of
 
 
@@ -70,6 +71,7 @@ class AccuracyChart(Panel):
             x_high=x_high,
             y_low=low,
             y_high=high,
+            ruler=self.view.ruler(self.state),
         )
         plot.draw_y_axis(1)
         plot.draw_x_axis(plot.row + plot.height)
@@ -110,10 +112,8 @@ class AccuracyChart(Panel):
         state = self.state
         last = max(max(by_step) for by_step in state.evals.values())
         last = max(last, state.updates)
-        if self.view.whole and state.planned:
-            return 0.0, float(max(state.planned, last, 1))
-        high = ratchet(last + 1)
-        return 0.0, max(min(high, float(state.planned)), last + 1) if state.planned else high
+        ruler = self.view.ruler(state)
+        return x_range(ruler, 0.0, float(last), state.planned, whole=self.view.whole)
 
     def _points(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Steps, percent and standard error in points, task by task."""

@@ -8,6 +8,7 @@ newest. Before the first update the panel tells the start-up story instead.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from textual.events import (
@@ -20,11 +21,12 @@ from textual.events import (
 )
 
 from sftui import format as fmt
-from sftui.canvas import Grid, Span, bridge, ratchet, settle, text_width
+from sftui.canvas import Grid, Span, bridge, settle, text_width
 from sftui.ink import Back, Ink, style
 from sftui.panel import Panel
 from sftui.plot import Plot
 from sftui.records import Topic
+from sftui.ruler import AXES, WORDS, x_range
 from sftui.series import Floats, Series
 from sftui.startup import paint_startup
 from sftui.words import command_words
@@ -34,6 +36,8 @@ _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
 _HEADROOM = 0.3
 """Part of the range added on top; a maximum that it holds is not clipped at all."""
 _RATE_COLUMNS = 7
+_FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
+"""How a measure of the x axis is written."""
 
 
 class LossChart(Panel):
@@ -91,11 +95,7 @@ class LossChart(Panel):
         faint = style(Ink.FAINT)
         words = ["log" if self.view.log_y else "linear"]
         words.append(f"EMA {self.view.strength:g}" if self.view.strength else "no smoothing")
-        part = self.view.sight.part
-        if part is not None:
-            words.append(f"x: {part[0]:,.0f} to {part[1]:,.0f}")
-        else:
-            words.append("x: whole run" if self.view.whole else "x: so far")
+        words.append(self._x_words())
         spans: list[Span] = [(" · ".join(words), faint)]
         if clipped:
             plural = "" if clipped == 1 else "s"
@@ -105,6 +105,22 @@ class LossChart(Panel):
         while len(spans) > 1 and sum(text_width(t) for t, _ in spans) > width - 6:
             del spans[0]
         return spans
+
+    def _x_words(self) -> str:
+        """What the x axis measures, and which part of it is shown."""
+        view, ruler = self.view, self.view.ruler(self.state)
+        part, words = view.sight.part, "x:"
+        if ruler is not None:
+            words += f" {ruler.words},"
+        elif view.x_axis != "step":
+            words += f" steps (no {WORDS[view.x_axis]} in this log),"
+        if part is None:
+            return words + (" whole run" if view.whole else " so far")
+        form: Callable[[float], str] = fmt.count
+        if ruler is not None:
+            form = _FORMS[ruler.name]
+            part = (ruler.to(part[0]), ruler.to(part[1]))
+        return f"{words} {form(part[0])} to {form(part[1])}"
 
     # ---- chart -----------------------------------------------------------------------------
 
@@ -122,6 +138,7 @@ class LossChart(Panel):
         width = grid.width - edge - left - (_RATE_COLUMNS if rates else 2)
         if plot_height < 1 or width < 4:
             return 0
+        ruler = view.sight.ruler = view.ruler(state)
         x_low, x_high = view.sight.limits(self._x_limits(raw))
         view.sight.columns = width
         y_low, y_high = self._y_limits(raw, smooth, x_low, x_high)
@@ -136,6 +153,7 @@ class LossChart(Panel):
             y_low=y_low,
             y_high=y_high,
             log=view.log_y,
+            ruler=ruler,
         )
         plot.draw_y_axis(edge)
         axis_row = plot.row + plot.height
@@ -145,7 +163,7 @@ class LossChart(Panel):
             plot.polyline(steps, losses, style(Ink.AXIS))
         if rates:
             self._rate(plot)
-        low, high = raw.columns(x_low, x_high, plot.num_dots)
+        low, high = plot.columns(raw)
         plain = view.strength == 0
         if plain:
             plot.band(*bridge(low, high), style(Ink.TRAIN))
@@ -158,7 +176,7 @@ class LossChart(Panel):
         if len(steps) > 1:
             plot.polyline(steps, losses, style(Ink.VAL_LINE))
         if not plain:
-            s_low, s_high = bridge(*smooth.columns(x_low, x_high, plot.num_dots))
+            s_low, s_high = bridge(*plot.columns(smooth))
             plot.band(s_low, s_high, style(Ink.TRAIN), thick=2)
         for validation in validations:
             plot.mark(validation.step, validation.loss, "●", style(Ink.VAL))
@@ -184,7 +202,7 @@ class LossChart(Panel):
         grid = plot.grid
         for row in range(plot.row, plot.row + plot.height):
             grid.back(row, col, col + 1, Back.CURSOR)
-        lines = self._values(at, raw, smooth)
+        lines = self._values(at, raw, smooth)[: max(3, plot.height)]
         cells = max(text_width(name) + text_width(value) + 3 for name, value, _ in lines)
         start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
         if start < plot.col or len(lines) > plot.height:
@@ -211,12 +229,15 @@ class LossChart(Panel):
         if before:
             words = "val" if before[-1].step == step else f"val @{before[-1].step}"
             lines.append((words, fmt.loss(before[-1].loss), Ink.VAL))
+        for axis in AXES[1:]:
+            ruler = self.view.ruler(state, axis)
+            if ruler is not None:
+                lines.append((axis, _FORMS[axis](ruler.to(step)), Ink.DIM))
         row = state.steps.at(step) or {}
         for name, words, form in (
             ("lr_mult", "lr ×", lambda value: f"{value:.3g}"),
             ("grad_norm", "grad", lambda value: fmt.loss(value, 3)),
             ("tokens_per_second", "tok/s", fmt.si),
-            ("since_start", "at", fmt.clock),
         ):
             if name in row:
                 lines.append((words, form(row[name]), Ink.DIM))
@@ -229,13 +250,12 @@ class LossChart(Panel):
         plot = self._plot
         if plot is None or not plot.holds_column(column):
             return None
-        part = (column - plot.col + 0.5) / plot.width
-        return plot.x_low + part * (plot.x_high - plot.x_low)
+        return plot.x_of(column)
 
     async def on_mouse_move(self, event: MouseMove) -> None:
         plot = self._plot
         if plot is not None and self._dragged is not None and event.button:
-            moved = (self._dragged - event.x) * (plot.x_high - plot.x_low) / plot.width
+            moved = plot.x_of(self._dragged) - plot.x_of(event.x)
             self._dragged = event.x
             await self.run_action(f"app.pan_by({moved!r})")
             return
@@ -262,13 +282,10 @@ class LossChart(Panel):
 
     def _x_limits(self, raw: Series) -> tuple[float, float]:
         first, last = float(raw.x[0]), float(raw.x[-1])
-        planned = self.state.planned
-        if self.view.whole and planned:
-            return 0.0, max(float(planned), last, 1.0)
         # A log that begins late, e.g. a resumed run alone, is not squeezed to the right.
         low = first if first > last / 2 and first > 16 else 0.0
-        high = low + ratchet(last - low + 1)
-        return low, max(min(high, float(planned)), last + 1) if planned else high
+        ruler = self.view.ruler(self.state)
+        return x_range(ruler, low, last, self.state.planned, whole=self.view.whole)
 
     def _y_limits(
         self, raw: Series, smooth: Series, x_low: float, x_high: float
@@ -301,13 +318,8 @@ class LossChart(Panel):
         return self._limits
 
     def _epochs(self, plot: Plot) -> None:
-        run = self.state.run
-        rows = run.rows if run else None
-        per_step = run.settings.get("target_examples_per_step") if run else None
-        if not rows or not isinstance(per_step, int) or per_step <= 0:
-            return
-        epoch = rows / per_step
-        if epoch * plot.width / (plot.x_high - plot.x_low) < 8:
+        epoch = self.state.steps_an_epoch
+        if epoch is None or epoch * plot.width / (plot.x_high - plot.x_low) < 8:
             return  # closer than eight cells they would be a fence, not a mark
         step = epoch
         while step < plot.x_high:
@@ -318,7 +330,7 @@ class LossChart(Panel):
     def _rate(self, plot: Plot) -> None:
         """The learning-rate multiplier on its own axis from 0 to its greatest value."""
         series = self.state.step_series("lr_mult")
-        low, high = bridge(*series.columns(plot.x_low, plot.x_high, plot.num_dots))
+        low, high = bridge(*plot.columns(series))
         known = series.sample(plot.x_low, plot.x_high)
         greatest = float(known.max()) if len(known) else 0.0
         if greatest <= 0:
@@ -333,6 +345,7 @@ class LossChart(Panel):
             x_high=plot.x_high,
             y_low=0.0,
             y_high=greatest,
+            ruler=plot.ruler,
         )
         own.band(low, high, style(Ink.RATE))
         col = plot.col + plot.width + 1

@@ -88,7 +88,7 @@ STATES = {
 def test_every_panel_draws_every_state_at_every_size(kind, name):
     """No panel raises, in no state, in no size, with any look."""
     for width, height in ((1, 1), (2, 2), (7, 3), (20, 5), (36, 8), (80, 15), (200, 60)):
-        for look in ({}, {"log_y": True, "whole": True, "smoothing": 3, "maximised": True}):
+        for look in ({}, {"log_y": True, "whole": True, "smoothing": 3, "x_axis": "time"}):
             drawn(kind, STATES[name], width=width, height=height, **look)
 
 
