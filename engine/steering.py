@@ -38,10 +38,12 @@ _LOOK_SECONDS = 0.02
 
 MAX_LR_FACTOR = 100.0
 
-_SIGNALLED, _ORPHANED = 1, 2
+_SIGNALLED, _ORPHANED, _ABANDONED = 1, 2, 3
 _SHUTDOWN_REASONS = {
     _SIGNALLED: "a rank got SIGTERM",
+    # An agent: of several, another may take its place. The supervisor: nobody holds the run.
     _ORPHANED: "the supervisor is gone",
+    _ABANDONED: "the supervisor is gone",
 }
 
 # The vector that the ranks agree on; all entries are >= 0, so that the maximum of rank 0's
@@ -119,7 +121,9 @@ class Steering:
         self._shutdown = 0
         self._announced = "running"
         self._several_agents = ranks.world_size > ranks.local_world_size
-        self._supervisor = int(os.environ.get(SUPERVISOR_PID_VARIABLE, os.getppid()))
+        told = os.environ.get(SUPERVISOR_PID_VARIABLE)
+        self._parent = int(told or os.getppid())
+        self._loss_of_parent = _ABANDONED if told else _ORPHANED
         self._inbox: Inbox | None = None
         self._wishes = _Wishes()
         self._answers: list[ControlApplied] = []
@@ -182,8 +186,9 @@ class Steering:
     def agent_lost(self) -> bool:
         """True on every rank when one machine's agent died and the others may wait for another.
 
-        The run is then not over: its ranks save and leave, and start again when there are as
-        many machines as before.
+        Not for the supervisor: it holds the lock and the place where the machines meet. The run
+        is then not over: its ranks save and leave, and start again when there are as many
+        machines as before.
         """
         return self._several_agents and self._shutdown == _ORPHANED
 
@@ -202,10 +207,11 @@ class Steering:
     def request_shutdown(self) -> None:
         """Stop all ranks at the next boundary; may be called from a signal handler."""
         # The kernel sends the same signal when the parent dies, after it has given us another.
-        self._shutdown = max(self._shutdown, _ORPHANED if self._orphaned() else _SIGNALLED)
+        found = self._loss_of_parent if self._orphaned() else _SIGNALLED
+        self._shutdown = max(self._shutdown, found)
 
     def _orphaned(self) -> bool:
-        return os.getppid() != self._supervisor
+        return os.getppid() != self._parent
 
     # ---- one meeting -------------------------------------------------------------------------
 
@@ -218,7 +224,7 @@ class Steering:
 
     def _meet(self, step: int) -> Decision:
         if self._orphaned():
-            self._shutdown = _ORPHANED
+            self._shutdown = self._loss_of_parent
         evaluate: list[Request] = []
         checkpoint: list[Request] = []
         if self._inbox is not None:

@@ -202,6 +202,22 @@ def test_a_lost_supervisor_stops_the_ranks(run, bus, monkeypatch):
     assert (decision.stop, decision.stop_reason) == (True, "the supervisor is gone")
 
 
+@pytest.mark.parametrize("whose", ["supervisor", "torchrun"])
+def test_of_several_agents_only_the_supervisor_ends_the_run(run, bus, monkeypatch, whose):
+    """Another torchrun may take the place of a dead one; nobody takes the supervisor's."""
+    ours = os.getppid()
+    if whose == "supervisor":
+        monkeypatch.setenv("SFTUI_SUPERVISOR_PID", str(ours))
+    else:
+        monkeypatch.delenv("SFTUI_SUPERVISOR_PID", raising=False)
+    two = Ranks(device=torch.device("cpu"), world_size=2, local_world_size=1)
+    steering = Steering(run, bus, two, 1)
+    assert not steering.at_boundary(1).stop
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+    assert steering.at_boundary(2).stop
+    assert steering.agent_lost == (whose == "torchrun")
+
+
 def test_the_signal_of_a_parents_death_is_not_taken_for_a_wish_to_stop(run, bus, monkeypatch):
     """The kernel's SIGTERM may come between the look at the parent and the meeting."""
     monkeypatch.setenv("SFTUI_SUPERVISOR_PID", str(os.getppid()))

@@ -85,6 +85,37 @@ def test_a_killed_agent_is_survived(place):
     assert checkpoint_dir.verify(run.checkpoint(12)).step == 12
 
 
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+def test_the_first_machines_supervisor_ends_the_run_for_all(place):
+    """Fault 3 on two machines: all save and end; the run is taken up again on one."""
+    flags = ("--checkpoint-every=0", "--eval-every=99", "--eval-metrics-every=99")
+    meeting = f"--rendezvous=127.0.0.1:{free_port()}"
+    run = place.make("--gpus=2", "--nodes=2", meeting, *flags)
+    faults = [{"rank": rank, "step": 5, "action": "wait"} for rank in (0, 1)]
+    env = place.environment(faults, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
+    first = place.supervise(run, faults)
+    wait_for(lambda: told(run, LogLine), 60)
+    second_machine(place, run, env)
+    wait_for(lambda: place.started.note_descendants() or len(told(run, StepFinished)) == 5, 120)
+    first.kill()
+    first.wait()
+    (run.path / "go").touch()
+    wait_for(lambda: place.started.left() == [], 60)
+    [end] = told(run, RunFinished)
+    assert (end.status, end.reason, end.step) == ("stopped", "the supervisor is gone", 6)
+    assert checkpoint_dir.verify(run.checkpoint(6)).step == 6
+    again = place.started.start(
+        *("-m", "sftui", "run", "--resume", run.id, "--nodes=1", "--headless"),
+        env=place.environment(),
+        stdout=-3,
+        stderr=-3,
+    )
+    assert again.wait(120) == 0
+    assert end_of(run).status == "finished"
+    assert [event.step for event in told(run, StepFinished)] == list(range(12))
+
+
 @pytest.mark.slow
 def test_a_rendezvous_port_that_is_taken_is_said(place):
     """Fault 48: somebody else listens there; the run ends with a reason instead of hanging."""

@@ -68,6 +68,8 @@ class Tormentor:
         )
         wait_for(lambda: list(place.root.glob("*/run.json")), 60)
         self.run = RunDir(next(place.root.glob("*/run.json")).parent)
+        # A screen that is killed before it has started anything leaves nothing to be killed.
+        wait_for(lambda: lock.holder(self.run) is not None, 60)
         self.tail = TailSource(self.run)
         self.seen: dict[tuple[str, int], object] = {}
         self.asked: list[str] = []
