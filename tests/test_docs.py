@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import config
+from engine import config, machines
+from engine.run_dir import RunDir
 from sftui import keys
 from sftui.cli import COMMANDS
 from sftui.flags import parse_run
@@ -37,6 +38,30 @@ def test_every_command_is_in_the_readme():
 def test_every_run_command_of_the_readme_parses(line):
     """What stands there can be typed."""
     parse_run(shlex.split(line)[2:])
+
+
+def test_the_line_for_the_second_machine_is_the_one_that_the_first_prints():
+    """What the first command of the README says to type, letter for letter."""
+    [first] = [line for line in commands() if "--nodes 2" in line]
+    parsed, _ = parse_run(shlex.split(first)[2:])
+    runtime = parsed.settings.runtime
+    manifest = {
+        "nodes": runtime.nodes,
+        "world_size": runtime.gpus,
+        "max_restarts": runtime.max_restarts,
+        "rendezvous": runtime.rendezvous,
+    }
+    said = machines.other_machines(RunDir(Path(str(parsed.runs_dir)) / "RUN"), manifest)
+    [second] = [line for line in README.splitlines() if " torchrun " in line]
+    assert said.partition("same place: ")[2] == second
+
+
+def test_the_script_for_a_batch_system_can_be_typed():
+    """Both of its commands parse."""
+    lines = re.findall(r"exec sftui run (.*)$", README, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        parse_run(shlex.split(line))
 
 
 def test_every_recipe_is_in_the_readme():
