@@ -69,18 +69,20 @@ def wrap(text: str, cells: int) -> list[str]:
     return [*rows, row]
 
 
-def lines_of(groups: Sequence[Group], width: int) -> list[Line]:
-    """All rows of these groups, `width` cells wide; a blank row between two prompts."""
+def lines_of(groups: Sequence[Group], width: int, *, tight: bool = False) -> list[Line]:
+    """All rows of these groups, `width` cells wide; a blank row between two prompts, if not
+    `tight`."""
     labels = [text_width(clean(said.label, 60)) for _, answers in groups for said in answers]
     label = min(max(labels, default=0), _LABEL)
     indent = 1 + label + 2
     rows: list[Line] = []
     for prompt, answers in groups:
-        if rows:
+        if rows and not tight:
             rows.append(())
-        title = style(Ink.TITLE, bold=True)
-        asked = [row for line in clean_text(prompt, 600) for row in wrap(line, max(8, width))]
-        rows += [((0, (row, title)),) for row in asked]
+        if prompt:
+            title = style(Ink.TITLE, bold=True)
+            asked = [row for line in clean_text(prompt, 600) for row in wrap(line, max(8, width))]
+            rows += [((0, (row, title)),) for row in asked]
         for said in answers:
             ink = Ink.BAD if said.bad else Ink.TEXT if said.fresh else Ink.DIM
             wrapped = [

@@ -428,8 +428,26 @@ TABLE: tuple[Key, ...] = (
             group="panels",
         )
         for i, name in enumerate(
-            ("loss", "accuracy", "memory", "checkpoints", "log"),
+            ("loss", "accuracy", "memory", "checkpoints", "log", "samples"),
             start=1,
+        )
+    ),
+    *(
+        Key(
+            id=f"samples_{name}",
+            keys=key,
+            shown=shown,
+            action=f"samples_scroll({by})",
+            words=name.replace("_", " ").capitalize(),
+            help=f"Samples: {words}.",
+            group="panels",
+            mode="samples",
+        )
+        for name, key, shown, by, words in (
+            ("up", "up", "↑", -1, "one line back"),
+            ("down", "down", "↓", 1, "one line on"),
+            ("page_up", "pageup", "pgup", -10, "ten lines back"),
+            ("page_down", "pagedown", "pgdn", 10, "ten lines on, to older ones"),
         )
     ),
     Key(
@@ -851,8 +869,8 @@ TABLE: tuple[Key, ...] = (
     ),
 )
 
-SCREENS = frozenset({"browser", "questions"})
-"""Modes that are screens of their own, with keys of their own."""
+SCREENS = frozenset({"browser", "questions", "samples"})
+"""Modes that are screens of their own, or a panel while it has the focus, with their own keys."""
 
 GROUPS = {
     "run": "The run",

@@ -27,9 +27,22 @@ class Topic(enum.Flag):
     CONTROLS = enum.auto()
     LOG = enum.auto()
     ALARMS = enum.auto()
+    SAMPLES = enum.auto()
     LOOK = enum.auto()
     """No event: the person changed how the run is looked at."""
-    ALL = RUN | STEPS | VALIDATION | EVALS | CHECKPOINTS | RANKS | CONTROLS | LOG | ALARMS | LOOK
+    ALL = (
+        RUN
+        | STEPS
+        | VALIDATION
+        | EVALS
+        | CHECKPOINTS
+        | RANKS
+        | CONTROLS
+        | LOG
+        | ALARMS
+        | SAMPLES
+        | LOOK
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

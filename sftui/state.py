@@ -251,7 +251,7 @@ class RunState:
                 return self._control(event)
             case ev.SampleGenerated():
                 self.samples.append(event)
-                return self._log(event)
+                return Topic.SAMPLES | self._log(event)
             case ev.AlarmRaised():
                 known = self.alarms.get(event.kind)
                 count = known.count + 1 if known else 1

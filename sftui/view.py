@@ -22,7 +22,7 @@ from sftui.validation_scores import LossBoard
 SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 """Strengths that `s` goes through; 0 shows the raw curve alone."""
 
-PANELS = ("loss", "accuracy", "memory", "checkpoints", "log")
+PANELS = ("loss", "accuracy", "memory", "checkpoints", "log", "samples")
 """Panels by number key, from 1."""
 
 
@@ -39,6 +39,8 @@ class View:
     x_axis: str = "step"
     """One of `ruler.AXES`; where the log does not say it, charts go by steps."""
     panel: str = "loss"
+    lower: str = "accuracy"
+    """What stands under the loss chart where there is room for all: accuracy or samples."""
     maximised: bool = False
     log: LogBook = field(default_factory=LogBook)
     """The log as it is read: filter, search, what is in sight."""

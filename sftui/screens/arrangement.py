@@ -35,6 +35,7 @@ def arrange(
     height: int,
     *,
     panel: str,
+    lower: str = "accuracy",
     maximised: bool = False,
     num_ranks: int = 1,
     replay: bool = False,
@@ -43,7 +44,8 @@ def arrange(
 ) -> dict[str, Box]:
     """Boxes by widget id; a widget that is not named is not shown.
 
-    `alarms`: how many lines they want; `kind`: the family, when the size does not decide it.
+    `lower`: accuracy or samples, where one of them stands among all panels; `alarms`: how many
+    lines they want; `kind`: the family, when the size does not decide it.
     """
     if width < 1 or height < 1:
         return {}
@@ -55,6 +57,7 @@ def arrange(
             width,
             height - rows,
             panel=panel,
+            lower=lower,
             maximised=maximised,
             num_ranks=num_ranks,
             replay=replay,
@@ -67,9 +70,9 @@ def arrange(
         }
         return moved | {"alarms": Box(0, top, width, rows)}
     if not replay or height < 6:
-        return _arrange(kind, width, height, panel, maximised, num_ranks)
+        return _arrange(kind, width, height, panel, lower, maximised, num_ranks)
     # The bar has the row above the keys; everything else shares what is left.
-    boxes = _arrange(kind, width, height - 1, panel, maximised, num_ranks)
+    boxes = _arrange(kind, width, height - 1, panel, lower, maximised, num_ranks)
     return boxes | {
         "scrubber": Box(0, height - 2, width, 1),
         "footer": Box(0, height - 1, width, 1),
@@ -77,16 +80,18 @@ def arrange(
 
 
 def _arrange(
-    kind: str, width: int, height: int, panel: str, maximised: bool, num_ranks: int
+    kind: str, width: int, height: int, panel: str, lower: str, maximised: bool, num_ranks: int
 ) -> dict[str, Box]:
     if kind == "wide":
-        return _maximised(width, height, panel) if maximised else _wide(width, height, num_ranks)
+        if maximised:
+            return _maximised(width, height, panel)
+        return _wide(width, height, lower, num_ranks)
     if kind == "narrow":
         return _maximised(width, height, panel) if maximised else _narrow(width, height, panel)
     return _tiny(width, height, panel)
 
 
-def _wide(width: int, height: int, num_ranks: int) -> dict[str, Box]:
+def _wide(width: int, height: int, lower: str, num_ranks: int) -> dict[str, Box]:
     log = 9 if height >= 46 else 8 if height >= 42 else 6
     top, bottom = 2, height - 1 - log
     body = bottom - top
@@ -101,7 +106,9 @@ def _wide(width: int, height: int, num_ranks: int) -> dict[str, Box]:
         "footer": Box(0, height - 1, width, 1),
     }
     if accuracy:
-        boxes["accuracy"] = Box(0, bottom - accuracy, left, accuracy)
+        boxes[lower] = Box(0, bottom - accuracy, left, accuracy)
+    elif lower == "samples":
+        boxes[lower] = boxes.pop("log")
     now = 8 if body >= 34 else 6
     # Two lines a rank while they fit, then one.
     wanted = 2 + (2 * num_ranks if num_ranks <= 2 else num_ranks)

@@ -27,6 +27,7 @@ from sftui.widgets.loss_chart import LossChart
 from sftui.widgets.now import Now
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
+from sftui.widgets.samples import Samples
 from sftui.widgets.scrubber import Scrubber
 from sftui.widgets.validation_table import ValidationTable
 
@@ -73,6 +74,7 @@ class Dashboard(Screen[None]):
             (ValidationTable, "validation"),
             (Checkpoints, "checkpoints"),
             (LogPane, "log"),
+            (Samples, "samples"),
             (Glance, "glance"),
             (Scrubber, "scrubber"),
             (AlarmBar, "alarms"),
@@ -96,6 +98,7 @@ class Dashboard(Screen[None]):
             size.width,
             size.height,
             panel="benchmarks" if self.view.panel == "validation" else self.view.panel,
+            lower=self.view.lower,
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
             replay=self.view.tape is not None,
@@ -139,6 +142,8 @@ class Dashboard(Screen[None]):
     def focus_panel(self, name: str) -> None:
         """Make a panel of `PANELS` the big one, and the focused one."""
         self.view.panel = name
+        if name in ("accuracy", "samples"):
+            self.view.lower = name
         self.rearrange()
         visible = self.boxes(self.size)
         # On a small screen the table stands for the accuracy chart.
@@ -155,8 +160,10 @@ class Dashboard(Screen[None]):
             self.view.panel = event.widget.id
 
     def next_panel(self, by: int) -> None:
-        at = PANELS.index(self.view.panel) if self.view.panel in PANELS else 0
-        self.focus_panel(PANELS[(at + by) % len(PANELS)])
+        # Few runs make samples: an empty panel is no stop on the way.
+        panels = [name for name in PANELS if name != "samples" or self._run.samples]
+        at = panels.index(self.view.panel) if self.view.panel in panels else 0
+        self.focus_panel(panels[(at + by) % len(panels)])
 
 
 def _region(box: Box) -> Region:

@@ -6,6 +6,7 @@ from sftui import keys
 from sftui.app import SftuiApp
 from sftui.screens.browser import Browser
 from sftui.screens.questions import QuestionsScreen
+from sftui.widgets.samples import Samples
 
 
 def test_ids_and_keys_are_unique():
@@ -20,7 +21,11 @@ def test_every_action_exists():
     """A key of the table does something."""
     for key in keys.TABLE:
         name = key.action.split("(")[0]
-        owner = {"browser": Browser, "questions": QuestionsScreen}.get(key.mode, SftuiApp)
+        owner = {
+            "browser": Browser,
+            "questions": QuestionsScreen,
+            "samples": Samples,
+        }.get(key.mode, SftuiApp)
         assert callable(getattr(owner, f"action_{name}"))
 
 
