@@ -20,6 +20,7 @@ from types import FrameType
 from engine import events as ev
 from engine import wire
 from engine.control import Command, Request
+from engine.errors import SftuiError
 from sftui import format as fmt
 from sftui import words
 from sftui.clean import clean
@@ -95,7 +96,7 @@ def watch(
     view = PlainView(write or _print)
     numbers = (signal.SIGINT, signal.SIGTERM) if send_stop else (signal.SIGINT,)
     with _counted(*numbers) as seen:
-        asked, noticed = 0, False
+        asked, tries, noticed = 0, 0, False
         seen[signal.SIGTERM] = int(told_to_end)
         while not history and (past := source.poll()):
             for event in past:
@@ -108,10 +109,8 @@ def watch(
             if source.closed:
                 return view.state, False
             if seen[signal.SIGTERM] and not noticed:
-                noticed = True
-                author = signal.SIGTERM.name
-                source.send(Request(id=wire.new_id(), command=Command.STOP, author=author))
-                view._write("told to end (SIGTERM): the run saves a checkpoint and ends.")
+                noticed = _pass_on(source, view, first=not tries)
+                tries += 1
             if seen[signal.SIGINT] > asked:
                 asked = seen[signal.SIGINT]
                 if not send_stop or asked > 1:
@@ -121,6 +120,18 @@ def watch(
                     "stop requested: the run saves a checkpoint and ends. Ctrl-C again leaves it."
                 )
             time.sleep(TICK_SECONDS)
+
+
+def _pass_on(source: Source, view: PlainView, *, first: bool) -> bool:
+    """Ask the run to stop; False where no request can be written yet, as on a full disk."""
+    try:
+        source.send(Request(id=wire.new_id(), command=Command.STOP, author=signal.SIGTERM.name))
+    except SftuiError as error:
+        if first:
+            view._write(f"told to end (SIGTERM), but {clean(str(error), 300)} It is tried again.")
+        return False
+    view._write("told to end (SIGTERM): the run saves a checkpoint and ends.")
+    return True
 
 
 @contextmanager
