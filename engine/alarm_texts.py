@@ -30,8 +30,8 @@ def spike(loss: float, mark: Reading) -> str:
 def diverging(found: Reading, best: float) -> str:
     return (
         f"loss {found.value:.4g} (median of {RECENT} steps) is {_rise(found.value, best)} above "
-        f"its best stretch ({best:.4g}). sftui ctl RUN lr 0.5 halves the rate; or stop and resume from an earlier "
-        "checkpoint"
+        f"its best stretch ({best:.4g}). sftui ctl RUN lr 0.5 halves the rate; or stop and resume "
+        "from an earlier checkpoint"
     )
 
 
