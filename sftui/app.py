@@ -6,11 +6,9 @@ work between two frames is `cockpit`'s.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
 import os
-import signal
 import sys
 import threading
 import time
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
@@ -30,7 +28,7 @@ from sftui import preferences as preferences_module
 from sftui.log_actions import LogActions
 from sftui.preferences import Preferences
 from sftui.screens.opening import Opening
-from sftui.theme import NIGHT, Palette
+from sftui.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
     from sftui.cockpit import Cockpit
@@ -68,11 +66,9 @@ class ScreenExit:
     """It left because of a SIGTERM."""
 
 
-class SftuiApp(LogActions, App[None]):
+class SftuiApp(LogActions, TerminalApp):
     """One run, one screen."""
 
-    CSS_PATH = Path(__file__).with_name("app.tcss")
-    TITLE = "sftui"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             key.keys,
@@ -107,13 +103,12 @@ class SftuiApp(LogActions, App[None]):
         `folder`: the run directory, when there is one. `on_event`: a shell command for what is
         worth a call. `preferences`: how the person looked last; None remembers nothing.
         """
-        super().__init__()
+        super().__init__(preferences)
         self.source = source
         self.cockpit: Cockpit | None = None
         """None until the first frame is out."""
         self.error: BaseException | None = None
         """What `launch` raised."""
-        self.told_to_end = False
         self._run_title = title
         self._launch = launch
         self._now = now
@@ -123,14 +118,7 @@ class SftuiApp(LogActions, App[None]):
         self._baseline = baseline
         self._on_event = on_event
         self._preferences = preferences
-        self.ascii = False
-        """Whether the terminal can print nothing but ASCII."""
         self._ticking = False
-        self._palette: Palette | None = None
-        self.register_theme(NIGHT)
-        self.theme = NIGHT.name
-        if preferences is not None and preferences.theme in self.available_themes:
-            self.theme = preferences.theme
 
     # ---- life ------------------------------------------------------------------------------
 
@@ -138,35 +126,7 @@ class SftuiApp(LogActions, App[None]):
         return Opening(self._run_title)
 
     def on_mount(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            # Without this the terminal keeps the alternate screen and the mouse mode. Not every
-            # host of an event loop has signals (a thread has none).
-            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, self._signalled, number)
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(signal.SIGCONT, self._continued)
-        self.theme_changed_signal.subscribe(self, self._theme_changed)
         self.call_after_refresh(self.first_frame)
-
-    def _signalled(self, number: int) -> None:
-        self.told_to_end = number == signal.SIGTERM
-        self.exit()
-
-    def _continued(self) -> None:
-        """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.
-
-        Textual 8.2 then starts a second reader and writer beside those it has: keys get lost,
-        the program hangs at its end, the terminal stays raw. Its own handler may come back when
-        it leaves the application mode before it enters it again.
-        """
-        driver = self._driver
-        if driver is None:
-            return
-        if not getattr(driver, "_must_signal_resume", False):
-            driver.suspend_application_mode()
-        driver.resume_application_mode()
-        self.refresh(layout=True)
 
     async def first_frame(self) -> None:
         """The first picture is out: start the run, then bring the panels in."""
@@ -245,17 +205,7 @@ class SftuiApp(LogActions, App[None]):
         finally:
             cockpit.launching = False
 
-    # ---- colours ---------------------------------------------------------------------------
-
-    @property
-    def palette(self) -> Palette:
-        """Style numbers to terminal styles, under the present theme."""
-        if self._palette is None:
-            self._palette = Palette(self.theme_variables)
-        return self._palette
-
-    def _theme_changed(self, _: object) -> None:
-        self._palette = None
+    def forget_colours(self) -> None:
         if self.cockpit is not None:
             for panel in self.cockpit.dashboard.panels:
                 panel.forget_colours()

@@ -40,7 +40,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   replay   the same screen over any log or run, with a clock
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
   show     one look at a run or log without a screen (--json for scripts)
-  compare  two runs or logs: settings, curves, paired statistics
+  compare  runs or logs on one chart: curves, settings, paired statistics
   report   a run or log as Markdown with pictures, in English or Chinese
   questions  which questions a run gained and lost
   runs     the runs of this directory; `runs rm RUN` removes one
@@ -337,16 +337,23 @@ def show(words: list[str]) -> ExitCode:
 
 
 def compare(words: list[str]) -> ExitCode:
-    """`sftui compare`: two runs or logs."""
+    """`sftui compare`: two or more runs or logs."""
     from sftui import compare as module  # noqa: PLC0415  numpy
+    from sftui import compare_text  # noqa: PLC0415  as above
 
     flags = _flags(module.CompareFlags, words, "sftui compare")
-    found = module.compare(flags.a, flags.b, flags.runs_dir)
+    targets = [flags.a, flags.b, *flags.more]
+    if not (flags.json or flags.plain) and _has_terminal():
+        from sftui import compare_app  # noqa: PLC0415  Textual
+
+        return compare_app.run_screen(targets, flags.runs_dir)
+    found = module.compare_all(targets, flags.runs_dir)
     if flags.json:
         print(module.as_json(found))  # noqa: T201
     else:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        print(module.as_text(found, *_terminal_size(), colour=colour))  # noqa: T201
+        text = compare_text.as_text(found, *_terminal_size(), colour=colour)
+        print(text)  # noqa: T201
     return ExitCode.DONE
 
 

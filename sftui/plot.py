@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui import format as fmt
-from sftui.canvas import Grid, curve, line_through, ticks, time_ticks
+from sftui.canvas import Codes, Grid, curve, line_through, ticks, time_ticks
 from sftui.ink import Ink, style
 from sftui.ruler import Ruler
 from sftui.series import Floats, Series
@@ -92,12 +92,21 @@ class Plot:
     def holds_column(self, col: int) -> bool:
         return self.col <= col < self.col + self.width
 
-    def band(self, low: NDArray[Any], high: NDArray[Any], number: int, *, thick: int = 1) -> None:
-        """A connected curve through per-dot-column extremes."""
-        codes = curve(
+    def is_above(self, y: float) -> bool:
+        """Whether a number lies above the range."""
+        if self.log:
+            y = math.log10(y) if y > 0 else math.nan
+        return y > self.y_high
+
+    def dots(self, low: NDArray[Any], high: NDArray[Any], *, thick: int = 1) -> Codes:
+        """The cells of a connected curve through per-dot-column extremes."""
+        return curve(
             self.scale(low), self.scale(high), self.y_low, self.y_high, self.height, thick=thick
         )
-        self.grid.overlay(self.row, self.col, codes, number)
+
+    def band(self, low: NDArray[Any], high: NDArray[Any], number: int, *, thick: int = 1) -> None:
+        """That curve, painted over what is there."""
+        self.grid.overlay(self.row, self.col, self.dots(low, high, thick=thick), number)
 
     def polyline(self, x: NDArray[Any], y: NDArray[Any], number: int) -> None:
         """A thin line through a few points."""

@@ -55,6 +55,11 @@ class Snapshot:
         return self.stages[self.shown].state
 
     @property
+    def stage(self) -> str:
+        """Its name."""
+        return self.stages[self.shown].name
+
+    @property
     def status(self) -> str:
         """running, paused, finished, failed, interrupted or unknown."""
         state = self.state

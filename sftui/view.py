@@ -63,12 +63,16 @@ class View:
     """The part of the run that the charts show, and the crosshair."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
     """Kind -> how often it had come when a person put it away."""
+    screen: str = ""
+    """A screen of its own (see `keys.SCREENS`), whose keys mean something instead."""
     _rulers: Rulers = field(default_factory=Rulers)
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)
 
     @property
     def mode(self) -> str:
-        """`live` or `replay`: which keys mean something."""
+        """`live`, `replay` or the screen's own: which keys mean something."""
+        if self.screen:
+            return self.screen
         return "live" if self.tape is None else "replay"
 
     @property

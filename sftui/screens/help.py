@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from sftui.keys import GROUPS, TABLE
+from sftui.keys import GROUPS, PROGRAMS, TABLE
 
 MARKS = (
     ("━", "training loss, moving average"),
@@ -23,13 +23,25 @@ MARKS = (
     ("▲▼", "a clear difference; anything less is grey"),
 )
 
+OVERLAY_MARKS = (
+    ("━", "training loss, moving average; the pinned run's is thick"),
+    ("⣿", "raw training loss of the pinned run, faint"),
+    ("A B C", "the run whose curve ends there"),
+    ("● ■ ▲", "validation loss, a mark for each run"),
+)
+
 
 class Help(ModalScreen[None]):
     """Any key closes it, except those that scroll."""
 
+    def __init__(self, only: str = "") -> None:
+        """`only` one group of keys: that of a program of its own."""
+        super().__init__()
+        self._only = only
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help"):
-            yield Static(help_content(), markup=False)
+            yield Static(help_content(self._only), markup=False)
 
     def on_key(self, event: events.Key) -> None:
         if event.key in ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab"):
@@ -38,17 +50,19 @@ class Help(ModalScreen[None]):
         self.dismiss()
 
 
-def help_content() -> Content:
-    """The page as styled text."""
+def help_content(only: str = "") -> Content:
+    """The page as styled text, of one group or of all that the screen over a run has."""
     lines: list[Content | str | tuple[str, str]] = []
     for group, words in GROUPS.items():
+        if group != only if only else group in PROGRAMS:
+            continue
         lines += [Content.styled(words, "bold $primary"), "\n"]
         for key in TABLE:
             if key.group == group:
                 lines += [Content.styled(f"{key.shown:>10}", "bold $warning"), f"  {key.help}\n"]
         lines.append("\n")
     lines += [Content.styled("Marks", "bold $primary"), "\n"]
-    for mark, words in MARKS:
+    for mark, words in OVERLAY_MARKS if only else MARKS:
         lines += [Content.styled(f"{mark:>10}", "bold"), f"  {words}\n"]
     lines += ["\n", Content.styled("any key closes this page", "dim")]
     return Content.assemble(*lines)

@@ -22,7 +22,7 @@ class KeyFooter(Panel):
         gap = 2
         while len(keys) > 2 and sum(map(self._width, keys)) + gap * len(keys) > grid.width:
             # The least important goes first; the way out and help stay.
-            spare = [k for k in keys if k.id not in ("help", "quit")] or keys[:1]
+            spare = [k for k in keys if k.words not in ("Help", "Leave", "Close")] or keys[:1]
             keys.remove(max(spare, key=lambda k: k.footer))
         col = 1
         for key in keys:
@@ -60,4 +60,14 @@ class KeyFooter(Panel):
 
 def _shown(key: Key) -> str:
     """Two keys that are one another's opposite share a place."""
-    return {"scrub_back": "←→", "faster": "< >", "step_on": ", ."}.get(key.id, key.shown)
+    return _PAIRS.get(key.id, key.shown)
+
+
+_PAIRS = {
+    "scrub_back": "←→",
+    "faster": "< >",
+    "step_on": ", .",
+    "overlay_down": "↑↓",
+    "overlay_left": "←→",
+    "overlay_zoom_in": "+ -",
+}

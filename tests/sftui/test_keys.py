@@ -5,6 +5,7 @@ from collections import Counter
 from sftui import keys
 from sftui.app import SftuiApp
 from sftui.screens.browser import Browser
+from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
 from sftui.widgets.samples import Samples
 
@@ -23,6 +24,7 @@ def test_every_action_exists():
         name = key.action.split("(")[0]
         owner = {
             "browser": Browser,
+            "compare": OverlayScreen,
             "questions": QuestionsScreen,
             "samples": Samples,
         }.get(key.mode, SftuiApp)

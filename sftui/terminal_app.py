@@ -1,0 +1,79 @@
+"""What every full-screen command shares: signals, themes, colours by role.
+
+Light on purpose: it is imported before the first frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+from textual.app import App
+
+from sftui.preferences import Preferences
+from sftui.theme import NIGHT, Palette
+
+
+class TerminalApp(App[None]):
+    """An app of panels."""
+
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    TITLE = "sftui"
+
+    def __init__(self, preferences: Preferences | None = None) -> None:
+        """`preferences`: how the person looked last."""
+        super().__init__()
+        self.told_to_end = False
+        self.ascii = False
+        """Whether the terminal can print nothing but ASCII."""
+        self._palette: Palette | None = None
+        self.register_theme(NIGHT)
+        self.theme = NIGHT.name
+        if preferences is not None and preferences.theme in self.available_themes:
+            self.theme = preferences.theme
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            # Without this the terminal keeps the alternate screen and the mouse mode. Not every
+            # host of an event loop has signals (a thread has none).
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+                loop.add_signal_handler(number, self._signalled, number)
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.add_signal_handler(signal.SIGCONT, self._continued)
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
+
+    def _signalled(self, number: int) -> None:
+        self.told_to_end = number == signal.SIGTERM
+        self.exit()
+
+    def _continued(self) -> None:
+        """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.
+
+        Textual 8.2 then starts a second reader and writer beside those it has: keys get lost,
+        the program hangs at its end, the terminal stays raw. Its own handler may come back when
+        it leaves the application mode before it enters it again.
+        """
+        driver = self._driver
+        if driver is None:
+            return
+        if not getattr(driver, "_must_signal_resume", False):
+            driver.suspend_application_mode()
+        driver.resume_application_mode()
+        self.refresh(layout=True)
+
+    @property
+    def palette(self) -> Palette:
+        """Style numbers to terminal styles, under the present theme."""
+        if self._palette is None:
+            self._palette = Palette(self.theme_variables)
+        return self._palette
+
+    def _theme_changed(self, _: object) -> None:
+        self._palette = None
+        self.forget_colours()
+
+    def forget_colours(self) -> None:
+        """The theme changed: have the panels of the screen painted anew."""

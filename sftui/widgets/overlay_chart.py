@@ -1,0 +1,350 @@
+"""Training and validation losses of several runs on one pair of axes.
+
+The pinned run is drawn last, thick, over its raw losses; of the others the average alone.
+Every curve ends in its run's letter, and every run's validations have a mark of their own,
+so that no colour must be told from another.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from textual.events import (
+    Leave,
+    MouseDown,
+    MouseMove,
+    MouseScrollDown,
+    MouseScrollUp,
+    MouseUp,
+)
+
+from sftui import format as fmt
+from sftui.canvas import BRAILLE, Grid, Span, bridge, ratchet, settle, text_width
+from sftui.ink import Back, Ink, style
+from sftui.panel import Panel
+from sftui.plot import Plot
+from sftui.series import Floats, Series
+
+if TYPE_CHECKING:
+    from sftui.overlay import Contender, Overlay
+    from sftui.records import Validation
+    from sftui.state import RunState
+
+_TOP, _TOP_RAW, _BOTTOM = 96.0, 97.5, 0.3
+"""Percentiles of the y range, of the averages and of the pinned run's raw losses."""
+
+_MANY_MARKS = 8
+
+
+class OverlayChart(Panel):
+    """`overlay` is what is shown."""
+
+    can_focus = True
+
+    _limits: tuple[float, float] | None = None
+    _limits_log = False
+    _plot: Plot | None = None
+    """As it was last painted, for the mouse."""
+    _dragged: int | None = None
+
+    def __init__(self, state: RunState, overlay: Overlay, *, id: str) -> None:
+        super().__init__(state, overlay.view, id=id)
+        self.overlay = overlay
+
+    def paint(self, grid: Grid) -> None:
+        framed = grid.height >= 5 and grid.width >= 20
+        drawn = [c for c in self.overlay.shown if len(c.raw)]
+        # The pinned one lies on top of the others.
+        drawn.sort(key=lambda c: c is self.overlay.reference)
+        if drawn:
+            self._chart(grid, drawn, 1 if framed else 0)
+        else:
+            self._plot = None
+            words = "reading…" if self.overlay.loading else "no training loss in what is shown"
+            row = grid.height // 2
+            grid.text(row, max(1, (grid.width - text_width(words)) // 2), words, style(Ink.DIM))
+        if framed:
+            grid.frame(self._legend(), self._notes(grid.width), border=self.border)
+
+    # ---- frame -----------------------------------------------------------------------------
+
+    def _legend(self) -> list[Span]:
+        overlay, dim = self.overlay, style(Ink.DIM)
+        spans: list[Span] = [("loss", style(Ink.TITLE, bold=True))]
+        for contender in overlay.shown:
+            ink = style(contender.ink, bold=contender is overlay.reference)
+            spans += [(f"  {contender.letter} ", ink), (f"━ {contender.mark}", ink)]
+        if self.view.strength:
+            spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Ink.FAINT)))
+        spans.append(("  ● ■ … val", dim))
+        return spans
+
+    def _notes(self, width: int) -> list[Span]:
+        view, faint = self.view, style(Ink.FAINT)
+        words = ["log" if view.log_y else "linear"]
+        words.append(f"EMA {view.strength:g}" if view.strength else "no smoothing")
+        if view.sight.part is not None:
+            low, high = view.sight.part
+            words.append(f"x: {low:,.0f} to {high:,.0f}")
+        hidden = len(self.overlay.contenders) - len(self.overlay.shown)
+        if hidden:
+            words.append(f"{hidden} hidden")
+        while len(words) > 1 and len(" · ".join(words)) > width - 6:
+            del words[0]
+        return [(" · ".join(words), faint)]
+
+    # ---- chart -----------------------------------------------------------------------------
+
+    def _chart(self, grid: Grid, drawn: list[Contender], edge: int) -> None:
+        view = self.view
+        height = grid.height - 2 * edge
+        labels = height >= 6
+        left = edge + 7
+        # Two columns on the right for the letters at the ends.
+        plot_height, width = height - (2 if labels else 1), grid.width - edge - left - 2
+        if plot_height < 1 or width < 4:
+            self._plot = None
+            return
+        x_low, x_high = view.sight.limits(self._x_limits(drawn))
+        view.sight.columns = width
+        y_low, y_high = self._y_limits(drawn, x_low, x_high)
+        plot = Plot(
+            grid=grid,
+            row=edge,
+            col=left,
+            height=plot_height,
+            width=width,
+            x_low=x_low,
+            x_high=x_high,
+            y_low=y_low,
+            y_high=y_high,
+            log=view.log_y,
+        )
+        plot.draw_y_axis(edge)
+        plot.draw_x_axis(edge + plot_height, labels=labels)
+        reference = self.overlay.reference
+        if reference in drawn and view.strength:
+            low, high = bridge(*reference.raw.columns(x_low, x_high, plot.num_dots))
+            plot.band(low, high, style(Ink.FAINT))
+        self._curves(plot, drawn)
+        self._marks(plot, drawn)
+        self._letters(plot, drawn)
+        self._plot = plot
+        if view.sight.cursor is not None:
+            self._crosshair(plot, view.sight.cursor, drawn)
+
+    def _curves(self, plot: Plot, drawn: list[Contender]) -> None:
+        """Curves that share a cell take turns in it, so that none hides another."""
+        codes, numbers = [], []
+        for contender in drawn:
+            pinned = contender is self.overlay.reference
+            smooth = contender.smooth(self.view.strength)
+            low, high = bridge(*smooth.columns(plot.x_low, plot.x_high, plot.num_dots))
+            codes.append(plot.dots(low, high, thick=2 if pinned else 1))
+            numbers.append(style(contender.ink, bold=pinned))
+        there = np.stack(codes) != BRAILLE
+        turn = np.arange(plot.width) % np.maximum(1, there.sum(axis=0))
+        own = there & (np.cumsum(there, axis=0) - 1 == turn)
+        for mine, cells, number in zip(own, codes, numbers, strict=True):
+            plot.grid.overlay(plot.row, plot.col, np.where(mine, cells, BRAILLE), number)
+
+    def _marks(self, plot: Plot, drawn: list[Contender]) -> None:
+        """Validations; one whose cell is taken stands beside it, one above the range at the top."""
+        taken: set[tuple[int, int]] = set()
+        for contender in reversed(drawn):
+            number = style(contender.ink, bold=contender is self.overlay.reference)
+            for validation in self._validations(contender):
+                col, row = plot.x_cell(validation.step), plot.y_cell(validation.loss)
+                char = contender.mark
+                if row is None and plot.is_above(validation.loss):
+                    row, char = plot.row, "▴"
+                if row is None or not plot.holds_column(col):
+                    continue
+                beside = [c for c in (col, col + 1, col - 1) if plot.holds_column(c)]
+                col = next((c for c in beside if (row, c) not in taken), col)
+                taken.add((row, col))
+                plot.grid.put(row, col, char, number)
+
+    def _validations(self, contender: Contender) -> list[Validation]:
+        """In the unit of the pinned run's: bits a byte have no place on an axis of nats."""
+        ours = self.overlay.reference.state.validation_list()
+        found = contender.state.validation_list()
+        return [v for v in found if not ours or v.metric == ours[-1].metric]
+
+    def _letters(self, plot: Plot, drawn: list[Contender]) -> None:
+        """At the right of each curve's last point in sight, moved apart where they meet."""
+        taken: set[tuple[int, int]] = set()
+        for contender in reversed(drawn):
+            place = self._end(contender, plot)
+            if place is None:
+                continue
+            step, value = place
+            col = plot.x_cell(step) + 1
+            bounds = (
+                (10.0**plot.y_low, 10.0**plot.y_high) if plot.log else (plot.y_low, plot.y_high)
+            )
+            row = plot.y_cell(min(max(value, bounds[0]), bounds[1]))
+            if row is None:
+                row = plot.row if value > bounds[0] else plot.row + plot.height - 1
+            for by in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+                at = (row + by, col)
+                if plot.row <= at[0] < plot.row + plot.height and at not in taken:
+                    taken.add(at)
+                    pinned = contender is self.overlay.reference
+                    back = Back.ROW if pinned else Back.PANEL
+                    number = style(contender.ink, bold=True, back=back)
+                    plot.grid.put(at[0], at[1], contender.letter, number)
+                    break
+
+    def _end(self, contender: Contender, plot: Plot) -> tuple[float, float] | None:
+        """Step and loss where its curve ends in sight; its validations, where it has no curve."""
+        smooth = contender.smooth(self.view.strength)
+        first, last = np.searchsorted(smooth.x, (plot.x_low, np.nextafter(plot.x_high, np.inf)))
+        known = np.flatnonzero(np.isfinite(smooth.y[first:last]))
+        if len(known):
+            at = int(first + known[-1])
+            return float(smooth.x[at]), float(smooth.y[at])
+        for validation in reversed(self._validations(contender)):
+            if plot.x_low <= validation.step <= plot.x_high and math.isfinite(validation.loss):
+                return float(validation.step), validation.loss
+        return None
+
+    def _crosshair(self, plot: Plot, at: float, drawn: list[Contender]) -> None:
+        """A tinted column, and a box with every run's value there."""
+        col = plot.x_cell(at)
+        if not plot.holds_column(col):
+            return
+        grid = plot.grid
+        for row in range(plot.row, plot.row + plot.height):
+            grid.back(row, col, col + 1, Back.CURSOR)
+        lines = self._values(at, drawn)
+        names = max(text_width(line[0]) for line in lines)
+        values = max(text_width(line[1]) for line in lines)
+        changes = max(text_width(line[2]) for line in lines)
+        cells = names + values + (changes + 2 if changes else 0) + 4
+        start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
+        if start < plot.col:
+            return
+        for i, (name, value, change, ink) in enumerate(lines[: plot.height]):
+            row = plot.row + i
+            grid.text(row, start, " " * cells, style(Ink.TEXT))
+            grid.text(row, start + 1, name, style(ink))
+            end = start + 3 + names + values
+            grid.right(row, end, [(value, style(ink, bold=True))], start)
+            grid.right(row, start + cells - 1, [(change, style(Ink.DIM))], start)
+            grid.back(row, start, start + cells, Back.ROW)
+
+    def _values(self, at: float, drawn: list[Contender]) -> list[tuple[str, str, str, Ink]]:
+        """Name, value, distance from the pinned run's value, colour; in the usual order."""
+        step = round(at)
+        lines = [("step", fmt.count(step), "", Ink.TEXT)]
+        reference = self.overlay.reference
+        base = _value_at(reference.smooth(self.view.strength), at)
+        for contender in sorted(drawn, key=lambda c: c.letter):
+            value = _value_at(contender.smooth(self.view.strength), at)
+            change = ""
+            if value is not None and base is not None and contender is not reference:
+                change = fmt.change(value - base)
+            shown = fmt.loss(value) if value is not None else "–"
+            lines.append((contender.letter, shown, change, contender.ink))
+        for contender in sorted(drawn, key=lambda c: c.letter):
+            before = [v for v in self._validations(contender) if v.step <= at]
+            if before:
+                words = f"{contender.mark} @{fmt.count(before[-1].step)}"
+                lines.append((words, fmt.loss(before[-1].loss), "", contender.ink))
+        return lines
+
+    # ---- limits ----------------------------------------------------------------------------
+
+    def _x_limits(self, drawn: list[Contender]) -> tuple[float, float]:
+        first = min(float(c.raw.x[0]) for c in drawn)
+        last = max(float(c.raw.x[-1]) for c in drawn)
+        low = first if first > last / 2 and first > 16 else 0.0
+        if self.overlay.moving:
+            return low, low + ratchet(last - low + 1)
+        return low, last + 1
+
+    def _y_limits(self, drawn: list[Contender], x_low: float, x_high: float) -> tuple[float, float]:
+        log, reference = self.view.log_y, self.overlay.reference
+        lows: list[float] = []
+        highs: list[float] = []
+        for contender in drawn:
+            samples = [(contender.smooth(self.view.strength), _TOP)]
+            if contender is reference:
+                samples.append((contender.raw, _TOP_RAW))
+            for series, top in samples:
+                values: Floats = series.sample(x_low, x_high)
+                values = values[values > 0] if log else values
+                if len(values):
+                    low, high = np.percentile(values, (_BOTTOM, top))
+                    lows.append(float(low))
+                    highs.append(float(high))
+            marks = [
+                v.loss
+                for v in self._validations(contender)
+                if math.isfinite(v.loss) and x_low <= v.step <= x_high and not (log and v.loss <= 0)
+            ]
+            if marks:
+                lows.append(min(marks))
+                # Of many, the first alone must not flatten all that follows.
+                many = len(marks) >= _MANY_MARKS
+                highs.append(float(np.percentile(marks, _TOP)) if many else max(marks))
+        if not lows:
+            return (0.0, 1.0)
+        bottom, top = min(lows), max(highs)
+        if log:
+            bottom, top = math.log10(bottom), math.log10(top)
+        before = self._limits if self._limits_log == log else None
+        self._limits, self._limits_log = settle(before, bottom, top), log
+        return self._limits
+
+    # ---- mouse -----------------------------------------------------------------------------
+
+    def _x_at(self, column: int) -> float | None:
+        plot = self._plot
+        if plot is None or not plot.holds_column(column):
+            return None
+        part = (column - plot.col + 0.5) / plot.width
+        return plot.x_low + part * (plot.x_high - plot.x_low)
+
+    async def on_mouse_move(self, event: MouseMove) -> None:
+        plot = self._plot
+        if plot is not None and self._dragged is not None and event.button:
+            moved = (self._dragged - event.x) * (plot.x_high - plot.x_low) / plot.width
+            self._dragged = event.x
+            await self.run_action(f"screen.pan_by({moved!r})")
+            return
+        at = self._x_at(event.x)
+        if at is not None:
+            await self.run_action(f"screen.point_at({at!r})")
+
+    async def on_leave(self, event: Leave) -> None:
+        await self.run_action("screen.point_at(None)")
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        self._dragged = event.x
+        self.capture_mouse()
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        self._dragged = None
+        self.release_mouse()
+
+    async def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        await self.run_action(f"screen.zoom_at(True, {self._x_at(event.x)!r})")
+
+    async def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        await self.run_action(f"screen.zoom_at(False, {self._x_at(event.x)!r})")
+
+
+def _value_at(series: Series, at: float) -> float | None:
+    """The known value nearest to a place; None outside the run."""
+    x = series.x
+    if not len(x) or at < x[0] - 0.5 or at > x[-1] + 0.5:
+        return None
+    i = int(np.searchsorted(x, at))
+    if i > 0 and (i == len(x) or at - x[i - 1] <= x[i] - at):
+        i -= 1
+    value = float(series.y[i])
+    return value if math.isfinite(value) else None

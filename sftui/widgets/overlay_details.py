@@ -1,0 +1,176 @@
+"""One run against the pinned one: results with their evidence, and what was set differently."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit
+from sftui.clean import clean
+from sftui.differences import told, value_words
+from sftui.ink import Ink, style
+from sftui.panel import Panel
+from sftui.scores import sentence
+from sftui.stats import CLEAR
+
+if TYPE_CHECKING:
+    from sftui.overlay import Overlay
+    from sftui.pairing import Comparison, TaskPair
+    from sftui.state import RunState
+    from sftui.stats import Evaluation
+
+
+class OverlayDetails(Panel):
+    """Scrolled by lines; says how many lie below."""
+
+    can_focus = True
+
+    def __init__(self, state: RunState, overlay: Overlay, *, id: str) -> None:
+        super().__init__(state, overlay.view, id=id)
+        self.overlay = overlay
+        self.num_lines = 0
+        """Of all there is to say at the present width."""
+
+    def paint(self, grid: Grid) -> None:
+        rows, width, overlay = grid.height - 2, grid.width - 4, self.overlay
+        if rows < 1 or width < 8:
+            return
+        a, b = overlay.reference, overlay.other
+        title: list[Span] = [
+            (b.letter, style(b.ink, bold=True)),
+            (" against ", style(Ink.TITLE, bold=True)),
+            (a.letter, style(a.ink, bold=True)),
+            (" (pinned)", style(Ink.DIM)),
+        ]
+        lines = self._lines(width)
+        self.num_lines = len(lines)
+        overlay.scrolled = min(overlay.scrolled, max(0, len(lines) - rows))
+        for row, spans in enumerate(lines[overlay.scrolled : overlay.scrolled + rows]):
+            grid.spans(1 + row, 2, spans, grid.width - 2)
+        below = len(lines) - rows - overlay.scrolled
+        notes: list[Span] = []
+        if below > 0:
+            notes = [(f"{below} more lines · pgdn", style(Ink.FAINT))]
+        elif overlay.scrolled:
+            notes = [("pgup", style(Ink.FAINT))]
+        grid.frame(title, notes, border=self.border)
+
+    def _lines(self, width: int) -> list[list[Span]]:
+        if len(self.overlay.contenders) < 2:
+            return []
+        found = self.overlay.comparison()
+        if found is None:
+            return [[("reading…", style(Ink.DIM))]]
+        return [*self._results(found, width), [], *self._settings(found, width)]
+
+    # ---- results ---------------------------------------------------------------------------
+
+    def _results(self, found: Comparison, width: int) -> list[list[Span]]:
+        text, lines = style(Ink.TEXT), []
+        a, b = found.letters
+        pair = found.validation
+        if pair is None:
+            lines += [_head("validation"), *_wrapped("not measured on both sides", width)]
+        else:
+            name = "validation" if pair.b.metric == "loss" else f"validation, {pair.b.metric}"
+            lines.append(_head(name))
+            values = ((pair.a.loss, pair.a.step), (pair.b.loss, pair.b.step))
+            lines += self._both([f"{fmt.loss(v)} at {fmt.count(s)}" for v, s in values], width)
+            d = pair.difference
+            if d is not None:
+                words = (
+                    f"{b} - {a} {d.mean:+.4f} nats ({100 * d.relative:+.2f}%), 95% "
+                    f"[{d.low:+.4f}, {d.high:+.4f}], paired over {d.rows} rows"
+                )
+                lines += _wrapped(words, width, text)
+            elif pair.comparable:
+                lines += _wrapped(f"{b} - {a} {pair.b.loss - pair.a.loss:+.4f}", width, text)
+                lines += _wrapped(f"not paired: {pair.reason}", width)
+            else:
+                lines += _wrapped(f"not compared: {pair.reason}", width)
+        for task in found.tasks:
+            lines += self._one_task(task, found, width)
+        for letter, names in ((a, found.only_a), (b, found.only_b)):
+            if names:
+                lines += _wrapped(f"only {letter} was asked: {', '.join(names)}", width)
+        if not (found.tasks or found.only_a or found.only_b):
+            lines += [_head("tasks"), *_wrapped("none were evaluated", width)]
+        return lines
+
+    def _one_task(self, task: TaskPair, found: Comparison, width: int) -> list[list[Span]]:
+        a, b = found.letters
+        lines = [_head(clean(task.task, 60))]
+        values = ((task.a, task.step_a), (task.b, task.step_b))
+        lines += self._both([f"{_score(e)} at {fmt.count(s)}" for e, s in values], width)
+        judged = task.judged
+        if judged is not None:
+            # A colour only where the verdict is clear.
+            ink = Ink.DIM
+            if judged.verdict == CLEAR:
+                ink = Ink.GOOD if judged.comparison.difference > 0 else Ink.BAD
+            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(ink))
+        if task.reason:
+            lines += _wrapped(f"not paired: {task.reason}", width)
+        return lines
+
+    def _both(self, values: list[str], width: int) -> list[list[Span]]:
+        """The pinned run's value and the other's, under their colours; in two lines if need be."""
+        pair = self.overlay.reference, self.overlay.other
+        pieces: list[list[Span]] = [
+            [(f"  {c.letter} ", style(c.ink, bold=True)), (value, style(Ink.TEXT))]
+            for c, value in zip(pair, values, strict=True)
+        ]
+        if sum(len(value) + 4 for value in values) > width:
+            return pieces
+        return [[*pieces[0], *pieces[1]]]
+
+    # ---- settings --------------------------------------------------------------------------
+
+    def _settings(self, found: Comparison, width: int) -> list[list[Span]]:
+        ours, theirs = told(found.a.state), told(found.b.state)
+        dim, text = style(Ink.DIM), style(Ink.TEXT)
+        both = [s for s in found.settings if s[0] in ours and s[0] in theirs]
+        lines = [_head("settings that differ")]
+        if not both:
+            words = "none that both sides tell" if found.settings else "none"
+            if not ours and not theirs:
+                words = "neither side tells any"
+            lines += _wrapped(words, width)
+        cells = min(26, max((len(clean(name, 26)) for name, _, _ in both), default=0))
+        each = max(6, (width - cells - 4) // 2)
+        if both:
+            head: list[Span] = [(" " * (cells + 4), dim)]
+            for contender in (self.overlay.reference, self.overlay.other):
+                head.append((f"{contender.letter:<{each + 1}}", style(contender.ink, bold=True)))
+            lines.append(head)
+        for name, before, now in both:
+            lines.append(
+                [
+                    (f"  {clean(name, 26):<{cells}}  ", dim),
+                    (f"{fit(clean(value_words(before), 200), each):<{each}} ", text),
+                    (fit(clean(value_words(now), 200), each), text),
+                ]
+            )
+        for letter, side in zip(found.letters, (ours, theirs), strict=True):
+            names = [s[0] for s in found.settings if s not in both and s[0] in side]
+            if names:
+                lines += _wrapped(f"only {letter} tells: {', '.join(names)}", width)
+        return lines
+
+
+def _head(words: str) -> list[Span]:
+    return [(words, style(Ink.TITLE, bold=True))]
+
+
+def _wrapped(words: str, width: int, number: int = style(Ink.DIM)) -> list[list[Span]]:
+    """Cleaned and folded, a little in from the border."""
+    folded = textwrap.wrap(clean(words, 2000), max(8, width - 2))
+    return [[("  " + line, number)] for line in folded]
+
+
+def _score(result: Evaluation) -> str:
+    text = fmt.percent(result.value)
+    if result.correct is not None and result.total:
+        return f"{result.correct}/{result.total} {text}"
+    return text

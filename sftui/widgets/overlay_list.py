@@ -1,0 +1,83 @@
+"""The runs on the chart: letter, mark, name, how it stands, its losses. One row each."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from textual.events import Click
+
+from sftui import format as fmt
+from sftui.canvas import Grid, Span, fit, text_width
+from sftui.clean import clean
+from sftui.ink import Back, Ink, style
+from sftui.panel import Panel
+
+if TYPE_CHECKING:
+    from sftui.overlay import Contender, Overlay
+    from sftui.state import RunState
+
+
+class OverlayList(Panel):
+    """The chosen row has a tint and a pointer; a hidden run is faint and says so."""
+
+    can_focus = True
+
+    def __init__(self, state: RunState, overlay: Overlay, *, id: str) -> None:
+        super().__init__(state, overlay.view, id=id)
+        self.overlay = overlay
+        self._top = 0
+
+    def paint(self, grid: Grid) -> None:
+        rows, overlay = grid.height - 2, self.overlay
+        if rows < 1:
+            return
+        last = max(0, len(overlay.contenders) - rows)
+        self._top = min(max(self._top, overlay.chosen - rows + 1), overlay.chosen, last)
+        for row, contender in enumerate(overlay.contenders[self._top : self._top + rows]):
+            self._row(grid, 1 + row, contender)
+        title: list[Span] = [("runs", style(Ink.TITLE, bold=True))]
+        left = len(overlay.contenders) - rows
+        notes: list[Span] = [(f"{left} more", style(Ink.FAINT))] if left > 0 else []
+        grid.frame(title, notes, border=self.border)
+
+    def _row(self, grid: Grid, row: int, contender: Contender) -> None:
+        overlay, dim = self.overlay, style(Ink.DIM)
+        place = overlay.contenders.index(contender)
+        chosen, pinned = place == overlay.chosen, place == overlay.pinned
+        own = style(Ink.FAINT if contender.hidden else contender.ink, bold=pinned)
+        col = grid.text(row, 1, "›" if chosen else " ", style(Ink.FOCUS, bold=True))
+        col = grid.text(row, col, f"{contender.letter} {contender.mark} ", own)
+        end, title = grid.width - 2, clean(contender.title, 80)
+        for rank, spans in enumerate(self._numbers(contender, pinned)):
+            # The name comes before all but the most important.
+            least = 12 if rank < 2 else min(36, text_width(title))
+            if end - sum(text_width(text) for text, _ in spans) < col + least + 2:
+                break
+            end = grid.right(row, end, spans, col) - 2
+        grid.text(row, col, fit(title, end - col), own if pinned else dim)
+        if chosen:
+            grid.back(row, 1, grid.width - 1, Back.ROW)
+
+    def _numbers(self, contender: Contender, pinned: bool) -> list[list[Span]]:
+        """From the right border inwards, most important first."""
+        state, dim, text = contender.state, style(Ink.DIM), style(Ink.TEXT)
+        words = "hidden" if contender.hidden else "pinned" if pinned else ""
+        parts: list[list[Span]] = [[(f"{words:<6}", style(Ink.WARN if pinned else Ink.FAINT))]]
+        known = [v for v in state.validation_list() if math.isfinite(v.loss)]
+        if known:
+            parts.append([(f"{known[-1].metric if known[-1].metric != 'loss' else 'val'} ", dim)])
+            parts[-1].append((fmt.loss(known[-1].loss), text))
+        else:
+            last = contender.smooth(self.view.strength).y
+            value = float(last[-1]) if len(last) else math.nan
+            parts.append([("train ", dim), (fmt.loss(value), text)])
+        parts.append([(f"{fmt.si(state.updates)} steps", dim)])
+        parts.append([(contender.status, dim)])
+        return parts
+
+    async def on_click(self, event: Click) -> None:
+        place = self._top + event.y - 1
+        if 0 <= place < len(self.overlay.contenders) and 1 <= event.y < self.size.height - 1:
+            by = place - self.overlay.chosen
+            await self.run_action(f"screen.choose({by})")
