@@ -306,8 +306,7 @@ class OverlayChart(Panel):
         plot = self._plot
         if plot is None or not plot.holds_column(column):
             return None
-        part = (column - plot.col + 0.5) / plot.width
-        return plot.x_low + part * (plot.x_high - plot.x_low)
+        return plot.x_of(column)
 
     async def on_mouse_move(self, event: MouseMove) -> None:
         plot = self._plot
