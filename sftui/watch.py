@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from engine import lock
 from engine.errors import UsageError
 from engine.run_dir import RunDir
 from sftui import diagnostics
@@ -87,6 +88,7 @@ def watch_screen(
         diagnostics.note(f"the screen failed: {clean(what, 300)}")
     if end.outcome is app.Outcome.LOST:
         diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
+        _say_how_to_go_on(run)
         sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
         return ExitCode.RUN_FAILED
     if launcher is not None and end.outcome is app.Outcome.LEFT_RUNNING and os.getpid() == 1:
@@ -172,7 +174,8 @@ def choose_stage(source: ReplaySource, number: int) -> None:
 def _closing(run: RunDir, state: RunState) -> ExitCode:
     """The last words about a run that is over."""
     best = state.best_validation
-    parts = [f"{run.id}: {state.badge if state.ended else 'ended without saying so'}"]
+    ended = state.badge if state.ended else f"interrupted, {clean(lock.evidence(run)[1], 300)}"
+    parts = [f"{run.id}: {ended}"]
     if state.reason:
         parts.append(clean(state.reason, 300))
     parts.append(f"{fmt.count(state.updates)} updates")
@@ -183,6 +186,8 @@ def _closing(run: RunDir, state: RunState) -> ExitCode:
         where = exported[-1] if exported[-1].startswith("/") else str(run.path / exported[-1])
         parts.append(f"exported to {where}")
     diagnostics.note("; ".join(parts))
+    if not state.ended or state.badge == "stopped":
+        _say_how_to_go_on(run)
     write_report(run)
     if state.badge in ("finished", "stopped"):
         return ExitCode.DONE
@@ -234,6 +239,10 @@ def _say_scores(board: Scoreboard, state: RunState) -> None:
     """The last evaluation of each task, against the start and the baseline."""
     for line in score_lines(board, state):
         diagnostics.note(line)
+
+
+def _say_how_to_go_on(run: RunDir) -> None:
+    diagnostics.note(f"  go on:      sftui run --resume {run.id}")
 
 
 def _say_how_to_return(run: RunDir) -> None:

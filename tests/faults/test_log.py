@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import time
@@ -288,6 +289,19 @@ def test_a_run_of_an_earlier_boot_is_shown_as_ended(tmp_path):
     alive, why = lock.evidence(run)
     assert not alive
     assert "restarted" in why
+    # Not one that is only just starting.
+    os.utime(run.manifest, (time.time() - 100, time.time() - 100))
+    seen = subprocess.run(
+        [sys.executable, "-m", "sftui", "attach", run.id, "--headless"],
+        env=place.environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert seen.returncode == 1
+    assert f"interrupted, {why}" in seen.stderr
+    assert f"sftui run --resume {run.id}" in seen.stderr
     done = subprocess.run(
         [sys.executable, "-m", "sftui", "run", "--resume", run.id, "--dry-run"],
         env=place.environment(),
