@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import SystemCommand
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import Screen
 
 from engine.control import Command
 from engine.errors import SftuiError
-from sftui import keys
+from sftui import diagnostics, keys
+from sftui import keymap as keymap_module
 from sftui import preferences as preferences_module
+from sftui.bindings import bindings, rebind
+from sftui.keymap import Keymap
 from sftui.log_actions import LogActions
 from sftui.preferences import Preferences
 from sftui.screens.opening import Opening
@@ -70,18 +73,7 @@ class SftuiApp(LogActions, TerminalApp):
     """One run, one screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            key.keys,
-            key.action,
-            key.words,
-            id=key.id,
-            tooltip=key.help,
-            show=False,
-            # Focus order and the copy key of Textual would win over ours otherwise.
-            priority=key.keys in ("tab", "shift+tab", "ctrl+c"),
-        )
-        for key in keys.TABLE
-        if key.id != "palette" and key.mode not in keys.SCREENS
+        *bindings(key for key in keys.TABLE if key.mode not in keys.SCREENS)
     ]
 
     def __init__(
@@ -97,13 +89,16 @@ class SftuiApp(LogActions, TerminalApp):
         baseline: Yardstick | None = None,
         on_event: str | None = None,
         preferences: Preferences | None = None,
+        keymap: Keymap | None = None,
     ) -> None:
         """`replay_of`: `source` is a replay, of a file recognised by this; `follow`: it grows.
 
         `folder`: the run directory, when there is one. `on_event`: a shell command for what is
         worth a call. `preferences`: how the person looked last; None remembers nothing.
+        `keymap`: other keys than those of the table.
         """
-        super().__init__(preferences)
+        super().__init__(preferences, keymap)
+        rebind(self, (key for key in keys.in_use() if key.mode not in keys.SCREENS))
         self.source = source
         self.cockpit: Cockpit | None = None
         """None until the first frame is out."""
@@ -400,7 +395,8 @@ class SftuiApp(LogActions, TerminalApp):
         mode = "live" if self.cockpit is None else self.cockpit.view.mode
         for key in keys.of_mode(mode):
             if key.id != "palette":
-                yield SystemCommand(key.words, key.help, self._runner(key.action))
+                words = f"{key.help} ({key.shown})"
+                yield SystemCommand(key.words, words, self._runner(key.action))
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
 
     def _runner(self, action: str) -> Callable[[], None]:
@@ -451,6 +447,9 @@ def run_screen(
         SftuiError: `launch` refused; the terminal is restored and nothing was started.
     """
     _believe_the_terminal()
+    keymap = keymap_module.load()
+    if keymap.said:
+        diagnostics.note(keymap.said)
     app = SftuiApp(
         source,
         title=title,
@@ -461,6 +460,7 @@ def run_screen(
         baseline=baseline,
         on_event=on_event,
         preferences=preferences_module.load(),
+        keymap=keymap,
     )
     from sftui import ascii_glyphs  # noqa: PLC0415  numpy; the first frame waits for neither
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from textual.screen import Screen
 
-from sftui import diagnostics, preferences
+from sftui import diagnostics, keymap, preferences
 from sftui.clean import clean
 from sftui.diagnostics import ExitCode
+from sftui.keymap import Keymap
 from sftui.overlay_feed import OverlayFeed, open_overlay
 from sftui.preferences import Preferences
 from sftui.screens.overlay import OverlayScreen
@@ -20,8 +21,13 @@ from sftui.view import SMOOTHING
 class CompareApp(TerminalApp):
     """Several runs, one screen."""
 
-    def __init__(self, feed: OverlayFeed, liked: Preferences | None = None) -> None:
-        super().__init__(liked)
+    def __init__(
+        self,
+        feed: OverlayFeed,
+        liked: Preferences | None = None,
+        keymap: Keymap | None = None,
+    ) -> None:
+        super().__init__(liked, keymap)
         self.overlay = feed.overlay
         self.board = OverlayScreen(feed.overlay, feed.poll)
         if liked is not None:
@@ -44,7 +50,10 @@ def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> Ex
     """
     feed = open_overlay(targets, runs_dir)
     try:
-        app = CompareApp(feed, preferences.load())
+        own = keymap.load()
+        if own.said:
+            diagnostics.note(own.said)
+        app = CompareApp(feed, preferences.load(), own)
         from sftui import ascii_glyphs  # noqa: PLC0415  as in `app.run_screen`
 
         app.ascii = ascii_glyphs.needed()

@@ -6,7 +6,9 @@ to stop the run, to delete a checkpoint. Quitting never asks, because training g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1090,6 +1092,45 @@ GROUPS = {
 }
 
 
+_in_use: tuple[Key, ...] = TABLE
+
+
+def use(changed: Mapping[str, str]) -> None:
+    """Other keys by id, as Textual names them, for all that is shown and bound from now on."""
+    global _in_use
+    _in_use = tuple(
+        replace(key, keys=changed[key.id], shown=shown_name(changed[key.id].split(",")[0]))
+        if key.id in changed
+        else key
+        for key in TABLE
+    )
+
+
+def in_use() -> tuple[Key, ...]:
+    """The table with the keys that the person chose."""
+    return _in_use
+
+
+_SHOWN = {
+    **{"left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc"},
+    **{"pageup": "pgup", "pagedown": "pgdn", "slash": "/", "backslash": "\\"},
+    **{"plus": "+", "minus": "-", "underscore": "_", "at": "@", "full_stop": ".", "comma": ","},
+    **{"less_than_sign": "<", "greater_than_sign": ">"},
+}
+
+
+def shown_name(name: str) -> str:
+    """A key as people read it: `ctrl+right_square_bracket` is `ctrl+]`."""
+    *modifiers, last = name.split("+")
+    word = _SHOWN.get(last, last)
+    if word == last and len(last) > 1 and last not in ("space", "enter", "tab", "home", "end"):
+        try:
+            word = unicodedata.lookup(last.replace("_", " "))
+        except KeyError:
+            word = last
+    return "+".join((*modifiers, word))
+
+
 def footer_keys(mode: str = "live") -> list[Key]:
     """In the order in which a footer that grows wider shows them.
 
@@ -1102,15 +1143,15 @@ def footer_keys(mode: str = "live") -> list[Key]:
 def of_mode(mode: str) -> list[Key]:
     """The keys that mean something over a `live` run, a `replay`, or on a screen of its own."""
     everywhere = mode not in SCREENS
-    return [key for key in TABLE if key.mode == mode or (everywhere and not key.mode)]
+    return [key for key in _in_use if key.mode == mode or (everywhere and not key.mode)]
 
 
 def by_id(name: str) -> Key:
     """The entry with this id."""
-    return next(key for key in TABLE if key.id == name)
+    return next(key for key in _in_use if key.id == name)
 
 
 def markdown() -> str:
     """The table of the README."""
-    rows = [f"| `{key.shown}` | {key.help} |" for key in TABLE]
-    return "\n".join(["| key | does |", "|---|---|", *rows])
+    rows = [f"| `{key.shown}` | {key.help} | `{key.id}` |" for key in TABLE]
+    return "\n".join(["| key | does | id |", "|---|---|---|", *rows])

@@ -7,6 +7,7 @@ from sftui import format as fmt
 from sftui.canvas import Grid, fit
 from sftui.clean import clean
 from sftui.ink import Ink, style
+from sftui.keys import by_id
 from sftui.state import RunState
 from sftui.view import View
 from sftui.words import ranks
@@ -68,10 +69,10 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
     if state.badge == "failed":
         _paint_failure(grid, state, row + 1, col, end)
     elif inset and grid.height >= 8:
-        live = view.tape is None
-        tip = (
-            f"space {'pause · q leave it running' if live else 'play · n next event'} · ? all keys"
-        )
+        live = (("pause", "pause"), ("quit", "leave it running"))
+        replay = (("play", "play"), ("next_mark", "next event"))
+        keys = (*(live if view.tape is None else replay), ("help", "all keys"))
+        tip = " · ".join(f"{by_id(name).shown} {words}" for name, words in keys)
         grid.text(grid.height - 2, col, fit(tip, end - col), faint)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from textual.app import App
 
+from sftui import keys
+from sftui.keymap import Keymap
 from sftui.preferences import Preferences
 from sftui.theme import NIGHT, Palette
 
@@ -22,9 +24,13 @@ class TerminalApp(App[None]):
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "sftui"
 
-    def __init__(self, preferences: Preferences | None = None) -> None:
-        """`preferences`: how the person looked last."""
+    def __init__(
+        self, preferences: Preferences | None = None, keymap: Keymap | None = None
+    ) -> None:
+        """`preferences`: how the person looked last; `keymap`: their keys."""
         super().__init__()
+        keys.use(keymap.keys if keymap is not None else {})
+        self._keymap_said = keymap.said if keymap is not None else ""
         self.told_to_end = False
         self.ascii = False
         """Whether the terminal can print nothing but ASCII."""
@@ -44,6 +50,9 @@ class TerminalApp(App[None]):
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
             loop.add_signal_handler(signal.SIGCONT, self._continued)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
+        if self._keymap_said:
+            said, long = self._keymap_said, 12
+            self.notify(said, title="Keys", severity="warning", markup=False, timeout=long)
 
     def _signalled(self, number: int) -> None:
         self.told_to_end = number == signal.SIGTERM

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from sftui import keys
+from sftui.bindings import bindings, rebind
 from sftui.screens.confirm import Answer, Confirm
 from sftui.widgets.answer_list import AnswerList
 from sftui.widgets.shelf_table import ShelfTable
@@ -25,12 +26,12 @@ class Browser(ModalScreen[None]):
     """Closed by `esc`; a job that works goes on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key.keys, key.action, key.words, id=key.id, tooltip=key.help, show=False)
-        for key in keys.of_mode("browser")
+        *bindings(key for key in keys.TABLE if key.mode == "browser")
     ]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
+        rebind(self, keys.of_mode("browser"))
         self._cockpit = cockpit
         self.table = ShelfTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
 

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from sftui.keys import GROUPS, PROGRAMS, TABLE
+from sftui.keys import GROUPS, PROGRAMS, in_use
 
 MARKS = (
     ("━", "training loss, moving average"),
@@ -57,7 +57,7 @@ def help_content(only: str = "") -> Content:
         if group != only if only else group in PROGRAMS:
             continue
         lines += [Content.styled(words, "bold $primary"), "\n"]
-        for key in TABLE:
+        for key in in_use():
             if key.group == group:
                 lines += [Content.styled(f"{key.shown:>10}", "bold $warning"), f"  {key.help}\n"]
         lines.append("\n")

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import NULL_SPACING, Offset, Region, Size
 from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
 from textual.widget import Widget
 
 from sftui import keys
+from sftui.bindings import bindings, rebind
 from sftui.screens.arrangement import Box
 from sftui.spans import SpanCompositor
 from sftui.state import RunState
@@ -77,15 +78,13 @@ class OverlayScreen(Screen[None]):
 
     AUTO_FOCUS: ClassVar[str | None] = "#chart"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(
-            key.keys, key.action, key.words, id=key.id, tooltip=key.help, show=False, priority=True
-        )
-        for key in keys.of_mode("compare")
+        *bindings((key for key in keys.TABLE if key.mode == "compare"), priority=True)
     ]
 
     def __init__(self, overlay: Overlay, poll: Callable[[], bool]) -> None:
         """`poll` takes what has come of the runs; whether anything has."""
         super().__init__()
+        rebind(self, keys.of_mode("compare"), priority=True)
         self.overlay = overlay
         self._poll = poll
         self._overlay_layout = OverlayLayout()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.screen import ModalScreen
 
 from sftui import keys
+from sftui.bindings import bindings, rebind
 from sftui.flips import KINDS, Questions, open_book
 from sftui.widgets.flip_table import FlipTable
 
@@ -23,12 +24,12 @@ class QuestionsScreen(ModalScreen[None]):
     """Opens on the newest evaluation against the start."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key.keys, key.action, key.words, id=key.id, tooltip=key.help, show=False)
-        for key in keys.of_mode("questions")
+        *bindings(key for key in keys.TABLE if key.mode == "questions")
     ]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
+        rebind(self, keys.of_mode("questions"))
         self._cockpit = cockpit
         self._tasks = list(cockpit.state.evals)
         self._task_at = 0

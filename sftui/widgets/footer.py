@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sftui.canvas import Grid, text_width
 from sftui.ink import Back, Ink, style
-from sftui.keys import Key, footer_keys
+from sftui.keys import Key, by_id, footer_keys
 from sftui.panel import Panel
 from sftui.records import Topic
 
@@ -60,14 +60,17 @@ class KeyFooter(Panel):
 
 def _shown(key: Key) -> str:
     """Two keys that are one another's opposite share a place."""
-    return _PAIRS.get(key.id, key.shown)
+    if key.id not in _PAIRS:
+        return key.shown
+    first, second, gap = _PAIRS[key.id]
+    return gap.join((by_id(first).shown, by_id(second).shown))
 
 
 _PAIRS = {
-    "scrub_back": "←→",
-    "faster": "< >",
-    "step_on": ", .",
-    "overlay_down": "↑↓",
-    "overlay_left": "←→",
-    "overlay_zoom_in": "+ -",
+    "scrub_back": ("scrub_back", "scrub_on", ""),
+    "faster": ("slower", "faster", " "),
+    "step_on": ("step_back", "step_on", " "),
+    "overlay_down": ("overlay_up", "overlay_down", ""),
+    "overlay_left": ("overlay_left", "overlay_right", ""),
+    "overlay_zoom_in": ("overlay_zoom_in", "overlay_zoom_out", " "),
 }

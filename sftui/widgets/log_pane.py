@@ -9,6 +9,7 @@ from textual.events import Key, Paste
 from sftui import format as fmt
 from sftui.canvas import Grid, Span, fit, text_width
 from sftui.ink import Back, Ink, style
+from sftui.keys import by_id
 from sftui.logbook.book import LogBook
 from sftui.logbook.sheet import Line, Window
 from sftui.panel import Panel
@@ -16,6 +17,7 @@ from sftui.records import Topic
 from sftui.words import time_of_day
 
 _PROMPT_END = "▌"
+_STEPS = ("next", "previous", "end")
 _LEAD = 12
 """Cells of a line that are shown before a match that would else be cut off."""
 
@@ -93,9 +95,10 @@ class LogPane(Panel):
                 title.append((_PROMPT_END, style(Ink.WARN)))
             if words := book.search_words(self.state):
                 title.append((f" · {words}", dim))
-            hint = (
-                " · enter keeps · esc ends" if book.typing else " · n later · N earlier · esc ends"
-            )
+            later, earlier, end = (by_id(f"search_{what}").shown for what in _STEPS)
+            hint = f" · {later} later · {earlier} earlier · {end} ends"
+            if book.typing:
+                hint = " · enter keeps · esc ends"
             if width >= 100:
                 title.append((hint, style(Ink.FAINT)))
         elif not book.sheet.timed and window.lines and window.older is not None:
@@ -114,7 +117,8 @@ class LogPane(Panel):
         if window.newer == 0:
             return [("follow ▾", style(Ink.FAINT))]
         many = "newer below" if window.newer is None else f"{fmt.count(window.newer)} newer below"
-        return [(f"{many} · end follows", style(Ink.WARN))]
+        key = by_id("to_end" if self.view.mode == "replay" else "log_end").shown
+        return [(f"{many} · {key} follows", style(Ink.WARN))]
 
     def _line(
         self,

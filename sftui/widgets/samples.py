@@ -6,13 +6,14 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 
 from sftui import format as fmt
 from sftui.answers import Group, Line, Said, lines_of, paint_lines
+from sftui.bindings import bindings, rebind
 from sftui.canvas import Grid, Span, fit
 from sftui.ink import Ink, style
-from sftui.keys import of_mode
+from sftui.keys import TABLE, of_mode
 from sftui.panel import Panel
 from sftui.records import Topic
 
@@ -30,12 +31,12 @@ class Samples(Panel):
     TOPICS = Topic.SAMPLES | Topic.RUN | Topic.LOOK
     can_focus = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(key.keys, key.action, key.words, id=key.id, tooltip=key.help, show=False)
-        for key in of_mode("samples")
+        *bindings(key for key in TABLE if key.mode == "samples")
     ]
 
     def __init__(self, state: RunState, view: View, *, id: str) -> None:
         super().__init__(state, view, id=id)
+        rebind(self, of_mode("samples"))
         self.top = 0
         """Lines scrolled down."""
         self._made: tuple[object, list[Line]] = (None, [])
