@@ -363,6 +363,11 @@ class SftuiApp(LogActions, TerminalApp):
     def action_toggle_maximised(self) -> None:
         self._cockpit.toggle_maximised()
 
+    def action_jump_to_panel(self) -> None:
+        from sftui.screens.jump import Jump  # noqa: PLC0415  as above
+
+        self.push_screen(Jump(self._cockpit.begin_jump()), self._cockpit.end_jump)
+
     def action_step_panel(self, by: int) -> None:
         self._cockpit.dashboard.next_panel(by)
 

@@ -17,6 +17,7 @@ from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.run_dir import RunDir
 from engine.wire import new_id
+from sftui.keys import JUMP_LETTERS
 from sftui.logbook.book import LogBook
 from sftui.lookout import Lookout
 from sftui.notices import Notices
@@ -348,6 +349,23 @@ class Cockpit:
     def toggle_maximised(self) -> None:
         self.view.maximised = not self.view.maximised
         self.dashboard.focus_panel(self.view.panel)
+
+    def begin_jump(self) -> tuple[str, ...]:
+        """Letters on the panels; those that can be gone to, whether they are in sight or not."""
+        visible = self.dashboard.boxes(self.dashboard.size)
+        self.view.jumping = tuple(n for n in JUMP_LETTERS if n in visible or n in PANELS)
+        self.dashboard.show(Topic.ALL)
+        return self.view.jumping
+
+    def end_jump(self, choice: tuple[str, bool] | None) -> None:
+        """No letters any more; to the chosen panel, alone if that was asked."""
+        view = self.view
+        view.jumping = ()
+        if choice is not None:
+            name, alone = choice
+            view.maximised = view.maximised or alone
+            self.dashboard.focus_panel(name)
+        self.dashboard.show(Topic.ALL)
 
     def show_panel(self, number: int) -> None:
         """By its number key, from 1."""

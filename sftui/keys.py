@@ -473,6 +473,17 @@ TABLE: tuple[Key, ...] = (
         footer=15,
     ),
     Key(
+        id="jump",
+        keys="j",
+        shown="j",
+        action="jump_to_panel",
+        words="Jump",
+        help="A letter on every panel: it goes there, as a capital it shows that one alone; esc "
+        "leaves.",
+        group="panels",
+        footer=20,
+    ),
+    Key(
         id="log_up",
         keys="up",
         shown="↑",
@@ -1078,6 +1089,19 @@ SCREENS = frozenset({"browser", "questions", "samples", "compare"})
 
 PROGRAMS = frozenset({"compare"})
 """Groups of keys that belong to another command's screen."""
+
+JUMP_LETTERS = {
+    "loss": "l",
+    "accuracy": "a",
+    "samples": "s",
+    "now": "n",
+    "memory": "m",
+    "benchmarks": "b",
+    "validation": "v",
+    "checkpoints": "c",
+    "log": "g",
+}
+"""What `jump` then waits for, by panel."""
 
 GROUPS = {
     "run": "The run",

@@ -18,7 +18,8 @@ from textual.widget import Widget
 
 from sftui import ascii_glyphs
 from sftui.canvas import BLANK, Grid
-from sftui.ink import Ink, style
+from sftui.ink import Back, Ink, style
+from sftui.keys import JUMP_LETTERS
 from sftui.records import Topic
 from sftui.theme import Palette
 
@@ -66,6 +67,9 @@ class Panel(Widget):
         grid = Grid(height, width)
         if height and width:
             self.paint(grid)
+            if self.id in self.view.jumping:
+                number = style(Ink.ON_BADGE, bold=True, back=Back.WARN)
+                grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
             grid.settle()
         self.rebuilds += 1
         before, self._grid = self._grid, grid

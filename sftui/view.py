@@ -39,6 +39,8 @@ class View:
     x_axis: str = "step"
     """One of `ruler.AXES`; where the log does not say it, charts go by steps."""
     panel: str = "loss"
+    jumping: tuple[str, ...] = ()
+    """Panels that a letter would go to, while one is waited for."""
     lower: str = "accuracy"
     """What stands under the loss chart where there is room for all: accuracy or samples."""
     maximised: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sftui.canvas import Grid, text_width
 from sftui.ink import Back, Ink, style
-from sftui.keys import Key, by_id, footer_keys
+from sftui.keys import JUMP_LETTERS, Key, by_id, footer_keys
 from sftui.panel import Panel
 from sftui.records import Topic
 
@@ -18,6 +18,12 @@ class KeyFooter(Panel):
         grid.back(0, 0, grid.width, Back.BAR)
         key_style = style(Ink.WARN, bold=True, back=Back.BAR)
         word_style = style(Ink.DIM, back=Back.BAR)
+        if self.view.jumping:
+            col = grid.text(0, 1, "jump to  ", word_style)
+            for name in self.view.jumping:
+                col = grid.text(0, col, JUMP_LETTERS[name], key_style)
+                col = grid.text(0, col, f" {name}  ", word_style)
+            return
         keys = self._useful()
         gap = 2
         while len(keys) > 2 and sum(map(self._width, keys)) + gap * len(keys) > grid.width:

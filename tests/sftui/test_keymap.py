@@ -10,12 +10,14 @@ from textual import events
 from engine.control import Command
 from sftui import keymap, keys
 from sftui.app import SftuiApp
+from sftui.compare_app import CompareApp
 from sftui.keymap import Keymap, checked
 from sftui.keys import TABLE
 from sftui.screens.browser import Browser
 from sftui.screens.help import help_content
 from tests.sftui.fake_run import START, ListSource, fake_run
 from tests.sftui.test_app import Clock, panel_of, ready
+from tests.sftui.test_overlay import three
 
 RUNNING = fake_run(until=120)
 
@@ -246,3 +248,16 @@ async def test_an_app_without_a_keymap_has_the_tables_keys():
         app.post_message(events.Key("space", " "))
         await pilot.pause()
         assert len(app.source.sent) == 1
+
+
+async def test_the_compare_screen_takes_them_too(tmp_path):
+    """It is another program with the same table."""
+    app = CompareApp(three(tmp_path), keymap=checked({"overlay_hide": "x"}))
+    async with app.run_test(size=(120, 36)) as pilot:
+        await pilot.pause()
+        footer = next(p for p in app.board.panels if p.id == "footer")
+        assert "x Hide" in footer._grid.line(0)
+        await pilot.press("space")
+        assert len(app.overlay.shown) == 3
+        await pilot.press("x")
+        assert len(app.overlay.shown) == 2
