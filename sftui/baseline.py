@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class Baseline:
     name: str
     """In words, for a table's head."""
     results: Mapping[str, Evaluation] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    """What names it again on the command line of `sftui report`."""
 
     def of(self, task: str) -> Evaluation | None:
         """The result for this task; `arc_easy` and `ARC-Easy` are one name."""
@@ -70,7 +72,8 @@ def load(target: str, runs_dir: str | Path | None = None) -> Baseline:
             f"--baseline {target} holds no accuracy. Name a run with evaluations, a results file "
             'of `sftui eval`, or a TOML file with lines like MMLU = 24.32 or MMLU = "249/1024".'
         )
-    return found
+    where = () if runs_dir is None else ("--runs-dir", str(runs_dir))
+    return replace(found, flags=("--baseline", target, *where))
 
 
 def _file(path: Path) -> Baseline:

@@ -16,14 +16,22 @@ from typing import Any, Protocol
 
 from engine import run_dir
 from engine.errors import DataError, SftuiError, UsageError
+from engine.events import EvalFinished
 from engine.run_dir import RunDir
 from engine.validation_rows import load_rows
 from sftui.differences import differences
-from sftui.loss_stats import LossDifference, compare_losses
+from sftui.loss_stats import LossDifference, compare_losses, wobble
 from sftui.records import Validation
 from sftui.scores import Scoreboard
 from sftui.state import RunState
-from sftui.stats import Evaluation, Judged, compare_evaluations, judge, why_not_paired
+from sftui.stats import (
+    Evaluation,
+    Judged,
+    accuracy_of,
+    compare_evaluations,
+    judge,
+    why_not_paired,
+)
 
 LETTERS = string.ascii_uppercase
 """What runs are called, by their places on the command line."""
@@ -222,6 +230,7 @@ def pair_tasks(a: Side, b: Side) -> list[TaskPair]:
     """The last evaluation of every task that both were asked."""
     boards = [Scoreboard(s.run.path if s.run is not None else None) for s in (a, b)]
     found: list[tuple[str, int, int, Evaluation, Evaluation]] = []
+    scatter: list[float | None] = []
     for task, ours in a.state.evals.items():
         theirs = b.state.evals.get(task)
         if theirs:
@@ -229,7 +238,11 @@ def pair_tasks(a: Side, b: Side) -> list[TaskPair]:
             before = boards[0].evaluation(ours[step_a])
             now = boards[1].evaluation(theirs[step_b])
             found.append((task, step_a, step_b, before, now))
-    comparisons = [compare_evaluations(now, before) for *_, before, now in found]
+            scatter.append(_scatter(ours, theirs))
+    comparisons = [
+        compare_evaluations(now, before, wobble=own)
+        for (*_, before, now), own in zip(found, scatter, strict=True)
+    ]
     # All that are shown together are judged together.
     judged = iter(judge([c for c in comparisons if c is not None]))
     return [
@@ -244,3 +257,14 @@ def pair_tasks(a: Side, b: Side) -> list[TaskPair]:
         )
         for (task, step_a, step_b, before, now), comparison in zip(found, comparisons, strict=True)
     ]
+
+
+def _scatter(*runs: Mapping[int, EvalFinished]) -> float | None:
+    """How much the evaluations of both scatter: quadratic mean of what is known."""
+    known = []
+    for results in runs:
+        values = [accuracy_of(results[step]) for step in sorted(results)]
+        own = wobble([value for value in values if value is not None])
+        if own is not None:
+            known.append(own)
+    return math.sqrt(sum(own * own for own in known) / len(known)) if known else None

@@ -7,7 +7,7 @@ without them a comparison is unpaired, and conservative.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,6 +45,11 @@ class Yardstick(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def flags(self) -> Sequence[str]:
+        """What names it again on the command line of `sftui report`."""
+        ...
+
     def of(self, task: str) -> Evaluation | None: ...
 
     def doubt(self, task: str, total: int | None) -> str: ...
@@ -70,19 +75,9 @@ class Scores:
 class Scoreboard:
     """Judges once per evaluation, not once per frame."""
 
-    def __init__(
-        self,
-        folder: Path | None = None,
-        baseline: Yardstick | None = None,
-        *,
-        count_wobble: bool = True,
-    ) -> None:
-        """`folder`: the run directory that item files are named from; None for a log.
-
-        `count_wobble`: a difference must beat the scatter of the run's own evaluations too.
-        """
+    def __init__(self, folder: Path | None = None, baseline: Yardstick | None = None) -> None:
+        """`folder`: the run directory that item files are named from; None for a log."""
         self.baseline = baseline
-        self._count_wobble = count_wobble
         self._folder = folder
         self._items: dict[tuple[str, int | None, str], Flags] = {}
         self._judged: tuple[object, Scores] | None = None
@@ -115,7 +110,7 @@ class Scoreboard:
         for task, found in evals.items():
             known = {step: self.evaluation(found[step]) for step in sorted(found)}
             values = [value for e in known.values() if (value := e.value) is not None]
-            own = wobble(values) if self._count_wobble else None
+            own = wobble(values)
             looks: list[tuple[int, Comparison]] = []
             for step, now in known.items():
                 for against, (other, before) in self._others(task, step, known).items():
@@ -207,6 +202,8 @@ def sentence(judged: Judged, *, looks: int = 1) -> str:
             parts.append("unpaired")
     if looks > 1:
         parts.append(f"best of {looks} looks")
+    if judged.held_by == "scatter":
+        parts.append("within the scatter of the run's own evaluations")
     return f"{judged.verdict}, {', '.join(parts)}"
 
 

@@ -78,6 +78,9 @@ class Comparison:
     losses: int | None = None
     note: str = ""
     """Why it is not paired."""
+    p_scatter: float = 0.0
+    """Two-sided, of a difference between evaluations that scatter as this run's own do; 0 when
+    that is unknown."""
 
     @property
     def points(self) -> float:
@@ -91,7 +94,7 @@ def compare_evaluations(
     """Paired where both sides answered the same items, else unpaired with the reason in `note`.
 
     None when an accuracy is unknown. `wobble` is how much this run's own evaluations
-    scatter (`loss_stats.wobble`): a difference then has to beat it as well.
+    scatter (`loss_stats.wobble`): to be clear, a difference has to beat it as well.
     """
     new, old = now.value, before.value
     if new is None or old is None:
@@ -160,7 +163,8 @@ def paired(gains: int, losses: int, items: int, *, wobble: float | None = None) 
         error=error,
         low=max(-1.0, middle - half),
         high=min(1.0, middle + half),
-        p=max(mcnemar(gains, losses), _p_beyond(difference, error, wobble)),
+        p=mcnemar(gains, losses),
+        p_scatter=_p_beyond(difference, error, wobble),
         e_value=e_value(gains, losses),
         gains=gains,
         losses=losses,
@@ -188,7 +192,8 @@ def unpaired(
         error=error,
         low=difference - math.hypot(p1 - low1, high0 - p0),
         high=difference + math.hypot(high1 - p1, p0 - low0),
-        p=max(_p_normal(difference, spread), _p_beyond(difference, error, wobble)),
+        p=_p_normal(difference, spread),
+        p_scatter=_p_beyond(difference, error, wobble),
         note=note,
     )
 
@@ -232,9 +237,13 @@ class Judged:
 
     comparison: Comparison
     p_adjusted: float
-    """Holm's, over the whole list; NaN where there is no p."""
+    """Holm's, over the whole list, of the larger of the test's p and the scatter's; NaN where
+    there is no p."""
     verdict: str
     """`no evidence`, `suggestive` or `clear`."""
+    held_by: Literal["", "looks", "scatter"] = ""
+    """What keeps a suggestive difference from being clear: the number of comparisons, or the
+    scatter of the run's own evaluations alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,12 +256,27 @@ class Best:
 
 
 def judge(comparisons: Sequence[Comparison]) -> list[Judged]:
-    """Verdicts of comparisons shown together, in their order."""
-    adjusted = holm([c.p for c in comparisons])
+    """Verdicts of comparisons shown together, in their order; the one place where they are made.
+
+    The questions alone say whether there is evidence. To be clear, it must survive the
+    number of comparisons, and beat the scatter of the run's own evaluations where that is known.
+    """
+    among = holm([c.p for c in comparisons])
+    adjusted = holm([max(c.p, c.p_scatter) for c in comparisons])
     return [
-        Judged(comparison=c, p_adjusted=p, verdict=verdict(c.p, p, c.e_value))
-        for c, p in zip(comparisons, adjusted, strict=True)
+        _judged(c, p_among, p_adjusted)
+        for c, p_among, p_adjusted in zip(comparisons, among, adjusted, strict=True)
     ]
+
+
+def _judged(comparison: Comparison, p_among: float, p_adjusted: float) -> Judged:
+    """`p_among`: adjusted for the looks alone."""
+    p, e = comparison.p, comparison.e_value
+    word = verdict(p, p_among, e)
+    held: Literal["", "looks", "scatter"] = "looks" if word == SUGGESTIVE else ""
+    if word == CLEAR and verdict(max(p, comparison.p_scatter), p_adjusted, e) != CLEAR:
+        word, held = SUGGESTIVE, "scatter"
+    return Judged(comparison=comparison, p_adjusted=p_adjusted, verdict=word, held_by=held)
 
 
 def best_of(comparisons: Sequence[Comparison]) -> Best | None:

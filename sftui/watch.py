@@ -54,7 +54,7 @@ def watch_plain(
         _say_how_to_return(run)
         return ExitCode.INTERRUPTED
     _say_scores(Scoreboard(run.path, baseline), state)
-    return _closing(run, state)
+    return _closing(run, state, baseline)
 
 
 def watch_screen(
@@ -81,7 +81,7 @@ def watch_screen(
     finally:
         source.close()
     if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
-        return _closing(run, end.state)
+        return _closing(run, end.state, baseline)
     if end.error is not None:
         # The screen failed, not the run: say what and where, and how to look again.
         what = f"{type(end.error).__name__}: {end.error}"
@@ -92,12 +92,12 @@ def watch_screen(
         sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
         return ExitCode.RUN_FAILED
     if launcher is not None and end.outcome is app.Outcome.LEFT_RUNNING and os.getpid() == 1:
-        return _stay(run, told_to_end=end.told_to_end)
+        return _stay(run, baseline, told_to_end=end.told_to_end)
     _say_how_to_return(run)
     return ExitCode.DONE if end.error is None else ExitCode.RUN_FAILED
 
 
-def _stay(run: RunDir, *, told_to_end: bool) -> ExitCode:
+def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> ExitCode:
     """Process 1 of a container takes the run along when it leaves, so it does not."""
     from sftui import plain  # noqa: PLC0415  the screen does not need it
 
@@ -108,7 +108,7 @@ def _stay(run: RunDir, *, told_to_end: bool) -> ExitCode:
         state, left = plain.watch(source, send_stop=True, history=False, told_to_end=told_to_end)
     finally:
         source.close()
-    return ExitCode.INTERRUPTED if left else _closing(run, state)
+    return ExitCode.INTERRUPTED if left else _closing(run, state, baseline)
 
 
 def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
@@ -171,7 +171,7 @@ def choose_stage(source: ReplaySource, number: int) -> None:
     source.select_stage(number - 1)
 
 
-def _closing(run: RunDir, state: RunState) -> ExitCode:
+def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCode:
     """The last words about a run that is over."""
     best = state.best_validation
     ended = state.badge if state.ended else f"interrupted, {clean(lock.evidence(run)[1], 300)}"
@@ -188,7 +188,7 @@ def _closing(run: RunDir, state: RunState) -> ExitCode:
     diagnostics.note("; ".join(parts))
     if not state.ended or state.badge == "stopped":
         _say_how_to_go_on(run)
-    write_report(run)
+    write_report(run, baseline)
     if state.badge in ("finished", "stopped"):
         return ExitCode.DONE
     sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
@@ -204,8 +204,10 @@ def somebody_reads() -> bool:
     return sys.stderr.isatty()
 
 
-def write_report(run: RunDir) -> None:
+def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
     """The report of a run that ends in front of a person; a failure of it is no failure.
+
+    It compares with the baseline that the screen compared with.
 
     A process of its own: the first use of matplotlib on a machine looks through all fonts,
     and nobody should wait for that.
@@ -213,6 +215,7 @@ def write_report(run: RunDir) -> None:
     if not somebody_reads():
         return
     command = [sys.executable, "-P", "-m", "sftui", "report", str(run.path)]
+    command += baseline.flags if baseline is not None else ()
     try:
         writer = subprocess.Popen(
             command,

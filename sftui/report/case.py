@@ -107,18 +107,12 @@ class Case:
     @cached_property
     def board(self) -> Scoreboard:
         folder = self.shot.run.path if self.shot.run is not None else None
-        return Scoreboard(folder, self.baseline, count_wobble=False)
+        return Scoreboard(folder, self.baseline)
 
     @cached_property
     def scores(self) -> Scores:
-        """Every comparison of evaluations, by the questions alone."""
+        """Every comparison of evaluations, judged as on the screen."""
         return self.board.scores(self.state)
-
-    @cached_property
-    def strict(self) -> Scores:
-        """The same when the run's own scatter between evaluations counts too, as on screen."""
-        folder = self.shot.run.path if self.shot.run is not None else None
-        return Scoreboard(folder, self.baseline).scores(self.state)
 
     @cached_property
     def loss_changes(self) -> Mapping[tuple[int, str], LossChange]:

@@ -33,8 +33,6 @@ class TaskOutcome:
     last: int
     judged: Judged | None
     """None with a single evaluation."""
-    strict: Judged | None
-    """With the run's own scatter counted in."""
     looks: int
 
     @property
@@ -113,7 +111,6 @@ def task_outcomes(case: Case) -> list[TaskOutcome]:
                 first=first,
                 last=last,
                 judged=case.scores.of(task, last, START),
-                strict=case.strict.of(task, last, START),
                 looks=len(looks),
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sftui.accuracy import wilson
+from sftui.accuracy import ALPHA, wilson
 from sftui.report import markdown as md
 from sftui.report.case import Case
 from sftui.report.judgement import (
@@ -80,7 +80,7 @@ def evidence(say: Tongue, found: Comparison) -> str:
 def task_sentence(say: Tongue, case: Case, outcome: TaskOutcome, *, brief: bool = False) -> str:
     """One task from its first to its last evaluation: points, interval, verdict word.
 
-    `brief`: without what the run's own scatter says of it.
+    `brief`: without what the run's own scatter says of a difference that is not clear anyway.
     """
     name = md.text(outcome.task, 60)
     results = case.state.evals[outcome.task]
@@ -108,17 +108,21 @@ def task_sentence(say: Tongue, case: Case, outcome: TaskOutcome, *, brief: bool 
         f"{name} {percent(start)} -> {percent(end)}，从{since}到第 {outcome.last} 步相差 "
         f"{points(found.points)} 个百分点（{evidence(say, found)}）：**{word}**",
     )
-    if outcome.word == SUGGESTIVE:
+    scatter = f"p {p_value(found.p_scatter)}"
+    if outcome.judged.held_by == "looks":
         text += say(
             f" (not clear after correction for the {outcome.looks} looks)",
             f"（按 {outcome.looks} 次查看校正后并不明确）",
         )
-    if not brief and outcome.strict is not None and outcome.strict.verdict != outcome.word:
-        weaker = say.verdict(outcome.strict.verdict)
-        p = p_value(outcome.strict.comparison.p)
+    elif outcome.judged.held_by == "scatter":
         text += say(
-            f"; counting how much this run's own evaluations scatter, p is {p}: {weaker}",
-            f"；若再计入本次运行各次评测自身的波动，p 为 {p}：{weaker}",
+            f" (not clear: this run's own evaluations scatter as much, {scatter})",
+            f"（并不明确：本次运行各次评测自身的波动也有这么大，{scatter}）",
+        )
+    if not brief and outcome.judged.held_by == "looks" and found.p_scatter >= ALPHA:
+        text += say(
+            f"; this run's own evaluations scatter as much, {scatter}",
+            f"；本次运行各次评测自身的波动也有这么大，{scatter}",
         )
     return text
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine import events as ev
-from sftui.accuracy import k_candidates
+from sftui.accuracy import ALPHA, k_candidates
 from sftui.report import markdown as md
 from sftui.report.case import Case
 from sftui.report.sayings import evidence, percent, points
 from sftui.report.tongue import Tongue
 from sftui.scores import BASELINE
-from sftui.stats import Comparison, Evaluation, unpaired, verdict, why_not_paired
+from sftui.stats import Comparison, Evaluation, unpaired, why_not_paired
 from sftui.words import time_of_day
 
 BENCHMARK_SIZES = {"mmlu": 14_042, "arceasy": 2_376, "arcchallenge": 1_172, "gsm8k": 1_319}
@@ -144,7 +144,11 @@ class Beside:
 
 
 def beside(case: Case) -> list[Beside]:
-    """Every task that the baseline has too; a bare percentage is read at the size it fits."""
+    """Every task that the baseline has too; a bare percentage is read at the size it fits.
+
+    Read so it has an interval, for orientation; the verdict is the screen's, which gives a
+    percentage without its count none.
+    """
     out: list[Beside] = []
     if case.baseline is None:
         return out
@@ -155,7 +159,7 @@ def beside(case: Case) -> list[Beside]:
         judged = case.scores.of(task, case.looks(task)[-1], BASELINE)
         if theirs is None or judged is None:
             continue
-        found, word, at, fits = judged.comparison, judged.verdict, None, True
+        found, at, fits = judged.comparison, None, True
         if theirs.total is None and theirs.accuracy is not None and ours.total:
             percentage = 100 * theirs.accuracy
             here = k_candidates(percentage, ours.total)
@@ -167,14 +171,13 @@ def beside(case: Case) -> list[Beside]:
             guess = (here[0], ours.total) if here else (whole[0], size) if whole and size else None
             if guess is not None and ours.correct is not None:
                 found = unpaired((ours.correct, ours.total), guess)
-                word = verdict(found.p, min(1.0, found.p * len(case.tasks)))
         out.append(
             Beside(
                 task=task,
                 ours=ours,
                 theirs=theirs,
                 found=found,
-                verdict=word,
+                verdict=judged.verdict,
                 reason="" if found.kind == "paired" else why_not_paired(ours, theirs),
                 counts_at=at,
                 fits_here=fits,
@@ -223,7 +226,17 @@ def baseline(say: Tongue, case: Case) -> str | None:
 
 
 def reason_words(say: Tongue, one: Beside) -> str:
-    """Why two results are not comparable item by item."""
+    """Why two results are not comparable item by item, and what follows for the verdict."""
+    text = _reason(say, one)
+    if one.theirs.total is None and one.found.p < ALPHA:
+        text += say(
+            " A percentage without its count earns no verdict, whatever the p it is read as.",
+            "没有题数的百分比不给出结论，无论这样读出的 p 是多少。",
+        )
+    return text
+
+
+def _reason(say: Tongue, one: Beside) -> str:
     name = md.text(one.task, 60)
     head = say(f"{name}: not comparable item by item: ", f"{name}：不能逐题比较：")
     value = one.theirs.value

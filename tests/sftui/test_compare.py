@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ from engine import events as ev
 from engine.eval_items import EvalResult
 from engine.sinks import EventBus
 from engine.validation_rows import RowLosses, save_rows
-from sftui import compare
+from sftui import compare, pairing
 from sftui.cli import main
+from sftui.overlay import Contender
 from tests.sftui import reference_writeup
 
 ITEMS = 40
@@ -144,6 +146,28 @@ def test_the_json_has_a_schema_and_no_nan(tmp_path, capsys):
     assert found["validation"]["b"]["value"] is None
     assert found["validation"]["kind"] == "refused"
     assert {"a", "b", "settings", "validation", "tasks", "only_a", "only_b"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("counts", "verdict"),
+    [
+        (((250, 300, 350, 400), (250, 350, 450, 550)), "clear"),
+        (((250, 420, 230, 440, 240, 400), (250, 410, 260, 480, 300, 550)), "suggestive"),
+        # One run alone may tell how much evaluations scatter.
+        (((400,), (250, 410, 260, 480, 300, 550)), "suggestive"),
+    ],
+)
+def test_runs_whose_evaluations_jump_are_not_called_different(counts, verdict):
+    """To be clear, B minus A must beat the scatter of both runs' own evaluations."""
+    sides = []
+    for place, correct in enumerate(counts):
+        side = Contender(place=place, title="", path=Path("x"))
+        for step, k in enumerate(correct):
+            side.state.apply(ev.EvalFinished(step=step, task="MMLU", correct=k, total=1000))
+        sides.append(side)
+    [task] = pairing.pair_tasks(*sides)
+    assert task.judged.comparison.p < 0.001
+    assert task.judged.verdict == verdict
 
 
 def test_a_run_against_itself_differs_in_nothing(tmp_path):

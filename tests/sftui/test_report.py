@@ -15,10 +15,12 @@ from engine.errors import UsageError
 from engine.lock import RunLock
 from engine.model_config import GPTConfig
 from engine.sinks import EventBus
-from sftui import baseline, report
+from sftui import baseline, report, snapshot
 from sftui.cli import main
 from sftui.report import making
 from sftui.report.meanings import CHINESE
+from sftui.scores import BASELINE, START, Scoreboard, score_lines
+from sftui.stats import CLEAR, NO_EVIDENCE, SUGGESTIVE
 from tests.conftest import SHARED, needs_shared
 from tests.sftui import reference_writeup
 
@@ -165,6 +167,65 @@ def test_nothing_is_praised_that_is_not_clear(reference):
     assert not re.search(r"提升|提高|进步显著|改善", reference["zh"])
     assert "clearly better" not in section(reference["en"], 16)
     assert "明确好于" not in section(reference["zh"], 16)
+
+
+def evaluated(*correct: int) -> tuple:
+    """Evaluations of one task of 1000 questions, a hundred updates apart."""
+    return tuple(
+        ev.EvalFinished(step=100 * i, task="MMLU", correct=k, total=1000, chance=0.25)
+        for i, k in enumerate(correct)
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "word", "says"),
+    [
+        ((250, 250, 250, 250, 500), CLEAR, ""),
+        ((250, 252, 249, 251, 252), NO_EVIDENCE, ""),
+        # A gain that the questions call clear, in a run that jumps as far up and down.
+        ((250, 420, 230, 440, 240, 400), SUGGESTIVE, "evaluations scatter as much"),
+        ((250, 251, 250, 251, 291), SUGGESTIVE, "after correction for the 5 looks"),
+    ],
+)
+def test_the_report_says_what_the_screen_says(tmp_path, counts, word, says):
+    """One rule gives the word in both, whatever holds it back."""
+    run = make(tmp_path, RUN[0], *evaluated(*counts), ev.RunFinished(status="finished"))
+    case = report.open_case(str(run.path))
+    screen = Scoreboard(run.path).scores(case.state)
+    assert {place: j.verdict for place, j in screen.cells.items()} == {
+        place: j.verdict for place, j in case.scores.cells.items()
+    }
+    last = 100 * (len(counts) - 1)
+    assert screen.of("MMLU", last, START).verdict == word
+    [line] = score_lines(Scoreboard(run.path), case.state)
+    text = section(markdown(run.path), 11)
+    assert f"**{word}**" in text
+    assert f": {word}, " in line
+    assert says in text
+    assert ("within the scatter" in line) == ("scatter" in says)
+
+
+def test_the_golden_run_is_called_the_same_on_the_screen(tmp_path):
+    """ARC-Easy of the reference run: suggestive in the table too, not `no evidence`."""
+    log, _ = reference_writeup.write(tmp_path)
+    state = snapshot.look(str(log)).state
+    scores = Scoreboard().scores(state)
+    assert scores.of("ARC-Easy", 1952, START).verdict == SUGGESTIVE
+    assert scores.of("MMLU", 1952, START).verdict == NO_EVIDENCE
+
+
+def test_a_percentage_without_its_count_gets_no_verdict_in_the_report_either(tmp_path):
+    """However far away it is; the report says why its interval is none."""
+    run = make(tmp_path, RUN[0], *evaluated(250, 600), ev.RunFinished(status="finished"))
+    base = tmp_path / "base.toml"
+    base.write_text("MMLU = 30.0\n")
+    text = section(markdown(run.path, base=base), 15)
+    assert "| no evidence |" in text
+    assert "A percentage without its count earns no verdict" in text
+    scores = Scoreboard(run.path, baseline.load(str(base))).scores(
+        snapshot.look(str(run.path)).state
+    )
+    assert scores.of("MMLU", 100, BASELINE).verdict == NO_EVIDENCE
 
 
 def test_both_languages_hold_the_same_numbers(reference):

@@ -32,6 +32,7 @@ from sftui.stats import (
     paired,
     paired_error,
     unpaired,
+    verdict,
 )
 
 
@@ -247,11 +248,38 @@ def test_enough_evidence_needs_no_count_of_looks() -> None:
 
 
 def test_the_wobble_of_the_run_has_to_be_beaten_too() -> None:
-    """A gain beyond the sampling error is no evidence when evaluations scatter as much."""
+    """A gain beyond the sampling error is not clear when evaluations scatter as much."""
     assert judge([paired(80, 30, 1024)])[0].verdict == CLEAR
     assert judge([paired(80, 30, 1024, wobble=0.005)])[0].verdict == CLEAR
-    assert judge([paired(80, 30, 1024, wobble=0.03)])[0].verdict == NO_EVIDENCE
-    assert unpaired((400, 1024), (250, 1024), wobble=0.1).p > 0.05
+    [held] = judge([paired(80, 30, 1024, wobble=0.03)])
+    assert (held.verdict, held.held_by) == (SUGGESTIVE, "scatter")
+    assert held.p_adjusted > 0.05
+    assert unpaired((400, 1024), (250, 1024), wobble=0.1).p_scatter > 0.05
+
+
+def test_scatter_alone_makes_no_evidence_of_nothing_and_takes_none_away() -> None:
+    """Whether there is evidence is for the questions to say; what is clear is so for both."""
+    none = paired(60, 55, 1024)
+    for wobble in (None, 0.0001, 0.05):
+        shown = [paired(60, 55, 1024, wobble=wobble), unpaired((291, 1024), (251, 1024))]
+        assert [j.verdict for j in judge(shown)] == [NO_EVIDENCE, SUGGESTIVE]
+        assert judge(shown)[0].comparison.p == none.p
+        assert judge(shown)[1].held_by == "looks"
+
+
+wobbles = st.sampled_from([None, 0.0, 0.001, 0.01, 0.05])
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), wobbles), max_size=6))
+def test_clear_survives_both_the_looks_and_the_scatter(drawn) -> None:
+    """As if the larger of the two p values were the only one; below it, the test's own word."""
+    shown = [paired(b, c, 1024, wobble=own) for b, c, own in drawn]
+    adjusted = holm([max(c.p, c.p_scatter) for c in shown])
+    for comparison, p, judged in zip(shown, adjusted, judge(shown), strict=True):
+        strict = verdict(max(comparison.p, comparison.p_scatter), p, comparison.e_value)
+        assert (judged.verdict == CLEAR) == (strict == CLEAR)
+        assert (judged.verdict == NO_EVIDENCE) == (not comparison.p < 0.05)
+        assert (judged.held_by == "") == (judged.verdict != SUGGESTIVE)
 
 
 def test_best_of_twenty_looks() -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sftui import watch
+from sftui import baseline, cli, watch
 from tests.sftui.test_report import END, RUN, make
 
 
@@ -23,6 +23,39 @@ def test_a_run_that_ends_leaves_its_report(tmp_path, monkeypatch, terminal, caps
     watch.write_report(run)
     assert run.report.read_text().startswith("# Report: ")
     assert str(run.report) in capsys.readouterr().err
+
+
+def test_the_report_compares_with_what_the_screen_compared_with(
+    tmp_path, monkeypatch, terminal, capsys
+):
+    """`--baseline` of the run is that of its report."""
+    run = make(tmp_path, *RUN, *END)
+    base = tmp_path / "base.toml"
+    base.write_text('MMLU = "480/1000"\n')
+    monkeypatch.setattr(watch, "REPORT_SECONDS", 60.0)
+    watch.write_report(run, baseline.load(str(base)))
+    text = run.report.read_text()
+    assert "Baseline: `base.toml`." in text
+    assert "48.00 %" in text
+    earlier = make(tmp_path, *RUN, *END, name="earlier")
+    found = baseline.load(earlier.id, tmp_path / "runs")
+    watch.write_report(run, found)
+    assert f"Baseline: `{earlier.id}`." in run.report.read_text()
+    assert f"--baseline {earlier.id}" in run.report.read_text()
+
+
+def test_the_baseline_of_the_command_reaches_the_report(tmp_path, monkeypatch):
+    """From the flag to the end of the run, on plain lines."""
+    run = make(tmp_path, *RUN, *END)
+    base = tmp_path / "base.toml"
+    base.write_text("MMLU = 48.0\n")
+    written = []
+    monkeypatch.setattr(watch, "write_report", lambda run, found: written.append((run.id, found)))
+    words = ["attach", run.id, "--runs-dir", str(tmp_path / "runs"), "--baseline", str(base)]
+    assert cli.main([*words, "--headless"]) == 0
+    [(name, found)] = written
+    assert name == run.id
+    assert found.flags[:2] == ("--baseline", str(base))
 
 
 def test_nobody_there_nothing_written(tmp_path, monkeypatch):
