@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UsageError
-from sftui.report import closing, making, numbers, opening, pictures, story
+from sftui.report import closing, making, memory, numbers, opening, pictures, story
 from sftui.report import markdown as md
 from sftui.report.case import Case, open_case
 from sftui.report.findings import findings
@@ -47,7 +47,7 @@ def markdown(case: Case, lang: Lang, *, stem: str | None) -> str:
         (say("Model", "模型"), lambda: making.model(say, case)),
         (say("Settings", "设置"), lambda: making.settings(say, case)),
         (say("Distributed", "分布式"), lambda: making.distributed(say, case)),
-        (say("Memory", "内存与显存"), lambda: making.memory(say, case)),
+        (say("Memory", "内存与显存"), lambda: memory.memory(say, case)),
         (say("Data", "数据"), lambda: making.data(say, case)),
         (say("Validation", "验证"), lambda: numbers.validation(say, case)),
         (say("Training loss", "训练损失"), lambda: numbers.training_loss(say, case)),

@@ -1,11 +1,9 @@
-"""Sections 4 to 8: model, settings, distribution, memory, data."""
+"""Sections 4 to 6 and 8: model, settings, distribution, data."""
 
 from __future__ import annotations
 
 import statistics
 
-from engine import config, fit, run_plan
-from engine.errors import SftuiError
 from sftui import format as fmt
 from sftui.report import markdown as md
 from sftui.report.case import Case
@@ -13,8 +11,6 @@ from sftui.report.meanings import CHINESE
 from sftui.report.sayings import percent
 from sftui.report.tongue import Tongue
 from sftui.run_facts import meanings
-
-GIB = 2**30
 
 
 def model(say: Tongue, case: Case) -> str | None:
@@ -222,133 +218,6 @@ def _ranks(say: Tongue, case: Case) -> str | None:
         say("waits for the slowest, per token", "按 token 计等待最慢者"),
     ]
     return md.table(head, rows, numbers=True)
-
-
-def memory(say: Tongue, case: Case) -> str | None:
-    """Predicted, measured, and what kept it low."""
-    plan = _plan(case)
-    parts = []
-    if plan is not None:
-        rows = [
-            (say(part, PARTS.get(part, part)), f"{size / GIB:.3f}")
-            for part, size, _ in fit.table(plan)
-        ]
-        parts.append(
-            say("Predicted for each rank (GiB):", "每个进程的预测值（GiB）：")
-            + "\n\n"
-            + md.table([say("part", "部分"), "GiB"], rows, numbers=True)
-        )
-    measured = [
-        (
-            str(number),
-            f"{rank.peak_bytes / GIB:.3f}",
-            f"{rank.total_bytes / GIB:.1f}" if rank.total_bytes else "-",
-            say("torch's allocator", "torch 分配器")
-            if rank.memory_kind == "cuda"
-            else say("resident memory of the process", "进程常驻内存"),
-        )
-        for number, rank in sorted(case.tally.ranks.items())
-        if rank.peak_bytes
-    ]
-    if measured:
-        head = [
-            "rank",
-            say("peak, GiB", "峰值，GiB"),
-            say("of", "总量"),
-            say("measured as", "测量方式"),
-        ]
-        parts.append(say("Measured peak:", "实测峰值：") + "\n\n" + md.table(head, measured))
-    else:
-        parts.append(
-            "*" + say("The measured peak is not in the log.", "日志中没有实测峰值。") + "*"
-        )
-    low = _what_kept_it_low(say, case, plan)
-    if low:
-        parts.append(say("What kept it low: ", "降低内存的因素：") + say.join(low) + say(".", "。"))
-    if case.tally.out_of_memory:
-        lines = md.block(case.tally.out_of_memory)
-        parts.append(say("Out of memory:", "内存不足：") + "\n\n" + lines)
-    else:
-        parts.append(say("No out-of-memory line was recorded.", "没有内存不足的记录。"))
-    if plan is None and not measured:
-        return None
-    return "\n\n".join(parts)
-
-
-PARTS = {
-    "parameters": "参数",
-    "gradients": "梯度",
-    "optimizer": "优化器状态",
-    "gradient buckets": "梯度桶",
-    "checkpoint": "检查点副本",
-    "start": "起始权重",
-    "bf16 copies": "bf16 副本",
-    "layers": "各层激活",
-    "logits": "logits",
-    "small": "其他小项",
-    "update": "更新时的临时量",
-    "fragmentation": "碎片",
-    "outside torch": "torch 之外",
-    "needed": "合计",
-}
-
-
-def _plan(case: Case) -> fit.MemoryPlan | None:
-    """What `fit` says of a run of ours, or of nanochat's own program."""
-    if case.shape is None or case.run is None:
-        return None
-    if case.is_ours:
-        flat = case.manifest.get("config")
-        if not isinstance(flat, dict):
-            return None
-        try:
-            found = config.from_flat(flat, None)
-            return run_plan.memory_plan(found, case.shape, case.run.device)
-        except SftuiError:
-            return None
-    rows = case.settings.get("device_batch_size")
-    if case.is_nanochat and case.stage_name == "chat_sft" and isinstance(rows, int) and rows > 0:
-        return fit.MemoryPlan(
-            shape=case.shape,
-            # nanochat pads to the longest row, which may be as long as the context.
-            tokens=rows * case.shape.sequence_len,
-            world_size=case.run.world_size,
-            program="nanochat",
-            mixed=case.run.device == "cuda",
-        )
-    return None
-
-
-def _what_kept_it_low(say: Tongue, case: Case, plan: fit.MemoryPlan | None) -> list[str]:
-    out = []
-    micro, accumulation = (
-        case.settings.get("device_batch_size"),
-        case.effective.get("grad_accum_steps"),
-    )
-    if isinstance(micro, int) and isinstance(accumulation, int) and accumulation > 1:
-        out.append(
-            say(
-                f"micro-batches of {micro} rows with {accumulation} accumulation steps",
-                f"每个微批次 {micro} 行并累积 {accumulation} 次",
-            )
-        )
-    if case.run is not None and case.run.world_size > 1 and (case.is_ours or case.is_nanochat):
-        out.append(
-            say(
-                f"optimizer state shared by {case.run.world_size} ranks",
-                f"优化器状态分摊到 {case.run.world_size} 个进程",
-            )
-        )
-    if plan is not None and plan.chunk is not None:
-        out.append(
-            say(
-                f"loss in chunks of {plan.chunk:,} tokens",
-                f"损失按每块 {plan.chunk:,} 个 token 计算",
-            )
-        )
-    if plan is not None and plan.checkpoint_layers:
-        out.append(say("activations recomputed", "激活重算"))
-    return out
 
 
 def data(say: Tongue, case: Case) -> str | None:

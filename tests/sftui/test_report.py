@@ -17,7 +17,7 @@ from engine.model_config import GPTConfig
 from engine.sinks import EventBus
 from sftui import baseline, report, snapshot
 from sftui.cli import main
-from sftui.report import making
+from sftui.report import memory
 from sftui.report.meanings import CHINESE
 from sftui.scores import BASELINE, START, Scoreboard, score_lines
 from sftui.stats import CLEAR, NO_EVIDENCE, SUGGESTIVE
@@ -426,7 +426,7 @@ def test_every_part_of_the_memory_has_a_chinese_name():
                 gradient_buckets=True,
                 checkpoint_copies=True,
             )
-            assert {part for part, _, _ in fit.table(plan)} <= set(making.PARTS)
+            assert {part for part, _, _ in fit.table(plan)} <= set(memory.PARTS)
 
 
 def test_the_command_writes_where_it_says(tmp_path, monkeypatch, capsys):
