@@ -19,10 +19,7 @@ class KeyFooter(Panel):
         key_style = style(Ink.WARN, bold=True, back=Back.BAR)
         word_style = style(Ink.DIM, back=Back.BAR)
         if self.view.jumping:
-            col = grid.text(0, 1, "jump to  ", word_style)
-            for name in self.view.jumping:
-                col = grid.text(0, col, JUMP_LETTERS[name], key_style)
-                col = grid.text(0, col, f" {name}  ", word_style)
+            self._letters(grid, key_style, word_style)
             return
         keys = self._useful()
         gap = 2
@@ -34,6 +31,15 @@ class KeyFooter(Panel):
         for key in keys:
             col = grid.text(0, col, _shown(key), key_style)
             col = grid.text(0, col, f" {self._words(key)}", word_style) + gap
+
+    def _letters(self, grid: Grid, key_style: int, word_style: int) -> None:
+        """Where `jump` leads: letters with their panels, letters alone where there is no room."""
+        names = self.view.jumping
+        named = sum(text_width(name) + 4 for name in names) <= grid.width
+        col = grid.text(0, 1, "jump to  " if grid.width >= 80 else "", word_style)
+        for name in names:
+            col = grid.text(0, col, JUMP_LETTERS[name], key_style)
+            col = grid.text(0, col, f" {name}  " if named else "  ", word_style)
 
     def _useful(self) -> list[Key]:
         """Keys that do something now: neither a run that ended nor a replay takes requests."""

@@ -151,8 +151,10 @@ class LogPane(Panel):
         for match in found:
             start = col + text_width(text[: match.start()])
             stop = min(start + text_width(match[0]), col + text_width(shown))
-            if here and start < stop:
+            if start >= stop:
+                continue
+            # The line's own colour may not be told from the background in every theme.
+            mark = style(Ink.TEXT, bold=True, back=Back.CURSOR)
+            if here:
                 mark = style(Ink.ON_BADGE, bold=True, back=Back.WARN)
-                grid.styles[row, start:stop] = mark
-            else:
-                grid.back(row, start, stop, Back.CURSOR)
+            grid.styles[row, start:stop] = mark

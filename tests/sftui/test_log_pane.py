@@ -1,5 +1,7 @@
 """The log pane by keys: search, next and previous match, filter, the file of a foreign log."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,12 +263,13 @@ NASTY = st.lists(
 
 
 @given(lines=NASTY, query=st.text(max_size=6), width=st.integers(1, 90), height=st.integers(1, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_and_any_query_is_drawn_literally(lines, query, width, height):
     """Nothing raises, no control character reaches a cell, borders stay whole."""
     grid = drawn(lines, query, width=width, height=height)
     cells = [chr(code) for code in grid.codes.ravel().tolist() if code]
-    assert all(char.isprintable() for char in cells)
+    # Python calls no space but the plain one printable.
+    assert all(char.isprintable() or unicodedata.category(char) == "Zs" for char in cells)
     if width >= 10 and height >= 3:
         for line in grid.lines()[1:-1]:
             assert line[0] == line[-1] == "│"
