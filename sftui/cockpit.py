@@ -39,12 +39,14 @@ if TYPE_CHECKING:
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
+FOLLOW_TICK_SECONDS = 0.3
+"""Ticks over a log that is followed at its end."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
 """Events taken in a tick: whichever comes first, so that a key never waits longer."""
 JUDGE_SECONDS = 0.02
 """Time for alarms in a tick."""
-TICKS_UNMOVED, DOTS = 10, 400
-"""A second between two frames while the new steps are less than a dot column of a wide chart."""
+UNMOVED_SECONDS, DOTS = 1.0, 400
+"""Between two frames while the new steps are less than a dot column of a wide chart."""
 ALIVE_EVERY = 2.0
 """Seconds between looks whether the run's processes exist."""
 _OFTEN = Topic.STEPS | Topic.RANKS
@@ -116,6 +118,9 @@ class Cockpit:
                 return 0.0
             if self.view.tape is not None and self.view.tape.moving:
                 return TICK_SECONDS
+            if self.playback.follow and self.playback.at_end:
+                # Its file is looked at twice a second: a tick in between finds nothing.
+                return FOLLOW_TICK_SECONDS
         elif self.state.ended and self.source.closed:
             return 0.0
         return TICK_SECONDS if self.now() - self.quiet < QUIET_SECONDS else SLOW_TICK_SECONDS
@@ -182,7 +187,9 @@ class Cockpit:
         new steps do not move the curve by a dot, one says as much.
         """
         rows = len(self.state.steps)
-        return TICKS_UNMOVED if (rows - self._rows) * DOTS < rows else 2
+        if (rows - self._rows) * DOTS >= rows:
+            return 2
+        return max(2, round(UNMOVED_SECONDS / (self.pace or TICK_SECONDS)))
 
     def _once_a_second(self) -> Topic:
         view, state, now = self.view, self.state, self.now()

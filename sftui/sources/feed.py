@@ -1,6 +1,6 @@
 """Fill a recording from files, in a thread, so that the first picture need not wait for the last.
 
-The first blocks are small and come quickly; then 4 MB at a time. The reader is
+The first block is small and comes quickly; then 1 MB at a time. The reader is
 chosen by content once there is enough of it, so a file may still be empty when it
 is opened to be followed.
 """
@@ -25,7 +25,8 @@ SHORT_BYTES = 2 * 1024 * 1024
 """A file of this size is read at once; of a longer one, a first block for the first picture."""
 HOLD_SECONDS = 3.0
 """So long the rest of a long file waits for that picture, lest it take the time it needs."""
-BLOCK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
+"""As fast as larger ones, and a quarter of the memory in flight."""
 LOOK_SECONDS = 0.5
 """How often a followed file is looked at: a person waits that long for a line."""
 SILENT_SECONDS = 60.0

@@ -53,6 +53,8 @@ READERS: Sequence[type[Reader]] = (
 """Every format there is. The surest of them reads the file."""
 
 SURE_ENOUGH = 0.35
+_CERTAIN = 0.99
+"""No other reader is surer of the same bytes: they hold a format's own signature."""
 _HEAD_BYTES = 1024 * 1024
 _LONG_HEAD_BYTES = 16 * 1024 * 1024
 """A pipeline may print megabytes of installing and downloading before it trains."""
@@ -121,13 +123,16 @@ def recognise(head: bytes, format_name: str | None = None) -> tuple[type[Reader]
                 return reader, Sniffed(1.0, f"--format {format_name}")
         names = ", ".join(sorted(reader.name for reader in READERS))
         raise UsageError(f"--format {format_name!r} is not known; it is one of {names}.")
-    ranked = sorted(
-        ((reader.sniff(head), reader) for reader in READERS),
-        key=lambda pair: pair[0].confidence,
-        reverse=True,
-    )
-    sniffed, reader = ranked[0]
-    return (reader, sniffed) if sniffed.confidence >= SURE_ENOUGH else None
+    best: tuple[type[Reader], Sniffed] | None = None
+    for reader in READERS:
+        if reader is PlainTextReader and best and best[1].confidence >= PlainTextReader.most_sure:
+            break  # it knows any line with a step and a number, and takes longest to say so
+        sniffed = reader.sniff(head)
+        if best is None or sniffed.confidence > best[1].confidence:
+            best = reader, sniffed
+        if sniffed.confidence >= _CERTAIN:
+            break
+    return best if best and best[1].confidence >= SURE_ENOUGH else None
 
 
 def _prepare(
@@ -143,9 +148,11 @@ def _prepare(
     if run is not None:
         path, beside = run.events, _supervisor_events(run)
     head = _head(path, follow=follow)
-    found = recognise(head, format_name)
+    found: tuple[type[Reader], Sniffed] | None
     if run is not None and format_name is None:
         found = JournalReader, Sniffed(1.0, f"{run.path.name} is a run directory")
+    else:
+        found = recognise(head, format_name)
     if found is None and len(head) == _HEAD_BYTES:
         found = recognise(_head(path, _LONG_HEAD_BYTES, follow=follow))
     if found is None and not follow:

@@ -626,3 +626,40 @@ def test_first_frame_is_light():
 def test_outcomes_have_words():
     """Every way a screen can end can be printed."""
     assert all(outcome.value for outcome in Outcome)
+
+
+@pytest.mark.parametrize(("rows", "ticks"), [(100, 2), (4000, 10)])
+async def test_steps_that_move_no_dot_wait_for_a_second(rows, ticks):
+    """Of a long run one more update is painted at leisure; of a short one at once."""
+    clock = Clock(fake_run(until=2, finish=False)[-1].stamp.t)
+    source = ListSource(fake_run(until=2, finish=False))
+    app = SftuiApp(source, title="run", now=clock)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.pause()
+        cockpit = app.cockpit
+        cockpit.tick()
+
+        def steps(first: int, last: int) -> None:
+            source.events += [
+                ev.StepFinished(step=n, loss=1.0, stamp=ev.Stamp(seq=10_000 + n))
+                for n in range(first, last)
+            ]
+
+        steps(2, rows)
+        while source.events:
+            cockpit.tick()
+        for _ in range(12):
+            cockpit.tick()
+        chart = cockpit.dashboard.query_one("#loss")
+        painted, waited = chart.rebuilds, 0
+        steps(rows, rows + 1)
+        while chart.rebuilds == painted:
+            cockpit.tick()
+            waited += 1
+        assert waited <= ticks
+        painted, waited = chart.rebuilds, 0
+        steps(rows + 1, rows + 2)
+        while chart.rebuilds == painted:
+            cockpit.tick()
+            waited += 1
+        assert waited == ticks
