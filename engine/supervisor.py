@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import inbox, journal, machines, reaper, resume_file, unheard, wire
+from engine import checkpoint_dir, inbox, journal, machines, reaper, resume_file, unheard, wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
@@ -176,7 +176,10 @@ class Supervisor:
         end = self._end()
         if end is None and stop is not None:
             self._tell(inbox.answer(stop, reason="no rank was running"))
-            end = RunFinished(status="stopped", reason=f"stop asked for by {stop.author}")
+            saved = checkpoint_dir.list_checkpoints(self._run_dir)
+            step = saved[-1].step if saved else 0
+            reason = f"stop asked for by {stop.author}"
+            end = RunFinished(status="stopped", reason=reason, step=step, updates=step)
             self._tell(end)
         elif end is None:
             if failure is None:

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from engine import lock, supervisor, wire
-from engine.control import Command
+from engine.control import Command, Request
 from engine.elastic import backoff_seconds, last_words
 from engine.events import AttemptStarted, ControlApplied, RankLost, RunFinished, Stamp
-from engine.inbox import Inbox
+from engine.inbox import Inbox, post
 from engine.lock import RunLock
 from tests.processes import children, environment, events, make_run, wait_for
 
@@ -164,6 +164,21 @@ def test_sigterm_reaches_the_ranks_when_no_request_can_be_written(tmp_path, star
     assert ended(started, process) == 1
     assert len(told(run, AttemptStarted)) == 1
     assert "told to stop" in told(run, RunFinished)[0].reason
+
+
+@pytest.mark.slow
+def test_a_stop_between_two_attempts_is_heard(tmp_path, started):
+    """While restarts wait longer and longer, no rank is there to read it."""
+    faults = [{"attempt": n, "rank": 0, "how": "raise"} for n in range(1, 9)]
+    run = prepare(tmp_path, max_restarts=8, faults=faults)
+    process = supervise(started, run)
+    wait_for(lambda: len(told(run, RankLost)) == 3)
+    post(run, Request(id="s", command=Command.STOP, author="test", attempt=1))
+    assert ended(started, process) == 0
+    [end] = told(run, RunFinished)
+    assert (end.status, end.reason, end.step) == ("stopped", "stop asked for by test", 0)
+    [answer] = told(run, ControlApplied)
+    assert (answer.id, answer.outcome, answer.reason) == ("s", "applied", "no rank was running")
 
 
 @pytest.mark.slow

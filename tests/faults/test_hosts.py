@@ -155,7 +155,7 @@ def test_a_stop_is_heard_while_machines_are_waited_for(place, who):
         process.send_signal(signal.SIGTERM)
     assert place.ended(process, 60) == 0
     [end] = told(run, RunFinished)
-    assert (end.status, end.reason) == ("stopped", f"stop asked for by {who}")
+    assert (end.status, end.reason, end.step) == ("stopped", f"stop asked for by {who}", 0)
     [answer] = told(run, ControlApplied)
     assert (answer.author, answer.outcome) == (who, "applied")
 
