@@ -110,10 +110,9 @@ class Panel(Widget):
         # It may come back at its old size, without a resize.
         self.rebuild()
 
-    def on_focus(self) -> None:
-        self.rebuild()
-
-    def on_blur(self) -> None:
+    def watch_has_focus(self, has_focus: bool) -> None:
+        # Not `on_focus`: Textual calls that before `has_focus` is true.
+        super().watch_has_focus(has_focus)
         self.rebuild()
 
     def render_line(self, y: int) -> Strip:

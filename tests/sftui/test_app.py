@@ -18,7 +18,7 @@ from engine import events as ev
 from engine.control import Command
 from engine.errors import RunDirError, UsageError
 from sftui.app import Outcome, SftuiApp
-from sftui.ink import Back, Ink, style
+from sftui.ink import Back, Ink, parts, style
 from sftui.screens.arrangement import arrange, family
 from sftui.screens.dashboard import Dashboard
 from sftui.theme import Palette
@@ -410,6 +410,23 @@ async def test_palette_runs_our_actions():
         while not app.source.sent:
             await pilot.pause()
         assert [r.command for r in app.source.sent] == [Command.EVALUATE]
+
+
+async def test_the_focused_panel_alone_has_a_bright_border():
+    """At once, also where no event will ever paint it again."""
+    app = make()
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await ready(pilot)
+        for key, name in (("5", "log"), ("3", "memory"), ("6", "samples"), ("1", "loss")):
+            await pilot.press(key)
+            await pilot.pause()
+            visible = dashboard.boxes(dashboard.size)
+            bright = [
+                panel.id
+                for panel in dashboard.panels
+                if panel.id in visible and parts(int(panel._grid.styles[0, 1]))[0] is Ink.FOCUS
+            ]
+            assert bright == [name]
 
 
 async def test_clicked_panel_is_enlarged():
