@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui.canvas import BRAILLE
-from sftui.ink import Ink
+from sftui.ink import BOLD, Ink
 
 _SAME = {
     "━": "=", "╸": "-", "─": "-", "┈": ".", "╌": "-", "│": "|", "┊": ":", "╎": ":", "╵": "'",
@@ -22,12 +22,16 @@ _SAME = {
     "▾": "v", "▴": "^", "▲": "^", "▼": "v", "▶": ">", "■": "#", "‖": "|", "▌": "|", "✓": "v",
     "✗": "x", "·": ".", "×": "x", "→": ">", "←": "<", "↑": "^", "↓": "v", "…": "~", "–": "-",
     "Δ": "d", "±": "~", "°": "'", "▁": "_", "▂": "_", "▃": ".", "▄": "-", "▅": "-", "▆": "=",
-    "▇": "#", "█": "#", "⣿": ".",
+    "▇": "#", "█": "#", "⣿": ".", "○": "0", "□": "%", "△": "&", "›": ">",
 }  # fmt: skip
 _TABLE = np.full(0x3000, ord("?"), dtype=np.uint32)
 _TABLE[:128] = np.arange(128)
 for _char, _plain in _SAME.items():
     _TABLE[ord(_char)] = ord(_plain)
+
+_FULL = np.zeros(64, dtype=bool)
+"""Colours of other runs' averages on one chart: neither the main curve nor faint."""
+_FULL[[Ink.VAL, Ink.SAVED, Ink.SECOND, Ink.WARN, Ink.BAD, Ink.GOOD, Ink.THIRD]] = True
 
 
 def needed(encoding: str | None = None) -> bool:
@@ -46,9 +50,10 @@ def plain(codes: NDArray[Any], styles: NDArray[Any]) -> NDArray[Any]:
     out: NDArray[Any] = _TABLE[known]
     out[codes >= len(_TABLE)] = ord("?")
     braille = (codes > BRAILLE) & (codes <= BRAILLE + 0xFF)
-    bright = (styles & 0x3F) == Ink.TRAIN
+    bright = ((styles & 0x3F) == Ink.TRAIN) | ((styles & BOLD) != 0)
     out[braille & bright] = ord("#")
     out[braille & ~bright] = ord(".")
+    out[braille & ~bright & _FULL[styles & 0x3F]] = ord(":")
     out[codes == BRAILLE] = ord(" ")
     out[codes == 0] = ord(" ")
     return out

@@ -30,8 +30,8 @@ INKS = (
     Ink.THIRD,
 )
 """By place on the command line; the ninth run has the colour of the first, not its letter."""
-MARKS = "●■▲◆▼○□△"
-"""Validations, by the same places."""
+MARKS = "●■▲◆▼○□△◇"
+"""Validations, by the same places; one more than colours, so that no pair comes twice."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -207,9 +207,14 @@ class Series:
         return self._table.rewrites
 
     @property
+    def last(self) -> float | None:
+        """The newest known value."""
+        return self._table.last(self._name)
+
+    @property
     def empty(self) -> bool:
         """True when no value is known."""
-        return self._table.last(self._name) is None
+        return self.last is None
 
     @property
     def num_bytes(self) -> int:

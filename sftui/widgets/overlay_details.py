@@ -73,7 +73,8 @@ class OverlayDetails(Panel):
         if pair is None:
             lines += [_head("validation"), *_wrapped("not measured on both sides", width)]
         else:
-            name = "validation" if pair.b.metric == "loss" else f"validation, {pair.b.metric}"
+            unit = pair.b.metric if pair.b.metric == pair.a.metric != "loss" else ""
+            name = f"validation, {clean(unit, 20)}" if unit else "validation"
             lines.append(_head(name))
             values = ((pair.a.loss, pair.a.step), (pair.b.loss, pair.b.step))
             lines += self._both([f"{fmt.loss(v)} at {fmt.count(s)}" for v, s in values], width)

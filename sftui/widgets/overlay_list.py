@@ -69,9 +69,8 @@ class OverlayList(Panel):
             parts.append([(f"{known[-1].metric if known[-1].metric != 'loss' else 'val'} ", dim)])
             parts[-1].append((fmt.loss(known[-1].loss), text))
         else:
-            last = contender.smooth(self.view.strength).y
-            value = float(last[-1]) if len(last) else math.nan
-            parts.append([("train ", dim), (fmt.loss(value), text)])
+            last = contender.smooth(self.view.strength).last
+            parts.append([("train ", dim), (fmt.loss(last), text)])
         parts.append([(f"{fmt.si(state.updates)} steps", dim)])
         parts.append([(contender.status, dim)])
         return parts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.errors import UsageError
-from sftui import cli, compare_app, keys
+from sftui import ascii_glyphs, cli, compare_app, keys
 from sftui.canvas import BRAILLE, Grid
 from sftui.compare_app import CompareApp
 from sftui.ink import Ink, parts
@@ -128,6 +128,21 @@ def test_the_crosshair_tells_every_value(tmp_path):
         assert f"{start / 3:.4f}" in text
     assert f"▲ {1 / 3:.4f}" in text
     assert "@99" in text
+
+
+def test_in_ascii_the_pinned_run_is_still_told_from_the_others(tmp_path):
+    """By the characters of the curves, the letters at their ends and the marks."""
+    overlay = three(tmp_path).overlay
+    overlay.chosen = 1
+    overlay.pin()
+    grid = chart(overlay)
+    rows = [ascii_glyphs.plain(c, s) for c, s in zip(grid.codes, grid.styles, strict=True)]
+    text = "\n".join("".join(map(chr, row)) for row in rows[1:-1])
+    assert "?" not in text
+    assert text.count("#") > 20
+    assert text.count(":") > 20
+    for letter in "ABC":
+        assert letter in text
 
 
 def test_another_unit_has_no_place_on_the_axis(tmp_path):
