@@ -1,5 +1,6 @@
 """A long run in little time: memory stays flat, nothing is lost, nothing grows that must not."""
 
+import itertools
 import json
 import statistics
 import subprocess
@@ -12,8 +13,8 @@ from sftui.state import LOG_LINES, RunState
 from tests.benchmarks.long_run import resident_bytes
 from tests.processes import ROOT, environment, events, make_run
 
-NUM_STEPS = 40_000
-"""Fifteen minutes of the 50 events a second that a fast run makes."""
+NUM_STEPS = 60_000
+"""Twenty minutes of the 50 events a second that a fast run makes."""
 
 RANK = """
 import json, sys
@@ -74,10 +75,12 @@ def test_many_events_through_queue_log_and_state_leave_memory_flat(tmp_path):
     assert live.num_from_queue + live.num_from_file == expected
     assert state.dropped == 0
 
-    # 105 bytes a step; an event kept would be several hundred. Medians: a moment in which the
-    # screen got no processor leaves a backlog of a few MiB, bounded, in one size or two.
-    early, late = (statistics.median(told["sizes"][n : n + 10]) for n in (10, 30))
-    assert late - early < 2 * 2**20, ("the rank keeps what it has told", told["sizes"])
+    # Where the screen gets no processor, its backlog raises the size once, by a bounded few MiB
+    # that malloc keeps; an event that is kept raises it all the time. So the largest rise does
+    # not count: what is left allows 70 bytes a step, and an event has several hundred.
+    middles = [statistics.median(told["sizes"][n : n + 10]) for n in range(10, 60, 10)]
+    rises = sorted(late - early for early, late in itertools.pairwise(middles))
+    assert sum(rises[:-1]) < 2 * 2**20, f"the rank keeps what it has told: {told['sizes']}"
     # Once the log is full, a step costs its numbers in the columns.
     full = next(size for steps, size in sizes if steps > NUM_STEPS * 0.7)
     per_step = (sizes[-1][1] - full) / (NUM_STEPS * 0.3)

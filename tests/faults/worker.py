@@ -10,7 +10,8 @@
   print   bytes on file descriptors 1 and 2, past every Python layer
   nap     `seconds`, in that step alone  spike    `by` nats on top of that step's loss
 
-`memory-eval` raises while letters are evaluated; `letter` answers A to every question.
+An action with `after` waits until that file of the run directory is there. `memory-eval`
+raises while letters are evaluated; `letter` answers A to every question.
 `wait` holds the step until a file `go` stands in the run directory, so that a test can
 act at a known moment.
 """
@@ -23,8 +24,10 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+RUN = Path(sys.argv[-1])
 HOSTILE = b"\x1b]52;c;aGFja2Vk\x07\x1b]0;pwned\x07\x9b2J\x1b[2J"
 
 
@@ -41,6 +44,8 @@ def main() -> int:
             lasts = fault["action"] in ("sleep", "nan") and batch.step > first
             here = batch.step == first or lasts
             if here and fault.get("attempt", 1) in (session.attempt, "any"):
+                while "after" in fault and not list(RUN.glob(fault["after"])):
+                    time.sleep(0.01)
                 batch = act(fault, session, batch) or batch
         losses = accumulate(session, batch)
         rise = sum(f["by"] for f in faults if (f["action"], f["step"]) == ("spike", batch.step))
