@@ -36,6 +36,9 @@ PAUSED_BEAT_SECONDS = 0.25
 _LOOK_SECONDS = 0.02
 """While paused, rank 0 looks at the inbox this often."""
 
+_DEATH_SECONDS = 0.5
+"""A parent whose main thread was killed is gone within this time."""
+
 MAX_LR_FACTOR = 100.0
 
 _SIGNALLED, _ORPHANED, _ABANDONED = 1, 2, 3
@@ -210,6 +213,20 @@ class Steering:
         found = self._loss_of_parent if self._orphaned() else _SIGNALLED
         self._shutdown = max(self._shutdown, found)
 
+    def _wanted_shutdown(self) -> int:
+        """What this rank knows. A signal may be the kernel's word of the parent's death.
+
+        The kernel sends it when the thread that started us dies; until the parent's other
+        threads are gone too it is still our parent.
+        """
+        wanted = self._shutdown
+        end = time.monotonic() + _DEATH_SECONDS
+        while not (orphaned := self._orphaned()) and wanted and time.monotonic() < end:
+            time.sleep(_LOOK_SECONDS)
+        if orphaned:
+            wanted = self._shutdown = self._loss_of_parent
+        return wanted
+
     def _orphaned(self) -> bool:
         return os.getppid() != self._parent
 
@@ -223,13 +240,12 @@ class Steering:
             time.sleep(_LOOK_SECONDS)
 
     def _meet(self, step: int) -> Decision:
-        if self._orphaned():
-            self._shutdown = self._loss_of_parent
+        wanted = self._wanted_shutdown()
         evaluate: list[Request] = []
         checkpoint: list[Request] = []
         if self._inbox is not None:
             self._read_inbox(step, evaluate, checkpoint)
-        agreed = self._agree(step, len(evaluate), len(checkpoint))
+        agreed = self._agree(step, wanted, len(evaluate), len(checkpoint))
         shutdown = agreed[_SHUTDOWN]
         self._shutdown = max(self._shutdown, shutdown)
         self._factor = _float_of(agreed[_LR])
@@ -247,9 +263,9 @@ class Steering:
         self._announce(step, decision)
         return decision
 
-    def _agree(self, step: int, num_evaluate: int, num_checkpoint: int) -> list[int]:
+    def _agree(self, step: int, shutdown: int, num_evaluate: int, num_checkpoint: int) -> list[int]:
         vector = [0] * _LENGTH
-        vector[_SHUTDOWN] = self._shutdown
+        vector[_SHUTDOWN] = shutdown
         if self._inbox is not None:
             factor = self._wishes.lr_factor(step) if self._wishes.lr_steps else self._first_factor
             vector[_PAUSED] = int(self._wishes.paused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -168,6 +170,13 @@ def test_ctrl_c_stops_the_answer_and_not_the_model(place):
 @pytest.mark.slow
 def test_a_conversation_on_a_terminal(place):
     """Prompts, an empty line, /help, /clear, Ctrl-C at the prompt, Ctrl-D: exit code 0."""
+
+    def at_a_terminal() -> None:
+        # Ctrl-C typed is a signal to the foreground group only where this is its terminal; a
+        # shell that started the tests in the background had them ignore it.
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     leader, follower = pty.openpty()
     words = ["chat", "sft", "--temperature=0", "--max-tokens=5"]
     process = subprocess.Popen(
@@ -177,8 +186,7 @@ def test_a_conversation_on_a_terminal(place):
         stderr=follower,
         start_new_session=True,
         cwd=place,
-        # Ctrl-C typed is a signal to the foreground group only where this is its terminal.
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        preexec_fn=at_a_terminal,
     )
     os.close(follower)
     seen = ""
