@@ -209,9 +209,7 @@ class Steering:
 
     def request_shutdown(self) -> None:
         """Stop all ranks at the next boundary; may be called from a signal handler."""
-        # The kernel sends the same signal when the parent dies, after it has given us another.
-        found = self._loss_of_parent if self._orphaned() else _SIGNALLED
-        self._shutdown = max(self._shutdown, found)
+        self._shutdown = max(self._shutdown, _SIGNALLED)
 
     def _wanted_shutdown(self) -> int:
         """What this rank knows. A signal may be the kernel's word of the parent's death.
