@@ -213,13 +213,20 @@ def test_a_conversation_on_a_terminal(place):
         until("> ", 4)
         os.write(leader, b"half a line")
         until("half a line")
-        # A signal between readline's look for one and its wait for a key waits for the next key.
+        # A signal between readline's look for one and its wait for a key waits for the next key;
+        # a second one sent too early would throw away the next line, or end the command.
         prompts = seen.count("> ")
         while seen.count("> ") == prompts:
+            assert process.poll() is None, seen
             os.write(leader, b"\x03")
-            look(2.0)
+            answered = time.monotonic() + 5
+            while seen.count("> ") == prompts and time.monotonic() < answered:
+                look(0.2)
+        prompts = seen.count("> ")
         os.write(leader, b"/help\n")
         until("Ctrl-C stops an answer", 2)
+        # Ctrl-D is readline's only while it waits; before, the terminal takes it.
+        until("> ", prompts + 1)
         os.write(leader, b"\x04")
         assert process.wait(30) == 0
     finally:
