@@ -93,6 +93,9 @@ def main() -> None:
         )
         answer = process.communicate(timeout=60)[0].decode().strip()
         screen.wait_for("STOPPED", here)
+        # Only changed cells are painted: a whole clock is there after painting everything.
+        here = screen.repaint()
+        time.sleep(3)
         header = re.findall(r"\d+:\d\d:\d\d|\d+:\d\d", screen.words(here))
         screen.press("q")
         screen.wait(30)
@@ -115,7 +118,7 @@ def main() -> None:
         shown = (state.last_t or 0) - (state.first_t or 0)
         print(
             f"  clock: {last[4] - first[4]:,.2f} s by the events, {last[0] - first[0]:,.2f} s by "
-            f"ours; elapsed {shown:,.1f} s, in the header {header[-1]}"
+            f"ours; elapsed {shown:,.1f} s, in the header {header[0]}"
         )
         print(f"  log pane: {len(state.log):,} lines kept of {state.log_total:,}")
         print(f"  event log {run.events.stat().st_size / 1e6:,.1f} MB")
