@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from sftui import format as fmt
 from sftui.accuracy import wilson
+from sftui.answers import wrap
 from sftui.canvas import Grid, Span, fit
 from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.panel import Panel
 from sftui.records import Topic
 from sftui.scores import BASELINE, BEST, PREVIOUS, START, Scores, difference_words, sentence
+from sftui.state import RunState
 from sftui.stats import CLEAR, Judged, accuracy_of
 
 _STEP = 6
@@ -110,8 +112,11 @@ class Benchmarks(Panel):
                 end = col + at - 1
                 if name == "%":
                     percent = fmt.percent(accuracy_of(result)).removesuffix("%")
-                    best = scores.best.get(task)
-                    star = "★" if best is not None and best[0] == step else ""
+                    star = (
+                        "★"
+                        if len(self.state.evals[task]) > 1 and step == _top(self.state, task)
+                        else ""
+                    )
                     value = [(star, style(Ink.FAINT)), (percent, style(_ink(i), bold=newest))]
                     grid.right(row, end, value, col - 1)
                 elif name == "k":
@@ -138,17 +143,31 @@ class Benchmarks(Panel):
                 if judged is not None:
                     lines.append((f"{words}: {sentence(judged)}", named))
             best = scores.best.get(task)
-            if best is not None and best[0] != newest:
+            if best is not None and _top(self.state, task) == 0:
+                lines.append((f"best: the start, none of {best[1].looks} looks since", named))
+            elif best is not None and best[0] != newest:
                 text = f"best, step {best[0]:,}: {sentence(best[1].judged, looks=best[1].looks)}"
                 lines.append((text, named))
             if task in scores.notes:
                 lines.append((scores.notes[task], named))
-        for text, named in lines:
+        room, free = grid.width - 4, grid.height - 1 - row
+        whole = [wrap(named[0] + text, room) for text, named in lines]
+        roomy = sum(map(len, whole)) <= free
+        for (text, named), rows in zip(lines, whole, strict=True):
             if row >= grid.height - 1:
                 return
             col = grid.spans(row, 2, [named], grid.width - 2)
-            grid.text(row, col, fit(text, grid.width - 2 - col), style(Ink.DIM))
+            first = rows[0][len(named[0]) :] if roomy else fit(text, grid.width - 2 - col)
+            grid.text(row, col, first, style(Ink.DIM))
+            for more in rows[1:] if roomy else ():
+                row += 1
+                grid.text(row, 2, more, style(Ink.DIM))
             row += 1
+
+
+def _top(state: RunState, task: str) -> int:
+    """Step of the highest accuracy, the first of equals; the start is a candidate."""
+    return max(sorted(state.evals[task]), key=lambda s: accuracy_of(state.evals[task][s]) or 0.0)
 
 
 def _difference(grid: Grid, row: int, end: int, judged: Judged | None) -> None:

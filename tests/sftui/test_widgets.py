@@ -256,6 +256,28 @@ def test_first_evaluation_is_called_the_start_only_if_it_is():
     assert "Δstart" in text(drawn(Benchmarks, [evaluated(0, 250), *late], width=60, height=9))
 
 
+def test_the_star_of_a_task_may_be_the_starts():
+    """Of the evaluations on the screen, start included, the highest has the star."""
+    better = [evaluated(0, 249), evaluated(50, 271), evaluated(100, 260)]
+    assert "★26.5" in text(drawn(Benchmarks, better, width=60, height=12))
+    worse = [evaluated(0, 274), evaluated(50, 267), evaluated(100, 265)]
+    words = text(drawn(Benchmarks, worse, width=60, height=14))
+    assert "★26.8" in words
+    assert "★26.1" not in words
+    assert "MMLU best: the start, none of 2 looks since" in words
+
+
+def test_sentences_are_whole_where_there_is_room():
+    """Broken into rows if all rows fit, else one row each with what fits of it."""
+    events = [evaluated(0, 249), evaluated(9, 271)]
+    roomy = drawn(Benchmarks, events, width=44, height=12).lines()
+    assert "MMLU vs start: no evidence, +2.1 points," in roomy[6]
+    assert "95% [-1.6, +5.9], unpaired" in roomy[7]
+    tight = drawn(Benchmarks, events, width=44, height=8).lines()
+    assert "MMLU vs start: no evidence" in tight[6]
+    assert "…" in tight[6]
+
+
 def test_room_under_the_rows_is_for_sentences():
     """The comparison in words: points, interval, unpaired, verdict."""
     words = text(drawn(Benchmarks, [evaluated(0, 249), evaluated(9, 271)], width=90, height=12))
