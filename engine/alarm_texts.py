@@ -45,8 +45,8 @@ def overfitting(found: Reading, best: float, best_step: int | None) -> str:
 
 def slowdown(found: Reading, normal: float, unit: str) -> str:
     return (
-        f"{found.value:.4g} {unit} against {normal:.4g} at the start. Look for other programs on "
-        "the machine, heat, or a slow disk"
+        f"{_speed(found.value)} {unit} against {_speed(normal)} at the start. Look for other "
+        "programs on the machine, heat, or a slow disk"
     )
 
 
@@ -98,3 +98,7 @@ def rank_silent(ranks: Sequence[int], found: Reading) -> str:
 
 def _rise(value: float, base: float) -> str:
     return f"{(value - base) / abs(base):.1%}" if base else f"{value - base:.4g}"
+
+
+def _speed(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"

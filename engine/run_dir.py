@@ -197,7 +197,9 @@ def list_runs(root: Path) -> list[RunDir]:
 
 
 def find(target: str | None, root: Path) -> RunDir:
-    """The run that `target` names: a path, an id, a unique prefix of an id, or the newest.
+    """The run that `target` names: a path, an id, its beginning or its name; else the newest.
+
+    The name is the id without the time before it, as typed with `--run`.
 
     Raises:
         RunDirError: nothing or several match; the message lists what there is.
@@ -214,12 +216,20 @@ def find(target: str | None, root: Path) -> RunDir:
     exact = [run for run in runs if run.id == target]
     if exact:
         return exact[0]
-    matching = [run for run in runs if run.id.startswith(target)]
+    named = [run for run in runs if _name_of(run) == target]
+    matching = named or [run for run in runs if run.id.startswith(target)]
     if len(matching) == 1:
         return matching[0]
     names = ", ".join(run.id for run in (matching or runs)[:5]) or "none"
-    what = "several runs start with" if matching else "no run is called"
+    what = "no run is called"
+    if matching:
+        what = "several runs are called" if named else "several runs start with"
     raise RunDirError(f"{what} {target!r} under {root}. There: {names}.")
+
+
+def _name_of(run: RunDir) -> str:
+    """What follows the day and the time in its id."""
+    return run.id.split("-", 2)[-1]
 
 
 def link_run_log(run: RunDir, cwd: Path) -> Path | None:

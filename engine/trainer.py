@@ -300,7 +300,9 @@ def tell_cut_rows(session: Session, step: int) -> None:
     if count > told and (told == 0 or epoch_ends or step == session.plan.num_updates - 1):
         session.rows_cut_told = count
         limit = session.config.data.max_tokens
-        text = f"{count} rows so far are longer than {limit} tokens and were cut (--max-tokens)"
+        rows = "1 row so far is" if count == 1 else f"{count} rows so far are"
+        cut = "was cut" if count == 1 else "were cut"
+        text = f"{rows} longer than {limit} tokens and {cut} (--max-tokens)"
         session.emit(LogLine(step=step, text=text, level="warn"))
 
 

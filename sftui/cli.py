@@ -65,7 +65,7 @@ class AttachFlags:
     """
 
     run: tyro.conf.Positional[str | None] = None
-    """Run id, the beginning of one, or its folder (default: the newest)."""
+    """Run id, its beginning or name, or its folder (default: the newest)."""
     on_event: str | None = None
     """Shell command for the end, an alarm or a lost rank; it gets the event as JSON on stdin."""
     baseline: str | None = None
@@ -118,7 +118,7 @@ class CtlFlags:
     """
 
     run: tyro.conf.Positional[str]
-    """Run id, the beginning of one, or its folder."""
+    """Run id, its beginning or name, or its folder."""
     command: tyro.conf.Positional[str]
     """pause, resume, eval, checkpoint, stop or lr."""
     argument: tyro.conf.Positional[str | None] = None
@@ -139,7 +139,7 @@ class ShowFlags:
     """
 
     target: tyro.conf.Positional[str | None] = None
-    """Run id, the beginning of one, its folder, or a log (default: the newest run)."""
+    """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
     json: bool = False
     """Print the machine-readable form."""
     baseline: str | None = None
@@ -172,7 +172,7 @@ class RemoveFlags:
     """
 
     run: tyro.conf.Positional[str]
-    """Run id, the beginning of one, or its folder."""
+    """Run id, its beginning or name, or its folder."""
     runs_dir: Path | None = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
     yes: bool = False

@@ -34,7 +34,7 @@ class CompareFlags:
     """
 
     a: tyro.conf.Positional[str]
-    """The one compared with: a run id, the beginning of one, a folder, or a log."""
+    """The one compared with: a run id, its beginning or name, a folder, or a log."""
     b: tyro.conf.Positional[str]
     """The one looked at."""
     more: tyro.conf.Positional[tuple[str, ...]] = ()

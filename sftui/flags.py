@@ -53,7 +53,7 @@ class RunFlags:
     dry_run: bool = False
     """Do every check, print the plan and start nothing."""
     resume: str | None = None
-    """Take up this run again (id, the beginning of one, or folder), with its own settings."""
+    """Take up this run again (id, its beginning or name, or folder), with its own settings."""
     baseline: str | None = None
     """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
     JSON of task = percentage."""

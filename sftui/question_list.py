@@ -45,7 +45,7 @@ class QuestionFlags:
     """
 
     run: tyro.conf.Positional[str | None] = None
-    """Run id, the beginning of one, or its folder (default: the newest run)."""
+    """Run id, its beginning or name, or its folder (default: the newest run)."""
     task: str | None = None
     """One task (default: all that were evaluated twice)."""
     from_: Annotated[int | None, tyro.conf.arg(name="from")] = None

@@ -23,7 +23,7 @@ class ReportFlags:
     """
 
     target: tyro.conf.Positional[str | None] = None
-    """Run id, the beginning of one, its folder, or a log (default: the newest run)."""
+    """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
     baseline: str | None = None
     """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
     JSON of task = percentage."""

@@ -251,7 +251,7 @@ def test_rows_that_are_cut_are_counted_and_told(place):
     run = place.make("--max-tokens=40")
     work(run)
     assert end_of(run).status == "finished"
-    cut = [event.text for event in told(run, LogLine) if "were cut" in event.text]
+    cut = [event.text for event in told(run, LogLine) if "cut (--max-tokens)" in event.text]
     assert cut
     assert "longer than 40 tokens" in cut[0]
     assert "--max-tokens" in cut[0]
