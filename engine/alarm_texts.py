@@ -76,8 +76,8 @@ def memory_tight(rank: int, use: MemoryUse, retries: int) -> str:
 
 def disk_low(free: int, needed: int, checkpoints: int) -> str:
     return (
-        f"{free / GIB:.2f} GiB are free where the run is saved; {checkpoints} checkpoints need "
-        f"{needed / GIB:.2f}. Make room, or remove old runs"
+        f"{_bytes(free)} are free where the run is saved; {checkpoints} checkpoints need "
+        f"{_bytes(needed)}. Make room, or remove old runs"
     )
 
 
@@ -102,3 +102,7 @@ def _rise(value: float, base: float) -> str:
 
 def _speed(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _bytes(value: int) -> str:
+    return f"{value / GIB:.2f} GiB" if value >= GIB / 10 else f"{value / 2**20:.1f} MiB"
