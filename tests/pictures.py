@@ -1,19 +1,31 @@
-"""The screen of the app after given events and keys, as SVG and as text."""
+"""The screen of the app after given events and keys: as SVG, as text, as roles of its cells."""
 
 from __future__ import annotations
 
+import contextlib
 import html
+import math
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from textual.app import App
+from textual.pilot import Pilot
 
 from engine import events as ev
 from engine.run_dir import RunDir
 from engine.wire import decode
 from sftui.app import SftuiApp
-from sftui.canvas import text_width
+from sftui.canvas import BLANK, CONTINUED, text_width
+from sftui.compare_app import CompareApp
+from sftui.ink import Back, parts
+from sftui.overlay_feed import open_overlay
+from sftui.records import Topic
+from sftui.screens.dashboard import Dashboard
+from sftui.screens.overlay import OverlayScreen
+from sftui.terminal_app import TerminalApp
 from tests.sftui.fake_run import ListSource, fake_run
 
 Size = tuple[int, int]
@@ -22,59 +34,138 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """One screen to draw."""
+    """One screen to draw: of a run, or of several beside each other."""
 
-    events: list[ev.Event]
+    events: list[ev.Event] = field(default_factory=list)
     folder: Path | None = None
     """The run directory, for screens that read more than events."""
+    compare: tuple[Path, ...] = ()
+    """Run directories for the screen of `sftui compare`; there are no events then."""
     keys: str = ""
     theme: str = ""
     no_color: bool = False
+    ascii: bool = False
+    """Whether the terminal prints nothing but ASCII."""
     clock: float = 0.5
     """Seconds after the last event."""
 
 
 async def svg(shot: Shot, size: Size) -> str:
-    return await _draw(shot, size, lambda app: pin_characters(app.export_screenshot(title="sftui")))
+    async with shown(shot, size) as app:
+        return pin_characters(app.export_screenshot(title="sftui"))
 
 
 async def text(shot: Shot, size: Size) -> str:
     """The characters alone, a line a row."""
-    return await _draw(shot, size, _characters)
+    async with shown(shot, size) as app:
+        return characters(app)
 
 
-async def _draw(shot: Shot, size: Size, take: Callable[[SftuiApp], str]) -> str:
-    now = max(event.stamp.t or 0.0 for event in shot.events) + shot.clock
-    if shot.no_color:
-        os.environ["NO_COLOR"] = "1"
-    try:
-        app = SftuiApp(ListSource(shot.events), title="", now=lambda: now, folder=shot.folder)
-    finally:
-        os.environ.pop("NO_COLOR", None)
-    async with app.run_test(size=size) as pilot:
-        if shot.theme:
-            app.theme = shot.theme
-        while app.cockpit is None:
-            await pilot.pause(0.01)
-        while app.source.events:
-            app.cockpit.tick()
-        app.cockpit.tick()
-        await pilot.pause()
-        for key in shot.keys.split():
-            await pilot.press(key)
+@contextlib.asynccontextmanager
+async def shown(shot: Shot, size: Size) -> AsyncIterator[TerminalApp]:
+    """The app, at rest with this on its screen.
+
+    All events are folded before anything is painted: axes keep what they once had to show, so
+    a picture of the same events in other portions would differ.
+    """
+    with contextlib.ExitStack() as done:
+        before = os.environ.pop("NO_COLOR", None)
+        if shot.no_color:
+            os.environ["NO_COLOR"] = "1"
+        try:
+            app = _compare_app(shot, done) if shot.compare else _run_app(shot)
+        finally:
+            os.environ.pop("NO_COLOR", None)
+            if before is not None:
+                os.environ["NO_COLOR"] = before
+        app.ascii = shot.ascii
+        async with app.run_test(size=size) as pilot:
+            if shot.theme:
+                app.theme = shot.theme
+            if isinstance(app, SftuiApp):
+                await _fold(app, pilot)
+                done.callback(_close, app)
             await pilot.pause()
-        # What a screen reads from disk comes in a moment later.
-        await pilot.pause(0.3 if shot.folder is not None and shot.keys else None)
-        taken = take(app)
+            for key in shot.keys.split():
+                await pilot.press(key)
+                await pilot.pause()
+            # What a screen reads from disk comes in a moment later.
+            await pilot.pause(0.3 if shot.folder is not None and shot.keys else None)
+            yield app
+
+
+def _run_app(shot: Shot) -> SftuiApp:
+    now = max(event.stamp.t or 0.0 for event in shot.events) + shot.clock
+    return SftuiApp(ListSource(shot.events), title="", now=lambda: now, folder=shot.folder)
+
+
+async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:
+    while app.cockpit is None:
+        await pilot.pause(0.01)
+    # Once more than needed: steps alone are painted at every second tick.
+    while app.source.events or app.cockpit._lookout.busy:
+        app.cockpit.tick()
+    app.cockpit.tick()
+    app.cockpit.dashboard.show(Topic.ALL)
+
+
+def _close(app: SftuiApp) -> None:
     if app.cockpit is not None:
         app.cockpit.shelf.close()
         app.cockpit.view.log.close()
-    return taken
 
 
-def _characters(app: SftuiApp) -> str:
+def _compare_app(shot: Shot, done: contextlib.ExitStack) -> CompareApp:
+    """All of every run is read, and the crosshair is in the middle."""
+    feed = open_overlay([str(path) for path in shot.compare], now=lambda: math.inf)
+    done.callback(feed.close)
+    while feed.overlay.loading:
+        feed.poll()
+    feed.overlay.view.sight.cursor = round(feed.overlay.last_step() / 2)
+    return CompareApp(feed)
+
+
+def characters(app: App[None]) -> str:
+    """What the terminal shows, without its colours, blanks at the ends of lines left out."""
     strips = app.screen._compositor.render_strips()
     rows = ["".join(segment.text for segment in strip).rstrip() for strip in strips]
+    return "\n".join(rows) + "\n"
+
+
+ROLES = "abcdefghijklmnopqrstuvwxyz"
+"""A letter for every `Ink`, in its order."""
+
+
+def roles(app: TerminalApp) -> str:
+    """What every cell of the panels says by its colour: a letter a role, a capital where bold.
+
+    A blank shows no foreground and is left out. Rows that have a background follow, a digit
+    a `Back`. Screens that lie on the panels (help, questions) are not in it.
+    """
+    board = app.cockpit.dashboard if isinstance(app, SftuiApp) and app.cockpit else app.screen
+    assert isinstance(board, Dashboard | OverlayScreen)
+    width, height = board.size
+    inks = [[" "] * width for _ in range(height)]
+    backs = [[" "] * width for _ in range(height)]
+    boxes = board.boxes(board.size)
+    for panel in board.panels:
+        if panel.id not in boxes:
+            continue
+        box, grid = boxes[panel.id], panel._grid
+        for y in range(min(box.height, grid.height)):
+            for x in range(min(box.width, grid.width)):
+                ink, bold, back = parts(int(grid.styles[y, x]))
+                if grid.codes[y, x] not in (BLANK, CONTINUED):
+                    letter = ROLES[ink]
+                    inks[box.y + y][box.x + x] = letter.upper() if bold else letter
+                if back is not Back.PANEL:
+                    backs[box.y + y][box.x + x] = str(int(back))
+    rows = ["".join(row).rstrip() for row in inks]
+    rows += [
+        f"{y + 1:>3}:{''.join(row).rstrip()}"
+        for y, row in enumerate(backs)
+        if any(c != " " for c in row)
+    ]
     return "\n".join(rows) + "\n"
 
 
