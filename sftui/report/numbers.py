@@ -350,7 +350,8 @@ def _levels(say: Tongue, case: Case, task: str) -> str:
             )
         )
     if last.letters:
-        counts = ", ".join(f"{md.text(k, 4)} {v}" for k, v in sorted(last.letters.items()))
+        by_count = sorted(last.letters.items(), key=lambda letter: -letter[1])
+        counts = ", ".join(f"{md.text(k, 4)}: {v}" for k, v in by_count)
         parts.append(say(f"Answers of the last look: {counts}.", f"最后一次的回答：{counts}。"))
     return say.sentences(parts)
 
