@@ -28,7 +28,7 @@ from sftui.sources.tail import TailSource
 from sftui.state import RunState
 
 if TYPE_CHECKING:
-    from sftui.cli import ReplayFlags
+    from sftui.command_flags import ReplayFlags
     from sftui.scores import Yardstick
     from sftui.sources.replay import ReplaySource
 
