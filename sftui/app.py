@@ -27,8 +27,10 @@ from sftui import diagnostics, keys
 from sftui import keymap as keymap_module
 from sftui import preferences as preferences_module
 from sftui.bindings import bindings, rebind
+from sftui.clock_actions import ClockActions
 from sftui.keymap import Keymap
 from sftui.log_actions import LogActions
+from sftui.look_actions import LookActions
 from sftui.preferences import Preferences
 from sftui.screens.opening import Opening
 from sftui.terminal_app import TerminalApp
@@ -36,9 +38,7 @@ from sftui.terminal_app import TerminalApp
 if TYPE_CHECKING:
     from sftui.cockpit import Cockpit
     from sftui.notices import Notices
-    from sftui.playback import Playback
     from sftui.scores import Yardstick
-    from sftui.sight import Sight
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state import RunState
@@ -69,7 +69,7 @@ class ScreenExit:
     """It left because of a SIGTERM."""
 
 
-class SftuiApp(LogActions, TerminalApp):
+class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
     """One run, one screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -179,12 +179,6 @@ class SftuiApp(LogActions, TerminalApp):
         if self._ticking:
             self.set_timer(cockpit.pace, self._tick)
 
-    def _move(self, act: Callable[[Playback], str | None]) -> str:
-        """Move the clock of a replay, which may have stood still without a tick."""
-        said = self._cockpit.move(act)
-        self._wake()
-        return said
-
     def _wake(self) -> None:
         """Something may move again where nothing did."""
         if not self._ticking:
@@ -270,109 +264,7 @@ class SftuiApp(LogActions, TerminalApp):
     def action_leave(self) -> None:
         self.exit()
 
-    # ---- keys of a replay ------------------------------------------------------------------
-
-    def action_toggle_clock(self) -> None:
-        self._move(lambda playback: playback.toggle())
-
-    def action_scrub(self, by: int) -> None:
-        self._move(lambda playback: playback.scrub(by))
-
-    def action_scrub_to(self, part: float) -> None:
-        self._move(lambda playback: playback.seek_part(part))
-
-    def action_step_clock(self, by: int) -> None:
-        self._move(lambda playback: playback.step(by))
-
-    def action_change_speed(self, by: int) -> None:
-        self._move(lambda playback: playback.change_speed(by))
-
-    def action_jump_mark(self, by: int) -> None:
-        said = self._move(lambda playback: playback.jump(by))
-        if not said:
-            side = "later" if by > 0 else "earlier"
-            self.notify(f"There is no {side} event.", markup=False, timeout=3)
-
-    def action_to_start(self) -> None:
-        self._move(lambda playback: playback.to_start())
-
-    def action_to_end(self) -> None:
-        self.action_follow_log()
-        self._move(lambda playback: playback.to_end())
-
-    def action_next_stage(self) -> None:
-        said = self._move(lambda playback: playback.next_stage())
-        if said:
-            self.notify(said, markup=False, timeout=3)
-
-    # ---- looks -----------------------------------------------------------------------------
-
-    def action_toggle_log_y(self) -> None:
-        self._cockpit.toggle_log_y()
-
-    def action_toggle_whole(self) -> None:
-        self._cockpit.toggle_whole()
-
-    def action_cycle_smoothing(self) -> None:
-        self._cockpit.cycle_smoothing()
-
-    def action_next_x_axis(self) -> None:
-        said = self._cockpit.next_x_axis()
-        if said:
-            self.notify(said, markup=False, timeout=3)
-
-    def action_zoom(self, closer: bool) -> None:
-        self._cockpit.look(lambda sight: sight.zoom(closer))
-
-    def action_zoom_at(self, closer: bool, at: float | None) -> None:
-        self._cockpit.look(lambda sight: sight.zoom(closer, at))
-
-    def action_pan_by(self, by: float) -> None:
-        self._cockpit.look(lambda sight: sight.pan(by))
-
-    def action_point_at(self, at: float | None) -> None:
-        def point(sight: Sight) -> None:
-            sight.cursor = at
-
-        self._cockpit.look(point)
-
-    def action_point(self, cells: int) -> None:
-        last = float(max(0, self._cockpit.state.updates - 1))
-        self._cockpit.look(lambda sight: sight.move(cells, last))
-
-    def action_jump_event(self, by: int) -> None:
-        self._jump(by, "event")
-
-    def action_jump_checkpoint(self, by: int) -> None:
-        self._jump(by, "checkpoint")
-
-    def _jump(self, by: int, kinds: str) -> None:
-        if not self._cockpit.jump(by, kinds):
-            side = "later" if by > 0 else "earlier"
-            self.notify(f"There is no {side} {kinds}.", markup=False, timeout=3)
-
-    def action_reset_look(self) -> None:
-        self._cockpit.look(lambda sight: sight.reset())
-
-    def action_hide_alarms(self) -> None:
-        self._cockpit.hide_alarms()
-
-    def action_toggle_table(self) -> None:
-        self._cockpit.toggle_table()
-
-    def action_toggle_maximised(self) -> None:
-        self._cockpit.toggle_maximised()
-
-    def action_jump_to_panel(self) -> None:
-        from sftui.screens.jump import Jump  # noqa: PLC0415  as above
-
-        self.push_screen(Jump(self._cockpit.begin_jump()), self._cockpit.end_jump)
-
-    def action_step_panel(self, by: int) -> None:
-        self._cockpit.dashboard.next_panel(by)
-
-    def action_show_panel(self, number: int) -> None:
-        self._cockpit.show_panel(number)
+    # ---- screens ---------------------------------------------------------------------------
 
     def action_browse(self) -> None:
         from sftui.screens.browser import Browser  # noqa: PLC0415  as above
