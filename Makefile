@@ -65,7 +65,7 @@ long-run: $(VENV)/.installed-dev ## two hours of 50 events a second through the 
 bench: $(VENV)/.installed-dev ## print every benchmark's ratios
 	@for file in tests/benchmarks/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; $(BIN)/python $$file;; esac; done
 
-screenshots: $(VENV)/.installed-dev ## draw the pictures again, from a starter run made for them
+screenshots: $(VENV)/.installed-dev ## draw the pictures again, from starter runs made for them
 	$(BIN)/python tests/make_screenshots.py $(ARGS)
 
 clean: ## remove the environment and caches, never runs

@@ -15,7 +15,7 @@ from textual.app import App
 from sftui import keys
 from sftui.keymap import Keymap
 from sftui.preferences import Preferences
-from sftui.theme import NIGHT, Palette
+from sftui.theme import DAY, NIGHT, Palette
 
 
 class TerminalApp(App[None]):
@@ -36,6 +36,7 @@ class TerminalApp(App[None]):
         """Whether the terminal can print nothing but ASCII."""
         self._palette: Palette | None = None
         self.register_theme(NIGHT)
+        self.register_theme(DAY)
         self.theme = NIGHT.name
         if preferences is not None and preferences.theme in self.available_themes:
             self.theme = preferences.theme
@@ -72,6 +73,11 @@ class TerminalApp(App[None]):
             driver.suspend_application_mode()
         driver.resume_application_mode()
         self.refresh(layout=True)
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Textual's, and our roles as they are under the present theme."""
+        variables = super().get_css_variables()
+        return variables | Palette(variables).variables()
 
     @property
     def palette(self) -> Palette:

@@ -1,6 +1,6 @@
 """Draw the pictures of the README: real runs at their moments, as SVG and PNG.
 
-    python tests/make_screenshots.py              makes a starter run (2 minutes), then draws
+    python tests/make_screenshots.py              makes starter runs (2 minutes each), then draws
     python tests/make_screenshots.py --runs DIR   draws runs made before
     python tests/make_screenshots.py --made-up    states of an invented run, for looking only
 
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -33,44 +34,82 @@ from tests.pictures import Shot, Size  # noqa: E402
 
 WIDE, MIDDLE, NARROW = (160, 48), (120, 36), (80, 24)
 
-RUNS = {"whole": ("--gpus=2",)}
-"""Starter runs by the name they get, and what is typed for them."""
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A starter run to draw."""
+
+    flags: tuple[str, ...]
+    """What is typed for it."""
+    rate: tuple[int, float] | None = None
+    """After so many updates its learning rate is multiplied, by a person's command."""
+
+
+RUNS = {
+    "whole": Wanted(("--gpus=2",)),
+    "gentle": Wanted(("--gpus=2", "--init-lr-frac=0.1")),
+    # Late: a run diverges from the best it had, which is known after a hundred updates.
+    "diverged": Wanted(("--gpus=2",), rate=(118, 60.0)),
+}
+"""By the name they get."""
 
 
 def make_runs(folder: Path) -> None:
     """The runs that are not there yet."""
-    for name, flags in RUNS.items():
-        if not any(run.id.endswith(name) for run in run_dir.list_runs(folder)):
-            words = ("run", "--recipe=starter", "--headless", f"--run={name}", *flags)
-            print(f"sftui {' '.join(words)}", flush=True)
-            subprocess.run(
-                [sys.executable, "-m", "sftui", *words, f"--runs-dir={folder}"],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+    for name, wanted in RUNS.items():
+        if name not in by_name(folder):
+            words = ("run", "--recipe=starter", "--headless", f"--run={name}", *wanted.flags)
+            process = sftui(folder, *words)
+            if wanted.rate is not None:
+                step, factor = wanted.rate
+                while name not in by_name(folder) or updates(by_name(folder)[name]) < step:
+                    assert process.poll() is None, "the run ended too early"
+                    time.sleep(0.1)
+                sftui(folder, "ctl", by_name(folder)[name].name, "lr", str(factor)).wait()
+            assert process.wait() == 0, f"the run {name} failed"
+
+
+def sftui(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    print(f"sftui {' '.join(words)}", flush=True)
+    command = [sys.executable, "-m", "sftui", *words, f"--runs-dir={folder}"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+def by_name(folder: Path) -> dict[str, Path]:
+    return {run.id.rpartition("-")[2]: run.path for run in run_dir.list_runs(folder)}
+
+
+def updates(run: Path) -> int:
+    return sum(isinstance(event, ev.StepFinished) for event in pictures.read_run(run))
 
 
 def shots(folder: Path) -> dict[str, tuple[Shot, tuple[Size, ...]]]:
     """Name -> what to draw, and at which sizes."""
-    by_name = {run.id.rpartition("-")[2]: run.path for run in run_dir.list_runs(folder)}
-    whole = by_name["whole"]
-    events = pictures.read_run(whole)
+    runs = by_name(folder)
+    whole, diverged = runs["whole"], runs["diverged"]
+    events, lost = pictures.read_run(whole), pictures.read_run(diverged)
     live = pictures.until(events, 130)
     evaluating = next(
         i
         for i, event in enumerate(events)
         if isinstance(event, ev.EvalFinished) and (event.step or 0) > 0
     )
+    alarm = next(e for e in lost if isinstance(e, ev.AlarmRaised) and e.kind == "diverging")
     one = (MIDDLE,)
     return {
         "live": (Shot(events=live, folder=whole), (WIDE, MIDDLE, NARROW)),
         "paused": (Shot(events=pictures.paused(live), folder=whole, clock=3), one),
         "evaluating": (Shot(events=events[:evaluating], folder=whole), one),
+        "diverged": (
+            Shot(events=pictures.until(lost, (alarm.step or 0) + 5), folder=diverged),
+            one,
+        ),
         "finished": (Shot(events=events, folder=whole), (WIDE,)),
         "checkpoints": (Shot(events=events, folder=whole, keys="c down"), one),
         "questions": (Shot(events=events, folder=whole, keys="w down"), one),
         "settings": (Shot(events=events, folder=whole, keys="i"), one),
         "crosshair": (Shot(events=live, folder=whole, keys="left " * 12), one),
+        "compare": (Shot(compare=(whole, runs["gentle"])), (WIDE, MIDDLE)),
         "help": (Shot(events=live, folder=whole, keys="question_mark"), one),
         "no-color": (Shot(events=live, folder=whole, no_color=True), one),
         "light": (Shot(events=live, folder=whole, theme="textual-light"), one),

@@ -54,13 +54,13 @@ def facts_content(sections: Sequence[Section], width: int) -> Content:
     """The page as styled text, wrapped to `width` cells."""
     lines: list[Content | str | tuple[str, str]] = []
     if not sections:
-        lines.append(Content.styled("The run has not said yet what it is.\n", "dim"))
+        lines.append(Content.styled("The run has not said yet what it is.\n", "$ink-faint"))
     for title, facts in sections:
-        lines += [Content.styled(title, "bold $primary"), "\n"]
+        lines += [Content.styled(title, "bold $ink-title"), "\n"]
         for fact in facts:
             name = fit(fact.name, _NAME - 1).ljust(_NAME)
             value = fact.value + (f" → {fact.effective}" if fact.effective else "")
-            lines += [Content.styled(f"  {name}", "$foreground 70%")]
+            lines += [Content.styled(f"  {name}", "$ink-dim")]
             wide = width >= _NARROW and text_width(value) < _VALUE
             beside = ("\n" + " " * (2 + _NAME)).join(
                 textwrap.wrap(value, max(16, width - 2 - _NAME))
@@ -72,8 +72,8 @@ def facts_content(sections: Sequence[Section], width: int) -> Content:
                 if not wide:
                     lines.append("\n" + " " * start)
                 indent = "\n" + " " * start
-                lines.append(Content.styled(indent.join(wrapped), "dim"))
+                lines.append(Content.styled(indent.join(wrapped), "$ink-faint"))
             lines.append("\n")
         lines.append("\n")
-    lines.append(Content.styled("any key closes this page", "dim"))
+    lines.append(Content.styled("any key closes this page", "$ink-faint"))
     return Content.assemble(*lines)

@@ -56,13 +56,13 @@ def help_content(only: str = "") -> Content:
     for group, words in GROUPS.items():
         if group != only if only else group in PROGRAMS:
             continue
-        lines += [Content.styled(words, "bold $primary"), "\n"]
+        lines += [Content.styled(words, "bold $ink-title"), "\n"]
         for key in in_use():
             if key.group == group:
-                lines += [Content.styled(f"{key.shown:>10}", "bold $warning"), f"  {key.help}\n"]
+                lines += [Content.styled(f"{key.shown:>10}", "bold $ink-warn"), f"  {key.help}\n"]
         lines.append("\n")
-    lines += [Content.styled("Marks", "bold $primary"), "\n"]
+    lines += [Content.styled("Marks", "bold $ink-title"), "\n"]
     for mark, words in OVERLAY_MARKS if only else MARKS:
         lines += [Content.styled(f"{mark:>10}", "bold"), f"  {words}\n"]
-    lines += ["\n", Content.styled("any key closes this page", "dim")]
+    lines += ["\n", Content.styled("any key closes this page", "$ink-faint")]
     return Content.assemble(*lines)
