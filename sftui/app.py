@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import gc
 import os
 import sys
 import threading
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state import RunState
+
+
+GARBAGE = (50_000, 20, 20)
+"""New objects between two looks for dead rings, while a screen is up: some milliseconds each."""
 
 
 class Outcome(enum.Enum):
@@ -118,13 +123,33 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
     # ---- life ------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
-        return Opening(self._run_title)
+        """Of a run, an outline while the panels are imported; of a log, what was read by now."""
+        if self._replay_of is None:
+            return Opening(self._run_title)
+        self.cockpit = self._make_cockpit()
+        self.cockpit.tick()
+        return self.cockpit.dashboard
 
     def on_mount(self) -> None:
         self.call_after_refresh(self.first_frame)
 
     async def first_frame(self) -> None:
         """The first picture is out: start the run, then bring the panels in."""
+        if self.cockpit is None:
+            cockpit = self._make_cockpit()
+            cockpit.launching = self._launch is not None
+            if self._launch is not None:
+                threading.Thread(
+                    target=self._start_run, args=(cockpit,), name="launch", daemon=True
+                ).start()
+            await self.push_screen(cockpit.dashboard)
+            self.cockpit = cockpit
+        self._tick()
+        # What was made for the start stays: nobody needs to look for dead rings in it again.
+        gc.freeze()
+        gc.set_threshold(*GARBAGE)
+
+    def _make_cockpit(self) -> Cockpit:
         # numpy, events and panels: as long again as Textual itself, not before the first frame.
         from sftui.cockpit import Cockpit  # noqa: PLC0415
 
@@ -145,14 +170,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         )
         if self._preferences is not None:
             cockpit.prefer(self._preferences)
-        cockpit.launching = self._launch is not None
-        if self._launch is not None:
-            threading.Thread(
-                target=self._start_run, args=(cockpit,), name="launch", daemon=True
-            ).start()
-        await self.push_screen(cockpit.dashboard)
-        self.cockpit = cockpit
-        self._tick()
+        return cockpit
 
     def _notices(self) -> Notices | None:
         """Bells and commands are for runs: what a replay tells was news once."""

@@ -12,12 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from engine import lock, run_dir
-from engine.config import nearest
+from engine import run_dir
 from engine.errors import SftuiError, UsageError
-from sftui import ctl, diagnostics
+from sftui import diagnostics
 from sftui.command_flags import (
     AttachFlags,
     CtlFlags,
@@ -26,13 +25,12 @@ from sftui.command_flags import (
     RunsFlags,
     ShowFlags,
 )
+from sftui.command_line import flags_of, one_target
 from sftui.diagnostics import ExitCode
-from sftui.flags import FitFlags, RunFlags, normalise_names, parse, parse_run, parse_settings
 
 if TYPE_CHECKING:
     from sftui.baseline import Baseline
-
-T = TypeVar("T")
+    from sftui.flags import RunFlags
 
 HELP = """\
 usage: sftui COMMAND [flags]
@@ -63,8 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     # Modules, events and rows stay: looking for dead rings among them after every 700 new
-    # objects takes a seventh of a start and a fifth of reading a long log.
-    gc.set_threshold(50_000, 20, 20)
+    # objects takes a seventh of a start and a fifth of reading a long log. A screen that is up
+    # looks more often, lest a key wait for it.
+    gc.set_threshold(200_000, 20, 20)
     diagnostics.print_in_any_encoding()
     try:
         return int(_dispatch(words))
@@ -89,6 +88,8 @@ def _dispatch(words: list[str]) -> ExitCode:
         return ExitCode.DONE
     command = COMMANDS.get(words[0])
     if command is None:
+        from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped word
+
         close = nearest(words[0], list(COMMANDS))
         raise UsageError(
             f"there is no command {words[0]!r}{close} Commands: {', '.join(COMMANDS)}."
@@ -98,6 +99,8 @@ def _dispatch(words: list[str]) -> ExitCode:
 
 def run(words: list[str]) -> ExitCode:
     """`sftui run`: check, make the run directory, show the screen, start the supervisor."""
+    from sftui.flags import parse_run  # noqa: PLC0415  all settings
+
     flags, typed = parse_run(words)
     if flags.resume is not None:
         return _resume(flags, frozenset(typed), words)
@@ -165,7 +168,8 @@ def _say_other_machines(found: run_dir.RunDir) -> None:
 
 def attach(words: list[str]) -> ExitCode:
     """`sftui attach`: the screen of any run of this machine."""
-    flags = _flags(AttachFlags, words, "sftui attach")
+    one_target(AttachFlags, words, "sftui attach", "shows one run")
+    flags = flags_of(AttachFlags, words, "sftui attach")
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     baseline = _baseline(flags.baseline, flags.runs_dir)
     plain = flags.headless or not _has_terminal()
@@ -174,7 +178,8 @@ def attach(words: list[str]) -> ExitCode:
 
 def replay(words: list[str]) -> ExitCode:
     """`sftui replay`: the screen over a run that was."""
-    flags = _flags(ReplayFlags, words, "sftui replay")
+    one_target(ReplayFlags, words, "sftui replay", "shows one log")
+    flags = flags_of(ReplayFlags, words, "sftui replay")
     if not flags.speed > 0:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
     from sftui import watch  # noqa: PLC0415  numpy, psutil
@@ -185,7 +190,10 @@ def replay(words: list[str]) -> ExitCode:
 
 def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
-    flags = _flags(CtlFlags, words, "sftui ctl")
+    from engine import lock  # noqa: PLC0415  psutil
+    from sftui import ctl  # noqa: PLC0415  the wire
+
+    flags = flags_of(CtlFlags, words, "sftui ctl")
     command, argument = ctl.parse_command(flags.command, flags.argument)
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     answer = ctl.ask(
@@ -201,7 +209,8 @@ def control(words: list[str]) -> ExitCode:
 
 def show(words: list[str]) -> ExitCode:
     """`sftui show`: one look without a screen."""
-    flags = _flags(ShowFlags, words, "sftui show")
+    one_target(ShowFlags, words, "sftui show", "shows one run or log")
+    flags = flags_of(ShowFlags, words, "sftui show")
     from sftui import show as show_module  # noqa: PLC0415  numpy
     from sftui import snapshot  # noqa: PLC0415  numpy
 
@@ -221,7 +230,7 @@ def compare(words: list[str]) -> ExitCode:
     from sftui import compare as module  # noqa: PLC0415  numpy
     from sftui import compare_text  # noqa: PLC0415  as above
 
-    flags = _flags(module.CompareFlags, words, "sftui compare")
+    flags = flags_of(module.CompareFlags, words, "sftui compare")
     targets = [flags.a, flags.b, *flags.more]
     if not (flags.json or flags.plain) and _has_terminal():
         from sftui import compare_app  # noqa: PLC0415  Textual
@@ -241,7 +250,8 @@ def report(words: list[str]) -> ExitCode:
     """`sftui report`: the Markdown report of a run or log."""
     from sftui.report import command  # noqa: PLC0415  numpy
 
-    for line in command.run(_flags(command.ReportFlags, words, "sftui report")):
+    one_target(command.ReportFlags, words, "sftui report", "describes one run or log")
+    for line in command.run(flags_of(command.ReportFlags, words, "sftui report")):
         diagnostics.note(line)
     return ExitCode.DONE
 
@@ -252,7 +262,7 @@ def questions(words: list[str]) -> ExitCode:
 
     from sftui import question_list  # noqa: PLC0415  numpy, and the readers of data
 
-    flags = _flags(question_list.QuestionFlags, words, "sftui questions")
+    flags = flags_of(question_list.QuestionFlags, words, "sftui questions")
     if flags.json:
         print(json.dumps(question_list.as_dict(flags), ensure_ascii=False, indent=1))  # noqa: T201
     else:
@@ -265,7 +275,7 @@ def runs(words: list[str]) -> ExitCode:
     """`sftui runs`: what there is, and how it stands."""
     if words and words[0] == "rm":
         return _remove_run(words[1:])
-    flags = _flags(RunsFlags, words, "sftui runs")
+    flags = flags_of(RunsFlags, words, "sftui runs")
     from sftui import runs as runs_module  # noqa: PLC0415  numpy
 
     root = run_dir.runs_root(flags.runs_dir)
@@ -276,7 +286,7 @@ def runs(words: list[str]) -> ExitCode:
 
 def _remove_run(words: list[str]) -> ExitCode:
     """`sftui runs rm`: show what goes, ask, delete."""
-    flags = _flags(RemoveFlags, words, "sftui runs rm")
+    flags = flags_of(RemoveFlags, words, "sftui runs rm")
     from sftui import runs as runs_module  # noqa: PLC0415  numpy
 
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
@@ -298,7 +308,7 @@ def evaluate(words: list[str]) -> ExitCode:
     """`sftui eval`: one checkpoint's accuracies, and a results file."""
     from sftui import evaluate as module  # noqa: PLC0415  numpy and tiktoken
 
-    lines, path = module.evaluate(_flags(module.EvalFlags, words, "sftui eval"))
+    lines, path = module.evaluate(flags_of(module.EvalFlags, words, "sftui eval"))
     for line in lines:
         print(line)  # noqa: T201
     diagnostics.note(f"results in {path}")
@@ -309,20 +319,21 @@ def chat(words: list[str]) -> ExitCode:
     """`sftui chat`: talk to a checkpoint."""
     from sftui import chat as module  # noqa: PLC0415  tiktoken
 
-    return module.chat(_flags(module.ChatFlags, words, "sftui chat"))
+    return module.chat(flags_of(module.ChatFlags, words, "sftui chat"))
 
 
 def export(words: list[str]) -> ExitCode:
     """`sftui export`: a checkpoint for other programs."""
     from sftui import export as module  # noqa: PLC0415  as above
 
-    diagnostics.note(module.export(_flags(module.ExportFlags, words, "sftui export")))
+    diagnostics.note(module.export(flags_of(module.ExportFlags, words, "sftui export")))
     return ExitCode.DONE
 
 
 def fit(words: list[str]) -> ExitCode:
     """`sftui fit`: what a rank needs, and what would make it fit."""
     from sftui import fit_table  # noqa: PLC0415  as above
+    from sftui.flags import FitFlags, parse_settings  # noqa: PLC0415  all settings
 
     flags, typed = parse_settings(FitFlags, fit_table.with_positional(words), "sftui fit")
     for line in fit_table.lines(flags, frozenset(typed)):
@@ -345,10 +356,6 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "export": export,
     "fit": fit,
 }
-
-
-def _flags(kind: type[T], words: list[str], prog: str) -> T:
-    return parse(kind, normalise_names(kind, words, prog), prog=prog)
 
 
 def _watch(

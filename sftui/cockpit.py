@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.run_dir import RunDir
-from engine.wire import new_id
 from sftui.keys import JUMP_LETTERS
 from sftui.logbook.book import LogBook
 from sftui.lookout import Lookout
-from sftui.notices import Notices
 from sftui.playback import Playback
 from sftui.preferences import Preferences
 from sftui.records import Topic
@@ -36,6 +34,7 @@ from sftui.view import PANELS, SMOOTHING, View
 
 if TYPE_CHECKING:
     from sftui.flips import Questions
+    from sftui.notices import Notices
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
@@ -224,6 +223,8 @@ class Cockpit:
             return "The run has ended: it takes no requests any more."
         if any(request.command is command for request in view.pending.values()):
             return ""  # the same wish twice is one wish
+        from engine.wire import new_id  # noqa: PLC0415  the first frame asks for nothing
+
         request = Request(
             id=new_id(),
             command=command,

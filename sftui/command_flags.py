@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import tyro
+if TYPE_CHECKING:
+    import tyro  # in annotations alone; `command_line.parse` has them evaluated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

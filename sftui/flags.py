@@ -1,30 +1,20 @@
 """Flags of `sftui run` to settings: nanochat's spelling and the usual one both work.
 
 `--matrix_lr=0.04`, `--matrix-lr 0.04` and `--skip-bad-rows=True` are all
-understood. tyro does the parsing and the help; its multi-line boxes become the
-one line every other error of ours is.
+understood. What every command does with its flags is `command_line`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import inspect
-import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-
-import tyro
+from typing import TypeVar
 
 from engine import config
 from engine.config import RunConfig
-from engine.errors import ConfigError
-
-T = TypeVar("T")
-
+from sftui.command_line import normalise, parse
 
 F = TypeVar("F", bound="RunFlags | FitFlags")
 
@@ -128,88 +118,7 @@ def _normalise_settings(kind: type[F], args: Sequence[str], prog: str) -> list[s
     booleans = {name for name, value in RunConfig().flat().items() if isinstance(value, bool)}
     booleans |= {f.name for f in own if isinstance(f.default, bool)}
     known = [*config.setting_names(), *(f.name for f in own), "recipe"]
-    return _normalise(args, known, booleans, prog)
-
-
-def normalise_names(kind: Any, args: Sequence[str], prog: str) -> list[str]:
-    """The same for the flags of a smaller command, the fields of `kind`."""
-    fields = dataclasses.fields(kind)
-    booleans = {f.name for f in fields if isinstance(f.default, bool)}
-    # A field called like a word of Python ends with an underscore; its flag does not.
-    return _normalise(args, [f.name.rstrip("_") for f in fields], booleans, prog)
-
-
-def _normalise(
-    args: Sequence[str], known: Sequence[str], booleans: set[str], prog: str
-) -> list[str]:
-    words: list[str] = []
-    unknown: list[str] = []
-    for word in args:
-        match = re.fullmatch(r"--([A-Za-z][\w-]*)(=(.*))?", word, re.DOTALL)
-        if match is None:
-            words.append(word)
-            continue
-        name = match[1].replace("-", "_")
-        name = config.ALIASES.get(name, name)
-        negated = name.startswith("no_") and name[3:] in booleans
-        if name not in known and name != "help" and not negated:
-            near = config.nearest(name, list(known)).replace("_", "-").replace("mean ", "mean --")
-            unknown.append(f"--{match[1]}{near.rstrip('?')}")
-            continue
-        dashed = "--" + name.replace("_", "-")
-        value = match[3]
-        if value is None:
-            words.append(dashed)
-        elif name in booleans and value.lower() in ("true", "false"):
-            words.append(dashed if value.lower() == "true" else f"--no-{dashed[2:]}")
-        else:
-            # A separate word, so that an empty value (`--run=`) is one too.
-            words += [dashed, value]
-    if unknown:
-        raise ConfigError(f"unknown flag {', '.join(unknown)}. `{prog} --help` lists them.")
-    return words
-
-
-def parse(kind: type[T], words: Sequence[str], *, prog: str, default: Any = None) -> T:
-    """`tyro.cli` with its errors as one line.
-
-    Raises:
-        ConfigError: what tyro found wrong.
-    """
-    caught = io.StringIO()
-    extra = {} if default is None else {"default": default}
-    try:
-        with contextlib.redirect_stderr(caught):
-            made: T = tyro.cli(
-                kind,
-                args=list(words),
-                prog=prog,
-                # tyro would leave out the examples of the docstring.
-                description=inspect.getdoc(kind),
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-                **extra,
-            )
-            return made
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise ConfigError(f"{_squeeze(caught.getvalue())} `{prog} --help` says more.") from None
-
-
-def _squeeze(box: str) -> str:
-    """The words of a boxed, coloured, wrapped message: its first paragraph, on one line."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    words: list[str] = []
-    # The first line is the box's title; where the encoding has no corners, only a rule follows.
-    for line in plain.splitlines()[1:]:
-        text = line.strip(" \t|\u2502")
-        if not text or text[0] in "\u2570\u2500" or set(text) == {"-"}:
-            continue
-        if text.startswith(("Argument helptext", "For full helptext")):
-            break
-        words.append(text)
-    found = " ".join(" ".join(words).split()).removeprefix("Error parsing ")
-    return (found or "the flags cannot be read").rstrip(".") + "."
+    return normalise(args, known, booleans, prog, aliases=config.ALIASES)
 
 
 def _value_of(words: Sequence[str], flag: str) -> str | None:

@@ -49,6 +49,8 @@ class Panel(Widget):
         """Cells sent for painting since the start: what the tests count."""
         self._grid = Grid(0, 0)
         self._strips: dict[int, Strip] = {}
+        self._seen = False
+        """Painted since it came in sight."""
 
     @property
     def ticking(self) -> bool:
@@ -72,6 +74,7 @@ class Panel(Widget):
                 grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
             grid.settle()
         self.rebuilds += 1
+        self._seen = True
         before, self._grid = self._grid, grid
         if before.codes.shape != grid.codes.shape:
             self._strips.clear()
@@ -106,9 +109,13 @@ class Panel(Widget):
     def on_resize(self) -> None:
         self.rebuild()
 
+    def on_hide(self) -> None:
+        self._seen = False
+
     def on_show(self) -> None:
         # It may come back at its old size, without a resize.
-        self.rebuild()
+        if not self._seen:
+            self.rebuild()
 
     def watch_has_focus(self, has_focus: bool) -> None:
         # Not `on_focus`: Textual calls that before `has_focus` is true.

@@ -7,6 +7,7 @@ only `Plot` takes logarithms.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,15 @@ from sftui.canvas import Codes, Grid, curve, line_through, ticks, time_ticks
 from sftui.ink import Ink, style
 from sftui.ruler import Ruler
 from sftui.series import Floats, Series
+
+
+def percentiles(values: NDArray[Any], percents: Sequence[float]) -> list[float]:
+    """Of known values, at least one; linear between neighbours, as numpy's, which imports its
+    masked arrays for it: a fortieth of the time to a first curve.
+    """
+    ordered = np.sort(values).astype(np.float64)
+    places = [percent / 100 * (len(ordered) - 1) for percent in percents]
+    return np.interp(places, np.arange(len(ordered)), ordered).tolist()
 
 
 @dataclass(slots=True, kw_only=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import checkpoint_target, nanochat_paths, resume_file
 from engine.errors import SftuiError, UsageError
 from sftui.answers import Group, Said
 from sftui.jobs import Job
@@ -126,6 +125,9 @@ def target_of(run: RunDir | None, row: Row) -> str:
     Raises:
         SftuiError: it is not here, in one line.
     """
+    # Tokenizer, tiktoken and more: for a sample, not for the first frame.
+    from engine import checkpoint_target, nanochat_paths, resume_file  # noqa: PLC0415
+
     if run is None:
         raise UsageError("These lie where the log was written, not here.")
     if row.info is not None:

@@ -13,24 +13,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine import lock
 from engine.errors import UsageError
 from engine.run_dir import RunDir
 from sftui import diagnostics
 from sftui import format as fmt
 from sftui.clean import clean
 from sftui.diagnostics import ExitCode
-from sftui.notices import Notices
-from sftui.scores import Scoreboard, score_lines
-from sftui.sources import Source
-from sftui.sources.live import LiveSource
-from sftui.sources.tail import TailSource
-from sftui.state import RunState
 
 if TYPE_CHECKING:
     from sftui.command_flags import ReplayFlags
-    from sftui.scores import Yardstick
+    from sftui.scores import Scoreboard, Yardstick
+    from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
+    from sftui.state import RunState
 
 
 def watch_plain(
@@ -41,6 +36,9 @@ def watch_plain(
 ) -> ExitCode:
     """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
     from sftui import plain  # noqa: PLC0415  the screen does not need it
+    from sftui.notices import Notices  # noqa: PLC0415  numpy; a replay gives none
+    from sftui.scores import Scoreboard  # noqa: PLC0415  numpy
+    from sftui.sources.tail import TailSource  # noqa: PLC0415  psutil, of no use to a replay
 
     source: Source = TailSource(run)
     if launcher is not None:
@@ -66,6 +64,8 @@ def watch_screen(
     """The screen. A run we start feeds it through the queue, any other through its files."""
     # Textual: a quarter of a second that plain mode does not need.
     from sftui import app  # noqa: PLC0415
+    from sftui.sources.live import LiveSource  # noqa: PLC0415  psutil, of no use to a replay
+    from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
 
     # Made before the app runs: inside it, Textual's stand-in for stderr has no file number.
     source: Source = TailSource(run) if launcher is None else LiveSource(run)
@@ -100,6 +100,7 @@ def watch_screen(
 def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> ExitCode:
     """Process 1 of a container takes the run along when it leaves, so it does not."""
     from sftui import plain  # noqa: PLC0415  the screen does not need it
+    from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
 
     diagnostics.note("this is process 1 of its container: it stays here until the run ends.")
     diagnostics.note(f"  look again: sftui attach {run.id}, in the same container")
@@ -131,6 +132,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
             choose_stage(opened.source, flags.stage)
         if plain:
             from sftui import plain as plain_lines  # noqa: PLC0415  the screen does not need it
+            from sftui.scores import Scoreboard  # noqa: PLC0415  as above
 
             diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")
             state, _ = plain_lines.watch(opened.source, send_stop=False)
@@ -173,6 +175,8 @@ def choose_stage(source: ReplaySource, number: int) -> None:
 
 def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCode:
     """The last words about a run that is over."""
+    from engine import lock  # noqa: PLC0415  psutil
+
     best = state.best_validation
     ended = state.badge if state.ended else f"interrupted, {clean(lock.evidence(run)[1], 300)}"
     parts = [f"{run.id}: {ended}"]
@@ -240,6 +244,8 @@ def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
 
 def _say_scores(board: Scoreboard, state: RunState) -> None:
     """The last evaluation of each task, against the start and the baseline."""
+    from sftui.scores import score_lines  # noqa: PLC0415  numpy
+
     for line in score_lines(board, state):
         diagnostics.note(line)
 

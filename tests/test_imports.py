@@ -10,6 +10,8 @@ import sys
 import pytest
 
 HEAVY = ("torch", "datasets", "pandas", "pyarrow", "plotext", "matplotlib", "scipy.stats")
+FOR_RUNS_ALONE = ("tyro", "psutil", "multiprocessing", "tomllib", "tiktoken", "numpy.ma")
+"""Each a tenth to a hundredth of the time to the first curve of a replay."""
 
 PROGRAMS = {
     "the command line": ("import sftui.cli", (*HEAVY, "textual", "numpy")),
@@ -19,6 +21,14 @@ PROGRAMS = {
     ),
     "the launcher": ("import engine.launch", (*HEAVY, "textual")),
     "the screen": ("import sftui.watch, sftui.app, sftui.screens.dashboard", HEAVY),
+    "the flags of replay": (
+        "from sftui import cli; cli.flags_of(cli.ReplayFlags, ['x', '--speed', '2'], 'sftui')",
+        (*HEAVY, "textual", "numpy", "tyro", "engine.config"),
+    ),
+    "the screen of a replay": (
+        "import sftui.cli, sftui.watch, sftui.sources.open, sftui.app, sftui.cockpit",
+        (*HEAVY, *FOR_RUNS_ALONE),
+    ),
     "plain lines": ("import sftui.watch, sftui.plain", (*HEAVY, "textual")),
     "eval, export, chat, fit, resume": (
         "import sftui.evaluate, sftui.export, sftui.chat, sftui.fit_table, engine.resume",

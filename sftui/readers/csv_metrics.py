@@ -16,6 +16,7 @@ from sftui.readers.text import TextReader
 
 _STEPS = ("step", "global_step", "trainer/global_step", "_step", "iteration", "iter", "steps")
 MAX_COLUMNS = 2000
+_SURE_ROWS = 3
 
 
 class CsvReader(TextReader):
@@ -41,7 +42,12 @@ class CsvReader(TextReader):
         good = [row for row in rows if len(row) == len(header) and row[step_at].isdecimal()]
         if not good:
             return Sniffed(0.0)
-        return Sniffed(0.9, f"a header with {header[step_at]!r} and {len(header) - 1} more columns")
+        # A column of steps under its name, row after row: no other format looks like that.
+        whole = len(good) >= _SURE_ROWS and len(good) >= len(rows) - 1
+        confidence = 0.99 if whole else 0.9
+        return Sniffed(
+            confidence, f"a header with {header[step_at]!r} and {len(header) - 1} more columns"
+        )
 
     def feed(self, data: bytes) -> list[Event]:
         lines = self._buffer.feed(data)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import stat
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,39 +18,13 @@ from engine.events import Event
 from engine.run_dir import RunDir
 from sftui.readers import Reader, Sniffed
 from sftui.readers.csv_metrics import CsvReader
-from sftui.readers.hf_trainer import HfTrainerReader
 from sftui.readers.journal import JournalReader
-from sftui.readers.json_lines import JsonLinesReader
-from sftui.readers.llmc import LlmcReader
-from sftui.readers.minimind import MiniMindReader
-from sftui.readers.mlx import MlxReader
-from sftui.readers.nanochat import NanochatReader
-from sftui.readers.plain_text import PlainTextReader
-from sftui.readers.tensorboard import TensorBoardReader
-from sftui.readers.torchtitan import TorchTitanReader
-from sftui.readers.trainer_state import TrainerStateReader
-from sftui.readers.wandb_offline import WandbReader
 from sftui.sources.feed import FileFeed
 from sftui.sources.recording import Recording
 from sftui.sources.replay import ReplaySource
 
-READERS: Sequence[type[Reader]] = (
-    JournalReader,
-    NanochatReader,
-    HfTrainerReader,
-    TrainerStateReader,
-    JsonLinesReader,
-    LlmcReader,
-    CsvReader,
-    MiniMindReader,
-    MlxReader,
-    TorchTitanReader,
-    TensorBoardReader,
-    WandbReader,
-    PlainTextReader,
-)
-"""Every format there is. The surest of them reads the file."""
-
+_SIGNED = (CsvReader, JournalReader)
+"""Asked first: what they are certain of is theirs, and the other readers need not be imported."""
 SURE_ENOUGH = 0.35
 _CERTAIN = 0.99
 """No other reader is surer of the same bytes: they hold a format's own signature."""
@@ -117,6 +90,14 @@ def recognise(head: bytes, format_name: str | None = None) -> tuple[type[Reader]
     Raises:
         UsageError: `format_name` is no format.
     """
+    if format_name is None:
+        for signed in _SIGNED:
+            sniffed = signed.sniff(head)
+            if sniffed.confidence >= _CERTAIN:
+                return signed, sniffed
+    from sftui.readers.plain_text import PlainTextReader  # noqa: PLC0415  the last to be asked
+    from sftui.sources.formats import READERS  # noqa: PLC0415  a dozen modules
+
     if format_name is not None:
         for reader in READERS:
             if reader.name == format_name:
@@ -130,8 +111,6 @@ def recognise(head: bytes, format_name: str | None = None) -> tuple[type[Reader]
         sniffed = reader.sniff(head)
         if best is None or sniffed.confidence > best[1].confidence:
             best = reader, sniffed
-        if sniffed.confidence >= _CERTAIN:
-            break
     return best if best and best[1].confidence >= SURE_ENOUGH else None
 
 
@@ -245,6 +224,8 @@ def _head(path: Path, size: int = _HEAD_BYTES, *, follow: bool) -> bytes:
 
 
 def _not_recognised(path: Path, head: bytes) -> str:
+    from sftui.sources.formats import READERS  # noqa: PLC0415  as above
+
     names = ", ".join(reader.name for reader in READERS)
     if b"\0" in head:
         return f"{path} is a binary file of no known kind. Known formats: {names}."

@@ -24,7 +24,7 @@ from sftui import format as fmt
 from sftui.canvas import Grid, Span, bridge, settle, text_width
 from sftui.ink import Back, Ink, style
 from sftui.panel import Panel
-from sftui.plot import Plot
+from sftui.plot import Plot, percentiles
 from sftui.records import Topic
 from sftui.ruler import AXES, WORDS, x_range
 from sftui.series import Floats, Series
@@ -304,9 +304,9 @@ class LossChart(Panel):
         if not len(values) and not marks:
             return (0.0, 1.0)
         if len(values):
-            low, high = (float(p) for p in np.percentile(values, (_BOTTOM, _TOP_RAW)))
+            low, high = percentiles(values, (_BOTTOM, _TOP_RAW))
             if len(seen):
-                high = max(high, float(np.percentile(seen, _TOP_SMOOTH)))
+                high = max(high, *percentiles(seen, (_TOP_SMOOTH,)))
             high = min(high + _HEADROOM * (high - low), float(values.max()))
             low, high = min([low, *marks]), max([high, *marks])
         else:

@@ -24,7 +24,7 @@ from sftui import format as fmt
 from sftui.canvas import BRAILLE, Grid, Span, bridge, ratchet, settle, text_width
 from sftui.ink import Back, Ink, style
 from sftui.panel import Panel
-from sftui.plot import Plot
+from sftui.plot import Plot, percentiles
 from sftui.series import Floats, Series
 
 if TYPE_CHECKING:
@@ -278,9 +278,9 @@ class OverlayChart(Panel):
                 values: Floats = series.sample(x_low, x_high)
                 values = values[values > 0] if log else values
                 if len(values):
-                    low, high = np.percentile(values, (_BOTTOM, top))
-                    lows.append(float(low))
-                    highs.append(float(high))
+                    low, high = percentiles(values, (_BOTTOM, top))
+                    lows.append(low)
+                    highs.append(high)
             marks = [
                 v.loss
                 for v in self._validations(contender)
@@ -290,7 +290,7 @@ class OverlayChart(Panel):
                 lows.append(min(marks))
                 # Of many, the first alone must not flatten all that follows.
                 many = len(marks) >= _MANY_MARKS
-                highs.append(float(np.percentile(marks, _TOP)) if many else max(marks))
+                highs += percentiles(np.array(marks), (_TOP,)) if many else [max(marks)]
         if not lows:
             return (0.0, 1.0)
         bottom, top = min(lows), max(highs)

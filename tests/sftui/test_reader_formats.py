@@ -29,7 +29,8 @@ from sftui.readers.tensorboard import TensorBoardReader, masked_crc32c
 from sftui.readers.torchtitan import TorchTitanReader
 from sftui.readers.trainer_state import TrainerStateReader
 from sftui.readers.wandb_offline import WandbReader
-from sftui.sources.open import READERS, recognise
+from sftui.sources.formats import READERS
+from sftui.sources.open import recognise
 from tests.sftui.reader_checks import (
     assert_any_cut,
     assert_same,

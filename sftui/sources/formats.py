@@ -1,0 +1,37 @@
+"""Every format there is, with its reader. Imported when the two of `open` do not know a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sftui.readers import Reader
+from sftui.readers.csv_metrics import CsvReader
+from sftui.readers.hf_trainer import HfTrainerReader
+from sftui.readers.journal import JournalReader
+from sftui.readers.json_lines import JsonLinesReader
+from sftui.readers.llmc import LlmcReader
+from sftui.readers.minimind import MiniMindReader
+from sftui.readers.mlx import MlxReader
+from sftui.readers.nanochat import NanochatReader
+from sftui.readers.plain_text import PlainTextReader
+from sftui.readers.tensorboard import TensorBoardReader
+from sftui.readers.torchtitan import TorchTitanReader
+from sftui.readers.trainer_state import TrainerStateReader
+from sftui.readers.wandb_offline import WandbReader
+
+READERS: Sequence[type[Reader]] = (
+    JournalReader,
+    NanochatReader,
+    HfTrainerReader,
+    TrainerStateReader,
+    JsonLinesReader,
+    LlmcReader,
+    CsvReader,
+    MiniMindReader,
+    MlxReader,
+    TorchTitanReader,
+    TensorBoardReader,
+    WandbReader,
+    PlainTextReader,
+)
+"""Every format there is. The surest of them reads the file."""
