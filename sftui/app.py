@@ -236,7 +236,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
 
     def _say(self, problem: str) -> None:
         if problem:
-            self.notify(problem, title="Not sent", severity="warning", markup=False)
+            self.tell(problem, title="Not sent")
 
     def action_toggle_pause(self) -> None:
         self._say(self._cockpit.ask_pause_or_resume())

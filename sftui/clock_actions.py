@@ -16,7 +16,7 @@ class ClockActions:
 
     _cockpit: Any
     _wake: Callable[[], None]
-    notify: Callable[..., None]
+    tell: Callable[..., None]
     action_follow_log: Callable[[], None]
 
     def _move(self, act: Callable[[Playback], str | None]) -> str:
@@ -45,7 +45,7 @@ class ClockActions:
         said = self._move(lambda playback: playback.jump(by))
         if not said:
             side = "later" if by > 0 else "earlier"
-            self.notify(f"There is no {side} event.", markup=False, timeout=3)
+            self.tell(f"There is no {side} event.")
 
     def action_to_start(self) -> None:
         self._move(lambda playback: playback.to_start())
@@ -57,4 +57,4 @@ class ClockActions:
     def action_next_stage(self) -> None:
         said = self._move(lambda playback: playback.next_stage())
         if said:
-            self.notify(said, markup=False, timeout=3)
+            self.tell(said)

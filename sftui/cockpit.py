@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
+from engine.events import CheckpointRemoved
 from engine.run_dir import RunDir
 from sftui.keys import JUMP_LETTERS
 from sftui.logbook.book import LogBook
@@ -35,6 +36,7 @@ from sftui.view import PANELS, SMOOTHING, View
 if TYPE_CHECKING:
     from sftui.flips import Questions
     from sftui.notices import Notices
+    from sftui.shelf import Row
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
@@ -242,6 +244,17 @@ class Cockpit:
 
     def ask_pause_or_resume(self) -> str:
         return self.ask(Command.RESUME if self.state.badge == "paused" else Command.PAUSE)
+
+    # ---- checkpoints -----------------------------------------------------------------------
+
+    def delete_checkpoint(self, row: Row) -> str:
+        """Remove it from disk, and show it as gone: no event of the run will tell it."""
+        words = self.shelf.delete(row, alive=not self.over)
+        gone = row.info is not None and not row.info.path.exists()
+        if gone and row.known.path is not None:
+            event = CheckpointRemoved(step=row.step, path=row.known.path, reason="deleted")
+            self.dashboard.show(self.state.apply(event))
+        return words
 
     # ---- the clock of a replay -------------------------------------------------------------
 

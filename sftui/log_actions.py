@@ -17,7 +17,7 @@ class LogActions:
 
     _cockpit: Any
     _wake: Callable[[], None]
-    notify: Callable[..., None]
+    tell: Callable[..., None]
 
     def _read_log(self, act: Callable[[LogBook, RunState], object]) -> None:
         cockpit: Cockpit = self._cockpit
@@ -42,7 +42,7 @@ class LogActions:
     def action_search_log(self) -> None:
         cockpit: Cockpit = self._cockpit
         if not cockpit.search_log():
-            self.notify("The log has no room here.", markup=False, timeout=3)
+            self.tell("The log has no room here.")
         self._wake()
 
     def action_type_search(self, text: str) -> None:
@@ -69,4 +69,4 @@ class LogActions:
         self._read_log(step)
         if not found:
             side = "later" if by > 0 else "earlier"
-            self.notify(f"There is no {side} match.", markup=False, timeout=3)
+            self.tell(f"There is no {side} match.")

@@ -14,7 +14,7 @@ class LookActions:
     """Mixed into the app, which has a cockpit."""
 
     _cockpit: Any
-    notify: Callable[..., None]
+    tell: Callable[..., None]
     push_screen: Callable[..., Any]
 
     def action_toggle_log_y(self) -> None:
@@ -29,7 +29,7 @@ class LookActions:
     def action_next_x_axis(self) -> None:
         said = self._cockpit.next_x_axis()
         if said:
-            self.notify(said, markup=False, timeout=3)
+            self.tell(said)
 
     def action_zoom(self, closer: bool) -> None:
         self._cockpit.look(lambda sight: sight.zoom(closer))
@@ -59,7 +59,7 @@ class LookActions:
     def _jump(self, by: int, kinds: str) -> None:
         if not self._cockpit.jump(by, kinds):
             side = "later" if by > 0 else "earlier"
-            self.notify(f"There is no {side} {kinds}.", markup=False, timeout=3)
+            self.tell(f"There is no {side} {kinds}.")
 
     def action_reset_look(self) -> None:
         self._cockpit.look(lambda sight: sight.reset())

@@ -55,6 +55,17 @@ class TerminalApp(App[None]):
             said, long = self._keymap_said, 12
             self.notify(said, title="Keys", severity="warning", markup=False, timeout=long)
 
+    def tell(self, words: str, *, title: str = "") -> None:
+        """A sentence about the key that was just pressed, in place of the one before.
+
+        A key that is held down must not fill the screen with the same words.
+        """
+        self.clear_notifications()
+        if title:
+            self.notify(words, title=title, severity="warning", markup=False)
+        else:
+            self.notify(words, markup=False, timeout=3)
+
     def _signalled(self, number: int) -> None:
         self.told_to_end = number == signal.SIGTERM
         self.exit()

@@ -126,6 +126,6 @@ class Browser(ModalScreen[None]):
 
         def answered(value: str | None) -> None:
             if value == "delete":
-                self._say(shelf.delete(row, alive=not self._cockpit.over))
+                self._say(self._cockpit.delete_checkpoint(row))
 
         self.app.push_screen(Confirm(question, detail, answers), answered)

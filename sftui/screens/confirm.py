@@ -1,4 +1,4 @@
-"""A question with few answers, over the dimmed screen. The safe answer is `esc`."""
+"""A question with few answers, over the dimmed screen. The safe answer is `esc`, or `n`."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ class Confirm(ModalScreen[str]):
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
-        if event.key == "escape":
+        if event.key in ("escape", "n"):
             self.dismiss("")
+            return
         for answer in self._answers:
             if event.key == answer.key or event.character == answer.key:
                 self.dismiss(answer.value)

@@ -39,8 +39,12 @@ class ShelfTable(Panel):
         self._top = 0
 
     def look(self) -> None:
-        """Read the disk again."""
+        """Read the disk again; the cursor stays on its checkpoint when others come or go."""
+        chosen = self.chosen
         self.rows = self.shelf.rows(self.state)
+        if chosen is not None:
+            same = (i for i, row in enumerate(self.rows) if row.known.path == chosen.known.path)
+            self.cursor = next(same, self.cursor)
         self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
 
     @property

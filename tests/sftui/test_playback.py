@@ -55,6 +55,17 @@ async def test_a_replay_opens_on_everything_and_says_so():
             assert mark in bar
 
 
+async def test_a_key_pressed_again_says_its_words_once():
+    """Four presses at the end leave one notice, not a column of them over the panels."""
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shown(pilot)
+        await pilot.press("n", "n", "n", "h")
+        await pilot.press("right_square_bracket", "right_square_bracket")
+        await pilot.pause()
+        assert len(app._notifications) == 1
+
+
 async def test_seeking_back_shows_the_state_of_that_moment():
     """Nothing of what came later is left in any panel."""
     app = app_of()
@@ -157,12 +168,14 @@ async def test_controls_are_refused_with_a_word():
     app = app_of(fake_run(until=120))
     async with app.run_test(size=(120, 36)) as pilot:
         await shown(pilot)
-        for number, key in enumerate(("e", "k", "x"), start=1):
+        for key, name in (("e", "eval"), ("k", "checkpoint"), ("x", "stop")):
             await pilot.press(key)
             await pilot.pause()
-            assert len(app._notifications) == number
+            said = [n.message for n in app._notifications]
+            assert len(said) == 1
+            assert said[0].startswith(f"{name} needs a run")
+            assert "replay" in said[0]
             assert app.screen is app.cockpit.dashboard
-        assert all("replay" in n.message for n in app._notifications)
 
 
 async def test_a_replay_that_stands_still_costs_nothing():

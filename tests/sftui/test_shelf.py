@@ -19,7 +19,7 @@ from sftui.state import RunState
 from sftui.view import View
 from sftui.widgets.shelf_table import ShelfTable
 from tests.sftui.fake_run import START, ListSource, fake_run
-from tests.sftui.test_app import Clock, ready
+from tests.sftui.test_app import Clock, panel_of, ready
 
 EVENTS = fake_run()
 
@@ -160,6 +160,43 @@ async def test_keys_of_the_browser(run):
         await pilot.pause()
         assert app.screen is app.cockpit.dashboard
         assert app.source.sent == []
+
+
+async def test_the_cursor_stays_on_its_checkpoint_when_a_newer_one_is_saved(run):
+    """Whoever reaches for `d` must not find another checkpoint under the cursor."""
+    app = app_over(run)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("c")
+        await pilot.pause()
+        table = app.screen.table
+        assert table.chosen.step == 400
+        saved = ev.CheckpointSaved(step=500, path="ckpt/step-500", size_bytes=1)
+        app.cockpit.state.apply(saved)
+        table.look()
+        assert table.rows[0].step == 500
+        assert table.chosen.step == 400
+
+
+async def test_a_deleted_checkpoint_is_gone_on_the_dashboard(run):
+    """`n` is no; after `y` neither the list nor its count knows the checkpoint any more."""
+    app = app_over(run)
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await ready(pilot)
+        kept = panel_of(dashboard, "checkpoints")._grid.lines()[-1]
+        assert "2 to resume from" in kept
+        await pilot.press("c")
+        await pilot.pause()
+        await pilot.press("down", "d", "n")
+        await pilot.pause()
+        assert run.checkpoint(300).exists()
+        await pilot.press("d", "y")
+        await pilot.pause()
+        await pilot.press("escape")
+        await pilot.pause()
+        lines = panel_of(dashboard, "checkpoints")._grid.lines()
+        assert "1 to resume from" in lines[-1]
+        assert "gone" in next(line for line in lines if "step 300" in line)
 
 
 @pytest.mark.parametrize("size", [(200, 60), (160, 48), (80, 24), (40, 10), (20, 5)])
