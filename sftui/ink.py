@@ -56,6 +56,8 @@ _BACK_SHIFT = 8
 
 SERIES_INKS = (Ink.TRAIN, Ink.SECOND, Ink.THIRD, Ink.FOURTH)
 """Colours of tasks, in the order in which they first appear."""
+SERIES_MARKS = "●■▲○"
+"""Their marks: where there are no colours they alone tell the tasks apart."""
 
 
 def style(ink: Ink, *, bold: bool = False, back: Back = Back.PANEL) -> int:

@@ -101,7 +101,7 @@ def shots(folder: Path) -> dict[str, tuple[Shot, tuple[Size, ...]]]:
         "paused": (Shot(events=pictures.paused(live), folder=whole, clock=3), one),
         "evaluating": (Shot(events=events[:evaluating], folder=whole), one),
         "diverged": (
-            Shot(events=pictures.until(lost, (alarm.step or 0) + 5), folder=diverged),
+            Shot(events=pictures.until(lost, (alarm.step or 0) + 12), folder=diverged),
             one,
         ),
         "finished": (Shot(events=events, folder=whole), (WIDE,)),
@@ -112,7 +112,9 @@ def shots(folder: Path) -> dict[str, tuple[Shot, tuple[Size, ...]]]:
         "compare": (Shot(compare=(whole, runs["gentle"])), (WIDE, MIDDLE)),
         "help": (Shot(events=live, folder=whole, keys="question_mark"), one),
         "no-color": (Shot(events=live, folder=whole, no_color=True), one),
-        "light": (Shot(events=live, folder=whole, theme="textual-light"), one),
+        "light": (Shot(events=live, folder=whole, theme="sftui-day"), one),
+        "compare-light": (Shot(compare=(whole, runs["gentle"]), theme="sftui-day"), one),
+        "compare-no-color": (Shot(compare=(whole, runs["gentle"]), no_color=True), one),
         # What has no real run here.
         "start-up": (pictures.made_up()["start-up"], one),
         "failed": (pictures.made_up()["failed"], one),
@@ -174,6 +176,9 @@ def main() -> None:
             runs = (args.runs or Path(folder)).absolute()
             make_runs(runs)
             found = shots(runs)
+            # Paths on the pictures are as they are typed beside the runs.
+            args.out = args.out.absolute()
+            os.chdir(runs)
         for name in args.only.split(",") if args.only else found:
             shot, sizes = found[name]
             for size in sizes:

@@ -190,8 +190,17 @@ def made_up() -> dict[str, Shot]:
             status="failed", reason="rank 1 ran out of memory at step 288", stamp=after(failed, 3)
         ),
     ]
+    alarm = ev.AlarmRaised(
+        kind="diverging",
+        severity="error",
+        step=287,
+        text="loss 1.749 (median of 20 steps) is 85.2% above its best stretch (0.9445). "
+        "Halve the rate, or stop and resume from an earlier checkpoint",
+        stamp=after(running, 1),
+    )
     return {
         "running": Shot(events=running),
+        "diverging": Shot(events=[*running, alarm]),
         "cuda": Shot(events=fake_run(until=288, device="cuda")),
         "start-up": Shot(events=phases),
         "first-steps": Shot(events=fake_run(until=12)),

@@ -17,7 +17,7 @@ from sftui.screens.arrangement import Box, arrange, family
 from sftui.spans import SpanCompositor
 from sftui.view import PANELS
 from sftui.widgets.accuracy_chart import AccuracyChart
-from sftui.widgets.alarm_bar import AlarmBar
+from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
 from sftui.widgets.benchmarks import Benchmarks
 from sftui.widgets.checkpoints import Checkpoints
 from sftui.widgets.footer import KeyFooter
@@ -82,7 +82,7 @@ class Dashboard(Screen[None]):
         )
         self.panels: list[Panel] = [kind(state, view, id=name) for kind, name in make]
         self._num_ranks = 1
-        self._num_alarms = 0
+        self._alarm_rows = 0
 
     def compose(self) -> ComposeResult:
         yield from self.panels
@@ -102,8 +102,7 @@ class Dashboard(Screen[None]):
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
             replay=self.view.tape is not None,
-            # Narrow, an alarm and its advice take two lines.
-            alarms=self._num_alarms * (1 if size.width >= 120 else 2),
+            alarms=rows_wanted(self.view.alarms(self._run), size.width),
         )
         if self.view.table == "validation" and "benchmarks" in boxes:
             boxes["validation"] = boxes.pop("benchmarks")
@@ -117,9 +116,10 @@ class Dashboard(Screen[None]):
 
     def show(self, touched: Topic) -> None:
         """Rebuild the visible panels that any of these topics makes stale."""
-        shape = (max(self._num_ranks, len(self._run.ranks)), len(self.view.alarms(self._run)))
-        if shape != (self._num_ranks, self._num_alarms):
-            self._num_ranks, self._num_alarms = shape
+        rows = rows_wanted(self.view.alarms(self._run), self.size.width)
+        shape = (max(self._num_ranks, len(self._run.ranks)), rows)
+        if shape != (self._num_ranks, self._alarm_rows):
+            self._num_ranks, self._alarm_rows = shape
             self.rearrange()
         visible = self.boxes(self.size)
         for panel in self.panels:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -31,6 +33,10 @@ OVERLAY_MARKS = (
 )
 
 
+_KEYS = 12
+"""Cells of the first column."""
+
+
 class Help(ModalScreen[None]):
     """Any key closes it, except those that scroll."""
 
@@ -41,7 +47,18 @@ class Help(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help"):
-            yield Static(help_content(self._only), markup=False)
+            yield Static(markup=False)
+
+    def on_mount(self) -> None:
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        # Border, padding, the scroll bar and a blank before it.
+        width = max(20, min(84, self.app.size.width) - 8)
+        self.query_one(Static).update(help_content(self._only, width))
 
     def on_key(self, event: events.Key) -> None:
         if event.key in ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab"):
@@ -50,8 +67,12 @@ class Help(ModalScreen[None]):
         self.dismiss()
 
 
-def help_content(only: str = "") -> Content:
-    """The page as styled text, of one group or of all that the screen over a run has."""
+def help_content(only: str = "", width: int = 76) -> Content:
+    """The page as styled text, of one group or of all that the screen over a run has.
+
+    What is longer than `width` cells goes on under its beginning, not under the key.
+    """
+    indent = "\n" + " " * _KEYS
     lines: list[Content | str | tuple[str, str]] = []
     for group, words in GROUPS.items():
         if group != only if only else group in PROGRAMS:
@@ -59,10 +80,13 @@ def help_content(only: str = "") -> Content:
         lines += [Content.styled(words, "bold $ink-title"), "\n"]
         for key in in_use():
             if key.group == group:
-                lines += [Content.styled(f"{key.shown:>10}", "bold $ink-warn"), f"  {key.help}\n"]
+                told = indent.join(textwrap.wrap(key.help, max(16, width - _KEYS)))
+                shown = Content.styled(f"{key.shown:>{_KEYS - 2}}", "bold $ink-warn")
+                lines += [shown, f"  {told}\n"]
         lines.append("\n")
     lines += [Content.styled("Marks", "bold $ink-title"), "\n"]
     for mark, words in OVERLAY_MARKS if only else MARKS:
-        lines += [Content.styled(f"{mark:>10}", "bold"), f"  {words}\n"]
+        told = indent.join(textwrap.wrap(words, max(16, width - _KEYS)))
+        lines += [Content.styled(f"{mark:>{_KEYS - 2}}", "bold"), f"  {told}\n"]
     lines += ["\n", Content.styled("any key closes this page", "$ink-faint")]
     return Content.assemble(*lines)

@@ -7,7 +7,7 @@ import numpy as np
 from sftui import format as fmt
 from sftui.canvas import Grid, Span, fit, settle, text_width
 from sftui.clean import clean
-from sftui.ink import SERIES_INKS, Back, Ink, style
+from sftui.ink import SERIES_INKS, SERIES_MARKS, Back, Ink, style
 from sftui.panel import Panel
 from sftui.plot import Plot
 from sftui.records import Topic
@@ -33,7 +33,8 @@ class AccuracyChart(Panel):
                 break
             used += text_width(name) + 4
             ink = SERIES_INKS[i % len(SERIES_INKS)]
-            title += [("  ● ", style(ink)), (name, style(Ink.DIM))]
+            mark = SERIES_MARKS[i % len(SERIES_MARKS)]
+            title += [(f"  {mark} ", style(ink)), (name, style(Ink.DIM))]
         notes: list[Span] = [("±1 standard error", style(Ink.FAINT))] if tasks else []
         drawn = bool(tasks) and self._chart(grid)
         grid.frame(title, notes if drawn else (), border=self.border)
@@ -85,8 +86,9 @@ class AccuracyChart(Panel):
             for step, value, half in zip(steps, accuracy, error, strict=True):
                 self._error_bar(plot, step, value, half, style(ink))
         for i, (steps, accuracy, _) in enumerate(points):
+            mark, ink = SERIES_MARKS[i % len(SERIES_MARKS)], SERIES_INKS[i % len(SERIES_INKS)]
             for step, value in zip(steps, accuracy, strict=True):
-                plot.mark(step, value, "●", style(SERIES_INKS[i % len(SERIES_INKS)]))
+                plot.mark(step, value, mark, style(ink))
         if self.view.sight.cursor is not None:
             self._crosshair(plot, self.view.sight.cursor)
         return True

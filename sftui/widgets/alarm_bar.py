@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 
 from sftui import format as fmt
 from sftui.canvas import Grid, fit, text_width
 from sftui.clean import clean
 from sftui.ink import Back, Ink, style
 from sftui.panel import Panel
-from sftui.records import Topic
+from sftui.records import Alarm, Topic
+
+_BESIDE = 30
+"""Cells of the mark, and of the step and how to hide it, beside an alarm's name and words."""
 
 
 class AlarmBar(Panel):
-    """One line an alarm, the worst first."""
+    """The worst first; one whose words are too long for a line takes two where there is room."""
 
     TOPICS = Topic.ALARMS | Topic.LOOK | Topic.RUN
 
@@ -21,34 +25,52 @@ class AlarmBar(Panel):
         alarms = self.view.alarms(self.state)
         for row in range(grid.height):
             grid.back(row, 0, grid.width, Back.ROW)
-        lines = 2 if grid.height >= 2 * len(alarms) else 1
-        room = grid.height // lines
-        for i, alarm in enumerate(alarms[:room]):
-            row, event = i * lines, alarm.event
-            ink = Ink.BAD if event.severity == "error" else Ink.WARN
-            mark, text = style(ink, bold=True, back=Back.ROW), style(Ink.TEXT, back=Back.ROW)
-            col = grid.text(row, 1, "▲ ", mark)
-            name = clean(event.kind, 24).replace("_", " ")
-            col = grid.text(row, col, f"{name}  ", mark)
-            end = grid.width - 1
-            notes = []
-            if event.step is not None:
-                notes.append(f"step {fmt.count(event.step)}")
-            if alarm.count > 1:
-                notes.append(f"{alarm.count} times")
-            left = len(alarms) - room
-            if i == room - 1 and left > 0:
-                notes.append(f"{left} more")
-            if row == 0:
-                notes.append("a hides")
-            words = " · ".join(notes)
-            if end - col > text_width(words) + 30:
-                end = grid.right(row, end, [(words, style(Ink.DIM, back=Back.ROW))], col) - 2
-            told = clean(event.text, 400)
-            if lines == 1 or text_width(told) <= end - col:
-                grid.text(row, col, fit(told, end - col), text)
-                continue
-            first = (textwrap.wrap(told, max(8, end - col)) or [""])[0]
-            grid.text(row, col, fit(first, end - col), text)
-            rest = told[len(first) :].strip()
-            grid.text(row + 1, 3, fit(rest, grid.width - 4), text)
+        shown, row = alarms[: grid.height], 0
+        for i, alarm in enumerate(shown):
+            spare = grid.height - row - (len(shown) - i)
+            lines = 2 if spare > 0 and _is_long(alarm, grid.width) else 1
+            left = len(alarms) - len(shown) if i == len(shown) - 1 else 0
+            self._alarm(grid, row, alarm, lines, left)
+            row += lines
+
+    def _alarm(self, grid: Grid, row: int, alarm: Alarm, lines: int, left: int) -> None:
+        """One in its lines; `left`: how many more there are than have room."""
+        event = alarm.event
+        ink = Ink.BAD if event.severity == "error" else Ink.WARN
+        mark, text = style(ink, bold=True, back=Back.ROW), style(Ink.TEXT, back=Back.ROW)
+        col = grid.text(row, 1, f"▲ {_name(alarm)}  ", mark)
+        end, notes = grid.width - 1, []
+        if event.step is not None:
+            notes.append(f"step {fmt.count(event.step)}")
+        if alarm.count > 1:
+            notes.append(f"{alarm.count} times")
+        if left:
+            notes.append(f"{left} more")
+        if row == 0:
+            notes.append("a hides")
+        words = " · ".join(notes)
+        if end - col > text_width(words) + 30:
+            end = grid.right(row, end, [(words, style(Ink.DIM, back=Back.ROW))], col) - 2
+        told = clean(event.text, 400)
+        if lines == 1 or text_width(told) <= end - col:
+            grid.text(row, col, fit(told, end - col), text)
+            return
+        first = (textwrap.wrap(told, max(8, end - col)) or [""])[0]
+        grid.text(row, col, fit(first, end - col), text)
+        rest = told[len(first) :].strip()
+        grid.text(row + 1, 3, fit(rest, grid.width - 4), text)
+
+
+def rows_wanted(alarms: Sequence[Alarm], width: int) -> int:
+    """Lines in which all of them could be read."""
+    return sum(2 if _is_long(alarm, width) else 1 for alarm in alarms)
+
+
+def _is_long(alarm: Alarm, width: int) -> bool:
+    """Whether its words and what stands beside them are more than a line."""
+    words = text_width(clean(alarm.event.text, 400)) + text_width(_name(alarm))
+    return words + _BESIDE > width
+
+
+def _name(alarm: Alarm) -> str:
+    return clean(alarm.event.kind, 24).replace("_", " ")

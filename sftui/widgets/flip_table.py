@@ -66,6 +66,8 @@ class FlipTable(Panel):
                 continue
             room -= text_width(piece)
             notes += [(key.shown, style(Ink.WARN, bold=True)), (f" {key.words}  ", style(Ink.DIM))]
+        if notes:
+            notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
         title = [("questions", style(Ink.TITLE, bold=True))]
         book = self.book
         if isinstance(book, str):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from textual.events import (
@@ -38,6 +39,20 @@ _HEADROOM = 0.3
 _RATE_COLUMNS = 7
 _FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
 """How a measure of the x axis is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """What the crosshair tells, and the cells where; its rows are the chart's first."""
+
+    lines: list[tuple[str, str, Ink]]
+    start: int
+    cells: int
+
+    def covers(self, row: int, start: int, cells: int) -> bool:
+        """Any of those cells of that row of the chart: half a number is a lie."""
+        beside = start + cells <= self.start or start >= self.start + self.cells
+        return row < len(self.lines) and not beside
 
 
 class LossChart(Panel):
@@ -182,7 +197,9 @@ class LossChart(Panel):
             plot.mark(validation.step, validation.loss, "●", style(Ink.VAL))
         newest = smooth.y[-1] if len(smooth) else math.nan
         plot.mark(float(raw.x[-1]), float(newest), "◉", style(Ink.TEXT, bold=True))
-        self._best(plot)
+        at = view.sight.cursor
+        box = None if at is None else self._box(plot, at, raw, smooth)
+        self._best(plot, box)
         clipped = self._clipped(plot, high)
         for checkpoint in state.checkpoint_rows():
             col = plot.x_cell(checkpoint.step)
@@ -190,24 +207,32 @@ class LossChart(Panel):
                 ink = Ink.FAINT if checkpoint.removed else Ink.SAVED
                 grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(ink))
         self._plot = plot
-        if view.sight.cursor is not None:
-            self._crosshair(plot, view.sight.cursor, raw, smooth)
+        if at is not None:
+            self._crosshair(plot, at, box)
         return clipped
 
-    def _crosshair(self, plot: Plot, at: float, raw: Series, smooth: Series) -> None:
-        """A tinted column and a box with every value there, on the side with room."""
+    def _box(self, plot: Plot, at: float, raw: Series, smooth: Series) -> _Box | None:
+        """Every value at the crosshair, on the side with room; None where there is none."""
+        col = plot.x_cell(at)
+        lines = self._values(at, raw, smooth)[: max(3, plot.height)]
+        cells = max(text_width(name) + text_width(value) + 3 for name, value, _ in lines)
+        start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
+        if not plot.holds_column(col) or start < plot.col or len(lines) > plot.height:
+            return None
+        return _Box(lines=lines, start=start, cells=cells)
+
+    def _crosshair(self, plot: Plot, at: float, box: _Box | None) -> None:
+        """A tinted column, and the box."""
         col = plot.x_cell(at)
         if not plot.holds_column(col):
             return
         grid = plot.grid
         for row in range(plot.row, plot.row + plot.height):
             grid.back(row, col, col + 1, Back.CURSOR)
-        lines = self._values(at, raw, smooth)[: max(3, plot.height)]
-        cells = max(text_width(name) + text_width(value) + 3 for name, value, _ in lines)
-        start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
-        if start < plot.col or len(lines) > plot.height:
+        if box is None:
             return
-        for i, (name, value, ink) in enumerate(lines):
+        start, cells = box.start, box.cells
+        for i, (name, value, ink) in enumerate(box.lines):
             row = plot.row + i
             grid.text(row, start, " " * cells, style(Ink.TEXT))
             grid.text(row, start + 1, name, style(Ink.DIM))
@@ -387,8 +412,8 @@ class LossChart(Panel):
                 return f"paused {fmt.duration(later - t)}"
         return ""
 
-    def _best(self, plot: Plot) -> None:
-        """A star with its number where it covers least."""
+    def _best(self, plot: Plot, box: _Box | None) -> None:
+        """A star with its number where it covers least, and the box does not cover it."""
         best = self.state.best_validation
         if best is None:
             return
@@ -406,6 +431,8 @@ class LossChart(Panel):
                 if not first <= at <= last or start < plot.col:
                     continue
                 if start + len(text) > plot.col + plot.width:
+                    continue
+                if box is not None and box.covers(at - plot.row, start, len(text)):
                     continue
                 under = grid.styles[at, start : start + len(text)] & 0x3F
                 blank = grid.codes[at, start : start + len(text)] == ord(" ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from textual.events import Click
@@ -16,6 +17,8 @@ from sftui.panel import Panel
 if TYPE_CHECKING:
     from sftui.overlay import Contender, Overlay
     from sftui.state import RunState
+
+_TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")
 
 
 class OverlayList(Panel):
@@ -55,7 +58,7 @@ class OverlayList(Panel):
             if end - sum(text_width(text) for text, _ in spans) < col + least + 2:
                 break
             end = grid.right(row, end, spans, col) - 2
-        grid.text(row, col, fit(title, end - col), own if pinned else dim)
+        grid.text(row, col, _shortened(title, end - col), own if pinned else dim)
         if chosen:
             grid.back(row, 1, grid.width - 1, Back.ROW)
 
@@ -80,3 +83,8 @@ class OverlayList(Panel):
         if 0 <= place < len(self.overlay.contenders) and 1 <= event.y < self.size.height - 1:
             by = place - self.overlay.chosen
             await self.run_action(f"screen.choose({by})")
+
+
+def _shortened(title: str, cells: int) -> str:
+    """A run's id loses its time of day first: what follows tells runs apart."""
+    return fit(title if text_width(title) <= cells else _TIME.sub("…", title), cells)

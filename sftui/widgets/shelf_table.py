@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.events import Click
@@ -70,6 +71,8 @@ class ShelfTable(Panel):
                 break
             room -= text_width(piece)
             notes += [(key.shown, style(Ink.WARN, bold=True)), (f" {key.words}  ", style(Ink.DIM))]
+        if notes:
+            notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
         title = [("checkpoints", style(Ink.TITLE, bold=True))]
         disk = [row.info.size_bytes for row in self.rows if row.info is not None]
         corner: list[Span] = []
@@ -91,7 +94,9 @@ class ShelfTable(Panel):
         self._top = max(0, min(self.cursor - room // 2, len(self.rows) - room))
         for i, row in enumerate(self.rows[self._top : self._top + room]):
             self._row(grid, 2 + i, row, columns, chosen=self._top + i == self.cursor)
-        self._detail(grid, grid.height - 1 - detail, detail)
+        # Under the table, where the eye is.
+        below = 3 + min(len(self.rows), room)
+        self._detail(grid, min(below, grid.height - 1 - detail), detail)
 
     def _columns(self, width: int) -> dict[str, tuple[int, int]]:
         """Name -> end and cells, while they fit."""
@@ -179,11 +184,17 @@ class ShelfTable(Panel):
             lines += [(line, style(Ink.DIM)) for line in tail]
         chosen = self.chosen
         if chosen is not None and len(lines) < rows:
-            where = str(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
+            where = _place(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
             reason = f"  ({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
             lines.append((clean(where, 300) + reason, style(Ink.FAINT)))
         for i, (text, number) in enumerate(lines[:rows]):
             grid.text(row + i, 2, fit(text, end - 2), number)
+
+
+def _place(path: Path) -> str:
+    """As it can be typed here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _size(item: Row) -> int | None:

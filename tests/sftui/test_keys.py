@@ -4,7 +4,9 @@ from collections import Counter
 
 from sftui import keys
 from sftui.app import SftuiApp
+from sftui.keys import GROUPS
 from sftui.screens.browser import Browser
+from sftui.screens.help import help_content
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
 from sftui.widgets.samples import Samples
@@ -49,3 +51,12 @@ def test_markdown_has_every_key():
     text = keys.markdown()
     for key in keys.TABLE:
         assert f"`{key.shown}` | {key.help}" in text
+
+
+def test_help_goes_on_under_its_beginning():
+    """A line too long for the page is folded there, not under the key."""
+    for width in (40, 60, 77):
+        lines = help_content(width=width).plain.splitlines()
+        heads = [line for line in lines if line and not line.startswith(" ")]
+        assert set(heads) <= {*GROUPS.values(), "Marks", "any key closes this page"}
+        assert max(len(line) for line in lines) <= width

@@ -16,6 +16,7 @@ from sftui.overlay_feed import FRESH_SECONDS, open_overlay
 from sftui.screens.overlay import OverlayScreen, boxes
 from sftui.state import RunState
 from sftui.widgets.overlay_chart import OverlayChart
+from sftui.widgets.overlay_list import _shortened
 from tests.sftui.test_compare import BEFORE, NOW, make
 
 
@@ -366,3 +367,11 @@ def test_more_runs_than_letters_are_refused(tmp_path, capsys):
     log = str(write_log(tmp_path, "a", start=2.0))
     assert cli.main(["compare", *[log] * 27]) == 2
     assert "27 runs to compare; at most 26" in capsys.readouterr().err
+
+
+def test_where_a_name_is_cut_its_time_goes_first():
+    """What tells runs apart stands at the end of their ids."""
+    assert _shortened("20260101-000000-gentle", 30) == "20260101-000000-gentle"
+    assert _shortened("20260101-000000-gentle", 12) == "…gentle"
+    assert _shortened("20260101-000000-a-longer-name", 8) == "…a-long…"
+    assert _shortened("train.log", 6) == "train…"

@@ -36,6 +36,7 @@ SCREENS = [
     ("paused", MIDDLE),
     ("finished", MIDDLE),
     ("failed", MIDDLE),
+    ("diverging", MIDDLE),
     ("log-y", MIDDLE),
     ("accuracy", NARROW),
     ("help", MIDDLE),

@@ -212,6 +212,23 @@ async def test_the_browser_fits(run, size):
         await pilot.press("up", "pagedown", "m", "m")
 
 
+async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
+    """Right under the table: from the working directory, or whole where it lies elsewhere."""
+    elsewhere = run.path / "evals"
+    elsewhere.mkdir(exist_ok=True)
+    for here, shown in ((run.path.parent, f"{run.id}/ckpt/"), (elsewhere, f"{run.path}/ckpt/")):
+        monkeypatch.chdir(here)
+        app = app_over(run)
+        async with app.run_test(size=(300, 40)) as pilot:
+            await ready(pilot)
+            await pilot.press("c")
+            await pilot.pause()
+            table = app.screen.table
+            line = table._grid.line(3 + len(table.rows))
+            # The page is 120 wide: what does not fit is cut at its end.
+            assert line[2:].startswith(shown[:100])
+
+
 def test_hostile_names_are_drawn_as_text():
     """A task or path with escapes and wide characters stays inside its column."""
     events = [

@@ -1,6 +1,7 @@
 """Panels, each from a state to a grid; no app is running."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from engine import events as ev
 from sftui.canvas import Grid
 from sftui.ink import Ink, parts
 from sftui.plot import Plot
+from sftui.sight import Sight
 from sftui.state import RunState
 from sftui.view import View
 from sftui.widgets.accuracy_chart import AccuracyChart
+from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
 from sftui.widgets.benchmarks import Benchmarks
 from sftui.widgets.checkpoints import Checkpoints
 from sftui.widgets.footer import KeyFooter
@@ -440,6 +443,54 @@ def test_accuracy_has_error_bars_and_chance():
         ev.EvalFinished(step=s, task="T", correct=900, total=1000, chance=0.25) for s in (0, 50)
     ]
     assert "chance 25" in text(drawn(AccuracyChart, high, width=100, height=16))
+
+
+def test_tasks_have_marks_of_their_own():
+    """Without colours the marks alone tell which task a point is of."""
+    grid = drawn(AccuracyChart, fake_run(until=288), height=40)
+    assert "● MMLU  ■ ARC-Easy" in grid.line(0)
+    body = text(grid).split("\n", 1)[1]
+    assert body.count("●") == body.count("■") == 3
+
+
+@pytest.mark.parametrize("width", [90, 110, 160])
+def test_the_box_of_the_crosshair_cuts_no_number(width):
+    """The best loss stands whole beside the box, wherever the crosshair is, or not at all."""
+    events, whole = fake_run(until=288), 0
+    for at in range(0, 288, 12):
+        sight = Sight()
+        sight.cursor = float(at)
+        lines = drawn(LossChart, events, width=width, sight=sight).lines()
+        body = "\n".join(lines[1:])
+        found = re.findall(r"best 1\.0395", body)
+        whole += len(found)
+        assert len(found) == body.count("best") <= 1
+        assert body.count("395") == len(re.findall(r"(?:best|val(?: @250)?) +1\.0395", body))
+    assert whole > 20
+
+
+def test_an_alarm_too_long_for_a_line_takes_two_where_there_is_room():
+    """The worst first; what to do about it is read whole."""
+    words = (
+        "loss 1.749 is 185.2% above its best stretch. " + "Halve the rate, or stop. " * 3 + "END"
+    )
+    alarms = [
+        ev.AlarmRaised(kind=kind, step=120, text=told, severity=severity)
+        for kind, severity, told in (("spike", "warn", "Short."), ("diverging", "error", words))
+    ]
+    state, view = RunState(), View(now=lambda: START)
+    for alarm in alarms:
+        state.apply(alarm)
+    assert rows_wanted(view.alarms(state), 120) == 3
+    assert rows_wanted(view.alarms(state), 200) == 2
+    lines = drawn(AlarmBar, alarms, width=120, height=3).lines()
+    assert lines[0].startswith(" ▲ diverging")
+    assert "END" in lines[1]
+    assert lines[2].startswith(" ▲ spike  Short.")
+    tight = drawn(AlarmBar, alarms, width=120, height=2).lines()
+    assert "…" in tight[0]
+    assert "Short." in tight[1]
+    assert "1 more" in drawn(AlarmBar, alarms, width=120, height=1).line(0)
 
 
 def test_now_names_what_is_best():
