@@ -63,7 +63,7 @@ def sections(state: RunState) -> list[Section]:
         return []
     out = [
         ("The run", _identity(state, run)),
-        ("A step", _step(run)),
+        ("A step", _step(state, run)),
         ("The optimizer", _optimizer(run)),
         ("How far the weights went", _travel(state)),
         ("The data", _data(run)),
@@ -122,16 +122,15 @@ def _precision(run: RunStarted) -> str:
     return f"{_value(dtype)} autocast" if dtype is not None else ""
 
 
-def _step(run: RunStarted) -> list[Fact]:
+def _step(state: RunState, run: RunStarted) -> list[Fact]:
     micro = run.settings.get("device_batch_size")
     accumulation = run.effective.get("grad_accum_steps")
     rows = run.settings.get("target_examples_per_step")
     facts = []
     s = "" if run.world_size == 1 else "s"
     if micro is not None:
-        facts.append(
-            Fact("micro-batch", f"{_value(micro)} rows on each of {run.world_size} rank{s}")
-        )
+        rows_each = "1 row" if micro == 1 else f"{_value(micro)} rows"
+        facts.append(Fact("micro-batch", f"{rows_each} on each of {run.world_size} rank{s}"))
     if accumulation is not None:
         each = run.effective.get("examples_per_micro_step")
         of = f" of {_value(each)} rows" if each is not None else ""
@@ -139,14 +138,10 @@ def _step(run: RunStarted) -> list[Fact]:
     if rows is not None:
         facts.append(Fact("rows a step", _value(rows)))
     if run.num_iterations is not None:
-        updates = max(0, run.num_iterations - 1)
-        facts.append(
-            Fact(
-                "iterations",
-                fmt.count(run.num_iterations),
-                meaning=f"{fmt.count(updates)} updates; the last iteration only evaluates",
-            )
-        )
+        meaning = ""
+        if state.planned != run.num_iterations:
+            meaning = f"{fmt.count(state.planned)} updates; the last iteration only evaluates"
+        facts.append(Fact("iterations", fmt.count(run.num_iterations), meaning=meaning))
     if run.rows and isinstance(rows, int) and rows > 0:
         facts.append(Fact("steps an epoch", f"{run.rows / rows:,.1f}"))
     return facts

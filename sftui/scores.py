@@ -207,6 +207,20 @@ def sentence(judged: Judged, *, looks: int = 1) -> str:
     return f"{judged.verdict}, {', '.join(parts)}"
 
 
+def short_sentence(judged: Judged) -> str:
+    """Verdict and interval alone, for beside a table that has the points."""
+    found = judged.comparison
+    if found.kind == "bare":
+        return f"{judged.verdict}, {found.note}"
+    low, high = (fmt.points(100 * bound) for bound in (found.low, found.high))
+    return f"{judged.verdict}, 95% [{low}, {high}]"
+
+
+def first_words(step: int) -> str:
+    """What the first evaluation is called: a log of another program may begin later."""
+    return "start" if step == 0 else f"step {fmt.count(step)}"
+
+
 def score_lines(board: Scoreboard, state: RunState) -> list[str]:
     """The last evaluation of every task against the start and the baseline, in words."""
     scores, lines = board.scores(state), []

@@ -34,7 +34,10 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
     col = inset
     run = state.run
     if run is None:
-        grid.text(row, col, fit("waiting for the run to speak…", end - col), dim)
+        words = "waiting for the run to speak…"
+        if view.tape is not None:
+            words = "nothing has happened yet at this moment of the replay"
+        grid.text(row, col, fit(words, end - col), dim)
         row += 2
     else:
         facts = [clean(run.name, 80), ranks(run.world_size, run.device, run.backend)]

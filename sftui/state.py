@@ -106,10 +106,17 @@ class RunState:
 
     @property
     def planned(self) -> int | None:
-        """Updates planned: the last of nanochat's iterations only evaluates."""
-        if self.run is None or self.run.num_iterations is None:
+        """Updates planned: our last iteration, as that of nanochat's chat_sft, only evaluates."""
+        run = self.run
+        if run is None or run.num_iterations is None:
             return None
-        return max(0, self.run.num_iterations - 1)
+        only_evaluates = run.stamp.src in ("", "r0") or run.name == "chat_sft"
+        return max(0, run.num_iterations - 1) if only_evaluates else run.num_iterations
+
+    @property
+    def done(self) -> int:
+        """Updates as a person reads them beside `planned`: some programs count from one."""
+        return self.updates if self.planned is None else min(self.updates, self.planned)
 
     @property
     def steps_an_epoch(self) -> float | None:

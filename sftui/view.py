@@ -115,7 +115,13 @@ class View:
         return f"{newest.command.value} requested…" if newest else ""
 
     def elapsed(self, state: RunState) -> float | None:
-        """Seconds since the run began, to its end or to now."""
+        """Seconds since the run began, to its end or to now; None where nothing tells it."""
+        if self.tape is not None and self.tape.clock != "time":
+            # Such a log has a time of day here and there at most: the clock of the bar counts.
+            if self.tape.clock == "duration":
+                return self.tape.seconds
+            if not state.ended or state.first_t == state.last_t:
+                return None
         if state.first_t is None:
             return None
         if state.ended or self.trouble:

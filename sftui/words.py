@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine import events as ev
 from sftui import format as fmt
 from sftui.clean import clean
 from sftui.ink import Ink
 from sftui.stats import accuracy_of
+
+if TYPE_CHECKING:
+    from sftui.records import Validation
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,12 @@ def time_of_day(t: float | None) -> str:
         return time.strftime("%H:%M:%S", time.localtime(t))
     except (ValueError, OverflowError, OSError):
         return "--:--:--"
+
+
+def val_name(results: Sequence[Validation]) -> str:
+    """`val`, with the unit where it is not that of the training loss beside it."""
+    metric = clean(results[-1].metric, 12) if results else "loss"
+    return "val" if metric == "loss" else f"val {metric}"
 
 
 def entry(event: ev.Event) -> Entry | None:

@@ -59,8 +59,8 @@ def _outcome(say: Tongue, case: Case, out: list[Finding]) -> None:
             "strength",
             say("The run did all it had planned.", "运行完成了全部计划。"),
             say(
-                f"{state.updates:,} of {state.planned:,} updates",
-                f"{state.updates:,} / {state.planned:,} 次更新",
+                f"{state.done:,} of {state.planned:,} updates",
+                f"{state.done:,} / {state.planned:,} 次更新",
             ),
         )
     elif case.status in ("failed", "interrupted"):

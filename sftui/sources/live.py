@@ -89,11 +89,11 @@ class LiveSource:
         while self._arrivals and self._arrivals[0][0] < now - _RATE_SECONDS:
             self._arrivals.popleft()
         rate = sum(count for _, count in self._arrivals) / _RATE_SECONDS
-        text = f"queue {self.num_from_queue:,} events, {rate:.1f}/s"
         if self._server is None:
-            text = "no queue"
+            return f"{self.num_from_file:,} events from the file"
+        text = f"{self.num_from_queue:,} events live, {rate:.1f}/s"
         if self.num_from_file:
-            text += f"; file {self.num_from_file:,}"
+            text += f"; {self.num_from_file:,} from the file"
         return text
 
     def alive(self) -> tuple[bool, str]:

@@ -16,7 +16,17 @@ from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.panel import Panel
 from sftui.records import Topic
-from sftui.scores import BASELINE, BEST, PREVIOUS, START, Scores, difference_words, sentence
+from sftui.scores import (
+    BASELINE,
+    BEST,
+    PREVIOUS,
+    START,
+    Scores,
+    difference_words,
+    first_words,
+    sentence,
+    short_sentence,
+)
 from sftui.state import RunState
 from sftui.stats import CLEAR, Judged, accuracy_of
 
@@ -134,31 +144,36 @@ class Benchmarks(Panel):
 
     def _words(self, grid: Grid, row: int, tasks: list[str], scores: Scores) -> None:
         """The newest evaluation against the start and the baseline, as sentences."""
-        lines: list[tuple[str, Span]] = []
+        lines: list[tuple[str, str, Span]] = []
         for i, task in enumerate(tasks):
-            newest = max(self.state.evals[task])
+            newest, first = max(self.state.evals[task]), min(self.state.evals[task])
             named = (f"{clean(task, 24)} ", style(_ink(i)))
-            for against, words in ((START, "vs start"), (BASELINE, "vs baseline")):
+            for against, words in ((START, f"vs {first_words(first)}"), (BASELINE, "vs baseline")):
                 judged = scores.of(task, newest, against)
                 if judged is not None:
-                    lines.append((f"{words}: {sentence(judged)}", named))
+                    texts = (f"{words}: {sentence(judged)}", f"{words}: {short_sentence(judged)}")
+                    lines.append((*texts, named))
             best = scores.best.get(task)
-            if best is not None and _top(self.state, task) == 0:
-                lines.append((f"best: the start, none of {best[1].looks} looks since", named))
+            if best is not None and _top(self.state, task) == first:
+                s = "" if best[1].looks == 1 else "s"
+                text = f"best: {first_words(first)}, unbeaten in {best[1].looks} evaluation{s}"
+                lines.append((text, text, named))
             elif best is not None and best[0] != newest:
-                text = f"best, step {best[0]:,}: {sentence(best[1].judged, looks=best[1].looks)}"
-                lines.append((text, named))
+                where, looks = f"best, step {best[0]:,}: ", best[1].looks
+                text = where + sentence(best[1].judged, looks=looks)
+                lines.append((text, where + short_sentence(best[1].judged), named))
             if task in scores.notes:
-                lines.append((scores.notes[task], named))
+                lines.append((scores.notes[task], scores.notes[task], named))
         room, free = grid.width - 4, grid.height - 1 - row
-        whole = [wrap(named[0] + text, room) for text, named in lines]
+        whole = [wrap(named[0] + text, room) for text, _, named in lines]
         roomy = sum(map(len, whole)) <= free
-        for (text, named), rows in zip(lines, whole, strict=True):
+        for (_, short, named), rows in zip(lines, whole, strict=True):
             if row >= grid.height - 1:
                 return
             col = grid.spans(row, 2, [named], grid.width - 2)
-            first = rows[0][len(named[0]) :] if roomy else fit(text, grid.width - 2 - col)
-            grid.text(row, col, first, style(Ink.DIM))
+            # The points stand in the table above: where room is short, verdict and interval do.
+            first_row = rows[0][len(named[0]) :] if roomy else fit(short, grid.width - 2 - col)
+            grid.text(row, col, first_row, style(Ink.DIM))
             for more in rows[1:] if roomy else ():
                 row += 1
                 grid.text(row, 2, more, style(Ink.DIM))

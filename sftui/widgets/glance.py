@@ -10,8 +10,9 @@ from sftui.clean import clean
 from sftui.ink import SERIES_INKS, Ink, style
 from sftui.panel import Panel
 from sftui.records import Topic
-from sftui.scores import START, difference_words
+from sftui.scores import START, difference_words, first_words
 from sftui.stats import CLEAR, accuracy_of
+from sftui.words import val_name
 
 
 class Glance(Panel):
@@ -58,7 +59,8 @@ class Glance(Panel):
         best = state.best_validation
         if results:
             bright = style(Ink.VAL, bold=True)
-            value: list[Span] = [("val    ", dim), (fmt.loss(results[-1].loss), bright)]
+            name = val_name(results).removeprefix("val ")
+            value: list[Span] = [(f"{name:<6} ", dim), (fmt.loss(results[-1].loss), bright)]
             if best is not None and best.step != results[-1].step:
                 value.append((f"  {fmt.change(results[-1].loss - best.loss)}", dim))
             lines.append(value)
@@ -97,6 +99,7 @@ class Glance(Panel):
                     clear = judged.verdict == CLEAR
                     up = judged.comparison.difference > 0
                     number_style = style(Ink.GOOD if up else Ink.BAD, bold=True) if clear else dim
-                    spans.append((f"  {difference_words(judged)} points", number_style))
+                    since = first_words(min(results))
+                    spans.append((f"  {difference_words(judged)} vs {since}", number_style))
             lines.append(spans)
         return lines

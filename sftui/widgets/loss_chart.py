@@ -30,7 +30,7 @@ from sftui.records import Topic
 from sftui.ruler import AXES, WORDS, x_range
 from sftui.series import Floats, Series
 from sftui.startup import paint_startup
-from sftui.words import command_words
+from sftui.words import command_words, val_name
 
 _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
 """Percentiles of the y range: the top lets the common noise in and cuts lone spikes off."""
@@ -91,8 +91,9 @@ class LossChart(Panel):
 
     def _legend(self, width: int) -> list[Span]:
         spans: list[Span] = [("loss ", style(Ink.TITLE, bold=True))]
+        val = val_name(self.state.validation_list())
         name = {"loss_micro_last": "train, last micro-batch"}.get(self.state.loss_name, "train")
-        entries = [("━", Ink.TRAIN, name), ("⣿", Ink.RAW, "raw"), ("●", Ink.VAL, "val")]
+        entries = [("━", Ink.TRAIN, name), ("⣿", Ink.RAW, "raw"), ("●", Ink.VAL, val)]
         entries += [("★", Ink.GOOD, "best"), ("┄", Ink.RATE, "lr"), ("◆", Ink.SAVED, "ckpt")]
         if self.view.strength == 0:
             entries[0:2] = [("━", Ink.TRAIN, name)]

@@ -18,6 +18,7 @@ from sftui.ink import Ink, style
 from sftui.panel import Panel
 from sftui.records import Topic
 from sftui.series import Series, Table
+from sftui.words import val_name
 
 
 class Now(Panel):
@@ -84,7 +85,7 @@ class Now(Panel):
             spans.append((f"  {over} to best", style(Ink.DIM)))
         elif best is not None:
             spans.append(("  ★ best", style(Ink.GOOD)))
-        label = f"val · step {fmt.count(newest.step)}"
+        label = f"{val_name(results)} · step {fmt.count(newest.step)}"
         return label, spans, losses, Ink.VAL_LINE
 
     def _speed(self) -> tuple[str, list[Span], Series, Ink]:

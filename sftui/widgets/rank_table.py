@@ -51,7 +51,10 @@ class RankTable(Panel):
             notes = [("curves: the whole run", style(Ink.FAINT))]
         grid.frame(title, notes, border=self.border, corner=corner)
         if not ranks:
-            grid.text(1, 2, fit("no rank has spoken yet", grid.width - 4), style(Ink.FAINT))
+            none = "no rank has spoken yet"
+            if self.view.tape is not None:
+                none = "no memory figures in this log so far"
+            grid.text(1, 2, fit(none, grid.width - 4), style(Ink.FAINT))
             return
         for i, (number, rank) in enumerate(ranks[: max(0, room)]):
             row = 1 + i * lines

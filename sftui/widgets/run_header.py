@@ -128,7 +128,7 @@ class RunHeader(Panel):
             col = grid.spans(row, col, self._mark())
         badge = self._badge()
         badge_width = sum(text_width(t) for t, _ in badge)
-        step = fmt.count(state.updates)
+        step = fmt.count(state.done)
         planned = state.planned
         if planned is not None:
             step += f"/{fmt.count(planned)}"
@@ -173,7 +173,7 @@ class RunHeader(Panel):
         planned, bar = self.state.planned, Back.BAR
         doing = self._doing()
         if planned:
-            fraction = self.state.updates / planned
+            fraction = self.state.done / planned
             percent = f" {fmt.percent(min(1.0, fraction))}"
             room = end - col - len(percent)
             words = fit(doing, max(0, room - 12)) if doing else ""

@@ -80,7 +80,9 @@ class Samples(Panel):
 
     def _why_none(self) -> str:
         run = self.state.run
-        if run is None or "sample_every" not in run.settings:
+        if run is None:
+            return "None yet."
+        if "sample_every" not in run.settings:
             return "No samples in this log."
         if not run.settings["sample_every"]:
             return (

@@ -47,7 +47,7 @@ class Scrubber(Panel):
         text, dim = style(Ink.TEXT, bold=True, back=bar), style(Ink.DIM, back=bar)
         mark = "▶" if tape.moving else "■" if tape.at_end else "‖"
         col = grid.text(0, 1, f"{mark} ", style(Ink.WARN, bold=True, back=bar))
-        here, total = _times(tape)
+        here, total = self._times(tape)
         col = grid.text(0, col, here, text)
         if grid.width >= 50:
             col = grid.text(0, col, f" of {total}", dim)
@@ -65,9 +65,23 @@ class Scrubber(Panel):
             name = clean(tape.stages[tape.stage], 24)
             parts.append([(f"stage {tape.stage + 1}/{len(tape.stages)} ", dim), (name, text)])
         if tape.last_step is not None and tape.clock != "steps":
-            step = fmt.count(tape.step) if tape.step is not None else fmt.UNKNOWN
-            parts.append([(f"step {step} of {fmt.count(tape.last_step)}", dim)])
+            here, total = self._steps(tape)
+            parts.append([(f"step {here} of {total}", dim)])
         return parts
+
+    def _times(self, tape: Tape) -> tuple[str, str]:
+        """The clock and its end: a time, or steps where the log has no times."""
+        if tape.clock == "steps":
+            here, total = self._steps(tape)
+            return f"step {here}", total
+        return fmt.clock(tape.seconds), fmt.clock(tape.total_seconds)
+
+    def _steps(self, tape: Tape) -> tuple[str, str]:
+        """Updates so far and at the end, counted as the header does: after step 0 it is one."""
+        here, planned = max(tape.step or 0, self.state.done), self.state.planned
+        last = tape.last_step or 0
+        total = planned if planned == last + 1 else last
+        return fmt.count(here), fmt.count(max(here, total))
 
     def _track(self, grid: Grid, tape: Tape, start: int, end: int) -> None:
         self._bar = (start, end)
@@ -83,11 +97,3 @@ class Scrubber(Panel):
             char, ink = _MARKS[mark.kind]
             grid.put(0, start + round(mark.part * (cells - 1)), char, style(ink, back=bar))
         grid.put(0, knob, "●", style(Ink.TEXT, bold=True, back=bar))
-
-
-def _times(tape: Tape) -> tuple[str, str]:
-    """The clock and its end: a time, or steps where the log has no times."""
-    if tape.clock == "steps":
-        here = fmt.count(tape.step) if tape.step is not None else "0"
-        return f"step {here}", fmt.count(tape.last_step or 0)
-    return fmt.clock(tape.seconds), fmt.clock(tape.total_seconds)

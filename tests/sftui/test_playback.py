@@ -123,6 +123,63 @@ async def test_space_plays_and_stops_the_clock():
         assert "REPLAY paused" in text_of(dashboard)
 
 
+async def test_header_and_bar_count_steps_alike():
+    """Of a log without times: in the middle, and at the end of one that only makes updates."""
+    steps = [ev.StepFinished(step=i, loss=1.0, stamp=ev.Stamp(seq=i + 2)) for i in range(40)]
+    events = [ev.RunStarted(name="x", num_iterations=41, stamp=ev.Stamp(seq=1)), *steps]
+    app = app_of(events)
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await shown(pilot)
+        bar = panel_of(dashboard, "scrubber")
+        assert "step 40/40" in text_of(dashboard)
+        assert "step 40 of 40" in bar._grid.line(0)
+        await pilot.press("comma", "comma")
+        await pilot.pause()
+        assert "step 38/40" in text_of(dashboard)
+        assert "step 38 of 40" in bar._grid.line(0)
+
+
+async def test_a_log_without_times_shows_no_time_that_stands_still():
+    """`elapsed 0:00:00` at step 300 says that no time passed; nothing is known of it."""
+    app = app_of([ev.StepFinished(step=i, loss=1.0) for i in range(40)])
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await shown(pilot)
+        await pilot.press("comma")
+        await pilot.pause()
+        assert "elapsed" not in text_of(dashboard)
+
+
+async def test_the_time_of_durations_is_that_of_the_bar():
+    """A log with the seconds of its steps: the header says what the bar says."""
+    started = ev.RunStarted(name="x", num_iterations=99, stamp=ev.Stamp(seq=1, t=5.0))
+    steps = [
+        ev.StepFinished(step=i, loss=1.0, seconds=10.0, stamp=ev.Stamp(seq=i + 2))
+        for i in range(40)
+    ]
+    app = app_of([started, *steps])
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await shown(pilot)
+        await pilot.press("home", "shift+right")
+        await pilot.pause()
+        bar = panel_of(dashboard, "scrubber")._grid.line(0)
+        assert "0:00:40 of 0:06:40" in bar
+        assert "elapsed 0:00:40" in text_of(dashboard)
+
+
+async def test_the_start_of_a_replay_waits_for_nobody():
+    """Nothing will speak up by itself, and what comes later is not said to be missing."""
+    app = app_of()
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await shown(pilot)
+        await pilot.press("home", "6")
+        await pilot.pause()
+        text = text_of(dashboard)
+        assert "nothing has happened yet at this moment of the replay" in text
+        assert "waiting" not in text
+        assert "has spoken" not in text
+        assert "No samples in this log" not in text
+
+
 async def test_speeds_go_through_the_list():
     """`<` slows down to 1, `>` goes up to all at once."""
     app = app_of()

@@ -74,6 +74,18 @@ def test_what_settings_come_to():
     assert "CPU ranks" in found["note"].value
 
 
+def test_one_row_is_one_row():
+    """The smallest micro-batch there is."""
+    started = ev.RunStarted(name="x", world_size=2, settings={"device_batch_size": 1})
+    assert facts(started)["A step"][0].value == "1 row on each of 2 ranks"
+
+
+def test_only_our_last_iteration_only_evaluates():
+    """Another program that plans 30 steps makes 30 updates."""
+    foreign = ev.RunStarted(name="train", num_iterations=30, stamp=ev.Stamp(src="hf-trainer"))
+    assert facts(foreign)["A step"][0].meaning == ""
+
+
 def test_a_foreign_log_shows_what_it_printed():
     """Settings nobody here knows, cleaned; nothing is made up."""
     found = facts(ev.RunStarted(name="hf", settings={"fp16": True, "x\x1b[31m": "a\x1b]0;b\x07"}))

@@ -87,7 +87,7 @@ def test_live_events_reach_the_screen_through_the_queue(run, live):
     assert seqs(found) == list(range(1, 501))
     assert live.num_from_queue == 500
     assert live.num_from_file == 0
-    assert live.describe().startswith("queue 500 events")
+    assert live.describe().startswith("500 events live, ")
     bus.close()
 
 
@@ -234,7 +234,7 @@ def test_a_screen_without_a_socket_lives_on_the_file(run, monkeypatch):
     live = LiveSource(run)
     run.events.write_bytes(line(1))
     assert seqs(live.poll()) == [1]
-    assert live.describe().startswith("no queue")
+    assert live.describe() == "1 events from the file"
     live.close()
 
 

@@ -57,6 +57,25 @@ def stamped(event, *, seq=0, att=1, t=None):
 WHOLE = picture(fold(RUN))
 
 
+@pytest.mark.parametrize(
+    ("name", "src", "first", "planned"),
+    [
+        ("mine", "r0", 0, 29),
+        ("chat_sft", "nanochat", 0, 29),
+        ("base_train", "nanochat", 0, 30),
+        ("train", "hf-trainer", 1, 30),
+    ],
+)
+def test_done_of_planned_is_never_more_than_all(name, src, first, planned):
+    """Which iteration only evaluates, and whether steps count from one, differs by program."""
+    state = RunState()
+    state.apply(ev.RunStarted(name=name, num_iterations=30, stamp=ev.Stamp(src=src, seq=1)))
+    for i in range(planned):
+        step = ev.StepFinished(step=i + first, loss=1.0, stamp=ev.Stamp(src=src, seq=i + 2))
+        state.apply(step)
+    assert (state.done, state.planned) == (planned, planned)
+
+
 @given(st.data())
 @settings(max_examples=15, deadline=None)
 def test_same_state_with_duplicates_from_queue_and_file(data):

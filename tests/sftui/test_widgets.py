@@ -257,6 +257,26 @@ def test_first_evaluation_is_called_the_start_only_if_it_is():
     late = [evaluated(200, 250), evaluated(400, 260)]
     assert "Δfirst" in text(drawn(Benchmarks, late, width=60, height=9))
     assert "Δstart" in text(drawn(Benchmarks, [evaluated(0, 250), *late], width=60, height=9))
+    words = text(drawn(Benchmarks, late, width=90, height=12))
+    assert "MMLU vs step 200: no evidence" in words
+    assert "vs start" not in words
+    falling = [evaluated(200, 270), evaluated(400, 250), evaluated(600, 255)]
+    words = text(drawn(Benchmarks, falling, width=90, height=14))
+    assert "MMLU best: step 200, unbeaten in 2 evaluations" in words
+    assert "vs step 200" in text(drawn(Glance, falling, width=78, height=6))
+
+
+def test_bits_per_byte_are_not_called_a_loss_beside_one():
+    """nanochat's pretraining validates in bits a byte: on the axis of the loss, with its name."""
+    events = [
+        *(ev.StepFinished(step=i, loss=3.0) for i in range(9)),
+        ev.ValidationFinished(step=8, loss=0.9, metric="bpb"),
+    ]
+    assert "val bpb" in text(drawn(LossChart, events, width=80, height=20))
+    assert "val bpb · step 8" in text(drawn(Now, events, width=60, height=8))
+    assert "bpb    0.9000" in text(drawn(Glance, events, width=78, height=6))
+    events[-1] = ev.ValidationFinished(step=8, loss=2.9)
+    assert "bpb" not in text(drawn(LossChart, events, width=80, height=20))
 
 
 def test_the_star_of_a_task_may_be_the_starts():
@@ -267,7 +287,7 @@ def test_the_star_of_a_task_may_be_the_starts():
     words = text(drawn(Benchmarks, worse, width=60, height=14))
     assert "★26.8" in words
     assert "★26.1" not in words
-    assert "MMLU best: the start, none of 2 looks since" in words
+    assert "MMLU best: start, unbeaten in 2 evaluations" in words
 
 
 def test_sentences_are_whole_where_there_is_room():
@@ -276,9 +296,9 @@ def test_sentences_are_whole_where_there_is_room():
     roomy = drawn(Benchmarks, events, width=44, height=12).lines()
     assert "MMLU vs start: no evidence, +2.1 points," in roomy[6]
     assert "95% [-1.6, +5.9], unpaired" in roomy[7]
-    tight = drawn(Benchmarks, events, width=44, height=8).lines()
-    assert "MMLU vs start: no evidence" in tight[6]
-    assert "…" in tight[6]
+    tight = drawn(Benchmarks, events, width=48, height=8).lines()
+    # The points stand in the table: verdict and interval are whole, not the points and half of it.
+    assert "MMLU vs start: no evidence, 95% [-1.6, +5.9]" in tight[6]
 
 
 def test_room_under_the_rows_is_for_sentences():
@@ -429,7 +449,7 @@ def test_glance_answers_is_it_well():
         "resident",
         "MMLU",
         "ARC-Easy",
-        "points",
+        "vs start",
     ):
         assert part in words
 
