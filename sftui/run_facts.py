@@ -198,7 +198,7 @@ def _setting(run: RunStarted, name: str) -> Fact:
             effective = fmt.rate(float(rate))
             if effective == _value(value) and not isinstance(fraction, int | float):
                 effective = ""
-    elif name == "num_iterations" and run.num_iterations is not None:
+    elif name == "num_iterations" and run.num_iterations not in (None, value):
         effective = fmt.count(run.num_iterations)
     elif name == "dtype" and run.device == "cpu":
         effective = "float32"

@@ -86,7 +86,9 @@ class NanochatReader:
         example = (in_loop or found)[0].decode("utf-8", "replace").strip(" -|:(")
         # A fork's own trainer uses nanochat's logger too: without a loop line it is no proof.
         confidence = min(0.98, 0.7 + 0.05 * loops) if loops else 0.3
-        return Sniffed(confidence, f"{len(found)} lines of nanochat's at its start, as {example!r}")
+        return Sniffed(
+            confidence, f"{len(found):,} lines of nanochat's at its start, as {example!r}"
+        )
 
     @property
     def format(self) -> str:

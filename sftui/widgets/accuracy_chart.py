@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, settle, text_width
+from sftui.canvas import BLANK, Grid, Span, fit, settle, text_width
 from sftui.clean import clean
 from sftui.ink import SERIES_INKS, SERIES_MARKS, Back, Ink, style
 from sftui.panel import Panel
@@ -13,6 +13,8 @@ from sftui.plot import Plot
 from sftui.records import Topic
 from sftui.ruler import x_range
 from sftui.stats import accuracy_of
+
+_DASH = "╌"
 
 
 class AccuracyChart(Panel):
@@ -89,6 +91,8 @@ class AccuracyChart(Panel):
             mark, ink = SERIES_MARKS[i % len(SERIES_MARKS)], SERIES_INKS[i % len(SERIES_INKS)]
             for step, value in zip(steps, accuracy, strict=True):
                 plot.mark(step, value, mark, style(ink))
+        if chance is not None:
+            self._chance_words(plot, 100 * chance)
         if self.view.sight.cursor is not None:
             self._crosshair(plot, self.view.sight.cursor)
         return True
@@ -145,9 +149,18 @@ class AccuracyChart(Panel):
         row = plot.y_cell(percent)
         if row is None:
             return
-        number = style(Ink.CHANCE)
-        plot.grid.rule(row, plot.col, plot.col + plot.width, "╌", number)
-        plot.grid.right(row, plot.col + plot.width, [(f" chance {percent:.0f}", number)], plot.col)
+        plot.grid.rule(row, plot.col, plot.col + plot.width, _DASH, style(Ink.CHANCE))
+
+    def _chance_words(self, plot: Plot, percent: float) -> None:
+        """Its name, as far right as no point or bar lies on it; none where all is covered."""
+        row, words = plot.y_cell(percent), f" chance {percent:.0f}"
+        if row is None:
+            return
+        codes = plot.grid.codes[row]
+        for end in range(plot.col + plot.width, plot.col + len(words), -1):
+            if np.isin(codes[end - len(words) : end], (BLANK, ord(_DASH))).all():
+                plot.grid.right(row, end, [(words, style(Ink.CHANCE))], plot.col)
+                return
 
     def _error_bar(self, plot: Plot, step: float, value: float, half: float, number: int) -> None:
         row, col = plot.y_cell(value), plot.x_cell(step)

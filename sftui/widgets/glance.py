@@ -62,7 +62,8 @@ class Glance(Panel):
             name = val_name(results).removeprefix("val ")
             value: list[Span] = [(f"{name:<6} ", dim), (fmt.loss(results[-1].loss), bright)]
             if best is not None and best.step != results[-1].step:
-                value.append((f"  {fmt.change(results[-1].loss - best.loss)}", dim))
+                over = fmt.loss(results[-1].loss - best.loss)
+                value.append((f"  {over} above best", dim))
             lines.append(value)
         speed = state.steps.last("tokens_per_second")
         pace = state.step_seconds()

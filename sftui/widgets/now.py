@@ -81,8 +81,8 @@ class Now(Panel):
         newest, best = results[-1], self.state.best_validation
         spans: list[Span] = [(fmt.loss(newest.loss), style(Ink.VAL, bold=True))]
         if best is not None and newest.step != best.step:
-            over = fmt.change(newest.loss - best.loss)
-            spans.append((f"  {over} to best", style(Ink.DIM)))
+            over = fmt.loss(newest.loss - best.loss)
+            spans.append((f"  {over} above best", style(Ink.DIM)))
         elif best is not None:
             spans.append(("  ★ best", style(Ink.GOOD)))
         label = f"{val_name(results)} · step {fmt.count(newest.step)}"

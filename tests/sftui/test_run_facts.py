@@ -74,6 +74,13 @@ def test_what_settings_come_to():
     assert "CPU ranks" in found["note"].value
 
 
+def test_the_same_number_is_not_told_twice():
+    """`3000 → 3,000` would look like a change."""
+    started = ev.RunStarted(name="x", num_iterations=3000, settings={"num_iterations": 3000})
+    found = {fact.name: fact for group in facts(started).values() for fact in group}
+    assert found["num_iterations"].effective == ""
+
+
 def test_one_row_is_one_row():
     """The smallest micro-batch there is."""
     started = ev.RunStarted(name="x", world_size=2, settings={"device_batch_size": 1})

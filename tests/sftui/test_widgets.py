@@ -465,6 +465,19 @@ def test_accuracy_has_error_bars_and_chance():
     assert "chance 25" in text(drawn(AccuracyChart, high, width=100, height=16))
 
 
+def test_the_name_of_chance_is_whole_or_not_there():
+    """Points near chance at the right edge push it left; no bar cuts a letter out of it."""
+
+    def near_chance(steps):
+        one = {"task": "T", "correct": 13, "total": 48, "chance": 0.25}
+        events = [ev.EvalFinished(step=step, **one) for step in steps]
+        return text(drawn(AccuracyChart, events, width=60, height=16))
+
+    row = next(r for r in near_chance((0, 20, 85, 95, 99, 103)).split("\n") if "chance 25" in r)
+    assert row.index("chance 25") < 40
+    assert "ch" not in near_chance(range(0, 104, 3))
+
+
 def test_tasks_have_marks_of_their_own():
     """Without colours the marks alone tell which task a point is of."""
     grid = drawn(AccuracyChart, fake_run(until=288), height=40)
@@ -516,5 +529,6 @@ def test_an_alarm_too_long_for_a_line_takes_two_where_there_is_room():
 def test_now_names_what_is_best():
     """Validation above the best says how much; the best says so."""
     events = [ev.ValidationFinished(step=0, loss=1.0), ev.ValidationFinished(step=9, loss=1.0118)]
-    assert "▲ 0.0118 to best" in text(drawn(Now, events, width=60, height=8))
+    assert "1.0118  0.0118 above best" in text(drawn(Now, events, width=60, height=8))
+    assert "0.0118 above best" in text(drawn(Glance, events, width=78, height=6))
     assert "★ best" in text(drawn(Now, events[:1], width=60, height=8))
