@@ -356,11 +356,16 @@ class Cockpit:
     def toggle_table(self) -> None:
         """Benchmarks or validation losses, in the same place."""
         view = self.view
+        seen = {"benchmarks", "validation"} & set(self.dashboard.boxes(self.dashboard.size))
         view.table = "validation" if view.table == "benchmarks" else "benchmarks"
         if view.panel == "validation":
             view.panel = "benchmarks"
         visible = self.dashboard.boxes(self.dashboard.size)
-        if view.table in visible:
+        if self.dashboard.wide and "benchmarks" in self.dashboard.absent:
+            # The log has nothing for it: gone again, or there while it is asked for.
+            gone = view.table == "benchmarks" and seen
+            self.dashboard.focus_panel("loss" if gone else view.table)
+        elif view.table in visible:
             self.dashboard.rearrange()
         else:
             # On a small screen another panel has the place: bring the table there.

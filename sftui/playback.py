@@ -35,6 +35,7 @@ class Playback:
         position, length = source.position, source.length
         stages = source.stages
         stage = source.stage or 0
+        timeline = stages[stage].timeline if stage < len(stages) else None
         total = source.seconds_total
         seconds = min(source.seconds, total)
         return Tape(
@@ -43,7 +44,7 @@ class Playback:
             total_seconds=total,
             clock=source.clock_kind,
             step=source.step,
-            last_step=stages[stage].timeline.last_step if stage < len(stages) else None,
+            last_step=timeline.last_step if timeline is not None else None,
             speed=source.speed,
             paused=source.paused,
             at_end=position >= length,
@@ -52,6 +53,7 @@ class Playback:
             stage=stage,
             stages=tuple(found.name for found in stages),
             marks=self._marks_of(source.marks, stage, total, length),
+            holds=timeline.holds if timeline is not None else frozenset(),
         )
 
     def words(self) -> str:

@@ -42,11 +42,14 @@ class Tape:
     """Counted from 0."""
     stages: tuple[str, ...]
     marks: tuple[TapeMark, ...] = ()
+    holds: frozenset[str] = frozenset()
+    """What the stage has, as far as it was read: validations, evals, ranks, checkpoints."""
 
     @property
     def setting(self) -> tuple[object, ...]:
         """What does not change by the clock going on."""
-        return (self.speed, self.paused, self.at_end, self.loading, self.stages, self.stage)
+        flags = (self.speed, self.paused, self.at_end, self.loading)
+        return (*flags, self.stages, self.stage, self.holds)
 
     @property
     def moving(self) -> bool:

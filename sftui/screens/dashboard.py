@@ -83,6 +83,7 @@ class Dashboard(Screen[None]):
         self.panels: list[Panel] = [kind(state, view, id=name) for kind, name in make]
         self._num_ranks = 1
         self._alarm_rows = 0
+        self._absent: frozenset[str] = frozenset()
 
     def compose(self) -> ComposeResult:
         yield from self.panels
@@ -97,16 +98,37 @@ class Dashboard(Screen[None]):
         boxes = arrange(
             size.width,
             size.height,
-            panel="benchmarks" if self.view.panel == "validation" else self.view.panel,
+            panel=_place(self.view.panel),
             lower=self.view.lower,
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
             replay=self.view.tape is not None,
             alarms=rows_wanted(self.view.alarms(self._run), size.width),
+            absent=self.absent - {_place(self.view.panel)},
         )
         if self.view.table == "validation" and "benchmarks" in boxes:
             boxes["validation"] = boxes.pop("benchmarks")
         return boxes
+
+    @property
+    def wide(self) -> bool:
+        """All panels are there side by side."""
+        kind = family(self.size.width, self.size.height)
+        return kind == "wide" and not self.view.maximised
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """Panels of which the whole log has nothing: they have no room until asked for.
+
+        Of all of it, not up to the clock: the panels stay where they are under a moving clock.
+        """
+        tape = self.view.tape
+        if tape is None:
+            return frozenset()
+        table = "evals" if self.view.table == "benchmarks" else "validations"
+        needs = {"accuracy": "evals", "memory": "ranks", "checkpoints": "checkpoints"}
+        needs["benchmarks"] = table
+        return frozenset(name for name, what in needs.items() if what not in tape.holds)
 
     def set_state(self, state: RunState) -> None:
         """Another state over the same view: a replay went back, or to another stage."""
@@ -116,10 +138,11 @@ class Dashboard(Screen[None]):
 
     def show(self, touched: Topic) -> None:
         """Rebuild the visible panels that any of these topics makes stale."""
+        ranks = max(self._num_ranks, len(self._run.ranks))
         rows = rows_wanted(self.view.alarms(self._run), self.size.width)
-        shape = (max(self._num_ranks, len(self._run.ranks)), rows)
-        if shape != (self._num_ranks, self._alarm_rows):
-            self._num_ranks, self._alarm_rows = shape
+        shape = (ranks, rows, self.absent)
+        if shape != (self._num_ranks, self._alarm_rows, self._absent):
+            self._num_ranks, self._alarm_rows, self._absent = shape
             self.rearrange()
         visible = self.boxes(self.size)
         for panel in self.panels:
@@ -155,15 +178,22 @@ class Dashboard(Screen[None]):
 
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """A panel that was clicked is the one that `z` enlarges."""
-        wide = family(self.size.width, self.size.height) == "wide"
-        if wide and not self.view.maximised and event.widget.id is not None:
+        if self.wide and event.widget.id is not None:
+            if self.absent & {_place(self.view.panel), _place(event.widget.id)}:
+                self.rearrange()  # what was there because it was asked for goes again
             self.view.panel = event.widget.id
 
     def next_panel(self, by: int) -> None:
-        # Few runs make samples: an empty panel is no stop on the way.
+        # An empty panel is no stop on the way.
         panels = [name for name in PANELS if name != "samples" or self._run.samples]
+        panels = [name for name in panels if name not in self.absent]
         at = panels.index(self.view.panel) if self.view.panel in panels else 0
         self.focus_panel(panels[(at + by) % len(panels)])
+
+
+def _place(panel: str) -> str:
+    """The place of a panel: the two tables share one."""
+    return "benchmarks" if panel == "validation" else panel
 
 
 def _region(box: Box) -> Region:

@@ -32,6 +32,13 @@ _NOTABLE = {
     ev.RunFinished: "end",
 }
 
+_HELD = {
+    ev.ValidationFinished: "validations",
+    ev.EvalStarted: "evals",
+    ev.EvalFinished: "evals",
+    ev.RankHeartbeat: "ranks",
+    ev.CheckpointSaved: "checkpoints",
+}
 
 _MAY_COME_LATER = (
     ev.ValidationFinished,
@@ -112,6 +119,8 @@ class Timeline:
         """`time`, `duration` or `steps`, once an update has been seen."""
         self.marks: list[Mark] = []
         self.num_updates = 0
+        self.holds: frozenset[str] = frozenset()
+        """What there is of validations, evals, ranks and checkpoints, wherever the clock is."""
 
     def __len__(self) -> int:
         return len(self._clock)
@@ -201,6 +210,9 @@ class Timeline:
         self._num_rows += len(batch.steps)
 
     def _mark(self, event: ev.Event, seconds: float) -> None:
+        held = _HELD.get(type(event))
+        if held is not None and held not in self.holds:
+            self.holds |= {held}
         kind = _NOTABLE.get(type(event))
         if isinstance(event, ev.AttemptStarted) and event.stamp.att > 1:
             kind = "attempt"
