@@ -7,7 +7,7 @@ without them a comparison is unpaired, and conservative.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -112,8 +112,8 @@ class Scoreboard:
             values = [value for e in known.values() if (value := e.value) is not None]
             own = wobble(values)
             looks: list[tuple[int, Comparison]] = []
-            for step, now in known.items():
-                for against, (other, before) in self._others(task, step, known).items():
+            for (step, now), others in zip(known.items(), self._others(task, known), strict=True):
+                for against, (other, before) in others.items():
                     comparison = compare_evaluations(now, before, wobble=own)
                     if comparison is None:
                         continue
@@ -142,22 +142,27 @@ class Scoreboard:
         )
 
     def _others(
-        self, task: str, step: int, known: Mapping[int, Evaluation]
-    ) -> dict[str, tuple[int | None, Evaluation]]:
-        """What the evaluation of `step` is compared with: step (None = elsewhere) and result."""
-        others: dict[str, tuple[int | None, Evaluation]] = {}
-        earlier = [s for s in known if s < step]
-        if earlier:
-            first, last = min(earlier), max(earlier)
-            best = max(earlier, key=lambda s: (known[s].value or 0.0, -s))
-            others = {
-                START: (first, known[first]),
-                PREVIOUS: (last, known[last]),
-                BEST: (best, known[best]),
-            }
-        if self.baseline is not None and (found := self.baseline.of(task)) is not None:
-            others[BASELINE] = (None, found)
-        return others
+        self, task: str, known: Mapping[int, Evaluation]
+    ) -> Iterator[dict[str, tuple[int | None, Evaluation]]]:
+        """What each of `known`, in order of steps, is compared with: step and result.
+
+        The step is None for what comes from elsewhere. One pass: a long log has thousands.
+        """
+        base = self.baseline.of(task) if self.baseline is not None else None
+        elsewhere: dict[str, tuple[int | None, Evaluation]] = {}
+        if base is not None:
+            elsewhere[BASELINE] = (None, base)
+        first: tuple[int, Evaluation] | None = None
+        last = best = first
+        for step, now in known.items():
+            if first is None or last is None or best is None:
+                yield elsewhere
+                first = best = (step, now)
+            else:
+                yield {START: first, PREVIOUS: last, BEST: best, **elsewhere}
+                if (now.value or 0.0) > (best[1].value or 0.0):
+                    best = (step, now)  # the first of equals stays
+            last = (step, now)
 
     def _right(self, result: ev.EvalFinished) -> Flags | None:
         if self._folder is None or result.items_file is None:

@@ -179,6 +179,7 @@ class Table:
 
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_PIECE = 8192
 
 
 class Series:
@@ -350,13 +351,15 @@ class Smoothed:
             return
         keep, take = self._strength, 1.0 - self._strength
         total, weight = self._sum, self._weight
-        out = []
-        for value in self._source.y[self._read :].tolist():
-            if math.isfinite(value):
-                total = keep * total + take * value
-                weight = keep * weight + take
-            out.append(total / weight if weight else math.nan)
-        self._table.extend(self._source.x[self._read :], {"ema": out})
+        # In pieces: a million numbers as objects would take more room than all that is drawn.
+        for start in range(self._read, self._read + fresh, _PIECE):
+            out = []
+            for value in self._source.y[start : start + _PIECE].tolist():
+                if math.isfinite(value):
+                    total = keep * total + take * value
+                    weight = keep * weight + take
+                out.append(total / weight if weight else math.nan)
+            self._table.extend(self._source.x[start : start + _PIECE], {"ema": out})
         self._sum, self._weight = total, weight
         self._read += fresh
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine import events as ev
+from sftui.sources.packed import Packed
 from sftui.sources.where import ByteMarks
 
 _LONGEST = 1e6
@@ -75,9 +76,9 @@ class _Rows:
 
     def __init__(self, stamp: ev.Stamp, names: Iterable[str]) -> None:
         self.stamp = stamp
-        self.steps = array("q")
-        self.times = array("d")
-        self.columns = {name: array("d") for name in names}
+        self.steps = Packed[int]("q")
+        self.times = Packed[float]("d")
+        self.columns = {name: Packed[float]("d") for name in names}
 
     def extend(self, batch: ev.StepBatch) -> None:
         self.steps.extend(batch.steps)
@@ -100,7 +101,7 @@ class Timeline:
     """The events of one stage, in order. Positions run from 0 (nothing yet) to `length`.
 
     Rows of batches lie in columns; every other event is kept as it is, with its position. So a
-    number costs eight bytes, however small the pieces are in which a reader gave it.
+    number costs two to eight bytes, however small the pieces are in which a reader gave it.
     """
 
     def __init__(self) -> None:
@@ -111,8 +112,8 @@ class Timeline:
         self._run_at = array("q")  # ... the number of rows before each, of all kinds ...
         self._run_first = array("q")  # ... and where it begins among its own
         self._num_rows = 0
-        self._clock = array("d")  # seconds of each position, never falling
-        self._steps = array("q")  # highest step up to and including each position
+        self._clock = Packed[float]("d")  # seconds of each position, never falling
+        self._steps = Packed[int]("q")  # highest step up to and including each position
         self._first_t: float | None = None
         self._last_update: int | None = None
         self.clock_kind = ""
@@ -193,8 +194,8 @@ class Timeline:
             clock = np.full(len(steps), now)
         self._last_update = max(int(steps.max()), self._last_update or int(steps[0]))
         self._keep(batch)
-        self._clock.frombytes(clock.tobytes())
-        self._steps.frombytes(highest.tobytes())
+        self._clock.extend(clock)
+        self._steps.extend(highest)
 
     def _keep(self, batch: ev.StepBatch) -> None:
         stamp = replace(batch.stamp, t=None) if batch.times else batch.stamp

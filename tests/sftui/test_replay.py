@@ -371,8 +371,8 @@ def test_a_rank_that_beats_is_not_called_silent_in_a_replay():
     assert found == []
 
 
-def test_a_number_costs_its_eight_bytes():
-    """However small the pieces: columns lie in one array each, beats beside them."""
+def test_columns_lie_together_however_small_the_pieces():
+    """One row of numbers each, beats beside them."""
     timeline = Timeline()
     for event in beating(400):
         timeline.append(event)

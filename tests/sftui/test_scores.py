@@ -2,9 +2,12 @@
 
 import json
 import math
+import operator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine import events as ev
 from engine.errors import UsageError
@@ -18,6 +21,7 @@ from sftui.validation_scores import LossBoard
 from tests.conftest import SHARED, needs_shared
 
 ITEMS = 400
+_first = operator.itemgetter(0)
 
 
 def items(right: list[bool], task="MMLU", item_set="s" * 64) -> EvalResult:
@@ -94,6 +98,25 @@ def test_verdicts_count_all_that_is_shown():
     among = Scoreboard().scores(many).of("MMLU", 40, START)
     assert alone.comparison.difference == among.comparison.difference
     assert alone.p_adjusted < among.p_adjusted
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 4)), max_size=12, unique_by=_first))
+def test_each_is_compared_with_the_first_the_last_and_the_best_before_it(looks):
+    """In whatever order they came; of equals the first is the best."""
+    known = {step: correct / 4 for step, correct in looks}
+    events = [ev.EvalFinished(step=s, task="MMLU", correct=c, total=4) for s, c in looks]
+    scores = Scoreboard().scores(folded(*events))
+    for step, value in known.items():
+        earlier = sorted(s for s in known if s < step)
+        for against in (START, PREVIOUS, BEST):
+            judged = scores.of("MMLU", step, against)
+            if not earlier:
+                assert judged is None
+                continue
+            top = max(known[s] for s in earlier)
+            best = next(s for s in earlier if known[s] == top)
+            other = {START: earlier[0], PREVIOUS: earlier[-1], BEST: best}[against]
+            assert judged.comparison.difference == value - known[other]
 
 
 def test_items_of_a_later_evaluation_are_not_taken(tmp_path):
