@@ -34,7 +34,7 @@ class Now(Panel):
             return
         half = width // 2
         sparks = rows >= 6
-        cells = (self._train(), self._validation(), self._speed(), self._gradient())
+        cells = (self._train(), self._validation(half - 2), self._speed(), self._gradient())
         for i, (label, spans, series, ink) in enumerate(cells):
             row = 1 + (i // 2) * (3 if sparks else 2)
             col = 2 + (i % 2) * half
@@ -70,7 +70,7 @@ class Now(Panel):
             spans.append((fmt.loss(state.steps.last(state.loss_name)), bright))
         return label, spans, smooth.series, Ink.RAW
 
-    def _validation(self) -> tuple[str, list[Span], Series, Ink]:
+    def _validation(self, room: int) -> tuple[str, list[Span], Series, Ink]:
         results = self.state.validation_list()
         table = Table(["loss"])
         for result in results:
@@ -82,7 +82,10 @@ class Now(Panel):
         spans: list[Span] = [(fmt.loss(newest.loss), style(Ink.VAL, bold=True))]
         if best is not None and newest.step != best.step:
             over = fmt.loss(newest.loss - best.loss)
-            spans.append((f"  {over} above best", style(Ink.DIM)))
+            words = f"  {over} above best"
+            if len(spans[0][0]) + len(words) > room:
+                words = f"  {over} over ★"
+            spans.append((words, style(Ink.DIM)))
         elif best is not None:
             spans.append(("  ★ best", style(Ink.GOOD)))
         label = f"{val_name(results)} · step {fmt.count(newest.step)}"

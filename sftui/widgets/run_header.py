@@ -56,7 +56,9 @@ class RunHeader(Panel):
         name = fit(self._run_name(), grid.width - col - 2)
         col = grid.text(row, col, name, style(Ink.TEXT, back=bar))
         end = grid.width - 1
-        if self.view.transport:
+        # Of a run that has ended nothing comes any more: its last rate would stand there for good.
+        over = self.state.ended and self.view.tape is None
+        if self.view.transport and not over:
             words = fit(clean(self.view.transport, 160), max(0, end - col - 3))
             end = grid.right(row, end, [(words, faint)], col + 3)
         run = self.state.run
@@ -176,7 +178,7 @@ class RunHeader(Panel):
             fraction = self.state.done / planned
             percent = f" {fmt.percent(min(1.0, fraction))}"
             room = end - col - len(percent)
-            words = fit(doing, max(0, room - 12)) if doing else ""
+            words = fit(doing, max(0, room - 9)) if doing else ""
             cells = min(60, room - (text_width(words) + 3 if words else 0))
             if cells >= 6:
                 grid.bar(

@@ -412,6 +412,15 @@ def test_header_gives_way_from_the_least_important():
         assert part in whole
 
 
+def test_a_run_that_has_ended_has_no_rate():
+    """`6.2/s` of its last second would stand in the header for good."""
+    live = "362 events live, 6.2/s"
+    running = drawn(RunHeader, STATES["running"], width=160, height=2, transport=live)
+    assert live in text(running)
+    over = drawn(RunHeader, STATES["finished"], width=160, height=2, transport=live)
+    assert "events live" not in text(over)
+
+
 def test_header_shows_requests_and_trouble():
     """What was asked is pending until answered; a dead run is LOST."""
     state, view = RunState(), View(now=lambda: START, trouble="supervisor gone")
@@ -530,5 +539,6 @@ def test_now_names_what_is_best():
     """Validation above the best says how much; the best says so."""
     events = [ev.ValidationFinished(step=0, loss=1.0), ev.ValidationFinished(step=9, loss=1.0118)]
     assert "1.0118  0.0118 above best" in text(drawn(Now, events, width=60, height=8))
+    assert "1.0118  0.0118 over ★" in text(drawn(Now, events, width=50, height=6))
     assert "0.0118 above best" in text(drawn(Glance, events, width=78, height=6))
     assert "★ best" in text(drawn(Now, events[:1], width=60, height=8))
