@@ -49,8 +49,8 @@ class Panel(Widget):
         """Cells sent for painting since the start: what the tests count."""
         self._grid = Grid(0, 0)
         self._strips: dict[int, Strip] = {}
-        self._seen = False
-        """Painted since it came in sight."""
+        self._sized = False
+        """Given its size, and painted, since it was last hidden."""
 
     @property
     def ticking(self) -> bool:
@@ -74,7 +74,6 @@ class Panel(Widget):
                 grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
             grid.settle()
         self.rebuilds += 1
-        self._seen = True
         before, self._grid = self._grid, grid
         if before.codes.shape != grid.codes.shape:
             self._strips.clear()
@@ -108,13 +107,15 @@ class Panel(Widget):
 
     def on_resize(self) -> None:
         self.rebuild()
+        self._sized = True
 
     def on_hide(self) -> None:
-        self._seen = False
+        self._sized = False
 
     def on_show(self) -> None:
-        # It may come back at its old size, without a resize.
-        if not self._seen:
+        # It may come back at its old size, without a resize; what changed meanwhile was not
+        # painted.
+        if not self._sized:
             self.rebuild()
 
     def watch_has_focus(self, has_focus: bool) -> None:
