@@ -169,9 +169,9 @@ def _travel(state: RunState) -> list[Fact]:
         Fact(
             clean(each.group, 40),
             f"{share(each.distance)} from the start",
-            f"update {share(each.last_ratio)}",
-            f"of the weights' size, after update {fmt.count(each.step)}; the first measured update "
-            f"was {share(each.first_ratio)}",
+            meaning=f"of the weights' size, after update {fmt.count(each.step)}, which moved them "
+            f"by {share(each.last_ratio)}; the first one measured moved them by "
+            f"{share(each.first_ratio)}",
         )
         for each in travels(state)
     ]

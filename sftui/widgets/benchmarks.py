@@ -75,8 +75,12 @@ class Benchmarks(Panel):
         steps = sorted({s for by_step in state.evals.values() for s in by_step}, reverse=True)
         rows = grid.height - 4
         if len(steps) > rows > 1:
-            # The start is what everything is compared with: it is never scrolled away.
-            steps = [*steps[: rows - 1], steps[-1]]
+            # The start is what everything is compared with, and a star is looked for: neither
+            # is scrolled away.
+            tops = [_top(self.state, task) for task in tasks[:shown]]
+            kept = set([steps[-1], *tops][: rows - 1])
+            newest = [step for step in steps if step not in kept][: rows - len(kept)]
+            steps = sorted({*newest, *kept}, reverse=True)
         for i, step in enumerate(steps[: max(0, rows)]):
             self._row(grid, 3 + i, step, tasks[:shown], columns, scores, newest=i == 0)
         self._words(grid, 3 + len(steps) + 1, tasks, scores)

@@ -135,17 +135,21 @@ class ShelfTable(Panel):
         grid.text(row, 4, fit(item.name, 14), text)
         loss = self.state.checkpoint_loss(item.known)
         values: dict[str, Span] = {
-            "val": (fmt.loss(loss) if loss is not None else "", style(Ink.VAL)),
+            "val": (
+                fmt.loss(loss) if loss is not None else "",
+                style(Ink.FAINT if gone else Ink.VAL),
+            ),
             "size": (
                 "gone" if gone else fmt.size(_size(item)) if _size(item) is not None else "",
-                style(Ink.DIM),
+                style(Ink.FAINT if gone else Ink.DIM),
             ),
-            "age": (self._age(item), style(Ink.DIM)),
+            "age": (self._age(item), style(Ink.FAINT if gone else Ink.DIM)),
         }
         for i, (task, by_step) in enumerate(self.state.evals.items()):
             result = by_step.get(item.step)
             percent = fmt.percent(accuracy_of(result)) if result is not None else ""
-            values[task] = (percent, style(SERIES_INKS[i % len(SERIES_INKS)]))
+            ink_here = Ink.FAINT if gone else SERIES_INKS[i % len(SERIES_INKS)]
+            values[task] = (percent, style(ink_here))
         for name, (end, _) in columns.items():
             if name in values:
                 grid.right(row, 2 + end, [values[name]], 18)

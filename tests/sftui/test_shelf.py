@@ -14,6 +14,7 @@ from engine.run_dir import RunDir
 from sftui import shelf as shelf_module
 from sftui.app import SftuiApp
 from sftui.canvas import Grid
+from sftui.ink import Ink, parts
 from sftui.shelf import Job, Shelf
 from sftui.state import RunState
 from sftui.view import View
@@ -227,6 +228,21 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
             line = table._grid.line(3 + len(table.rows))
             # The page is 120 wide: what does not fit is cut at its end.
             assert line[2:].startswith(shown[:100])
+
+
+def test_what_is_gone_is_faint(run):
+    """Among thirty rows the three that can still be used are found at a glance."""
+    table = ShelfTable(state_of(), View(now=lambda: START), Shelf(run), id="shelf")
+    table.look()
+    grid = Grid(20, 100)
+    table.paint(grid)
+
+    def ink(step: str, col: int) -> Ink:
+        row = next(i for i, line in enumerate(grid.lines()) if f"step {step}" in line)
+        return parts(int(grid.styles[row, col]))[0]
+
+    col = grid.lines()[1].index("val") + 1
+    assert (ink("300", col), ink("100", col)) == (Ink.VAL, Ink.FAINT)
 
 
 def test_hostile_names_are_drawn_as_text():

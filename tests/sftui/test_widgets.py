@@ -290,6 +290,20 @@ def test_the_star_of_a_task_may_be_the_starts():
     assert "MMLU best: start, unbeaten in 2 evaluations" in words
 
 
+def test_the_star_is_never_scrolled_away():
+    """Of many evaluations the newest, the best of each task, and the start have the rows."""
+    many = [evaluated(s, 300 if s == 200 else 250 + s // 100) for s in range(0, 2100, 100)]
+    many += [evaluated(s, 400 if s == 500 else 250, task="B") for s in range(0, 2100, 100)]
+    for height in (7, 9, 12):
+        lines = drawn(Benchmarks, many, width=90, height=height).lines()[3:-1]
+        words = [line.split()[1] for line in lines if line.split()[1:]]
+        assert words[0] == "2,000"
+        assert words[-1] == "start"
+        if height > 7:
+            assert {"200", "500"} < set(words)
+            assert sum("★" in line for line in lines) == 2
+
+
 def test_sentences_are_whole_where_there_is_room():
     """Broken into rows if all rows fit, else one row each with what fits of it."""
     events = [evaluated(0, 249), evaluated(9, 271)]
