@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from engine import checkpoint_target, child, run_dir
+from engine.errors import UsageError
 from sftui import format as fmt
 
 
@@ -49,6 +51,8 @@ def export(flags: ExportFlags) -> str:
     Raises:
         UsageError: the checkpoint cannot be read, or the place not be written.
     """
+    if flags.output is not None:
+        _refuse_hub_cache(flags.output)
     runs = run_dir.runs_root(flags.runs_dir)
     names = {"source": flags.source, "model_tag": flags.model_tag, "step": flags.step}
     target = checkpoint_target.find(flags.checkpoint, **names, runs=runs)  # type: ignore[arg-type]
@@ -64,3 +68,26 @@ def export(flags: ExportFlags) -> str:
         },
     )
     return f"{done['label']} exported to {done['path']} ({fmt.size(done['size_bytes'])})"
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it downloaded."""
+    home = os.environ.get("HF_HOME") or Path(
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
+    )
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named or Path(home, "hub")).expanduser()
+
+
+def _refuse_hub_cache(output: Path) -> None:
+    """Its folders are what was downloaded, by commit: a model of one's own would pass for it.
+
+    Raises:
+        UsageError: `output` lies in it.
+    """
+    place, cache = output.expanduser().resolve(), hub_cache().resolve()
+    if place == cache or cache in place.parents:
+        raise UsageError(
+            f"{output} is in the cache of the Hugging Face hub ({cache}), which holds downloads "
+            "only and may be emptied at any time. Name another folder with -o."
+        )
