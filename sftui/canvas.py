@@ -423,5 +423,8 @@ def settle(before: tuple[float, float] | None, low: float, high: float) -> tuple
     step = tick_step(high - low, 10)
     if before is not None:
         # An axis that had to follow once will have to again: leave it room on that side.
-        low, high = (low - step * (low < old_low)), (high + step * (high > old_high))
+        room = step * (low < old_low)
+        # Down to zero, not past it: a loss has nothing there.
+        low = max(low - room, 0.0) if low >= 0 else low - room
+        high += step * (high > old_high)
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step

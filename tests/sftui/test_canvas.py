@@ -211,6 +211,12 @@ def test_settled_limits_stay_while_they_serve():
     assert canvas.settle(before, 1.0, 1.1) != before
 
 
+def test_room_to_follow_ends_at_zero():
+    """A loss that has fallen near zero gets no axis below it; what is negative does."""
+    assert canvas.settle((4.0, 8.0), 0.3, 8.0)[0] == 0.0
+    assert canvas.settle((-1.0, 3.0), -2.2, 3.0)[0] < -2.2
+
+
 def test_sparkline_shows_the_last_values():
     """One block a value, the newest last; unknown ones are blank."""
     assert canvas.sparkline(np.array([0.0, 1.0, math.nan, 0.5]), 3) == "█ ▁"
