@@ -89,7 +89,7 @@ class Cockpit:
             self.view.tape = playback.tape()
         self.dashboard = Dashboard(self.state, self.view)
         self._foreign = playback is not None and folder is None
-        self._lookout = Lookout(foreign=self._foreign)
+        self._lookout = self._new_lookout()
         self.questions: Questions | None = None
         """The words of the evaluation's questions, once somebody asked for them."""
         self.shelf = Shelf(RunDir(folder) if folder is not None else None)
@@ -126,6 +126,10 @@ class Cockpit:
             return 0.0
         return TICK_SECONDS if self.now() - self.quiet < QUIET_SECONDS else SLOW_TICK_SECONDS
 
+    def _new_lookout(self) -> Lookout:
+        again = self.playback.source.again if self.playback is not None else None
+        return Lookout(foreign=self._foreign, again=again)
+
     def _moment(self) -> float:
         return self.now() if self.state.last_t is None else self.state.last_t
 
@@ -140,7 +144,7 @@ class Cockpit:
             # These events are the first of a stage again.
             self.state = RunState()
             self.dashboard.set_state(self.state)
-            self._lookout = Lookout(foreign=self._foreign)
+            self._lookout = self._new_lookout()
             view.log.restart()
             touched = Topic.ALL
         state = self.state
@@ -150,7 +154,10 @@ class Cockpit:
                 self.notices.observe(event)
         if events:
             self.quiet = self.now()
-            self._lookout.take(events)
+            if self.playback is None:
+                self._lookout.take(events)
+            else:
+                self._lookout.reach(self.playback.source.delivered)
         for alarm in self._lookout.work(JUDGE_SECONDS):
             touched |= state.apply(alarm)
         if self.playback is not None:

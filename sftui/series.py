@@ -19,8 +19,8 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 FAN_OUT = 4
-_GROWTH = 1.5
-"""Doubling would leave half the memory empty on average; 1.5 keeps a point under 30 B."""
+_GROWTH = 1.25
+"""Doubling would leave a quarter of the memory empty on average, this a tenth."""
 
 
 class Column:
@@ -64,10 +64,13 @@ class Table:
         return self._x.data[: self._length]
 
     def column(self, name: str) -> Floats:
-        """The values under `name`, NaN where unknown; a view until the next change."""
+        """The values under `name`, NaN where unknown; a view until the next change, to be read.
+
+        One that was never given takes no memory, however often it is asked for.
+        """
         column = self._columns.get(name)
-        if column is None:
-            return np.full(self._length, np.nan, dtype=np.float32)
+        if column is None or not len(column.data):
+            return np.broadcast_to(_UNKNOWN, self._length)
         column.reserve(self._length)
         return column.data[: self._length]
 
@@ -78,6 +81,8 @@ class Table:
 
     def last(self, name: str) -> float | None:
         """The newest known value (NaN counts as unknown)."""
+        if not self.written(name):
+            return None
         values = self.column(name)
         for start in range(len(values), 0, -256):
             known = np.flatnonzero(~np.isnan(values[max(0, start - 256) : start]))
@@ -109,7 +114,7 @@ class Table:
             index = int(np.searchsorted(self.x, x))
             if self._x.data[index] != x:
                 self._open_row(index)
-            for known in self._columns.values():
+            for known in self._given():
                 known.reserve(self._length)
                 known.data[index] = math.nan
             self._rewritten(index)
@@ -152,6 +157,15 @@ class Table:
             self._rewritten(keep)
         return dropped
 
+    def beside(self, name: str) -> Table:
+        """An empty table for other values at the same x, without an x column of its own.
+
+        It is extended by rows of this table from the first on, and emptied when `rewrites` rises.
+        """
+        table = Table([name])
+        table._x = self._x
+        return table
+
     def series(self, name: str) -> Series:
         """The drawable view of one column; the same object at every call."""
         found = self._series.get(name)
@@ -165,9 +179,13 @@ class Table:
         own = self._x.data.nbytes + sum(c.data.nbytes for c in self._columns.values())
         return own + sum(s.num_bytes for s in self._series.values())
 
+    def _given(self) -> list[Column]:
+        """Columns that hold a value."""
+        return [column for column in self._columns.values() if len(column.data)]
+
     def _open_row(self, index: int) -> None:
         n = self._length
-        for column in (self._x, *self._columns.values()):
+        for column in (self._x, *self._given()):
             column.reserve(n + 1)
             column.data[index + 1 : n + 1] = column.data[index:n]
         self._length = n + 1
@@ -180,6 +198,7 @@ class Table:
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _PIECE = 8192
+_UNKNOWN = np.float32(np.nan)
 
 
 class Series:
@@ -221,6 +240,10 @@ class Series:
     def num_bytes(self) -> int:
         return sum(low.data.nbytes + high.data.nbytes for low, high in self._levels)
 
+    def beside(self, name: str) -> Table:
+        """See `Table.beside`."""
+        return self._table.beside(name)
+
     def forget(self, index: int) -> None:
         """Row `index` and all after it changed: unfold the groups that hold them."""
         width = FAN_OUT
@@ -240,7 +263,12 @@ class Series:
         low = np.full(num_columns, np.nan, dtype=np.float32)
         high = low.copy()
         x = self.x
-        if not len(x) or num_columns < 1 or not x_high > x_low:
+        if (
+            not len(x)
+            or num_columns < 1
+            or not x_high > x_low
+            or not self._table.written(self._name)
+        ):
             return low, high
         limits = np.linspace(x_low, x_high, num_columns + 1) if limits is None else limits.copy()
         limits[-1] = np.nextafter(x_high, np.inf)
@@ -312,7 +340,7 @@ class Smoothed:
 
     def __init__(self, source: Series, strength: float) -> None:
         self._source = source
-        self._table = Table(["ema"])
+        self._table = source.beside("ema")
         self._strength = strength
         self._restart()
 

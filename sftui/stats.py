@@ -11,6 +11,7 @@ Fractions everywhere; only `points` is in percentage points.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -116,7 +117,8 @@ def compare_evaluations(
         (round(new * now.total), now.total),
         (round(old * before.total), before.total),
         wobble=wobble,
-        note=f"unpaired, conservative: {reason}",
+        # One text for all that have the reason: a long log has tens of thousands of them.
+        note=sys.intern(f"unpaired, conservative: {reason}"),
     )
 
 

@@ -401,6 +401,16 @@ class ReplaySource:
             self._seek(timeline.at_step((here if here is not None else -1) + steps))
             self._paused = True
 
+    @property
+    def delivered(self) -> int:
+        """The position up to which `poll` gave the events of this `generation`."""
+        return self._delivered
+
+    def again(self, start: int, stop: int) -> list[Event]:
+        """What `poll` gave between two positions, as few events."""
+        with self._lock:
+            return list(self._timeline().news(start, stop))
+
     def events_until(self, position: int) -> list[Event]:
         """Everything of the stage before `position`, for a state of one's own."""
         with self._lock:

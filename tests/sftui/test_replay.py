@@ -371,6 +371,31 @@ def test_a_rank_that_beats_is_not_called_silent_in_a_replay():
     assert found == []
 
 
+def test_alarms_of_a_recording_are_those_of_its_events():
+    """Read again from the recording, in pieces, they are raised at the same steps."""
+    events = [RunStarted(name="r", stamp=Stamp(run="r", t=0.0))]
+    losses = np.random.default_rng(0).normal(2.0, 0.01, 9000)
+    losses[[5000, 5001, 8200]] = 9.0, 9.0, math.nan
+    for start in range(0, 9000, 50):
+        steps = range(start, start + 50)
+        columns = {"loss": losses[start : start + 50].tolist()}
+        events.append(StepBatch(step=start + 49, steps=steps, columns=columns))
+    source = replay_events(events)
+    told, reread = Lookout(foreign=True), Lookout(foreign=True, again=source.again)
+    told.take(events)
+    found = []
+    while not source.closed:
+        source.poll(max_seconds=0.0)
+        reread.reach(source.delivered)
+        found += reread.work(0.0)
+    assert reread.busy
+    found += reread.work(10.0)
+    assert not reread.busy
+    raised = [(type(alarm), alarm.kind, alarm.step) for alarm in found]
+    assert raised == [(type(alarm), alarm.kind, alarm.step) for alarm in told.work(10.0)]
+    assert (AlarmRaised, "nonfinite", 8200) in raised
+
+
 def test_columns_lie_together_however_small_the_pieces():
     """One row of numbers each, beats beside them."""
     timeline = Timeline()

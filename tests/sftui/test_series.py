@@ -99,6 +99,25 @@ def test_missing_columns_and_values_are_unknown():
     assert table.at(0.5) is None
 
 
+def test_a_column_that_was_never_given_takes_no_memory():
+    """Asked for, drawn, averaged, and with rows put between the others: it stays unknown."""
+    table = Table(["y", "never"])
+    table.extend(np.arange(1000.0), {"y": np.ones(1000)})
+    before = table.num_bytes
+    never = table.series("never")
+    assert np.isnan(table.column("never")).all()
+    assert len(table.column("never")) == len(never) == 1000
+    assert (table.last("never"), table.written("never"), never.empty) == (None, False, True)
+    assert np.isnan(never.columns(0, 999, 10)).all()
+    assert len(never.sample(0, 999)) == 0
+    assert table.num_bytes == before
+    table.put(3.0, {"y": 2.0})
+    table.put(3.5, {"y": 2.0})
+    assert not table.written("never")
+    table.put(4.0, {"never": 5.0})
+    assert np.nansum(table.column("never")) == table.last("never") == 5.0
+
+
 def test_non_finite_values_are_kept():
     """An infinite loss is news; a huge finite one does not become infinite."""
     table = Table(["y"])
