@@ -6,6 +6,7 @@ work between two frames is `cockpit`'s.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
 import gc
@@ -195,7 +196,16 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         cockpit.tick()
         self._ticking = bool(cockpit.pace)
         if self._ticking:
-            self.set_timer(cockpit.pace, self._tick)
+            # Not Textual's timer: the task it makes costs more than a tick that finds nothing.
+            asyncio.get_running_loop().call_later(cockpit.pace, self._next_tick)
+
+    def _next_tick(self) -> None:
+        if self._exit or not self.is_running:
+            return
+        try:
+            self._tick()
+        except Exception as error:  # as Textual's timer does: the screen closes and says why
+            self._handle_exception(error)
 
     def _wake(self) -> None:
         """Something may move again where nothing did."""

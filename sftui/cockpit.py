@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
+IDLE_SECONDS = 10.0
+"""After so long without an event the clock alone is waited for."""
 FOLLOW_TICK_SECONDS = 0.3
 """Ticks over a log that is followed at its end."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
@@ -95,7 +97,7 @@ class Cockpit:
         self.shelf = Shelf(RunDir(folder) if folder is not None else None)
         self.launching = False
         """True while the run is being started: nothing can be dead yet."""
-        self.quiet = 0.0
+        self.quiet = now() - QUIET_SECONDS
         """Wall clock since which nothing has come."""
         self._stale = Topic.NOTHING
         self._ticks = self._painted = self._rows = 0
@@ -124,7 +126,12 @@ class Cockpit:
                 return FOLLOW_TICK_SECONDS
         elif self.state.ended and self.source.closed:
             return 0.0
-        return TICK_SECONDS if self.now() - self.quiet < QUIET_SECONDS else SLOW_TICK_SECONDS
+        now = self.now()
+        if now - self.quiet < QUIET_SECONDS:
+            return TICK_SECONDS
+        if now - self.quiet < IDLE_SECONDS or self.view.pending:
+            return SLOW_TICK_SECONDS
+        return 1.01 - now % 1.0  # with the clock, just after its second began
 
     def _new_lookout(self) -> Lookout:
         again = self.playback.source.again if self.playback is not None else None

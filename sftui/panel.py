@@ -7,6 +7,7 @@ per event: a rebuild costs a few numpy calls and the terminal gets what moved.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -47,15 +48,21 @@ class Panel(Widget):
         self.rebuilds = 0
         self.cells_changed = 0
         """Cells sent for painting since the start: what the tests count."""
+        self._clock: Hashable = None
         self._grid = Grid(0, 0)
         self._strips: dict[int, Strip] = {}
         self._sized = False
         """Given its size, and painted, since it was last hidden."""
 
     @property
-    def ticking(self) -> bool:
-        """True while it shows a clock: it is then painted once a second."""
-        return False
+    def clock(self) -> Hashable:
+        """What it shows of the clock: asked once a second, painted anew when it is another."""
+        return None
+
+    def tick(self) -> None:
+        """A second went by and nothing else made it stale."""
+        if self.clock != self._clock:
+            self.rebuild()
 
     def paint(self, grid: Grid) -> None:
         """Draw the state into an empty grid of this panel's size."""
@@ -74,6 +81,7 @@ class Panel(Widget):
                 grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
             grid.settle()
         self.rebuilds += 1
+        self._clock = self.clock
         before, self._grid = self._grid, grid
         if before.codes.shape != grid.codes.shape:
             self._strips.clear()

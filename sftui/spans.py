@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from rich.console import Console
 from textual._compositor import ChopsUpdate, Compositor
+from textual.geometry import Region
+from textual.screen import Screen
+from textual.widget import Widget
 
 
 class SpanUpdate(ChopsUpdate):
@@ -28,10 +31,40 @@ class SpanUpdate(ChopsUpdate):
 
 
 class SpanCompositor(Compositor):
-    """Textual's compositor with that update."""
+    """Textual's compositor with that update, which asks only widgets that changed.
+
+    Textual asks every widget in the rectangle around all changes for all of its lines: for two
+    clocks in opposite corners that is the whole screen.
+    """
+
+    _changed: tuple[Region, ...] = ()
+    """What is being painted."""
+
+    @property
+    def visible_widgets(self) -> dict[Widget, tuple[Region, Region]]:
+        found, changed = super().visible_widgets, self._changed
+        if not changed:
+            return found
+        here = {
+            widget: places
+            for widget, places in found.items()
+            if any(map(places[0].overlaps, changed))
+        }
+        above = [places[0] for widget, places in here.items() if not isinstance(widget, Screen)]
+        if all(any(place.contains_region(region) for place in above) for region in changed):
+            # Nothing of the screen's own background is seen there.
+            return {
+                widget: places for widget, places in here.items() if not isinstance(widget, Screen)
+            }
+        return here
 
     def render_partial_update(self) -> ChopsUpdate | None:
-        update = super().render_partial_update()
+        self.cuts  # noqa: B018  kept from now on, and made of all widgets
+        self._changed = tuple(self._dirty_regions)
+        try:
+            update = super().render_partial_update()
+        finally:
+            self._changed = ()
         if update is None:
             return None
         return SpanUpdate(update.chops, update.spans, update.chop_ends)

@@ -153,8 +153,8 @@ class Dashboard(Screen[None]):
         """A second went by: clocks move, unless `touched` has them painted anyway."""
         visible = self.boxes(self.size)
         for panel in self.panels:
-            if panel.ticking and panel.id in visible and not panel.TOPICS & touched:
-                panel.rebuild()
+            if panel.id in visible and not panel.TOPICS & touched:
+                panel.tick()
 
     def rearrange(self) -> None:
         """The set of panels changed."""

@@ -18,9 +18,9 @@ class Checkpoints(Panel):
     can_focus = True
 
     @property
-    def ticking(self) -> bool:
-        """The age column moves."""
-        return bool(self.state.checkpoints) and not self.state.ended
+    def clock(self) -> tuple[str, ...]:
+        """The column of ages."""
+        return tuple(map(self._age, self.state.checkpoint_rows()))
 
     def paint(self, grid: Grid) -> None:
         rows = self.state.checkpoint_rows()
@@ -100,8 +100,12 @@ class Checkpoints(Panel):
             words = "gone" if faded else fmt.size(item.size_bytes)
             grid.right(row, 2 + columns["size"], [(words, dim)], 2)
         if "age" in columns and item.t is not None:
-            now = self.state.last_t if self.state.ended else self.view.now()
-            age = fmt.age((now or item.t) - item.t)
-            grid.right(row, 2 + columns["age"], [(age, dim)], 2)
+            grid.right(row, 2 + columns["age"], [(self._age(item), dim)], 2)
         if is_best:
             grid.back(row, 1, grid.width - 1, Back.ROW)
+
+    def _age(self, item: Checkpoint) -> str:
+        if item.t is None:
+            return ""
+        now = self.state.last_t if self.state.ended else self.view.now()
+        return fmt.age((now or item.t) - item.t)

@@ -71,9 +71,9 @@ class LossChart(Panel):
     """Column from which the mouse drags."""
 
     @property
-    def ticking(self) -> bool:
+    def clock(self) -> int | None:
         """Before the first update the phases show how long they have lasted."""
-        return not len(self.state.steps)
+        return None if len(self.state.steps) else int(self.view.now())
 
     def paint(self, grid: Grid) -> None:
         framed = grid.height >= 5 and grid.width >= 20

@@ -29,8 +29,9 @@ class RankTable(Panel):
     can_focus = True
 
     @property
-    def ticking(self) -> bool:
-        return not self.state.ended
+    def clock(self) -> tuple[str, ...]:
+        """How long which rank has been silent."""
+        return tuple(map(self._trouble, self.state.ranks.values()))
 
     def paint(self, grid: Grid) -> None:
         ranks = sorted(self.state.ranks.items())

@@ -29,11 +29,12 @@ BADGES = {
 class RunHeader(Panel):
     """One or two rows over the full width."""
 
-    TOPICS = Topic.RUN | Topic.STEPS | Topic.EVALS | Topic.CONTROLS
+    TOPICS = Topic.RUN | Topic.STEPS | Topic.EVALS | Topic.CONTROLS | Topic.LOOK
 
     @property
-    def ticking(self) -> bool:
-        return not self.state.ended and not self.view.trouble
+    def clock(self) -> int | None:
+        """Time goes by while it runs."""
+        return None if self.state.ended or self.view.trouble else int(self.view.now())
 
     def paint(self, grid: Grid) -> None:
         for row in range(grid.height):
