@@ -97,6 +97,7 @@ class Scoreboard:
         # Results are frozen and kept by the state, so the same ids are the same results.
         key = tuple((task, id(r)) for task, found in state.evals.items() for r in found.values())
         if self._judged is None or self._judged[0] != key:
+            self._judged = None  # not two of them at a time: a long log's are large
             self._judged = key, self._judge(state.evals)
         return self._judged[1]
 

@@ -1,7 +1,8 @@
 """How fast logs become a picture: `python tests/benchmarks/readers.py`.
 
 Prints each target of the design beside what was measured, and as a ratio to a plain
-count of the same lines in the same run, so that a slow or busy machine shows.
+count of the same lines in the same run, so that a slow or busy machine shows. Memory is
+what a log of a million lines takes beyond one of 1,000, in the same run.
 """
 
 import subprocess
@@ -10,10 +11,17 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from sftui.readers import LineBuffer
 from sftui.readers.nanochat import NanochatReader
 from sftui.sources.open import open_replay
 from sftui.state import RunState
+from tests.benchmarks.long_logs import Watched
+from tests.processes import Children, children, environment
+
+STILL_SECONDS = 8.0
+"""A screen that paints nothing for so long has loaded its log."""
 
 SFT = "Step {:05d}/{:05d} | Training loss: {:.6f}| lrm: {:.6f}| num_tokens: {:,}\n"
 BASE = (
@@ -77,36 +85,68 @@ def main() -> None:
         plain = best(lambda data=data: LineBuffer().feed(data))
         report(what, best(lambda data=data: parse(data)), target, plain)
 
+    with tempfile.TemporaryDirectory() as name:
+        show_long(Path(name))
+
+
+def show_long(folder: Path) -> None:
+    """Speed and memory of a log of a million lines, beside one of 1,000."""
     data = sft_log(950_000)
     num_lines = data.count(b"\n")
     plain = best(lambda: LineBuffer().feed(data), 1)
-    with tempfile.NamedTemporaryFile(suffix=".log") as file:
-        file.write(data)
-        file.flush()
-        # In a process of its own: its peak memory is then that of a screen.
-        command = [sys.executable, __file__, file.name]
-        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    first, whole, busy, jump, points, state_bytes, grown = map(float, out.split())
+    long, short = folder / "long.log", folder / "short.log"
+    long.write_bytes(data)
+    short.write_bytes(sft_log(950))
+    # In processes of their own: the peak memory is then that of one log.
+    first, whole, busy, jump, points, state_bytes, *most = figures(long)
+    *_, few, _, base_now, base_most = figures(short)
     report(f"{num_lines:,} lines: first picture", first, 0.5, plain)
     report(f"{num_lines:,} lines: all in the state", whole, 5.0, plain)
     report("  the same, processor time", busy, 5.0, plain)
     report("  jump back to the middle", jump, 0.5, plain)
+    points -= few
     print(
-        f"  {state_bytes / points:.1f} bytes a point in the state; with the recording and the "
-        f"blocks in flight the peak memory grew by {grown / 2**20:.0f} MiB, "
-        f"{grown / points:.0f} bytes a point"
+        f"bytes a point, more than with 1,000 lines (target < 30): state {state_bytes / points:.1f}"
     )
+    grown = [(here - base) / points for here, base in zip(most, (base_now, base_most), strict=True)]
+    print(f"  source and state: {grown[0]:.1f} resident once loaded, {grown[1]:.1f} at most")
+    with children() as started:
+        env = environment(SFTUI_CONFIG=str(folder / "config.toml"))
+        (now, peak), (base_now, base_most) = (screen(started, env, log) for log in (long, short))
+    live, most_ever = (2**20 * (a - b) / points for a, b in ((now, base_now), (peak, base_most)))
+    print(f"  the whole screen: {live:.1f} resident once loaded, {most_ever:.1f} at most")
+    print("    (19,000 validations and 9,500 rounds of evaluation are judged and drawn in it)")
 
 
-def peak_bytes() -> int:
-    """Most memory this program ever had resident (a child's `ru_maxrss` starts at its parent's)."""
+def figures(log: Path) -> list[float]:
+    """What `long_log` prints."""
+    command = [sys.executable, __file__, str(log)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [float(word) for word in out.split()]
+
+
+def screen(started: Children, env: dict[str, str], log: Path) -> tuple[float, float]:
+    """MiB resident of `sftui replay` once nothing is painted any more, and at most."""
+    watched = Watched(started, "-m", "sftui", "replay", str(log), env=env)
+    watched.until_curve()
+    painted = -1
+    while len(watched.terminal.output) != painted:
+        painted = len(watched.terminal.output)
+        time.sleep(STILL_SECONDS)
+    memory = watched.memory()
+    watched.leave()
+    return memory
+
+
+def resident_bytes() -> tuple[int, int]:
+    """Now, and at most ever (a child's `ru_maxrss` starts at its parent's)."""
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    now, most = (int(status.split(name)[1].split()[0]) for name in ("VmRSS:", "VmHWM:"))
+    return now * 1024, most * 1024
 
 
 def long_log(path: str) -> None:
     """Open a long log as the screen would; print the figures of `main`."""
-    before = peak_bytes()
     start, busy = time.perf_counter(), time.process_time()
     opened = open_replay(path)
     source, state = opened.source, RunState()
@@ -118,18 +158,18 @@ def long_log(path: str) -> None:
             first = time.perf_counter() - start
         time.sleep(0.01)
     whole, busy = time.perf_counter() - start, time.process_time() - busy
+    now, most = resident_bytes()
+    points, state_bytes = 3 * len(state.steps), state.steps.num_bytes
     middle = len(state.steps) // 2
     start = time.perf_counter()
     source.seek_step(middle)
-    fresh = RunState()
-    while fresh.updates <= middle:
+    state = RunState()
+    while state.updates <= middle:
         for event in source.poll():
-            fresh.apply(event)
+            state.apply(event)
     jump = time.perf_counter() - start
     source.close()
-    grown = peak_bytes() - before
-    points = 3 * len(state.steps)
-    print(first, whole, busy, jump, points, state.steps.num_bytes, grown)
+    print(first, whole, busy, jump, points, state_bytes, now, most)
 
 
 if __name__ == "__main__":
