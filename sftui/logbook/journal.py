@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from engine import wire
 from engine.errors import WireError
 from engine.events import Event
+from sftui.logbook.indexed import Indexed
 from sftui.logbook.kinds import ENTRY, kind_of_line
 from sftui.words import entry
 
@@ -36,27 +36,24 @@ _SEARCH_ROWS = 2048
 Rows = NDArray[np.int64]
 
 
-class JournalRows:
+class JournalRows(Indexed):
     """Grows in its thread alone; readers see a length and what lies before it."""
 
+    thread_name = "log index"
+
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self._path = path
         self._offsets: NDArray[Any] = np.empty(1024, dtype=np.int64)
         self._kinds: NDArray[Any] = np.empty(1024, dtype=np.uint8)
         self._length = 0
         self._indexed = 0  # bytes
         self._inode = 0
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
         self._read: dict[int, Event | None] = {}  # lines in sight or nearly
         self._matching: tuple[int, int, Rows] = (0, 0, np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return self._length
-
-    @property
-    def busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
 
     @property
     def share(self) -> float:
@@ -68,22 +65,6 @@ class JournalRows:
     def num_bytes(self) -> int:
         """Memory of the index."""
         return self._offsets.nbytes + self._kinds.nbytes
-
-    def follow(self) -> None:
-        """Index what is new in the file, in a thread."""
-        if not self.busy and not self._stop.is_set() and self._size() > self._indexed:
-            self._thread = threading.Thread(target=self._run, name="log index", daemon=True)
-            self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
-
-    def join(self) -> None:
-        """Wait until it is done, for tests and benchmarks."""
-        if self._thread is not None:
-            self._thread.join()
 
     # ---- rows ------------------------------------------------------------------------------
 
@@ -173,7 +154,10 @@ class JournalRows:
         except OSError:
             return 0
 
-    def _run(self) -> None:
+    def _is_behind(self) -> bool:
+        return self._size() > self._indexed
+
+    def _index(self) -> None:
         try:
             with self._path.open("rb") as file:
                 found = os.fstat(file.fileno())

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
 from sftui.clean import clean
+from sftui.logbook.indexed import Indexed
 
 MARK_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024
@@ -26,15 +26,16 @@ Line = tuple[int, bytes]
 """Offset of its first byte, and its bytes without the line end."""
 
 
-class TextFile:
+class TextFile(Indexed):
     """Reads only when asked; a file that is not there is empty."""
 
+    thread_name = "log lines"
+
     def __init__(self, path: Path) -> None:
+        super().__init__()
         self.path = path
         self._counts = array("Q")  # line ends in the first (i + 1) * MARK_BYTES bytes
         self._inode = 0
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
 
     @property
     def size(self) -> int:
@@ -44,30 +45,9 @@ class TextFile:
             return 0
 
     @property
-    def busy(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
-    @property
     def num_bytes(self) -> int:
         """Memory of the index."""
         return self._counts.itemsize * len(self._counts)
-
-    def follow(self) -> None:
-        """Count the lines that are new in the file, in a thread."""
-        whole = self.size // MARK_BYTES
-        if not self.busy and not self._stop.is_set() and whole != len(self._counts):
-            self._thread = threading.Thread(target=self._count, name="log lines", daemon=True)
-            self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
-
-    def join(self) -> None:
-        """Wait until it is done, for tests and benchmarks."""
-        if self._thread is not None:
-            self._thread.join()
 
     # ---- pages -----------------------------------------------------------------------------
 
@@ -157,7 +137,10 @@ class TextFile:
 
     # ---- the thread ------------------------------------------------------------------------
 
-    def _count(self) -> None:
+    def _is_behind(self) -> bool:
+        return self.size // MARK_BYTES != len(self._counts)
+
+    def _index(self) -> None:
         try:
             with self.path.open("rb") as file:
                 found = os.fstat(file.fileno())
