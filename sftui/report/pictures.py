@@ -118,8 +118,13 @@ def _loss(case: Case, figure: Figure) -> None:
     _marks(case, axes)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
-    axes.legend(loc="best", fontsize=8, framealpha=0.8)
+    _legend(axes)
     _limit(axes, values, [v for _, v in validations])
+
+
+def _legend(axes: Axes) -> None:
+    """Above the picture: inside it there is no place that is free in every run."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=6, fontsize=8, frameon=False)
 
 
 def _limit(axes: Axes, values: Any, validations: list[float]) -> None:
@@ -237,4 +242,4 @@ def _accuracy(case: Case, figure: Figure) -> None:
         )
     axes.set_xlabel("step")
     axes.set_ylabel("right answers, %")
-    axes.legend(loc="best", fontsize=8, framealpha=0.8)
+    _legend(axes)
