@@ -165,8 +165,10 @@ class Cockpit:
                 self._lookout.take(events)
             else:
                 self._lookout.reach(self.playback.source.delivered)
-        for alarm in self._lookout.work(JUDGE_SECONDS):
-            touched |= state.apply(alarm)
+        if self._ticks or self.playback is None or not self.playback.source.loading:
+            # Of a long log, the first picture comes first.
+            for alarm in self._lookout.work(JUDGE_SECONDS):
+                touched |= state.apply(alarm)
         if self.playback is not None:
             tape = self.playback.tape()
             if tape != view.tape:

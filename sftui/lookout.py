@@ -11,10 +11,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from engine import events as ev
-from engine.alarm_board import ALL_KINDS, CLOCK_KINDS, Alarm
-from engine.alarms import AlarmEngine
+
+if TYPE_CHECKING:
+    from engine.alarm_board import Alarm
+    from engine.alarms import AlarmEngine
 
 MOST_ROWS = 4000
 """Updates judged at one go: a few milliseconds."""
@@ -31,7 +34,8 @@ class Lookout:
 
         `again`: where `reach` finds the events of a replay.
         """
-        self._engine = AlarmEngine(kinds=ALL_KINDS if foreign else CLOCK_KINDS)
+        self._foreign = foreign
+        self._engine: AlarmEngine | None = None
         self._waiting: deque[ev.Event] = deque()
         self._again = again
         self._fetched = self._reached = 0
@@ -63,17 +67,27 @@ class Lookout:
             if not self._waiting:
                 self._fetch()
                 continue
-            found += self._engine.observe(self._waiting.popleft())
+            found += self._judge.observe(self._waiting.popleft())
             if time.monotonic() >= deadline:
                 break
         return found
 
     def tick(self, t: float) -> list[Alarm]:
         """It is `t` now, and nothing came: what that means."""
-        return [] if self.busy else self._engine.tick(t)
+        return [] if self.busy else self._judge.tick(t)
 
     def _fetch(self) -> None:
         """The next piece of the recording."""
         assert self._again is not None, "only a recording is reached into"
         start, self._fetched = self._fetched, min(self._reached, self._fetched + MOST_ROWS)
         self.take(self._again(start, self._fetched))
+
+    @property
+    def _judge(self) -> AlarmEngine:
+        if self._engine is None:
+            # Seven modules, which the first picture of a long log does not wait for.
+            from engine.alarm_board import ALL_KINDS, CLOCK_KINDS  # noqa: PLC0415
+            from engine.alarms import AlarmEngine  # noqa: PLC0415
+
+            self._engine = AlarmEngine(kinds=ALL_KINDS if self._foreign else CLOCK_KINDS)
+        return self._engine

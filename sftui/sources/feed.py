@@ -20,7 +20,7 @@ from sftui.readers import LineCounts, Reader
 from sftui.sources.recording import Recording
 from sftui.sources.where import PIECE_BYTES
 
-FIRST_BLOCK_BYTES = 96 * 1024
+FIRST_BLOCK_BYTES = 64 * 1024
 SHORT_BYTES = 2 * 1024 * 1024
 """A file of this size is read at once; of a longer one, a first block for the first picture."""
 HOLD_SECONDS = 3.0
