@@ -303,13 +303,13 @@ def test_a_tokenizer_that_was_changed_between_two_attempts_is_refused(place):
 
 def test_late_data_is_told_while_it_is_late(place, monkeypatch):
     """Fault 61: "waiting for data", so that nobody looks for the fault in the model."""
-    monkeypatch.setattr(dataloader, "LATE_SECONDS", 0.05)
+    monkeypatch.setattr(dataloader, "LATE_SECONDS", 1.0)
     run = place.make("--num-iterations=6", "--eval-every=6", "--eval-metrics-every=6")
     build = dataloader.StepLoader._build
 
     def slow(self, step):
         if step == 3:
-            time.sleep(0.3)
+            time.sleep(2.0)
         return build(self, step)
 
     monkeypatch.setattr(dataloader.StepLoader, "_build", slow)
