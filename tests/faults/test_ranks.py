@@ -250,7 +250,17 @@ def test_ten_kills_of_one_rank_cost_ten_restarts_and_no_bit(place):
     whole = place.make(*flags, "--run=whole")
     assert place.ended(place.supervise(whole)) == 0
     run = place.make(*flags, "--run=killed", "--max-restarts=10")
-    faults = [{"rank": 1, "step": 2 * n + 1, "action": "kill", "attempt": n} for n in range(1, 11)]
+    # Once the checkpoint before it is whole: a save is made beside the steps.
+    faults = [
+        {
+            "rank": 1,
+            "step": 2 * n + 1,
+            "action": "kill",
+            "attempt": n,
+            "after": f"ckpt/step-{2 * n}",
+        }
+        for n in range(1, 11)
+    ]
     assert place.ended(place.supervise(run, faults), 500) == 0
     assert end_of(run).status == "finished"
     lost = [(event.rank, event.reason) for event in told(run, RankLost)]
