@@ -56,7 +56,9 @@ class Checkpointer:
         attempt: int,
         keep: int,
         emit: Callable[[Event], None],
+        settle_log: Callable[[], object] = lambda: None,
     ) -> None:
+        """`settle_log`: waits until what was emitted is in the file; rank 0's alone is called."""
         self.run = run
         self.rank = rank
         self.world_size = world_size
@@ -65,6 +67,7 @@ class Checkpointer:
         self.protected: set[int] = set()
         """Steps never pruned: the one this attempt resumed from."""
         self._emit = emit
+        self._settle_log = settle_log
         self._thread: threading.Thread | None = None
         self._buffers: dict[str, Tensor] = {}
         self._failure: str | None = None
@@ -167,6 +170,8 @@ class Checkpointer:
         files.append(checkpoint_dir.digest_file(partial / STATE))
         for peer in range(1, self.world_size):
             files += _wait_for_record(partial, peer)
+        # A run that resumes here must not lack the events of the steps it stands on.
+        self._settle_log()
         target = checkpoint_dir.commit(self.run, partial, step, files, time.time())
         self._emit(
             CheckpointSaved(

@@ -151,7 +151,13 @@ class Session:
         self.validation.close()
 
 
-def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
+def build(
+    run: RunDir,
+    ranks: Ranks,
+    attempt: int,
+    emit: Emit,
+    settle_log: Callable[[], object] = lambda: None,
+) -> Session:
     """Load model and data, take up the newest checkpoint if there is one.
 
     Raises:
@@ -235,6 +241,7 @@ def build(run: RunDir, ranks: Ranks, attempt: int, emit: Emit) -> Session:
         attempt=attempt,
         keep=settings.checkpoint.keep,
         emit=emit,
+        settle_log=settle_log,
     )
     if resume is not None:
         checkpointer.protected.add(resume.step)

@@ -98,7 +98,8 @@ def _train(
     if watchman is not None:
         watchman.helm = steering
     with Heartbeat(run, ranks, emit) as heartbeat:
-        built = session.build(run, ranks, attempt, emit)
+        settle_log = bus.flush if bus is not None else lambda: None
+        built = session.build(run, ranks, attempt, emit, settle_log)
         session.set_threads(built.config, ranks)
         outcome = trainer.train(built, steering, heartbeat.at_step)
         if steering.agent_lost:

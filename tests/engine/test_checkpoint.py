@@ -1,7 +1,9 @@
 """Checkpoints exist whole or not at all, and damage is found before it is used."""
 
 import json
+import os
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import torch
 from engine import checkpoint, checkpoint_dir, run_dir
 from engine.checkpoint import Checkpointer, Snapshot
 from engine.errors import CheckpointError
-from engine.events import CheckpointRemoved, CheckpointSaved, LogLine
+from engine.events import CheckpointRemoved, CheckpointSaved, LogLine, StepFinished
+from engine.sinks import EventBus
+from engine.wire import decode
 
 
 @pytest.fixture
@@ -64,6 +68,29 @@ def test_training_may_change_the_tensors_right_after_save(run):
     checkpointer.wait()
     saved = checkpoint.load_model_state(checkpoint_dir.read(run.checkpoint(1)))
     assert torch.equal(saved["w"], torch.zeros(1000))
+
+
+def test_a_checkpoint_is_whole_only_after_the_log_of_its_steps(run):
+    """A rank killed right after a save resumes there: the step before it must be in the log."""
+
+    def slow_disk(file, data):
+        time.sleep(0.3)
+        return os.write(file, data)
+
+    bus = EventBus(run, run.id, 1, live=False, write=slow_disk)
+    checkpointer = Checkpointer(
+        run, rank=0, world_size=1, attempt=1, keep=3, emit=bus.emit, settle_log=bus.flush
+    )
+    bus.emit(StepFinished(step=9, loss=1.0))
+    snapshot = Snapshot(optimizer={}, random=checkpoint.random_state(), model={}, state={})
+    checkpointer.save(10, snapshot, "schedule")
+    while not run.checkpoint(10).exists():
+        time.sleep(0.001)
+    # What a kill at this moment leaves.
+    left = [decode(line) for line in run.events.read_bytes().splitlines()]
+    assert [event.step for event in left if isinstance(event, StepFinished)] == [9]
+    assert checkpointer.wait() is None
+    bus.close()
 
 
 def test_two_ranks_make_one_checkpoint(run):
