@@ -62,7 +62,8 @@ class Grid:
                 self.styles[row, start:stop] = number
             return max(col, min(col + len(text), limit))
         codes = _cells(text)
-        self._wide = self._wide or len(codes) != len(text)
+        # Not by the lengths: a mark without a cell makes up for one that takes two.
+        self._wide = self._wide or bool((codes == CONTINUED).any())
         start, stop = max(col, 0), min(col + len(codes), limit)
         if start < stop:
             if stop - col < len(codes) and codes[stop - col] == CONTINUED:

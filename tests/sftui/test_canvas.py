@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sftui import canvas
@@ -131,6 +131,7 @@ def test_half_a_wide_character_is_never_left(col, expected):
     st.integers(-5, 15),
     st.integers(-10, 40),
 )
+@example(3, 3, "\x1f⼀", 1, 3)
 @settings(deadline=None)
 def test_drawing_anywhere_never_raises(height, width, text, row, col):
     """A panel of any size is painted by the same code."""
