@@ -139,7 +139,12 @@ class EventBus:
         done = threading.Event()
         self._arrived.append(done)
         self._wake.set()
-        return done.wait(timeout)
+        deadline = time.monotonic() + timeout
+        while not done.wait(min(0.1, max(0.0, deadline - time.monotonic()))):
+            # After `close` nobody writes any more.
+            if time.monotonic() >= deadline or not self._thread.is_alive():
+                break
+        return done.is_set()
 
     def close(self, timeout: float = 10.0) -> bool:
         """Flush and end the threads; False when something could not be written."""

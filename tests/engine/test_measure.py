@@ -48,6 +48,8 @@ def test_a_resumed_run_pairs_with_rows_of_the_attempt_before(place):
 
         def die(session, batch):
             if batch.step == 5:
+                # The save of step 4 is made beside the steps.
+                session.checkpointer.wait()
                 raise RuntimeError("power")
             return accumulate(session, batch)
 

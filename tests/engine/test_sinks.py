@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -245,3 +246,13 @@ def test_lines_are_json_for_other_tools(run):
         raise AssertionError(name)
 
     assert json.loads(line, parse_constant=refuse)["nf"] == {"loss": "nan"}
+
+
+def test_a_flush_after_the_end_does_not_wait(tmp_path):
+    """A save that outlives the log of its process must not stand still for it."""
+    run = make_run(tmp_path)
+    bus = EventBus(run, run.id, 1, live=False)
+    assert bus.close()
+    began = time.monotonic()
+    assert not bus.flush(timeout=30)
+    assert time.monotonic() - began < 10
