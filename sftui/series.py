@@ -293,7 +293,7 @@ class Series:
         _reduce(self.y, self.y, np.clip(edges, tail, end), low, high)
         return low, high
 
-    def sample(self, x_low: float, x_high: float, most: int = 4096) -> Floats:
+    def sample(self, x_low: float, x_high: float, most: int = 2048) -> Floats:
         """At most `most` known values between the limits, evenly spread: for percentiles."""
         first, last = np.searchsorted(self.x, (x_low, np.nextafter(x_high, np.inf)))
         step = max(1, -(-int(last - first) // most))

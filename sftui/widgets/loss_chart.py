@@ -357,7 +357,7 @@ class LossChart(Panel):
         """The learning-rate multiplier on its own axis from 0 to its greatest value."""
         series = self.state.step_series("lr_mult")
         low, high = bridge(*plot.columns(series))
-        known = series.sample(plot.x_low, plot.x_high)
+        known = high[np.isfinite(high)]
         greatest = float(known.max()) if len(known) else 0.0
         if greatest <= 0:
             return
