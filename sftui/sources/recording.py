@@ -114,6 +114,9 @@ class Timeline:
         self._num_rows = 0
         self._clock = Packed[float]("d")  # seconds of each position, never falling
         self._steps = Packed[int]("q")  # highest step up to and including each position
+        # The last of each, not to be unpacked for every event that comes.
+        self._now = 0.0
+        self._top = -1
         self._first_t: float | None = None
         self._last_update: int | None = None
         self.clock_kind = ""
@@ -129,19 +132,19 @@ class Timeline:
     @property
     def seconds(self) -> float:
         """The clock at the end."""
-        return self._clock[-1] if self._clock else 0.0
+        return self._now
 
     @property
     def last_step(self) -> int | None:
         """The highest step so far."""
-        return self._steps[-1] if self._steps and self._steps[-1] >= 0 else None
+        return self._top if self._top >= 0 else None
 
     def append(self, event: ev.Event) -> None:
         """Add an event behind the others."""
         if isinstance(event, ev.StepBatch):
             self._append_batch(event)
             return
-        now, top = self.seconds, self._steps[-1] if self._steps else -1
+        now = self._now
         t, step = event.stamp.t, event.step
         if t is not None and not math.isfinite(t):
             t = None
@@ -163,8 +166,11 @@ class Timeline:
             now = max(now, t - self._first_t)
         self._other_at.append(len(self._clock))
         self._others.append(event)
+        self._now = now
+        if step is not None and step > self._top:
+            self._top = step
         self._clock.append(now)
-        self._steps.append(max(top, step if step is not None else -1))
+        self._steps.append(self._top)
         self._mark(event, now)
 
     def _append_batch(self, batch: ev.StepBatch) -> None:
@@ -172,7 +178,7 @@ class Timeline:
         if not len(steps):
             return
         self.num_updates += len(steps)
-        now, top = self.seconds, self._steps[-1] if self._steps else -1
+        now, top = self._now, self._top
         if not self.clock_kind:
             self.clock_kind = _kind(bool(batch.times), "seconds" in batch.columns)
         highest = np.maximum.accumulate(np.maximum(steps, top))
@@ -194,11 +200,14 @@ class Timeline:
             clock = np.full(len(steps), now)
         self._last_update = max(int(steps.max()), self._last_update or int(steps[0]))
         self._keep(batch)
+        self._now, self._top = float(clock[-1]), int(highest[-1])
         self._clock.extend(clock)
         self._steps.extend(highest)
 
     def _keep(self, batch: ev.StepBatch) -> None:
-        stamp = replace(batch.stamp, t=None) if batch.times else batch.stamp
+        stamp = batch.stamp
+        if batch.times and stamp.t is not None:
+            stamp = replace(stamp, t=None)
         key = (stamp, bool(batch.times), *batch.columns)
         rows = self._rows.get(key)
         if rows is None:
@@ -255,12 +264,13 @@ class Timeline:
         index = bisect.bisect_left(self._other_at, start)
         row = start - index
         later: list[ev.Event] = []
+        clock = self._clock[start:stop]
         since = start
         while index < len(self._others) and (at := self._other_at[index]) < stop:
             event = self._others[index]
             beat = isinstance(event, ev.RankHeartbeat)
             if beat:
-                waits = self._clock[at] - self._clock[since] < _BEAT_SECONDS
+                waits = clock[at - start] - clock[since - start] < _BEAT_SECONDS
             else:
                 waits = isinstance(event, _MAY_COME_LATER) and event.step is not None
             if not waits:
