@@ -86,6 +86,7 @@ class Cockpit:
             board=Scoreboard(folder, baseline),
             losses=LossBoard(folder),
             log=_log_book(folder, playback),
+            run_id=folder.name if folder is not None else "",
         )
         if playback is not None:
             self.view.tape = playback.tape()

@@ -206,7 +206,7 @@ def made_up() -> dict[str, Shot]:
         "first-steps": Shot(events=fake_run(until=12)),
         "paused": Shot(events=paused(fake_run(until=140))),
         "finished": Shot(events=fake_run()),
-        "failed": Shot(events=failed),
+        "failed": Shot(events=failed, folder=Path("20260304-101500-starter")),
         "log-y": Shot(events=running, keys="l s f"),
         "accuracy": Shot(events=running, keys="2"),
         "help": Shot(events=running, keys="question_mark"),

@@ -31,6 +31,8 @@ from sftui.state import RunState
 from sftui.stats import CLEAR, Judged, accuracy_of
 
 _STEP = 6
+_MIN_ROWS = 4
+"""Rows of the table that are never given up for sentences."""
 _COLUMNS: dict[str, tuple[int, int]] = {
     "k": (4, 4),
     "%": (0, 6),
@@ -74,6 +76,9 @@ class Benchmarks(Panel):
         grid.text(2, 2, "step".rjust(_STEP - 1), style(Ink.FAINT))
         steps = sorted({s for by_step in state.evals.values() for s in by_step}, reverse=True)
         rows = grid.height - 4
+        verdicts = 1 + len(tasks)
+        if len(steps) + verdicts > rows >= _MIN_ROWS + verdicts:
+            rows -= verdicts  # the sentences say what an old row cannot
         if len(steps) > rows > 1:
             # The start is what everything is compared with, and a star is looked for: neither
             # is scrolled away.
@@ -149,6 +154,7 @@ class Benchmarks(Panel):
     def _words(self, grid: Grid, row: int, tasks: list[str], scores: Scores) -> None:
         """The newest evaluation against the start and the baseline, as sentences."""
         lines: list[tuple[str, str, Span]] = []
+        more: list[tuple[str, str, Span]] = []
         for i, task in enumerate(tasks):
             newest, first = max(self.state.evals[task]), min(self.state.evals[task])
             named = (f"{clean(task, 24)} ", style(_ink(i)))
@@ -161,13 +167,14 @@ class Benchmarks(Panel):
             if best is not None and _top(self.state, task) == first:
                 s = "" if best[1].looks == 1 else "s"
                 text = f"best: {first_words(first)}, unbeaten in {best[1].looks} evaluation{s}"
-                lines.append((text, text, named))
+                more.append((text, text, named))
             elif best is not None and best[0] != newest:
                 where, looks = f"best, step {best[0]:,}: ", best[1].looks
                 text = where + sentence(best[1].judged, looks=looks)
-                lines.append((text, where + short_sentence(best[1].judged), named))
+                more.append((text, where + short_sentence(best[1].judged), named))
             if task in scores.notes:
-                lines.append((scores.notes[task], scores.notes[task], named))
+                more.append((scores.notes[task], scores.notes[task], named))
+        lines += more  # of every task the verdict, before anything else of one
         room, free = grid.width - 4, grid.height - 1 - row
         whole = [wrap(named[0] + text, room) for text, _, named in lines]
         roomy = sum(map(len, whole)) <= free
@@ -178,9 +185,9 @@ class Benchmarks(Panel):
             # The points stand in the table above: where room is short, verdict and interval do.
             first_row = rows[0][len(named[0]) :] if roomy else fit(short, grid.width - 2 - col)
             grid.text(row, col, first_row, style(Ink.DIM))
-            for more in rows[1:] if roomy else ():
+            for rest in rows[1:] if roomy else ():
                 row += 1
-                grid.text(row, 2, more, style(Ink.DIM))
+                grid.text(row, 2, rest, style(Ink.DIM))
             row += 1
 
 

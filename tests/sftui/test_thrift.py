@@ -41,10 +41,13 @@ def cells(sequence: str) -> list[tuple[object, ...]]:
         for i in range(span.start, span.end):
             looks[i] = looks[i] + Style.parse(str(span.style))
     return [
-        (char, _known(look.color), _known(look.bgcolor), look.bold, look.dim, look.italic)
-        + (look.underline, look.reverse, look.strike)
+        (char, _known(look.color), _known(look.bgcolor), *_marks(look))
         for char, look in zip(text.plain, looks, strict=True)
     ]
+
+
+def _marks(look: Style) -> tuple[object, ...]:
+    return look.bold, look.dim, look.italic, look.underline, look.reverse, look.strike
 
 
 def _known(colour: Color | None) -> Color | None:

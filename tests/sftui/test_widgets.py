@@ -1,5 +1,6 @@
 """Panels, each from a state to a grid; no app is running."""
 
+import itertools
 import math
 import re
 
@@ -296,12 +297,27 @@ def test_the_star_is_never_scrolled_away():
     many += [evaluated(s, 400 if s == 500 else 250, task="B") for s in range(0, 2100, 100)]
     for height in (7, 9, 12):
         lines = drawn(Benchmarks, many, width=90, height=height).lines()[3:-1]
-        words = [line.split()[1] for line in lines if line.split()[1:]]
+        lines = list(itertools.takewhile(lambda line: line.strip("│ "), lines))
+        words = [line.split()[1] for line in lines]
         assert words[0] == "2,000"
         assert words[-1] == "start"
         if height > 7:
             assert {"200", "500"} < set(words)
             assert sum("★" in line for line in lines) == 2
+
+
+def test_old_rows_make_room_for_the_verdict_of_every_task():
+    """Which evaluations came between is the curve's to say; what to make of them is not."""
+    many = [evaluated(s, 250 + s // 100) for s in range(0, 900, 100)]
+    many += [evaluated(s, 400 - s // 10, task="B") for s in range(0, 900, 100)]
+    lines = drawn(Benchmarks, many, width=90, height=12).lines()
+    assert [line.split()[1] for line in lines[3:8]] == ["800", "700", "600", "500", "start"]
+    assert "MMLU vs start: no evidence" in lines[9]
+    assert "B vs start: clear" in lines[10]
+    # Where they would leave a table of three rows, the table is all.
+    lines = drawn(Benchmarks, many, width=90, height=10).lines()
+    assert [line.split()[1] for line in lines[3:9]][-1] == "start"
+    assert "vs start" not in "".join(lines)
 
 
 def test_sentences_are_whole_where_there_is_room():
