@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from engine import events as ev
 from sftui.clean import clean
 from sftui.records import Alarm
 from sftui.state import RunState
 
 KIND = "failed"
+_WHERE = re.compile(r" \(logs in [^)]*\)$")
 
 
 def failure(state: RunState, run_id: str) -> Alarm | None:
@@ -19,7 +22,7 @@ def failure(state: RunState, run_id: str) -> Alarm | None:
     if state.badge != "failed" or not run_id or not len(state.steps):
         return None
     # The header and the log have room for all of the reason, but not for what to do.
-    why = clean(state.reason, 80) or "it ended without a reason"
+    why = clean(_WHERE.sub("", state.reason), 80) or "it ended without a reason"
     words = f"{why}. {advice(state, run_id)}"
     newest = int(state.steps.x[-1])
     stamp = ev.Stamp(run=run_id, t=state.last_t)

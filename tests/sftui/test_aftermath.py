@@ -26,7 +26,7 @@ def ended(reason: str, *, until: int = 288, rows: int = 8, status: str = "failed
 
 
 def test_it_goes_on_from_the_newest_checkpoint() -> None:
-    alarm = failure(ended("rank 1: exit code 1"), RUN)
+    alarm = failure(ended("rank 1: exit code 1 (logs in logs/attempt-1)"), RUN)
     assert alarm is not None
     assert alarm.event.severity == "error"
     expected = f"rank 1: exit code 1. sftui run --resume {RUN} goes on from step 200"
