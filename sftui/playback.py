@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from sftui.sources.clock import SPEEDS, WATCH_SPEED
 from sftui.sources.recording import Mark
-from sftui.sources.replay import SPEEDS, WATCH_SPEED, ReplaySource
+from sftui.sources.replay import ReplaySource
 from sftui.tape import Tape, TapeMark
 
 SCRUB_PARTS = 100

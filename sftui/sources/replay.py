@@ -14,96 +14,18 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from engine.control import Request
 from engine.errors import UsageError
 from engine.events import Event, StepBatch
 from sftui.readers import LineCounts
+from sftui.sources.clock import ReplayClock
+from sftui.sources.filling import Feed, Finished
 from sftui.sources.recording import Mark, Recording, Stage, Timeline
 from sftui.sources.where import end_of_share, end_of_stage, end_of_step
 
-SPEEDS = (1.0, 2.0, 4.0, 8.0, 16.0, 60.0, 250.0, 1000.0, math.inf)
-"""Times the clock; infinite shows all there is at once."""
-
-
 _PART = 20_000
 """Positions looked through at one go: some milliseconds, and 3 MB of 20 series."""
-
-WATCH_SPEED = 60.0
-"""A run of half an hour in half a minute."""
-
-
-class Feed(Protocol):
-    """Who fills a recording: `sources.feed` from files, or nobody."""
-
-    @property
-    def lines(self) -> LineCounts:
-        """Lines so far."""
-        ...
-
-    @property
-    def format(self) -> str:
-        """What was recognised, in words."""
-        ...
-
-    @property
-    def done(self) -> bool:
-        """Whether nothing more will be added."""
-        ...
-
-    @property
-    def share(self) -> float:
-        """Read so far, 0 to 1."""
-        ...
-
-    @property
-    def restarts(self) -> int:
-        """Times the file was replaced or emptied while it was followed."""
-        ...
-
-    @property
-    def text_path(self) -> Path | None:
-        """A file whose lines a person may read."""
-        ...
-
-    @property
-    def journal_path(self) -> Path | None:
-        """A journal of ours."""
-        ...
-
-    def evidence(self) -> tuple[bool, str]:
-        """Whether more may come, and why one may think so."""
-        ...
-
-    def read_on(self) -> None:
-        """The first of it has been seen: read the rest."""
-        ...
-
-    def close(self) -> None:
-        """Stop reading."""
-        ...
-
-
-class Finished:
-    """The feed of events that are all there already."""
-
-    lines = LineCounts()
-    format = "events"
-    done = True
-    share = 1.0
-    restarts = 0
-    text_path = None
-    journal_path = None
-
-    def evidence(self) -> tuple[bool, str]:
-        return True, "a replay"
-
-    def read_on(self) -> None:
-        return
-
-    def close(self) -> None:
-        return
 
 
 class ReplaySource:
@@ -129,20 +51,15 @@ class ReplaySource:
         self._lock = lock or threading.Lock()
         self._follow = follow
         self._columnar = columnar
-        self._now = now
-        self._speed = speed
-        self._paused = False
+        self._clock = ReplayClock(speed=speed, now=now)
         self._stage: int | None = None
         self._chosen = False
         self._generation = 0
         self._delivered = 0
         self._hurry = False  # a seek has left the picture wrong until all has come
         self._half: Iterator[Event] | None = None  # the rest of a batch that is being spelled out
-        self._at_seconds = 0.0  # the clock, when it was last set ...
-        self._at_now = now()  # ... and when that was
         self._text_key: tuple[int, int, int] | None = None
         self._text_end: int | None = None
-        self._at_position: int | None = 0  # set by a seek: exact where many share one second
         self._keep_to_preferred()
 
     # ---- source ----------------------------------------------------------------------------
@@ -157,7 +74,7 @@ class ReplaySource:
         with self._lock:
             self._keep_to_preferred()
             target = self._target()
-            hurry = self._hurry or self._speed == math.inf
+            hurry = self._hurry or self._clock.speed == math.inf
             deadline = time.monotonic() + max_seconds
             events: list[Event] = []
             while self._half is not None or self._delivered < target:
@@ -314,7 +231,7 @@ class ReplaySource:
     def seconds(self) -> float:
         """The clock."""
         with self._lock:
-            return self._clock()
+            return self._clock.seconds(self._timeline())
 
     @property
     def step(self) -> int | None:
@@ -324,7 +241,7 @@ class ReplaySource:
 
     @property
     def speed(self) -> float:
-        return self._speed
+        return self._clock.speed
 
     @speed.setter
     def speed(self, speed: float) -> None:
@@ -333,25 +250,18 @@ class ReplaySource:
         Raises:
             UsageError: no positive number.
         """
-        if not speed > 0:
-            raise UsageError(f"--speed {speed:g} is no speed; use 1 to 1000, or inf.")
         with self._lock:
-            self._hold(self._target())
-            self._speed = speed
+            self._clock.set_speed(speed, self._timeline())
 
     @property
     def paused(self) -> bool:
-        return self._paused
+        return self._clock.paused
 
     @paused.setter
     def paused(self, paused: bool) -> None:
-        """Stand still, or go on. At infinite speed, going on from within a log would be a jump
-        to its end; it goes on at `WATCH_SPEED` instead."""
+        """Stand still, or go on; from within a log, never by a jump to its end."""
         with self._lock:
-            if not paused and self._speed == math.inf and self._target() < len(self._timeline()):
-                self._speed = WATCH_SPEED
-            self._hold(self._target())
-            self._paused = paused
+            self._clock.set_paused(paused, self._timeline())
 
     def seek(self, position: int) -> None:
         """Set the clock right behind the event before `position`."""
@@ -362,7 +272,7 @@ class ReplaySource:
         """Set the clock to a time of the stage."""
         with self._lock:
             self._seek(self._timeline().at_seconds(seconds))
-            self._at_seconds = min(max(0.0, seconds), self._timeline().seconds)
+            self._clock.set_seconds(seconds, self._timeline())
 
     def seek_step(self, step: int) -> None:
         """Set the clock behind all that belongs to `step` or to a step before it."""
@@ -399,7 +309,7 @@ class ReplaySource:
             timeline = self._timeline()
             here = timeline.step_at(self._target())
             self._seek(timeline.at_step((here if here is not None else -1) + steps))
-            self._paused = True
+            self._clock.stop()
 
     @property
     def delivered(self) -> int:
@@ -437,46 +347,21 @@ class ReplaySource:
             self._generation += 1
         self._stage = index
         self._delivered, self._half = 0, None
-        self._hold(0)
-        if self._speed == math.inf:
-            self._at_position = None
-
-    def _clock(self) -> float:
-        timeline = self._timeline()
-        if self._speed == math.inf and not self._paused and self._at_position is None:
-            return timeline.seconds
-        passed = 0.0 if self._paused else (self._now() - self._at_now) * self._speed
-        if math.isinf(passed) or math.isnan(passed):
-            return timeline.seconds
-        return min(self._at_seconds + passed, timeline.seconds)
+        self._clock.enter(self._timeline())
 
     def _target(self) -> int:
-        timeline = self._timeline()
-        if self._speed == math.inf and not self._paused:
-            return len(timeline)
-        held = min(self._at_position or 0, len(timeline))
-        if self._paused and self._at_position is not None:
-            return held
-        return max(held, timeline.at_seconds(self._clock()))
-
-    def _hold(self, position: int) -> None:
-        """Let the clock go on from a position."""
-        self._at_seconds = self._timeline().seconds_at(position)
-        self._at_now = self._now()
-        self._at_position = position
+        return self._clock.target(self._timeline())
 
     def _seek(self, position: int) -> None:
         position = min(max(0, position), len(self._timeline()))
         if self._stage is None:
             return
         self._chosen = True
-        if self._speed == math.inf and position < len(self._timeline()):
-            self._paused = True  # at that speed it would be at the end at once
         if position < self._delivered:
             self._generation += 1
             self._delivered, self._half = 0, None
         self._hurry = True
-        self._hold(position)
+        self._clock.seek(position, self._timeline())
 
     def _find_text_end(self, stage: int, position: int) -> int | None:
         where, path = self._recording.where, self._feed.text_path

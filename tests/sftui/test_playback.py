@@ -10,7 +10,8 @@ from sftui import cli, watch
 from sftui.app import SftuiApp
 from sftui.canvas import Grid
 from sftui.playback import Playback
-from sftui.sources.replay import SPEEDS, replay_events
+from sftui.sources.clock import SPEEDS
+from sftui.sources.replay import replay_events
 from sftui.state import RunState
 from sftui.tape import Tape, TapeMark
 from sftui.view import View

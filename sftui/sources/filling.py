@@ -1,0 +1,80 @@
+"""Who fills a recording, seen by the replay that plays it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from sftui.readers import LineCounts
+
+
+class Feed(Protocol):
+    """Who fills a recording: `sources.feed` from files, or nobody."""
+
+    @property
+    def lines(self) -> LineCounts:
+        """Lines so far."""
+        ...
+
+    @property
+    def format(self) -> str:
+        """What was recognised, in words."""
+        ...
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will be added."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Read so far, 0 to 1."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """Times the file was replaced or emptied while it was followed."""
+        ...
+
+    @property
+    def text_path(self) -> Path | None:
+        """A file whose lines a person may read."""
+        ...
+
+    @property
+    def journal_path(self) -> Path | None:
+        """A journal of ours."""
+        ...
+
+    def evidence(self) -> tuple[bool, str]:
+        """Whether more may come, and why one may think so."""
+        ...
+
+    def read_on(self) -> None:
+        """The first of it has been seen: read the rest."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading."""
+        ...
+
+
+class Finished:
+    """The feed of events that are all there already."""
+
+    lines = LineCounts()
+    format = "events"
+    done = True
+    share = 1.0
+    restarts = 0
+    text_path = None
+    journal_path = None
+
+    def evidence(self) -> tuple[bool, str]:
+        return True, "a replay"
+
+    def read_on(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
