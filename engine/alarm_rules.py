@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from dataclasses import dataclass
 
@@ -126,6 +126,7 @@ class ValidationRule:
     def __init__(self) -> None:
         self._steps: list[int] = []
         self._losses: list[float] = []
+        self._bends: list[float] = []  # sizes of the second differences, rising
         self._above = 0
         self.overfitting: Reading | None = None
         self.best_step: int | None = None
@@ -136,7 +137,10 @@ class ValidationRule:
         keep = bisect_right(self._steps, step)
         del self._steps[keep:], self._losses[keep:]
         self._above, self.overfitting = 0, None
-        self._find_best(len(self._losses))
+        self._bends = sorted(map(self._bend, range(2, keep)))
+        self.best = self.best_step = None
+        for i in range(keep):
+            self._compare(i)
 
     def add(self, step: int, loss: float, paired_error: float | None) -> None:
         """Judge a finite validation loss.
@@ -146,33 +150,48 @@ class ValidationRule:
         """
         if self._steps and step == self._steps[-1]:
             # Asked for by hand, or done again after a restart: the same model.
+            last = len(self._losses) - 1
+            if last >= 2:
+                del self._bends[bisect_left(self._bends, self._bend(last))]
             self._losses[-1] = loss
+            if last >= 2:
+                insort(self._bends, self._bend(last))
             return
         if self._steps and step < self._steps[-1]:
             self.rewind(step - 1)
-        self._find_best(len(self._losses))
+        if self._losses:
+            self._compare(len(self._losses) - 1)
         self._steps.append(step)
         self._losses.append(loss)
+        if len(self._losses) > 2:
+            insort(self._bends, self._bend(len(self._losses) - 1))
         best = self.best
         if best is None or len(self._losses) < FIRST_JUDGED_VALIDATION:
             return
-        spread = math.hypot(paired_error or 0.0, math.sqrt(2) * wobble(self._losses))
+        spread = math.hypot(paired_error or 0.0, math.sqrt(2) * self.wobble)
         limit = best + max(OVERFITTING_SHARE * abs(best), OVERFITTING_ERRORS * spread)
         self._above = self._above + 1 if loss > limit else 0
         self.overfitting = Reading(value=loss, limit=limit) if self._above >= 2 else None
 
-    def _find_best(self, count: int) -> None:
-        if not count:
-            self.best = self.best_step = None
-            return
-        index = min(range(count), key=self._losses.__getitem__)
-        self.best, self.best_step = self._losses[index], self._steps[index]
+    def _compare(self, index: int) -> None:
+        """The first of equals is the best."""
+        if self.best is None or self._losses[index] < self.best:
+            self.best, self.best_step = self._losses[index], self._steps[index]
 
+    def _bend(self, index: int) -> float:
+        """Size of the second difference that ends at a validation."""
+        a, b, c = self._losses[index - 2 : index + 1]
+        return abs(a - 2 * b + c)
 
-def wobble(losses: list[float]) -> float:
-    """Scatter of validations around their own trend, from second differences; needs three."""
-    second = [abs(a - 2 * b + c) for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)]
-    return 1.4826 * statistics.median(second) / math.sqrt(6)
+    @property
+    def wobble(self) -> float:
+        """Scatter of the validations around their own trend, from second differences.
+
+        Kept sorted as they come: a log may hold twenty thousand. Needs three validations.
+        """
+        size = len(self._bends)
+        middle = self._bends[(size - 1) // 2 : size // 2 + 1]
+        return 1.4826 * statistics.median(middle) / math.sqrt(6)
 
 
 class SpeedRule:

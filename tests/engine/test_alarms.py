@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from engine.alarm_board import ALL_KINDS, CLOCK_KINDS, EVENT_KINDS, SEVERITY, AlarmBoard
-from engine.alarm_rules import LossRule, wobble
+from engine.alarm_rules import LossRule, ValidationRule
 from engine.alarm_windows import RecentMedian, SortedWindow
 from engine.alarms import Alarm, AlarmEngine
 from tests.simulated_run import GIB, Simulation, run
@@ -291,7 +291,10 @@ def test_a_resumed_run_forgets_what_it_does_again() -> None:
 
 def test_wobble_of_the_worked_example() -> None:
     """The scatter of evaluations is that of the published example."""
-    assert wobble([1.243, 1.240, 1.244, 1.239, 1.245, 1.241]) == pytest.approx(0.005750, abs=5e-7)
+    rule = ValidationRule()
+    for step, loss in enumerate([1.243, 1.240, 1.244, 1.239, 1.245, 1.241]):
+        rule.add(step, loss, None)
+    assert rule.wobble == pytest.approx(0.005750, abs=5e-7)
 
 
 def test_letter_collapse_by_task() -> None:
