@@ -20,18 +20,23 @@ def nonfinite(what: str, value: float, step: int | None) -> str:
     )
 
 
-def spike(loss: float, mark: Reading) -> str:
+def slower(run_id: str) -> str:
+    """How the learning rate of a run is lowered; nobody steers a run without an id."""
+    return "halve the rate" + (f" with sftui ctl {run_id} lr 0.5" if run_id else "")
+
+
+def spike(loss: float, mark: Reading, remedy: str) -> str:
     return (
         f"loss {loss:.4g} is {mark.value:.0f} sigma above the 100 steps before, and not alone. "
-        "One odd batch is harmless; if it comes back, sftui ctl RUN lr 0.5 halves the rate"
+        f"One odd batch is harmless; if it comes back, {remedy}"
     )
 
 
-def diverging(found: Reading, best: float) -> str:
+def diverging(found: Reading, best: float, remedy: str) -> str:
     return (
         f"loss {found.value:.4g} (median of {RECENT} steps) is {_rise(found.value, best)} above "
-        f"its best stretch ({best:.4g}). sftui ctl RUN lr 0.5 halves the rate; or stop and resume "
-        "from an earlier checkpoint"
+        f"its best stretch ({best:.4g}). {remedy[0].upper()}{remedy[1:]}, or stop and resume from "
+        "an earlier checkpoint"
     )
 
 

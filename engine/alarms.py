@@ -49,6 +49,7 @@ class AlarmEngine:
         kinds: rules to apply. Rank 0 takes `EVENT_KINDS`, a screen over a run that raises
             its own takes `CLOCK_KINDS`, and foreign logs get all.
         rank_silent_seconds: silence of one rank that counts.
+        run_id: the name by which a person steers the run; empty where nobody can.
     """
 
     def __init__(
@@ -56,12 +57,14 @@ class AlarmEngine:
         *,
         kinds: frozenset[str] = ALL_KINDS,
         rank_silent_seconds: float = RANK_SILENT_SECONDS,
+        run_id: str = "",
     ) -> None:
         self._rank_silent_seconds = rank_silent_seconds
         self.marks: deque[int] = deque(maxlen=MOST_MARKS)
         """Steps whose loss stood out: marks for the chart, not alarms."""
         self._board = AlarmBoard(kinds)
         self._judges_numbers = bool(kinds - CLOCK_KINDS)
+        self._remedy = alarm_texts.slower(run_id)
         self._run = ""
         self._new_run()
 
@@ -245,7 +248,12 @@ class AlarmEngine:
         if not rule.spiking:
             board.end("spike")
         elif mark is not None:
-            board.begin("spike", mark.value, mark.limit, lambda: alarm_texts.spike(loss, mark))
+            board.begin(
+                "spike",
+                mark.value,
+                mark.limit,
+                lambda: alarm_texts.spike(loss, mark, self._remedy),
+            )
         if diverging is None:
             board.end("diverging")
         else:
@@ -254,7 +262,7 @@ class AlarmEngine:
                 "diverging",
                 diverging.value,
                 diverging.limit,
-                lambda: alarm_texts.diverging(diverging, best),
+                lambda: alarm_texts.diverging(diverging, best, self._remedy),
             )
 
     def _take_speed(self, seconds: float | None, tokens: float | None, rate: float | None) -> None:

@@ -40,7 +40,7 @@ class Watchman:
     """Observes every stamped event and gives the alarms that follow from it."""
 
     def __init__(self, run: RunDir, runtime: RuntimeConfig) -> None:
-        self._engine = AlarmEngine(kinds=EVENT_KINDS)
+        self._engine = AlarmEngine(kinds=EVENT_KINDS, run_id=run.id)
         self._on_diverging = runtime.on_diverging
         self.helm: Helm | None = None
         """Set once the ranks have joined; before that nothing can diverge."""

@@ -151,6 +151,16 @@ def test_a_flat_loss_does_not_make_rounding_a_spike() -> None:
     assert raised(steps([0.5] * 200 + [0.5001, 0.5002, 0.5001] + [0.5] * 50)) == []
 
 
+def test_the_advice_names_a_command_where_there_is_one() -> None:
+    """The log of another program cannot be steered."""
+    for run_id, command in (("20260304-tiny", "with sftui ctl 20260304-tiny lr 0.5"), ("", "")):
+        engine = AlarmEngine(run_id=run_id)
+        found = alarms(run(Simulation(seed=1, ramp_at=1000)), engine)
+        [text] = [a.text for a in found if isinstance(a, ev.AlarmRaised)]
+        assert f"Halve the rate {command}".strip() + ", or stop and resume" in text
+        assert ("sftui" in text) == bool(run_id)
+
+
 def test_diverging_ends_when_the_loss_comes_back() -> None:
     """The alarm is cleared half the way back, not at the limit where it would flicker."""
     path = [*quiet(300), *(np.array(quiet(120, 1)) + 0.5), *quiet(200, 2)]
