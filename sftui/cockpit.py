@@ -50,6 +50,8 @@ JUDGE_SECONDS = 0.02
 """Time for alarms in a tick."""
 UNMOVED_SECONDS, DOTS = 1.0, 400
 """Between two frames while the new steps are less than a dot column of a wide chart."""
+MANY_STEPS = 8
+"""So many new steps since the last frame are numbers that nobody reads one by one."""
 ALIVE_EVERY = 2.0
 """Seconds between looks whether the run's processes exist."""
 _OFTEN = Topic.STEPS | Topic.RANKS
@@ -205,9 +207,11 @@ class Cockpit:
         new steps do not move the curve by a dot, one says as much.
         """
         rows = len(self.state.steps)
-        if (rows - self._rows) * DOTS >= rows:
+        new = rows - self._rows
+        if new * DOTS >= rows:
             return 2
-        return max(2, round(UNMOVED_SECONDS / (self.pace or TICK_SECONDS)))
+        seconds = UNMOVED_SECONDS if new < MANY_STEPS else 2 * UNMOVED_SECONDS
+        return max(2, round(seconds / (self.pace or TICK_SECONDS)))
 
     def _once_a_second(self) -> Topic:
         view, state, now = self.view, self.state, self.now()

@@ -84,6 +84,7 @@ class Dashboard(Screen[None]):
         self._num_ranks = 1
         self._alarm_rows = 0
         self._absent: frozenset[str] = frozenset()
+        self._visible: frozenset[str] = frozenset()  # as they were arranged last
 
     def compose(self) -> ComposeResult:
         yield from self.panels
@@ -108,6 +109,7 @@ class Dashboard(Screen[None]):
         )
         if self.view.table == "validation" and "benchmarks" in boxes:
             boxes["validation"] = boxes.pop("benchmarks")
+        self._visible = frozenset(boxes)
         return boxes
 
     @property
@@ -151,9 +153,8 @@ class Dashboard(Screen[None]):
 
     def tick(self, touched: Topic) -> None:
         """A second went by: clocks move, unless `touched` has them painted anyway."""
-        visible = self.boxes(self.size)
         for panel in self.panels:
-            if panel.id in visible and not panel.TOPICS & touched:
+            if panel.id in self._visible and not panel.TOPICS & touched:
                 panel.tick()
 
     def rearrange(self) -> None:
