@@ -6,6 +6,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Speed is measured by benchmarks, as ratios; a busy machine stands still for longer than
+# Hypothesis' 200 ms, and that says nothing about the code.
+settings.register_profile("sftui", deadline=None)
+settings.load_profile("sftui")
 
 # What a developer likes to see must not change a test, nor a test what they like. Set here and
 # not in a fixture: screens started as processes inherit it.

@@ -205,7 +205,7 @@ def run(
 WORDS = st.text("ab c", max_size=12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     rows=st.lists(st.tuples(st.sampled_from(["p", "q"]), WORDS, WORDS), min_size=4, max_size=10),
     plan_ranks=st.integers(1, 3),

@@ -70,7 +70,7 @@ def rendered(prompt: str) -> list[int]:
     return render_for_completion(BYTES, asked)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     parts=st.lists(st.integers(1, 9), min_size=1, max_size=6),
     n_kv_head=st.sampled_from([1, 2, 4]),

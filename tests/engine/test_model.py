@@ -102,7 +102,7 @@ def test_the_forward_pass_is_the_fact_sheets(n_kv_head: int) -> None:
     torch.testing.assert_close(logits.double(), by_the_book(model, ids), atol=2e-5, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
     seed=st.integers(0, 3),

@@ -7,7 +7,7 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftui.accuracy import (
@@ -25,9 +25,6 @@ from sftui.accuracy import (
     standard_error,
     wilson,
 )
-
-ORACLE = settings(deadline=None)
-"""The first call of a reference library pays for its import."""
 
 
 def near(value: float, digits: int = 6) -> object:
@@ -101,7 +98,6 @@ def test_standard_errors_at_a_quarter() -> None:
     assert standard_error(0, 0) == 0.0
 
 
-@ORACLE
 @given(counts())
 def test_wilson_is_statsmodels(found: tuple[int, int]) -> None:
     """Any count has the interval that statsmodels gives it."""
@@ -123,7 +119,6 @@ def tail(k: int, n: int, chance: float) -> float:
         return float(total)
 
 
-@ORACLE
 @given(counts(), st.floats(0.01, 0.99))
 @example((431, 446), 0.1875)
 def test_exact_tests_are_scipys(found: tuple[int, int], chance: float) -> None:
@@ -193,7 +188,6 @@ def test_clustered_error_of_the_worked_example() -> None:
         clustered_error([1], [])
 
 
-@ORACLE
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=6, max_size=60))
 def test_clustered_error_is_statsmodels(pairs: list[tuple[int, int]]) -> None:
     """Any table of items and clusters gives the error of a regression on a constant."""

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftui import canvas
@@ -57,7 +57,6 @@ def test_limits_are_inside_the_picture():
 
 
 @given(st.lists(st.floats(-3, 4), min_size=4, max_size=40).filter(lambda v: len(v) % 2 == 0))
-@settings(deadline=None)
 def test_curve_is_connected(values):
     """Neighbouring columns touch, however steep the curve."""
     y = np.array(values)
@@ -132,7 +131,6 @@ def test_half_a_wide_character_is_never_left(col, expected):
     st.integers(-10, 40),
 )
 @example(3, 3, "\x1f⼀", 1, 3)
-@settings(deadline=None)
 def test_drawing_anywhere_never_raises(height, width, text, row, col):
     """A panel of any size is painted by the same code."""
     grid = Grid(height, width)

@@ -263,7 +263,7 @@ NASTY = st.lists(
 
 
 @given(lines=NASTY, query=st.text(max_size=6), width=st.integers(1, 90), height=st.integers(1, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_and_any_query_is_drawn_literally(lines, query, width, height):
     """Nothing raises, no control character reaches a cell, borders stay whole."""
     grid = drawn(lines, query, width=width, height=height)

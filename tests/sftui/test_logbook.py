@@ -350,7 +350,7 @@ LINES = st.lists(
 
 
 @given(lines=LINES, ended=st.booleans(), page=st.integers(1, 64), most=st.integers(1, 9))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_pages_are_the_lines_of_the_file(tmp_path_factory, lines, ended, page, most):
     """Backwards from the end and forwards from the start, in any page size."""
     path = tmp_path_factory.mktemp("pages") / "log"

@@ -6,13 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sftui.loss_stats import LossDifference, compare_losses, fit_trend, trend, wobble
-
-ORACLE = settings(deadline=None)
-"""The first call of a reference library pays for its import."""
 
 
 def near(value: float, digits: int = 6) -> object:
@@ -37,7 +34,6 @@ def test_paired_validation_of_the_worked_example() -> None:
     assert found.low < found.mean < found.high
 
 
-@ORACLE
 @given(st.lists(st.tuples(floats, floats), min_size=3, max_size=40))
 def test_paired_validation_is_scipys_paired_t_test(rows: list[tuple[float, float]]) -> None:
     """Any two row tables give the interval of scipy's paired t test."""
@@ -103,7 +99,6 @@ def test_trend_of_the_worked_example() -> None:
     assert (found.slope, found.error, found.p) == (near(-0.011143), near(0.001256), near(0.000892))
 
 
-@ORACLE
 @given(st.lists(floats, min_size=4, max_size=60))
 def test_trend_is_scipys_regression(values: list[float]) -> None:
     """Any curve gives scipy's slope, error and p."""

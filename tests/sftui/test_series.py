@@ -22,7 +22,7 @@ def filled(x, y) -> Table:
     st.floats(0, 1),
     st.floats(0, 1),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_columns_keep_extremes(ys, num_columns, a, b):
     """The extremes of a view are those of its points, at any zoom and through any level."""
     x = np.cumsum(np.linspace(0.1, 1.9, len(ys)))
@@ -57,7 +57,6 @@ def test_spike_survives_ten_thousand_points_a_column():
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.floats(-5, 5, width=32)), max_size=120))
-@settings(deadline=None)
 def test_put_in_any_order_is_the_last_word_by_x(rows):
     """Rows stay sorted by x; the newest row of an x wins; views follow every change."""
     table = Table(["y"])
@@ -153,7 +152,6 @@ def naive_ema(values, strength):
     st.sampled_from([0.0, 0.5, 0.9, 0.99]),
     st.integers(1, 7),
 )
-@settings(deadline=None)
 def test_smoothing_is_the_same_in_any_batches(values, strength, batch):
     """The average does not depend on how often it was asked for."""
     table = Table(["y"])

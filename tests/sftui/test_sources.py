@@ -179,7 +179,7 @@ def test_events_of_a_full_disk_still_reach_the_screen(run, live):
     assert seqs(collect(live, lambda found: len(found) == 1)) == [4]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_mix_of_queue_and_file_gives_each_event_once_in_order(data, tmp_path_factory):
     """Batches lost, repeated or late, polls of any size: the same story."""
@@ -306,7 +306,7 @@ def test_an_endless_line_takes_bounded_memory(tmp_path):
 
 
 @given(data=st.binary(max_size=300), cuts=st.lists(st.integers(1, 60), min_size=1, max_size=20))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lines_do_not_depend_on_how_they_were_written(data, cuts, tmp_path_factory):
     """Any bytes in any pieces give the same lines."""
     path = tmp_path_factory.mktemp("tail") / "log"

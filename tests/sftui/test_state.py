@@ -77,7 +77,7 @@ def test_done_of_planned_is_never_more_than_all(name, src, first, planned):
 
 
 @given(st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_same_state_with_duplicates_from_queue_and_file(data):
     """Events that come a second time, from the file after the queue, change nothing."""
     events = list(RUN)
@@ -95,7 +95,7 @@ def test_same_state_with_duplicates_from_queue_and_file(data):
 
 
 @given(st.lists(any_events(), max_size=40))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_events_are_taken(events):
     """Whatever a log holds, the reducer takes it, twice with the same result."""
     assert picture(fold(events)) == picture(fold(events))

@@ -44,10 +44,6 @@ class Scored(NamedTuple):
     accuracy: float | None = None
 
 
-ORACLE = settings(deadline=None)
-"""The first call of a reference library pays for its import."""
-
-
 def near(value: float, digits: int = 6) -> object:
     return pytest.approx(value, abs=0.51 * 10**-digits)
 
@@ -108,7 +104,6 @@ def test_how_many_flips_a_net_gain_survives(net: int, most: int) -> None:
     assert max(flipped) == most
 
 
-@ORACLE
 @given(st.integers(0, 400), st.integers(0, 400))
 def test_mcnemar_is_statsmodels(b: int, c: int) -> None:
     """Any flips give statsmodels' exact McNemar p."""
@@ -120,7 +115,6 @@ def test_mcnemar_is_statsmodels(b: int, c: int) -> None:
         )
 
 
-@ORACLE
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=80))
 def test_paired_error_is_that_of_the_item_differences(pairs: list[tuple[bool, bool]]) -> None:
     """Flips give the same error as the item-wise differences they summarise."""
@@ -199,7 +193,6 @@ def test_baseline_of_whole_test_sets_is_not_different() -> None:
     assert unpaired((291, 1024), (659, 2376)).p == near(0.68419, 5)
 
 
-@ORACLE
 @given(st.integers(1, 500), st.integers(1, 500), st.data())
 def test_unpaired_is_statsmodels(n1: int, n0: int, data: st.DataObject) -> None:
     """Any two counts give statsmodels' Newcombe interval and pooled z test."""
@@ -223,7 +216,7 @@ def test_holm_of_the_worked_example() -> None:
 
 
 # statsmodels takes 0.1 s for 20 values.
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_statsmodels(ps: list[float]) -> None:
     """Any list of p values is adjusted as statsmodels does."""
