@@ -99,7 +99,7 @@ def main() -> None:
                 spent = after.user + after.system - before.user - before.system
                 costs[watched] = spent / sum(event.tokens for event in window)
                 if screen is not None:
-                    assert "queue" in screen.words(), "the live queue feeds this screen"
+                    assert "events live" in screen.words(), "the live queue feeds this screen"
                     screen.press("q")
                     screen.wait()
                     screen.close()
