@@ -42,6 +42,8 @@ TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
 IDLE_SECONDS = 10.0
 """After so long without an event the clock alone is waited for."""
+SILENT_SECONDS = 30.0
+"""Ranks beat every two seconds: after so long without any, nobody is there to hurry for."""
 FOLLOW_TICK_SECONDS = 0.3
 """Ticks over a log that is followed at its end."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
@@ -134,7 +136,9 @@ class Cockpit:
             return TICK_SECONDS
         if now - self.quiet < IDLE_SECONDS or self.view.pending:
             return SLOW_TICK_SECONDS
-        return 1.01 - now % 1.0  # with the clock, just after its second began
+        # With the clock, just after its second began; of long silence every other second.
+        period = 1.0 if now - self.quiet < SILENT_SECONDS else 2.0
+        return period + 0.01 - now % period
 
     def _new_lookout(self) -> Lookout:
         again = self.playback.source.again if self.playback is not None else None

@@ -134,15 +134,16 @@ MARKS = (b"whole run", b"so far")
 def live(seconds: float) -> None:
     empty = Screen(EMPTY)
     empty.read(3)
-    idle_empty, _ = empty.measure(seconds)
+    idle_empty, _ = empty.measure(4 * seconds)
     empty.close()
     for rate, done in ((0, 2000), (10, 2), (10, 2000), (10_000, 2000)):
         screen = Screen(OURS, str(rate), str(done))
-        screen.read(5)
-        cpu, sent = screen.measure(seconds)
-        words = f"{rate:>6} events/s from step {done}: {cpu:.1f} % of a core, {sent:.2f} kB/s"
+        # Idle is what is left after half a minute of silence.
+        screen.read(5 if rate else 45)
+        cpu, sent = screen.measure(seconds if rate else 4 * seconds)
+        words = f"{rate:>6} events/s from step {done}: {cpu:.2f} % of a core, {sent:.2f} kB/s"
         if rate == 0:
-            words += f" (an empty app: {idle_empty:.1f} %; the clock moves once a second)"
+            words += f" (an empty app: {idle_empty:.2f} %; the clock moves every other second)"
         if rate == 10_000:
             times = []
             for _ in range(MEASURED_KEYS):

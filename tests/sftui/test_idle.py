@@ -7,7 +7,13 @@ from rich.console import Console
 from textual.geometry import Region
 
 from sftui.app import SftuiApp
-from sftui.cockpit import IDLE_SECONDS, QUIET_SECONDS, SLOW_TICK_SECONDS, TICK_SECONDS
+from sftui.cockpit import (
+    IDLE_SECONDS,
+    QUIET_SECONDS,
+    SILENT_SECONDS,
+    SLOW_TICK_SECONDS,
+    TICK_SECONDS,
+)
 from tests.pictures import characters
 from tests.sftui.fake_run import ListSource, fake_run
 from tests.sftui.test_app import Clock, ready
@@ -60,13 +66,18 @@ async def test_a_silent_run_is_looked_at_less_often(quiet, pace):
 
 
 async def test_an_idle_screen_wakes_with_the_clock():
-    """Once a second, just after it began; at once as before when an answer is waited for."""
+    """Once a second, just after it began, and of long silence every other second; at once as
+    before when an answer is waited for."""
     app, clock = make()
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         for part in (0.0, 0.25, 0.99):
-            clock.t = float(int(END) + 60) + part
+            clock.t = float(int(app.cockpit.quiet) + IDLE_SECONDS + 2) + part
+            assert 0 < app.cockpit.pace < 1.02
             assert 0 < (clock.t + app.cockpit.pace) % 1.0 < 0.02
+            clock.t = 2.0 * (int(app.cockpit.quiet + SILENT_SECONDS) // 2 + 1) + part
+            assert 1.0 < app.cockpit.pace < 2.02
+            assert 0 < (clock.t + app.cockpit.pace) % 2.0 < 0.02
         await pilot.press("e")
         assert app.cockpit.view.pending
         assert app.cockpit.pace == SLOW_TICK_SECONDS
