@@ -9,7 +9,6 @@ from sftui.clean import clean
 from sftui.records import Alarm
 from sftui.state import RunState
 
-KIND = "failed"
 _WHERE = re.compile(r" \(logs in [^)]*\)$")
 
 
@@ -27,7 +26,7 @@ def failure(state: RunState, run_id: str) -> Alarm | None:
     newest = int(state.steps.x[-1])
     stamp = ev.Stamp(run=run_id, t=state.last_t)
     return Alarm(
-        event=ev.AlarmRaised(kind=KIND, severity="error", text=words, step=newest, stamp=stamp)
+        event=ev.AlarmRaised(kind="failed", severity="error", text=words, step=newest, stamp=stamp)
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.control import Request
-from sftui.aftermath import KIND, failure
+from sftui.aftermath import failure
 from sftui.logbook.book import LogBook
 from sftui.records import Alarm
 from sftui.ruler import Ruler, Rulers
@@ -67,7 +67,7 @@ class View:
     run_id: str = ""
     """The run's name in commands; nothing for the log of another program."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
-    """Kind -> how often it had come when a person put it away."""
+    """Key of `_raised` -> how often it had come when a person put it away."""
     screen: str = ""
     """A screen of its own (see `keys.SCREENS`), whose keys mean something instead."""
     _rulers: Rulers = field(default_factory=Rulers)
@@ -100,13 +100,9 @@ class View:
 
     def alarms(self, state: RunState) -> list[Alarm]:
         """Those that are up and not put away, the worst and newest first."""
-        present = dict(state.alarms)
-        end = failure(state, self.run_id)
-        if end is not None:
-            present[end.event.kind] = end
         active = [
             alarm
-            for kind, alarm in present.items()
+            for kind, alarm in self._raised(state).items()
             if alarm.active and alarm.count > self.hidden_alarms.get(kind, 0)
         ]
         newest_first = sorted(active, key=lambda alarm: alarm.event.stamp.t or 0.0, reverse=True)
@@ -114,9 +110,14 @@ class View:
 
     def hide_alarms(self, state: RunState) -> None:
         """Put the present ones away, until they come again."""
-        self.hidden_alarms = {kind: alarm.count for kind, alarm in state.alarms.items()}
-        if state.badge == "failed":
-            self.hidden_alarms[KIND] = 1
+        self.hidden_alarms = {kind: alarm.count for kind, alarm in self._raised(state).items()}
+
+    def _raised(self, state: RunState) -> dict[str, Alarm]:
+        """The run's own, and its end where it failed: of each attempt anew."""
+        end = failure(state, self.run_id)
+        if end is None:
+            return state.alarms
+        return state.alarms | {f"{end.event.kind} {state.attempt}": end}
 
     def pending_words(self) -> str:
         """`pause requested…`, or nothing."""

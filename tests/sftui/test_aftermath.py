@@ -65,3 +65,9 @@ def test_it_can_be_put_away() -> None:
     assert [alarm.event.kind for alarm in view.alarms(state)] == ["failed"]
     view.hide_alarms(state)
     assert view.alarms(state) == []
+    # Taken up again it has none; when that fails too, it is said again.
+    state.apply(ev.AttemptStarted(start_step=200, world_size=2, stamp=ev.Stamp(att=2)))
+    assert view.alarms(state) == []
+    state.apply(ev.StepFinished(step=200, loss=1.0, stamp=ev.Stamp(att=2)))
+    state.apply(ev.RunFinished(status="failed", reason="again", stamp=ev.Stamp(att=2)))
+    assert [alarm.event.kind for alarm in view.alarms(state)] == ["failed"]
