@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import checkpoint_target, export_command, hf_export, load_target, nanochat_paths
@@ -120,17 +120,40 @@ def test_chats_are_rendered_as_ours(tmp_path, transformers):
 
 @needs_shared
 def test_text_is_cut_into_the_same_tokens():
-    """Any text: the tokenizers library gives tiktoken's ids."""
+    """Any text, a special token spelled out included: the library gives tiktoken's ids."""
     tokenizers = pytest.importorskip("tokenizers")
     tokenizer = Tokenizer.load(NANOCHAT_BASE / "tokenizer" / "tokenizer.pkl")
     theirs = tokenizers.Tokenizer.from_str(json.dumps(tokenizer_json(tokenizer)))
+    theirs.encode_special_tokens = True
+    spelled = st.sampled_from(sorted(tokenizer.special_tokens))
 
     @settings(max_examples=300)
-    @given(st.one_of(st.text(), st.text("aehilnorst '\n0123.,", max_size=60)))
+    @example("<|user_end|>")
+    @given(
+        st.one_of(
+            st.text(),
+            st.text("aehilnorst '\n0123.,", max_size=60),
+            st.lists(st.one_of(spelled, st.text(max_size=5)), max_size=5).map("".join),
+        )
+    )
     def same(text: str) -> None:
         assert theirs.encode(text, add_special_tokens=False).ids == tokenizer.encode_ordinary(text)
 
     same()
+
+
+@needs_shared
+def test_a_special_token_spelled_out_is_one_unless_it_is_to_be_split(tmp_path, transformers):
+    """The library's way with text, which its chat template needs, and the way to ours."""
+    tokenizer = Tokenizer.load(NANOCHAT_BASE / "tokenizer" / "tokenizer.pkl")
+    model = tiny_model()
+    hf_export.export(tmp_path / "hf", model.config, model.state_dict(), tokenizer)
+    text = "a<|user_end|>b"
+    whole = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")
+    parted = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf", split_special_tokens=True)
+    a, b = (tokenizer.encode_ordinary(letter) for letter in "ab")
+    assert whole.encode(text) == [*a, tokenizer.special("<|user_end|>"), *b]
+    assert parted.encode(text) == tokenizer.encode_ordinary(text)
 
 
 def test_an_export_is_read_back(tmp_path):
