@@ -119,6 +119,28 @@ def tail(k: int, n: int, chance: float) -> float:
         return float(total)
 
 
+def two_sided(k: int, n: int, chance: float) -> float:
+    """Probability of all outcomes at most as likely as k of n, with fifty digits."""
+    with localcontext(prec=50):
+        p = Decimal(chance)
+        terms = [(1 - p) ** n]
+        for i in range(n):
+            terms.append(terms[-1] * (n - i) * p / ((i + 1) * (1 - p)))
+        most = terms[k] * (1 + Decimal("1e-7"))
+        return min(1.0, float(sum(term for term in terms if term <= most)))
+
+
+@given(counts(), st.floats(0.01, 0.99))
+@example((431, 446), 0.1875)
+@example((14, 439), 0.8203125)
+def test_exact_tests_are_exact(found: tuple[int, int], chance: float) -> None:
+    """Both exact tests agree with sums of fifty digits on any count and chance."""
+    k, n = found
+    assert p_above(k, n, chance) == pytest.approx(tail(k, n, chance), rel=1e-9, abs=1e-300)
+    both = two_sided(k, n, chance)
+    assert p_two_sided(k, n, chance) == pytest.approx(both, rel=1e-9, abs=1e-300)
+
+
 @given(counts(), st.floats(0.01, 0.99))
 @example((431, 446), 0.1875)
 def test_exact_tests_are_scipys(found: tuple[int, int], chance: float) -> None:
@@ -126,13 +148,12 @@ def test_exact_tests_are_scipys(found: tuple[int, int], chance: float) -> None:
     from scipy.stats import binomtest
 
     k, n = found
-    # Scipy's own loses digits far out: of 431 of 446 at 3/16, 6.8e-288, it has eight.
-    assert p_above(k, n, chance) == pytest.approx(tail(k, n, chance), rel=1e-9, abs=1e-300)
+    # Scipy's own loses digits far out: at 6.8e-288 (431 of 446 at 3/16) it has eight, at 8.6e-293
+    # (14 of 439 at 0.82) five, below 1e-299 it says 0. The sums above judge there.
     greater = binomtest(k, n, chance, "greater").pvalue
-    assert p_above(k, n, chance) == pytest.approx(greater, rel=1e-6, abs=1e-298)
+    assert p_above(k, n, chance) == pytest.approx(greater, rel=1e-6, abs=1e-280)
     both = binomtest(k, n, chance).pvalue
-    # Below about 1e-299 scipy's own says 0.
-    assert p_two_sided(k, n, chance) == pytest.approx(both, rel=1e-6, abs=1e-298)
+    assert p_two_sided(k, n, chance) == pytest.approx(both, rel=1e-6, abs=1e-280)
 
 
 def test_an_exact_test_goes_on_where_scipys_says_zero() -> None:
