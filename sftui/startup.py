@@ -34,7 +34,7 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
     col = inset
     run = state.run
     if run is None:
-        words = "waiting for the run to speak…"
+        words = "getting ready" if state.startup else "waiting for the run to speak…"
         if view.tape is not None:
             words = "nothing has happened yet at this moment of the replay"
         grid.text(row, col, fit(words, end - col), dim)
