@@ -13,7 +13,7 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +76,7 @@ class BatchConfig:
     target_examples_per_step: int = 32
     """Rows of one update over all ranks; gradient accumulation follows from it."""
     num_epochs: int = 1
-    """Passes over the mixture."""
+    """Passes over the mixture; typed without num_iterations it replaces a recipe's."""
     num_iterations: int = -1
     """Iterations, the last of which only evaluates (-1: from num_epochs)."""
     loss_norm: Literal["microbatch", "tokens"] = "microbatch"
@@ -333,7 +333,19 @@ def load_toml(path: Path, base: RunConfig) -> RunConfig:
     Raises:
         ConfigError: unreadable, not TOML, unknown keys or wrong types, all named at once.
     """
-    return apply(base, _flat_toml(path), where=str(path))
+    flat = _flat_toml(path)
+    return apply(under(base, _names(flat)), flat, where=str(path))
+
+
+def under(base: RunConfig, names: Collection[str]) -> RunConfig:
+    """`base` as a layer that gives `names` finds it: epochs alone decide the length anew.
+
+    Within one layer num_iterations wins over num_epochs, as in nanochat. From the layer below
+    (a recipe's, say) it must not: the epochs that somebody typed would do nothing.
+    """
+    if "num_epochs" in names and "num_iterations" not in names:
+        return base.replace(num_iterations=-1)
+    return base
 
 
 def names_in(path: Path) -> set[str]:
@@ -342,7 +354,11 @@ def names_in(path: Path) -> set[str]:
     Raises:
         ConfigError: unreadable or not TOML.
     """
-    names = {name.replace("-", "_") for name in _flat_toml(path)}
+    return _names(_flat_toml(path))
+
+
+def _names(flat: Mapping[str, Any]) -> set[str]:
+    names = {name.replace("-", "_") for name in flat}
     return {ALIASES.get(name, name) for name in names}
 
 

@@ -61,8 +61,8 @@ class RunStarted(Event):
     """Starting checkpoint in words, e.g. `mid d16 step 770`."""
     num_iterations: int | None = None
     """Planned iterations; the last one only evaluates, so updates = num_iterations - 1."""
-    world_size: int = 1
-    device: str = "cpu"
+    world_size: int | None = None
+    device: str | None = None
     """`cuda`, `cpu` or `mps`."""
     backend: str | None = None
     """`nccl`, `gloo` or None for a single process."""

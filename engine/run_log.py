@@ -153,7 +153,7 @@ def _start_lines(event: RunStarted) -> list[str]:
     target = settings.get("target_examples_per_step")
     batch = settings.get("device_batch_size")
     if isinstance(target, int) and isinstance(batch, int):
-        per_step = batch * event.world_size
+        per_step = batch * (event.world_size or 1)
         accumulation = effective.get("grad_accum_steps", target // per_step)
         lines += [
             f"Target examples per step: {target}",

@@ -94,15 +94,19 @@ def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, se
     file = _value_of(words, "--config")
     if file is not None:
         base = config.load_toml(Path(file), base)
-    flags = parse(kind, words, default=kind(settings=base), prog=prog)
     typed = {
         word[2:].partition("=")[0].replace("-", "_").removeprefix("no_")
         for word in words
         if word.startswith("--")
     }
+    base = config.under(base, typed)
+    flags = parse(kind, words, default=kind(settings=base), prog=prog)
     if file is not None:
         # What a file of one's own says was typed as much as a flag.
         typed |= config.names_in(Path(file))
+    if "num_epochs" in typed:
+        # Whoever counts epochs has said that no number of iterations holds, or which one does.
+        typed.add("num_iterations")
     # Lists are comma-separated words here and one word each for tyro.
     lists = {
         name: tuple(part for word in value for part in word.split(",") if part)

@@ -85,7 +85,7 @@ def _identity(state: RunState, run: RunStarted) -> list[Fact]:
         Fact("name", _value(run.name)),
         Fact("recipe", _value(run.recipe)),
         Fact("starts from", _value(run.source)),
-        Fact("ranks", ranks(run.world_size, run.device, run.backend)),
+        Fact("ranks", ranks(run)),
         Fact("parameters", _number(run.num_parameters)),
         Fact("precision", _precision(run)),
     ]
@@ -127,10 +127,12 @@ def _step(state: RunState, run: RunStarted) -> list[Fact]:
     accumulation = run.effective.get("grad_accum_steps")
     rows = run.settings.get("target_examples_per_step")
     facts = []
-    s = "" if run.world_size == 1 else "s"
     if micro is not None:
-        rows_each = "1 row" if micro == 1 else f"{_value(micro)} rows"
-        facts.append(Fact("micro-batch", f"{rows_each} on each of {run.world_size} rank{s}"))
+        words = "1 row" if micro == 1 else f"{_value(micro)} rows"
+        if run.world_size is not None:
+            s = "" if run.world_size == 1 else "s"
+            words += f" on each of {run.world_size} rank{s}"
+        facts.append(Fact("micro-batch", words))
     if accumulation is not None:
         each = run.effective.get("examples_per_micro_step")
         of = f" of {_value(each)} rows" if each is not None else ""
@@ -203,8 +205,8 @@ def _setting(run: RunStarted, name: str) -> Fact:
     elif name == "dtype" and run.device == "cpu":
         effective = "float32"
     elif name == "device_type" and not value:
-        effective = run.device
-    elif name == "gpus" and value != run.world_size:
+        effective = run.device or ""
+    elif name == "gpus" and run.world_size not in (None, value):
         effective = str(run.world_size)
     if effective == _value(value):
         effective = ""

@@ -149,9 +149,10 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
             parts.append(f"from {clean(state.run.source, 80)}")
         if state.run.num_parameters is not None:
             parts.append(f"{fmt.si(state.run.num_parameters)} parameters")
-        ranks = "rank" if state.run.world_size == 1 else "ranks"
-        parts.append(f"{state.run.world_size} {clean(state.run.device, 20)} {ranks}")
-        lines.append("  " + ", ".join(parts))
+        if machine := words.ranks(state.run):
+            parts.append(machine)
+        if parts:
+            lines.append("  " + ", ".join(parts))
     planned = state.planned
     of = f" of {fmt.count(planned)}" if planned is not None else ""
     parts = [f"step {fmt.count(state.done)}{of}"]
@@ -160,6 +161,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     if shot.alive and not state.ended and (eta := state.eta_seconds()) is not None:
         parts.append(f"about {fmt.duration(eta)} to go")
     lines.append("  " + ", ".join(parts))
+    if shot.run is None and state.metrics and not len(state.steps):
+        lines.append(f"  {words.other_numbers(state)}")
     validations = state.validation_list()
     if validations:
         first, last = validations[0], validations[-1]

@@ -10,7 +10,7 @@ from sftui.ink import Ink, style
 from sftui.keys import by_id
 from sftui.state import RunState
 from sftui.view import View
-from sftui.words import ranks
+from sftui.words import other_numbers, ranks
 
 PHASES = {
     "import": "import torch",
@@ -40,13 +40,16 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
         grid.text(row, col, fit(words, end - col), dim)
         row += 2
     else:
-        facts = [clean(run.name, 80), ranks(run.world_size, run.device, run.backend)]
+        facts = [word for word in (clean(run.name, 80), ranks(run)) if word]
         if run.num_parameters is not None:
             facts.append(f"{fmt.si(run.num_parameters)} parameters")
         if state.planned is not None:
             facts.append(f"{fmt.count(state.planned)} updates")
         grid.text(row, col, fit(" · ".join(facts), end - col), text)
         row += 2
+    if not state.startup and state.metrics:
+        # A log without a training loss, as eval jobs and other people's scalars are.
+        row = paragraph(grid, row, col, end, other_numbers(state), text) + 1
     last_row = grid.height - (3 if inset else 1)
     phases = state.startup[-max(1, last_row - row) :]
     for phase in phases:

@@ -57,6 +57,11 @@ class Tape:
         return not self.paused and not self.at_end and not math.isinf(self.speed)
 
     @property
+    def over(self) -> bool:
+        """Whether the log has been read to its end and no more of it is waited for."""
+        return self.at_end and not (self.following or self.loading)
+
+    @property
     def speed_words(self) -> str:
         """`60×`, or `all at once`."""
         return "all at once" if math.isinf(self.speed) else f"{self.speed:g}×"

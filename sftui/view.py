@@ -141,7 +141,7 @@ class View:
     def eta(self, state: RunState) -> float | None:
         """Seconds until the end, counted on from the newest event; None when unknown."""
         left = state.eta_seconds()
-        if left is None or self.trouble:
+        if left is None or self.trouble or (self.tape is not None and self.tape.over):
             return None
         if state.badge == "running" and state.last_t is not None:
             left -= min(max(0.0, self.now() - state.clock_moved - state.last_t), 60.0)

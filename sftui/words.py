@@ -15,6 +15,7 @@ from sftui.stats import accuracy_of
 
 if TYPE_CHECKING:
     from sftui.records import Validation
+    from sftui.state import RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ def _started(event: ev.RunStarted) -> str:
     parts = [clean(event.name, 80)]
     if event.source:
         parts.append(f"from {clean(event.source, 80)}")
-    parts.append(ranks(event.world_size, event.device, event.backend))
+    if machine := ranks(event):
+        parts.append(machine)
     if event.num_parameters is not None:
         parts.append(f"{fmt.si(event.num_parameters)} parameters")
     if event.rows is not None:
@@ -146,10 +148,24 @@ def _started(event: ev.RunStarted) -> str:
     return " · ".join(parts)
 
 
-def ranks(world_size: int, device: str, backend: str | None) -> str:
-    """`2 ranks on cpu (gloo)`."""
-    through = f" ({clean(backend, 20)})" if backend else ""
-    return f"{world_size} rank{'' if world_size == 1 else 's'} on {clean(device, 20)}{through}"
+def ranks(run: ev.RunStarted) -> str:
+    """`2 ranks on cpu (gloo)`; only what is known of it, so it may be empty."""
+    words = []
+    if run.world_size is not None:
+        words.append(f"{run.world_size} rank{'' if run.world_size == 1 else 's'}")
+    if run.device:
+        words.append(f"on {clean(run.device, 20)}")
+    if run.backend:
+        words.append(f"({clean(run.backend, 20)})")
+    return " ".join(words)
+
+
+def other_numbers(state: RunState, most: int = 12) -> str:
+    """What a log tells in place of a training loss; names come from the log."""
+    names = list(state.metrics)
+    told = [f"{clean(name, 40)} ({fmt.count(len(state.metrics[name]))})" for name in names[:most]]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"No training loss so far. Other numbers, with how many: {', '.join(told)}{more}"
 
 
 def _finished(event: ev.RunFinished) -> Entry:

@@ -49,8 +49,8 @@ class Head:
     """Kinds of start-up lines seen; a second one of a kind means another program."""
     settings: dict[str, Scalar] = field(default_factory=dict)
     effective: dict[str, Scalar] = field(default_factory=dict)
-    device: str = "cpu"
-    world_size: int = 1
+    device: str | None = None
+    world_size: int | None = None
     source: str | None = None
     source_step: int | None = None
     num_iterations: int | None = None
@@ -102,7 +102,7 @@ class Head:
             num_iterations=self.num_iterations,
             world_size=self.world_size,
             device=self.device,
-            backend="nccl" if self.device == "cuda" and self.world_size > 1 else None,
+            backend="nccl" if self.device == "cuda" and (self.world_size or 1) > 1 else None,
             num_parameters=parameters,
             rows=self.rows,
             settings=dict(self.settings),

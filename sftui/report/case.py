@@ -88,12 +88,12 @@ class Case:
         return not self.is_ours and self.shot.format.startswith("nanochat")
 
     @property
-    def tells_ranks(self) -> bool:
-        """Whether device and ranks were told; other readers leave them at their defaults."""
-        if self.is_ours or self.is_nanochat:
-            return True
+    def machine(self) -> tuple[int, str] | None:
+        """Number of ranks and their device; None where a log does not name both."""
         run = self.run
-        return run is not None and (run.world_size > 1 or run.device != "cpu")
+        if run is None or run.world_size is None or run.device is None:
+            return None
+        return run.world_size, run.device
 
     @property
     def status(self) -> str:
@@ -250,7 +250,7 @@ class Case:
             return "float32"
         if name == "device_type" and self.run is not None:
             return self.run.device
-        if name == "gpus" and self.run is not None and asked != self.run.world_size:
+        if name == "gpus" and self.run is not None and self.run.world_size not in (None, asked):
             return str(self.run.world_size)
         return None
 

@@ -160,23 +160,24 @@ def _schedule(say: Tongue, case: Case) -> list[str]:
 def distributed(say: Tongue, case: Case) -> str | None:
     """Ranks, micro-batches, and who waits for whom."""
     run = case.run
-    if run is None or not case.tells_ranks:
+    if run is None or case.machine is None:
         return None
+    world_size, device = case.machine
     micro, rows = case.settings.get("device_batch_size"), case.rows_a_step
     accumulation = case.effective.get("grad_accum_steps")
     out = [
         say(
-            f"{run.world_size} rank{'s' if run.world_size > 1 else ''} on {md.text(run.device, 20)}"
+            f"{world_size} rank{'s' if world_size > 1 else ''} on {md.text(device, 20)}"
             + (f" through {md.text(run.backend, 20)}" if run.backend else ""),
-            f"{md.text(run.device, 20)} 上 {run.world_size} 个进程"
+            f"{md.text(device, 20)} 上 {world_size} 个进程"
             + (f"，通信用 {md.text(run.backend, 20)}" if run.backend else ""),
         )
     ]
     if isinstance(micro, int) and isinstance(accumulation, int) and rows:
         out.append(
             say(
-                f"micro-batch {micro} x ranks {run.world_size} x accumulation {accumulation} = {micro * run.world_size * accumulation} rows a step",
-                f"微批次 {micro} x 进程 {run.world_size} x 累积 {accumulation} = 每步 {micro * run.world_size * accumulation} 行",
+                f"micro-batch {micro} x ranks {world_size} x accumulation {accumulation} = {micro * world_size * accumulation} rows a step",
+                f"微批次 {micro} x 进程 {world_size} x 累积 {accumulation} = 每步 {micro * world_size * accumulation} 行",
             )
         )
     seconds = case.state.steps.column("seconds")

@@ -82,15 +82,16 @@ PARTS = {
 
 def _plan(case: Case) -> fit.MemoryPlan | None:
     """What `fit` says of a run of ours, or of nanochat's own program."""
-    if case.shape is None or case.run is None:
+    if case.shape is None or case.machine is None:
         return None
+    world_size, device = case.machine
     if case.is_ours:
         flat = case.manifest.get("config")
         if not isinstance(flat, dict):
             return None
         try:
             found = config.from_flat(flat, None)
-            return run_plan.memory_plan(found, case.shape, case.run.device)
+            return run_plan.memory_plan(found, case.shape, device)
         except SftuiError:
             return None
     rows = case.settings.get("device_batch_size")
@@ -99,9 +100,9 @@ def _plan(case: Case) -> fit.MemoryPlan | None:
             shape=case.shape,
             # nanochat pads to the longest row, which may be as long as the context.
             tokens=rows * case.shape.sequence_len,
-            world_size=case.run.world_size,
+            world_size=world_size,
             program="nanochat",
-            mixed=case.run.device == "cuda",
+            mixed=device == "cuda",
         )
     return None
 
@@ -119,11 +120,12 @@ def _what_kept_it_low(say: Tongue, case: Case, plan: fit.MemoryPlan | None) -> l
                 f"每个微批次 {micro} 行并累积 {accumulation} 次",
             )
         )
-    if case.run is not None and case.run.world_size > 1 and (case.is_ours or case.is_nanochat):
+    world_size = case.run.world_size if case.run is not None else None
+    if world_size is not None and world_size > 1 and (case.is_ours or case.is_nanochat):
         out.append(
             say(
-                f"optimizer state shared by {case.run.world_size} ranks",
-                f"优化器状态分摊到 {case.run.world_size} 个进程",
+                f"optimizer state shared by {world_size} ranks",
+                f"优化器状态分摊到 {world_size} 个进程",
             )
         )
     if plan is not None and plan.chunk is not None:

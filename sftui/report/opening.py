@@ -232,13 +232,14 @@ def _log(say: Tongue, case: Case) -> str | None:
 
 def _machine(say: Tongue, case: Case) -> str | None:
     run = case.run
-    if run is None or not case.tells_ranks:
+    if run is None or case.machine is None:
         return None
+    world_size, device = case.machine
     names = sorted({r.device_name for r in case.tally.ranks.values() if r.device_name})
     hosts = sorted({r.host for r in case.tally.ranks.values() if r.host})
     text = say(
-        f"{run.world_size} rank{'s' if run.world_size > 1 else ''} on {md.text(run.device, 20)}",
-        f"{md.text(run.device, 20)} 上的 {run.world_size} 个进程",
+        f"{world_size} rank{'s' if world_size > 1 else ''} on {md.text(device, 20)}",
+        f"{md.text(device, 20)} 上的 {world_size} 个进程",
     )
     if run.backend:
         text += f" ({md.text(run.backend, 20)})"

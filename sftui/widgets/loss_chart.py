@@ -79,7 +79,8 @@ class LossChart(Panel):
         framed = grid.height >= 5 and grid.width >= 20
         if not len(self.state.steps):
             if framed:
-                grid.frame([("start-up", style(Ink.TITLE, bold=True))], border=self.border)
+                title = "loss" if self.state.metrics and not self.state.startup else "start-up"
+                grid.frame([(title, style(Ink.TITLE, bold=True))], border=self.border)
             paint_startup(grid, self.state, self.view, inset=2 if framed else 0)
             return
         clipped = self._chart(grid, 1 if framed else 0)

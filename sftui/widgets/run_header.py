@@ -65,7 +65,7 @@ class RunHeader(Panel):
         run = self.state.run
         if run is None:
             return
-        facts = [ranks(run.world_size, run.device, run.backend)]
+        facts = [word] if (word := ranks(run)) else []
         if run.num_parameters is not None:
             facts.append(f"{fmt.si(run.num_parameters)} parameters")
         if run.source:
@@ -98,6 +98,9 @@ class RunHeader(Panel):
             badge = f" {word} {speed} " if speed else f" {word} "
             spans = [(badge, style(Ink.ON_BADGE, bold=True, back=Back.WARN))]
             said = "" if self.state.badge == "starting" else f" {clean(self.state.badge, 12)}"
+            if tape.over and not self.state.ended:
+                # Nobody knows what became of the run; that it runs is the log's word of then.
+                said = " log ends"
             return [*spans, (said, style(Ink.DIM, back=Back.BAR))] if said else spans
         if self.view.trouble:
             return [(" LOST ", style(Ink.ON_BADGE, bold=True, back=Back.BAD))]

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import config
+from engine import config, launch, resume
 from engine.config import RunConfig
 from engine.errors import ConfigError
+from sftui.flags import parse_run
 
 
 def test_every_recipe_loads_and_is_in_range():
@@ -81,3 +82,50 @@ def test_older_names_and_dashes_are_understood():
     made = config.apply(RunConfig(), {"max-iterations": 5, "matrix-lr": 1}, where="flags")
     assert made.batch.num_iterations == 5
     assert made.optim.matrix_lr == 1.0
+
+
+def length(words: list[str]) -> tuple[int, int, bool]:
+    """Epochs and iterations of a command, and whether its iterations count as typed."""
+    flags, typed = parse_run(words)
+    batch = flags.settings.batch
+    return batch.num_epochs, batch.num_iterations, "num_iterations" in typed
+
+
+def test_epochs_that_are_typed_are_not_ignored_for_a_recipes_iterations(tmp_path):
+    """The starter's 181 iterations once made `--num-epochs 12` do nothing, without a word."""
+    file = tmp_path / "my.toml"
+    file.write_text("num_epochs = 5\n")
+    starter = ["--recipe", "starter"]
+    assert length(starter) == (1, 181, False)
+    assert length([*starter, "--num-epochs", "12"]) == (12, -1, True)
+    assert length([*starter, "--config", str(file)]) == (5, -1, True)
+    assert length([*starter, "--config", str(file), "--num-iterations", "9"]) == (5, 9, True)
+    # In one breath the iterations win, as in nanochat.
+    assert length([*starter, "--num-epochs", "12", "--max-iterations=9"]) == (12, 9, True)
+    file.write_text("num_epochs = 5\nmax-iterations = 7\n")
+    assert length([*starter, "--config", str(file)]) == (5, 7, True)
+    assert length([*starter, "--config", str(file), "--num-epochs=2"]) == (2, -1, True)
+
+
+def test_typed_epochs_hold_over_a_recipe_that_is_chosen_for_them(tmp_path, monkeypatch):
+    """Without --recipe the starter comes in below the flags."""
+    monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path))
+    flags, typed = parse_run(["--num-epochs", "12"])
+    chosen, _ = launch.choose_recipe(flags.settings, frozenset(typed))
+    assert (chosen.recipe, chosen.batch.num_epochs, chosen.batch.num_iterations) == (
+        "starter",
+        12,
+        -1,
+    )
+    flags, typed = parse_run(["--gpus", "2"])
+    chosen, _ = launch.choose_recipe(flags.settings, frozenset(typed))
+    assert chosen.batch.num_iterations == 181
+
+
+def test_epochs_typed_beside_resume_replace_the_runs_iterations():
+    """Both are named as changes; the first command typed again changes nothing."""
+    own = config.load_recipe("starter")
+    flags, typed = parse_run(["--num-epochs", "3"])
+    changed = resume.changes(own, flags.settings, frozenset(typed))
+    assert changed == {"num_epochs": 3, "num_iterations": -1}
+    assert resume.changes(own.replace(**changed), flags.settings, frozenset(typed)) == {}

@@ -150,7 +150,7 @@ def test_exact_tests_are_scipys(found: tuple[int, int], chance: float) -> None:
     from scipy.stats import binomtest
 
     k, n = found
-    # Measured against the sums above on 10,000 counts: scipy's own is right to 5e-13 down to 1e-240,
+    # Measured against the sums above on 10,000 counts: scipy is right to 5e-13 down to 1e-240,
     # may lose all its digits between there and 1e-300, and says 0 below. The sums judge there.
     greater = binomtest(k, n, chance, "greater").pvalue
     assert p_above(k, n, chance) == pytest.approx(greater, rel=1e-9, abs=1e-240)

@@ -15,6 +15,7 @@ from sftui.sources.replay import replay_events
 from sftui.state import RunState
 from sftui.tape import Tape, TapeMark
 from sftui.view import View
+from sftui.widgets.run_header import RunHeader
 from sftui.widgets.scrubber import Scrubber
 from tests.conftest import SHARED, needs_shared
 from tests.sftui.fake_run import fake_run
@@ -306,6 +307,27 @@ def bar_of(tape: Tape, width: int = 100) -> str:
     grid = Grid(1, width)
     Scrubber(RunState(), view, id="scrubber").paint(grid)
     return grid.line(0)
+
+
+def test_a_log_that_ends_without_an_end_does_not_say_that_the_run_runs():
+    """What became of it nobody knows; in the middle and while following it is the log's word."""
+    state = RunState()
+    for event in fake_run(until=288):
+        state.apply(event)
+
+    def header(**changes) -> str:
+        grid = Grid(2, 160)
+        view = View(now=lambda: state.last_t or 0.0, tape=a_tape(**changes))
+        RunHeader(state, view, id="header").paint(grid)
+        return "\n".join(grid.lines())
+
+    end = header(at_end=True)
+    assert "log ends" in end
+    assert "running" not in end
+    assert "eta" not in end
+    for changes in ({}, {"at_end": True, "following": True}, {"at_end": True, "loading": True}):
+        assert "running" in header(**changes)
+        assert "eta" in header(**changes)
 
 
 def a_tape(**changes) -> Tape:

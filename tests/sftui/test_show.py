@@ -25,6 +25,7 @@ from engine.sinks import EventBus
 from sftui import show, snapshot
 from sftui.cli import main
 from tests.conftest import SHARED, needs_shared
+from tests.sftui.test_reader_formats import proto, record, scalar
 
 KEYS = {
     "top": {"schema", "source", "status", "stages", "lines"},
@@ -176,3 +177,14 @@ def test_a_plain_log_can_be_shown(tmp_path, capsys):
 def test_real_logs_keep_the_contract(path):
     """Whatever a reader makes of them."""
     check(json.loads(show.as_json(snapshot.look(str(path)))))
+
+
+def test_a_log_without_a_loss_says_what_it_has(tmp_path, capsys):
+    """An event file of scalars that no reader knows: their names and numbers, no made-up rank."""
+    log = tmp_path / "events.out.tfevents.1"
+    scalars = [scalar(s, "odd/a", 1.0) + scalar(s, "odd/b", 2.0) for s in range(3)]
+    log.write_bytes(record(proto((1, 1e9), (3, b"brain.Event:2"))) + b"".join(scalars))
+    assert main(["show", str(log)]) == 0
+    words = capsys.readouterr().out
+    assert "No training loss so far. Other numbers, with how many: odd/a (3), odd/b (3)" in words
+    assert "rank" not in words

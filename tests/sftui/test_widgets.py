@@ -442,6 +442,32 @@ def test_header_gives_way_from_the_least_important():
         assert part in whole
 
 
+def test_the_header_names_no_device_that_nobody_told():
+    """Logs of others rarely say on what they ran; `1 rank on cpu` was once made up for them."""
+    foreign = [ev.RunStarted(name="sft"), ev.StepFinished(step=0, loss=1.0)]
+    words = text(drawn(RunHeader, foreign, width=160, height=2))
+    assert "sft" in words
+    assert "rank" not in words
+    assert "cpu" not in words
+    half = [ev.RunStarted(name="sft", world_size=8)]
+    assert "8 ranks" in text(drawn(RunHeader, half, width=160, height=2))
+
+
+def test_before_the_first_loss_the_panel_says_what_there_is():
+    """Silence, phases, and a log whose numbers are no losses are three things."""
+    phase = ev.PhaseStarted(phase="import")
+    numbers = [ev.RunStarted(name="tb")]
+    numbers += [ev.MetricLogged(step=s, values={"odd/a": 1.0, "odd/[b]": 2.0}) for s in range(3)]
+    assert "waiting for the run to speak" in text(drawn(LossChart, []))
+    ready = text(drawn(LossChart, [phase]))
+    assert "getting ready" in ready
+    assert "waiting" not in ready
+    other = drawn(LossChart, numbers)
+    assert other.line(0).startswith("╭─ loss ")
+    assert "No training loss so far" in text(other)
+    assert "odd/a (3), odd/[b] (3)" in text(other)
+
+
 def test_a_run_that_has_ended_has_no_rate():
     """`6.2/s` of its last second would stand in the header for good."""
     live = "362 events live, 6.2/s"
