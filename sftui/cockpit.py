@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
-from engine.events import CheckpointRemoved
 from engine.run_dir import RunDir
+from sftui import on_disk
 from sftui.keys import JUMP_LETTERS
 from sftui.logbook.book import LogBook
 from sftui.lookout import Lookout
@@ -183,6 +183,8 @@ class Cockpit:
                 alike = view.tape is not None and view.tape.setting == tape.setting
                 touched |= Topic.STEPS if alike else Topic.LOOK
                 view.tape = tape
+        if touched & Topic.CHECKPOINTS:
+            touched |= self._miss()
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
@@ -275,11 +277,16 @@ class Cockpit:
     def delete_checkpoint(self, row: Row) -> str:
         """Remove it from disk, and show it as gone: no event of the run will tell it."""
         words = self.shelf.delete(row, alive=not self.over)
-        gone = row.info is not None and not row.info.path.exists()
-        if gone and row.known.path is not None:
-            event = CheckpointRemoved(step=row.step, path=row.known.path, reason="deleted")
-            self.dashboard.show(self.state.apply(event))
+        self.dashboard.show(self._miss())
         return words
+
+    def _miss(self) -> Topic:
+        """Look at the disk for what was deleted by hand, here or on another screen."""
+        touched = Topic.NOTHING
+        if self.shelf.run is not None:
+            for event in on_disk.missing(self.shelf.run, self.state):
+                touched |= self.state.apply(event)
+        return touched
 
     # ---- the clock of a replay -------------------------------------------------------------
 

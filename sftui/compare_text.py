@@ -94,7 +94,7 @@ def result_lines(found: Comparison) -> list[str]:
                 f"[{d.low:+.4f}, {d.high:+.4f}], paired over {d.rows} rows"
             )
         elif pair.comparable:
-            change = f"{b} - {a} {pair.b.loss - pair.a.loss:+.4f}"
+            change = f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}"
             line += f"; {change}; not paired: {clean(pair.reason, 200)}"
         else:
             line += f"; not compared: {clean(pair.reason, 200)}"

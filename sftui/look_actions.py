@@ -47,7 +47,7 @@ class LookActions:
         self._cockpit.look(point)
 
     def action_point(self, cells: int) -> None:
-        last = float(max(0, self._cockpit.state.updates - 1))
+        last = self._cockpit.state.newest_place
         self._cockpit.look(lambda sight: sight.move(cells, last))
 
     def action_jump_event(self, by: int) -> None:

@@ -126,14 +126,26 @@ def of(a: Side, b: Side, letters: tuple[str, str] = ("A", "B")) -> Comparison:
         a=a,
         b=b,
         settings=differences(a.state, b.state),
-        validation=pair_validations(a, b),
+        validation=pair_validations(a, b, letters),
         tasks=pair_tasks(a, b),
-        only_a=[task for task in a.state.evals if task not in b.state.evals],
-        only_b=[task for task in b.state.evals if task not in a.state.evals],
+        only_a=_only(a.state, b.state),
+        only_b=_only(b.state, a.state),
     )
 
 
-def pair_validations(a: Side, b: Side) -> ValidationPair | None:
+def _task_key(task: str) -> str:
+    """What one task is called everywhere: nanochat's text logs write `starter_facts`."""
+    return task.casefold().replace("-", "_").replace(" ", "_")
+
+
+def _only(ours: RunState, theirs: RunState) -> list[str]:
+    known = {_task_key(task) for task in theirs.evals}
+    return [task for task in ours.evals if _task_key(task) not in known]
+
+
+def pair_validations(
+    a: Side, b: Side, letters: tuple[str, str] = ("A", "B")
+) -> ValidationPair | None:
     """The last of both; None where one of them has none."""
     ours, theirs = a.state.validation_list(), b.state.validation_list()
     if not ours or not theirs:
@@ -149,7 +161,7 @@ def pair_validations(a: Side, b: Side) -> ValidationPair | None:
     else:
         rows_a, rows_b = _rows(a, before), _rows(b, now)
         if rows_a is None or rows_b is None:
-            which = "A" if rows_a is None else "B"
+            which = letters[0] if rows_a is None else letters[1]
             if rows_a is None and rows_b is None:
                 which = "either"
             reason = f"the losses of {which} are not stored row by row"
@@ -231,8 +243,9 @@ def pair_tasks(a: Side, b: Side) -> list[TaskPair]:
     boards = [Scoreboard(s.run.path if s.run is not None else None) for s in (a, b)]
     found: list[tuple[str, int, int, Evaluation, Evaluation]] = []
     scatter: list[float | None] = []
+    asked = {_task_key(task): results for task, results in b.state.evals.items()}
     for task, ours in a.state.evals.items():
-        theirs = b.state.evals.get(task)
+        theirs = asked.get(_task_key(task))
         if theirs:
             step_a, step_b = max(ours), max(theirs)
             before = boards[0].evaluation(ours[step_a])

@@ -119,6 +119,8 @@ class Playback:
         source = self.source
         nearest = min(range(len(SPEEDS)), key=lambda i: abs(_log(SPEEDS[i]) - _log(source.speed)))
         source.speed = SPEEDS[min(len(SPEEDS) - 1, max(0, nearest + by))]
+        if math.isinf(source.speed):
+            self.to_end()  # all at once is now
         return self.tape().speed_words
 
     def jump(self, by: int) -> str:

@@ -72,7 +72,7 @@ def sections(state: RunState) -> list[Section]:
     for group, kind in config.GROUPS.items():
         groups[group] = [name for name in kind.__dataclass_fields__ if name in run.settings]
     for group, names in groups.items():
-        out.append((f"Settings: {group}", [_setting(run, name) for name in names]))
+        out.append((f"Settings: {group}", [_setting(state, run, name) for name in names]))
     known = {name for names in groups.values() for name in names}
     rest = [name for name in run.settings if name not in known]
     out.append(("Other settings", [Fact(name, _value(run.settings[name])) for name in rest]))
@@ -190,7 +190,7 @@ def _data(run: RunStarted) -> list[Fact]:
     return facts
 
 
-def _setting(run: RunStarted, name: str) -> Fact:
+def _setting(state: RunState, run: RunStarted, name: str) -> Fact:
     value = run.settings[name]
     effective = ""
     if name in _RATE_GROUPS:
@@ -208,6 +208,9 @@ def _setting(run: RunStarted, name: str) -> Fact:
         effective = run.device or ""
     elif name == "gpus" and run.world_size not in (None, value):
         effective = str(run.world_size)
+    elif name == "eval_tasks" and state.evals:
+        # The starter asks its own questions, whatever stands here.
+        effective = _value(",".join(state.evals))
     if effective == _value(value):
         effective = ""
     return Fact(name, _value(value), effective, meanings().get(name, ""))

@@ -22,6 +22,7 @@ from sftui.loss_stats import wobble
 from sftui.state import RunState
 from sftui.stats import (
     CLEAR,
+    NO_EVIDENCE,
     Best,
     Comparison,
     Evaluation,
@@ -200,8 +201,7 @@ def sentence(judged: Judged, *, looks: int = 1) -> str:
     if found.kind == "bare":
         parts.append(found.note)
     else:
-        low, high = (fmt.points(100 * bound) for bound in (found.low, found.high))
-        parts.append(f"95% [{low}, {high}]")
+        parts.append(_interval_words(judged))
         if found.gains is not None:
             parts.append(f"{found.gains} gained, {found.losses} lost")
         else:
@@ -218,8 +218,23 @@ def short_sentence(judged: Judged) -> str:
     found = judged.comparison
     if found.kind == "bare":
         return f"{judged.verdict}, {found.note}"
+    if _contradicts(judged):
+        return f"{judged.verdict}, p {found.p:.2g}"
+    return f"{judged.verdict}, {_interval_words(judged)}"
+
+
+def _interval_words(judged: Judged) -> str:
+    """The interval, and the p of the test where the two seem to contradict each other."""
+    found = judged.comparison
     low, high = (fmt.points(100 * bound) for bound in (found.low, found.high))
-    return f"{judged.verdict}, 95% [{low}, {high}]"
+    words = f"95% [{low}, {high}]"
+    return f"{words}, p {found.p:.2g}" if _contradicts(judged) else words
+
+
+def _contradicts(judged: Judged) -> bool:
+    """Whether the interval leaves out 0 though the exact test has no evidence; rare, and close."""
+    found = judged.comparison
+    return judged.verdict == NO_EVIDENCE and not found.low <= 0 <= found.high
 
 
 def first_words(step: int) -> str:

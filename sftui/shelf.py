@@ -45,6 +45,11 @@ class Row:
         return f"step {self.known.step:,}"
 
 
+def busy_words(job: Job) -> str:
+    """Why another has to wait, while this one works."""
+    return f"One at a time: {job.words} is not done yet."
+
+
 class Shelf:
     """What can be done with the checkpoints of `run`; nothing, over a log of another program."""
 
@@ -132,7 +137,7 @@ class Shelf:
         if problem := self.why_not(row):
             return problem
         if self.job is not None and self.job.code is None:
-            return f"One at a time: {self.job.words} is not done yet."
+            return busy_words(self.job)
         assert row.info is not None
         assert self.run is not None
         target = str(row.info.path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from engine import events as ev
 from engine import lock, run_dir
 from engine.run_dir import RunDir
+from sftui import on_disk
 from sftui.sources import open as open_sources
 from sftui.sources.tail import TailSource
 from sftui.state import RunState
@@ -120,6 +121,8 @@ def take(run: RunDir, listener: Listener | None = None) -> Snapshot:
             state.apply(event)
             if listener is not None:
                 listener(0, event)
+    for event in on_disk.missing(run, state):
+        state.apply(event)
     alive, evidence = lock.evidence(run)
     bad = source.num_bad_lines
     return Snapshot(

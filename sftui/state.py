@@ -119,6 +119,19 @@ class RunState:
         return self.updates if self.planned is None else min(self.updates, self.planned)
 
     @property
+    def newest_place(self) -> float:
+        """Where the newest point stands on the x axis: the last update, or a measurement after it.
+
+        Update n has index n - 1; what is measured on its weights stands at n.
+        """
+        places = [
+            self.updates - 1,
+            *self.validations,
+            *(max(found) for found in self.evals.values()),
+        ]
+        return float(max(0, *places))
+
+    @property
     def steps_an_epoch(self) -> float | None:
         """Updates that one pass over the rows takes."""
         rows = self.run.rows if self.run else None

@@ -106,7 +106,7 @@ class AccuracyChart(Panel):
             plot.grid.back(row, col, col + 1, Back.CURSOR)
         spans: list[Span] = []
         for i, by_step in enumerate(self.state.evals.values()):
-            done = [step for step in by_step if step <= at]
+            done = [step for step in by_step if step <= round(at)]
             if done:
                 words = f" {fmt.percent(accuracy_of(by_step[max(done)]))}"
                 spans.append((words, style(SERIES_INKS[i % len(SERIES_INKS)], bold=True)))

@@ -40,7 +40,8 @@ class AnswerList(Panel):
         lines = lines_of(self.sampler.groups(), grid.width - 5)
         self.top = max(0, min(self.top, len(lines) - (grid.height - 2)))
         below = len(lines) - self.top - (grid.height - 2)
-        notes = [(f"{below} lines below · shift+↓", style(Ink.DIM))] if below > 0 else []
+        unit = "line" if below == 1 else "lines"
+        notes = [(f"{below} {unit} below · shift+↓", style(Ink.DIM))] if below > 0 else []
         title = [("answers", style(Ink.TITLE, bold=True)), (" · greedy", style(Ink.DIM))]
         grid.frame(title, notes, border=self.border)
         paint_lines(grid, lines, self.top)

@@ -247,14 +247,18 @@ class LossChart(Panel):
         i = int(np.searchsorted(raw.x, at))
         if i > 0 and (i == len(raw) or at - raw.x[i - 1] <= raw.x[i] - at):
             i -= 1
-        step = float(raw.x[i])
-        lines = [("step", fmt.count(step), Ink.TEXT)]
+        step = place = float(raw.x[i])
+        if at > raw.x[-1]:
+            # What is measured last belongs to the weights after the last update.
+            place = max(step, min(float(round(at)), state.newest_place))
+        then = "" if place == step else f" @{fmt.count(step)}"
+        lines = [("step", fmt.count(place), Ink.TEXT)]
         if self.view.strength:
-            lines.append(("train", fmt.loss(float(smooth.y[i])), Ink.TRAIN))
-        lines.append(("raw", fmt.loss(float(raw.y[i])), Ink.TEXT))
-        before = [v for v in state.validation_list() if v.step <= step]
+            lines.append((f"train{then}", fmt.loss(float(smooth.y[i])), Ink.TRAIN))
+        lines.append((f"raw{then}", fmt.loss(float(raw.y[i])), Ink.TEXT))
+        before = [v for v in state.validation_list() if v.step <= place]
         if before:
-            words = "val" if before[-1].step == step else f"val @{before[-1].step}"
+            words = "val" if before[-1].step == place else f"val @{before[-1].step}"
             lines.append((words, fmt.loss(before[-1].loss), Ink.VAL))
         for axis in AXES[1:]:
             ruler = self.view.ruler(state, axis)

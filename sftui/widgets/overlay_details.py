@@ -86,7 +86,9 @@ class OverlayDetails(Panel):
                 )
                 lines += _wrapped(words, width, text)
             elif pair.comparable:
-                lines += _wrapped(f"{b} - {a} {pair.b.loss - pair.a.loss:+.4f}", width, text)
+                lines += _wrapped(
+                    f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}", width, text
+                )
                 lines += _wrapped(f"not paired: {pair.reason}", width)
             else:
                 lines += _wrapped(f"not compared: {pair.reason}", width)

@@ -98,6 +98,8 @@ class RunHeader(Panel):
             badge = f" {word} {speed} " if speed else f" {word} "
             spans = [(badge, style(Ink.ON_BADGE, bold=True, back=Back.WARN))]
             said = "" if self.state.badge == "starting" else f" {clean(self.state.badge, 12)}"
+            if self.state.badge == "paused":
+                said = " run paused"  # the badge before it speaks of the clock
             if tape.over and not self.state.ended:
                 # Nobody knows what became of the run; that it runs is the log's word of then.
                 said = " log ends"
@@ -168,7 +170,9 @@ class RunHeader(Panel):
             parts.append([("eta ", dim), (fmt.clock(left), text)])
         if (elapsed := view.elapsed(state)) is not None:
             word = "took " if state.ended else "elapsed "
-            parts.append([(word, dim), (fmt.clock(elapsed), text)])
+            parts.append(
+                [(word, dim), (fmt.clock(round(elapsed) if state.ended else elapsed), text)]
+            )
         speed = state.steps.last("tokens_per_second")
         if speed is not None and not state.ended:
             parts.append([(fmt.si(speed), text), (" tok/s", dim)])

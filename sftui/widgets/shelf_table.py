@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from sftui.ink import SERIES_INKS, Back, Ink, style
 from sftui.keys import of_mode
 from sftui.panel import Panel
 from sftui.records import Topic
+from sftui.shelf import busy_words
 from sftui.stats import accuracy_of
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sftui.view import View
 
 _DETAIL_ROWS = 7
+_FLAGS_CELLS = len("best · marked · exported") + 2
 
 
 class ShelfTable(Panel):
@@ -111,6 +114,10 @@ class ShelfTable(Panel):
                 break
             at += cells
             found[name] = (at, cells)
+        if "" in found:
+            at, cells = found[""]
+            more = max(0, min(width - at, _FLAGS_CELLS - cells))
+            found[""] = (at + more, cells + more)
         return found
 
     def _row(
@@ -174,7 +181,8 @@ class ShelfTable(Panel):
         end = grid.width - 2
         job = self.shelf.job
         lines: list[Span] = []
-        if self.said:
+        over = job is not None and job.code is not None and self.said == busy_words(job)
+        if self.said and not over:
             lines.append((self.said, style(Ink.WARN)))
         if job is not None:
             code = job.code
@@ -189,9 +197,15 @@ class ShelfTable(Panel):
         chosen = self.chosen
         if chosen is not None and len(lines) < rows:
             where = _place(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
-            reason = f"  ({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
-            lines.append((clean(where, 300) + reason, style(Ink.FAINT)))
-        for i, (text, number) in enumerate(lines[:rows]):
+            reason = f"({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
+            lines.append((f"{clean(where, 300)}  {reason}".strip(), style(Ink.FAINT)))
+        # Wrapped: a path that is cut cannot be typed.
+        pieces = [
+            (piece, number)
+            for text, number in lines
+            for piece in textwrap.wrap(text, max(8, end - 2), break_on_hyphens=False)
+        ]
+        for i, (text, number) in enumerate(pieces[:rows]):
             grid.text(row + i, 2, fit(text, end - 2), number)
 
 

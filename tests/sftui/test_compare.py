@@ -4,6 +4,7 @@ import json
 import math
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from engine import events as ev
 from engine.eval_items import EvalResult
 from engine.sinks import EventBus
 from engine.validation_rows import RowLosses, save_rows
-from sftui import compare, pairing
+from sftui import compare, pairing, snapshot
 from sftui.cli import main
 from sftui.overlay import Contender
+from sftui.state import RunState
 from tests.sftui import reference_writeup
 
 ITEMS = 40
@@ -122,6 +124,28 @@ def test_row_numbers_of_other_data_are_never_paired(tmp_path, change, words):
     assert found["kind"] == "refused"
     assert found["difference"] is None
     assert words in found["reason"]
+
+
+def test_a_reason_names_the_run_by_its_letter(tmp_path):
+    """Beside a third run, `A` would be another one."""
+    a = make(tmp_path, "a", right=10, losses=BEFORE)
+    log, _ = reference_writeup.write(tmp_path)
+    sides = [snapshot.look(str(path)) for path in (a, log)]
+    found = pairing.of(*sides, ("B", "C"))
+    assert found.validation is not None
+    assert "the losses of C are not stored" in found.validation.reason
+
+
+def test_nanochats_spelling_of_a_task_is_the_same_task(tmp_path):
+    """Its text logs write `starter_lists`; ours `Starter-Lists`."""
+    states = []
+    for task in ("Starter-Lists", "starter_lists"):
+        state = RunState()
+        state.apply(ev.EvalFinished(step=3, task=task, correct=5, total=10, accuracy=0.5))
+        states.append(SimpleNamespace(state=state, run=None))
+    found = pairing.of(*states)
+    assert [task.task for task in found.tasks] == ["Starter-Lists"]
+    assert (found.only_a, found.only_b) == ([], [])
 
 
 def test_a_log_and_a_run_are_compared_without_pretending(tmp_path, capsys):

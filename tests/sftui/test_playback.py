@@ -194,6 +194,8 @@ async def test_speeds_go_through_the_list():
         for wanted in SPEEDS[1:]:
             await pilot.press("greater_than_sign")
             assert app.source.speed == wanted
+        # All at once is now, and not a word that the next key forgets.
+        assert app.cockpit.playback.at_end
 
 
 async def test_jumps_from_event_to_event():

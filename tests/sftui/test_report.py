@@ -37,6 +37,8 @@ def make(tmp_path, *events, name="demo", manifest=None):
     bus = EventBus(run, run.id, 1, live=False)
     for event in events:
         bus.emit(event)
+        if isinstance(event, ev.CheckpointSaved) and event.path is not None:
+            (run.path / event.path).mkdir(parents=True, exist_ok=True)
     assert bus.close()
     return run
 

@@ -81,6 +81,15 @@ def test_the_same_number_is_not_told_twice():
     assert found["num_iterations"].effective == ""
 
 
+def test_the_tasks_that_were_asked_stand_beside_those_that_were_typed():
+    """The starter asks questions of its own."""
+    state = RunState()
+    state.apply(STARTED)
+    state.apply(ev.EvalFinished(step=0, task="Starter-Facts", correct=1, total=2))
+    facts = {fact.name: fact for _, found in sections(state) for fact in found}
+    assert facts["eval_tasks"].effective == "Starter-Facts"
+
+
 def test_one_row_is_one_row():
     """The smallest micro-batch there is."""
     started = ev.RunStarted(name="x", world_size=2, settings={"device_batch_size": 1})

@@ -14,9 +14,18 @@ from engine.errors import UsageError
 from engine.eval_items import EvalResult, save_items
 from sftui import baseline, cli, stats
 from sftui.records import Validation
-from sftui.scores import BASELINE, BEST, PREVIOUS, START, Scoreboard, score_lines
+from sftui.scores import (
+    BASELINE,
+    BEST,
+    PREVIOUS,
+    START,
+    Scoreboard,
+    score_lines,
+    sentence,
+    short_sentence,
+)
 from sftui.state import RunState
-from sftui.stats import CLEAR
+from sftui.stats import CLEAR, judge, paired
 from sftui.validation_scores import LossBoard
 from tests.conftest import SHARED, needs_shared
 
@@ -227,3 +236,12 @@ def test_without_rows_nothing_is_claimed(tmp_path):
     two = [Validation(step=s, loss=2.0 - s, metric="loss", seconds=None, t=None) for s in (0, 1)]
     found = LossBoard(tmp_path).changes(two)[1, START]
     assert (found.change, found.error, found.clear) == (-1.0, None, False)
+
+
+def test_an_interval_that_leaves_out_zero_without_evidence_comes_with_its_p():
+    """11 gained, 3 lost of 256: the exact test says 0.057, the interval [+0.1, +6.1]."""
+    [judged] = judge([paired(11, 3, 256)])
+    assert sentence(judged).startswith("no evidence, +3.1 points, 95% [+0.1, +6.1], p 0.057, ")
+    assert short_sentence(judged) == "no evidence, p 0.057"
+    [close] = judge([paired(10, 3, 256)])
+    assert short_sentence(close).startswith("no evidence, 95% [")

@@ -5,6 +5,7 @@ import json
 import time
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from sftui import shelf as shelf_module
 from sftui.app import SftuiApp
 from sftui.canvas import Grid
 from sftui.ink import Ink, parts
-from sftui.shelf import Job, Shelf
+from sftui.shelf import Job, Shelf, busy_words
 from sftui.state import RunState
 from sftui.view import View
 from sftui.widgets.shelf_table import ShelfTable
@@ -200,6 +201,41 @@ async def test_a_deleted_checkpoint_is_gone_on_the_dashboard(run):
         assert "gone" in next(line for line in lines if "step 300" in line)
 
 
+async def test_what_was_deleted_on_another_screen_is_gone_on_this_one(run):
+    """No event tells it: attached again, the list once offered what was not there any more."""
+    checkpoint_dir.remove(run.checkpoint(300))
+    app = app_over(run)
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await ready(pilot)
+        lines = panel_of(dashboard, "checkpoints")._grid.lines()
+        assert "1 to resume from" in lines[-1]
+        assert "gone" in next(line for line in lines if "step 300" in line)
+
+
+def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
+    """`One at a time` stands while the job works, and no longer."""
+    shelf = Shelf(run)
+    table = ShelfTable(state_of(), View(now=lambda: START), shelf, id="shelf")
+    table.look()
+    for code, stands in ((None, True), (0, False)):
+        shelf.job = SimpleNamespace(words="exporting step 400", code=code, lines=list)
+        table.said = busy_words(shelf.job)
+        grid = Grid(20, 120)
+        table.paint(grid)
+        assert ("One at a time" in "".join(grid.lines())) is stands
+
+
+def test_the_browser_cuts_no_mark(run):
+    """Best, marked and exported at once, where there is room for it."""
+    shelf = Shelf(run)
+    shelf.toggle_mark(row_of(shelf, 400))
+    table = ShelfTable(state_of(), View(now=lambda: START), shelf, id="shelf")
+    table.look()
+    grid = Grid(20, 120)
+    table.paint(grid)
+    assert "best · marked · exported" in "".join(grid.lines())
+
+
 @pytest.mark.parametrize("size", [(200, 60), (160, 48), (80, 24), (40, 10), (20, 5)])
 async def test_the_browser_fits(run, size):
     """At any size it is whole and raises nothing."""
@@ -225,9 +261,9 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
             await pilot.press("c")
             await pilot.pause()
             table = app.screen.table
-            line = table._grid.line(3 + len(table.rows))
-            # The page is 120 wide: what does not fit is cut at its end.
-            assert line[2:].startswith(shown[:100])
+            # The page is 120 wide: what does not fit goes on in the next line.
+            rows = [table._grid.line(3 + len(table.rows) + i)[2:-1].rstrip() for i in range(4)]
+            assert "".join(rows).startswith(f"{shown}step-400")
 
 
 def test_what_is_gone_is_faint(run):

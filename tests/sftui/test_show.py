@@ -63,6 +63,8 @@ def make(tmp_path, *events, name="demo"):
     bus = EventBus(run, run.id, 1, live=False)
     for event in events:
         bus.emit(event)
+        if isinstance(event, CheckpointSaved) and event.path is not None:
+            (run.path / event.path).mkdir(parents=True, exist_ok=True)
     assert bus.close()
     return run
 
@@ -177,6 +179,14 @@ def test_a_plain_log_can_be_shown(tmp_path, capsys):
 def test_real_logs_keep_the_contract(path):
     """Whatever a reader makes of them."""
     check(json.loads(show.as_json(snapshot.look(str(path)))))
+
+
+def test_a_checkpoint_deleted_by_hand_is_not_offered(tmp_path):
+    """No event tells of it; the disk does."""
+    run = make(tmp_path, *STORY)
+    (run.path / "ckpt" / "step-4").rmdir()
+    [stage] = json.loads(show.as_json(snapshot.take(run)))["stages"]
+    assert stage["checkpoints"] == []
 
 
 def test_a_log_without_a_loss_says_what_it_has(tmp_path, capsys):

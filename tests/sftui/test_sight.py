@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sftui import format as fmt
 from sftui.sight import FEWEST, Sight
+from tests.sftui.fake_run import fake_run
 from tests.sftui.test_app import make, panel_of, ready, text_of
 
 FULL = (0.0, 400.0)
@@ -71,6 +73,19 @@ async def test_crosshair_by_keys_says_every_value():
         await pilot.press("0")
         assert "grad  " not in text_of(dashboard)
         assert app.cockpit.view.sight.cursor is None
+
+
+async def test_the_crosshair_reaches_what_was_measured_last():
+    """Update 400 has index 399; validation and accuracies of its weights stand at 400."""
+    app = make(fake_run())
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await ready(pilot)
+        await pilot.press("left")
+        assert app.cockpit.view.sight.cursor == 400
+        state, box = app.cockpit.state, panel_of(dashboard, "loss")._grid.lines()
+        words = next(line for line in box if " val  " in line)
+        assert fmt.loss(state.validations[400].loss) in words
+        assert any("train @399" in line for line in box)
 
 
 async def test_crosshair_jumps():
