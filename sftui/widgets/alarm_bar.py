@@ -16,6 +16,10 @@ _BESIDE = 30
 """Cells of the mark, and of the step and how to hide it, beside an alarm's name and words."""
 
 
+_FEW = 3
+"""Lines from which the worst alarm has two, whatever comes after it."""
+
+
 class AlarmBar(Panel):
     """The worst first; one whose words are too long for a line takes two where there is room."""
 
@@ -26,6 +30,9 @@ class AlarmBar(Panel):
         for row in range(grid.height):
             grid.back(row, 0, grid.width, Back.ROW)
         shown, row = alarms[: grid.height], 0
+        if len(shown) == grid.height >= _FEW and _is_long(shown[0], grid.width):
+            # What to do about the worst is worth more than the name of the least.
+            shown.pop()
         for i, alarm in enumerate(shown):
             spare = grid.height - row - (len(shown) - i)
             lines = 2 if spare > 0 and _is_long(alarm, grid.width) else 1

@@ -589,6 +589,13 @@ def test_an_alarm_too_long_for_a_line_takes_two_where_there_is_room():
     assert "…" in tight[0]
     assert "Short." in tight[1]
     assert "1 more" in drawn(AlarmBar, alarms, width=120, height=1).line(0)
+    # Of three that are long the worst is read whole, and the others are counted.
+    for kind in ("straggler", "letter_collapse"):
+        alarms.append(ev.AlarmRaised(kind=kind, step=9, text=words, severity="warn"))
+    many = drawn(AlarmBar, alarms, width=120, height=3).lines()
+    assert many[0].startswith(" ▲ diverging")
+    assert "END" in many[1]
+    assert "2 more" in many[2]
 
 
 def test_now_names_what_is_best():
