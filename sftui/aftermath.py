@@ -32,9 +32,11 @@ def failure(state: RunState, run_id: str) -> Alarm | None:
 
 def advice(state: RunState, run_id: str) -> str:
     """The command that goes on, and from where."""
-    saved = [c.step for c in state.checkpoints.values() if c.kind == "sftui" and not c.removed]
+    own = [c for c in state.checkpoints.values() if c.kind == "sftui"]
+    saved = [c.step for c in own if not c.removed]
     command = f"sftui run --resume {run_id}"
-    where = f" goes on from step {max(saved)}" if saved else " begins again: nothing was saved"
+    nothing = "no checkpoint is left" if own else "nothing was saved"
+    where = f" goes on from step {max(saved)}" if saved else f" begins again: {nothing}"
     rows = state.run.settings.get("device_batch_size") if state.run is not None else None
     if "memory" in state.reason.lower() and isinstance(rows, int) and rows > 1:
         command += f" --resume-changed --device-batch-size {rows // 2}"

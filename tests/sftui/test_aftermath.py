@@ -51,6 +51,16 @@ def test_without_a_checkpoint_it_begins_again() -> None:
     assert alarm.event.text.endswith(f"{RUN} begins again: nothing was saved")
 
 
+def test_where_all_were_deleted_it_does_not_say_that_nothing_was_saved() -> None:
+    state = ended("rank 1: killed")
+    for known in list(state.checkpoints.values()):
+        if known.path is not None:
+            state.apply(ev.CheckpointRemoved(path=known.path))
+    alarm = failure(state, RUN)
+    assert alarm is not None
+    assert alarm.event.text.endswith(f"{RUN} begins again: no checkpoint is left")
+
+
 @pytest.mark.parametrize("status", ["finished", "stopped"])
 def test_a_run_that_did_not_fail_needs_none(status: str) -> None:
     assert failure(ended("done", status=status), RUN) is None
