@@ -6,7 +6,7 @@ ARGS ?=
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lint types imports coverage slow torture aa long-run bench screenshots starter clean
+.PHONY: help setup run test hunt check format lint types imports coverage slow torture aa long-run bench screenshots starter clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ test: $(VENV)/.installed-dev ## run the tests, the slow ones included (under 15 
 
 fast: $(VENV)/.installed-dev ## run the tests a person runs all the time
 	$(BIN)/python -m pytest -n 2 -m "not slow and not torture" $(ARGS)
+
+hunt: $(VENV)/.installed-dev ## the fast tests, every property with twenty times its examples (15 minutes)
+	SFTUI_EXAMPLES=20 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1200 -m "not slow and not torture" $(ARGS)
 
 check: format lint types imports test ## all gates: format, lint, types, import contracts, tests
 

@@ -10,8 +10,16 @@ from hypothesis import settings
 
 # Speed is measured by benchmarks, as ratios; a busy machine stands still for longer than
 # Hypothesis' 200 ms, and that says nothing about the code.
-settings.register_profile("sftui", deadline=None)
+EXAMPLES = int(os.environ.get("SFTUI_EXAMPLES", "1"))
+"""Times the usual number of examples: `make hunt` looks for what one run in a hundred finds."""
+settings.register_profile("sftui", deadline=None, max_examples=100 * EXAMPLES)
 settings.load_profile("sftui")
+
+
+def examples(number: int) -> settings:
+    """So many examples of a property that is not tested with the usual hundred."""
+    return settings(max_examples=number * EXAMPLES)
+
 
 # What a developer likes to see must not change a test, nor a test what they like. Set here and
 # not in a fixture: screens started as processes inherit it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from engine.model import GPT
 from engine.packing import Layout
 from engine.plan import LossNorm, Plan
 from engine.step_losses import StepLosses, document_sums, losses_of
+from tests.conftest import examples
 from tests.engine.small import BYTES, ListSource, tiny_model
 
 ROWS = [
@@ -205,7 +206,7 @@ def run(
 WORDS = st.text("ab c", max_size=12)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     rows=st.lists(st.tuples(st.sampled_from(["p", "q"]), WORDS, WORDS), min_size=4, max_size=10),
     plan_ranks=st.integers(1, 3),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.chat import render_conversation, render_for_completion
@@ -16,7 +16,7 @@ from engine.model import GPT, GPTConfig
 from engine.nanochat_io import load_weights
 from engine.nanochat_paths import find_checkpoint
 from engine.tokenizer import Tokenizer
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import SHARED, examples, needs_shared
 from tests.engine.small import BYTES, tiny_model
 
 END, BOS = BYTES.special("<|assistant_end|>"), BYTES.special("<|bos|>")
@@ -70,7 +70,7 @@ def rendered(prompt: str) -> list[int]:
     return render_for_completion(BYTES, asked)
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(
     parts=st.lists(st.integers(1, 9), min_size=1, max_size=6),
     n_kv_head=st.sampled_from([1, 2, 4]),

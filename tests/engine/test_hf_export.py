@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import checkpoint_target, export_command, hf_export, load_target, nanochat_paths
@@ -17,7 +17,7 @@ from engine.hf_tokenizer import tokenizer_json
 from engine.model import GPT
 from engine.tokenizer import Tokenizer
 from tests import tiny
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import SHARED, examples, needs_shared
 from tests.engine.small import BYTES, tiny_model
 
 NANOCHAT_BASE = SHARED / "nanochat" / "base"
@@ -127,7 +127,7 @@ def test_text_is_cut_into_the_same_tokens():
     theirs.encode_special_tokens = True
     spelled = st.sampled_from(sorted(tokenizer.special_tokens))
 
-    @settings(max_examples=300)
+    @examples(300)
     @example("<|user_end|>")
     @given(
         st.one_of(

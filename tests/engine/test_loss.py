@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from engine.loss import default_chunk, weighted_loss
 from engine.model_config import SOFTCAP
+from tests.conftest import examples
 
 
 def inputs(num_tokens: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
@@ -31,7 +32,7 @@ def plain(
     return (nll * weights).sum(), nll
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(num_tokens=st.integers(1, 40), chunk=st.integers(1, 45), scale=st.sampled_from([1.0, -2.5]))
 def test_loss_and_gradient_are_autograds(num_tokens: int, chunk: int, scale: float) -> None:
     """Any chunking gives the sum, the token losses and both gradients of plain autograd."""

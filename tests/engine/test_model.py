@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import CheckpointError
 from engine.model import GPT, GPTConfig
 from engine.nanochat_io import load_weights
 from engine.nanochat_paths import find_checkpoint
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import SHARED, examples, needs_shared
 
 TINY = GPTConfig(sequence_len=8, vocab_size=40, n_layer=2, n_head=4, n_kv_head=2, n_embd=32)
 
@@ -102,7 +102,7 @@ def test_the_forward_pass_is_the_fact_sheets(n_kv_head: int) -> None:
     torch.testing.assert_close(logits.double(), by_the_book(model, ids), atol=2e-5, rtol=1e-5)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5),
     seed=st.integers(0, 3),

@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from textual.events import Paste
 
@@ -18,6 +18,7 @@ from sftui.sources.open import open_replay
 from sftui.state import RunState
 from sftui.view import View
 from sftui.widgets.log_pane import LogPane
+from tests.conftest import examples
 from tests.sftui.fake_run import START, ListSource
 from tests.sftui.test_app import Clock, make, panel_of, ready
 from tests.sftui.test_logbook import long_run, nanochat_log
@@ -263,7 +264,7 @@ NASTY = st.lists(
 
 
 @given(lines=NASTY, query=st.text(max_size=6), width=st.integers(1, 90), height=st.integers(1, 9))
-@settings(max_examples=100)
+@examples(100)
 def test_any_text_and_any_query_is_drawn_literally(lines, query, width, height):
     """Nothing raises, no control character reaches a cell, borders stay whole."""
     grid = drawn(lines, query, width=width, height=height)

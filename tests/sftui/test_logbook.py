@@ -7,7 +7,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import events as ev
@@ -26,6 +26,7 @@ from sftui.logbook.text import TextFile
 from sftui.sources.open import open_replay
 from sftui.state import RunState
 from sftui.words import entry
+from tests.conftest import examples
 from tests.sftui.fake_run import fake_run
 
 WORDS = ["oom", "Retry", "[bold]", "naïve", "训练", 'say "x"', "a\\b", "\x1b[31mred", "tab\there"]
@@ -350,7 +351,7 @@ LINES = st.lists(
 
 
 @given(lines=LINES, ended=st.booleans(), page=st.integers(1, 64), most=st.integers(1, 9))
-@settings(max_examples=80)
+@examples(80)
 def test_pages_are_the_lines_of_the_file(tmp_path_factory, lines, ended, page, most):
     """Backwards from the end and forwards from the start, in any page size."""
     path = tmp_path_factory.mktemp("pages") / "log"

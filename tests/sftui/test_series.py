@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sftui.series import Smoothed, Table
+from tests.conftest import examples
 
 
 def filled(x, y) -> Table:
@@ -22,7 +23,7 @@ def filled(x, y) -> Table:
     st.floats(0, 1),
     st.floats(0, 1),
 )
-@settings(max_examples=200)
+@examples(200)
 def test_columns_keep_extremes(ys, num_columns, a, b):
     """The extremes of a view are those of its points, at any zoom and through any level."""
     x = np.cumsum(np.linspace(0.1, 1.9, len(ys)))

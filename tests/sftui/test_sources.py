@@ -5,7 +5,7 @@ import signal
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import wire
@@ -25,6 +25,7 @@ from engine.lock import RunLock
 from engine.sinks import EventBus
 from sftui.sources.live import LiveSource
 from sftui.sources.tail import LineTail, TailSource
+from tests.conftest import examples
 from tests.processes import children, make_run, wait_for
 
 WRITER = """
@@ -179,7 +180,7 @@ def test_events_of_a_full_disk_still_reach_the_screen(run, live):
     assert seqs(collect(live, lambda found: len(found) == 1)) == [4]
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(data=st.data())
 def test_any_mix_of_queue_and_file_gives_each_event_once_in_order(data, tmp_path_factory):
     """Batches lost, repeated or late, polls of any size: the same story."""
@@ -306,7 +307,7 @@ def test_an_endless_line_takes_bounded_memory(tmp_path):
 
 
 @given(data=st.binary(max_size=300), cuts=st.lists(st.integers(1, 60), min_size=1, max_size=20))
-@settings(max_examples=60)
+@examples(60)
 def test_lines_do_not_depend_on_how_they_were_written(data, cuts, tmp_path_factory):
     """Any bytes in any pieces give the same lines."""
     path = tmp_path_factory.mktemp("tail") / "log"

@@ -6,13 +6,14 @@ from collections import deque
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import events as ev
 from sftui.records import RunClock, SeenNumbers, Topic
 from sftui.series import Table
 from sftui.state import RunState
+from tests.conftest import examples
 from tests.sftui.fake_run import UPDATES, fake_run
 from tests.strategies import events as any_events
 
@@ -77,7 +78,7 @@ def test_done_of_planned_is_never_more_than_all(name, src, first, planned):
 
 
 @given(st.data())
-@settings(max_examples=15)
+@examples(15)
 def test_same_state_with_duplicates_from_queue_and_file(data):
     """Events that come a second time, from the file after the queue, change nothing."""
     events = list(RUN)
@@ -95,7 +96,7 @@ def test_same_state_with_duplicates_from_queue_and_file(data):
 
 
 @given(st.lists(any_events(), max_size=40))
-@settings(max_examples=150)
+@examples(150)
 def test_any_events_are_taken(events):
     """Whatever a log holds, the reducer takes it, twice with the same result."""
     assert picture(fold(events)) == picture(fold(events))

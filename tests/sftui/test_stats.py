@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sftui import stats
@@ -34,6 +34,7 @@ from sftui.stats import (
     unpaired,
     verdict,
 )
+from tests.conftest import examples
 
 
 class Scored(NamedTuple):
@@ -216,7 +217,7 @@ def test_holm_of_the_worked_example() -> None:
 
 
 # statsmodels takes 0.1 s for 20 values.
-@settings(max_examples=15)
+@examples(15)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_statsmodels(ps: list[float]) -> None:
     """Any list of p values is adjusted as statsmodels does."""
