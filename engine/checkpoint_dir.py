@@ -7,6 +7,7 @@ on disk, so a kill at any moment leaves either the old state or the new one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -109,9 +110,6 @@ def partial_path(run: RunDir, step: int, attempt: int, save: int) -> Path:
 
 def digest_file(path: Path) -> FileRecord:
     """Size and SHA-256 of a file on disk."""
-    # OpenSSL: 3 ms of the start of a screen, which digests nothing.
-    import hashlib  # noqa: PLC0415
-
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return FileRecord(name=path.name, size_bytes=path.stat().st_size, sha256=digest)

@@ -358,8 +358,13 @@ def names_in(path: Path) -> set[str]:
 
 
 def _names(flat: Mapping[str, Any]) -> set[str]:
-    names = {name.replace("-", "_") for name in flat}
-    return {ALIASES.get(name, name) for name in names}
+    return {_canonical(name) for name in flat}
+
+
+def _canonical(name: str) -> str:
+    """A setting's own name, from its spelling with dashes or an older one."""
+    name = name.replace("-", "_")
+    return ALIASES.get(name, name)
 
 
 def _flat_toml(path: Path) -> dict[str, Any]:
@@ -391,7 +396,7 @@ def apply(base: RunConfig, settings: Mapping[str, Any], *, where: str) -> RunCon
     found: list[str] = []
     clean: dict[str, Any] = {}
     for raw_name, raw_value in settings.items():
-        name = ALIASES.get(raw_name.replace("-", "_"), raw_name.replace("-", "_"))
+        name = _canonical(raw_name)
         if name not in known:
             found.append(f"unknown setting {raw_name!r}{nearest(name, known)}")
             continue

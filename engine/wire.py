@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -131,7 +131,7 @@ def decode_request(line: bytes | str) -> Request:
 
 def new_id() -> str:
     """A short random id for a request."""
-    return os.urandom(6).hex()
+    return secrets.token_hex(6)
 
 
 def _encode(event: Event) -> bytes:

@@ -183,7 +183,7 @@ class Cockpit:
                 alike = view.tape is not None and view.tape.setting == tape.setting
                 touched |= Topic.STEPS if alike else Topic.LOOK
                 view.tape = tape
-        if touched & Topic.CHECKPOINTS:
+        if touched & (Topic.CHECKPOINTS | Topic.LOOK):
             touched |= self._miss()
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
@@ -281,9 +281,13 @@ class Cockpit:
         return words
 
     def _miss(self) -> Topic:
-        """Look at the disk for what was deleted by hand, here or on another screen."""
+        """Look at the disk for what was deleted by hand, here or on another screen.
+
+        In the middle of a replay the disk says nothing: what was there then may be gone since.
+        """
         touched = Topic.NOTHING
-        if self.shelf.run is not None:
+        now = self.playback is None or self.playback.at_end
+        if self.shelf.run is not None and now:
             for event in on_disk.missing(self.shelf.run, self.state):
                 touched |= self.state.apply(event)
         return touched

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from textual.widgets._toast import Toast
 
 from engine import events as ev
 from engine.errors import UsageError
@@ -66,6 +67,18 @@ async def test_a_key_pressed_again_says_its_words_once():
         await pilot.press("right_square_bracket", "right_square_bracket")
         await pilot.pause()
         assert len(app._notifications) == 1
+
+
+async def test_a_notice_leaves_the_bar_of_the_replay_free():
+    """Where the replay stands is what the next key is about."""
+    app = app_of()
+    async with app.run_test(size=(120, 36), notifications=True) as pilot:
+        await shown(pilot)
+        await pilot.press("n")
+        await pilot.pause(0.2)
+        [toast] = app.screen.query(Toast)
+        assert toast.region.height > 0
+        assert toast.region.bottom <= app.size.height - 2
 
 
 async def test_seeking_back_shows_the_state_of_that_moment():

@@ -17,11 +17,13 @@ from sftui.app import SftuiApp
 from sftui.canvas import Grid
 from sftui.ink import Ink, parts
 from sftui.shelf import Job, Shelf, busy_words
+from sftui.sources.replay import replay_events
 from sftui.state import RunState
 from sftui.view import View
 from sftui.widgets.shelf_table import ShelfTable
 from tests.sftui.fake_run import START, ListSource, fake_run
 from tests.sftui.test_app import Clock, panel_of, ready
+from tests.sftui.test_playback import shown
 
 EVENTS = fake_run()
 
@@ -212,6 +214,30 @@ async def test_what_was_deleted_on_another_screen_is_gone_on_this_one(run):
         assert "gone" in next(line for line in lines if "step 300" in line)
 
 
+async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):
+    """What was there at that moment is shown so, whatever has become of it; the end is today."""
+    checkpoint_dir.remove(run.checkpoint(300))
+    clock = Clock(100.0)
+    source = replay_events(list(EVENTS), now=clock)
+    app = SftuiApp(source, title="old", now=clock, replay_of="a test", folder=run.path)
+
+    def gone() -> set[int]:
+        rows = app.cockpit.state.checkpoints.values()
+        return {row.step for row in rows if row.kind == "sftui" and row.removed}
+
+    async with app.run_test(size=(160, 48)) as pilot:
+        await shown(pilot)
+        assert gone() >= {100, 200, 300}
+        assert 400 not in gone()
+        await pilot.press("home")
+        while app.cockpit.state.updates < 320:
+            await pilot.press("right")
+        assert 300 in {row.step for row in app.cockpit.state.checkpoints.values()}
+        assert 300 not in gone()
+        await pilot.press("end")
+        assert 300 in gone()
+
+
 def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
     """`One at a time` stands while the job works, and no longer."""
     shelf = Shelf(run)
@@ -253,7 +279,7 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
     """Right under the table: from the working directory, or whole where it lies elsewhere."""
     elsewhere = run.path / "evals"
     elsewhere.mkdir(exist_ok=True)
-    for here, shown in ((run.path.parent, f"{run.id}/ckpt/"), (elsewhere, f"{run.path}/ckpt/")):
+    for here, words in ((run.path.parent, f"{run.id}/ckpt/"), (elsewhere, f"{run.path}/ckpt/")):
         monkeypatch.chdir(here)
         app = app_over(run)
         async with app.run_test(size=(300, 40)) as pilot:
@@ -263,7 +289,7 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
             table = app.screen.table
             # The page is 120 wide: what does not fit goes on in the next line.
             rows = [table._grid.line(3 + len(table.rows) + i)[2:-1].rstrip() for i in range(4)]
-            assert "".join(rows).startswith(f"{shown}step-400")
+            assert "".join(rows).startswith(f"{words}step-400")
 
 
 def test_what_is_gone_is_faint(run):
