@@ -133,7 +133,7 @@ def to_png(svg: Path, chromium: str) -> None:
         # The SVG names a web font: pictures are drawn with what is installed.
         text = re.sub(r"@font-face \{.*?\}", "", text, flags=re.S)
         page.write_text(
-            "<style>html,body{margin:0;background:#0d1017}svg{display:block}"
+            "<meta charset='utf-8'><style>html,body{margin:0;background:#0d1017}svg{display:block}"
             "text{font-family:'DejaVu Sans Mono',monospace !important}</style>" + text
         )
         subprocess.run(
