@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from engine import events as ev
 
 if TYPE_CHECKING:
-    from engine.alarm_board import Alarm
-    from engine.alarms import AlarmEngine
+    from engine.alarms.alarm_engine import AlarmEngine
+    from engine.alarms.board import Alarm
 
 MOST_ROWS = 4000
 """Updates judged at one go: a few milliseconds."""
@@ -86,8 +86,8 @@ class Lookout:
     def _judge(self) -> AlarmEngine:
         if self._engine is None:
             # Seven modules, which the first picture of a long log does not wait for.
-            from engine.alarm_board import ALL_KINDS, CLOCK_KINDS  # noqa: PLC0415
-            from engine.alarms import AlarmEngine  # noqa: PLC0415
+            from engine.alarms.alarm_engine import AlarmEngine  # noqa: PLC0415
+            from engine.alarms.board import ALL_KINDS, CLOCK_KINDS  # noqa: PLC0415
 
             self._engine = AlarmEngine(kinds=ALL_KINDS if self._foreign else CLOCK_KINDS)
         return self._engine

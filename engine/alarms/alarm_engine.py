@@ -14,11 +14,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-from engine import alarm_letters, alarm_texts
 from engine import events as ev
-from engine.alarm_board import ALL_KINDS, CLOCK_KINDS, Alarm, AlarmBoard
-from engine.alarm_letters import CollapseRule
-from engine.alarm_rules import (
+from engine.alarms import alarm_texts, letter_collapse
+from engine.alarms.board import ALL_KINDS, CLOCK_KINDS, Alarm, AlarmBoard
+from engine.alarms.letter_collapse import CollapseRule
+from engine.alarms.rules import (
     MEMORY_SHARE,
     LossRule,
     MemoryRule,
@@ -314,7 +314,7 @@ class AlarmEngine:
             self._board.begin(
                 "letter_collapse",
                 found.share,
-                alarm_letters.SHARE,
+                letter_collapse.SHARE,
                 lambda: alarm_texts.letter_collapse(found.task, found.letter, found.share),
             )
         elif not self._letters.any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.alarm_rules import ValidationRule
+from engine.alarms.rules import ValidationRule
 
 losses = st.floats(0.01, 10, allow_subnormal=False) | st.just(1e308)
 looks = st.lists(st.tuples(st.integers(0, 12), losses), min_size=1, max_size=30)

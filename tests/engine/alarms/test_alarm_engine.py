@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine.alarm_board import ALL_KINDS, CLOCK_KINDS, EVENT_KINDS, SEVERITY, AlarmBoard
-from engine.alarm_rules import LossRule, ValidationRule
-from engine.alarm_windows import RecentMedian, SortedWindow
-from engine.alarms import Alarm, AlarmEngine
+from engine.alarms.alarm_engine import Alarm, AlarmEngine
+from engine.alarms.board import ALL_KINDS, CLOCK_KINDS, EVENT_KINDS, SEVERITY, AlarmBoard
+from engine.alarms.rules import LossRule, ValidationRule
+from engine.alarms.windows import RecentMedian, SortedWindow
 from tests.simulated_run import GIB, Simulation, run
 
 

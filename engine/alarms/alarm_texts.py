@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.alarm_rules import MemoryUse
-from engine.alarm_windows import RECENT, Reading
+from engine.alarms.rules import MemoryUse
+from engine.alarms.windows import RECENT, Reading
 
 GIB = 2**30
 

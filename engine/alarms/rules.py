@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from dataclasses import dataclass
 
-from engine.alarm_windows import MIN_SIGMA, RECENT, Reading, RecentMedian, SortedWindow
+from engine.alarms.windows import MIN_SIGMA, RECENT, Reading, RecentMedian, SortedWindow
 
 WINDOW = 100
 """Observations that say what is normal; fewer than MIN_WINDOW say nothing yet."""

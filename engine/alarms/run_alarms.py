@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from engine.alarm_board import EVENT_KINDS
-from engine.alarms import AlarmEngine
+from engine.alarms.alarm_engine import AlarmEngine
+from engine.alarms.board import EVENT_KINDS
 from engine.config import RuntimeConfig
 from engine.events import (
     AlarmRaised,
