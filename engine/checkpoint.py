@@ -27,7 +27,7 @@ from engine import checkpoint_dir
 from engine.checkpoint_dir import MODEL, STATE, CheckpointInfo, FileRecord, optim_file, rng_file
 from engine.errors import CheckpointError
 from engine.events import CheckpointRemoved, CheckpointSaved, CheckpointStarted, Event, LogLine
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 
 PEERS_TIMEOUT_SECONDS = 600.0
 """How long rank 0's thread waits for the other ranks' files: a slow network disk writes 4 GB."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"

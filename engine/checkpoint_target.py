@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine import checkpoint_dir, nanochat_paths, run_dir
+from engine import checkpoint_dir, nanochat_paths
 from engine.errors import CheckpointError, RunDirError
 from engine.model_config import GPTConfig
 from engine.nanochat_paths import SOURCE_FOLDERS, CheckpointRef
-from engine.run_dir import RunDir
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
 
 STARTER = "starter"
 

@@ -28,8 +28,8 @@ import torch
 
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, Event, RankHeartbeat
-from engine.lock import process_start
-from engine.run_dir import RunDir
+from engine.run.lock import process_start
+from engine.run.run_dir import RunDir
 
 BEAT_SECONDS = 1.0
 TELL_SECONDS = 2.0

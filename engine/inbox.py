@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from engine import wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, WireError
 from engine.events import ControlApplied
-from engine.journal import ends_a_line, scan
-from engine.run_dir import RunDir
+from engine.journal import wire
+from engine.journal.event_files import ends_a_line, scan
+from engine.run.run_dir import RunDir
 
 HISTORY_VARIABLE = "SFTUI_CONTROL_BYTES"
 """Size of `control.jsonl` when the present supervisor took a run up again."""

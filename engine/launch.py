@@ -21,24 +21,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine import (
-    checkpoint_dir,
-    devices,
-    fit,
-    logout,
-    nanochat_paths,
-    reaper,
-    resume_file,
-    run_dir,
-    run_plan,
-)
+from engine import checkpoint_dir, devices, fit, logout, nanochat_paths, reaper, run_plan
 from engine import config as config_module
 from engine.config import RunConfig
 from engine.errors import CheckpointError, RunDirError, RunFailedError
 from engine.model_config import GPTConfig
 from engine.nanochat_paths import CheckpointRef
 from engine.plan import Plan
-from engine.run_dir import RunDir
+from engine.run import resume_file, run_dir
+from engine.run.run_dir import RunDir
 from engine.run_plan import STARTER
 from engine.tasks import DataSummary, check_data
 from engine.tokenizer import Tokenizer

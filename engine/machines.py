@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 
 MAX_RESTARTS = 3
 """Where a manifest says nothing."""

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-from engine.lock import SUPERVISOR_PID_VARIABLE
+from engine.run.lock import SUPERVISOR_PID_VARIABLE
 
 _SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of linux/prctl.h."""

@@ -16,24 +16,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine import (
-    checkpoint_dir,
-    devices,
-    journal,
-    launch,
-    lock,
-    logout,
-    nanochat_paths,
-    resume_file,
-    run_plan,
-)
+from engine import checkpoint_dir, devices, launch, logout, nanochat_paths, run_plan
 from engine import config as config_module
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, RunDirError
+from engine.journal import event_files
 from engine.model_config import GPTConfig
 from engine.plan import Plan
-from engine.resume_file import Resumption
-from engine.run_dir import RunDir
+from engine.run import lock, resume_file
+from engine.run.resume_file import Resumption
+from engine.run.run_dir import RunDir
 from engine.run_plan import STARTER
 from engine.tasks import check_data
 from engine.tokenizer import Tokenizer
@@ -102,7 +94,7 @@ def prepare(
             f"first with `sftui ctl {run.id} stop`."
         )
     manifest = resume_file.manifest_now(run)
-    end = journal.finished(run)
+    end = event_files.finished(run)
     if end is not None and end.status == "finished":
         raise RunDirError(
             f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
@@ -213,7 +205,7 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
             prepared.run,
             Resumption(
                 created=now.timestamp(),
-                attempt=journal.next_attempt(prepared.run),
+                attempt=event_files.next_attempt(prepared.run),
                 world_size=prepared.world_size,
                 device_type=prepared.device.device_type,
                 changed=prepared.changed,

@@ -24,7 +24,6 @@ from engine import (
     config,
     nanochat_io,
     nanochat_paths,
-    resume_file,
     run_plan,
     samples,
     tasks,
@@ -43,7 +42,8 @@ from engine.model import GPT, GPTConfig
 from engine.nanochat_paths import CheckpointRef
 from engine.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_scale
 from engine.plan import Plan, ValidationPlan
-from engine.run_dir import RunDir
+from engine.run import resume_file
+from engine.run.run_dir import RunDir
 from engine.run_plan import STARTER
 from engine.step_clock import OwnClock
 from engine.tokenizer import Tokenizer

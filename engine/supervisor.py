@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import checkpoint_dir, inbox, journal, machines, reaper, resume_file, unheard, wire
+from engine import checkpoint_dir, inbox, machines, reaper, unheard
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
-from engine.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
-from engine.run_dir import RunDir
+from engine.journal import event_files, wire
+from engine.run import resume_file
+from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
+from engine.run.run_dir import RunDir
 
 if TYPE_CHECKING:
     from engine.elastic import Failure
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
             sys.stderr.write(f"sftui: error: {error}\n")
             end = RunFinished(status="failed", reason=str(error))
             with contextlib.suppress(OSError):
-                journal.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup").write(end)
+                event_files.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup").write(end)
             return 2
         return Supervisor(run_dir, manifest).run()
 
@@ -67,10 +69,10 @@ class Supervisor:
     def __init__(self, run_dir: RunDir, manifest: dict[str, Any]) -> None:
         self._run_dir = run_dir
         self._manifest = manifest
-        last = journal.last_stamp(run_dir.events)
+        last = event_files.last_stamp(run_dir.events)
         self._first_seq = last.seq if last else 0
         self._attempt = _next_log_attempt(run_dir)
-        self._journal = journal.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
+        self._journal = event_files.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
         self._num_signals = 0
         self._launching = False
         self._reasons: list[str] = []
@@ -122,7 +124,7 @@ class Supervisor:
     def _set_environment(self, local_world_size: int) -> None:
         """What the ranks inherit."""
         os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
-        os.environ[journal.FIRST_SEQ_VARIABLE] = str(self._first_seq)
+        os.environ[event_files.FIRST_SEQ_VARIABLE] = str(self._first_seq)
         if self._first_seq:
             # Taken up again: what nobody answered in the last session is not obeyed in this.
             os.environ[inbox.HISTORY_VARIABLE] = str(_size(self._run_dir.control))
@@ -169,7 +171,7 @@ class Supervisor:
         )
 
     def _end(self) -> RunFinished | None:
-        return journal.finished(self._run_dir, self._first_seq)
+        return event_files.finished(self._run_dir, self._first_seq)
 
     def _conclude(self, failure: Failure | None, stop: Request | None) -> int:
         """Write the end where no rank did; `stop` is one that no rank was there to read."""
@@ -256,7 +258,7 @@ def _next_log_attempt(run_dir: RunDir) -> int:
         for path in run_dir.logs.glob("attempt-*")
         if path.name.removeprefix("attempt-").isdigit()
     ]
-    return max(journal.next_attempt(run_dir), max(taken, default=0) + 1)
+    return max(event_files.next_attempt(run_dir), max(taken, default=0) + 1)
 
 
 def _size(path: Path) -> int:

@@ -18,7 +18,7 @@ import psutil
 
 from engine.control import Command, Request
 from engine.inbox import Inbox
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 
 LOOK_SECONDS = 0.5
 

@@ -13,14 +13,15 @@ import time
 import traceback
 from pathlib import Path
 
-from engine import config, orphan, resume_file
+from engine import config, orphan
 from engine.alarms.run_alarms import Watchman
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
-from engine.journal import FIRST_SEQ_VARIABLE, began, finished, next_attempt
-from engine.lock import hold_event_log
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
+from engine.journal.event_files import FIRST_SEQ_VARIABLE, began, finished, next_attempt
+from engine.journal.sinks import EventBus
+from engine.run import resume_file
+from engine.run.lock import hold_event_log
+from engine.run.run_dir import RunDir
 
 
 def main(arguments: list[str]) -> int:

@@ -20,8 +20,9 @@ from typing import Any, TextIO
 
 import tyro
 
-from engine import checkpoint_target, devices, run_dir
+from engine import checkpoint_target, devices
 from engine.errors import RunFailedError, UsageError
+from engine.run import run_dir
 from sftui import diagnostics
 from sftui.clean import CleanStream, clean
 from sftui.diagnostics import ExitCode

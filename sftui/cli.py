@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import run_dir
 from engine.errors import SftuiError, UsageError
+from engine.run import run_dir
 from sftui import diagnostics
 from sftui.command_flags import (
     AttachFlags,
@@ -159,7 +159,8 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
 
 def _say_other_machines(found: run_dir.RunDir) -> None:
     """What to type on them: above the screen, so that it is there after the screen as well."""
-    from engine import machines, resume_file  # noqa: PLC0415  as in `run`
+    from engine import machines  # noqa: PLC0415  as in `run`
+    from engine.run import resume_file  # noqa: PLC0415  as in `run`
 
     manifest = resume_file.manifest_now(found)
     if int(manifest.get("nodes", 1)) > 1:
@@ -190,7 +191,7 @@ def replay(words: list[str]) -> ExitCode:
 
 def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
-    from engine import lock  # noqa: PLC0415  psutil
+    from engine.run import lock  # noqa: PLC0415  psutil
     from sftui import ctl  # noqa: PLC0415  the wire
 
     flags = flags_of(CtlFlags, words, "sftui ctl")

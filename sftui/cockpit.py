@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui import on_disk
 from sftui.keys import JUMP_LETTERS
 from sftui.logbook.book import LogBook
@@ -252,7 +252,7 @@ class Cockpit:
             return "The run has ended: it takes no requests any more."
         if any(request.command is command for request in view.pending.values()):
             return ""  # the same wish twice is one wish
-        from engine.wire import new_id  # noqa: PLC0415  the first frame asks for nothing
+        from engine.journal.wire import new_id  # noqa: PLC0415  the first frame asks for nothing
 
         request = Request(
             id=new_id(),

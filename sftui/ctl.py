@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import inbox, journal, wire
+from engine import inbox
 from engine.control import Command, Request
 from engine.errors import RunDirError, UsageError, WireError
 from engine.events import ControlApplied, RunFinished
-from engine.run_dir import RunDir
+from engine.journal import event_files, wire
+from engine.run.run_dir import RunDir
 
 POLL_SECONDS = 0.05
 ALIVE_SECONDS = 2.0
@@ -31,7 +32,7 @@ def ask(
     Raises:
         RunDirError: the run is over, or nothing answered within `timeout_seconds`.
     """
-    if not alive() or journal.finished(run) is not None:
+    if not alive() or event_files.finished(run) is not None:
         raise RunDirError(
             f"{run.id} is not running, so nothing can answer. `sftui runs` shows which runs are."
         )
@@ -64,7 +65,7 @@ def ask(
             look_again = time.monotonic() + ALIVE_SECONDS
             if not alive():
                 # Whoever is left when the ranks are gone answers what they could not.
-                for event in journal.scan(run.supervisor_events, ControlApplied):
+                for event in event_files.scan(run.supervisor_events, ControlApplied):
                     if isinstance(event, ControlApplied) and event.id == request.id:
                         return event
                 raise RunDirError(f"{run.id} died before it could answer. `sftui show` says more.")

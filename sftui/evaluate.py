@@ -14,10 +14,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from engine import checkpoint_target, child, devices, resume_file, run_dir
+from engine import checkpoint_target, child, devices
 from engine import config as config_module
 from engine.checkpoint_target import Target
 from engine.config import RunConfig
+from engine.run import resume_file, run_dir
 from sftui import accuracy as accuracy_module
 from sftui import format as fmt
 

@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from engine import checkpoint_target, child, run_dir
+from engine import checkpoint_target, child
 from engine.errors import UsageError
+from engine.run import run_dir
 from sftui import format as fmt
 
 

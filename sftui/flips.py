@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from engine import config as config_module
-from engine import eval_items, resume_file, run_dir, run_plan, tasks
+from engine import eval_items, run_plan, tasks
 from engine.errors import DataError, SftuiError
 from engine.eval_items import EvalResult
 from engine.questions import Question
-from engine.run_dir import RunDir
+from engine.run import resume_file, run_dir
+from engine.run.run_dir import RunDir
 from sftui.accuracy import clustered_error
 from sftui.state import RunState
 from sftui.stats import Comparison, flips, paired

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from engine import events as ev
-from engine.wire import encode
+from engine.journal.wire import encode
 from sftui.clean import clean
 from sftui.words import entry
 

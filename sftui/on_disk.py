@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.events import CheckpointRemoved
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui.state import RunState
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui.ink import Ink
 from sftui.pairing import LETTERS, Comparison, of
 from sftui.series import Series, Smoothed

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import lock
+from engine.run import lock
 from sftui.overlay import Contender, Overlay
 from sftui.pairing import check_number
 from sftui.records import Topic

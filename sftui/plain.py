@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 from engine import events as ev
-from engine import wire
 from engine.control import Command, Request
 from engine.errors import SftuiError
+from engine.journal import wire
 from sftui import format as fmt
 from sftui import words
 from sftui.clean import clean

@@ -9,9 +9,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from engine import checkpoint_dir, lock, run_dir
+from engine import checkpoint_dir
 from engine.errors import RunDirError
-from engine.run_dir import RunDir
+from engine.run import lock, run_dir
+from engine.run.run_dir import RunDir
 from sftui import format as fmt
 from sftui import snapshot
 from sftui.snapshot import Snapshot

@@ -17,7 +17,7 @@ from sftui.answers import Group, Said
 from sftui.jobs import Job
 
 if TYPE_CHECKING:
-    from engine.run_dir import RunDir
+    from engine.run.run_dir import RunDir
     from sftui.checkpoint_row import CheckpointRow
 
 MOST_TOKENS = 200
@@ -126,7 +126,8 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
         SftuiError: it is not here, in one line.
     """
     # Tokenizer, tiktoken and more: for a sample, not for the first frame.
-    from engine import checkpoint_target, nanochat_paths, resume_file  # noqa: PLC0415
+    from engine import checkpoint_target, nanochat_paths  # noqa: PLC0415
+    from engine.run import resume_file  # noqa: PLC0415
 
     if run is None:
         raise UsageError("These lie where the log was written, not here.")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine import checkpoint_dir
 from engine.checkpoint_dir import KEEP_SUFFIX
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui.checkpoint_row import CheckpointRow
 from sftui.clean import clean
 from sftui.jobs import Job

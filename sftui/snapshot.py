@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import events as ev
-from engine import lock, run_dir
-from engine.run_dir import RunDir
+from engine.run import lock, run_dir
+from engine.run.run_dir import RunDir
 from sftui import on_disk
 from sftui.sources import open as open_sources
 from sftui.sources.tail import TailSource

@@ -15,8 +15,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from engine import run_dir
 from engine.errors import DataError
+from engine.run import run_dir
 from engine.validation_rows import load_rows
 from sftui.accuracy import ALPHA, special_functions
 from sftui.loss_stats import LossDifference, compare_losses

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui import diagnostics
 from sftui import format as fmt
 from sftui.clean import clean
@@ -175,7 +175,7 @@ def choose_stage(source: ReplaySource, number: int) -> None:
 
 def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCode:
     """The last words about a run that is over."""
-    from engine import lock  # noqa: PLC0415  psutil
+    from engine.run import lock  # noqa: PLC0415  psutil
 
     best = state.best_validation
     ended = state.badge if state.ended else f"interrupted, {clean(lock.evidence(run)[1], 300)}"

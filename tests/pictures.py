@@ -15,8 +15,8 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from engine import events as ev
-from engine.run_dir import RunDir
-from engine.wire import decode
+from engine.journal.wire import decode
+from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
 from sftui.canvas import BLANK, CONTINUED, text_width
 from sftui.compare_app import CompareApp

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from engine import distributed
+from engine.journal.sinks import EventBus
 from engine.orphan import end_with_parent
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
+from engine.run.run_dir import RunDir
 from engine.steering import Steering
 
 

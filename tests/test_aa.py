@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from engine import eval_items, wire
+from engine import eval_items
 from engine.events import EvalFinished
+from engine.journal import wire
 from sftui.stats import CLEAR
 from tests import aa
 from tests.faults.place import Place, work

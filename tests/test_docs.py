@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import config, machines
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui import keys
 from sftui.cli import COMMANDS
 from sftui.flags import parse_run

@@ -26,7 +26,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui import run_json, snapshot
 from tests.place import Place, ended, final_weights, finish, of, post
 from tests.processes import children, wait_for

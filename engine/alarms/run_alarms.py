@@ -24,8 +24,8 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.journal import scan
-from engine.run_dir import RunDir
+from engine.journal.event_files import scan
+from engine.run.run_dir import RunDir
 
 
 class Helm(Protocol):

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import wire
 from engine.errors import WireError
 from engine.events import Event
+from engine.journal import wire
 from sftui.logbook.indexed import Indexed
 from sftui.logbook.kinds import ENTRY, kind_of_line
 from sftui.words import entry

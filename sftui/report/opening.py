@@ -6,7 +6,7 @@ import shlex
 import time
 
 from engine.config import RunConfig
-from engine.run_log import NANOCHAT_DEFAULTS
+from engine.journal.run_log import NANOCHAT_DEFAULTS
 from sftui.report import markdown as md
 from sftui.report.case import Case
 from sftui.report.findings import Finding

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine import events as ev
-from engine import wire
+from engine.journal import wire
 from sftui.canvas import Grid
 from sftui.logbook.book import LogBook
 from sftui.state import RunState

@@ -43,8 +43,8 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 def main() -> None:
-    from engine import lock, run_dir
-    from engine.journal import last_stamp
+    from engine.journal.event_files import last_stamp
+    from engine.run import lock, run_dir
     from sftui import snapshot
     from tests.faults.place import Place
     from tests.faults.terminal import Terminal

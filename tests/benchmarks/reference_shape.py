@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine import config, fit, nanochat_io, nanochat_paths, resume_file, run_plan
+from engine import config, fit, nanochat_io, nanochat_paths, run_plan
 from engine.control import Command
 from engine.events import (
     CheckpointSaved,
@@ -36,7 +36,8 @@ from engine.events import (
     StepFinished,
 )
 from engine.model_config import GPTConfig
-from engine.run_dir import RunDir
+from engine.run import resume_file
+from engine.run.run_dir import RunDir
 from engine.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tests import material
 from tests.place import Place, of, post

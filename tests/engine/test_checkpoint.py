@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import checkpoint, checkpoint_dir, run_dir
+from engine import checkpoint, checkpoint_dir
 from engine.checkpoint import Checkpointer, Snapshot
 from engine.errors import CheckpointError
 from engine.events import CheckpointRemoved, CheckpointSaved, LogLine, StepFinished
-from engine.sinks import EventBus
-from engine.wire import decode
+from engine.journal.sinks import EventBus
+from engine.journal.wire import decode
+from engine.run import run_dir
 
 
 @pytest.fixture

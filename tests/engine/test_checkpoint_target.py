@@ -7,9 +7,10 @@ from datetime import datetime
 
 import pytest
 
-from engine import checkpoint_dir, checkpoint_target, run_dir
+from engine import checkpoint_dir, checkpoint_target
 from engine.errors import CheckpointError
-from engine.run_dir import RunDir
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
 from tests import tiny
 from tests.engine.small import BYTES, tiny_model
 

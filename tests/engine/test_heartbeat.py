@@ -12,7 +12,7 @@ from engine import heartbeat
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, RankHeartbeat
 from engine.heartbeat import Collector, GpuSampler, Heartbeat, read_record
-from engine.lock import evidence
+from engine.run.lock import evidence
 from tests.processes import make_run, wait_for
 
 CPU = torch.device("cpu")

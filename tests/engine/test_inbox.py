@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from engine import wire
 from engine.control import Command, Request
 from engine.errors import RunDirError
 from engine.events import ControlApplied, Stamp
 from engine.inbox import MAX_REQUEST_BYTES, Inbox, answer, late_answer, post
-from engine.journal import JournalWriter
+from engine.journal import wire
+from engine.journal.event_files import JournalWriter
 from tests.processes import make_run
 
 

@@ -7,14 +7,15 @@ from datetime import datetime
 
 import pytest
 
-from engine import checkpoint_dir, config, devices, launch, resume, resume_file, run_dir, run_plan
+from engine import checkpoint_dir, config, devices, launch, resume, run_plan
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.events import AttemptStarted, RunFinished
-from engine.journal import JournalWriter
-from engine.lock import RunLock
-from engine.resume_file import Resumption
-from engine.run_dir import RunDir
+from engine.journal.event_files import JournalWriter
+from engine.run import resume_file, run_dir
+from engine.run.lock import RunLock
+from engine.run.resume_file import Resumption
+from engine.run.run_dir import RunDir
 from tests import tiny
 from tests.engine.small import tiny_model
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import checkpoint, checkpoint_dir, run_dir
+from engine import checkpoint, checkpoint_dir
 from engine.checkpoint import Checkpointer, Snapshot
 from engine.checkpoint_dir import CheckpointInfo
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, RunFinished
+from engine.run import run_dir
 from tests.faults.place import Place, end_of, fill, small_disk, told, work
 from tests.processes import ROOT, environment
 

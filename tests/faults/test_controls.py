@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from engine import checkpoint, checkpoint_dir, inbox, journal, measure, trainer, wire
+from engine import checkpoint, checkpoint_dir, inbox, measure, trainer
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, RunFinished, StepFinished
+from engine.journal import event_files, wire
 from tests.faults.place import Place, end_of, fill, small_disk, told, work
 
 
@@ -175,7 +176,7 @@ def test_a_request_that_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
         place = Place(tmp_path)
         place.root = disk / "runs"
         run = place.make()
-        from engine.lock import RunLock
+        from engine.run.lock import RunLock
 
         with RunLock.acquire(run):
             run.control.write_bytes(b"x" * 4095 + b"\n")
@@ -205,7 +206,7 @@ def test_an_answer_by_the_supervisor_reaches_who_asked(place, monkeypatch):
         looks.append(1)
         if len(looks) == 2:
             [request] = inbox.Inbox(run, 1).read().requests
-            journal.JournalWriter(run.supervisor_events, run.id, "sup").write(
+            event_files.JournalWriter(run.supervisor_events, run.id, "sup").write(
                 inbox.late_answer(request)
             )
         return len(looks) == 1

@@ -11,7 +11,6 @@ import time
 import psutil
 import pytest
 
-from engine import lock, run_dir
 from engine.events import (
     AlarmCleared,
     AlarmRaised,
@@ -20,6 +19,7 @@ from engine.events import (
     RunFinished,
     StepFinished,
 )
+from engine.run import lock, run_dir
 from sftui.keys import GROUPS
 from tests.faults.place import Place, end_of, fill, small_disk, told
 from tests.faults.terminal import Terminal

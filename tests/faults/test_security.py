@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import checkpoint_dir, eval_items, run_dir
+from engine import checkpoint_dir, eval_items
 from engine.errors import CheckpointError, DataError
-from engine.live_queue import LiveServer
+from engine.journal.live_queue import LiveServer
+from engine.run import run_dir
 from tests.faults.place import Place, work
 from tests.processes import ROOT
 
@@ -116,9 +117,10 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
     """Fault 27: tokenizer, nanochat checkpoint, tensors, per-item results, event log, controls."""
     import torch
 
-    from engine import checkpoint, journal, nanochat_io, nanochat_paths
+    from engine import checkpoint, nanochat_io, nanochat_paths
     from engine.errors import SftuiError
     from engine.inbox import Inbox
+    from engine.journal import event_files
     from engine.tokenizer import Tokenizer
 
     mark = tmp_path / "executed"
@@ -154,7 +156,7 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
     with pytest.raises(SftuiError):
         nanochat_io.load_weights(start)
     run.events.write_bytes(hostile + b"\n")
-    assert journal.last_stamp(run.events) is None
+    assert event_files.last_stamp(run.events) is None
     run.control.write_bytes(hostile + b"\n")
     assert Inbox(run, 1).read() == ([], [])
     assert not mark.exists()

@@ -16,7 +16,7 @@ import time
 import psutil
 import pytest
 
-from engine import checkpoint_dir, inbox, lock, wire
+from engine import checkpoint_dir, inbox
 from engine.checkpoint_dir import MODEL
 from engine.control import Command, Request
 from engine.events import (
@@ -28,7 +28,9 @@ from engine.events import (
     StateChanged,
     StepFinished,
 )
-from engine.run_dir import RunDir
+from engine.journal import wire
+from engine.run import lock
+from engine.run.run_dir import RunDir
 from sftui.sources.tail import TailSource
 from tests.faults.place import Place, end_of, told
 from tests.faults.terminal import Terminal

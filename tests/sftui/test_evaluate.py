@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import checkpoint_target, devices
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui import evaluate
 from sftui.cli import main
 from tests import tiny

@@ -7,10 +7,11 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from engine import config, run_dir
+from engine import config
 from engine import events as ev
 from engine.eval_items import EvalResult, save_items
-from engine.run_dir import RunDir
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
 from sftui.canvas import Grid
 from sftui.flips import FlipBook, Questions, open_book

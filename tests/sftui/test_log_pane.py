@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from textual.events import Paste
 
 from engine import events as ev
-from engine import wire
+from engine.journal import wire
 from sftui import state as state_module
 from sftui.app import SftuiApp
 from sftui.canvas import Grid

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine import wire
+from engine.journal import wire
 from sftui import state as state_module
 from sftui.clean import clean
 from sftui.logbook import hunt as hunt_module

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import run_dir
-from engine.wire import encode
+from engine.journal.wire import encode
+from engine.run import run_dir
 from sftui.ink import Ink
 from tests import pictures
 from tests.pictures import ROLES, Shot, made_up

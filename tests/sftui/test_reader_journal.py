@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import wire
 from engine.events import MetricLogged, RunStarted, Stamp, StepBatch, StepFinished
+from engine.journal import wire
 from sftui.readers.journal import JournalReader
 from tests.sftui.reader_checks import assert_any_cut, assert_same, flat, of, read
 from tests.strategies import events, same

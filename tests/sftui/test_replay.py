@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import wire
 from engine.control import Command, Request
 from engine.errors import RunDirError, UsageError
 from engine.events import (
@@ -28,6 +27,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
+from engine.journal import wire
 from sftui.lookout import Lookout
 from sftui.sources.clock import WATCH_SPEED
 from sftui.sources.open import open_replay, read_whole, recognise

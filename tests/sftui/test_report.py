@@ -9,12 +9,13 @@ from datetime import datetime
 
 import pytest
 
-from engine import config, fit, run_dir
+from engine import config, fit
 from engine import events as ev
 from engine.errors import UsageError
-from engine.lock import RunLock
+from engine.journal.sinks import EventBus
 from engine.model_config import GPTConfig
-from engine.sinks import EventBus
+from engine.run import run_dir
+from engine.run.lock import RunLock
 from sftui import baseline, report, snapshot
 from sftui.cli import main
 from sftui.report import memory

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import pytest
 
-from engine import lock, run_dir
-from engine.run_dir import RunDir
-from engine.wire import encode
+from engine.journal.wire import encode
+from engine.run import lock, run_dir
+from engine.run.run_dir import RunDir
 from sftui import cli, runs, snapshot
 from tests.sftui.fake_run import fake_run
 

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine import checkpoint_dir, run_dir
+from engine import checkpoint_dir
 from engine import events as ev
-from engine.run_dir import RunDir
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
 from sftui import shelf as shelf_module
 from sftui.app import SftuiApp
 from sftui.canvas import Grid

@@ -6,7 +6,6 @@ from datetime import datetime
 
 import pytest
 
-from engine import run_dir
 from engine.events import (
     AlarmRaised,
     AttemptStarted,
@@ -20,8 +19,9 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.lock import RunLock
-from engine.sinks import EventBus
+from engine.journal.sinks import EventBus
+from engine.run import run_dir
+from engine.run.lock import RunLock
 from sftui import run_json, show, snapshot
 from sftui.cli import main
 from tests.conftest import SHARED, needs_shared

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import wire
 from engine.control import Command, Request
 from engine.events import (
     AttemptStarted,
@@ -20,9 +19,10 @@ from engine.events import (
     StepFinished,
 )
 from engine.inbox import Inbox
-from engine.journal import JournalWriter
-from engine.lock import RunLock
-from engine.sinks import EventBus
+from engine.journal import wire
+from engine.journal.event_files import JournalWriter
+from engine.journal.sinks import EventBus
+from engine.run.lock import RunLock
 from sftui.sources.live import LiveSource
 from sftui.sources.tail import LineTail, TailSource
 from tests.conftest import examples
@@ -32,9 +32,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from engine.events import StepFinished
-from engine.journal import next_attempt
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
+from engine.journal.event_files import next_attempt
+from engine.run.run_dir import RunDir
+from engine.journal.sinks import EventBus
 run = RunDir(Path(sys.argv[1]))
 attempt = next_attempt(run)
 bus = EventBus(run, run.id, attempt)

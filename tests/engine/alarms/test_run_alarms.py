@@ -5,11 +5,11 @@ from datetime import datetime
 
 import pytest
 
-from engine import run_dir
 from engine.alarms.run_alarms import Watchman
 from engine.config import RuntimeConfig
 from engine.events import AlarmRaised, LogLine, StepFinished
-from engine.sinks import EventBus
+from engine.journal.sinks import EventBus
+from engine.run import run_dir
 from tests.processes import events
 
 

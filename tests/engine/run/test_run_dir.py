@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.run_dir import RunDirError, find
+from engine.run.run_dir import RunDirError, find
 
 
 @pytest.fixture

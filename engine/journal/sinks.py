@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from engine import wire
 from engine.events import (
     DROPPABLE,
     AlarmCleared,
@@ -31,11 +30,12 @@ from engine.events import (
     Stamp,
     StateChanged,
 )
-from engine.journal import ends_a_line, last_stamp, open_to_append
-from engine.live_queue import LivePublisher
-from engine.lock import boot_id
-from engine.run_dir import RunDir
-from engine.run_log import RunLog
+from engine.journal import wire
+from engine.journal.event_files import ends_a_line, last_stamp, open_to_append
+from engine.journal.live_queue import LivePublisher
+from engine.journal.run_log import RunLog
+from engine.run.lock import boot_id
+from engine.run.run_dir import RunDir
 
 BATCH_SECONDS = 0.03
 """How long events are gathered before one write: a person cannot see 30 ms."""

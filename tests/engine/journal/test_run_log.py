@@ -15,7 +15,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.run_log import RunLog
+from engine.journal.run_log import RunLog
 from tests.conftest import SHARED, needs_shared
 
 START = RunStarted(

@@ -24,7 +24,7 @@ from multiprocessing import managers, util
 from pathlib import Path
 from typing import Any
 
-from engine.run_dir import RunDir, write_private
+from engine.run.run_dir import RunDir, write_private
 
 MAX_BATCHES = 4096
 """Batches a screen may leave unread; then the publisher is refused and the file fills the gap."""

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import wire
 from engine.control import Command, Request
 from engine.errors import WireError
 from engine.events import KINDS, Stamp, StepFinished, Unknown
+from engine.journal import wire
 from tests.strategies import events, same
 
 

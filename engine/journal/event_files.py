@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import wire
 from engine.errors import WireError
 from engine.events import TYPE_NAME, AttemptStarted, Event, RunFinished, Stamp
-from engine.lock import boot_id
-from engine.run_dir import RunDir
+from engine.journal import wire
+from engine.run.lock import boot_id
+from engine.run.run_dir import RunDir
 
 FIRST_SEQ_VARIABLE = "SFTUI_FIRST_SEQ"
 """Last `seq` before the present supervisor: an end of the run up to there is history."""

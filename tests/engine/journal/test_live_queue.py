@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from engine import live_queue
-from engine.live_queue import LivePublisher, LiveServer
+from engine.journal import live_queue
+from engine.journal.live_queue import LivePublisher, LiveServer
 from tests.processes import children, make_run, wait_for
 
 SCREEN = """
 import sys, time
 from pathlib import Path
-from engine.live_queue import LiveServer
-from engine.run_dir import RunDir
+from engine.journal.live_queue import LiveServer
+from engine.run.run_dir import RunDir
 server = LiveServer(RunDir(Path(sys.argv[1])))
 print("listening", flush=True)
 count = 0

@@ -8,16 +8,16 @@ import sys
 
 import pytest
 
-from engine import lock
 from engine.errors import RunDirError
-from engine.lock import RunLock
+from engine.run import lock
+from engine.run.lock import RunLock
 from tests.processes import children, make_run, wait_for
 
 HOLD = """
 import sys
 from pathlib import Path
-from engine.lock import RunLock
-from engine.run_dir import RunDir
+from engine.run.lock import RunLock
+from engine.run.run_dir import RunDir
 lock = RunLock.acquire(RunDir(Path(sys.argv[1])))
 print("held", flush=True)
 sys.stdin.read()
@@ -122,7 +122,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from engine import lock
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 lock.hold_event_log(RunDir(Path(sys.argv[1])))
 print("held", flush=True)
 sys.stdin.read()

@@ -10,7 +10,6 @@ import time
 import numpy as np
 import pytest
 
-from engine import wire
 from engine.events import (
     AlarmCleared,
     AlarmRaised,
@@ -21,8 +20,9 @@ from engine.events import (
     RunFinished,
     StepFinished,
 )
-from engine.journal import last_stamp
-from engine.sinks import EventBus
+from engine.journal import wire
+from engine.journal.event_files import last_stamp
+from engine.journal.sinks import EventBus
 from tests.processes import children, events, make_run, wait_for
 
 
@@ -192,9 +192,9 @@ WRITER = """
 import sys
 from pathlib import Path
 from engine.events import ControlApplied, StepFinished
-from engine.journal import next_attempt
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
+from engine.journal.event_files import next_attempt
+from engine.run.run_dir import RunDir
+from engine.journal.sinks import EventBus
 run = RunDir(Path(sys.argv[1]))
 bus = EventBus(run, run.id, next_attempt(run), live=False)
 step = 0

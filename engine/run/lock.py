@@ -23,7 +23,7 @@ from types import TracebackType
 import psutil
 
 from engine.errors import RunDirError
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 
 START_TOLERANCE_SECONDS = 5.0
 """psutil derives start times from the wall clock at boot, which may be corrected later."""
