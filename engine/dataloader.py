@@ -20,8 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.chat import MAX_TOKENS, ChatTokenizer, check_ids, render_conversation
-from engine.conversation import Conversation
+from engine.conversations.chat_format import (
+    MAX_TOKENS,
+    ChatTokenizer,
+    check_ids,
+    render_conversation,
+)
+from engine.conversations.conversation import Conversation
 from engine.packing import CPU_MAX_TOKENS, Layout, packed_layout, padded_layout
 from engine.plan import LossNorm, MicroBatch, token_weights
 

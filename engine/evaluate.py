@@ -18,13 +18,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.chat import MAX_TOKENS, ChatTokenizer, check_ids, render_for_completion
+from engine.conversations.chat_format import (
+    MAX_TOKENS,
+    ChatTokenizer,
+    check_ids,
+    render_for_completion,
+)
+from engine.conversations.letter_questions import Question, chance, item_set, one_letter
 from engine.dataloader import StepBatch
 from engine.errors import DataError
 from engine.eval_items import EvalResult
 from engine.loss import weighted_loss
 from engine.model import GPT
-from engine.questions import Question, chance, item_set, one_letter
 from engine.step_losses import AllReduceSum, one_rank, step_losses
 
 PAD_TOKEN = "<|bos|>"

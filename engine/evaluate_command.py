@@ -12,11 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoint_target, child, eval_results, run_plan, tasks
+from engine import checkpoint_target, child, eval_results, run_plan
 from engine import config as config_module
 from engine.config import RunConfig
+from engine.conversations.letter_questions import Question
+from engine.data import tasks
 from engine.errors import ConfigError
-from engine.questions import Question
 
 
 def main() -> int:

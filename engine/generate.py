@@ -19,11 +19,8 @@ import torch
 from torch import Tensor
 
 from engine.calculator import calculate
-from engine.chat import check_ids, render_user_turn
-from engine.errors import CheckpointError, UsageError
-from engine.kv_cache import KeyValueCache
-from engine.model import GPT
-from engine.tokenizer import (
+from engine.conversations.chat_format import check_ids, render_user_turn
+from engine.conversations.tokenizer import (
     ASSISTANT_END,
     BOS,
     OUTPUT_END,
@@ -32,6 +29,9 @@ from engine.tokenizer import (
     PYTHON_START,
     Tokenizer,
 )
+from engine.errors import CheckpointError, UsageError
+from engine.kv_cache import KeyValueCache
+from engine.model import GPT
 
 StoppedBy = Literal["assistant_end", "bos", "max_tokens", "positions", "interrupt"]
 """What ended a reply: the model itself (two ways), the limit asked for, the last position the

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from engine import checkpoint_dir
 from engine.checkpoint_target import HF_TOKENIZER, HF_WEIGHTS
+from engine.conversations.tokenizer import ASSISTANT_END, BOS, Tokenizer
 from engine.errors import CheckpointError
 from engine.hf_tokenizer import tokenizer_config, tokenizer_json
 from engine.model import check_state
 from engine.model_config import ROTARY_BASE, SOFTCAP, GPTConfig
-from engine.tokenizer import ASSISTANT_END, BOS, Tokenizer
 
 _PARTS = {
     "attn.c_q": "self_attn.q_proj",

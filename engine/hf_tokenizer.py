@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.tokenizer import (
+from engine.conversations.tokenizer import (
     ASSISTANT_END,
     ASSISTANT_START,
     BOS,

@@ -24,6 +24,8 @@ from typing import Any
 from engine import checkpoint_dir, devices, fit, logout, nanochat_paths, reaper, run_plan
 from engine import config as config_module
 from engine.config import RunConfig
+from engine.conversations.tokenizer import Tokenizer
+from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
 from engine.model_config import GPTConfig
 from engine.nanochat_paths import CheckpointRef
@@ -31,8 +33,6 @@ from engine.plan import Plan
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.run_plan import STARTER
-from engine.tasks import DataSummary, check_data
-from engine.tokenizer import Tokenizer
 
 START_SETTINGS = frozenset({"source", "model_tag", "step"})
 

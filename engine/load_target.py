@@ -7,9 +7,9 @@ from torch import Tensor
 
 from engine import checkpoint, checkpoint_dir, hf_export, nanochat_io
 from engine.checkpoint_target import Target
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.model import GPT, check_state
-from engine.tokenizer import Tokenizer
 
 
 def load_tokenizer(target: Target) -> Tokenizer:

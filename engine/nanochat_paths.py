@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.model_config import GPTConfig
-from engine.tokenizer import Tokenizer
 
 SOURCE_FOLDERS = {
     "base": "base_checkpoints",

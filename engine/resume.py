@@ -19,6 +19,8 @@ from typing import Any
 from engine import checkpoint_dir, devices, launch, logout, nanochat_paths, run_plan
 from engine import config as config_module
 from engine.config import RunConfig
+from engine.conversations.tokenizer import Tokenizer
+from engine.data.tasks import check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files
 from engine.model_config import GPTConfig
@@ -27,8 +29,6 @@ from engine.run import lock, resume_file
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
 from engine.run_plan import STARTER
-from engine.tasks import check_data
-from engine.tokenizer import Tokenizer
 
 FIXED = frozenset({"source", "model_tag", "step", "run"})
 """Settings that say what the run is; another value is another run."""

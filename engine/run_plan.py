@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from engine.config import RunConfig
+from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
 from engine.fit import MemoryPlan, plan_for
 from engine.model_config import GPTConfig
 from engine.packing import CPU_MAX_TOKENS
 from engine.plan import Plan
-from engine.tasks import DataEntry, DataSettings
 
 STARTER = "starter"
 """`source` of the base model that ships with sftui."""

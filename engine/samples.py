@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from engine.conversation import Conversation
+from engine.conversations.conversation import Conversation
+from engine.conversations.tokenizer import Tokenizer
 from engine.events import SampleGenerated
 from engine.generate import Dialogue, Sampling, text_of
 from engine.model import GPT
-from engine.tokenizer import Tokenizer
 
 MOST_TOKENS = 64
 MOST_SECONDS = 20.0

@@ -26,18 +26,19 @@ from engine import (
     nanochat_paths,
     run_plan,
     samples,
-    tasks,
 )
 from engine.checkpoint import Checkpointer
 from engine.checkpoint_dir import CheckpointInfo
 from engine.config import RunConfig
+from engine.conversations.tokenizer import Tokenizer
+from engine.data import tasks
+from engine.data.mixture import Mixture
 from engine.dataloader import PAD_TOKEN, MicroStep, StepLoader, TokenRows
 from engine.distributed import Ranks
 from engine.evaluate import PreparedQuestions, prepare_questions
 from engine.events import AttemptStarted, Event, LogLine, PhaseStarted, RunStarted
 from engine.loss import weighted_loss
 from engine.lr_schedule import LrSchedule
-from engine.mixture import Mixture
 from engine.model import GPT, GPTConfig
 from engine.nanochat_paths import CheckpointRef
 from engine.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_scale
@@ -46,7 +47,6 @@ from engine.run import resume_file
 from engine.run.run_dir import RunDir
 from engine.run_plan import STARTER
 from engine.step_clock import OwnClock
-from engine.tokenizer import Tokenizer
 from engine.validation_rows import RowLosses
 from engine.weight_travel import WeightTravel
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from engine import config as config_module
-from engine import eval_items, run_plan, tasks
+from engine import eval_items, run_plan
+from engine.conversations.letter_questions import Question
+from engine.data import tasks
 from engine.errors import DataError, SftuiError
 from engine.eval_items import EvalResult
-from engine.questions import Question
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from sftui.accuracy import clustered_error

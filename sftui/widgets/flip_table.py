@@ -16,7 +16,7 @@ from sftui.panel import Panel
 from sftui.records import Topic
 
 if TYPE_CHECKING:
-    from engine.questions import Question
+    from engine.conversations.letter_questions import Question
     from sftui.flips import FlipBook, Item, Questions
     from sftui.state import RunState
     from sftui.view import View

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine import config, fit, nanochat_io, nanochat_paths, run_plan
 from engine.control import Command
+from engine.conversations.tokenizer import SPECIAL_TOKENS, Tokenizer
 from engine.events import (
     CheckpointSaved,
     ControlApplied,
@@ -38,7 +39,6 @@ from engine.events import (
 from engine.model_config import GPTConfig
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
-from engine.tokenizer import SPECIAL_TOKENS, Tokenizer
 from tests import material
 from tests.place import Place, of, post
 from tests.processes import children, wait_for

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from engine.config import OptimConfig
+from engine.conversations.tokenizer import Tokenizer
+from engine.data.tasks import DataSettings, build_mixture, load_validation
 from engine.dataloader import PAD_TOKEN, StepBatch, StepLoader, TokenRows
 from engine.evaluate import ValidationResult, validate
 from engine.loss import weighted_loss
@@ -27,8 +29,6 @@ from engine.optim import ADAM_BETAS, ADAM_EPS, build_optimizer, grad_norm
 from engine.packing import Layout
 from engine.plan import Plan, ValidationPlan, validation_rows
 from engine.step_losses import StepLosses, document_sums, losses_of
-from engine.tasks import DataSettings, build_mixture, load_validation
-from engine.tokenizer import Tokenizer
 from tests.conftest import SHARED
 
 NANOCHAT = SHARED / "nanochat"

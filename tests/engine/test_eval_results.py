@@ -10,11 +10,11 @@ import pytest
 
 from engine import eval_items, eval_results, evaluate_command
 from engine.config import RunConfig
+from engine.data.tasks import load_questions
 from engine.errors import ConfigError, DataError
 from engine.eval_items import EvalResult
 from engine.evaluate import evaluate_letters, prepare_questions
 from engine.run_plan import data_settings
-from engine.tasks import load_questions
 from tests import tiny
 from tests.engine.small import BYTES, tiny_model
 

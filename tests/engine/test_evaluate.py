@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.conversations.letter_questions import Question, with_ids
 from engine.dataloader import PAD_TOKEN, StepBatch, StepLoader, TokenRows
 from engine.errors import DataError
 from engine.eval_items import EvalResult
@@ -16,7 +17,6 @@ from engine.evaluate import PreparedQuestions, evaluate_letters, prepare_questio
 from engine.model import GPT
 from engine.packing import Layout
 from engine.plan import ValidationPlan
-from engine.questions import Question, with_ids
 from tests.engine.small import BYTES, ListSource, tiny_model
 
 ROWS = [("c", f"question {'?' * i}", f"answer {i}") for i in range(7)] + [("c", "no answer", "")]

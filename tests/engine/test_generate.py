@@ -7,15 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.chat import render_conversation, render_for_completion
-from engine.conversation import Conversation, Message
+from engine.conversations.chat_format import render_conversation, render_for_completion
+from engine.conversations.conversation import Conversation, Message
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError, UsageError
 from engine.generate import Dialogue, Sampling, TextStream, choose, text_of
 from engine.kv_cache import KeyValueCache
 from engine.model import GPT, GPTConfig
 from engine.nanochat_io import load_weights
 from engine.nanochat_paths import find_checkpoint
-from engine.tokenizer import Tokenizer
 from tests.conftest import SHARED, examples, needs_shared
 from tests.engine.small import BYTES, tiny_model
 

@@ -10,12 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import checkpoint_target, export_command, hf_export, load_target, nanochat_paths
-from engine.chat import render_conversation, render_for_completion
-from engine.conversation import parse_messages
+from engine.conversations.chat_format import render_conversation, render_for_completion
+from engine.conversations.conversation import parse_messages
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.hf_tokenizer import tokenizer_json
 from engine.model import GPT
-from engine.tokenizer import Tokenizer
 from tests import tiny
 from tests.conftest import SHARED, examples, needs_shared
 from tests.engine.small import BYTES, tiny_model

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.nanochat_paths import (
     base_dir,
@@ -20,7 +21,6 @@ from engine.nanochat_paths import (
     find_checkpoint,
     newest_start,
 )
-from engine.tokenizer import Tokenizer
 from tests.conftest import SHARED, needs_shared
 
 CONFIG = {

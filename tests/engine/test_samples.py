@@ -7,7 +7,7 @@ import torch
 
 from engine import checkpoint_dir, config, load_target, measure, resume, samples, trainer
 from engine.checkpoint_target import of_run
-from engine.conversation import Conversation, Message
+from engine.conversations.conversation import Conversation, Message
 from engine.errors import ConfigError
 from engine.events import LogLine, PhaseStarted, RunFinished, SampleGenerated, StepFinished
 from engine.generate import Dialogue, Sampling, text_of

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine.conversation import parse_messages
+from engine.conversations.conversation import parse_messages
+from engine.conversations.letter_questions import parse_question
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.model import GPT
-from engine.questions import parse_question
 from engine.starter import base, rows, weights
 from engine.starter.build_base import build, train_tokenizer
 from engine.starter.conversations import opening
@@ -27,7 +28,6 @@ from engine.starter.lists import MAKERS
 from engine.starter.logic import logic_problems
 from engine.starter.problem import is_eval, normalised
 from engine.starter.words import RELATIONS, sentence
-from engine.tokenizer import Tokenizer
 
 Row = dict[str, Any]
 

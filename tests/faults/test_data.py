@@ -9,6 +9,7 @@ import pytest
 
 from engine import checkpoint_dir, dataloader, measure, trainer
 from engine.checkpoint_dir import MODEL
+from engine.conversations.tokenizer import Tokenizer
 from engine.events import (
     AttemptStarted,
     ControlApplied,
@@ -18,7 +19,6 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.tokenizer import Tokenizer
 from tests.faults.place import Place, end_of, told, work
 from tests.faults.worker import out_of_memory
 from tests.processes import children

@@ -15,9 +15,9 @@ from functools import cached_property
 
 import numpy as np
 
-from engine.conversation import Conversation
-from engine.dataset import Item
-from engine.questions import Question
+from engine.conversations.conversation import Conversation
+from engine.conversations.letter_questions import Question
+from engine.data.dataset import Item
 
 SEED = 42
 """nanochat's only seed, of the tasks' order and of the mixture's."""

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from engine.conversation import Conversation, Message
-from engine.mixture import Mixture, TaskRows, seed_order
-from engine.questions import Question
+from engine.conversations.conversation import Conversation, Message
+from engine.conversations.letter_questions import Question
+from engine.data.mixture import Mixture, TaskRows, seed_order
 from tests.conftest import needs_shared
 
 
@@ -42,8 +42,8 @@ def test_the_reference_runs_20843_rows_stand_in_nanochats_order() -> None:
 @needs_shared
 def test_the_small_mixture_is_nanochats() -> None:
     """Order, rows and token counts of the small reference mixture are exact."""
+    from engine.data.tasks import build_mixture
     from engine.plan import Plan
-    from engine.tasks import build_mixture
     from tests.engine.nanochat_reference import data_settings, reference, token_rows
 
     ref = reference("render_and_eval_mid.json")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.conversation import Conversation, RowFault, parse_gsm8k, parse_messages
+from engine.conversations.conversation import Conversation, RowFault, parse_gsm8k, parse_messages
+from engine.conversations.letter_questions import Question, parse_question
 from engine.errors import DataError
-from engine.questions import Question, parse_question
 
 Item = Conversation | Question
 

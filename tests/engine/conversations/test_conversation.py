@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from engine.conversation import Message, Part, RowFault, parse_gsm8k, parse_messages
+from engine.conversations.conversation import Message, Part, RowFault, parse_gsm8k, parse_messages
 from tests.conftest import SHARED, needs_shared
 
 USER = {"role": "user", "content": "hello"}

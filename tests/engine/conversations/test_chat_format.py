@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.chat import render_conversation, render_for_completion
-from engine.conversation import parse_messages
+from engine.conversations.chat_format import render_conversation, render_for_completion
+from engine.conversations.conversation import parse_messages
 from tests.conftest import needs_shared
 from tests.engine.small import BYTES
 

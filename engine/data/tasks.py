@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from engine.conversation import RowFault
-from engine.dataset import Item, ListRows, Rows, find_file, open_rows, parse_row, row_id
+from engine.conversations.conversation import RowFault
+from engine.conversations.letter_questions import Question, with_ids
+from engine.data.dataset import Item, ListRows, Rows, find_file, open_rows, parse_row, row_id
+from engine.data.hub import HUB, HubRows, require_hub
+from engine.data.mixture import SEED, Mixture, TaskRows, seed_order
 from engine.errors import ConfigError, DataError
-from engine.hub import HUB, HubRows, require_hub
-from engine.mixture import SEED, Mixture, TaskRows, seed_order
-from engine.questions import Question, with_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

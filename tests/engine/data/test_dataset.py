@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.conversation import Conversation, RowFault
-from engine.dataset import find_file, open_rows, parse_row, row_id
+from engine.conversations.conversation import Conversation, RowFault
+from engine.conversations.letter_questions import Question
+from engine.data.dataset import find_file, open_rows, parse_row, row_id
 from engine.errors import DataError
-from engine.questions import Question
 from tests.conftest import SHARED, needs_shared
 
 ROW = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}

@@ -7,8 +7,14 @@ from typing import Any
 
 import pytest
 
-from engine.conversation import RowFault
-from engine.questions import chance, item_set, one_letter, parse_question, with_ids
+from engine.conversations.conversation import RowFault
+from engine.conversations.letter_questions import (
+    chance,
+    item_set,
+    one_letter,
+    parse_question,
+    with_ids,
+)
 
 ARC: dict[str, Any] = {
     "id": "arc_1",

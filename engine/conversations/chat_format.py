@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.conversation import Conversation, Message, Part
+from engine.conversations.conversation import Conversation, Message, Part
 from engine.errors import DataError
 
 MAX_TOKENS = 2048

@@ -16,12 +16,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from engine import hub
-from engine.conversation import RowFault
+from engine.conversations.conversation import RowFault
+from engine.data import hub
+from engine.data.hub import HUB, HubRows, hub_answers, is_cached, require_hub
+from engine.data.mixture import seed_order
+from engine.data.tasks import DataEntry, DataSettings, build_mixture, check_data
 from engine.errors import DataError
-from engine.hub import HUB, HubRows, hub_answers, is_cached, require_hub
-from engine.mixture import seed_order
-from engine.tasks import DataEntry, DataSettings, build_mixture, check_data
 
 COMMIT = "a" * 40
 REPO = "openai/gsm8k"

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from engine.conversation import Conversation, Message, RowFault
+from engine.conversations.conversation import Conversation, Message, RowFault
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

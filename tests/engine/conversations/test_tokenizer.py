@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from engine import tokenizer as tokenizer_module
+from engine.conversations import tokenizer as tokenizer_module
+from engine.conversations.tokenizer import BOS, SPECIAL_TOKENS, Tokenizer
 from engine.errors import CheckpointError
-from engine.tokenizer import BOS, SPECIAL_TOKENS, Tokenizer
 from tests.conftest import SHARED, needs_shared
 
 NANOCHAT = SHARED / "nanochat"

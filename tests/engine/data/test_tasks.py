@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine.errors import ConfigError, DataError
-from engine.mixture import seed_order
-from engine.tasks import (
+from engine.data.mixture import seed_order
+from engine.data.tasks import (
     DataEntry,
     DataSettings,
     build_mixture,
@@ -19,6 +18,7 @@ from engine.tasks import (
     load_questions,
     load_validation,
 )
+from engine.errors import ConfigError, DataError
 from tests.conftest import SHARED, needs_shared
 
 

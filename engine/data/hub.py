@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.conversation import RowFault
+from engine.conversations.conversation import RowFault
 from engine.errors import DataError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
