@@ -20,13 +20,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from engine import checkpoint_target
+from engine.checkpoints import checkpoint_target
 from engine.errors import SftuiError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from engine.generate import Dialogue
+    from engine.model.generate import Dialogue
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -97,8 +97,8 @@ def load(job: dict[str, Any]) -> tuple[Dialogue, torch.autocast, dict[str, Any]]
     # torch: seconds, which a missing checkpoint must not cost.
     import torch  # noqa: PLC0415
 
-    from engine import load_target  # noqa: PLC0415
-    from engine.generate import Dialogue, Sampling  # noqa: PLC0415
+    from engine.checkpoints import load_target  # noqa: PLC0415
+    from engine.model.generate import Dialogue, Sampling  # noqa: PLC0415
 
     sampling = Sampling(**job["sampling"]).check()
     device = torch.device(job["device_type"])
@@ -136,7 +136,7 @@ def answer(dialogue: Dialogue, prompt: str, number: int, orders: Orders, tell: T
     Raises:
         UsageError: the prompt does not fit, or the weights are broken.
     """
-    from engine.generate import TextStream, text_of  # noqa: PLC0415  torch, loaded by now
+    from engine.model.generate import TextStream, text_of  # noqa: PLC0415  torch, loaded by now
 
     started = time.monotonic()
     before = len(dialogue.ids)

@@ -12,12 +12,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoint_target, child, eval_results, run_plan
+from engine import child
 from engine import config as config_module
+from engine.checkpoints import checkpoint_target
 from engine.config import RunConfig
 from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.errors import ConfigError
+from engine.evaluation import eval_results
+from engine.step import run_plan
 
 
 def main() -> int:
@@ -40,8 +43,8 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     # torch: seconds, which a missing file must not cost.
     import torch  # noqa: PLC0415
 
-    from engine import load_target  # noqa: PLC0415
-    from engine.evaluate import (  # noqa: PLC0415
+    from engine.checkpoints import load_target  # noqa: PLC0415
+    from engine.evaluation.evaluate import (  # noqa: PLC0415
         batch_tokens_for,
         evaluate_letters,
         prepare_questions,

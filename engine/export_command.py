@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoint_target, child, nanochat_paths
+from engine import child
+from engine.checkpoints import checkpoint_target, nanochat_paths
 from engine.errors import CheckpointError
 
 
@@ -31,7 +32,7 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
         )
 
     # torch: seconds, which a missing checkpoint must not cost.
-    from engine import hf_export, load_target, nanochat_io  # noqa: PLC0415
+    from engine.checkpoints import hf_export, load_target, nanochat_io  # noqa: PLC0415
 
     tokenizer = load_target.load_tokenizer(target)
     state = load_target.load_state(target)

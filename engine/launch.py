@@ -21,18 +21,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoint_dir, devices, fit, logout, nanochat_paths, reaper, run_plan
 from engine import config as config_module
+from engine import devices, fit, logout, reaper
+from engine.checkpoints import checkpoint_dir, nanochat_paths
+from engine.checkpoints.nanochat_paths import CheckpointRef
 from engine.config import RunConfig
 from engine.conversations.tokenizer import Tokenizer
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
-from engine.model_config import GPTConfig
-from engine.nanochat_paths import CheckpointRef
-from engine.plan import Plan
+from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
-from engine.run_plan import STARTER
+from engine.step import run_plan
+from engine.step.plan import Plan
+from engine.step.run_plan import STARTER
 
 START_SETTINGS = frozenset({"source", "model_tag", "step"})
 

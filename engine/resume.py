@@ -16,19 +16,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine import checkpoint_dir, devices, launch, logout, nanochat_paths, run_plan
 from engine import config as config_module
+from engine import devices, launch, logout
+from engine.checkpoints import checkpoint_dir, nanochat_paths
 from engine.config import RunConfig
 from engine.conversations.tokenizer import Tokenizer
 from engine.data.tasks import check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files
-from engine.model_config import GPTConfig
-from engine.plan import Plan
+from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import lock, resume_file
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
-from engine.run_plan import STARTER
+from engine.step import run_plan
+from engine.step.plan import Plan
+from engine.step.run_plan import STARTER
 
 FIXED = frozenset({"source", "model_tag", "step", "run"})
 """Settings that say what the run is; another value is another run."""

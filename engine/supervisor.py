@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import checkpoint_dir, inbox, machines, reaper, unheard
+from engine import inbox, machines, reaper, unheard
+from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished

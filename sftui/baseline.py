@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine import eval_items, eval_results
 from engine.errors import DataError, SftuiError, UsageError
+from engine.evaluation import eval_items, eval_results
 from sftui import snapshot
 from sftui.accuracy import k_candidates
 from sftui.scores import Scoreboard

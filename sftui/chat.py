@@ -20,7 +20,8 @@ from typing import Any, TextIO
 
 import tyro
 
-from engine import checkpoint_target, devices
+from engine import devices
+from engine.checkpoints import checkpoint_target
 from engine.errors import RunFailedError, UsageError
 from engine.run import run_dir
 from sftui import diagnostics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.checkpoint_dir import CheckpointInfo
+from engine.checkpoints.checkpoint_dir import CheckpointInfo
 from sftui.records import Checkpoint
 
 

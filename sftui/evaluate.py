@@ -14,9 +14,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from engine import checkpoint_target, child, devices
+from engine import child, devices
 from engine import config as config_module
-from engine.checkpoint_target import Target
+from engine.checkpoints import checkpoint_target
+from engine.checkpoints.checkpoint_target import Target
 from engine.config import RunConfig
 from engine.run import resume_file, run_dir
 from sftui import accuracy as accuracy_module

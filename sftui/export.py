@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from engine import checkpoint_target, child
+from engine import child
+from engine.checkpoints import checkpoint_target
 from engine.errors import UsageError
 from engine.run import run_dir
 from sftui import format as fmt

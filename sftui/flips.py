@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from engine import config as config_module
-from engine import eval_items, run_plan
 from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.errors import DataError, SftuiError
-from engine.eval_items import EvalResult
+from engine.evaluation import eval_items
+from engine.evaluation.eval_items import EvalResult
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
+from engine.step import run_plan
 from sftui.accuracy import clustered_error
 from sftui.state import RunState
 from sftui.stats import Comparison, flips, paired

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from engine.errors import DataError, SftuiError, UsageError
+from engine.evaluation.validation_rows import load_rows
 from engine.events import EvalFinished
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
-from engine.validation_rows import load_rows
 from sftui.differences import differences
 from sftui.loss_stats import LossDifference, compare_losses, wobble
 from sftui.records import Validation

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from engine import checkpoint_dir
+from engine.checkpoints import checkpoint_dir
 from engine.errors import RunDirError
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir

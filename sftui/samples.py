@@ -126,7 +126,7 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
         SftuiError: it is not here, in one line.
     """
     # Tokenizer, tiktoken and more: for a sample, not for the first frame.
-    from engine import checkpoint_target, nanochat_paths  # noqa: PLC0415
+    from engine.checkpoints import checkpoint_target, nanochat_paths  # noqa: PLC0415
     from engine.run import resume_file  # noqa: PLC0415
 
     if run is None:

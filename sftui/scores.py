@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from engine import eval_items
 from engine import events as ev
 from engine.errors import DataError
+from engine.evaluation import eval_items
 from engine.run import run_dir
 from sftui import format as fmt
 from sftui.accuracy import Flags

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine import checkpoint_dir
-from engine.checkpoint_dir import KEEP_SUFFIX
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import KEEP_SUFFIX
 from engine.run.run_dir import RunDir
 from sftui.checkpoint_row import CheckpointRow
 from sftui.clean import clean

@@ -16,8 +16,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from engine.errors import DataError
+from engine.evaluation.validation_rows import load_rows
 from engine.run import run_dir
-from engine.validation_rows import load_rows
 from sftui.accuracy import ALPHA, special_functions
 from sftui.loss_stats import LossDifference, compare_losses
 from sftui.records import Validation

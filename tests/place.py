@@ -10,7 +10,8 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from engine import checkpoint_dir, inbox
+from engine import inbox
+from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
 from engine.events import RunFinished
 from engine.journal import wire

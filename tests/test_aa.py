@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine import eval_items
+from engine.evaluation import eval_items
 from engine.events import EvalFinished
 from engine.journal import wire
 from sftui.stats import CLEAR

@@ -25,9 +25,8 @@ from engine.conversations.chat_format import render_conversation
 from engine.conversations.conversation import parse_messages
 from engine.conversations.letter_questions import PROMPT_HEAD, PROMPT_TAIL
 from engine.conversations.tokenizer import BOS, Tokenizer
-from engine.loss import weighted_loss
-from engine.model import GPT, GPTConfig
-from engine.optim import build_optimizer
+from engine.model.nanochat.gpt import GPT, GPTConfig
+from engine.optimizer.optim import build_optimizer
 from engine.starter.base import ASSETS, INFO, TOKENIZER, WEIGHTS
 from engine.starter.conversations import conversations, word_problems
 from engine.starter.corpus import Corpus, Document
@@ -35,6 +34,7 @@ from engine.starter.facts import fact_problems, fact_sentences
 from engine.starter.lists import list_problems
 from engine.starter.logic import logic_problems
 from engine.starter.words import RELATIONS
+from engine.step.loss import weighted_loss
 
 SEED = 1
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
-from engine.model_config import GPTConfig
+from engine.model.nanochat.gpt_config import GPTConfig
 from sftui import snapshot
 from sftui.baseline import Baseline
 from sftui.report.tally import Tally

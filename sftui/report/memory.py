@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from engine import config, fit, run_plan
+from engine import config, fit
 from engine.errors import SftuiError
+from engine.step import run_plan
 from sftui.report import markdown as md
 from sftui.report.case import Case
 from sftui.report.tongue import Tongue

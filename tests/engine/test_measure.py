@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine import trainer
+from engine.evaluation.validation_rows import load_rows
 from engine.events import MetricLogged, RankHeartbeat, StepFinished, ValidationFinished
-from engine.validation_rows import load_rows
 from tests.faults.place import Place, told, work
 
 GROUPS = ("lm_head", "matrices", "wte")

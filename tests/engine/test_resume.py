@@ -7,7 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from engine import checkpoint_dir, config, devices, launch, resume, run_plan
+from engine import config, devices, launch, resume
+from engine.checkpoints import checkpoint_dir
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.events import AttemptStarted, RunFinished
@@ -16,6 +17,7 @@ from engine.run import resume_file, run_dir
 from engine.run.lock import RunLock
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
+from engine.step import run_plan
 from tests import tiny
 from tests.engine.small import tiny_model
 

@@ -18,7 +18,7 @@ from engine.conversations.conversation import parse_messages
 from engine.conversations.letter_questions import parse_question
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.model import GPT
+from engine.model.nanochat.gpt import GPT
 from engine.starter import base, rows, weights
 from engine.starter.build_base import build, train_tokenizer
 from engine.starter.conversations import opening

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from engine import checkpoint, checkpoint_dir, inbox, measure, trainer
+from engine import inbox, measure, trainer
+from engine.checkpoints import checkpoint_dir, checkpointer
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, RunFinished, StepFinished
 from engine.journal import event_files, wire
@@ -69,13 +70,13 @@ def test_a_stop_during_an_evaluation_ends_the_run_after_it(place, monkeypatch):
 def test_a_stop_while_a_checkpoint_is_written_waits_for_it(place, monkeypatch):
     """Fault 57: both checkpoints are whole, and the end comes once."""
     run = place.make()
-    save = checkpoint._save_tensors
+    save = checkpointer._save_tensors
 
     def slow(path, tensors):
         time.sleep(0.1)
         return save(path, tensors)
 
-    monkeypatch.setattr(checkpoint, "_save_tensors", slow)
+    monkeypatch.setattr(checkpointer, "_save_tensors", slow)
     at_step(monkeypatch, 4, lambda: post(run, Command.STOP))
     work(run)
     assert one_end(run) == 5

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from engine import checkpoint_dir, dataloader, measure, trainer
-from engine.checkpoint_dir import MODEL
+from engine import measure, trainer
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
 from engine.conversations.tokenizer import Tokenizer
 from engine.events import (
     AttemptStarted,
@@ -19,6 +20,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
+from engine.step import dataloader
 from tests.faults.place import Place, end_of, told, work
 from tests.faults.worker import out_of_memory
 from tests.processes import children

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import checkpoint_dir, inbox, machines
+from engine import inbox, machines
+from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, LogLine, RunFinished, StepFinished
 from engine.journal import wire

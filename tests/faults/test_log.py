@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from engine import checkpoint_dir, trainer
-from engine.checkpoint_dir import MODEL
+from engine import trainer
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
 from engine.events import (
     AlarmCleared,
     AlarmRaised,

@@ -8,8 +8,9 @@ import signal
 
 import pytest
 
-from engine import checkpoint_dir, elastic
-from engine.checkpoint_dir import MODEL
+from engine import elastic
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
 from engine.events import (
     AttemptStarted,
     ControlApplied,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import checkpoint_dir, eval_items
+from engine.checkpoints import checkpoint_dir
 from engine.errors import CheckpointError, DataError
+from engine.evaluation import eval_items
 from engine.journal.live_queue import LiveServer
 from engine.run import run_dir
 from tests.faults.place import Place, work
@@ -117,7 +118,7 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
     """Fault 27: tokenizer, nanochat checkpoint, tensors, per-item results, event log, controls."""
     import torch
 
-    from engine import checkpoint, nanochat_io, nanochat_paths
+    from engine.checkpoints import checkpointer, nanochat_io, nanochat_paths
     from engine.conversations.tokenizer import Tokenizer
     from engine.errors import SftuiError
     from engine.inbox import Inbox
@@ -140,7 +141,7 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
             checkpoint_dir.verify(info.path)
         if name == checkpoint_dir.MODEL:
             with pytest.raises(CheckpointError):
-                checkpoint.load_model_state(info)
+                checkpointer.load_model_state(info)
         path.write_bytes(whole)
     items = next(run.evals.glob("*MMLU.npz"))
     np.savez(items, format=1, task=np.array([Payload(mark)], dtype=object))
@@ -219,7 +220,7 @@ def test_a_result_of_the_run_itself_is_opened(tmp_path):
 
 def test_tags_and_run_names_cannot_leave_their_folder(place):
     """`--model-tag ../..` and `--run ../../x` are names, not paths."""
-    from engine import nanochat_paths
+    from engine.checkpoints import nanochat_paths
     from engine.errors import SftuiError
 
     with pytest.raises(SftuiError):

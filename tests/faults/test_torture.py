@@ -16,8 +16,9 @@ import time
 import psutil
 import pytest
 
-from engine import checkpoint_dir, inbox
-from engine.checkpoint_dir import MODEL
+from engine import inbox
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
 from engine.control import Command, Request
 from engine.events import (
     AttemptStarted,

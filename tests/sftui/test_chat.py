@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from engine import devices
-from engine.generate import Dialogue, Sampling, text_of
+from engine.model.generate import Dialogue, Sampling, text_of
 from sftui import chat
 from sftui.cli import main
 from tests import tiny

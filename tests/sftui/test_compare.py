@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from engine import eval_items
 from engine import events as ev
-from engine.eval_items import EvalResult
+from engine.evaluation import eval_items
+from engine.evaluation.eval_items import EvalResult
+from engine.evaluation.validation_rows import RowLosses, save_rows
 from engine.journal.sinks import EventBus
 from engine.run import run_dir
-from engine.validation_rows import RowLosses, save_rows
 from sftui import compare, pairing, snapshot
 from sftui.cli import main
 from sftui.overlay import Contender

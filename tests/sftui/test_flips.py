@@ -9,7 +9,7 @@ import pytest
 
 from engine import config
 from engine import events as ev
-from engine.eval_items import EvalResult, save_items
+from engine.evaluation.eval_items import EvalResult, save_items
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp

@@ -13,7 +13,7 @@ from engine import config, fit
 from engine import events as ev
 from engine.errors import UsageError
 from engine.journal.sinks import EventBus
-from engine.model_config import GPTConfig
+from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.lock import RunLock
 from sftui import baseline, report, snapshot

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from engine.errors import UsageError
-from engine.eval_items import EvalResult, save_items
+from engine.evaluation.eval_items import EvalResult, save_items
 from sftui import baseline, cli, stats
 from sftui.records import Validation
 from sftui.scores import (

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine import checkpoint_dir
 from engine import events as ev
+from engine.checkpoints import checkpoint_dir
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui import shelf as shelf_module

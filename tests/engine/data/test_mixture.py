@@ -43,7 +43,7 @@ def test_the_reference_runs_20843_rows_stand_in_nanochats_order() -> None:
 def test_the_small_mixture_is_nanochats() -> None:
     """Order, rows and token counts of the small reference mixture are exact."""
     from engine.data.tasks import build_mixture
-    from engine.plan import Plan
+    from engine.step.plan import Plan
     from tests.engine.nanochat_reference import data_settings, reference, token_rows
 
     ref = reference("render_and_eval_mid.json")
