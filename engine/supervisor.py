@@ -21,18 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import inbox, machines, reaper, unheard
 from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
 from engine.journal import event_files, wire
+from engine.processes import machines, reaper
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
 from engine.run.run_dir import RunDir
+from engine.steering import inbox, undelivered_stop
 
 if TYPE_CHECKING:
-    from engine.elastic import Failure
+    from engine.processes.elastic import Failure
 
 WORKER_VARIABLE = "SFTUI_WORKER"
 """Module of a rank, for tests of the supervisor itself."""
@@ -85,7 +86,7 @@ class Supervisor:
         local_world_size = max(1, world_size // nodes)
         self._set_environment(local_world_size)
         # torch: two seconds that the lock and the signal handlers must not wait for.
-        from engine import elastic  # noqa: PLC0415
+        from engine.processes import elastic  # noqa: PLC0415
 
         agent = elastic.Agent(
             command=(
@@ -107,7 +108,7 @@ class Supervisor:
                 LogLine(text=machines.other_machines(self._run_dir, self._manifest), level="warn")
             )
         self._launching = True
-        with unheard.Listener(
+        with undelivered_stop.Listener(
             self._run_dir,
             lambda: self._end() is not None,
             history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
@@ -146,7 +147,7 @@ class Supervisor:
     def _before_start(self, num_starts: int, failure: Failure | None) -> None:
         """Called by the agent before each start of the ranks."""
         # Imported already, by `run`.
-        from engine import elastic  # noqa: PLC0415
+        from engine.processes import elastic  # noqa: PLC0415
 
         if num_starts == 0:
             return
@@ -217,13 +218,13 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(unheard.SIGNAL, self._on_unheard)
+        signal.signal(undelivered_stop.SIGNAL, self._on_unheard)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """First signal: ask the ranks to stop. Second: end them."""
         self._num_signals += 1
         if self._num_signals > 1:
-            elastic = sys.modules.get("engine.elastic")
+            elastic = sys.modules.get("engine.processes.elastic")
             if elastic is None:
                 sys.exit(128 + signum)
             elastic.hurry(signum)
@@ -242,7 +243,7 @@ class Supervisor:
     def _on_unheard(self, signum: int, frame: FrameType | None) -> None:
         """Leave elastic, which waits for ranks that nobody wants any more."""
         if self._launching:
-            sys.modules["engine.elastic"].hurry(signum)
+            sys.modules["engine.processes.elastic"].hurry(signum)
 
 
 def _signal_children(signum: int) -> None:

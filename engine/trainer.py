@@ -28,7 +28,7 @@ from engine.events import CheckpointSaved, LogLine, MetricLogged, PhaseStarted, 
 from engine.measure import measure_samples, measure_tasks, measure_validation
 from engine.optimizer.optim import grad_norm
 from engine.session import Session, start_checkpoint
-from engine.steering import Decision, Steering
+from engine.steering.steering import Decision, Steering
 from engine.step.dataloader import MicroStep, StepBatch
 from engine.step.step_losses import StepLosses, step_losses
 

@@ -1,6 +1,6 @@
 """`sftui chat`: talk to a checkpoint, on a terminal, in a pipe or from a script.
 
-The model lives in a process of its own (`engine.chat_command`): torch is never
+The model lives in a process of its own (`engine.commands.chat_with_checkpoint`): torch is never
 imported here. What it says is text from outside, and cleaned as it comes.
 """
 
@@ -20,9 +20,9 @@ from typing import Any, TextIO
 
 import tyro
 
-from engine import devices
 from engine.checkpoints import checkpoint_target
 from engine.errors import RunFailedError, UsageError
+from engine.processes import devices
 from engine.run import run_dir
 from sftui import diagnostics
 from sftui.clean import CleanStream, clean
@@ -137,7 +137,7 @@ class Partner:
         """The newest answer as a whole: text, tokens, ids, stopped_by, prompt_tokens, seconds."""
         self._number = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "engine.chat_command"],
+            [sys.executable, "-P", "-m", "engine.commands.chat_with_checkpoint"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -104,7 +104,7 @@ def run(words: list[str]) -> ExitCode:
     flags, typed = parse_run(words)
     if flags.resume is not None:
         return _resume(flags, frozenset(typed), words)
-    from engine import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
+    from engine.processes import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
     prepared = launch.prepare(flags.settings, frozenset(typed))
@@ -132,7 +132,7 @@ def run(words: list[str]) -> ExitCode:
 
 def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCode:
     """`sftui run --resume`: the same run directory, a new supervisor."""
-    from engine import launch, resume  # noqa: PLC0415  as in `run`
+    from engine.processes import launch, resume  # noqa: PLC0415
 
     found = run_dir.find(flags.resume, run_dir.runs_root(flags.runs_dir))
     baseline = _baseline(flags.baseline, flags.runs_dir)
@@ -159,7 +159,7 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
 
 def _say_other_machines(found: run_dir.RunDir) -> None:
     """What to type on them: above the screen, so that it is there after the screen as well."""
-    from engine import machines  # noqa: PLC0415  as in `run`
+    from engine.processes import machines  # noqa: PLC0415  as in `run`
     from engine.run import resume_file  # noqa: PLC0415  as in `run`
 
     manifest = resume_file.manifest_now(found)

@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import inbox
 from engine.control import Command, Request
 from engine.errors import RunDirError, UsageError, WireError
 from engine.events import ControlApplied, RunFinished
 from engine.journal import event_files, wire
 from engine.run.run_dir import RunDir
+from engine.steering import inbox
 
 POLL_SECONDS = 0.05
 ALIVE_SECONDS = 2.0

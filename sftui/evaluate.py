@@ -1,6 +1,6 @@
 """`sftui eval`: what is asked of which checkpoint, and the table of answers.
 
-The work is done by a process of its own (`engine.evaluate_command`): torch is never
+The work is done by a process of its own (`engine.commands.evaluate_checkpoint`): torch is never
 imported here. A run's checkpoint is asked what the run asked, in the same order.
 """
 
@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from engine import child, devices
 from engine import config as config_module
 from engine.checkpoints import checkpoint_target
 from engine.checkpoints.checkpoint_target import Target
 from engine.config import RunConfig
+from engine.processes import child, devices
 from engine.run import resume_file, run_dir
 from sftui import accuracy as accuracy_module
 from sftui import format as fmt
@@ -75,7 +75,7 @@ def evaluate(flags: EvalFlags) -> tuple[list[str], Path]:
     device = devices.choose(1, flags.device_type, devices.count_gpus(), 1)
     tasks = None if flags.tasks is None else _names(flags.tasks)
     results = child.run(
-        "engine.evaluate_command",
+        "engine.commands.evaluate_checkpoint",
         {
             "target": {"text": flags.checkpoint, **names, "runs": str(runs)},
             "config": settings.flat(),

@@ -10,9 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from engine import child
 from engine.checkpoints import checkpoint_target
 from engine.errors import UsageError
+from engine.processes import child
 from engine.run import run_dir
 from sftui import format as fmt
 
@@ -61,7 +61,7 @@ def export(flags: ExportFlags) -> str:
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", target.label).strip("-.")
     output = flags.output or Path(f"{slug}-{flags.format}")
     done = child.run(
-        "engine.export_command",
+        "engine.commands.export_checkpoint",
         {
             "target": {"text": flags.checkpoint, **names, "runs": str(runs)},
             "format": flags.format,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from engine import devices, fit, launch
+from engine import fit
 from engine.config import RunConfig
 from engine.errors import CheckpointError
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.processes import devices, launch
 from engine.step import run_plan
 from sftui import format as fmt
 from sftui.flags import FitFlags

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from engine import distributed
 from engine.journal.sinks import EventBus
-from engine.orphan import end_with_parent
+from engine.processes.orphan import end_with_parent
 from engine.run.run_dir import RunDir
-from engine.steering import Steering
+from engine.steering.steering import Steering
 
 
 def main() -> None:

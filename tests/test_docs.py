@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import config, machines
+from engine import config
+from engine.processes import machines
 from engine.run.run_dir import RunDir
 from sftui import keys
 from sftui.cli import COMMANDS

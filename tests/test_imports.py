@@ -19,7 +19,7 @@ PROGRAMS = {
         "from sftui.flags import parse_run; parse_run(['--gpus', '2'])",
         (*HEAVY, "textual"),
     ),
-    "the launcher": ("import engine.launch", (*HEAVY, "textual")),
+    "the launcher": ("import engine.processes.launch", (*HEAVY, "textual")),
     "the screen": ("import sftui.watch, sftui.app, sftui.screens.dashboard", HEAVY),
     "the flags of replay": (
         "from sftui import cli; cli.flags_of(cli.ReplayFlags, ['x', '--speed', '2'], 'sftui')",
@@ -31,7 +31,7 @@ PROGRAMS = {
     ),
     "plain lines": ("import sftui.watch, sftui.plain", (*HEAVY, "textual")),
     "eval, export, chat, fit, resume": (
-        "import sftui.evaluate, sftui.export, sftui.chat, sftui.fit_table, engine.resume",
+        "import sftui.evaluate, sftui.export, sftui.chat, sftui.fit_table, engine.processes.resume",
         (*HEAVY, "textual"),
     ),
     "report, compare": ("import sftui.report.command, sftui.compare", (*HEAVY, "textual")),

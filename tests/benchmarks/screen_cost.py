@@ -50,11 +50,11 @@ watch.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
 
 
 def main() -> None:
-    from engine import inbox
     from engine.control import Command, Request
     from engine.events import StepFinished
     from engine.journal import wire
     from engine.run import lock, run_dir
+    from engine.steering import inbox
     from sftui.sources.tail import TailSource
     from tests.faults.terminal import Terminal
     from tests.processes import children, environment, wait_for

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import config, launch, resume
+from engine import config
 from engine.config import RunConfig
 from engine.errors import ConfigError
+from engine.processes import launch, resume
 from sftui.flags import parse_run
 
 

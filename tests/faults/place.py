@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch, orphan
 from engine.events import Event, RunFinished
+from engine.processes import launch, orphan
 from engine.run.run_dir import RunDir
 from sftui.flags import parse_run
 from tests import tiny

@@ -27,10 +27,10 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.inbox import Inbox, answer
 from engine.journal.event_files import finished, last_stamp, next_attempt
 from engine.journal.sinks import EventBus
 from engine.run.run_dir import RunDir
+from engine.steering.inbox import Inbox, answer
 
 PATIENCE_SECONDS = 0.01
 

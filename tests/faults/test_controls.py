@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from engine import inbox, measure, trainer
+from engine import measure, trainer
 from engine.checkpoints import checkpoint_dir, checkpointer
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, RunFinished, StepFinished
 from engine.journal import event_files, wire
+from engine.steering import inbox
 from tests.faults.place import Place, end_of, fill, small_disk, told, work
 
 

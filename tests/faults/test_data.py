@@ -181,9 +181,9 @@ def test_memory_full_in_an_evaluation_costs_that_evaluation(place, monkeypatch):
 def test_an_evaluation_that_was_asked_for_and_failed_is_not_called_applied(place, monkeypatch):
     """Fault 23: the answer to the request says what happened."""
     run = place.make()
-    from engine import inbox
     from engine.control import Command, Request
     from engine.journal import wire
+    from engine.steering import inbox
 
     inbox.post(run, Request(id=wire.new_id(), command=Command.EVALUATE, author="test"))
     monkeypatch.setattr(measure, "evaluate_letters", lambda *a, **o: out_of_memory())

@@ -8,7 +8,6 @@ import signal
 
 import pytest
 
-from engine import elastic
 from engine.checkpoints import checkpoint_dir
 from engine.checkpoints.checkpoint_dir import MODEL
 from engine.events import (
@@ -20,6 +19,7 @@ from engine.events import (
     RunFinished,
     StepFinished,
 )
+from engine.processes import elastic
 from engine.run import lock, run_dir
 from tests.faults.place import Place, end_of, told, work
 from tests.processes import children, events, wait_for
@@ -299,9 +299,9 @@ def test_a_pause_longer_than_every_timeout_changes_no_bit(place):
     whole = place.make("--gpus=2", "--run=whole")
     assert place.ended(place.supervise(whole)) == 0
     run = place.make("--gpus=2", "--run=paused")
-    from engine import inbox
     from engine.control import Command, Request
     from engine.journal import wire
+    from engine.steering import inbox
 
     inbox.post(run, Request(id=wire.new_id(), command=Command.PAUSE, author="test"))
     process = place.supervise(run, SFTUI_COLLECTIVE_TIMEOUT="5")

@@ -121,8 +121,8 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
     from engine.checkpoints import checkpointer, nanochat_io, nanochat_paths
     from engine.conversations.tokenizer import Tokenizer
     from engine.errors import SftuiError
-    from engine.inbox import Inbox
     from engine.journal import event_files
+    from engine.steering.inbox import Inbox
 
     mark = tmp_path / "executed"
     hostile = pickle.dumps(Payload(mark))

@@ -16,7 +16,6 @@ import time
 import psutil
 import pytest
 
-from engine import inbox
 from engine.checkpoints import checkpoint_dir
 from engine.checkpoints.checkpoint_dir import MODEL
 from engine.control import Command, Request
@@ -32,6 +31,7 @@ from engine.events import (
 from engine.journal import wire
 from engine.run import lock
 from engine.run.run_dir import RunDir
+from engine.steering import inbox
 from sftui.sources.tail import TailSource
 from tests.faults.place import Place, end_of, told
 from tests.faults.terminal import Terminal

@@ -18,8 +18,8 @@ import time
 import pytest
 import torch
 
-from engine import devices
 from engine.model.generate import Dialogue, Sampling, text_of
+from engine.processes import devices
 from sftui import chat
 from sftui.cli import main
 from tests import tiny

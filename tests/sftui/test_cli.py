@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import devices
+from engine.processes import devices
 from engine.run import lock, run_dir
 from sftui.cli import main
 from tests import tiny

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import devices
 from engine.checkpoints import checkpoint_target
+from engine.processes import devices
 from engine.run.run_dir import RunDir
 from sftui import evaluate
 from sftui.cli import main

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine import devices
+from engine.processes import devices
 from sftui.cli import main
 from tests import tiny
 

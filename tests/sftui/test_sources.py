@@ -18,11 +18,11 @@ from engine.events import (
     Stamp,
     StepFinished,
 )
-from engine.inbox import Inbox
 from engine.journal import wire
 from engine.journal.event_files import JournalWriter
 from engine.journal.sinks import EventBus
 from engine.run.lock import RunLock
+from engine.steering.inbox import Inbox
 from sftui.sources.live import LiveSource
 from sftui.sources.tail import LineTail, TailSource
 from tests.conftest import examples

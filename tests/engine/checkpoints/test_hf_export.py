@@ -9,9 +9,9 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine import export_command
 from engine.checkpoints import checkpoint_target, hf_export, load_target, nanochat_paths
 from engine.checkpoints.hf_tokenizer import tokenizer_json
+from engine.commands import export_checkpoint
 from engine.conversations.chat_format import render_conversation, render_for_completion
 from engine.conversations.conversation import parse_messages
 from engine.conversations.tokenizer import Tokenizer
@@ -197,7 +197,7 @@ def job(text: object, output: object, form: str) -> dict[str, object]:
 def test_an_export_for_nanochat_is_a_cache_of_its_own(tmp_path):
     """From transformers' folder back to nanochat's layout, tokenizer included, no bit lost."""
     model = export_tiny(tmp_path / "hf")
-    done = export_command.export(job(tmp_path / "hf", tmp_path / "cache", "nanochat"))
+    done = export_checkpoint.export(job(tmp_path / "hf", tmp_path / "cache", "nanochat"))
     ref = nanochat_paths.find_checkpoint("sft", base=tmp_path / "cache")
     assert (str(ref.model_path), ref.model_tag) == (done["path"], "d1")
     assert Tokenizer.load(ref.tokenizer_path).digest == BYTES.digest
@@ -205,7 +205,7 @@ def test_an_export_for_nanochat_is_a_cache_of_its_own(tmp_path):
     state = load_target.load_state(target)
     assert all(torch.equal(state[name], t) for name, t in model.state_dict().items())
     with pytest.raises(CheckpointError, match="exists; expected a place of its own"):
-        export_command.export(job(tmp_path / "hf", tmp_path / "cache", "nanochat"))
+        export_checkpoint.export(job(tmp_path / "hf", tmp_path / "cache", "nanochat"))
 
 
 def test_a_cache_holds_one_tokenizer(tmp_path):
@@ -215,4 +215,4 @@ def test_a_cache_holds_one_tokenizer(tmp_path):
     other = BYTES.merges[1], BYTES.merges[0], *BYTES.merges[2:]
     Tokenizer.from_merges(BYTES.pattern, other).save_pickle(cache / "tokenizer" / "tokenizer.pkl")
     with pytest.raises(CheckpointError, match="another tokenizer"):
-        export_command.export(job(tmp_path / "hf", cache, "nanochat"))
+        export_checkpoint.export(job(tmp_path / "hf", cache, "nanochat"))

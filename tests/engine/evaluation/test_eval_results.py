@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from engine import evaluate_command
+from engine.commands import evaluate_checkpoint
 from engine.config import RunConfig
 from engine.data.tasks import load_questions
 from engine.errors import ConfigError, DataError
@@ -104,7 +104,7 @@ def job(tmp_path, monkeypatch):
 
 def test_a_checkpoint_alone_answers_as_inside_a_run(job):
     """The same questions, prompts and predictions as the evaluation of a run."""
-    found = evaluate_command.evaluate(job)
+    found = evaluate_checkpoint.evaluate(job)
     settings = RunConfig().replace(**job["config"])
     questions = load_questions(data_settings(settings), 16)
     for entry in found["sftui"]["tasks"]:
@@ -118,7 +118,7 @@ def test_a_checkpoint_alone_answers_as_inside_a_run(job):
 
 def test_some_of_the_tasks(job):
     """`--tasks` chooses; a name the data does not have is refused before torch is imported."""
-    found = evaluate_command.evaluate(job | {"tasks": ["ARC-Easy"]})
+    found = evaluate_checkpoint.evaluate(job | {"tasks": ["ARC-Easy"]})
     assert list(found["results"]) == ["arc_easy_letter"]
     with pytest.raises(ConfigError, match=r"no task Spelling.*MMLU, ARC-Easy"):
-        evaluate_command.evaluate(job | {"tasks": ["Spelling"]})
+        evaluate_checkpoint.evaluate(job | {"tasks": ["Spelling"]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine import config, measure, resume, trainer
+from engine import config, measure, trainer
 from engine.checkpoints import checkpoint_dir, load_target
 from engine.checkpoints.checkpoint_target import of_run
 from engine.conversations.conversation import Conversation, Message
@@ -14,6 +14,7 @@ from engine.evaluation import samples
 from engine.evaluation.samples import MOST_TOKENS, answers, default_prompts
 from engine.events import LogLine, PhaseStarted, RunFinished, SampleGenerated, StepFinished
 from engine.model.generate import Dialogue, Sampling, text_of
+from engine.processes import resume
 from sftui.flags import parse_run
 from tests.engine.model.test_generate import fixed_model, model_of
 from tests.engine.small import BYTES, ListSource

@@ -5,7 +5,7 @@ import pwd
 
 import pytest
 
-from engine import logout
+from engine.processes import logout
 
 SESSION = "0::/user.slice/user-1000.slice/session-3.scope\n"
 MANAGER = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/tmux.service\n"

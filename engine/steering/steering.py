@@ -23,12 +23,12 @@ import torch
 from engine.control import NOTICES, Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, StateChanged
-from engine.inbox import HISTORY_VARIABLE, Inbox, answer, late_answer
 from engine.journal.event_files import scan
 from engine.journal.sinks import EventBus
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE
 from engine.run.run_dir import RunDir
+from engine.steering.inbox import HISTORY_VARIABLE, Inbox, answer, late_answer
 
 PAUSED_BEAT_SECONDS = 0.25
 """While paused, ranks meet this often: no collective times out, a dead peer is noticed."""

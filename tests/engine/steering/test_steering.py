@@ -10,15 +10,15 @@ import threading
 import pytest
 import torch
 
-from engine import steering as steering_module
 from engine.control import Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, Stamp, StateChanged
-from engine.inbox import post
 from engine.journal import wire
 from engine.journal.sinks import EventBus
 from engine.run import resume_file
-from engine.steering import Steering
+from engine.steering import steering as steering_module
+from engine.steering.inbox import post
+from engine.steering.steering import Steering
 from tests.processes import children, environment, events, make_run, wait_for
 
 ALONE = Ranks(device=torch.device("cpu"))

@@ -1,4 +1,7 @@
-"""Write a checkpoint in another program's layout: `python -P -m engine.export_command`."""
+"""Write a checkpoint in another program's layout.
+
+`python -P -m engine.commands.export_checkpoint`, the job as JSON on stdin.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine import child
 from engine.checkpoints import checkpoint_target, nanochat_paths
 from engine.errors import CheckpointError
+from engine.processes import child
 
 
 def main() -> int:

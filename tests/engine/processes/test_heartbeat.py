@@ -8,10 +8,10 @@ import psutil
 import pytest
 import torch
 
-from engine import heartbeat
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, RankHeartbeat
-from engine.heartbeat import Collector, GpuSampler, Heartbeat, read_record
+from engine.processes import heartbeat
+from engine.processes.heartbeat import Collector, GpuSampler, Heartbeat, read_record
 from engine.run.lock import evidence
 from tests.processes import make_run, wait_for
 

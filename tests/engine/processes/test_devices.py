@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine import devices
 from engine.errors import ConfigError
+from engine.processes import devices
 
 
 def test_without_gpus_the_ranks_run_on_the_cpu_and_it_is_said():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from engine import reaper
+from engine.processes import reaper
 from tests.processes import ROOT, environment
 
 FIRST = """

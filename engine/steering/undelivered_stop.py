@@ -17,8 +17,8 @@ from types import TracebackType
 import psutil
 
 from engine.control import Command, Request
-from engine.inbox import Inbox
 from engine.run.run_dir import RunDir
+from engine.steering.inbox import Inbox
 
 LOOK_SECONDS = 0.5
 

@@ -1,4 +1,6 @@
-"""Talk to one checkpoint: `python -P -m engine.chat_command`, a JSON message a line both ways.
+"""Talk to one checkpoint: `python -P -m engine.commands.chat_with_checkpoint`.
+
+One JSON message a line, both ways.
 
 In: the job first (see `load`), then `{"prompt": TEXT, "number": N}`, `{"stop": N}` to end the
 answer to prompt N early, `{"clear": true}` to begin anew. Out: `{"ready": {...}}`, pieces of an

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as config_module
-from engine import devices, fit, logout, reaper
+from engine import fit
 from engine.checkpoints import checkpoint_dir, nanochat_paths
 from engine.checkpoints.nanochat_paths import CheckpointRef
 from engine.config import RunConfig
@@ -30,6 +30,7 @@ from engine.conversations.tokenizer import Tokenizer
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.step import run_plan

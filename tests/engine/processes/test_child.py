@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from engine import child
 from engine.errors import ConfigError, RunFailedError, UsageError
+from engine.processes import child
 
 
 def work(job):
@@ -31,7 +31,7 @@ def run(job, monkeypatch):
     from tests.processes import ROOT
 
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return child.run("tests.engine.test_child", job)
+    return child.run("tests.engine.processes.test_child", job)
 
 
 def test_prints_do_not_reach_the_answer(monkeypatch, capfd):

@@ -7,9 +7,9 @@ import pytest
 from engine.control import Command, Request
 from engine.errors import RunDirError
 from engine.events import ControlApplied, Stamp
-from engine.inbox import MAX_REQUEST_BYTES, Inbox, answer, late_answer, post
 from engine.journal import wire
 from engine.journal.event_files import JournalWriter
+from engine.steering.inbox import MAX_REQUEST_BYTES, Inbox, answer, late_answer, post
 from tests.processes import make_run
 
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from engine import config as config_module
-from engine import devices, launch, logout
 from engine.checkpoints import checkpoint_dir, nanochat_paths
 from engine.config import RunConfig
 from engine.conversations.tokenizer import Tokenizer
@@ -25,6 +24,7 @@ from engine.data.tasks import check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.processes import devices, launch, logout
 from engine.run import lock, resume_file
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir

@@ -7,12 +7,13 @@ from datetime import datetime
 
 import pytest
 
-from engine import config, devices, launch, resume
+from engine import config
 from engine.checkpoints import checkpoint_dir
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.events import AttemptStarted, RunFinished
 from engine.journal.event_files import JournalWriter
+from engine.processes import devices, launch, resume
 from engine.run import resume_file, run_dir
 from engine.run.lock import RunLock
 from engine.run.resume_file import Resumption

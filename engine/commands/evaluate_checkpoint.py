@@ -1,4 +1,4 @@
-"""Evaluate one checkpoint alone: `python -P -m engine.evaluate_command`, job on stdin.
+"""Evaluate one checkpoint alone: `python -P -m engine.commands.evaluate_checkpoint`, job on stdin.
 
 The same questions, prompts and code as inside a run, so a checkpoint of a run gets
 the counts its run reported. Everything that can go wrong without torch goes wrong
@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import child
 from engine import config as config_module
 from engine.checkpoints import checkpoint_target
 from engine.config import RunConfig
@@ -20,6 +19,7 @@ from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.errors import ConfigError
 from engine.evaluation import eval_results
+from engine.processes import child
 from engine.step import run_plan
 
 
