@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from engine import events as ev
-from sftui.clean import clean
-from sftui.records import Alarm
-from sftui.state import RunState
+from sftui.state.records import Alarm
+from sftui.state.run_state import RunState
+from sftui.text.clean import clean
 
 _WHERE = re.compile(r" \(logs in [^)]*\)$")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from rich.cells import get_character_cell_size
 
-from sftui.canvas import Grid, Span, fit, text_width
-from sftui.clean import clean, clean_text
-from sftui.ink import Ink, style
+from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.roles import Ink, style
+from sftui.text.clean import clean, clean_text
 
 MOST_CHARACTERS = 4000
 """Of one answer that are shown."""

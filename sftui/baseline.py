@@ -18,9 +18,9 @@ from typing import Any
 from engine.errors import DataError, SftuiError, UsageError
 from engine.evaluation import eval_items, eval_results
 from sftui import snapshot
-from sftui.accuracy import k_candidates
-from sftui.scores import Scoreboard
-from sftui.stats import Evaluation
+from sftui.statistics.accuracy import k_candidates
+from sftui.statistics.paired_tests import Evaluation
+from sftui.statistics.scores import Scoreboard
 
 _COUNTS = re.compile(r"\s*(\d+)\s*/\s*(\d+)\s*")
 

@@ -25,8 +25,8 @@ from engine.errors import RunFailedError, UsageError
 from engine.processes import devices
 from engine.run import run_dir
 from sftui import diagnostics
-from sftui.clean import CleanStream, clean
 from sftui.diagnostics import ExitCode
+from sftui.text.clean import CleanStream, clean
 
 MOST_INPUT_BYTES = 2**20
 """Of a prompt from a pipe: far more than any model here has positions for."""

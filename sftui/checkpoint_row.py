@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
-from sftui.records import Checkpoint
+from sftui.state.records import Checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,27 +16,27 @@ from typing import TYPE_CHECKING
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.run.run_dir import RunDir
-from sftui import on_disk
-from sftui.keys import JUMP_LETTERS
+from sftui.drawing.x_axis import AXES, missing_words
+from sftui.keys.key_table import JUMP_LETTERS
+from sftui.keys.preferences import Preferences
 from sftui.logbook.book import LogBook
 from sftui.lookout import Lookout
 from sftui.playback import Playback
-from sftui.preferences import Preferences
-from sftui.records import Topic
-from sftui.ruler import AXES, missing_words
-from sftui.scores import Scoreboard, Yardstick
 from sftui.screens.dashboard import Dashboard
 from sftui.shelf import Shelf
 from sftui.sight import Sight
 from sftui.sources import Source
-from sftui.state import RunState
-from sftui.validation_scores import LossBoard
+from sftui.state import deleted_checkpoints
+from sftui.state.records import Topic
+from sftui.state.run_state import RunState
+from sftui.statistics.scores import Scoreboard, Yardstick
+from sftui.statistics.validation_scores import LossBoard
 from sftui.view import PANELS, SMOOTHING, View
 
 if TYPE_CHECKING:
     from sftui.checkpoint_row import CheckpointRow
-    from sftui.flips import Questions
     from sftui.notices import Notices
+    from sftui.statistics.flips import Questions
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
@@ -288,7 +288,7 @@ class Cockpit:
         touched = Topic.NOTHING
         now = self.playback is None or self.playback.at_end
         if self.shelf.run is not None and now:
-            for event in on_disk.missing(self.shelf.run, self.state):
+            for event in deleted_checkpoints.missing(self.shelf.run, self.state):
                 touched |= self.state.apply(event)
         return touched
 

@@ -16,7 +16,7 @@ import tyro
 
 from sftui import run_json, snapshot
 from sftui.pairing import LETTERS, Comparison, Side, TaskPair, ValidationPair, check_number, of
-from sftui.stats import Evaluation
+from sftui.statistics.paired_tests import Evaluation
 
 SCHEMA = 1
 

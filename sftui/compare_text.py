@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from sftui import format as fmt
-from sftui.canvas import ticks
-from sftui.clean import clean
 from sftui.differences import told, value_words
+from sftui.drawing.canvas import ticks
 from sftui.pairing import Comparison, Side
-from sftui.scores import sentence
-from sftui.stats import Evaluation
+from sftui.statistics.paired_tests import Evaluation
+from sftui.statistics.scores import sentence
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 MARKERS = ("braille", "·", "+", "x", "o", "=")
 """Of the printed curves, in the order of the runs."""

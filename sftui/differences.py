@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sftui import format as fmt
-from sftui.state import RunState
+from sftui.state.run_state import RunState
+from sftui.text import format as fmt
 
 _NOT_COMPARED = frozenset({"run"})
 """Settings that only name a run."""

@@ -20,8 +20,8 @@ from engine.checkpoints.checkpoint_target import Target
 from engine.config import RunConfig
 from engine.processes import child, devices
 from engine.run import resume_file, run_dir
-from sftui import accuracy as accuracy_module
-from sftui import format as fmt
+from sftui.statistics import accuracy as accuracy_module
+from sftui.text import format as fmt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

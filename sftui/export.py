@@ -14,7 +14,7 @@ from engine.checkpoints import checkpoint_target
 from engine.errors import UsageError
 from engine.processes import child
 from engine.run import run_dir
-from sftui import format as fmt
+from sftui.text import format as fmt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

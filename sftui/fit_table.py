@@ -10,8 +10,8 @@ from engine.errors import CheckpointError
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, launch
 from engine.step import run_plan
-from sftui import format as fmt
 from sftui.flags import FitFlags
+from sftui.text import format as fmt
 
 _VOCABULARY = 65_536
 _SEQUENCE = 2048

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from sftui.clean import clean
+from sftui.text.clean import clean
 
 MOST_OUTPUT_BYTES = 64 * 1024
 """Of what a job printed, kept to be shown."""

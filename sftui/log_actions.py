@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from sftui.cockpit import Cockpit
     from sftui.logbook.book import LogBook
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
 
 
 class LogActions:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from engine import events as ev
 from engine.journal.wire import encode
-from sftui.clean import clean
+from sftui.text.clean import clean
 from sftui.words import entry
 
 TOLD = (ev.RunFinished, ev.AlarmRaised, ev.RankLost)

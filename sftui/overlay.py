@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.run.run_dir import RunDir
-from sftui.ink import Ink
+from sftui.drawing.roles import Ink
 from sftui.pairing import LETTERS, Comparison, of
-from sftui.series import Series, Smoothed
-from sftui.state import RunState
+from sftui.state.run_state import RunState
+from sftui.state.series import Series, Smoothed
 from sftui.view import SMOOTHING, View
 
 INKS = (

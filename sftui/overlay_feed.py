@@ -10,9 +10,9 @@ from pathlib import Path
 from engine.run import lock
 from sftui.overlay import Contender, Overlay
 from sftui.pairing import check_number
-from sftui.records import Topic
 from sftui.sources.open import Opened, open_replay
-from sftui.state import RunState
+from sftui.state.records import Topic
+from sftui.state.run_state import RunState
 
 FRESH_SECONDS = 120.0
 """A log that was written to so recently may grow: it is followed."""

@@ -20,11 +20,10 @@ from engine.events import EvalFinished
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.differences import differences
-from sftui.loss_stats import LossDifference, compare_losses, wobble
-from sftui.records import Validation
-from sftui.scores import Scoreboard
-from sftui.state import RunState
-from sftui.stats import (
+from sftui.state.records import Validation
+from sftui.state.run_state import RunState
+from sftui.statistics.loss_statistics import LossDifference, compare_losses, wobble
+from sftui.statistics.paired_tests import (
     Evaluation,
     Judged,
     accuracy_of,
@@ -32,6 +31,7 @@ from sftui.stats import (
     judge,
     why_not_paired,
 )
+from sftui.statistics.scores import Scoreboard
 
 LETTERS = string.ascii_uppercase
 """What runs are called, by their places on the command line."""

@@ -17,15 +17,15 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from sftui import ascii_glyphs
-from sftui.canvas import BLANK, Grid
-from sftui.ink import Back, Ink, style
-from sftui.keys import JUMP_LETTERS
-from sftui.records import Topic
-from sftui.theme import Palette
+from sftui.drawing.canvas import BLANK, Grid
+from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.theme import Palette
+from sftui.keys.key_table import JUMP_LETTERS
+from sftui.state.records import Topic
+from sftui.terminal import ascii_glyphs
 
 if TYPE_CHECKING:
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
     from sftui.view import View
 
 

@@ -21,11 +21,11 @@ from engine import events as ev
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.journal import wire
-from sftui import format as fmt
 from sftui import words
-from sftui.clean import clean
 from sftui.sources import Source
-from sftui.state import RunState
+from sftui.state.run_state import RunState
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 TICK_SECONDS = 0.1
 

@@ -16,15 +16,15 @@ from typing import Annotated, Any
 import tyro
 
 from engine.errors import UsageError
-from sftui import format as fmt
 from sftui import snapshot
-from sftui.clean import clean
-from sftui.flips import KINDS, FlipBook, Item, Questions, open_book
-from sftui.loss_stats import wobble
-from sftui.scores import BEST, PREVIOUS, START, Scoreboard, sentence
 from sftui.snapshot import Snapshot
-from sftui.state import RunState
-from sftui.stats import Judged, accuracy_of, compare_evaluations, judge
+from sftui.state.run_state import RunState
+from sftui.statistics.flips import KINDS, FlipBook, Item, Questions, open_book
+from sftui.statistics.loss_statistics import wobble
+from sftui.statistics.paired_tests import Judged, accuracy_of, compare_evaluations, judge
+from sftui.statistics.scores import BEST, PREVIOUS, START, Scoreboard, sentence
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 SCHEMA = 1
 

@@ -16,10 +16,10 @@ from functools import lru_cache
 
 from engine import config
 from engine.events import RunStarted, Scalar
-from sftui import format as fmt
-from sftui.clean import clean
-from sftui.state import RunState
-from sftui.weights import share, travels
+from sftui.state.run_state import RunState
+from sftui.state.weight_change import share, travels
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.words import ranks
 
 _RATE_GROUPS = {"unembedding_lr": "lm_head", "embedding_lr": "wte", "matrix_lr": "matrices"}

@@ -13,9 +13,9 @@ from engine.checkpoints import checkpoint_dir
 from engine.errors import RunDirError
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
-from sftui import format as fmt
 from sftui import snapshot
 from sftui.snapshot import Snapshot
+from sftui.text import format as fmt
 
 
 def table(root: Path, now: float) -> list[str]:

@@ -13,10 +13,10 @@ from engine.checkpoints import checkpoint_dir
 from engine.checkpoints.checkpoint_dir import KEEP_SUFFIX
 from engine.run.run_dir import RunDir
 from sftui.checkpoint_row import CheckpointRow
-from sftui.clean import clean
 from sftui.jobs import Job
 from sftui.samples import Sampler
-from sftui.state import RunState
+from sftui.state.run_state import RunState
+from sftui.text.clean import clean
 
 
 def busy_words(job: Job) -> str:

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from sftui import format as fmt
 from sftui import words
-from sftui.clean import clean
-from sftui.scores import Scoreboard, Yardstick, score_lines
 from sftui.snapshot import Snapshot
-from sftui.state import RunState
-from sftui.weights import sentence, travels
+from sftui.state.run_state import RunState
+from sftui.state.weight_change import sentence, travels
+from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 
 def as_text(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sftui.ruler import Ruler
+from sftui.drawing.x_axis import Ruler
 
 ZOOM_FACTOR = 0.5
 FEWEST = 8.0

@@ -14,10 +14,10 @@ from pathlib import Path
 from engine import events as ev
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
-from sftui import on_disk
 from sftui.sources import open as open_sources
 from sftui.sources.tail import TailSource
-from sftui.state import RunState
+from sftui.state import deleted_checkpoints
+from sftui.state.run_state import RunState
 
 FORMAT = "sftui run directory"
 
@@ -121,7 +121,7 @@ def take(run: RunDir, listener: Listener | None = None) -> Snapshot:
             state.apply(event)
             if listener is not None:
                 listener(0, event)
-    for event in on_disk.missing(run, state):
+    for event in deleted_checkpoints.missing(run, state):
         state.apply(event)
     alive, evidence = lock.evidence(run)
     bad = source.num_bad_lines

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from engine import events as ev
-from sftui import format as fmt
-from sftui.canvas import Grid, fit
-from sftui.clean import clean
-from sftui.ink import Ink, style
-from sftui.keys import by_id
-from sftui.state import RunState
+from sftui.drawing.canvas import Grid, fit
+from sftui.drawing.roles import Ink, style
+from sftui.keys.key_table import by_id
+from sftui.state.run_state import RunState
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.view import View
 from sftui.words import other_numbers, ranks
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 from engine.control import Request
 from sftui.aftermath import failure
+from sftui.drawing.x_axis import Ruler, Rulers
 from sftui.logbook.book import LogBook
-from sftui.records import Alarm
-from sftui.ruler import Ruler, Rulers
-from sftui.scores import Scoreboard
-from sftui.series import Smoothed
 from sftui.sight import Sight
-from sftui.state import RunState
+from sftui.state.records import Alarm
+from sftui.state.run_state import RunState
+from sftui.state.series import Smoothed
+from sftui.statistics.scores import Scoreboard
+from sftui.statistics.validation_scores import LossBoard
 from sftui.tape import Tape
-from sftui.validation_scores import LossBoard
 
 SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 """Strengths that `s` goes through; 0 shows the raw curve alone."""

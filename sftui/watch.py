@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
-from sftui import format as fmt
-from sftui.clean import clean
 from sftui.diagnostics import ExitCode
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 if TYPE_CHECKING:
     from sftui.command_flags import ReplayFlags
-    from sftui.scores import Scoreboard, Yardstick
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
+    from sftui.statistics.scores import Scoreboard, Yardstick
 
 
 def watch_plain(
@@ -37,8 +37,8 @@ def watch_plain(
     """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
     from sftui import plain  # noqa: PLC0415  the screen does not need it
     from sftui.notices import Notices  # noqa: PLC0415  numpy; a replay gives none
-    from sftui.scores import Scoreboard  # noqa: PLC0415  numpy
     from sftui.sources.tail import TailSource  # noqa: PLC0415  psutil, of no use to a replay
+    from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  numpy
 
     source: Source = TailSource(run)
     if launcher is not None:
@@ -132,7 +132,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
             choose_stage(opened.source, flags.stage)
         if plain:
             from sftui import plain as plain_lines  # noqa: PLC0415  the screen does not need it
-            from sftui.scores import Scoreboard  # noqa: PLC0415  as above
+            from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  as above
 
             diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")
             state, _ = plain_lines.watch(opened.source, send_stop=False)
@@ -244,7 +244,7 @@ def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
 
 def _say_scores(board: Scoreboard, state: RunState) -> None:
     """The last evaluation of each task, against the start and the baseline."""
-    from sftui.scores import score_lines  # noqa: PLC0415  numpy
+    from sftui.statistics.scores import score_lines  # noqa: PLC0415  numpy
 
     for line in score_lines(board, state):
         diagnostics.note(line)

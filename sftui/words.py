@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine import events as ev
-from sftui import format as fmt
-from sftui.clean import clean
-from sftui.ink import Ink
-from sftui.stats import accuracy_of
+from sftui.drawing.roles import Ink
+from sftui.statistics.paired_tests import accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 if TYPE_CHECKING:
-    from sftui.records import Validation
-    from sftui.state import RunState
+    from sftui.state.records import Validation
+    from sftui.state.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ import numpy as np
 
 from sftui import snapshot
 from sftui.baseline import Baseline, load
-from sftui.loss_stats import wobble
-from sftui.scores import BASELINE, START, Scoreboard
 from sftui.snapshot import Snapshot
-from sftui.stats import CLEAR, compare_evaluations, judge
+from sftui.statistics.loss_statistics import wobble
+from sftui.statistics.paired_tests import CLEAR, compare_evaluations, judge
+from sftui.statistics.scores import BASELINE, START, Scoreboard
 
 ALLOWED = 0.05
 """Share of false `clear` verdicts that the project allows itself."""

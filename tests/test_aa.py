@@ -7,7 +7,7 @@ import pytest
 from engine.evaluation import eval_items
 from engine.events import EvalFinished
 from engine.journal import wire
-from sftui.stats import CLEAR
+from sftui.statistics.paired_tests import CLEAR
 from tests import aa
 from tests.faults.place import Place, work
 from tests.processes import events

@@ -17,7 +17,7 @@ from sftui.logbook.hunt import Hunt
 from sftui.logbook.journal import JournalRows
 from sftui.logbook.kinds import EVERYTHING, kind_of
 from sftui.logbook.sheet import Line, Matches, Query, Window
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from sftui.words import entry
 
 MEMORY = 1 << 60

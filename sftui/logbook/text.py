@@ -13,8 +13,8 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from sftui.clean import clean
 from sftui.logbook.indexed import Indexed
+from sftui.text.clean import clean
 
 MARK_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024

@@ -21,10 +21,10 @@ from engine.model.nanochat.gpt_config import GPTConfig
 from sftui import snapshot
 from sftui.baseline import Baseline
 from sftui.report.tally import Tally
-from sftui.scores import Scoreboard, Scores
 from sftui.snapshot import Snapshot
-from sftui.state import RunState
-from sftui.validation_scores import LossBoard, LossChange
+from sftui.state.run_state import RunState
+from sftui.statistics.scores import Scoreboard, Scores
+from sftui.statistics.validation_scores import LossBoard, LossChange
 
 NANOCHAT_MIXTURE = {"ARC-Easy": 2251, "ARC-Challenge": 1119, "GSM8K": 7473, "SmolTalk": 10_000}
 """Training rows of nanochat's chat_sft of October 2025, which its log does not print."""

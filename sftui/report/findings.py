@@ -20,7 +20,7 @@ from sftui.report.judgement import (
 )
 from sftui.report.sayings import loss, points, relative
 from sftui.report.tongue import Tongue
-from sftui.stats import SUGGESTIVE
+from sftui.statistics.paired_tests import SUGGESTIVE
 
 Kind = Literal["strength", "weakness", "next"]
 

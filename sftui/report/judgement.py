@@ -11,12 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from sftui.accuracy import accuracy as accuracy_facts
-from sftui.accuracy import items_needed, smallest_detectable
-from sftui.loss_stats import fit_trend, trend
 from sftui.report.case import Case
-from sftui.scores import BASELINE, START
-from sftui.stats import CLEAR, NO_EVIDENCE, SUGGESTIVE, Judged
+from sftui.statistics.accuracy import accuracy as accuracy_facts
+from sftui.statistics.accuracy import items_needed, smallest_detectable
+from sftui.statistics.loss_statistics import fit_trend, trend
+from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE, Judged
+from sftui.statistics.scores import BASELINE, START
 
 RISE = 0.005
 """Relative rise of a validation loss that is worth a finding where no rows are stored."""

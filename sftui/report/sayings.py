@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from sftui.accuracy import ALPHA, wilson
 from sftui.report import markdown as md
 from sftui.report.case import Case
 from sftui.report.judgement import (
@@ -17,7 +16,8 @@ from sftui.report.judgement import (
     validation_outcome,
 )
 from sftui.report.tongue import Tongue
-from sftui.stats import CLEAR, SUGGESTIVE, Comparison
+from sftui.statistics.accuracy import ALPHA, wilson
+from sftui.statistics.paired_tests import CLEAR, SUGGESTIVE, Comparison
 
 
 def points(value: float, digits: int = 2) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from engine.errors import UsageError
-from sftui.stats import CLEAR, NO_EVIDENCE, SUGGESTIVE
+from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
 
 Lang = Literal["en", "zh"]
 LANGS: tuple[Lang, ...] = get_args(Lang)

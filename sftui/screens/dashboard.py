@@ -12,9 +12,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from sftui.panel import Panel
-from sftui.records import Topic
 from sftui.screens.arrangement import Box, arrange, family
-from sftui.spans import SpanCompositor
+from sftui.state.records import Topic
+from sftui.terminal.compositor import SpanCompositor
 from sftui.view import PANELS
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
@@ -32,7 +32,7 @@ from sftui.widgets.scrubber import Scrubber
 from sftui.widgets.validation_table import ValidationTable
 
 if TYPE_CHECKING:
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
     from sftui.view import View
 
 

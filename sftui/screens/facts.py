@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from sftui.canvas import fit, text_width
+from sftui.drawing.canvas import fit, text_width
 from sftui.run_facts import Section
 
 _NAME, _VALUE = 26, 24

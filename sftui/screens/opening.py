@@ -14,8 +14,8 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from sftui.ink import Back, Ink, style
-from sftui.keys import by_id
+from sftui.drawing.roles import Back, Ink, style
+from sftui.keys.key_table import by_id
 
 
 class Outline(Widget):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sftui.answers import lines_of, paint_lines
-from sftui.canvas import Grid
-from sftui.ink import Ink, style
+from sftui.drawing.canvas import Grid
+from sftui.drawing.roles import Ink, style
 from sftui.panel import Panel
-from sftui.records import Topic
+from sftui.state.records import Topic
 
 if TYPE_CHECKING:
     from sftui.samples import Sampler
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
     from sftui.view import View
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, abbreviated, fit
-from sftui.clean import clean
-from sftui.ink import SERIES_INKS, Back, Ink, style
+from sftui.drawing.canvas import Grid, Span, abbreviated, fit
+from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
 from sftui.panel import Panel
-from sftui.records import Checkpoint, Topic
-from sftui.stats import accuracy_of
+from sftui.state.records import Checkpoint, Topic
+from sftui.statistics.paired_tests import accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 
 class Checkpoints(Panel):

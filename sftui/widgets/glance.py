@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, text_width
-from sftui.clean import clean
-from sftui.ink import SERIES_INKS, Ink, style
+from sftui.drawing.canvas import Grid, Span, text_width
+from sftui.drawing.roles import SERIES_INKS, Ink, style
 from sftui.panel import Panel
-from sftui.records import Topic
-from sftui.scores import START, difference_words, first_words
-from sftui.stats import CLEAR, accuracy_of
+from sftui.state.records import Topic
+from sftui.statistics.paired_tests import CLEAR, accuracy_of
+from sftui.statistics.scores import START, difference_words, first_words
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.words import val_name
 
 

@@ -21,15 +21,15 @@ from textual.events import (
     MouseUp,
 )
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, bridge, settle, text_width
-from sftui.ink import Back, Ink, style
+from sftui.drawing.canvas import Grid, Span, bridge, settle, text_width
+from sftui.drawing.plot import Plot, percentiles
+from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.x_axis import AXES, WORDS, x_range
 from sftui.panel import Panel
-from sftui.plot import Plot, percentiles
-from sftui.records import Topic
-from sftui.ruler import AXES, WORDS, x_range
-from sftui.series import Floats, Series
 from sftui.startup import paint_startup
+from sftui.state.records import Topic
+from sftui.state.series import Floats, Series
+from sftui.text import format as fmt
 from sftui.words import command_words, val_name
 
 _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3

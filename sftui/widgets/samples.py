@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
-from sftui import format as fmt
 from sftui.answers import Group, Line, Said, lines_of, paint_lines
-from sftui.bindings import bindings, rebind
-from sftui.canvas import Grid, Span, fit
-from sftui.ink import Ink, style
-from sftui.keys import TABLE, of_mode
+from sftui.drawing.canvas import Grid, Span, fit
+from sftui.drawing.roles import Ink, style
+from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import TABLE, of_mode
 from sftui.panel import Panel
-from sftui.records import Topic
+from sftui.state.records import Topic
+from sftui.text import format as fmt
 
 if TYPE_CHECKING:
     from engine.events import SampleGenerated
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
     from sftui.view import View
 
 _CUT = {"max_tokens": "cut short", "time": "cut short", "positions": "cut short"}

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 from textual.events import Click
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, abbreviated, fit, text_width
-from sftui.clean import clean
-from sftui.ink import SERIES_INKS, Back, Ink, style
-from sftui.keys import of_mode
+from sftui.drawing.canvas import Grid, Span, abbreviated, fit, text_width
+from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
+from sftui.keys.key_table import of_mode
 from sftui.panel import Panel
-from sftui.records import Topic
 from sftui.shelf import busy_words
-from sftui.stats import accuracy_of
+from sftui.state.records import Topic
+from sftui.statistics.paired_tests import accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 if TYPE_CHECKING:
     from sftui.checkpoint_row import CheckpointRow
     from sftui.shelf import Shelf
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
     from sftui.view import View
 
 _DETAIL_ROWS = 7

@@ -23,7 +23,7 @@ from engine.events import (
 )
 from engine.journal import sinks
 from sftui import run_json, snapshot
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from tests.faults.place import Place, end_of, fill, read_only, small_disk, told, work
 from tests.processes import ROOT, environment, events
 from tests.sftui.fake_run import fake_run

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sftui.sources.live import LiveSource
-from sftui.state import LOG_LINES, RunState
+from sftui.state.run_state import LOG_LINES, RunState
 from tests.benchmarks.long_run import resident_bytes
 from tests.processes import ROOT, environment, events, make_run
 

@@ -20,7 +20,7 @@ from engine.events import (
     StepFinished,
 )
 from engine.run import lock, run_dir
-from sftui.keys import GROUPS
+from sftui.keys.key_table import GROUPS
 from tests.faults.place import Place, end_of, fill, small_disk, told
 from tests.faults.terminal import Terminal
 from tests.faults.worker import HOSTILE

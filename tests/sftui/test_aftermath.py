@@ -8,7 +8,7 @@ import pytest
 
 from engine import events as ev
 from sftui.aftermath import failure
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from sftui.view import View
 from tests.sftui.fake_run import fake_run
 

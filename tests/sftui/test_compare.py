@@ -18,7 +18,7 @@ from engine.run import run_dir
 from sftui import compare, pairing, snapshot
 from sftui.cli import main
 from sftui.overlay import Contender
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from tests.sftui import reference_writeup
 
 ITEMS = 40

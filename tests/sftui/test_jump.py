@@ -2,8 +2,8 @@
 
 import pytest
 
-from sftui.ink import Back, parts
-from sftui.keys import JUMP_LETTERS
+from sftui.drawing.roles import Back, parts
+from sftui.keys.key_table import JUMP_LETTERS
 from sftui.screens.jump import Jump
 from sftui.view import PANELS
 from tests.sftui.test_app import make, panel_of, ready, text_of

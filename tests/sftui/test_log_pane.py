@@ -9,13 +9,13 @@ from textual.events import Paste
 
 from engine import events as ev
 from engine.journal import wire
-from sftui import state as state_module
 from sftui.app import SftuiApp
-from sftui.canvas import Grid
-from sftui.ink import Back, Ink, parts
+from sftui.drawing.canvas import Grid
+from sftui.drawing.roles import Back, Ink, parts
 from sftui.logbook.book import LogBook
 from sftui.sources.open import open_replay
-from sftui.state import RunState
+from sftui.state import run_state as state_module
+from sftui.state.run_state import RunState
 from sftui.view import View
 from sftui.widgets.log_pane import LogPane
 from tests.conftest import examples

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from engine.journal import wire
-from sftui import state as state_module
-from sftui.clean import clean
 from sftui.logbook import hunt as hunt_module
 from sftui.logbook import journal as journal_module
 from sftui.logbook import text as text_module
@@ -24,7 +22,9 @@ from sftui.logbook.kinds import CONTROL, EVERYTHING, FILTERS, PLAIN, RESULT, WAR
 from sftui.logbook.sheet import Query
 from sftui.logbook.text import TextFile
 from sftui.sources.open import open_replay
-from sftui.state import RunState
+from sftui.state import run_state as state_module
+from sftui.state.run_state import RunState
+from sftui.text.clean import clean
 from sftui.words import entry
 from tests.conftest import examples
 from tests.sftui.fake_run import fake_run

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from engine import events as ev
-from sftui import ascii_glyphs, preferences
 from sftui.app import SftuiApp
-from sftui.canvas import Grid
-from sftui.ink import Ink, style
+from sftui.drawing.canvas import Grid
+from sftui.drawing.roles import Ink, style
+from sftui.keys import preferences
+from sftui.keys.preferences import Preferences
 from sftui.notices import Notices, terminal_notice
-from sftui.preferences import Preferences
+from sftui.terminal import ascii_glyphs
 from tests.sftui.fake_run import START, ListSource, fake_run
 from tests.sftui.test_app import Clock, panel_of, ready
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from engine.errors import UsageError
-from sftui import ascii_glyphs, cli, compare_app, keys
-from sftui.canvas import BRAILLE, Grid
+from sftui import cli, compare_app
 from sftui.compare_app import CompareApp
-from sftui.ink import Ink, parts
+from sftui.drawing.canvas import BRAILLE, Grid
+from sftui.drawing.roles import Ink, parts
+from sftui.keys import key_table
 from sftui.overlay_feed import FRESH_SECONDS, open_overlay
 from sftui.screens.overlay import OverlayScreen, boxes
-from sftui.state import RunState
+from sftui.state.run_state import RunState
+from sftui.terminal import ascii_glyphs
 from sftui.widgets.overlay_chart import OverlayChart
 from sftui.widgets.overlay_list import _shortened
 from tests.sftui.test_compare import BEFORE, NOW, make
@@ -214,7 +216,7 @@ async def test_every_key_of_the_screen(tmp_path):
             assert holds(), key
         await pilot.press("plus", "escape")
         assert view.sight.part is None
-        told = {k for key in keys.of_mode("compare") for k in key.keys.split(",")}
+        told = {k for key in key_table.of_mode("compare") for k in key.keys.split(",")}
         assert told - set(expect) == {"q", "ctrl+c"}
         await pilot.press("q")
     assert app.return_code == 0

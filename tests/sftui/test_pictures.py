@@ -18,7 +18,7 @@ import pytest
 
 from engine.journal.wire import encode
 from engine.run import run_dir
-from sftui.ink import Ink
+from sftui.drawing.roles import Ink
 from tests import pictures
 from tests.pictures import ROLES, Shot, made_up
 from tests.sftui.fake_run import fake_run

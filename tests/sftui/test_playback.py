@@ -9,11 +9,11 @@ from engine import events as ev
 from engine.errors import UsageError
 from sftui import cli, watch
 from sftui.app import SftuiApp
-from sftui.canvas import Grid
+from sftui.drawing.canvas import Grid
 from sftui.playback import Playback
 from sftui.sources.clock import SPEEDS
 from sftui.sources.replay import replay_events
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from sftui.tape import Tape, TapeMark
 from sftui.view import View
 from sftui.widgets.run_header import RunHeader

@@ -33,7 +33,7 @@ from sftui.sources.clock import WATCH_SPEED
 from sftui.sources.open import open_replay, read_whole, recognise
 from sftui.sources.recording import Recording, Timeline
 from sftui.sources.replay import replay_events
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from tests.conftest import SHARED, needs_shared
 from tests.sftui.reader_checks import flat
 

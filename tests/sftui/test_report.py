@@ -20,8 +20,8 @@ from sftui import baseline, report, snapshot
 from sftui.cli import main
 from sftui.report import memory
 from sftui.report.meanings import CHINESE
-from sftui.scores import BASELINE, START, Scoreboard, score_lines
-from sftui.stats import CLEAR, NO_EVIDENCE, SUGGESTIVE
+from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
+from sftui.statistics.scores import BASELINE, START, Scoreboard, score_lines
 from tests.conftest import SHARED, needs_shared
 from tests.sftui import reference_writeup
 

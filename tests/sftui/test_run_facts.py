@@ -7,7 +7,7 @@ from engine import events as ev
 from sftui.app import SftuiApp
 from sftui.run_facts import meanings, sections
 from sftui.screens.facts import facts_content
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from tests.sftui.fake_run import ListSource
 from tests.sftui.test_app import Clock, ready
 

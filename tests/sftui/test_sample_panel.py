@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from sftui.app import SftuiApp
-from sftui.canvas import Grid
+from sftui.drawing.canvas import Grid
 from sftui.screens.arrangement import arrange
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from sftui.view import View
 from sftui.widgets.samples import Samples, groups
 from tests.sftui.fake_run import START, ListSource, fake_run

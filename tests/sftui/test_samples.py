@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from sftui import samples
 from sftui.answers import Said, lines_of, paint_lines, wrap
-from sftui.canvas import Grid, text_width
-from sftui.clean import clean
+from sftui.drawing.canvas import Grid, text_width
 from sftui.samples import MOST_SAMPLES, Sampler, target_of
 from sftui.shelf import Shelf
+from sftui.text.clean import clean
 from tests.sftui import test_shelf
 from tests.sftui.test_app import ready
 from tests.sftui.test_shelf import app_over, row_of

@@ -15,11 +15,11 @@ from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui import shelf as shelf_module
 from sftui.app import SftuiApp
-from sftui.canvas import Grid
-from sftui.ink import Ink, parts
+from sftui.drawing.canvas import Grid
+from sftui.drawing.roles import Ink, parts
 from sftui.shelf import Job, Shelf, busy_words
 from sftui.sources.replay import replay_events
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from sftui.view import View
 from sftui.widgets.shelf_table import ShelfTable
 from tests.sftui.fake_run import START, ListSource, fake_run

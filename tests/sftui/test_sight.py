@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftui import format as fmt
 from sftui.sight import FEWEST, Sight
+from sftui.text import format as fmt
 from tests.sftui.fake_run import fake_run
 from tests.sftui.test_app import make, panel_of, ready, text_of
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from engine import events as ev
-from sftui.canvas import Grid
-from sftui.ink import Ink, parts
-from sftui.plot import Plot
+from sftui.drawing.canvas import Grid
+from sftui.drawing.plot import Plot
+from sftui.drawing.roles import Ink, parts
 from sftui.sight import Sight
-from sftui.state import RunState
+from sftui.state.run_state import RunState
 from sftui.view import View
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
