@@ -26,21 +26,21 @@ from textual.screen import Screen
 from engine.control import Command
 from engine.errors import SftuiError
 from sftui import diagnostics
-from sftui.clock_actions import ClockActions
+from sftui.actions.chart_actions import LookActions
+from sftui.actions.log_actions import LogActions
+from sftui.actions.replay_actions import ClockActions
 from sftui.keys import key_table
 from sftui.keys import keymap as keymap_module
 from sftui.keys import preferences as preferences_module
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
-from sftui.log_actions import LogActions
-from sftui.look_actions import LookActions
-from sftui.screens.opening import Opening
+from sftui.screens.first_frame import Opening
 from sftui.terminal.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
-    from sftui.cockpit import Cockpit
-    from sftui.notices import Notices
+    from sftui.cockpit.cockpit import Cockpit
+    from sftui.cockpit.notices import Notices
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState
@@ -153,11 +153,11 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
 
     def _make_cockpit(self) -> Cockpit:
         # numpy, events and panels: as long again as Textual itself, not before the first frame.
-        from sftui.cockpit import Cockpit  # noqa: PLC0415
+        from sftui.cockpit.cockpit import Cockpit  # noqa: PLC0415
 
         playback = None
         if self._replay_of is not None:
-            from sftui.playback import Playback  # noqa: PLC0415  as above
+            from sftui.cockpit.playback import Playback  # noqa: PLC0415  as above
 
             replay = cast("ReplaySource", self.source)
             playback = Playback(replay, why=self._replay_of, follow=self._follow)
@@ -178,7 +178,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         """Bells and commands are for runs: what a replay tells was news once."""
         if self._replay_of is not None:
             return None
-        from sftui.notices import Notices, terminal_notice  # noqa: PLC0415  as above
+        from sftui.cockpit.notices import Notices, terminal_notice  # noqa: PLC0415  as above
 
         def call(text: str) -> None:
             if self._driver is not None:
@@ -306,8 +306,8 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         self.push_screen(QuestionsScreen(self._cockpit))
 
     def action_show_facts(self) -> None:
-        from sftui.run_facts import sections  # noqa: PLC0415  as above
-        from sftui.screens.facts import Facts  # noqa: PLC0415  as above
+        from sftui.screens.run_panel import Facts  # noqa: PLC0415  as above
+        from sftui.view.run_facts import sections  # noqa: PLC0415  as above
 
         self.push_screen(Facts(sections(self._cockpit.state)))
 

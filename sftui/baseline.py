@@ -17,7 +17,7 @@ from typing import Any
 
 from engine.errors import DataError, SftuiError, UsageError
 from engine.evaluation import eval_items, eval_results
-from sftui import snapshot
+from sftui.sources import snapshot
 from sftui.statistics.accuracy import k_candidates
 from sftui.statistics.paired_tests import Evaluation
 from sftui.statistics.scores import Scoreboard

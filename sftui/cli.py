@@ -212,8 +212,9 @@ def show(words: list[str]) -> ExitCode:
     """`sftui show`: one look without a screen."""
     one_target(ShowFlags, words, "sftui show", "shows one run or log")
     flags = flags_of(ShowFlags, words, "sftui show")
-    from sftui import run_json, snapshot  # noqa: PLC0415  numpy
+    from sftui import run_json  # noqa: PLC0415  numpy
     from sftui.show import as_text  # noqa: PLC0415  numpy
+    from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
     found = snapshot.look(flags.target, flags.runs_dir)
     baseline = _baseline(flags.baseline, flags.runs_dir)

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from sftui import run_json, snapshot
+from sftui import run_json
 from sftui.pairing import LETTERS, Comparison, Side, TaskPair, ValidationPair, check_number, of
+from sftui.sources import snapshot
 from sftui.statistics.paired_tests import Evaluation
 
 SCHEMA = 1

@@ -16,7 +16,7 @@ from sftui.overlay_feed import OverlayFeed, open_overlay
 from sftui.screens.overlay import OverlayScreen
 from sftui.terminal.terminal_app import TerminalApp
 from sftui.text.clean import clean
-from sftui.view import SMOOTHING
+from sftui.view.view import SMOOTHING
 
 
 class CompareApp(TerminalApp):

@@ -17,7 +17,7 @@ from sftui.drawing.roles import Ink
 from sftui.pairing import LETTERS, Comparison, of
 from sftui.state.run_state import RunState
 from sftui.state.series import Series, Smoothed
-from sftui.view import SMOOTHING, View
+from sftui.view.view import SMOOTHING, View
 
 INKS = (
     Ink.TRAIN,

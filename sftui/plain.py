@@ -21,7 +21,7 @@ from engine import events as ev
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.journal import wire
-from sftui import words
+from sftui.logbook import event_lines
 from sftui.sources import Source
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
@@ -44,7 +44,7 @@ class PlainView:
     def show(self, event: ev.Event) -> None:
         """Fold one event and print it, if it is worth a line."""
         self.state.apply(event)
-        at = words.time_of_day(event.stamp.t)
+        at = event_lines.time_of_day(event.stamp.t)
         if isinstance(event, ev.StepFinished):
             now = event.stamp.t or 0.0
             last = self.state.planned is not None and self.state.updates >= self.state.planned
@@ -58,7 +58,7 @@ class PlainView:
             detail = f" {clean(event.detail, 120)}" if event.detail else ""
             self._write(f"{at} - {clean(event.phase, 40)}{detail}")
             return
-        entry = words.entry(event)
+        entry = event_lines.entry(event)
         if entry is not None:
             self._write(f"{at} {entry.mark} {entry.text}")
 

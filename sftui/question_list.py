@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import tyro
 
 from engine.errors import UsageError
-from sftui import snapshot
-from sftui.snapshot import Snapshot
+from sftui.sources import snapshot
+from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.statistics.flips import KINDS, FlipBook, Item, Questions, open_book
 from sftui.statistics.loss_statistics import wobble

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine import events as ev
-from sftui.snapshot import Snapshot
+from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import travels
 from sftui.statistics import accuracy

@@ -13,8 +13,8 @@ from engine.checkpoints import checkpoint_dir
 from engine.errors import RunDirError
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
-from sftui import snapshot
-from sftui.snapshot import Snapshot
+from sftui.sources import snapshot
+from sftui.sources.snapshot import Snapshot
 from sftui.text import format as fmt
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sftui import words
-from sftui.snapshot import Snapshot
+from sftui.logbook import event_lines
+from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import sentence, travels
 from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
@@ -48,7 +48,7 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
             parts.append(f"from {clean(state.run.source, 80)}")
         if state.run.num_parameters is not None:
             parts.append(f"{fmt.si(state.run.num_parameters)} parameters")
-        if machine := words.ranks(state.run):
+        if machine := event_lines.ranks(state.run):
             parts.append(machine)
         if parts:
             lines.append("  " + ", ".join(parts))
@@ -61,7 +61,7 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         parts.append(f"about {fmt.duration(eta)} to go")
     lines.append("  " + ", ".join(parts))
     if shot.run is None and state.metrics and not len(state.steps):
-        lines.append(f"  {words.other_numbers(state)}")
+        lines.append(f"  {event_lines.other_numbers(state)}")
     validations = state.validation_list()
     if validations:
         first, last = validations[0], validations[-1]
@@ -74,7 +74,9 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         lines.append(line)
     for task, by_step in state.evals.items():
         ordered = [by_step[step] for step in sorted(by_step)]
-        lines.append(f"  {clean(task, 40)} {words.score(ordered[-1])} at step {ordered[-1].step}")
+        lines.append(
+            f"  {clean(task, 40)} {event_lines.score(ordered[-1])} at step {ordered[-1].step}"
+        )
     board = Scoreboard(shot.run.path if shot.run is not None else None, baseline)
     lines += [f"  {line}" for line in score_lines(board, state)]
     if moved := sentence(travels(state)):

@@ -36,7 +36,7 @@ def watch_plain(
 ) -> ExitCode:
     """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
     from sftui import plain  # noqa: PLC0415  the screen does not need it
-    from sftui.notices import Notices  # noqa: PLC0415  numpy; a replay gives none
+    from sftui.cockpit.notices import Notices  # noqa: PLC0415  numpy; a replay gives none
     from sftui.sources.tail import TailSource  # noqa: PLC0415  psutil, of no use to a replay
     from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  numpy
 

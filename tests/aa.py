@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sftui import snapshot
 from sftui.baseline import Baseline, load
-from sftui.snapshot import Snapshot
+from sftui.sources import snapshot
+from sftui.sources.snapshot import Snapshot
 from sftui.statistics.loss_statistics import wobble
 from sftui.statistics.paired_tests import CLEAR, compare_evaluations, judge
 from sftui.statistics.scores import BASELINE, START, Scoreboard

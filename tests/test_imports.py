@@ -26,7 +26,7 @@ PROGRAMS = {
         (*HEAVY, "textual", "numpy", "tyro", "engine.config"),
     ),
     "the screen of a replay": (
-        "import sftui.cli, sftui.watch, sftui.sources.open, sftui.app, sftui.cockpit",
+        "import sftui.cli, sftui.watch, sftui.sources.open, sftui.app, sftui.cockpit.cockpit",
         (*HEAVY, *FOR_RUNS_ALONE),
     ),
     "plain lines": ("import sftui.watch, sftui.plain", (*HEAVY, "textual")),

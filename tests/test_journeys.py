@@ -27,7 +27,8 @@ from engine.events import (
     ValidationFinished,
 )
 from engine.run.run_dir import RunDir
-from sftui import run_json, snapshot
+from sftui import run_json
+from sftui.sources import snapshot
 from tests.place import Place, ended, final_weights, finish, of, post
 from tests.processes import children, wait_for
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
 from engine.model.nanochat.gpt_config import GPTConfig
-from sftui import snapshot
 from sftui.baseline import Baseline
 from sftui.report.tally import Tally
-from sftui.snapshot import Snapshot
+from sftui.sources import snapshot
+from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.statistics.scores import Scoreboard, Scores
 from sftui.statistics.validation_scores import LossBoard, LossChange

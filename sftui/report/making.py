@@ -9,8 +9,8 @@ from sftui.report.case import Case
 from sftui.report.meanings import CHINESE
 from sftui.report.sayings import percent
 from sftui.report.tongue import Tongue
-from sftui.run_facts import meanings
 from sftui.text import format as fmt
+from sftui.view.run_facts import meanings
 
 
 def model(say: Tongue, case: Case) -> str | None:

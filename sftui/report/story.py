@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine import events as ev
+from sftui.logbook.event_lines import time_of_day
 from sftui.report import markdown as md
 from sftui.report.case import Case
 from sftui.report.sayings import evidence, percent, points
@@ -12,7 +13,6 @@ from sftui.report.tongue import Tongue
 from sftui.statistics.accuracy import ALPHA, k_candidates
 from sftui.statistics.paired_tests import Comparison, Evaluation, unpaired, why_not_paired
 from sftui.statistics.scores import BASELINE
-from sftui.words import time_of_day
 
 BENCHMARK_SIZES = {"mmlu": 14_042, "arceasy": 2_376, "arcchallenge": 1_172, "gsm8k": 1_319}
 """Questions of the whole test sets, which published percentages usually rest on."""

@@ -13,10 +13,10 @@ from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
 from sftui.screens.confirm import Answer, Confirm
 from sftui.widgets.answer_list import AnswerList
-from sftui.widgets.shelf_table import ShelfTable
+from sftui.widgets.checkpoint_table import ShelfTable
 
 if TYPE_CHECKING:
-    from sftui.cockpit import Cockpit
+    from sftui.cockpit.cockpit import Cockpit
 
 LOOK_SECONDS = 1.0
 """How often the disk is looked at while the browser is open: a checkpoint is seconds of work."""

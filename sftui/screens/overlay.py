@@ -24,7 +24,7 @@ from sftui.widgets.overlay_list import OverlayList
 
 if TYPE_CHECKING:
     from sftui.overlay import Overlay
-    from sftui.panel import Panel
+    from sftui.widgets.panel import Panel
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5
 """While files are read; while living runs are followed."""

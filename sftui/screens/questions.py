@@ -14,7 +14,7 @@ from sftui.statistics.flips import KINDS, Questions, open_book
 from sftui.widgets.flip_table import FlipTable
 
 if TYPE_CHECKING:
-    from sftui.cockpit import Cockpit
+    from sftui.cockpit.cockpit import Cockpit
 
 LOOK_SECONDS = 0.25
 """Between looks whether the questions have come."""

@@ -8,11 +8,11 @@ from sftui.drawing.canvas import BLANK, Grid, Span, fit, settle, text_width
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import SERIES_INKS, SERIES_MARKS, Back, Ink, style
 from sftui.drawing.x_axis import x_range
-from sftui.panel import Panel
 from sftui.state.records import Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 _DASH = "╌"
 

@@ -8,10 +8,9 @@ words.
 
 from __future__ import annotations
 
-from sftui.answers import wrap
+from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
-from sftui.panel import Panel
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 from sftui.statistics.accuracy import wilson
@@ -29,6 +28,7 @@ from sftui.statistics.scores import (
 )
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 _STEP = 6
 _MIN_ROWS = 4

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sftui.drawing.canvas import Grid, text_width
 from sftui.drawing.roles import Back, Ink, style
 from sftui.keys.key_table import JUMP_LETTERS, Key, by_id, footer_keys
-from sftui.panel import Panel
 from sftui.state.records import Topic
+from sftui.widgets.panel import Panel
 
 
 class KeyFooter(Panel):

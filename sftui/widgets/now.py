@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.drawing.roles import Ink, style
-from sftui.panel import Panel
+from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.state.series import Series, Table
 from sftui.text import format as fmt
-from sftui.words import val_name
+from sftui.widgets.panel import Panel
 
 
 class Now(Panel):

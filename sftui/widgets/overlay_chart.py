@@ -23,9 +23,9 @@ from textual.events import (
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, settle, text_width
 from sftui.drawing.plot import Plot, percentiles
 from sftui.drawing.roles import Back, Ink, style
-from sftui.panel import Panel
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from sftui.overlay import Contender, Overlay

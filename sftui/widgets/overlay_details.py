@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from sftui.differences import told, value_words
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Ink, style
-from sftui.panel import Panel
 from sftui.statistics.paired_tests import CLEAR
 from sftui.statistics.scores import sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from sftui.overlay import Overlay

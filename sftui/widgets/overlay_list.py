@@ -10,9 +10,9 @@ from textual.events import Click
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Ink, style
-from sftui.panel import Panel
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
     from sftui.overlay import Contender, Overlay

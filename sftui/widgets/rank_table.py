@@ -9,10 +9,10 @@ import numpy as np
 
 from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.drawing.roles import Ink, style
-from sftui.panel import Panel
 from sftui.state.records import Rank, Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 SILENT_SECONDS = 10.0
 """Heartbeats come every second; ten missing ones are worth a word."""

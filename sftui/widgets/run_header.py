@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Ink, style
-from sftui.panel import Panel
-from sftui.startup import PHASES
+from sftui.logbook.event_lines import ranks
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
-from sftui.words import ranks
+from sftui.widgets.panel import Panel
+from sftui.widgets.startup import PHASES
 
 BADGES = {
     "starting": ("STARTING", Back.BUSY),

@@ -6,11 +6,11 @@ from textual.events import Click
 
 from sftui.drawing.canvas import Grid, Span, text_width
 from sftui.drawing.roles import Back, Ink, style
-from sftui.panel import Panel
 from sftui.state.records import Topic
-from sftui.tape import Tape
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.replay_status import Tape
+from sftui.widgets.panel import Panel
 
 _MARKS = {
     "validation": ("╵", Ink.VAL),

@@ -21,7 +21,7 @@ from engine.journal import wire
 from sftui.drawing.canvas import Grid
 from sftui.logbook.book import LogBook
 from sftui.state.run_state import RunState
-from sftui.view import View
+from sftui.view.view import View
 from sftui.widgets.log_pane import LogPane
 from tests.benchmarks.readers import SFT
 

@@ -45,7 +45,7 @@ def slope(points: list[tuple[float, float]]) -> float:
 def main() -> None:
     from engine.journal.event_files import last_stamp
     from engine.run import lock, run_dir
-    from sftui import snapshot
+    from sftui.sources import snapshot
     from tests.faults.place import Place
     from tests.faults.terminal import Terminal
     from tests.processes import children, wait_for

@@ -25,7 +25,7 @@ import numpy as np
 from sftui.drawing.canvas import Grid
 from sftui.state.run_state import RunState
 from sftui.state.series import Table
-from sftui.view import View
+from sftui.view.view import View
 from sftui.widgets.loss_chart import LossChart
 from tests.sftui.fake_run import fake_run
 

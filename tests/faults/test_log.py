@@ -22,7 +22,8 @@ from engine.events import (
     StepFinished,
 )
 from engine.journal import sinks
-from sftui import run_json, snapshot
+from sftui import run_json
+from sftui.sources import snapshot
 from sftui.state.run_state import RunState
 from tests.faults.place import Place, end_of, fill, read_only, small_disk, told, work
 from tests.processes import ROOT, environment, events

@@ -218,7 +218,7 @@ def test_process_1_of_a_container_does_not_take_the_run_along(desk, how):
 
 BROKEN = """
 import sys
-from sftui.cockpit import Cockpit
+from sftui.cockpit.cockpit import Cockpit
 tick, ticks = Cockpit.tick, []
 def broken(self):
     ticks.append(1)

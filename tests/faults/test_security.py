@@ -62,7 +62,7 @@ FORBIDDEN = {
 }
 
 
-SHELLS = {"sftui/notices.py"}
+SHELLS = {"sftui/cockpit/notices.py"}
 """Where a person's own command line is run; what a run says goes to its stdin, never into it."""
 
 

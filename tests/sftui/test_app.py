@@ -22,7 +22,7 @@ from sftui.drawing.roles import Back, Ink, parts, style
 from sftui.drawing.theme import Palette
 from sftui.screens.arrangement import arrange, family
 from sftui.screens.dashboard import Dashboard
-from sftui.view import PANELS
+from sftui.view.view import PANELS
 from tests.sftui.fake_run import START, ListSource, fake_run
 
 RUNNING = fake_run(until=120)

@@ -15,9 +15,10 @@ from engine.evaluation.eval_items import EvalResult
 from engine.evaluation.validation_rows import RowLosses, save_rows
 from engine.journal.sinks import EventBus
 from engine.run import run_dir
-from sftui import compare, pairing, snapshot
+from sftui import compare, pairing
 from sftui.cli import main
 from sftui.overlay import Contender
+from sftui.sources import snapshot
 from sftui.state.run_state import RunState
 from tests.sftui import reference_writeup
 

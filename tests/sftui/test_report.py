@@ -16,10 +16,11 @@ from engine.journal.sinks import EventBus
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.lock import RunLock
-from sftui import baseline, report, snapshot
+from sftui import baseline, report
 from sftui.cli import main
 from sftui.report import memory
 from sftui.report.meanings import CHINESE
+from sftui.sources import snapshot
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
 from sftui.statistics.scores import BASELINE, START, Scoreboard, score_lines
 from tests.conftest import SHARED, needs_shared

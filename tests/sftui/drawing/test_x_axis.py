@@ -14,11 +14,11 @@ from sftui.drawing.canvas import Grid, time_ticks
 from sftui.drawing.x_axis import AXES, Ruler, x_range
 from sftui.keys import preferences
 from sftui.keys.preferences import Preferences
-from sftui.sight import Sight
 from sftui.state.run_state import RunState
 from sftui.state.series import Table
 from sftui.text import format as fmt
-from sftui.view import View
+from sftui.view.view import View
+from sftui.view.viewport import Sight
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.loss_chart import LossChart
 from tests.sftui.fake_run import fake_run

@@ -9,7 +9,7 @@ from sftui.screens.browser import Browser
 from sftui.screens.help import help_content
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
-from sftui.widgets.samples import Samples
+from sftui.widgets.sample_panel import Samples
 
 
 def test_ids_and_keys_are_unique():

@@ -16,8 +16,8 @@ from sftui.keys.keymap import Keymap, checked
 from sftui.screens.browser import Browser
 from sftui.screens.help import help_content
 from tests.sftui.fake_run import START, ListSource, fake_run
+from tests.sftui.screens.test_overlay import three
 from tests.sftui.test_app import Clock, panel_of, ready
-from tests.sftui.test_overlay import three
 
 RUNNING = fake_run(until=120)
 

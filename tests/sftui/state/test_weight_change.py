@@ -3,9 +3,10 @@
 import pytest
 
 from engine import events as ev
-from sftui import run_facts, run_json
+from sftui import run_json
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import sentence, share, travels
+from sftui.view import run_facts
 
 
 def state(*measured):

@@ -17,7 +17,7 @@ from sftui.drawing.canvas import Grid
 from sftui.state.run_state import RunState
 from sftui.statistics.flips import FlipBook, Questions, open_book
 from sftui.statistics.paired_tests import paired
-from sftui.view import View
+from sftui.view.view import View
 from sftui.widgets.flip_table import FlipTable
 from tests.sftui.fake_run import START, ListSource
 from tests.sftui.test_app import Clock, ready
