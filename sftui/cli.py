@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from engine.errors import SftuiError, UsageError
 from engine.run import run_dir
 from sftui import diagnostics
-from sftui.command_flags import (
+from sftui.commands.parse import flags_of, one_target
+from sftui.commands.reading_flags import (
     AttachFlags,
     CtlFlags,
     RemoveFlags,
@@ -25,12 +26,11 @@ from sftui.command_flags import (
     RunsFlags,
     ShowFlags,
 )
-from sftui.command_line import flags_of, one_target
 from sftui.diagnostics import ExitCode
 
 if TYPE_CHECKING:
-    from sftui.baseline import Baseline
-    from sftui.flags import RunFlags
+    from sftui.commands.run_flags import RunFlags
+    from sftui.compare.baseline import Baseline
 
 HELP = """\
 usage: sftui COMMAND [flags]
@@ -99,7 +99,7 @@ def _dispatch(words: list[str]) -> ExitCode:
 
 def run(words: list[str]) -> ExitCode:
     """`sftui run`: check, make the run directory, show the screen, start the supervisor."""
-    from sftui.flags import parse_run  # noqa: PLC0415  all settings
+    from sftui.commands.run_flags import parse_run  # noqa: PLC0415  all settings
 
     flags, typed = parse_run(words)
     if flags.resume is not None:
@@ -183,7 +183,7 @@ def replay(words: list[str]) -> ExitCode:
     flags = flags_of(ReplayFlags, words, "sftui replay")
     if not flags.speed > 0:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
-    from sftui import watch  # noqa: PLC0415  numpy, psutil
+    from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
     return watch.watch_replay(flags, plain=flags.headless or not _has_terminal(), baseline=baseline)
@@ -192,7 +192,7 @@ def replay(words: list[str]) -> ExitCode:
 def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
     from engine.run import lock  # noqa: PLC0415  psutil
-    from sftui import ctl  # noqa: PLC0415  the wire
+    from sftui.commands import ctl  # noqa: PLC0415  the wire
 
     flags = flags_of(CtlFlags, words, "sftui ctl")
     command, argument = ctl.parse_command(flags.command, flags.argument)
@@ -213,7 +213,7 @@ def show(words: list[str]) -> ExitCode:
     one_target(ShowFlags, words, "sftui show", "shows one run or log")
     flags = flags_of(ShowFlags, words, "sftui show")
     from sftui import run_json  # noqa: PLC0415  numpy
-    from sftui.show import as_text  # noqa: PLC0415  numpy
+    from sftui.commands.show import as_text  # noqa: PLC0415  numpy
     from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
     found = snapshot.look(flags.target, flags.runs_dir)
@@ -229,8 +229,8 @@ def show(words: list[str]) -> ExitCode:
 
 def compare(words: list[str]) -> ExitCode:
     """`sftui compare`: two or more runs or logs."""
-    from sftui import compare as module  # noqa: PLC0415  numpy
-    from sftui import compare_text  # noqa: PLC0415  as above
+    from sftui.compare import compare_text  # noqa: PLC0415  as above
+    from sftui.compare import comparison as module  # noqa: PLC0415  numpy
 
     flags = flags_of(module.CompareFlags, words, "sftui compare")
     targets = [flags.a, flags.b, *flags.more]
@@ -262,7 +262,7 @@ def questions(words: list[str]) -> ExitCode:
     """`sftui questions`: what flipped between two evaluations."""
     import json  # noqa: PLC0415  this command alone prints its JSON here
 
-    from sftui import question_list  # noqa: PLC0415  numpy, and the readers of data
+    from sftui.commands import question_list  # noqa: PLC0415  numpy, and the readers of data
 
     flags = flags_of(question_list.QuestionFlags, words, "sftui questions")
     if flags.json:
@@ -278,7 +278,7 @@ def runs(words: list[str]) -> ExitCode:
     if words and words[0] == "rm":
         return _remove_run(words[1:])
     flags = flags_of(RunsFlags, words, "sftui runs")
-    from sftui import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
 
     root = run_dir.runs_root(flags.runs_dir)
     for line in runs_module.table(root, datetime.now().timestamp()):
@@ -289,7 +289,7 @@ def runs(words: list[str]) -> ExitCode:
 def _remove_run(words: list[str]) -> ExitCode:
     """`sftui runs rm`: show what goes, ask, delete."""
     flags = flags_of(RemoveFlags, words, "sftui runs rm")
-    from sftui import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
 
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     for line in runs_module.what_goes(found, datetime.now().timestamp()):
@@ -308,7 +308,7 @@ def _remove_run(words: list[str]) -> ExitCode:
 
 def evaluate(words: list[str]) -> ExitCode:
     """`sftui eval`: one checkpoint's accuracies, and a results file."""
-    from sftui import evaluate as module  # noqa: PLC0415  numpy and tiktoken
+    from sftui.commands import evaluate as module  # noqa: PLC0415  numpy and tiktoken
 
     lines, path = module.evaluate(flags_of(module.EvalFlags, words, "sftui eval"))
     for line in lines:
@@ -319,14 +319,14 @@ def evaluate(words: list[str]) -> ExitCode:
 
 def chat(words: list[str]) -> ExitCode:
     """`sftui chat`: talk to a checkpoint."""
-    from sftui import chat as module  # noqa: PLC0415  tiktoken
+    from sftui.commands import chat as module  # noqa: PLC0415  tiktoken
 
     return module.chat(flags_of(module.ChatFlags, words, "sftui chat"))
 
 
 def export(words: list[str]) -> ExitCode:
     """`sftui export`: a checkpoint for other programs."""
-    from sftui import export as module  # noqa: PLC0415  as above
+    from sftui.commands import export as module  # noqa: PLC0415  as above
 
     diagnostics.note(module.export(flags_of(module.ExportFlags, words, "sftui export")))
     return ExitCode.DONE
@@ -334,8 +334,8 @@ def export(words: list[str]) -> ExitCode:
 
 def fit(words: list[str]) -> ExitCode:
     """`sftui fit`: what a rank needs, and what would make it fit."""
-    from sftui import fit_table  # noqa: PLC0415  as above
-    from sftui.flags import FitFlags, parse_settings  # noqa: PLC0415  all settings
+    from sftui.commands import fit_table  # noqa: PLC0415  as above
+    from sftui.commands.run_flags import FitFlags, parse_settings  # noqa: PLC0415  all settings
 
     flags, typed = parse_settings(FitFlags, fit_table.with_positional(words), "sftui fit")
     for line in fit_table.lines(flags, frozenset(typed)):
@@ -369,7 +369,7 @@ def _watch(
     on_event: str | None = None,
 ) -> ExitCode:
     """Show a run until the person leaves or it ends."""
-    from sftui import watch  # noqa: PLC0415  numpy, psutil
+    from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
 
     show = watch.watch_plain if plain else watch.watch_screen
     return show(found, launcher, baseline, on_event)
@@ -379,7 +379,7 @@ def _baseline(target: str | None, runs_dir: Path | None) -> Baseline | None:
     """What the run is compared with; a mistyped one is told before anything starts."""
     if target is None:
         return None
-    from sftui import baseline  # noqa: PLC0415  numpy, and all readers of logs
+    from sftui.compare import baseline  # noqa: PLC0415  numpy, and all readers of logs
 
     return baseline.load(target, runs_dir)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from textual.screen import Screen
 
 from sftui import diagnostics
+from sftui.compare.overlay_feed import OverlayFeed, open_overlay
 from sftui.diagnostics import ExitCode
 from sftui.keys import keymap, preferences
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
-from sftui.overlay_feed import OverlayFeed, open_overlay
 from sftui.screens.overlay import OverlayScreen
 from sftui.terminal.terminal_app import TerminalApp
 from sftui.text.clean import clean

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sftui.baseline import Baseline, load
+from sftui.compare.baseline import Baseline, load
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.statistics.loss_statistics import wobble

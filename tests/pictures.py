@@ -18,10 +18,10 @@ from engine import events as ev
 from engine.journal.wire import decode
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
+from sftui.compare.overlay_feed import open_overlay
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import BLANK, CONTINUED, text_width
 from sftui.drawing.roles import Back, parts
-from sftui.overlay_feed import open_overlay
 from sftui.screens.dashboard import Dashboard
 from sftui.screens.overlay import OverlayScreen
 from sftui.state.records import Topic

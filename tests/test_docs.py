@@ -10,7 +10,7 @@ from engine import config
 from engine.processes import machines
 from engine.run.run_dir import RunDir
 from sftui.cli import COMMANDS
-from sftui.flags import parse_run
+from sftui.commands.run_flags import parse_run
 from sftui.keys import key_table
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")

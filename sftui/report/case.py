@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
 from engine.model.nanochat.gpt_config import GPTConfig
-from sftui.baseline import Baseline
+from sftui.compare.baseline import Baseline
 from sftui.report.tally import Tally
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot

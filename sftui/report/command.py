@@ -9,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from sftui import baseline, report
+from sftui import report
+from sftui.compare import baseline
 from sftui.report import tongue
 
 

@@ -23,7 +23,7 @@ from sftui.widgets.overlay_details import OverlayDetails
 from sftui.widgets.overlay_list import OverlayList
 
 if TYPE_CHECKING:
-    from sftui.overlay import Overlay
+    from sftui.compare.overlaid_runs import Overlay
     from sftui.widgets.panel import Panel
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5

@@ -28,7 +28,7 @@ from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.overlay import Contender, Overlay
+    from sftui.compare.overlaid_runs import Contender, Overlay
     from sftui.state.records import Validation
     from sftui.state.run_state import RunState
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sftui.differences import told, value_words
+from sftui.compare.differences import told, value_words
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Ink, style
 from sftui.statistics.paired_tests import CLEAR
@@ -15,8 +15,8 @@ from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.overlay import Overlay
-    from sftui.pairing import Comparison, TaskPair
+    from sftui.compare.overlaid_runs import Overlay
+    from sftui.compare.pairing import Comparison, TaskPair
     from sftui.state.run_state import RunState
     from sftui.statistics.paired_tests import Evaluation
 

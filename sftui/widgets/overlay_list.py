@@ -15,7 +15,7 @@ from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.overlay import Contender, Overlay
+    from sftui.compare.overlaid_runs import Contender, Overlay
     from sftui.state.run_state import RunState
 
 _TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")

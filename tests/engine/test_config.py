@@ -8,7 +8,7 @@ from engine import config
 from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.processes import launch, resume
-from sftui.flags import parse_run
+from sftui.commands.run_flags import parse_run
 
 
 def test_every_recipe_loads_and_is_in_range():

@@ -21,7 +21,7 @@ import pytest
 from engine.events import Event, RunFinished
 from engine.processes import launch, orphan
 from engine.run.run_dir import RunDir
-from sftui.flags import parse_run
+from sftui.commands.run_flags import parse_run
 from tests import tiny
 from tests.processes import Children, environment, events, wait_for
 

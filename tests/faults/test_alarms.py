@@ -8,7 +8,7 @@ from engine.alarms.alarm_engine import AlarmEngine
 from engine.alarms.board import CLOCK_KINDS
 from engine.events import AlarmRaised, LogLine, RankHeartbeat
 from engine.processes import launch
-from sftui.flags import parse_run
+from sftui.commands.run_flags import parse_run
 from tests.faults.place import Place, end_of, told
 from tests.processes import children, events
 

@@ -198,7 +198,7 @@ def test_a_request_that_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
 
 def test_an_answer_by_the_supervisor_reaches_who_asked(place, monkeypatch):
     """The ranks are gone; what the supervisor answered in their place is not called silence."""
-    from sftui import ctl
+    from sftui.commands import ctl
 
     monkeypatch.setattr(ctl, "ALIVE_SECONDS", 0.0)
     run = place.make()

@@ -16,8 +16,9 @@ from engine.journal.sinks import EventBus
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.lock import RunLock
-from sftui import baseline, report
+from sftui import report
 from sftui.cli import main
+from sftui.compare import baseline
 from sftui.report import memory
 from sftui.report.meanings import CHINESE
 from sftui.sources import snapshot

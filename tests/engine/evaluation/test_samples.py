@@ -15,7 +15,7 @@ from engine.evaluation.samples import MOST_TOKENS, answers, default_prompts
 from engine.events import LogLine, PhaseStarted, RunFinished, SampleGenerated, StepFinished
 from engine.model.generate import Dialogue, Sampling, text_of
 from engine.processes import resume
-from sftui.flags import parse_run
+from sftui.commands.run_flags import parse_run
 from tests.engine.model.test_generate import fixed_model, model_of
 from tests.engine.small import BYTES, ListSource
 from tests.faults.place import Place, told, work

@@ -7,9 +7,10 @@ from textual.widgets._toast import Toast
 
 from engine import events as ev
 from engine.errors import UsageError
-from sftui import cli, watch
+from sftui import cli
 from sftui.app import SftuiApp
 from sftui.cockpit.playback import Playback
+from sftui.commands import watch
 from sftui.drawing.canvas import Grid
 from sftui.sources.clock import SPEEDS
 from sftui.sources.replay import replay_events

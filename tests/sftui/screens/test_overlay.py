@@ -9,17 +9,17 @@ import pytest
 
 from engine.errors import UsageError
 from sftui import cli, compare_app
+from sftui.compare.overlay_feed import FRESH_SECONDS, open_overlay
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import BRAILLE, Grid
 from sftui.drawing.roles import Ink, parts
 from sftui.keys import key_table
-from sftui.overlay_feed import FRESH_SECONDS, open_overlay
 from sftui.screens.overlay import OverlayScreen, boxes
 from sftui.state.run_state import RunState
 from sftui.terminal import ascii_glyphs
 from sftui.widgets.overlay_chart import OverlayChart
 from sftui.widgets.overlay_list import _shortened
-from tests.sftui.test_compare import BEFORE, NOW, make
+from tests.sftui.compare.test_comparison import BEFORE, NOW, make
 
 
 def write_log(folder, name: str, *, start: float, steps: int = 200, old: bool = True):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from engine import events as ev
 from engine.errors import UsageError
 from engine.evaluation.eval_items import EvalResult, save_items
-from sftui import baseline, cli
+from sftui import cli
+from sftui.compare import baseline
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.statistics import paired_tests

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.run import lock
-from sftui.overlay import Contender, Overlay
-from sftui.pairing import check_number
+from sftui.compare.overlaid_runs import Contender, Overlay
+from sftui.compare.pairing import check_number
 from sftui.sources.open import Opened, open_replay
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState

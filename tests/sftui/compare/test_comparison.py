@@ -15,9 +15,9 @@ from engine.evaluation.eval_items import EvalResult
 from engine.evaluation.validation_rows import RowLosses, save_rows
 from engine.journal.sinks import EventBus
 from engine.run import run_dir
-from sftui import compare, pairing
 from sftui.cli import main
-from sftui.overlay import Contender
+from sftui.compare import comparison, pairing
+from sftui.compare.overlaid_runs import Contender
 from sftui.sources import snapshot
 from sftui.state.run_state import RunState
 from tests.sftui import reference_writeup
@@ -82,7 +82,7 @@ def test_what_can_be_paired_is_paired(tmp_path):
     """Questions by McNemar's test, rows by their differences; B minus A."""
     a = make(tmp_path, "a", right=10, losses=BEFORE, matrix_lr=0.02)
     b = make(tmp_path, "b", right=30, losses=NOW, matrix_lr=0.04)
-    found = compare.to_dict(compare.compare(str(a), str(b)))
+    found = comparison.to_dict(comparison.compare(str(a), str(b)))
     [task] = found["tasks"]
     assert (task["kind"], task["gains"], task["losses"]) == ("paired", 20, 0)
     assert task["points"] == pytest.approx(50.0)
@@ -106,7 +106,7 @@ def test_other_questions_are_refused_with_the_reason(tmp_path, change, kind, wor
     """Equal numbers of other questions are still other questions."""
     a = make(tmp_path, "a", right=10, losses=BEFORE)
     b = make(tmp_path, "b", right=30, losses=NOW, **change)
-    [task] = compare.to_dict(compare.compare(str(a), str(b)))["tasks"]
+    [task] = comparison.to_dict(comparison.compare(str(a), str(b)))["tasks"]
     assert task["kind"] == kind
     assert words is None or words in task["reason"]
 
@@ -122,7 +122,7 @@ def test_row_numbers_of_other_data_are_never_paired(tmp_path, change, words):
     """Row 5 of one file is not row 5 of another; a token of one tokenizer none of another."""
     a = make(tmp_path, "a", right=10, losses=BEFORE)
     b = make(tmp_path, "b", right=10, losses=NOW, **change)
-    found = compare.to_dict(compare.compare(str(a), str(b)))["validation"]
+    found = comparison.to_dict(comparison.compare(str(a), str(b)))["validation"]
     assert found["kind"] == "refused"
     assert found["difference"] is None
     assert words in found["reason"]
@@ -199,7 +199,7 @@ def test_runs_whose_evaluations_jump_are_not_called_different(counts, verdict):
 def test_a_run_against_itself_differs_in_nothing(tmp_path):
     """No setting, no flip, no difference; and no evidence of any."""
     a = make(tmp_path, "a", right=10, losses=BEFORE)
-    found = compare.to_dict(compare.compare(str(a), str(a)))
+    found = comparison.to_dict(comparison.compare(str(a), str(a)))
     assert found["settings"] == []
     assert found["tasks"][0]["points"] == 0
     assert found["tasks"][0]["verdict"] == "no evidence"

@@ -10,7 +10,8 @@ import pytest
 from engine.journal.wire import encode
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
-from sftui import cli, runs
+from sftui import cli
+from sftui.commands import runs
 from sftui.sources import snapshot
 from tests.sftui.fake_run import fake_run
 

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
-from sftui import baseline, cli, watch
+from sftui import cli
+from sftui.commands import watch
+from sftui.compare import baseline
 from tests.sftui.test_report import END, RUN, make
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.run.run_dir import RunDir
+from sftui.compare.pairing import LETTERS, Comparison, of
 from sftui.drawing.roles import Ink
-from sftui.pairing import LETTERS, Comparison, of
 from sftui.state.run_state import RunState
 from sftui.state.series import Series, Smoothed
 from sftui.view.view import SMOOTHING, View

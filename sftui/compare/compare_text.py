@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sftui.differences import told, value_words
+from sftui.compare.differences import told, value_words
+from sftui.compare.pairing import Comparison, Side
 from sftui.drawing.canvas import ticks
-from sftui.pairing import Comparison, Side
 from sftui.statistics.paired_tests import Evaluation
 from sftui.statistics.scores import sentence
 from sftui.text import format as fmt

@@ -19,7 +19,7 @@ from engine.evaluation.validation_rows import load_rows
 from engine.events import EvalFinished
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
-from sftui.differences import differences
+from sftui.compare.differences import differences
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.statistics.loss_statistics import LossDifference, compare_losses, wobble

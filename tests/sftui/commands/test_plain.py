@@ -6,7 +6,7 @@ import signal
 from engine import events as ev
 from engine.control import Command
 from engine.errors import RunDirError
-from sftui import plain
+from sftui.commands import plain
 
 
 class Full:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sftui import cli
-from sftui.question_list import QuestionFlags, as_dict, as_text
+from sftui.commands.question_list import QuestionFlags, as_dict, as_text
 from tests.faults.place import Place, work
 
 

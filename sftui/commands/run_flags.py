@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from engine import config
 from engine.config import RunConfig
-from sftui.command_line import normalise, parse
+from sftui.commands.parse import normalise, parse
 
 F = TypeVar("F", bound="RunFlags | FitFlags")
 

@@ -22,8 +22,9 @@ from engine.events import (
 from engine.journal.sinks import EventBus
 from engine.run import run_dir
 from engine.run.lock import RunLock
-from sftui import run_json, show
+from sftui import run_json
 from sftui.cli import main
+from sftui.commands import show
 from sftui.sources import snapshot
 from tests.conftest import SHARED, needs_shared
 from tests.sftui.test_reader_formats import proto, record, scalar

@@ -21,7 +21,7 @@ from sftui.text import format as fmt
 from sftui.text.clean import clean
 
 if TYPE_CHECKING:
-    from sftui.command_flags import ReplayFlags
+    from sftui.commands.reading_flags import ReplayFlags
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState
@@ -35,8 +35,8 @@ def watch_plain(
     on_event: str | None = None,
 ) -> ExitCode:
     """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
-    from sftui import plain  # noqa: PLC0415  the screen does not need it
     from sftui.cockpit.notices import Notices  # noqa: PLC0415  numpy; a replay gives none
+    from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
     from sftui.sources.tail import TailSource  # noqa: PLC0415  psutil, of no use to a replay
     from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  numpy
 
@@ -99,7 +99,7 @@ def watch_screen(
 
 def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> ExitCode:
     """Process 1 of a container takes the run along when it leaves, so it does not."""
-    from sftui import plain  # noqa: PLC0415  the screen does not need it
+    from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
     from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
 
     diagnostics.note("this is process 1 of its container: it stays here until the run ends.")
@@ -131,7 +131,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         if flags.stage is not None:
             choose_stage(opened.source, flags.stage)
         if plain:
-            from sftui import plain as plain_lines  # noqa: PLC0415  the screen does not need it
+            from sftui.commands import plain as plain_lines  # noqa: PLC0415  the screen does not need it
             from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  as above
 
             diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")

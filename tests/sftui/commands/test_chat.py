@@ -20,8 +20,8 @@ import torch
 
 from engine.model.generate import Dialogue, Sampling, text_of
 from engine.processes import devices
-from sftui import chat
 from sftui.cli import main
+from sftui.commands import chat
 from tests import tiny
 from tests.engine.small import BYTES, tiny_model
 from tests.processes import ROOT

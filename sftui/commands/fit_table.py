@@ -10,7 +10,7 @@ from engine.errors import CheckpointError
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, launch
 from engine.step import run_plan
-from sftui.flags import FitFlags
+from sftui.commands.run_flags import FitFlags
 from sftui.text import format as fmt
 
 _VOCABULARY = 65_536

@@ -3,7 +3,7 @@
 import pytest
 
 from sftui.cli import main
-from sftui.export import hub_cache
+from sftui.commands.export import hub_cache
 
 
 @pytest.mark.parametrize("place", ["", "models--me--mine/snapshots/1234", "new"])

@@ -12,8 +12,8 @@ import pytest
 from engine.checkpoints import checkpoint_target
 from engine.processes import devices
 from engine.run.run_dir import RunDir
-from sftui import evaluate
 from sftui.cli import main
+from sftui.commands import evaluate
 from tests import tiny
 from tests.processes import ROOT
 

@@ -15,7 +15,15 @@ from typing import Annotated, Any
 import tyro
 
 from sftui import run_json
-from sftui.pairing import LETTERS, Comparison, Side, TaskPair, ValidationPair, check_number, of
+from sftui.compare.pairing import (
+    LETTERS,
+    Comparison,
+    Side,
+    TaskPair,
+    ValidationPair,
+    check_number,
+    of,
+)
 from sftui.sources import snapshot
 from sftui.statistics.paired_tests import Evaluation
 

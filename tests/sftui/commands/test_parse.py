@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from sftui import cli
-from sftui.command_flags import (
+from sftui.commands.parse import at_once, flags_of, normalise_names, parse
+from sftui.commands.reading_flags import (
     AttachFlags,
     CtlFlags,
     RemoveFlags,
@@ -13,7 +14,6 @@ from sftui.command_flags import (
     RunsFlags,
     ShowFlags,
 )
-from sftui.command_line import at_once, flags_of, normalise_names, parse
 from sftui.report.command import ReportFlags
 
 PLAIN = {
