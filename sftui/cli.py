@@ -250,7 +250,7 @@ def compare(words: list[str]) -> ExitCode:
 
 def report(words: list[str]) -> ExitCode:
     """`sftui report`: the Markdown report of a run or log."""
-    from sftui.report import command  # noqa: PLC0415  numpy
+    from sftui.commands import write_report as command  # noqa: PLC0415  numpy
 
     one_target(command.ReportFlags, words, "sftui report", "describes one run or log")
     for line in command.run(flags_of(command.ReportFlags, words, "sftui report")):

@@ -37,7 +37,7 @@ PROGRAMS = {
         (*HEAVY, "textual"),
     ),
     "report, compare": (
-        "import sftui.report.command, sftui.compare.comparison",
+        "import sftui.commands.write_report, sftui.compare.comparison",
         (*HEAVY, "textual"),
     ),
     "show": (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 
 from sftui.report import markdown as md
-from sftui.report.case import Case
+from sftui.report.language import Tongue
 from sftui.report.meanings import CHINESE
-from sftui.report.sayings import percent
-from sftui.report.tongue import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.sentences import percent
 from sftui.text import format as fmt
 from sftui.view.run_facts import meanings
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sftui.report.case import Case
-from sftui.report.judgement import chance_of
+from sftui.report.report_facts import Case
+from sftui.report.verdicts import chance_of
 from sftui.statistics.accuracy import wilson
 from sftui.text.clean import clean
 

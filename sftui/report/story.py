@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from engine import events as ev
 from sftui.logbook.event_lines import time_of_day
 from sftui.report import markdown as md
-from sftui.report.case import Case
-from sftui.report.sayings import evidence, percent, points
-from sftui.report.tongue import Tongue
+from sftui.report.language import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.sentences import evidence, percent, points
 from sftui.statistics.accuracy import ALPHA, k_candidates
 from sftui.statistics.paired_tests import Comparison, Evaluation, unpaired, why_not_paired
 from sftui.statistics.scores import BASELINE

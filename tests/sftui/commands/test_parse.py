@@ -14,7 +14,7 @@ from sftui.commands.reading_flags import (
     RunsFlags,
     ShowFlags,
 )
-from sftui.report.command import ReportFlags
+from sftui.commands.write_report import ReportFlags
 
 PLAIN = {
     "a log": (ReplayFlags, ["run.log"]),

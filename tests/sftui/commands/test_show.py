@@ -27,7 +27,7 @@ from sftui.cli import main
 from sftui.commands import show
 from sftui.sources import snapshot
 from tests.conftest import SHARED, needs_shared
-from tests.sftui.test_reader_formats import proto, record, scalar
+from tests.sftui.readers.test_reader_formats import proto, record, scalar
 
 KEYS = {
     "top": {"schema", "source", "status", "stages", "lines"},

@@ -9,7 +9,7 @@ import pytest
 from sftui import cli
 from sftui.commands import watch
 from sftui.compare import baseline
-from tests.sftui.test_report import END, RUN, make
+from tests.sftui.report.test_report import END, RUN, make
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sftui.compare import comparison, pairing
 from sftui.compare.overlaid_runs import Contender
 from sftui.sources import snapshot
 from sftui.state.run_state import RunState
-from tests.sftui import reference_writeup
+from tests.sftui.report import reference_writeup
 
 ITEMS = 40
 

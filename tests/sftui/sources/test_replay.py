@@ -35,7 +35,7 @@ from sftui.sources.recording import Recording, Timeline
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState
 from tests.conftest import SHARED, needs_shared
-from tests.sftui.reader_checks import flat
+from tests.sftui.readers.reader_checks import flat
 
 
 class Clock:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from sftui.report import markdown as md
-from sftui.report.case import Case
-from sftui.report.judgement import (
+from sftui.report.language import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.verdicts import (
     Keep,
     TaskOutcome,
     ValidationOutcome,
@@ -15,7 +16,6 @@ from sftui.report.judgement import (
     task_outcomes,
     validation_outcome,
 )
-from sftui.report.tongue import Tongue
 from sftui.statistics.accuracy import ALPHA, wilson
 from sftui.statistics.paired_tests import CLEAR, SUGGESTIVE, Comparison
 

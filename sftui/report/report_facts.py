@@ -19,7 +19,7 @@ from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
 from engine.model.nanochat.gpt_config import GPTConfig
 from sftui.compare.baseline import Baseline
-from sftui.report.tally import Tally
+from sftui.report.counts import Tally
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState

@@ -19,7 +19,7 @@ from engine.events import (
 )
 from sftui.readers.nanochat import NanochatReader
 from tests.conftest import SHARED, needs_shared
-from tests.sftui.reader_checks import (
+from tests.sftui.readers.reader_checks import (
     assert_any_cut,
     assert_same,
     chunkings,

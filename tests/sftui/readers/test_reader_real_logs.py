@@ -10,7 +10,7 @@ from engine.errors import UsageError
 from engine.events import MetricLogged, StepFinished, ValidationFinished
 from sftui.sources.open import read_whole, recognise
 from tests.conftest import SHARED, needs_shared
-from tests.sftui.reader_checks import flat, of
+from tests.sftui.readers.reader_checks import flat, of
 
 pytestmark = needs_shared
 LOGS = SHARED / "logs"

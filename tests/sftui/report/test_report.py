@@ -25,7 +25,7 @@ from sftui.sources import snapshot
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
 from sftui.statistics.scores import BASELINE, START, Scoreboard, score_lines
 from tests.conftest import SHARED, needs_shared
-from tests.sftui import reference_writeup
+from tests.sftui.report import reference_writeup
 
 
 def markdown(target, lang="en", base=None):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from engine.events import MetricLogged, RunStarted, Stamp, StepBatch, StepFinished
 from engine.journal import wire
 from sftui.readers.journal import JournalReader
-from tests.sftui.reader_checks import assert_any_cut, assert_same, flat, of, read
+from tests.sftui.readers.reader_checks import assert_any_cut, assert_same, flat, of, read
 from tests.strategies import events, same
 
 

@@ -31,7 +31,7 @@ from sftui.readers.trainer_state import TrainerStateReader
 from sftui.readers.wandb_offline import WandbReader
 from sftui.sources.formats import READERS
 from sftui.sources.open import recognise
-from tests.sftui.reader_checks import (
+from tests.sftui.readers.reader_checks import (
     assert_any_cut,
     assert_same,
     chunkings,

@@ -11,7 +11,7 @@ import tyro
 
 from sftui import report
 from sftui.compare import baseline
-from sftui.report import tongue
+from sftui.report import language
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def run(flags: ReportFlags) -> list[str]:
     Raises:
         UsageError: no such run or log, no such language, or the place is not writable.
     """
-    lang = tongue.lang(flags.lang)
+    lang = language.lang(flags.lang)
     found = baseline.load(flags.baseline, flags.runs_dir) if flags.baseline is not None else None
     case = report.open_case(
         flags.target,
@@ -60,7 +60,7 @@ def run(flags: ReportFlags) -> list[str]:
     return lines
 
 
-def command_line(flags: ReportFlags, lang: tongue.Lang) -> str:
+def command_line(flags: ReportFlags, lang: language.Lang) -> str:
     """What writes the same report again; file names without the folders of this machine."""
     words = ["sftui", "report"]
     if flags.target is not None:

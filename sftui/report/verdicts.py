@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from sftui.report.case import Case
+from sftui.report.report_facts import Case
 from sftui.statistics.accuracy import accuracy as accuracy_facts
 from sftui.statistics.accuracy import items_needed, smallest_detectable
 from sftui.statistics.loss_statistics import fit_trend, trend
