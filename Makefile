@@ -6,7 +6,7 @@ ARGS ?=
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture honesty aa long-run bench screenshots clean
+.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture honesty aa long-run bench screenshots reports clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,9 @@ bench: $(VENV)/.installed-dev ## print every benchmark's ratios
 
 screenshots: $(VENV)/.installed-dev ## draw the pictures again, from starter runs made for them
 	$(BIN)/python tests/make_screenshots.py $(ARGS)
+
+reports: $(VENV)/.installed-dev ## write the example reports again
+	$(BIN)/python -m tests.make_reports
 
 clean: ## remove the environment and caches, never runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

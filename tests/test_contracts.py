@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grimp
 import pytest
 from importlinter.api import read_configuration
 
@@ -152,6 +153,21 @@ def test_every_widget_and_every_reader_is_on_the_list_of_the_independent_ones():
         folder = ROOT / CONTRACTS[name]["modules"][0].rpartition(".")[0].replace(".", "/")
         found = {path.stem for path in folder.glob("*.py")} - {"__init__"}
         assert found == listed | common
+
+
+def test_a_folder_that_runs_without_a_screen_is_on_the_list_of_those():
+    """A new one joins the contract; none leaves it without a word."""
+    graph = grimp.build_graph(
+        "sftui",
+        include_external_packages=True,
+        exclude_type_checking_imports=True,
+        cache_dir=None,
+    )
+    drawn = graph.find_downstream_modules("textual")
+    folders = {m for m in graph.find_children("sftui") if graph.find_children(m)}
+    headless = {m for m in folders if not ({m} | graph.find_descendants(m)) & drawn}
+    assert headless <= set(CONTRACTS["headless"]["source_modules"])
+    assert {"sftui.readers", "sftui.state", "sftui.statistics"} <= headless
 
 
 def test_no_modules_import_each_other_in_a_circle():

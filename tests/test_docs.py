@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from engine.run.run_dir import RunDir
 from sftui.cli import COMMANDS
 from sftui.commands.run_flags import parse_run
 from sftui.sources.formats import READERS
-from tests import docs_check
+from tests import docs_check, make_reports
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTERS = (ROOT / "docs/reliability-and-clusters.md").read_text(encoding="utf-8")
@@ -76,6 +77,19 @@ def test_the_script_for_a_batch_system_can_be_typed():
     assert len(lines) == 2
     for line in lines:
         parse_run(shlex.split(line))
+
+
+def test_the_example_reports_are_what_would_be_written_now(tmp_path, monkeypatch):
+    """Every sentence in both languages; `make reports` writes them anew."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    make_reports.write(tmp_path)
+    monkeypatch.undo()
+    time.tzset()
+    for lang in make_reports.LANGUAGES:
+        name = f"reference.{lang}.md"
+        fresh, shown = ((folder / name).read_text() for folder in (tmp_path, make_reports.FOLDER))
+        assert fresh.splitlines() == shown.splitlines()
 
 
 # ---- the check itself ----------------------------------------------------------------------
