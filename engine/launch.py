@@ -29,12 +29,15 @@ from engine import (
     nanochat_paths,
     reaper,
     resume_file,
+    row_digests,
     run_dir,
     run_plan,
+    supervision,
 )
 from engine import config as config_module
 from engine.config import RunConfig
 from engine.errors import CheckpointError, RunDirError, RunFailedError
+from engine.hub import HUB, is_cached
 from engine.model_config import GPTConfig
 from engine.nanochat_paths import CheckpointRef
 from engine.plan import Plan
@@ -99,6 +102,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         UsageError: the first thing that stands in the way.
     """
     config, choice = choose_recipe(config, typed)
+    config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
     cores = os.cpu_count() or 1
     device = devices.choose(
@@ -113,9 +117,12 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         settings,
         max_validation_rows=run_plan.validation_rows_wanted(config),
         max_problems=config.eval.eval_metrics_max_problems,
+        teaches=supervision.teacher(tokenizer, config.data.max_tokens),
+        max_tokens=config.data.max_tokens,
     )
+    run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
-    notes = [choice, device.note, *data.notes, logout.protection().note]
+    notes = [choice, *chosen_data, device.note, *data.notes, logout.protection().note]
     notes += [f"{count} malformed rows skipped in {name}" for name, count in data.skipped.items()]
     return Prepared(
         config=config,
@@ -134,6 +141,7 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     if config.data.data_dir is not None:
         settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
     settings["mixture"] = tuple(run_plan.absolute_entry(text) for text in config.data.mixture)
+    settings["validation"] = run_plan.absolute_entry(config.data.validation)
     return config.replace(**settings)
 
 
@@ -153,6 +161,32 @@ def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, 
         return chosen, f"recipe nanochat-sft, from {ref.label} in {nanochat_paths.base_dir()}"
     chosen = config_module.load_recipe(STARTER).replace(**flags)
     return chosen, f"recipe starter, since {nanochat_paths.base_dir()} holds no checkpoint"
+
+
+def choose_data(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, list[str]]:
+    """What a run on files of its own is measured with, where that was not typed.
+
+    Such a run asks the hub for nothing it was not told to use: validation rows are held out
+    of the files, and of the questions only those that this machine has already are asked.
+    """
+    if not run_plan.has_own_files_alone(config):
+        return config, []
+    notes = []
+    if not config.data.validation:
+        config = config.replace(validation=run_plan.HELD_OUT)
+        notes.append("a twentieth of the rows is held out for validation (--validation FILE)")
+    if "eval_tasks" not in typed:
+        tasks = config.eval.eval_tasks
+        here = tuple(task for task in tasks if task in HUB and is_cached(HUB[task]))
+        left_out = [task for task in tasks if task not in here]
+        config = config.replace(eval_tasks=here)
+        if left_out:
+            names = ",".join(left_out)
+            notes.append(
+                f"{', '.join(left_out)} are not asked: they are not on this machine, and the hub "
+                f"is not asked unless told (--eval-tasks {names}, or --data-dir with their files)"
+            )
+    return config, notes
 
 
 def find_start(config: RunConfig) -> tuple[Start, Tokenizer]:
@@ -242,6 +276,7 @@ def manifest(
         "tokenizer_sha256": prepared.tokenizer.digest,
         "num_iterations": prepared.plan.num_iterations,
         "rows": prepared.data.num_rows,
+        row_digests.KEY: dict(prepared.data.digests),
         "notes": list(prepared.notes),
         "versions": {
             "sftui": version("sftui"),
@@ -256,16 +291,23 @@ def describe(prepared: Prepared) -> list[str]:
     config, plan, model = prepared.config, prepared.plan, prepared.start.model
     rows = ", ".join(f"{task} {count:,}" for task, count in prepared.data.train.items())
     asked = ", ".join(f"{task} {count:,}" for task, count in prepared.data.questions.items())
+    found = prepared.data.tally
+    masked = (
+        f"{found.untrained:,} of {found.answers:,} answers carry no loss (weight 0, train false)"
+    )
     return [
         f"start       {prepared.start.label}, {model.num_parameters:,} parameters",
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",
+        *([f"left out    {masked}"] if found.untrained else []),
         f"step        {config.batch.target_examples_per_step} rows = "
         f"{config.batch.device_batch_size} x {config.runtime.gpus} ranks x "
         f"{plan.grad_accum_steps} micro-batches",
         f"iterations  {plan.num_iterations:,} ({plan.num_updates:,} updates, then one evaluation)",
         f"validation  {prepared.data.validation_rows:,} rows every {config.eval.eval_every} steps",
-        f"questions   {asked} every {config.eval.eval_metrics_every} steps",
+        f"questions   {asked} every {config.eval.eval_metrics_every} steps"
+        if asked
+        else "questions   none",
         f"memory      {_memory(prepared)}",
         "nothing was started",
     ]

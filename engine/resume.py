@@ -25,7 +25,9 @@ from engine import (
     logout,
     nanochat_paths,
     resume_file,
+    row_digests,
     run_plan,
+    supervision,
 )
 from engine import config as config_module
 from engine.config import RunConfig
@@ -35,7 +37,7 @@ from engine.plan import Plan
 from engine.resume_file import Resumption
 from engine.run_dir import RunDir
 from engine.run_plan import STARTER
-from engine.tasks import check_data
+from engine.tasks import DataSummary, check_data
 from engine.tokenizer import Tokenizer
 
 FIXED = frozenset({"source", "model_tag", "step", "run"})
@@ -79,6 +81,9 @@ class Prepared:
     """Newest checkpoint by its manifest; None starts from the beginning."""
     changed: Mapping[str, Any] = field(default_factory=dict)
     """Settings that differ from the run's own, with their new values."""
+    data: DataSummary
+    other_rows: bool = False
+    """The rows are others than those of before, or were never recorded."""
     notes: tuple[str, ...] = ()
 
 
@@ -119,19 +124,18 @@ def prepare(
     device = devices.choose(
         local, config.runtime.device_type, devices.count_gpus(), os.cpu_count() or 1
     )
-    Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
     newest = _newest_checkpoint(run, manifest)
     data = check_data(
         run_plan.data_settings(config),
         max_validation_rows=run_plan.validation_rows_wanted(config),
         max_problems=config.eval.eval_metrics_max_problems,
+        teaches=supervision.teacher(tokenizer, config.data.max_tokens),
+        max_tokens=config.data.max_tokens,
     )
-    if data.num_rows != manifest["rows"] and not allow_changes:
-        raise ConfigError(
-            f"the data has {data.num_rows:,} training rows now; {run.id} was planned for "
-            f"{manifest['rows']:,}. Put the files back as they were, or type --resume-changed "
-            "to go on with these."
-        )
+    other_rows, rows_note = _compare_rows(run, manifest, data, allow_changes=allow_changes)
+    if data.num_rows != manifest["rows"]:
+        run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
     shape = GPTConfig.from_dict(manifest["start"]["model_config"])
     launch.check_room(config, shape, device.device_type, run.path)
@@ -150,12 +154,52 @@ def prepare(
         start_step=start_step,
         checkpoint=None if newest is None else newest.path,
         changed=changed,
+        data=data,
+        other_rows=other_rows,
         notes=tuple(
             note
-            for note in (device.note, *differences(own, changed), logout.protection().note)
+            for note in (
+                device.note,
+                *differences(own, changed),
+                *rows_note,
+                *data.notes,
+                logout.protection().note,
+            )
             if note
         ),
     )
+
+
+def _compare_rows(
+    run: RunDir, manifest: Mapping[str, Any], data: DataSummary, *, allow_changes: bool
+) -> tuple[bool, list[str]]:
+    """Whether the rows are others than the run's, and what to say of them.
+
+    Raises:
+        ConfigError: they are, and nobody said that this is meant.
+    """
+    if data.num_rows != manifest["rows"]:
+        count = (
+            f"the data has {data.num_rows:,} training rows now; {run.id} was planned for "
+            f"{manifest['rows']:,}"
+        )
+        if not allow_changes:
+            raise ConfigError(
+                f"{count}. Put the files back as they were, or type --resume-changed "
+                "to go on with these."
+            )
+        return True, [count]
+    recorded = manifest.get(row_digests.KEY)
+    if recorded is None:
+        # A run of an earlier sftui. From here on there is something to compare with.
+        return True, [
+            f"{run.id} was started by a version that kept no digest of its rows: only their "
+            "number was compared, not their texts"
+        ]
+    found = row_digests.changed(data.digests, recorded)
+    if found and not allow_changes:
+        raise ConfigError(row_digests.refusal(run, found))
+    return bool(found), [f"{each} are others than before" for each in found]
 
 
 def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[str, Any]:
@@ -208,7 +252,10 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
     Raises:
         RunDirError: the directory is not writable.
     """
+    data = prepared.data
     try:
+        if prepared.other_rows:
+            row_digests.forget(prepared.run)
         resume_file.append(
             prepared.run,
             Resumption(
@@ -218,6 +265,8 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
                 device_type=prepared.device.device_type,
                 changed=prepared.changed,
                 command=tuple(command),
+                rows=data.num_rows if prepared.other_rows else None,
+                row_digests=dict(data.digests) if prepared.other_rows else None,
             ),
         )
     except OSError as error:

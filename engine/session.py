@@ -25,8 +25,10 @@ from engine import (
     nanochat_io,
     nanochat_paths,
     resume_file,
+    row_digests,
     run_plan,
     samples,
+    supervision,
     tasks,
 )
 from engine.checkpoint import Checkpointer
@@ -43,6 +45,7 @@ from engine.model import GPT, GPTConfig
 from engine.nanochat_paths import CheckpointRef
 from engine.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_scale
 from engine.plan import Plan, ValidationPlan
+from engine.questions import Question
 from engine.run_dir import RunDir
 from engine.run_plan import STARTER
 from engine.step_clock import OwnClock
@@ -203,6 +206,8 @@ def build(
     loader, validation = _loaders(
         settings, mixture, held_out, plan, tokenizer, shape.vocab_size, ranks
     )
+    asked = tasks.load_questions(data, settings.eval.eval_metrics_max_problems)
+    _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
     questions = {
         task: prepare_questions(
             tokenizer,
@@ -211,9 +216,7 @@ def build(
             max_tokens=settings.data.max_tokens,
             vocab_size=shape.vocab_size,
         )
-        for task, found in tasks.load_questions(
-            data, settings.eval.eval_metrics_max_problems
-        ).items()
+        for task, found in asked.items()
     }
     changes = _changes(run, attempt, plan, ranks)
     if resume is None or changes:
@@ -272,6 +275,29 @@ def build(
         lr_factor=lr_factor,
         prompts=_prompts(settings, held_out),
     )
+
+
+def _check_rows(
+    run: RunDir,
+    manifest: dict[str, Any],
+    settings: RunConfig,
+    mixture: Mixture,
+    held_out: Mixture,
+    asked: dict[str, list[Question]],
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+) -> None:
+    """What the launcher could not look at: the hub's rows, and files edited since it did.
+
+    Raises:
+        DataError: a source without a supervised token, or rows that are others than the run's.
+    """
+    limit = settings.data.max_tokens
+    teaches = supervision.teacher(tokenizer, limit)
+    for task in (*mixture.tasks, *held_out.tasks):
+        supervision.require(task.name, task.items, teaches, max_tokens=limit)
+    found = tasks.digests_of(mixture, held_out, asked)
+    row_digests.settle(run, manifest.get(row_digests.KEY), found, write=ranks.is_main)
 
 
 def start_checkpoint(manifest: dict[str, Any]) -> CheckpointRef | None:
