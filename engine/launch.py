@@ -33,6 +33,7 @@ from engine import (
     run_dir,
     run_plan,
     supervision,
+    weights_header,
 )
 from engine import config as config_module
 from engine.config import RunConfig
@@ -56,6 +57,8 @@ class Start:
     model: GPTConfig
     checkpoint: CheckpointRef | None = None
     """None: the base that ships with sftui."""
+    checked: str = ""
+    """How far its weights were looked at, in words."""
 
     @property
     def label(self) -> str:
@@ -192,20 +195,24 @@ def choose_data(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, li
 def find_start(config: RunConfig) -> tuple[Start, Tokenizer]:
     """The starting checkpoint and its tokenizer, checked against each other.
 
+    The weights are looked into, not loaded: names, shapes, and numbers as far as
+    `weights_header.NUMBERS_READ_BYTES` go.
+
     Raises:
-        CheckpointError: missing, of another kind, or vocabularies that differ.
+        CheckpointError: missing, cut off, of another kind, or vocabularies that differ.
     """
     wanted = config.start
     if wanted.source == STARTER:
         # The starter's files concern the starter alone.
         from engine.starter import base  # noqa: PLC0415
 
-        info = base.base_info()
+        info, _ = base.checked_weights()
         return Start(model=info.config), Tokenizer.load(info.tokenizer_path)
     ref = nanochat_paths.find_checkpoint(wanted.source, wanted.model_tag, wanted.step)
     tokenizer = Tokenizer.load(ref.tokenizer_path)
     nanochat_paths.check_vocabulary(ref, tokenizer)
-    return Start(model=ref.config, checkpoint=ref), tokenizer
+    checked = weights_header.check(ref.model_path, ref.config)
+    return Start(model=ref.config, checkpoint=ref, checked=checked.words), tokenizer
 
 
 def create(
@@ -297,6 +304,7 @@ def describe(prepared: Prepared) -> list[str]:
     )
     return [
         f"start       {prepared.start.label}, {model.num_parameters:,} parameters",
+        *([f"checked     {prepared.start.checked}"] if prepared.start.checked else []),
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",
         *([f"left out    {masked}"] if found.untrained else []),

@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from engine.errors import CheckpointError
+from engine.lfs import pointer_fault
 from engine.model import GPTConfig, check_state
 from engine.nanochat_paths import CheckpointRef, checkpoint_paths
+from engine.weights_header import COMPILE_PREFIX
 
-_COMPILE_PREFIX = "_orig_mod."
 _EMBEDDING = "transformer.wte.weight"
 
 
@@ -39,7 +40,7 @@ def load_weights(
             is not finite.
     """
     found = _read_tensors(ref.model_path)
-    state = {name.removeprefix(_COMPILE_PREFIX): tensor for name, tensor in found.items()}
+    state = {name.removeprefix(COMPILE_PREFIX): tensor for name, tensor in found.items()}
     try:
         check_state(ref.config, state)
     except CheckpointError as error:
@@ -103,6 +104,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         "Expected a model_*.pt of nanochat's: copy it again, or name another with --model-tag and "
         "--step."
     )
+    if fault := pointer_fault(path):
+        raise CheckpointError(f"{fault}.")
     try:
         # Only the zip form: torch's older one goes through another reader, with warnings.
         if path.stat().st_size and not zipfile.is_zipfile(path):

@@ -28,6 +28,7 @@ from engine import (
     row_digests,
     run_plan,
     supervision,
+    weights_header,
 )
 from engine import config as config_module
 from engine.config import RunConfig
@@ -303,7 +304,10 @@ def _newest_checkpoint(
         start = manifest["start"]
         if start["source"] != STARTER:
             base = Path(start["base_dir"])
-            nanochat_paths.find_checkpoint(start["source"], start["tag"], start["step"], base=base)
+            ref = nanochat_paths.find_checkpoint(
+                start["source"], start["tag"], start["step"], base=base
+            )
+            weights_header.check(ref.model_path, ref.config)
         return None
     newest = found[-1]
     shape = newest.state.get("model_config")
