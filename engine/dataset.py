@@ -96,13 +96,14 @@ class ParquetRows:
         if fault := pointer_fault(path):
             raise DataError(f"{fault}.")
         try:
-            self._table: Any = pyarrow.parquet.read_table(path)
+            twice = _twice(pyarrow.parquet.read_schema(path))
+            self._table: Any = None if twice else pyarrow.parquet.read_table(path)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error}).") from None
         except pyarrow.ArrowException as error:
             reason = str(error).partition("\n")[0]
             raise DataError(f"{path}: not a Parquet file ({reason}).") from None
-        if twice := _twice(self._table.schema):
+        if twice:
             raise DataError(
                 f'{path}: the column "{twice}" stands twice in it; expected each once. One of the '
                 "two would be thrown away: write the file anew."
