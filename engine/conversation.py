@@ -135,6 +135,9 @@ ROW_LOSS_KEYS = ("weight", "train")
 """The same of a whole row; there `loss` is rather a number that somebody measured."""
 
 
+_ALL_LOSS_KEYS = frozenset(LOSS_KEYS + OTHER_LOSS_KEYS)
+
+
 def says_loss(
     item: Mapping[str, object], where: str, keys: Sequence[str] = LOSS_KEYS + OTHER_LOSS_KEYS
 ) -> bool | None:
@@ -145,6 +148,8 @@ def says_loss(
     Raises:
         RowFault: another value, keys that contradict each other, or a key that is not obeyed.
     """
+    if _ALL_LOSS_KEYS.isdisjoint(item):
+        return None
     found: dict[str, bool] = {}
     for key in keys:
         value = item.get(key)

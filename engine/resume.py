@@ -200,7 +200,11 @@ def _compare_rows(
     found = row_digests.changed(data.digests, recorded)
     if found and not allow_changes:
         raise ConfigError(row_digests.refusal(run, found))
-    return bool(found), [f"{each} are others than before" for each in found]
+    notes = [f"{each} are others than before" for each in found]
+    if data.from_hub:
+        names = ", ".join(data.from_hub)
+        notes.append(f"{names}: read from the hub, so the ranks compare the rows, not this command")
+    return bool(found), notes
 
 
 def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[str, Any]:
@@ -288,9 +292,16 @@ def describe(prepared: Prepared) -> list[str]:
         f"resume      {prepared.run.id} from {where}",
         f"ranks       {ranks}",
         f"step        {prepared.start_step:,} of {plan.num_updates:,} updates",
+        f"rows        {plan.num_rows:,}, {_rows_words(prepared)}",
         *(f"changed     {name} {_text(value)}" for name, value in prepared.changed.items()),
         "nothing was started",
     ]
+
+
+def _rows_words(prepared: Prepared) -> str:
+    if prepared.other_rows:
+        return "not compared with those of before, or others than they were (see above)"
+    return "the same as before by their digests"
 
 
 def _newest_checkpoint(
