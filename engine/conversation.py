@@ -161,10 +161,11 @@ def says_loss(
                 "Remove the key, or cut the row accordingly"
             )
         if not isinstance(value, bool | int | float) or value not in (0, 1):
-            shown = json.dumps(value, default=str)
+            number = isinstance(value, int | float)
             raise RowFault(
-                f'{where} has "{key}": {shown[:40]}; expected 0 or false (no loss), or 1 or true. '
-                "Shares of a loss are not supported"
+                f'{where} has "{key}": {json.dumps(value, default=str)[:40]}; expected 0 or false '
+                "(no loss), or 1 or true"
+                + (". Other weights of a loss are not supported" if number else "")
             )
         found[key] = bool(value)
     if len(set(found.values())) > 1:

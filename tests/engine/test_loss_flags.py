@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from engine.chat import render_conversation
 from engine.conversation import Conversation, RowFault
 from engine.dataloader import TokenRows
-from engine.dataset import parse_row
+from engine.dataset import open_rows, parse_row
 from tests.conftest import examples
 from tests.engine.small import BYTES
 
@@ -119,6 +120,18 @@ def test_a_calculator_call_without_loss_is_context_as_well() -> None:
     ]
     answer = {"role": "assistant", "content": parts, "weight": 0}
     assert spoken(parsed({"messages": [{"role": "user", "content": "q"}, answer]})) == ""
+
+
+def test_a_parquet_files_weights_are_obeyed(tmp_path: Path) -> None:
+    """There a message without a weight has a null, and a whole number may come as 0.0."""
+    import pyarrow
+    import pyarrow.parquet
+
+    for no, yes in ((0, 1), (0.0, 1.0), (False, True)):
+        rows = [{"messages": talk([("weight", no), None, ("weight", yes)])}]
+        path = tmp_path / "a.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        assert spoken(parsed(open_rows(path).read(0))) == "answer 1.answer 2."
 
 
 # ---- << and >> ----------------------------------------------------------------------------------
