@@ -69,7 +69,8 @@ def export(
 
     `folder` is `nanochat_paths.export_folder(...)` or any other. `meta` holds what is known of
     `val_loss`, `mmlu_acc`, `arc_easy_acc`; step and shape are added. Each file appears whole or
-    not at all, the model first: whoever sees the meta file may load. The embedding keeps its
+    not at all, the model last: nanochat looks for the largest `model_*.pt`, and a kill between
+    the two must not leave it one that it cannot load. The embedding keeps its
     dtype (bfloat16 on CUDA, as in nanochat) unless `embedding_dtype` names another.
 
     Returns the two paths.
@@ -87,9 +88,9 @@ def export(
     model_path, meta_path = checkpoint_paths(folder, step)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(model_path, lambda path: torch.save(plain, path))
         text = json.dumps(described, indent=2)
         _write(meta_path, lambda path: path.write_text(text, encoding="utf-8"))
+        _write(model_path, lambda path: torch.save(plain, path))
     except (OSError, RuntimeError) as error:
         # torch.save reports a full disk as a RuntimeError.
         raise CheckpointError(

@@ -85,6 +85,8 @@ class Prepared:
     data: DataSummary
     other_rows: bool = False
     """The rows are others than those of before, or were never recorded."""
+    rows_said: str = ""
+    """How the rows compare with those of before, in words."""
     notes: tuple[str, ...] = ()
 
 
@@ -134,7 +136,7 @@ def prepare(
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),
         max_tokens=config.data.max_tokens,
     )
-    other_rows, rows_note = _compare_rows(run, manifest, data, allow_changes=allow_changes)
+    rows = _compare_rows(run, manifest, data, allow_changes=allow_changes)
     if data.num_rows != manifest["rows"]:
         run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
@@ -156,13 +158,14 @@ def prepare(
         checkpoint=None if newest is None else newest.path,
         changed=changed,
         data=data,
-        other_rows=other_rows,
+        other_rows=rows.others,
+        rows_said=rows.said,
         notes=tuple(
             note
             for note in (
                 device.note,
                 *differences(own, changed),
-                *rows_note,
+                *rows.notes,
                 *data.notes,
                 logout.protection().note,
             )
@@ -171,10 +174,19 @@ def prepare(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """The data's rows now against those that the run was planned with."""
+
+    others: bool
+    said: str
+    notes: tuple[str, ...] = ()
+
+
 def _compare_rows(
     run: RunDir, manifest: Mapping[str, Any], data: DataSummary, *, allow_changes: bool
-) -> tuple[bool, list[str]]:
-    """Whether the rows are others than the run's, and what to say of them.
+) -> _Comparison:
+    """Whether the rows are others than the run's.
 
     Raises:
         ConfigError: they are, and nobody said that this is meant.
@@ -189,22 +201,25 @@ def _compare_rows(
                 f"{count}. Put the files back as they were, or type --resume-changed "
                 "to go on with these."
             )
-        return True, [count]
+        return _Comparison(others=True, said="others than before", notes=(count,))
     recorded = manifest.get(row_digests.KEY)
     if recorded is None:
         # A run of an earlier sftui. From here on there is something to compare with.
-        return True, [
+        note = (
             f"{run.id} was started by a version that kept no digest of its rows: only their "
             "number was compared, not their texts"
-        ]
-    found = row_digests.changed(data.digests, recorded)
-    if found and not allow_changes:
-        raise ConfigError(row_digests.refusal(run, found))
-    notes = [f"{each} are others than before" for each in found]
+        )
+        return _Comparison(others=True, said="as many as before", notes=(note,))
+    if found := row_digests.changed(data.digests, recorded):
+        if not allow_changes:
+            raise ConfigError(row_digests.refusal(run, found))
+        notes = tuple(f"{each} are others than before" for each in found)
+        return _Comparison(others=True, said="others than before", notes=notes)
     if data.from_hub:
         names = ", ".join(data.from_hub)
-        notes.append(f"{names}: read from the hub, so the ranks compare the rows, not this command")
-    return bool(found), notes
+        note = f"{names}: read from the hub, so the ranks compare the rows, not this command"
+        return _Comparison(others=False, said="the same as before where looked at", notes=(note,))
+    return _Comparison(others=False, said="the same as before, by their digests")
 
 
 def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[str, Any]:
@@ -292,16 +307,10 @@ def describe(prepared: Prepared) -> list[str]:
         f"resume      {prepared.run.id} from {where}",
         f"ranks       {ranks}",
         f"step        {prepared.start_step:,} of {plan.num_updates:,} updates",
-        f"rows        {plan.num_rows:,}, {_rows_words(prepared)}",
+        f"rows        {plan.num_rows:,}, {prepared.rows_said}",
         *(f"changed     {name} {_text(value)}" for name, value in prepared.changed.items()),
         "nothing was started",
     ]
-
-
-def _rows_words(prepared: Prepared) -> str:
-    if prepared.other_rows:
-        return "not compared with those of before, or others than they were (see above)"
-    return "the same as before by their digests"
 
 
 def _newest_checkpoint(

@@ -108,6 +108,8 @@ class Checked:
         named = f"{self.tensors:,} tensors by name and shape"
         if self.looked_at == self.numbers:
             return f"{named}, all {self.numbers:,} numbers are finite"
+        if not self.looked_at:
+            return f"{named}; the ranks look at the numbers"
         share = 100 * self.looked_at / self.numbers
         return (
             f"{named}; {share:.2g}% of {self.numbers:,} numbers, spread over all tensors, are "

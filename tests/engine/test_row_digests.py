@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from engine import (
     config,
     launch,
-    nanochat_paths,
     resume,
     resume_file,
     row_digests,
@@ -25,7 +24,7 @@ from engine import (
 from engine.config import RunConfig
 from engine.conversation import Conversation, parse_messages
 from engine.errors import ConfigError, DataError
-from engine.events import CheckpointSaved, LogLine, StepFinished
+from engine.events import StepFinished
 from engine.run_dir import RunDir
 from tests import tiny
 from tests.conftest import examples
@@ -200,54 +199,3 @@ def test_ranks_refuse_rows_that_changed_after_the_plan(place: Place) -> None:
     assert not told(run, StepFinished)
     assert end_of(run).status == "failed"
     assert "training rows of GSM8K are not those" in end_of(run).reason
-
-
-def test_a_finished_run_is_what_nanochat_finds(place: Place) -> None:
-    run = place.make()
-    work(run)
-    found = nanochat_paths.find_checkpoint("sft", base=place.cache)
-    assert (found.step, found.model_tag) == (12, "d1")
-    [export] = [e for e in told(run, CheckpointSaved) if e.kind == "nanochat"]
-    assert export.path == str(found.model_path)
-
-
-def test_a_stopped_run_is_never_what_nanochat_finds(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its step may be the largest of the cache; the result lies in the run directory."""
-    monkeypatch.setattr("engine.trainer.obey", _stop_at(5))
-    older = place.cache / "chatsft_checkpoints" / "d1"
-    older.mkdir(parents=True)
-    for name in ("model_000003.pt", "meta_000003.json"):
-        source = next((place.cache / "mid_checkpoints" / "d1").glob(name[:5] + "*"))
-        (older / name).write_bytes(source.read_bytes())
-    run = place.make()
-    work(run)
-    assert end_of(run).status == "stopped"
-    assert nanochat_paths.find_checkpoint("sft", base=place.cache).step == 3
-    [export] = [e for e in told(run, CheckpointSaved) if e.kind == "nanochat"]
-    assert (run.path / export.path).is_relative_to(run.export)
-    assert nanochat_paths.find_checkpoint("sft", base=run.export).step == 5
-
-
-@pytest.mark.parametrize("iterations", [1, 13])
-def test_a_run_without_an_update_exports_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch, iterations: int
-) -> None:
-    """Stopped before the first update, or planned without one: the model is the old one."""
-    monkeypatch.setattr("engine.trainer.obey", _stop_at(0 if iterations > 1 else None))
-    run = place.make(f"--num-iterations={iterations}")
-    work(run)
-    assert not [e for e in told(run, CheckpointSaved) if e.kind == "nanochat"]
-    assert not (place.cache / "chatsft_checkpoints").exists()
-    assert any("no update was made" in e.text for e in told(run, LogLine))
-
-
-def _stop_at(step: int | None) -> Callable[..., object]:
-    from engine.steering import Decision
-
-    def obey(_session: object, _steering: object, at: int) -> Decision:
-        stop = step is not None and at >= step
-        return Decision(stop=stop, stop_reason="test" if stop else "")
-
-    return obey
