@@ -12,10 +12,10 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import run_dir
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
-from engine.run_dir import RunDir
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
 from sftui.readers import Reader, Sniffed
 from sftui.readers.csv_metrics import CsvReader
 from sftui.readers.journal import JournalReader

@@ -42,17 +42,19 @@ FLAGS = (
 WATCH = """
 import sys
 from pathlib import Path
-from engine.run_dir import RunDir
-from sftui import watch
+from engine.run.run_dir import RunDir
+from sftui.commands import watch
 watch.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
 """
 """The screen of `sftui run`, with its queue, on a run that is already there."""
 
 
 def main() -> None:
-    from engine import inbox, lock, run_dir, wire
     from engine.control import Command, Request
     from engine.events import StepFinished
+    from engine.journal import wire
+    from engine.run import lock, run_dir
+    from engine.steering import inbox
     from sftui.sources.tail import TailSource
     from tests.faults.terminal import Terminal
     from tests.processes import children, environment, wait_for

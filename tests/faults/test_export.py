@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import nanochat_io, nanochat_paths
+from engine.checkpoints import nanochat_io, nanochat_paths
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine
 from tests.engine.small import tiny_model
@@ -61,7 +61,7 @@ def test_a_run_without_an_update_exports_nothing(
 
 
 def _stop_at(step: int | None) -> Callable[..., object]:
-    from engine.steering import Decision
+    from engine.steering.steering import Decision
 
     def obey(_session: object, _steering: object, at: int) -> Decision:
         stop = step is not None and at >= step

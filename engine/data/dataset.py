@@ -1,0 +1,263 @@
+"""Find a task's rows on disk and read them; every fault has a file and a line.
+
+Only rows that are asked for are parsed, so a run that takes 10,000 rows of a large file
+pays for 10,000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.conversations.conversation import (
+    ROW_LOSS_KEYS,
+    Conversation,
+    RowFault,
+    is_gsm8k_answer,
+    parse_gsm8k,
+    parse_messages,
+    parse_pair,
+    says_loss,
+)
+from engine.conversations.letter_questions import Question, parse_question
+from engine.data.json_rows import as_utf8, parse_json, rows_of_text
+from engine.errors import DataError
+from engine.lfs import pointer_fault
+
+Item = Conversation | Question
+
+SUFFIXES = (".jsonl", ".parquet")
+
+
+class Rows(Protocol):
+    """Raw rows of one task split, by index from 0: a file's or a hub data set's."""
+
+    @property
+    def name(self) -> str:
+        """Where the rows come from, for people."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> object:
+        """The raw row; `RowFault` when it is not even that."""
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Say which rows will be read, for a store that reads many at once."""
+
+    def where(self, index: int) -> str:
+        """`file:line` of a row."""
+
+
+class JsonlRows:
+    """A JSONL file, kept as bytes until a row is asked for; blank lines do not count as rows.
+
+    Two other forms that people have under this name are read as well: one JSON array of
+    rows, and rows that are written over several lines.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+        if fault := pointer_fault(path, data):
+            raise DataError(f"{fault}.")
+        self._lines = rows_of_text(as_utf8(data, path), path)
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def read(self, index: int) -> object:
+        return parse_json(self._lines[index][1])
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Nothing to do: the file is in memory."""
+
+    def where(self, index: int) -> str:
+        return f"{self._path}:{self._lines[index][0]}"
+
+
+class ParquetRows:
+    """A Parquet file; rows are turned into Python objects when they are named to `prefetch`."""
+
+    def __init__(self, path: Path) -> None:
+        # pyarrow: 0.2 s and 60 MB that a run on JSONL files need not pay.
+        import pyarrow  # noqa: PLC0415
+        import pyarrow.parquet  # noqa: PLC0415
+
+        self._path = path
+        if fault := pointer_fault(path):
+            raise DataError(f"{fault}.")
+        try:
+            twice = _twice(pyarrow.parquet.read_schema(path))
+            self._table: Any = None if twice else pyarrow.parquet.read_table(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error}).") from None
+        except pyarrow.ArrowException as error:
+            reason = str(error).partition("\n")[0]
+            raise DataError(f"{path}: not a Parquet file ({reason}).") from None
+        if twice:
+            raise DataError(
+                f'{path}: the column "{twice}" stands twice in it; expected each once. One of the '
+                "two would be thrown away: write the file anew."
+            )
+        self._cache: dict[int, object] = {}
+
+    @property
+    def name(self) -> str:
+        return str(self._path)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def read(self, index: int) -> object:
+        if index not in self._cache:
+            self.prefetch([index])
+        return self._cache[index]
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        rows = self._table.take(list(indices)).to_pylist()
+        # A column the row does not use is null there: the same as a missing key.
+        used = [{key: value for key, value in row.items() if value is not None} for row in rows]
+        self._cache = dict(zip(indices, used, strict=True))
+
+    def where(self, index: int) -> str:
+        return f"{self._path}, row {index + 1}"
+
+
+class ListRows:
+    """Rows that are in memory already: a generator's, or a test's."""
+
+    def __init__(self, name: str, rows: Sequence[object]) -> None:
+        self._name = name
+        self._rows = rows
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, index: int) -> object:
+        return self._rows[index]
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Nothing to do."""
+
+    def where(self, index: int) -> str:
+        return f"{self._name}, row {index + 1}"
+
+
+def _twice(fields: Any, before: str = "") -> str:
+    """First name that two fields of an Arrow schema or struct share, as a path; else empty."""
+    import pyarrow  # noqa: PLC0415  as in `ParquetRows`
+
+    seen: set[str] = set()
+    for field in fields:
+        name = f"{before}{field.name}"
+        if name in seen:
+            return name
+        seen.add(name)
+        kind = field.type
+        while pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+            kind = kind.value_type
+        if pyarrow.types.is_struct(kind) and (found := _twice(list(kind), f"{name}.")):
+            return found
+    return ""
+
+
+def open_rows(path: Path) -> Rows:
+    """Rows of a `.jsonl` or `.parquet` file.
+
+    Raises:
+        DataError: missing, unreadable, empty, or of another kind.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"{path}: expected a name ending in .jsonl or .parquet.")
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise DataError(f"{path}: {what}; expected a data file. Check the path.")
+    rows: Rows = JsonlRows(path) if path.suffix == ".jsonl" else ParquetRows(path)
+    if not len(rows):
+        raise DataError(f"{path}: holds no rows; expected at least one. Check the file.")
+    return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundFile:
+    path: Path
+    note: str = ""
+    """Something a person should be told about the choice; usually empty."""
+
+
+def find_file(data_dir: Path, task: str, split: str) -> FoundFile | None:
+    """The file of a task's split in a data folder: `TASK.SPLIT.jsonl` or `.parquet`, or None.
+
+    `chat.SPLIT` stands in for SmolTalk where there is no SmolTalk, with a note.
+    """
+    for suffix in SUFFIXES:
+        path = data_dir / f"{task}.{split}{suffix}"
+        if path.is_file():
+            return FoundFile(path=path)
+    if task == "SmolTalk":
+        for suffix in SUFFIXES:
+            path = data_dir / f"chat.{split}{suffix}"
+            if path.is_file():
+                note = f"{path.name} is used in place of SmolTalk.{split}"
+                return FoundFile(path=path, note=note)
+    return None
+
+
+def is_gsm8k(name: str) -> bool:
+    """Whether a task or file of this name is GSM8K: `GSM8K`, `gsm8k.train`."""
+    return name.partition(".")[0].casefold() == "gsm8k"
+
+
+def parse_row(raw: object, *, subject: str = "") -> Item:
+    """Conversation or question of a raw row of any known form.
+
+    A conversation `{"messages": [...]}`; nanochat's identity form, a bare list
+    of messages; `{"question", "answer"}`; multiple choice of ARC, MMLU or
+    the plain form (`choices`). `subject` is the task's name: it names questions that
+    carry none. In GSM8K's rows alone `<<48/2=24>>` is a call of the calculator: those of
+    the task of that name, and answers that end as GSM8K's do.
+
+    Raises:
+        RowFault: the row is of no known form, or wrong within it.
+    """
+    if isinstance(raw, list):
+        return parse_messages(raw)
+    if not isinstance(raw, dict):
+        raise RowFault("the row is no JSON object and no list; expected one of them")
+    if set(raw) == {"train"} and isinstance(raw["train"], dict):
+        raw = raw["train"]  # the hub's MMLU auxiliary_train wraps each row once more
+    if "messages" in raw:
+        return parse_messages(raw["messages"], trained=_row_is_trained(raw))
+    if "choices" in raw:
+        if raw.get("weight") == 0 or raw.get("train") is False:
+            raise RowFault("the question says that it carries no loss; leave the row out")
+        return parse_question(raw, subject=subject)
+    if "question" in raw and "answer" in raw:
+        if is_gsm8k(subject) or is_gsm8k_answer(raw["answer"]):
+            return parse_gsm8k(raw["question"], raw["answer"])
+        return parse_pair(raw["question"], raw["answer"], trained=_row_is_trained(raw))
+    keys = ", ".join(str(key) for key in list(raw)[:6]) or "none"
+    raise RowFault(f"the row has the keys {keys}; expected messages, or question with its answer")
+
+
+def _row_is_trained(raw: Mapping[str, object]) -> bool:
+    return says_loss(raw, "the row", ROW_LOSS_KEYS) is not False
+
+
+def row_id(raw: object) -> str:
+    """The hub's id of a row, or an empty text."""
+    found = raw.get("id", "") if isinstance(raw, dict) else ""
+    return found if isinstance(found, str) else ""
