@@ -67,6 +67,16 @@ class LossModule(nn.Module):
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What is to be done at one step before its update. The first step is always measured."""
+
+    validation: bool
+    tasks: bool
+    samples: bool
+    checkpoint: bool
+
+
 @dataclass(kw_only=True)
 class Progress:
     """What changes from step to step and belongs into a checkpoint."""
@@ -81,6 +91,25 @@ class Progress:
     accuracies: dict[str, float] = field(default_factory=dict)
     best_loss: float | None = None
     best_step: int | None = None
+
+    def due(self, config: RunConfig, step: int, last: int) -> Due:
+        """What to do before the update of `step`; the same on every rank.
+
+        `last` is the run's last step. A measurement that is in here already (a resumed run
+        begins at the step it stopped at) is not due again.
+        """
+
+        def comes(every: int) -> bool:
+            return every > 0 and (step % every == 0 or step == last)
+
+        save_every = config.checkpoint.checkpoint_every
+        return Due(
+            validation=comes(config.eval.eval_every) and self.val_step != step,
+            tasks=comes(config.eval.eval_metrics_every) and self.eval_step != step,
+            samples=comes(config.eval.sample_every) and self.sample_step != step,
+            # Nothing to keep at the start; the last step's is written after the loop.
+            checkpoint=save_every > 0 and step % save_every == 0 and 0 < step != last,
+        )
 
     def to_state(self) -> dict[str, Any]:
         state = dataclasses.asdict(self)

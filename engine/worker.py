@@ -84,7 +84,7 @@ def _train(
     # torch: seconds and 200 MiB; the screen should know by now that this rank is alive.
     import torch  # noqa: PLC0415
 
-    from engine import distributed, session, trainer  # noqa: PLC0415
+    from engine import conclusion, distributed, session, trainer  # noqa: PLC0415
     from engine.processes.heartbeat import Heartbeat  # noqa: PLC0415
     from engine.steering.steering import Steering  # noqa: PLC0415
 
@@ -114,7 +114,7 @@ def _train(
             return 1
         steering.finish(outcome.step)
         emit(PhaseStarted(phase="save", step=outcome.step))
-        outcome = trainer.conclude(built, outcome)
+        outcome = conclusion.conclude(built, outcome)
         built.close()
     emit(
         RunFinished(

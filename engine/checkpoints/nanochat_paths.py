@@ -177,9 +177,18 @@ def export_folder(model_tag: str, base: Path | None = None) -> Path:
     return base / SOURCE_FOLDERS["sft"] / _plain_tag(model_tag)
 
 
-def metric_name(task: str) -> str:
-    """nanochat's key of a task's accuracy in a meta file: `ARC-Easy` -> `arc_easy_acc`."""
-    return task.lower().replace("-", "_") + "_acc"
+def default_tag(config: GPTConfig) -> str:
+    """nanochat's name of a model folder: `d` and the number of layers."""
+    return f"d{config.n_layer}"
+
+
+def sft_result(base: Path, model_tag: str, step: int) -> Path:
+    """Weights file of an SFT result in the cache `base`; it may not exist.
+
+    Raises:
+        CheckpointError: the tag is not one plain folder name.
+    """
+    return checkpoint_paths(export_folder(model_tag, base), step)[0]
 
 
 def _tag_folder(root: Path, source: str, model_tag: str | None) -> Path:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
+from engine.optimizer.lr_schedule import width_scale
 
 HEAD = "lm_head.weight"
 EMBEDDING = "transformer.wte.weight"
@@ -38,8 +39,8 @@ many small products cost more in launches than in arithmetic, large ones only co
 def initial_lrs(settings: OptimConfig, n_embd: int) -> dict[str, float]:
     """Learning rates at multiplier 1, by group: `lm_head`, `wte`, `matrices`.
 
-    The two AdamW rates were tuned at a width of 768 and scale with
-    `(n_embd / 768) ** -0.5`; Muon's update does not depend on the width.
+    The two AdamW rates scale with the model's width (`lr_schedule.width_scale`); Muon's update
+    does not depend on it.
     """
     scale = width_scale(n_embd)
     return {
@@ -52,11 +53,6 @@ def initial_lrs(settings: OptimConfig, n_embd: int) -> dict[str, float]:
 def group_of(name: str) -> str:
     """Parameter group of a parameter, as in `initial_lrs`."""
     return {HEAD: "lm_head", EMBEDDING: "wte"}.get(name, MATRICES)
-
-
-def width_scale(n_embd: int) -> float:
-    """Factor on the AdamW learning rates."""
-    return float((n_embd / 768) ** -0.5)
 
 
 def build_optimizer(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.optimizer.lr_schedule import width_scale
 from sftui.compare.baseline import Baseline
 from sftui.report.counts import Tally
 from sftui.sources import snapshot
@@ -263,7 +264,7 @@ class Case:
                 return float(value)
         width = self.effective.get("n_embd")
         known = self.is_ours or self.is_nanochat
-        return (width / 768) ** -0.5 if known and type(width) is int and width > 0 else None
+        return width_scale(width) if known and type(width) is int and width > 0 else None
 
     @cached_property
     def linear_to_zero(self) -> bool | None:

@@ -35,7 +35,8 @@ WRITER = """
 import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from engine import run_dir, sinks
+from engine.journal import sinks
+from engine.run import run_dir
 from engine.events import ControlApplied, StepFinished
 from engine.journal.event_files import next_attempt
 from tests.faults.disk import failing
@@ -126,7 +127,7 @@ def impatient(monkeypatch):
     """Retry at once, so that a test need not wait."""
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(trainer, "SAVE_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(trainer, "SAVE_LOOKS", 2)
+    monkeypatch.setattr(trainer, "SAVE_MEETINGS", 2)
 
 
 class Schedule:
