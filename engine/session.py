@@ -7,9 +7,10 @@ the newest valid checkpoint says how far an earlier attempt came.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from engine import config
 from engine.checkpoints import checkpoint_dir, nanochat_io, nanochat_paths
-from engine.checkpoints import checkpointer as checkpoint
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
-from engine.checkpoints.checkpointer import Checkpointer
+from engine.checkpoints.checkpointer import (
+    Checkpointer,
+    load_model_state,
+    load_optimizer_states,
+    restore_random_state,
+)
 from engine.checkpoints.nanochat_paths import CheckpointRef
-from engine.config import RunConfig
+from engine.config import STARTER, RunConfig, from_flat
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import tasks
 from engine.data.mixture import Mixture
@@ -35,7 +39,7 @@ from engine.evaluation.validation_rows import RowLosses
 from engine.events import AttemptStarted, Event, LogLine, PhaseStarted, RunStarted
 from engine.model.nanochat.gpt import GPT, GPTConfig
 from engine.optimizer.lr_schedule import LrSchedule
-from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_scale
+from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
@@ -43,7 +47,6 @@ from engine.step import run_plan
 from engine.step.dataloader import PAD_TOKEN, MicroStep, StepLoader, TokenRows
 from engine.step.loss import weighted_loss
 from engine.step.plan import Plan, ValidationPlan
-from engine.step.run_plan import STARTER
 from engine.step.step_clock import OwnClock
 
 Emit = Callable[[Event], None]
@@ -139,17 +142,15 @@ class Session:
     loss_module: nn.Module
     """`LossModule`, in DDP when there are several ranks."""
     optimizer: ShardedOptimizer
-    schedule: LrSchedule
+    travel: WeightTravel
     plan: Plan
     loader: StepLoader
     validation: StepLoader
     questions: dict[str, PreparedQuestions]
     checkpointer: Checkpointer
     progress: Progress
-    travel: WeightTravel
-    clock: OwnClock
     prompts: tuple[str, ...] = ()
-    """Answered now and then; empty when nobody asked for samples."""
+    """Answered every `sample_every` steps; empty when no samples are wanted."""
     best_rows: RowLosses | None = None
     """Rows of the lowest validation loss so far; rank 0 only."""
     lr_factor: float = 1.0
@@ -157,6 +158,13 @@ class Session:
     """Why the last checkpoint of the run is not on the disk."""
     rows_cut_told: int = 0
     """Rows cut at `max_tokens` of which the event log knows."""
+    schedule: LrSchedule = field(init=False)
+    clock: OwnClock = field(init=False)
+    """This rank's own time of each step."""
+
+    def __post_init__(self) -> None:
+        self.schedule = LrSchedule(num_iterations=self.plan.num_iterations)
+        self.clock = OwnClock(self.ranks.device)
 
     @property
     def device(self) -> torch.device:
@@ -176,6 +184,33 @@ class Session:
         self.validation.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The model as this attempt begins with it, and what changes it."""
+
+    model: GPT
+    loss_module: nn.Module
+    optimizer: ShardedOptimizer
+    progress: Progress
+    lr_factor: float
+    load_start: Callable[[], dict[str, Tensor]] | None
+    """Loads the weights the run began with; None when `model` holds them now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What the run is trained on and measured with."""
+
+    tokenizer: Tokenizer
+    plan: Plan
+    counts: dict[str, int]
+    """Training rows by source."""
+    loader: StepLoader
+    validation: StepLoader
+    questions: dict[str, PreparedQuestions]
+    prompts: tuple[str, ...]
+
+
 def build(
     run: RunDir,
     ranks: Ranks,
@@ -190,23 +225,66 @@ def build(
             means that they changed since).
     """
     manifest = resume_file.manifest_now(run)
-    settings = config.from_flat(manifest["config"], manifest.get("recipe"))
+    settings = from_flat(manifest["config"], manifest.get("recipe"))
+    # Every rank looks for itself and finds the same one: nobody writes before the first step.
     resume, problems = checkpoint_dir.newest_valid(run)
     emit(PhaseStarted(phase="model", detail=str(manifest["start"]["label"])))
-    shape, weights = _weights(manifest, resume, ranks)
-    model = GPT.from_state(shape, {name: w.to(ranks.device) for name, w in weights.items()})
+    weights = load_weights(manifest, settings, ranks, resume)
+    emit(PhaseStarted(phase="data", detail=settings.data.data_dir or ""))
+    data = load_data(run, manifest, settings, ranks, weights.model.config.vocab_size)
+    session = Session(
+        run=run,
+        config=settings,
+        manifest=manifest,
+        ranks=ranks,
+        attempt=attempt,
+        emit=emit,
+        model=weights.model,
+        loss_module=weights.loss_module,
+        optimizer=weights.optimizer,
+        travel=WeightTravel(
+            weights.optimizer, last_update=data.plan.num_updates - 1, load_start=weights.load_start
+        ),
+        progress=weights.progress,
+        lr_factor=weights.lr_factor,
+        tokenizer=data.tokenizer,
+        plan=data.plan,
+        loader=data.loader,
+        validation=data.validation,
+        questions=data.questions,
+        prompts=data.prompts,
+        checkpointer=_checkpointer(run, ranks, attempt, settings, emit, settle_log),
+    )
+    if resume is not None:
+        # Never pruned: should every later checkpoint be damaged, this one is known to be whole.
+        session.checkpointer.protected.add(resume.step)
+    announce(session, resume, problems, data.counts)
+    return session
+
+
+def load_weights(
+    manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, resume: CheckpointInfo | None
+) -> Weights:
+    """Model and optimizer as `resume` left them, or as the run begins; in DDP with several ranks.
+
+    A collective with several ranks: DDP compares the parameters' shapes and sends rank 0's.
+    """
+    shape, state = _model_state(manifest, resume, ranks)
+    model = GPT.from_state(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    # After the move: the optimizer's row slices are views of the parameters as they are now.
     optimizer = build_optimizer(
         model, settings.optim, rank=ranks.rank, world_size=ranks.world_size, group=ranks.group
     )
-    progress = Progress()
-    lr_factor = 1.0
+    progress, lr_factor, load_start = Progress(), 1.0, None
     if resume is not None:
-        optimizer.load_state_dict(checkpoint.load_optimizer_states(resume))
-        checkpoint.restore_random_state(resume, ranks.rank)
+        optimizer.load_state_dict(load_optimizer_states(resume))
+        # After the model was made: what is restored last is what training begins with.
+        restore_random_state(resume, ranks.rank)
         progress = Progress.from_state(resume.state)
         lr_factor = float(resume.state.get("lr_factor", 1.0))
+        load_start = functools.partial(_start_state, manifest, ranks)
     loss_module: nn.Module = LossModule(model)
     if ranks.world_size > 1:
         device_ids = [ranks.device] if ranks.device.type == "cuda" else None
@@ -218,85 +296,77 @@ def build(
             process_group=ranks.group,
             broadcast_buffers=False,
         )
-
-    emit(PhaseStarted(phase="data", detail=settings.data.data_dir or ""))
-    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
-    data = run_plan.data_settings(settings)
-    mixture = tasks.build_mixture(data)
-    plan = run_plan.make_plan(settings, len(mixture))
-    held_out = tasks.load_validation(data, run_plan.validation_rows_wanted(settings))
-    loader, validation = _loaders(
-        settings, mixture, held_out, plan, tokenizer, shape.vocab_size, ranks
-    )
-    questions = {
-        task: prepare_questions(
-            tokenizer,
-            task,
-            found,
-            max_tokens=settings.data.max_tokens,
-            vocab_size=shape.vocab_size,
-        )
-        for task, found in tasks.load_questions(
-            data, settings.eval.eval_metrics_max_problems
-        ).items()
-    }
-    changes = _changes(run, attempt, plan, ranks)
-    if resume is None or changes:
-        lrs = initial_lrs(settings.optim, shape.n_embd)
-        effective = run_plan.effective_settings(
-            settings, shape, plan, lrs, width_scale(shape.n_embd)
-        )
-        emit(_run_started(manifest, settings, ranks, shape, plan, mixture.counts(), effective))
-    emit(
-        AttemptStarted(
-            start_step=progress.step,
-            world_size=ranks.world_size,
-            resumed_from=None if resume is None else run.relative(resume.path),
-            num_iterations=plan.num_iterations,
-        )
-    )
-    for text in changes:
-        emit(LogLine(step=progress.step, text=text, level="warn"))
-    for problem in problems:
-        emit(LogLine(text=f"skipped a broken checkpoint: {problem}", level="warn"))
-    checkpointer = Checkpointer(
-        run,
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        attempt=attempt,
-        keep=settings.checkpoint.keep,
-        emit=emit,
-        settle_log=settle_log,
-    )
-    if resume is not None:
-        checkpointer.protected.add(resume.step)
-    return Session(
-        run=run,
-        config=settings,
-        manifest=manifest,
-        ranks=ranks,
-        attempt=attempt,
-        emit=emit,
-        tokenizer=tokenizer,
+    return Weights(
         model=model,
         loss_module=loss_module,
         optimizer=optimizer,
-        schedule=LrSchedule(num_iterations=plan.num_iterations),
+        progress=progress,
+        lr_factor=lr_factor,
+        load_start=load_start,
+    )
+
+
+def load_data(
+    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, vocab_size: int
+) -> Data:
+    """Rows to train on, rows and questions to measure with, and the plan of the steps.
+
+    Raises:
+        UsageError: the data, or the run's tokenizer, is not what the launcher saw.
+    """
+    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    wanted = run_plan.data_settings(settings)
+    mixture = tasks.build_mixture(wanted)
+    plan = run_plan.make_plan(settings, len(mixture))
+    held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
+    loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, vocab_size, ranks)
+    asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
+    return Data(
+        tokenizer=tokenizer,
         plan=plan,
+        counts=mixture.counts(),
         loader=loader,
         validation=validation,
-        questions=questions,
-        checkpointer=checkpointer,
-        progress=progress,
-        travel=WeightTravel(
-            optimizer,
-            last_update=plan.num_updates - 1,
-            load_start=None if resume is None else lambda: _weights(manifest, None, ranks)[1],
-        ),
-        clock=OwnClock(ranks.device),
-        lr_factor=lr_factor,
+        questions={
+            task: prepare_questions(
+                tokenizer,
+                task,
+                found,
+                max_tokens=settings.data.max_tokens,
+                vocab_size=vocab_size,
+            )
+            for task, found in asked.items()
+        },
         prompts=_prompts(settings, held_out),
     )
+
+
+def announce(
+    session: Session,
+    resume: CheckpointInfo | None,
+    problems: Sequence[str],
+    counts: dict[str, int],
+) -> None:
+    """Emit what is run, from which step, and what a person should know of the way it began.
+
+    `problems` are those of checkpoints newer than `resume`; `counts` are rows by source.
+    """
+    changes = _changes(session.run, session.attempt, session.plan, session.ranks)
+    if resume is None or changes:
+        session.emit(_run_started(session, counts))
+    start = session.progress.step
+    session.emit(
+        AttemptStarted(
+            start_step=start,
+            world_size=session.ranks.world_size,
+            resumed_from=None if resume is None else session.run.relative(resume.path),
+            num_iterations=session.plan.num_iterations,
+        )
+    )
+    for text in changes:
+        session.emit(LogLine(step=start, text=text, level="warn"))
+    for problem in problems:
+        session.emit(LogLine(text=f"skipped a broken checkpoint: {problem}", level="warn"))
 
 
 def start_checkpoint(manifest: dict[str, Any]) -> CheckpointRef | None:
@@ -321,7 +391,7 @@ def set_threads(config: RunConfig, ranks: Ranks) -> None:
 
 
 def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
-    """What a person should know of this attempt if it begins a resumption that changed the run."""
+    """What differs from the attempts before, when this one begins a resumption; one text each."""
     taken_up = resume_file.newest(run, attempt)
     if taken_up is None:
         return []
@@ -334,12 +404,21 @@ def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
     return found
 
 
-def _weights(
+def _model_state(
     manifest: dict[str, Any], resume: CheckpointInfo | None, ranks: Ranks
 ) -> tuple[GPTConfig, dict[str, Tensor]]:
-    shape = GPTConfig.from_dict(manifest["start"]["model_config"])
-    if resume is not None:
-        return shape, checkpoint.load_model_state(resume)
+    """Shape and tensors to begin this attempt with, on the CPU."""
+    if resume is None:
+        return _start_model(manifest, ranks)
+    return GPTConfig.from_dict(manifest["start"]["model_config"]), load_model_state(resume)
+
+
+def _start_state(manifest: dict[str, Any], ranks: Ranks) -> dict[str, Tensor]:
+    return _start_model(manifest, ranks)[1]
+
+
+def _start_model(manifest: dict[str, Any], ranks: Ranks) -> tuple[GPTConfig, dict[str, Tensor]]:
+    """Shape and tensors that the run began with, on the CPU."""
     ref = start_checkpoint(manifest)
     if ref is None:
         # The starter's files concern the starter alone.
@@ -353,7 +432,7 @@ def _weights(
 
 
 def _prompts(settings: RunConfig, held_out: Mixture) -> tuple[str, ...]:
-    """What is answered every `sample_every` steps."""
+    """The prompts answered every `sample_every` steps: the run's own, else of validation rows."""
     if not settings.eval.sample_every:
         return ()
     return settings.eval.sample_prompts or samples.default_prompts(held_out)
@@ -389,30 +468,44 @@ def _loaders(
     return training, validation
 
 
-def _run_started(
-    manifest: dict[str, Any],
-    settings: RunConfig,
+def _checkpointer(
+    run: RunDir,
     ranks: Ranks,
-    shape: GPTConfig,
-    plan: Plan,
-    mixture: dict[str, int],
-    effective: dict[str, Any],
-) -> RunStarted:
+    attempt: int,
+    settings: RunConfig,
+    emit: Emit,
+    settle_log: Callable[[], object],
+) -> Checkpointer:
+    return Checkpointer(
+        run,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        attempt=attempt,
+        keep=settings.checkpoint.keep,
+        emit=emit,
+        settle_log=settle_log,
+    )
+
+
+def _run_started(session: Session, counts: dict[str, int]) -> RunStarted:
+    settings, plan, shape = session.config, session.plan, session.model.config
     typed = {
         name: ",".join(value) if isinstance(value, tuple) else value
         for name, value in settings.flat().items()
     }
+    lrs = initial_lrs(settings.optim, shape.n_embd)
+    effective = run_plan.effective_settings(settings, shape, plan, lrs)
     return RunStarted(
-        name=str(manifest["name"]),
+        name=str(session.manifest["name"]),
         recipe=settings.recipe,
-        source=str(manifest["start"]["label"]),
+        source=str(session.manifest["start"]["label"]),
         num_iterations=plan.num_iterations,
-        world_size=ranks.world_size,
-        device=ranks.device.type,
-        backend=ranks.backend,
+        world_size=session.ranks.world_size,
+        device=session.device.type,
+        backend=session.ranks.backend,
         num_parameters=shape.num_parameters,
         rows=plan.num_rows,
-        mixture=mixture,
+        mixture=counts,
         settings=typed,
-        effective=effective | {"notes": json.dumps(manifest.get("notes", []))},
+        effective=effective | {"notes": json.dumps(session.manifest.get("notes", []))},
     )

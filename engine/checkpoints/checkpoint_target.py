@@ -17,12 +17,11 @@ from typing import Any, Literal
 
 from engine.checkpoints import checkpoint_dir, nanochat_paths
 from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, CheckpointRef
+from engine.config import STARTER
 from engine.errors import CheckpointError, RunDirError
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
-
-STARTER = "starter"
 
 HF_WEIGHTS = "model.safetensors"
 HF_TOKENIZER = "sftui_tokenizer.json"

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine.checkpoints import checkpoint_target
-from engine.config import RunConfig
+from engine.config import RunConfig, from_flat
 from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.errors import ConfigError
@@ -37,7 +36,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
         UsageError: checkpoint, data or output cannot be used.
     """
     target = checkpoint_target.find(**job["target"] | {"runs": Path(job["target"]["runs"])})
-    settings = config_module.from_flat(job["config"], None)
+    settings = from_flat(job["config"], None)
     questions = load_questions(settings, job["tasks"])
 
     # torch: seconds, which a missing file must not cost.

@@ -16,9 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine.checkpoints import checkpoint_dir, nanochat_paths
-from engine.config import RunConfig
+from engine.config import STARTER, RunConfig, from_flat, setting_names
 from engine.conversations.tokenizer import Tokenizer
 from engine.data.tasks import check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
@@ -30,7 +29,6 @@ from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
 from engine.step.plan import Plan
-from engine.step.run_plan import STARTER
 
 FIXED = frozenset({"source", "model_tag", "step", "run"})
 """Settings that say what the run is; another value is another run."""
@@ -103,7 +101,7 @@ def prepare(
             "new run from its result with `sftui run --source sft`, or begin again without "
             "--resume."
         )
-    own = config_module.from_flat(manifest["config"], manifest.get("recipe"))
+    own = from_flat(manifest["config"], manifest.get("recipe"))
     changed = changes(own, wanted, typed)
     forbid(own, changed, allow_changes=allow_changes)
     # The plan stays that of the ranks it was made for; the running number is another thing.
@@ -166,7 +164,7 @@ def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[st
             f"{own.recipe or 'no recipe'}. Leave it out; type the settings that shall change."
         )
     old, new = own.flat(), launch.absolute_paths(wanted).flat()
-    names = [name for name in config_module.setting_names() if name in typed]
+    names = [name for name in setting_names() if name in typed]
     return {name: new[name] for name in names if new[name] != old[name]}
 
 

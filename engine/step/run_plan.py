@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.config import RunConfig
+from engine.config import STARTER, RunConfig
 from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
 from engine.fit import MemoryPlan, plan_for
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.optimizer.lr_schedule import width_scale
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
-
-STARTER = "starter"
-"""`source` of the base model that ships with sftui."""
 
 
 def data_settings(config: RunConfig) -> DataSettings:
@@ -77,7 +75,7 @@ def memory_plan(config: RunConfig, model: GPTConfig, device_type: str) -> Memory
 
 
 def effective_settings(
-    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float], scale: float
+    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float]
 ) -> dict[str, bool | int | float | str | None]:
     """What the typed settings come to: the run panel's second column."""
     return {
@@ -92,7 +90,7 @@ def effective_settings(
         "grad_accum_steps": plan.grad_accum_steps,
         "num_iterations": plan.num_iterations,
         "updates": plan.num_iterations - 1,
-        "width_scale": scale,
+        "width_scale": width_scale(model.n_embd),
         **{f"lr/{name}": lr for name, lr in lrs.items()},
     }
 
