@@ -16,9 +16,7 @@ from typing import Literal
 
 from engine.config import RunConfig
 from engine.model.nanochat.gpt_config import GPTConfig
-
-MIB = 2**20
-GIB = 2**30
+from engine.sizes import GIB
 
 CUDA_OUTSIDE = 1.2 * GIB
 """CUDA context, cuBLAS and NCCL: 0.6 to 1.2 GiB that torch's allocator does not see."""

@@ -20,6 +20,7 @@ from typing import Any
 
 from engine.errors import CheckpointError
 from engine.run.run_dir import RunDir
+from engine.sizes import in_words
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
@@ -84,13 +85,9 @@ def check_room(folder: Path, wanted_bytes: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < ROOM_FACTOR * wanted_bytes:
         raise CheckpointError(
-            f"{what} takes about {_size(wanted_bytes)} and the disk of {folder} has "
-            f"{_size(free)} left"
+            f"{what} takes about {in_words(wanted_bytes)} and the disk of {folder} has "
+            f"{in_words(free)} left"
         )
-
-
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
 
 
 def step_of(path: Path) -> int | None:

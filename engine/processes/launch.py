@@ -21,11 +21,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine import fit
 from engine.checkpoints import checkpoint_dir, nanochat_paths
 from engine.checkpoints.nanochat_paths import CheckpointRef
-from engine.config import RunConfig
+from engine.config import STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.tokenizer import Tokenizer
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
@@ -33,9 +32,9 @@ from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
+from engine.sizes import GIB
 from engine.step import run_plan
 from engine.step.plan import Plan
-from engine.step.run_plan import STARTER
 
 START_SETTINGS = frozenset({"source", "model_tag", "step"})
 
@@ -142,10 +141,10 @@ def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, 
     flags = {name: value for name, value in config.flat().items() if name in typed}
     source = nanochat_paths.newest_start()
     if source is not None:
-        chosen = config_module.load_recipe("nanochat-sft").replace(**flags, source=source)
+        chosen = load_recipe("nanochat-sft").replace(**flags, source=source)
         ref = nanochat_paths.find_checkpoint(source, chosen.start.model_tag, chosen.start.step)
         return chosen, f"recipe nanochat-sft, from {ref.label} in {nanochat_paths.base_dir()}"
-    chosen = config_module.load_recipe(STARTER).replace(**flags)
+    chosen = load_recipe(STARTER).replace(**flags)
     return chosen, f"recipe starter, since {nanochat_paths.base_dir()} holds no checkpoint"
 
 
@@ -180,7 +179,7 @@ def create(
     run = run_dir.create(root, prepared.name, now)
     try:
         prepared.tokenizer.save_json(run.tokenizer)
-        run.config.write_text(config_module.to_toml(prepared.config), encoding="utf-8")
+        run.config.write_text(to_toml(prepared.config), encoding="utf-8")
         run.control.touch(mode=0o600)
         # Last: a directory without a manifest is no run.
         run_dir.write_private(
@@ -272,7 +271,7 @@ def _memory(prepared: Prepared) -> str:
     plan = run_plan.memory_plan(config, prepared.start.model, device_type)
     _, room = devices.memory_of_rank(device_type, config.runtime.gpus)
     if room is None:
-        return f"{fit.needed(plan) / fit.GIB:.1f} GiB a rank"
+        return f"{fit.needed(plan) / GIB:.1f} GiB a rank"
     return fit.advice(plan, room, row_tokens=config.data.max_tokens)
 
 
