@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.config import STARTER
 from engine.errors import SftuiError, UsageError
 from sftui.checkpoints.answers import Group, Said
 from sftui.checkpoints.jobs import Job
@@ -128,6 +127,7 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
     """
     # Tokenizer, tiktoken and more: for a sample, not for the first frame.
     from engine.checkpoints import nanochat_paths  # noqa: PLC0415
+    from engine.config import STARTER  # noqa: PLC0415
     from engine.run import resume_file  # noqa: PLC0415
 
     if run is None:
