@@ -25,6 +25,7 @@ def padded_layout(micro_batches: Sequence[Sequence[int]], world_size: int) -> li
     """
     ranks: list[list[list[int]]] = [[] for _ in range(world_size)]
     for place, documents in enumerate(micro_batches):
+        # The plan lists the micro-batches rank by rank within each index: 0, 1, ..., W-1, 0, 1, ...
         ranks[place % world_size].append(list(documents))
     return ranks
 
@@ -39,10 +40,15 @@ def packed_layout(
     with the fewest tokens and to the first micro-step with room; ties go by
     number, so every rank works out the same layout without talking.
     """
+    # Longest first, ties by number: Python's sort is stable.
     longest_first = sorted(range(len(lengths)), key=lambda document: -lengths[document])
+    # Heap of (tokens so far, rank). The rank breaks ties, so the result is the same everywhere;
+    # a rank that laid a row out elsewhere would leave it out, or train on it twice.
     loads = [(0, rank) for rank in range(world_size)]
     shares: list[list[int]] = [[] for _ in range(world_size)]
     for document in longest_first:
+        # Greedy: the rank with the fewest tokens takes the longest document that is left, so two
+        # ranks end at most one document's tokens apart.
         tokens, rank = heapq.heappop(loads)
         shares[rank].append(document)
         heapq.heappush(loads, (tokens + lengths[document], rank))
@@ -50,13 +56,14 @@ def packed_layout(
 
 
 def _first_fit(share: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Bins of documents; `share` comes longest first."""
+    """Documents by micro-step, each filled up to `max_tokens`; `share` comes longest first."""
     bins: list[list[int]] = []
     room: list[int] = []
     for document in share:
         length = lengths[document]
         fitting = next((number for number, left in enumerate(room) if length <= left), None)
         if fitting is None:
+            # Also a document longer than `max_tokens`: its room is negative, it stays alone.
             bins.append([document])
             room.append(max_tokens - length)
         else:
