@@ -77,26 +77,23 @@ class Mixture:
         ]
         if seed is not None:
             random.Random(seed).shuffle(pairs)
-        self._pairs = pairs
+        self.places = pairs
+        """(task number, index within the task) of every row."""
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.places)
 
     def row(self, index: int) -> Row:
-        number, local = self._pairs[index]
+        number, local = self.places[index]
         task = self.tasks[number]
         return Row(conversation=task.conversation(local), source=task.name, id=task.ids[local])
 
     def conversation(self, index: int) -> Conversation:
-        number, local = self._pairs[index]
+        number, local = self.places[index]
         return self.tasks[number].conversation(local)
 
     def source_of(self, index: int) -> str:
-        return self.tasks[self._pairs[index][0]].name
-
-    def index_map(self) -> list[tuple[int, int]]:
-        """(task number, index within the task) of every row, in order."""
-        return list(self._pairs)
+        return self.tasks[self.places[index][0]].name
 
     def counts(self) -> dict[str, int]:
         """Rows by task, in the order of the tasks."""

@@ -59,13 +59,6 @@ class EvalResult:
         """How often each letter was answered, in the alphabet's order."""
         return dict(sorted(Counter(self.predicted).items()))
 
-    def gold_logprobs(self) -> npt.NDArray[np.float32]:
-        """[I] log-probability of the right letter among the item's own letters."""
-        places = [
-            letters.index(gold) for letters, gold in zip(self.item_letters, self.gold, strict=True)
-        ]
-        return self.letter_logprobs[np.arange(self.total), places]
-
 
 def save_items(path: Path, result: EvalResult) -> None:
     """Write the result as a compressed npz (log-probabilities as fp16); whole or not at all."""
