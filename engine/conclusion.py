@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.checkpoints import nanochat_io, nanochat_paths
-from engine.checkpoints.nanochat_paths import CheckpointRef
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, PhaseStarted
 from engine.session import Session, start_checkpoint
@@ -85,7 +85,7 @@ def export_result(session: Session, step: int) -> bool:
     return True
 
 
-def _export_base(session: Session, start: CheckpointRef | None, step: int) -> Path:
+def _export_base(session: Session, start: NanochatCheckpoint | None, step: int) -> Path:
     """The nanochat cache that takes the result: the one the run began in, or the run's own."""
     if start is not None:
         base = start.tokenizer_path.parents[1]

@@ -40,7 +40,7 @@ def loss_chunk(vocab_size: int, device_type: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """All that the memory of one rank depends on."""
+    """Everything the memory of one rank is estimated from."""
 
     shape: GPTConfig
     tokens: int
@@ -68,7 +68,7 @@ class MemoryPlan:
 
     @property
     def outside(self) -> float:
-        """Bytes that no tensor of ours explains."""
+        """Bytes used outside torch's allocator: device context and libraries."""
         return CUDA_OUTSIDE if self.mixed else CPU_OUTSIDE
 
 

@@ -27,7 +27,7 @@ from engine.checkpoints.checkpointer import (
     load_optimizer_states,
     restore_random_state,
 )
-from engine.checkpoints.nanochat_paths import CheckpointRef
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import STARTER, RunConfig, from_flat
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import tasks
@@ -369,7 +369,7 @@ def announce(
         session.emit(LogLine(text=f"skipped a broken checkpoint: {problem}", level="warn"))
 
 
-def start_checkpoint(manifest: dict[str, Any]) -> CheckpointRef | None:
+def start_checkpoint(manifest: dict[str, Any]) -> NanochatCheckpoint | None:
     """The nanochat checkpoint a run began with; None for the starter base."""
     start = manifest["start"]
     if start["source"] == STARTER:

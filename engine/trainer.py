@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from engine.checkpoints.checkpointer import Snapshot, random_state
+from engine.checkpoints.checkpointer import RankState, random_state
 from engine.events import LogLine, PhaseStarted
 from engine.measure import measure_samples, measure_tasks, measure_validation
 from engine.optimizer.optim import grad_norm
@@ -240,13 +240,13 @@ def save_checkpoint(session: Session, step: int, reason: str) -> bool:
     if not session.ranks.max(missing).item():
         return False
     # All of it describes the model after `step` updates: nothing may move between these lines.
-    snapshot = Snapshot(
+    own = RankState(
         optimizer=session.optimizer.state_dict(),
         random=random_state(),
         model=session.model.state_dict() if session.is_main else None,
         state=checkpoint_state(session) if session.is_main else None,
     )
-    session.checkpointer.save(step, snapshot, reason)
+    session.checkpointer.save(step, own, reason)
     return True
 
 

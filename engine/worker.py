@@ -26,7 +26,7 @@ from engine.run.run_dir import RunDir
 
 
 def main(arguments: list[str]) -> int:
-    """Train; 0 when the run has its end, 1 when the ranks should be started again."""
+    """Train; returns 0 when the run has its end, 1 when the ranks should be started again."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -P -m engine.worker RUN_DIR\n")
         return 2
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     if writer is not None:
         settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
         watchman = Watchman(run, settings.runtime)
-        # The run is told to have taken as long as all its attempts, not the last one.
+        # The run's seconds count from its first attempt, not from the last.
         started = min(started, began(run.events) or started)
         bus = EventBus(run, run.id, attempt, watch=watchman.observe)
     try:
@@ -135,7 +135,7 @@ def _train(
 
 
 def _has_ended(run: RunDir) -> bool:
-    """Whether the run has its end; one from before it was taken up again is history."""
+    """Whether the run has ended in this session; an end from before a resumption does not count."""
     first_seq = os.environ.get(FIRST_SEQ_VARIABLE)
     end = finished(run, int(first_seq or 0))
     if end is None or first_seq is not None:

@@ -1,10 +1,10 @@
-"""Which checkpoint a person means, found and described without loading it.
+"""Find the checkpoint that a command names, and describe it without loading it.
 
 One set of names for every command that takes a checkpoint: a run (its newest
 checkpoint), `RUN:STEP`, a `ckpt/step-N` folder, nanochat's names (`sft:d4:224`, or
 `--source`, `--model-tag`, `--step`), a folder in nanochat's layout or one that was
-exported for transformers, and `starter`. No torch in here: a slip costs one line at
-once. `load_target` reads the tensors.
+exported for transformers, and `starter`. No torch in here: a name that does not exist is
+refused at once. `load_target` reads the tensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.checkpoints import checkpoint_dir, nanochat_paths
-from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, CheckpointRef
+from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, NanochatCheckpoint
 from engine.config import STARTER
 from engine.errors import CheckpointError, RunDirError
 from engine.model.nanochat.gpt_config import GPTConfig
@@ -45,7 +45,7 @@ class Target:
     """Checkpoint folder (`sftui`, `hf`) or weights file."""
     tokenizer: Path
     step: int | None = None
-    ref: CheckpointRef | None = None
+    ref: NanochatCheckpoint | None = None
     """Of a nanochat checkpoint."""
     run: RunDir | None = None
     """The run it belongs to, whose settings then say how it was evaluated."""
@@ -62,7 +62,7 @@ def find(
     step: int | None = None,
     runs: Path,
 ) -> Target:
-    """The checkpoint that these words name.
+    """Find the checkpoint named by `text`, or by nanochat's three names.
 
     Args:
         text: as typed; None when nanochat's three names were given instead.
@@ -176,7 +176,7 @@ def _nanochat_folder(path: Path, step: int | None) -> Target:
     return _nanochat(nanochat_paths.find_checkpoint(source, path.name, step, base=base))
 
 
-def _nanochat(ref: CheckpointRef) -> Target:
+def _nanochat(ref: NanochatCheckpoint) -> Target:
     val_loss = ref.meta.get("val_loss")
     return Target(
         kind="nanochat",

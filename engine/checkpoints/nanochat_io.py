@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.checkpoints.nanochat_paths import CheckpointRef, checkpoint_paths, export_folder
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint, checkpoint_paths, export_folder
 from engine.errors import CheckpointError
 from engine.journal.run_log import metric_name
 from engine.model.nanochat.gpt import GPTConfig, check_state
@@ -29,7 +29,7 @@ _EMBEDDING = "transformer.wte.weight"
 
 
 def load_weights(
-    ref: CheckpointRef, *, embedding_dtype: torch.dtype = torch.float32
+    ref: NanochatCheckpoint, *, embedding_dtype: torch.dtype = torch.float32
 ) -> tuple[GPTConfig, dict[str, Tensor]]:
     """Shape and tensors of a checkpoint, on the CPU, in fp32.
 

@@ -27,7 +27,7 @@ def main() -> int:
 
 
 def evaluate(job: dict[str, Any]) -> dict[str, Any]:
-    """Answer every task's questions and write the results file; its content.
+    """Answer every task's questions and write the results file; returns its content.
 
     Job: `target` (arguments of `checkpoint_target.find`), `config` (flat settings: data and
     evaluation), `tasks` (names, or None for those of the settings), `device_type`, `output`.

@@ -19,7 +19,7 @@ def main() -> int:
 
 
 def export(job: dict[str, Any]) -> dict[str, Any]:
-    """Export as nanochat's loader or as transformers wants it; what was written.
+    """Export for nanochat's loader or for transformers; returns what was written.
 
     Job: `target` (arguments of `checkpoint_target.find`), `format` (`nanochat` or `hf`),
     `output` (folder), `tag` (model folder of nanochat's, or None for `d<layers>`).
@@ -69,7 +69,7 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_tokenizer(path: Path, tokenizer: Any) -> None:
-    """nanochat's form of the tokenizer; an equal one that is there stays, another is refused.
+    """Write nanochat's form of the tokenizer, unless an equal one is there already.
 
     Raises:
         CheckpointError: another tokenizer stands there, or it cannot be written.

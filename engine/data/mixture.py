@@ -52,7 +52,7 @@ class TaskRows:
 
     @cached_property
     def ids(self) -> list[str]:
-        """Made on first use: hashing every row costs more than reading it."""
+        """Stable id of every row. Made on first use: hashing a row costs more than reading it."""
         seen: Counter[str] = Counter()
         ids: list[str] = []
         for index in range(len(self.items)):
@@ -66,7 +66,7 @@ class Mixture:
     """Rows of several tasks in one fixed order; index i is row i of every epoch."""
 
     def __init__(self, tasks: Iterable[TaskRows], *, seed: int | None = SEED) -> None:
-        """`seed=None` leaves task after task, as validation wants it."""
+        """`seed=None` keeps the tasks one after another, unshuffled, as validation needs them."""
         self.tasks = list(tasks)
         self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
         pairs = [

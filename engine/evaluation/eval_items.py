@@ -123,7 +123,7 @@ def load_items(path: Path) -> EvalResult:
 
 
 def _bytes(texts: tuple[str, ...] | list[str]) -> npt.NDArray[np.bytes_]:
-    """A quarter of numpy's own text type, which takes 4 bytes a character."""
+    """Texts as UTF-8 bytes: numpy's own text type takes 4 bytes a character."""
     return np.array([text.encode() for text in texts], dtype=np.bytes_)
 
 

@@ -1,4 +1,4 @@
-"""The screen's side of starting a run: check everything cheap, then start the supervisor.
+"""Start a run: check everything that is cheap to check, then start the supervisor.
 
 Nothing is made and no process is started before every check has passed, so a
 mistake costs one line and leaves nothing behind. No torch in here: the first
@@ -23,7 +23,7 @@ from typing import Any
 
 from engine import fit
 from engine.checkpoints import checkpoint_dir, nanochat_paths
-from engine.checkpoints.nanochat_paths import CheckpointRef
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.tokenizer import Tokenizer
 from engine.data.tasks import DataSummary, check_data
@@ -44,7 +44,7 @@ class Start:
     """Where the weights come from."""
 
     model: GPTConfig
-    checkpoint: CheckpointRef | None = None
+    checkpoint: NanochatCheckpoint | None = None
     """None: the base that ships with sftui."""
 
     @property
@@ -52,7 +52,7 @@ class Start:
         return "starter base" if self.checkpoint is None else self.checkpoint.label
 
     def to_dict(self) -> dict[str, Any]:
-        """As the manifest keeps it; the ranks find the checkpoint again by these names."""
+        """For the manifest; the ranks find the checkpoint again by these names."""
         found = self.checkpoint
         return {
             "source": STARTER if found is None else found.source,
@@ -122,7 +122,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """The ranks run in another folder than the one these paths were typed in."""
+    """`config` with absolute paths: the ranks run in another folder than they were typed in."""
     settings: dict[str, Any] = {}
     if config.data.data_dir is not None:
         settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
@@ -245,7 +245,7 @@ def manifest(
 
 
 def describe(prepared: Prepared) -> list[str]:
-    """What would happen, in plain lines: the answer of `--dry-run`."""
+    """The lines that `--dry-run` prints: what would be started."""
     config, plan, model = prepared.config, prepared.plan, prepared.start.model
     rows = ", ".join(f"{task} {count:,}" for task, count in prepared.data.train.items())
     asked = ", ".join(f"{task} {count:,}" for task, count in prepared.data.questions.items())

@@ -1,4 +1,4 @@
-"""Check that a run can be taken up again, and with what: the launcher's side of `--resume`.
+"""The launcher's side of `--resume`: check that a run can go on, and with which settings.
 
 The run's own settings hold. What is typed beside `--resume` is compared with them:
 where the run began can never change, what shapes the training changes only with
@@ -220,7 +220,7 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
 
 
 def describe(prepared: Prepared) -> list[str]:
-    """What would happen, in plain lines: the answer of `--dry-run`."""
+    """The lines that `--dry-run` prints: from where the run would go on."""
     plan = prepared.plan
     where = "its beginning" if prepared.checkpoint is None else str(prepared.checkpoint)
     ranks = f"{prepared.world_size} x {prepared.device.device_type}"

@@ -1,4 +1,4 @@
-"""Layout: where the rows of a step lie in memory. It never changes the loss.
+"""Lay the rows of a step out on ranks and micro-steps. The layout never changes the loss.
 
 A *document* is one row at one place of the step; its token weights are fixed by
 the plan, and attention does not cross documents. So rows may be packed together,
@@ -18,7 +18,7 @@ CPU_MAX_TOKENS = 1000
 
 
 def padded_layout(micro_batches: Sequence[Sequence[int]], world_size: int) -> list[list[list[int]]]:
-    """Documents by rank and micro-step: each of the plan's micro-batches as it is.
+    """Documents by rank and micro-step: each of the plan's micro-batches is one micro-step.
 
     They are dealt out in turn, which gives every micro-batch to the rank that
     nanochat gives it to when `world_size` is the plan's.
@@ -33,7 +33,7 @@ def padded_layout(micro_batches: Sequence[Sequence[int]], world_size: int) -> li
 def packed_layout(
     lengths: Sequence[int], world_size: int, max_tokens: int
 ) -> list[list[list[int]]]:
-    """Documents by rank and micro-step, the ranks' tokens balanced and the micro-steps full.
+    """Documents by rank and micro-step: equal tokens on the ranks, few and full micro-steps.
 
     `lengths` are the documents' tokens. A micro-step holds at most `max_tokens`,
     or one single longer document. Longest first both times, each to the rank

@@ -1,7 +1,7 @@
-"""From what was typed to what each owner needs: the bridge between `config` and the engine.
+"""Derive what data, plan and memory estimate need from a `RunConfig`.
 
-The launcher uses it to check and to say what would happen, the ranks to do it,
-so both see the same numbers. No torch in here.
+Used by the launcher to check a run and by the ranks to make it, so both get the same
+numbers. No torch in here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def data_settings(config: RunConfig) -> DataSettings:
 
 
 def make_plan(config: RunConfig, num_rows: int) -> Plan:
-    """Which rows every step takes.
+    """The plan of which rows every step takes.
 
     Raises:
         ConfigError: the batch does not divide, or there are too few rows for one step.
@@ -77,7 +77,7 @@ def memory_plan(config: RunConfig, model: GPTConfig, device_type: str) -> Memory
 def effective_settings(
     config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float]
 ) -> dict[str, bool | int | float | str | None]:
-    """What the typed settings come to: the run panel's second column."""
+    """Values that follow from the settings and the model: the run panel's second column."""
     return {
         "n_layer": model.n_layer,
         "n_embd": model.n_embd,

@@ -13,7 +13,7 @@ import torch
 
 from engine.checkpoints import checkpoint_dir, checkpointer
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
-from engine.checkpoints.checkpointer import Checkpointer, Snapshot
+from engine.checkpoints.checkpointer import Checkpointer, RankState
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, RunFinished
 from engine.run import run_dir
@@ -45,7 +45,7 @@ class Saver:
         tensor = torch.full((self.size,), float(step))
         self.checkpointer.save(
             step,
-            Snapshot(
+            RankState(
                 optimizer={"w/momentum": tensor},
                 random=checkpointer.random_state(),
                 model={"w": tensor} if self.rank == 0 else None,
