@@ -292,6 +292,8 @@ def start_supervisor(run: RunDir) -> int:
     prefix = logout.protection().prefix
     command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
     try:
+        # People clear the logs of old runs away; the run itself can still go on.
+        run.logs.mkdir(exist_ok=True)
         with run.supervisor_log.open("ab") as log:
             process = subprocess.Popen(
                 command,
