@@ -29,7 +29,7 @@ def conclude(session: Session, outcome: Outcome) -> Outcome:
     exported = False
     # Weights that led to a loss that is no number are no result.
     if session.is_main and outcome.status != "failed":
-        exported = export_result(session, outcome.step)
+        exported = export_result(session, outcome.step, finished=outcome.status == "finished")
     if not session.unsaved:
         return outcome
     if outcome.status == "finished" and not exported:
@@ -38,17 +38,24 @@ def conclude(session: Session, outcome: Outcome) -> Outcome:
     return replace(outcome, reason=f"{outcome.reason}; but the {session.unsaved}")
 
 
-def export_result(session: Session, step: int) -> bool:
+def export_result(session: Session, step: int, *, finished: bool) -> bool:
     """Write the model in nanochat's layout, where nanochat's own loader finds it; False if not.
 
-    Into nanochat's cache when the run began there and nothing of that name exists (a
-    person's earlier result is never overwritten), else into the run directory, laid
-    out as a cache of its own. Rank 0 only.
+    Into nanochat's cache when the run began there, is finished, and nothing of that name
+    exists (a person's earlier result is never overwritten), else into the run directory,
+    laid out as a cache of its own: nanochat loads the largest step of its cache, and that
+    must never be half a run. A run without an update has no result. Rank 0 only.
     """
+    if step == 0:
+        text = "no update was made, so nothing is exported: the model is the one it began with"
+        session.emit(LogLine(step=step, text=text, level="warn"))
+        return False
     session.emit(PhaseStarted(phase="export", step=step))
     progress, shape = session.progress, session.model.config
     start = start_checkpoint(session.manifest)
-    base = _export_base(session, start, step)
+    base = session.run.export
+    if start is not None and finished:
+        base = _free_cache(start, nanochat_paths.default_tag(shape), step) or base
     started = time.monotonic()
     try:
         model_path = nanochat_io.export_sft_result(
@@ -85,11 +92,7 @@ def export_result(session: Session, step: int) -> bool:
     return True
 
 
-def _export_base(session: Session, start: NanochatCheckpoint | None, step: int) -> Path:
-    """The nanochat cache that takes the result: the one the run began in, or the run's own."""
-    if start is not None:
-        base = start.tokenizer_path.parents[1]
-        tag = nanochat_paths.default_tag(session.model.config)
-        if not nanochat_paths.sft_result(base, tag, step).exists():
-            return base
-    return session.run.export
+def _free_cache(start: NanochatCheckpoint, tag: str, step: int) -> Path | None:
+    """The nanochat cache that the run began in, unless a result of this name is there already."""
+    base = start.tokenizer_path.parents[1]
+    return None if nanochat_paths.sft_result(base, tag, step).exists() else base

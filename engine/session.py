@@ -29,8 +29,9 @@ from engine.checkpoints.checkpointer import (
 )
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import STARTER, RunConfig, from_flat
+from engine.conversations.letter_questions import Question
 from engine.conversations.tokenizer import Tokenizer
-from engine.data import tasks
+from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
 from engine.evaluation import samples
@@ -321,6 +322,7 @@ def load_data(
     held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
     loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, vocab_size, ranks)
     asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
+    _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
     return Data(
         tokenizer=tokenizer,
         plan=plan,
@@ -339,6 +341,29 @@ def load_data(
         },
         prompts=_prompts(settings, held_out),
     )
+
+
+def _check_rows(
+    run: RunDir,
+    manifest: dict[str, Any],
+    settings: RunConfig,
+    mixture: Mixture,
+    held_out: Mixture,
+    asked: dict[str, list[Question]],
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+) -> None:
+    """What the launcher could not look at: the hub's rows, and files edited since it did.
+
+    Raises:
+        DataError: a source without a supervised token, or rows that are others than the run's.
+    """
+    limit = settings.data.max_tokens
+    teaches = supervision.teacher(tokenizer, limit)
+    for task in (*mixture.tasks, *held_out.tasks):
+        supervision.require(task.name, task.items, teaches, max_tokens=limit)
+    found = tasks.digests_of(mixture, held_out, asked)
+    row_digests.settle(run, manifest.get(row_digests.KEY), found, write=ranks.is_main)
 
 
 def announce(

@@ -65,8 +65,13 @@ class TaskRows:
 class Mixture:
     """Rows of several tasks in one fixed order; index i is row i of every epoch."""
 
-    def __init__(self, tasks: Iterable[TaskRows], *, seed: int | None = SEED) -> None:
-        """`seed=None` keeps the tasks one after another, unshuffled, as validation needs them."""
+    def __init__(
+        self, tasks: Iterable[TaskRows], *, seed: int | None = SEED, limit: int | None = None
+    ) -> None:
+        """Keep the first `limit` rows of the order.
+
+        `seed=None` keeps the tasks one after another, unshuffled, as validation needs them.
+        """
         self.tasks = list(tasks)
         self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
         pairs = [
@@ -77,7 +82,7 @@ class Mixture:
         ]
         if seed is not None:
             random.Random(seed).shuffle(pairs)
-        self.places = pairs
+        self.places = pairs[:limit]
         """(task number, index within the task) of every row."""
 
     def __len__(self) -> int:
