@@ -1,6 +1,6 @@
 """The training loop. Read it from top to bottom.
 
-Everything before the loop is in `session`, everything measured in `measure`, every
+Everything before the loop is in `session_setup`, everything measured in `measure`, every
 report of a step in `step_reports`, the end of a run in `conclusion`. The order inside
 a step is nanochat's: evaluate first, then update, so the numbers of step s describe
 the model after s updates; the last iteration only evaluates.

@@ -84,7 +84,7 @@ def _train(
     # torch: seconds and 200 MiB; the screen should know by now that this rank is alive.
     import torch  # noqa: PLC0415
 
-    from engine import conclusion, distributed, session, trainer  # noqa: PLC0415
+    from engine import conclusion, distributed, session_setup, trainer  # noqa: PLC0415
     from engine.processes.heartbeat import Heartbeat  # noqa: PLC0415
     from engine.steering.steering import Steering  # noqa: PLC0415
 
@@ -101,11 +101,11 @@ def _train(
         watchman.helm = steering
     with Heartbeat(run, ranks, emit) as heartbeat:
         settle_log = bus.flush if bus is not None else lambda: None
-        built = session.build(run, ranks, attempt, emit, settle_log)
-        session.set_threads(built.config, ranks)
-        outcome = trainer.train(built, steering, heartbeat.at_step)
+        session = session_setup.build(run, ranks, attempt, emit, settle_log)
+        session_setup.set_threads(session.config, ranks)
+        outcome = trainer.train(session, steering, heartbeat.at_step)
         if steering.agent_lost:
-            built.close()
+            session.close()
             text = (
                 "the agent of one machine is gone; the step is saved, and the run goes on when "
                 "as many machines as before have joined"
@@ -114,8 +114,8 @@ def _train(
             return 1
         steering.finish(outcome.step)
         emit(PhaseStarted(phase="save", step=outcome.step))
-        outcome = conclusion.conclude(built, outcome)
-        built.close()
+        outcome = conclusion.conclude(session, outcome)
+        session.close()
     emit(
         RunFinished(
             step=outcome.step,

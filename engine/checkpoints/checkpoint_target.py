@@ -54,6 +54,16 @@ class Target:
     accuracies: Mapping[str, float] | None = None
     """As they were measured in the run, by task."""
 
+    def described(self) -> dict[str, Any]:
+        """What it is and where it lies, for a result file or a message."""
+        return {
+            "label": self.label,
+            "kind": self.kind,
+            "path": str(self.path),
+            "step": self.step,
+            "run": None if self.run is None else self.run.id,
+        }
+
 
 def find(
     text: str | None,

@@ -108,14 +108,7 @@ def load(job: dict[str, Any]) -> tuple[Dialogue, torch.autocast, dict[str, Any]]
     model = load_target.load_model(target, device)
     model.eval()
     mixed = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-    ready = {
-        "label": target.label,
-        "kind": target.kind,
-        "path": str(target.path),
-        "step": target.step,
-        "run": None if target.run is None else target.run.id,
-        "device": device.type,
-    }
+    ready = target.described() | {"device": device.type}
     return Dialogue(model, tokenizer, sampling), mixed, ready
 
 

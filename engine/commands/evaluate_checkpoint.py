@@ -74,13 +74,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     return eval_results.write(
         Path(job["output"]),
         results,
-        checkpoint={
-            "label": target.label,
-            "kind": target.kind,
-            "path": str(target.path),
-            "step": target.step,
-            "run": None if target.run is None else target.run.id,
-        },
+        checkpoint=target.described(),
         settings={
             "data_dir": settings.data.data_dir,
             "limit": settings.eval.eval_metrics_max_problems,

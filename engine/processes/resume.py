@@ -93,20 +93,9 @@ def prepare(
     Raises:
         UsageError: the first thing that stands in the way.
     """
-    alive, why = lock.evidence(run)
-    if alive:
-        raise RunDirError(
-            f"{run.id} is running: {why}. Watch it with `sftui attach {run.id}`, or stop it "
-            f"first with `sftui ctl {run.id} stop`."
-        )
+    _refuse_running(run)
     manifest = resume_file.manifest_now(run)
-    end = event_files.finished(run)
-    if end is not None and end.status == "finished":
-        raise RunDirError(
-            f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
-            "new run from its result with `sftui run --source sft`, or begin again without "
-            "--resume."
-        )
+    _refuse_finished(run)
     own = from_flat(manifest["config"], manifest.get("recipe"))
     changed = changes(own, wanted, typed)
     forbid(own, changed, allow_changes=allow_changes)
@@ -138,6 +127,8 @@ def prepare(
             f"{run.id} has done {start_step} updates already; the settings plan "
             f"{plan.num_updates}. Type a larger --num-iterations or --num-epochs."
         )
+    asked = differences(own, changed)
+    notes = (device.note, *asked, *rows.notes, *data.notes, logout.protection().note)
     return Prepared(
         run=run,
         config=config,
@@ -150,17 +141,7 @@ def prepare(
         data=data,
         other_rows=rows.others,
         rows_said=rows.said,
-        notes=tuple(
-            note
-            for note in (
-                device.note,
-                *differences(own, changed),
-                *rows.notes,
-                *data.notes,
-                logout.protection().note,
-            )
-            if note
-        ),
+        notes=tuple(note for note in notes if note),
     )
 
 
@@ -210,6 +191,25 @@ def _compare_rows(
         note = f"{names}: read from the hub, so the ranks compare the rows, not this command"
         return _Comparison(others=False, said="the same as before where looked at", notes=(note,))
     return _Comparison(others=False, said="the same as before, by their digests")
+
+
+def _refuse_running(run: RunDir) -> None:
+    alive, why = lock.evidence(run)
+    if alive:
+        raise RunDirError(
+            f"{run.id} is running: {why}. Watch it with `sftui attach {run.id}`, or stop it "
+            f"first with `sftui ctl {run.id} stop`."
+        )
+
+
+def _refuse_finished(run: RunDir) -> None:
+    end = event_files.finished(run)
+    if end is not None and end.status == "finished":
+        raise RunDirError(
+            f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
+            "new run from its result with `sftui run --source sft`, or begin again without "
+            "--resume."
+        )
 
 
 def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[str, Any]:

@@ -190,7 +190,8 @@ class Case:
         return sum(self.mixture.values()) or None
 
     @property
-    def steps_an_epoch(self) -> int | None:
+    def whole_steps_an_epoch(self) -> int | None:
+        """Updates that end within one epoch; `RunState.steps_an_epoch` is the exact quotient."""
         if self.rows is None or self.rows_a_step is None:
             return None
         return self.rows // self.rows_a_step
@@ -204,7 +205,7 @@ class Case:
     @property
     def epochs(self) -> list[tuple[int, int]]:
         """(first step, step after the last) of every epoch begun; the whole run where unknown."""
-        updates, length = self.state.updates, self.steps_an_epoch
+        updates, length = self.state.updates, self.whole_steps_an_epoch
         if not length or length >= updates:
             return [(0, updates)]
         return [(start, min(start + length, updates)) for start in range(0, updates, length)][:50]
