@@ -99,7 +99,7 @@ def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, se
         for word in words
         if word.startswith("--")
     }
-    base = config.under(base, typed)
+    base = config.drop_shadowed_iterations(base, typed)
     flags = parse(kind, words, default=kind(settings=base), prog=prog)
     if file is not None:
         # What a file of one's own says was typed as much as a flag.

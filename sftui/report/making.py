@@ -241,9 +241,12 @@ def data(say: Tongue, case: Case) -> str | None:
                 )
             )
     out = []
-    if case.steps_an_epoch is not None:
+    if case.whole_steps_an_epoch is not None:
         out.append(
-            say(f"{case.steps_an_epoch:,} steps an epoch", f"每轮 {case.steps_an_epoch:,} 步")
+            say(
+                f"{case.whole_steps_an_epoch:,} steps an epoch",
+                f"每轮 {case.whole_steps_an_epoch:,} 步",
+            )
         )
     if case.epochs_seen is not None:
         asked = (

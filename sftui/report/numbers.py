@@ -185,7 +185,7 @@ def training_loss(say: Tongue, case: Case) -> str | None:
         error = float(inside.std(ddof=1)) / math.sqrt(len(inside)) if len(inside) > 1 else math.nan
         rows.append(
             (
-                str(number) if case.steps_an_epoch else say("all", "全部"),
+                str(number) if case.whole_steps_an_epoch else say("all", "全部"),
                 f"{start:,} .. {end - 1:,}",
                 f"{inside.mean():.4f}",
                 f"{error:.4f}" if math.isfinite(error) else "-",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import config as config_module
+from engine.config import from_flat
 from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.errors import DataError, SftuiError
@@ -170,7 +170,7 @@ class Questions:
     def _load(self) -> None:
         try:
             manifest = resume_file.manifest_now(self._run)
-            settings = config_module.from_flat(manifest["config"], manifest.get("recipe"))
+            settings = from_flat(manifest["config"], manifest.get("recipe"))
             limit = settings.eval.eval_metrics_max_problems
             found = tasks.load_questions(run_plan.data_settings(settings), limit)
         except SftuiError as error:
