@@ -26,16 +26,16 @@ from textual.screen import Screen
 from engine.control import Command
 from engine.errors import SftuiError
 from sftui import diagnostics
-from sftui.actions.chart_actions import LookActions
+from sftui.actions.chart_actions import ChartActions
 from sftui.actions.log_actions import LogActions
-from sftui.actions.replay_actions import ClockActions
+from sftui.actions.replay_actions import ReplayActions
 from sftui.keys import key_table
 from sftui.keys import keymap as keymap_module
 from sftui.keys import preferences as preferences_module
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
-from sftui.screens.first_frame import Opening
+from sftui.screens.first_frame import FirstFrame
 from sftui.terminal.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ScreenExit:
     """It left because of a SIGTERM."""
 
 
-class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
+class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
     """One run, one screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -127,7 +127,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
     def get_default_screen(self) -> Screen[None]:
         """Of a run, an outline while the panels are imported; of a log, what was read by now."""
         if self._replay_of is None:
-            return Opening(self._run_title)
+            return FirstFrame(self._run_title)
         self.cockpit = self._make_cockpit()
         self.cockpit.tick()
         return self.cockpit.dashboard
@@ -306,10 +306,10 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         self.push_screen(QuestionsScreen(self._cockpit))
 
     def action_show_facts(self) -> None:
-        from sftui.screens.run_panel import Facts  # noqa: PLC0415  as above
+        from sftui.screens.run_panel import RunPanel  # noqa: PLC0415  as above
         from sftui.view.run_facts import sections  # noqa: PLC0415  as above
 
-        self.push_screen(Facts(sections(self._cockpit.state)))
+        self.push_screen(RunPanel(sections(self._cockpit.state)))
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above

@@ -103,7 +103,7 @@ async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:
     while app.cockpit is None:
         await pilot.pause(0.01)
     # Once more than needed: steps alone are painted at every second tick.
-    while app.source.events or app.cockpit._lookout.busy:
+    while app.source.events or app.cockpit.alarms.busy:
         app.cockpit.tick()
     app.cockpit.tick()
     app.cockpit.dashboard.show(Topic.ALL)
@@ -121,7 +121,7 @@ def _compare_app(shot: Shot, done: contextlib.ExitStack) -> CompareApp:
     done.callback(feed.close)
     while feed.overlay.loading:
         feed.poll()
-    feed.overlay.view.sight.cursor = round(feed.overlay.last_step() / 2)
+    feed.overlay.view.viewport.cursor = round(feed.overlay.last_step() / 2)
     return CompareApp(feed)
 
 
@@ -133,7 +133,7 @@ def characters(app: App[None]) -> str:
 
 
 ROLES = "abcdefghijklmnopqrstuvwxyz"
-"""A letter for every `Ink`, in its order."""
+"""A letter for every `Role`, in its order."""
 
 
 def roles(app: TerminalApp) -> str:
@@ -145,7 +145,7 @@ def roles(app: TerminalApp) -> str:
     board = app.cockpit.dashboard if isinstance(app, SftuiApp) and app.cockpit else app.screen
     assert isinstance(board, Dashboard | OverlayScreen)
     width, height = board.size
-    inks = [[" "] * width for _ in range(height)]
+    roles = [[" "] * width for _ in range(height)]
     backs = [[" "] * width for _ in range(height)]
     boxes = board.boxes(board.size)
     for panel in board.panels:
@@ -154,13 +154,13 @@ def roles(app: TerminalApp) -> str:
         box, grid = boxes[panel.id], panel._grid
         for y in range(min(box.height, grid.height)):
             for x in range(min(box.width, grid.width)):
-                ink, bold, back = parts(int(grid.styles[y, x]))
+                role, bold, back = parts(int(grid.styles[y, x]))
                 if grid.codes[y, x] not in (BLANK, CONTINUED):
-                    letter = ROLES[ink]
-                    inks[box.y + y][box.x + x] = letter.upper() if bold else letter
+                    letter = ROLES[role]
+                    roles[box.y + y][box.x + x] = letter.upper() if bold else letter
                 if back is not Back.PANEL:
                     backs[box.y + y][box.x + x] = str(int(back))
-    rows = ["".join(row).rstrip() for row in inks]
+    rows = ["".join(row).rstrip() for row in roles]
     rows += [
         f"{y + 1:>3}:{''.join(row).rstrip()}"
         for y, row in enumerate(backs)

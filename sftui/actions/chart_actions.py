@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sftui.view.viewport import Sight
+    from sftui.view.viewport import Viewport
 
 
-class LookActions:
+class ChartActions:
     """Mixed into the app, which has a cockpit."""
 
     _cockpit: Any
@@ -32,23 +32,23 @@ class LookActions:
             self.tell(said)
 
     def action_zoom(self, closer: bool) -> None:
-        self._cockpit.look(lambda sight: sight.zoom(closer))
+        self._cockpit.look(lambda viewport: viewport.zoom(closer))
 
     def action_zoom_at(self, closer: bool, at: float | None) -> None:
-        self._cockpit.look(lambda sight: sight.zoom(closer, at))
+        self._cockpit.look(lambda viewport: viewport.zoom(closer, at))
 
     def action_pan_by(self, by: float) -> None:
-        self._cockpit.look(lambda sight: sight.pan(by))
+        self._cockpit.look(lambda viewport: viewport.pan(by))
 
     def action_point_at(self, at: float | None) -> None:
-        def point(sight: Sight) -> None:
-            sight.cursor = at
+        def point(viewport: Viewport) -> None:
+            viewport.cursor = at
 
         self._cockpit.look(point)
 
     def action_point(self, cells: int) -> None:
         last = self._cockpit.state.newest_place
-        self._cockpit.look(lambda sight: sight.move(cells, last))
+        self._cockpit.look(lambda viewport: viewport.move(cells, last))
 
     def action_jump_event(self, by: int) -> None:
         self._jump(by, "event")
@@ -62,7 +62,7 @@ class LookActions:
             self.tell(f"There is no {side} {kinds}.")
 
     def action_reset_look(self) -> None:
-        self._cockpit.look(lambda sight: sight.reset())
+        self._cockpit.look(lambda viewport: viewport.reset())
 
     def action_hide_alarms(self) -> None:
         self._cockpit.hide_alarms()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sftui.cockpit.playback import Playback
 
 
-class ClockActions:
+class ReplayActions:
     """Mixed into the app, which has a cockpit and wakes its clock."""
 
     _cockpit: Any

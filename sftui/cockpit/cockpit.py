@@ -18,7 +18,7 @@ from engine.errors import SftuiError
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.checkpoint_list import Shelf
 from sftui.cockpit.playback import Playback
-from sftui.cockpit.screen_alarms import Lookout
+from sftui.cockpit.screen_alarms import ScreenAlarms
 from sftui.drawing.x_axis import AXES, missing_words
 from sftui.keys.key_table import JUMP_LETTERS
 from sftui.keys.preferences import Preferences
@@ -31,7 +31,7 @@ from sftui.state.run_state import RunState
 from sftui.statistics.scores import Scoreboard, Yardstick
 from sftui.statistics.validation_scores import LossBoard
 from sftui.view.view import PANELS, SMOOTHING, View
-from sftui.view.viewport import Sight
+from sftui.view.viewport import Viewport
 
 if TYPE_CHECKING:
     from sftui.checkpoints.checkpoint_row import CheckpointRow
@@ -93,10 +93,10 @@ class Cockpit:
             run_id=folder.name if folder is not None else "",
         )
         if playback is not None:
-            self.view.tape = playback.tape()
+            self.view.replay = playback.status()
         self.dashboard = Dashboard(self.state, self.view)
         self._foreign = playback is not None and folder is None
-        self._lookout = self._new_lookout()
+        self.alarms = self._new_alarms()
         self.questions: Questions | None = None
         """The words of the evaluation's questions, once somebody asked for them."""
         self.shelf = Shelf(RunDir(folder) if folder is not None else None)
@@ -120,11 +120,11 @@ class Cockpit:
         if self.view.log.busy:
             return TICK_SECONDS
         if self.playback is not None:
-            if self._lookout.busy:
+            if self.alarms.busy:
                 return TICK_SECONDS
             if self.playback.idle:
                 return 0.0
-            if self.view.tape is not None and self.view.tape.moving:
+            if self.view.replay is not None and self.view.replay.moving:
                 return TICK_SECONDS
             if self.playback.follow and self.playback.at_end:
                 # Its file is looked at twice a second: a tick in between finds nothing.
@@ -140,9 +140,9 @@ class Cockpit:
         period = 1.0 if now - self.quiet < SILENT_SECONDS else 2.0
         return period + 0.01 - now % period
 
-    def _new_lookout(self) -> Lookout:
+    def _new_alarms(self) -> ScreenAlarms:
         again = self.playback.source.again if self.playback is not None else None
-        return Lookout(foreign=self._foreign, again=again)
+        return ScreenAlarms(foreign=self._foreign, again=again)
 
     def _moment(self) -> float:
         return self.now() if self.state.last_t is None else self.state.last_t
@@ -158,7 +158,7 @@ class Cockpit:
             # These events are the first of a stage again.
             self.state = RunState()
             self.dashboard.set_state(self.state)
-            self._lookout = self._new_lookout()
+            self.alarms = self._new_alarms()
             view.log.restart()
             touched = Topic.ALL
         state = self.state
@@ -169,21 +169,21 @@ class Cockpit:
         if events:
             self.quiet = self.now()
             if self.playback is None:
-                self._lookout.take(events)
+                self.alarms.take(events)
             else:
-                self._lookout.reach(self.playback.source.delivered)
+                self.alarms.reach(self.playback.source.delivered)
         if self._ticks or self.playback is None or not self.playback.source.loading:
             # Of a long log, the first picture comes first.
-            for alarm in self._lookout.work(JUDGE_SECONDS):
+            for alarm in self.alarms.work(JUDGE_SECONDS):
                 touched |= state.apply(alarm)
         if self.playback is not None:
-            tape = self.playback.tape()
-            if tape != view.tape:
+            replay = self.playback.status()
+            if replay != view.replay:
                 # A clock that only went on is seen with the steps that moved it.
-                alike = view.tape is not None and view.tape.setting == tape.setting
-                touched |= Topic.STEPS if alike else Topic.LOOK
-                view.tape = tape
-        if touched & (Topic.CHECKPOINTS | Topic.LOOK):
+                alike = view.replay is not None and view.replay.setting == replay.setting
+                touched |= Topic.STEPS if alike else Topic.VIEW
+                view.replay = replay
+        if touched & (Topic.CHECKPOINTS | Topic.VIEW):
             touched |= self._miss()
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
@@ -234,7 +234,7 @@ class Cockpit:
             alive, words = self.source.alive()
             trouble = "" if alive else words or "the run is not there any more"
             if alive and self.playback is None:
-                for alarm in self._lookout.tick(now):
+                for alarm in self.alarms.tick(now):
                     touched |= state.apply(alarm)
                     if self.notices is not None:
                         self.notices.observe(alarm)
@@ -308,27 +308,27 @@ class Cockpit:
 
     def toggle_log_y(self) -> None:
         self.view.log_y = not self.view.log_y
-        self.dashboard.show(Topic.LOOK)
+        self.dashboard.show(Topic.VIEW)
 
     def toggle_whole(self) -> None:
         self.view.whole = not self.view.whole
-        self.dashboard.show(Topic.LOOK)
+        self.dashboard.show(Topic.VIEW)
 
     def next_x_axis(self) -> str:
         """By the next measure that the log names; what a person must know of the others."""
         view, at = self.view, AXES.index(self.view.x_axis)
         missing = []
         for name in (*AXES[at + 1 :], *AXES[: at + 1]):
-            if name == "step" or view.ruler(self.state, name) is not None:
+            if name == "step" or view.x_scale(self.state, name) is not None:
                 view.x_axis = name
                 break
             missing.append(name)
-        self.dashboard.show(Topic.LOOK)
+        self.dashboard.show(Topic.VIEW)
         return missing_words(missing)
 
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
-        self.dashboard.show(Topic.LOOK)
+        self.dashboard.show(Topic.VIEW)
 
     def prefer(self, preferences: Preferences) -> None:
         """Look as the person did last."""
@@ -354,20 +354,20 @@ class Cockpit:
             x_axis=view.x_axis,
         )
 
-    def look(self, act: Callable[[Sight], None]) -> None:
+    def look(self, act: Callable[[Viewport], None]) -> None:
         """Move the crosshair or the part of the run that the charts show."""
-        sight = self.view.sight
-        before = (sight.part, sight.cursor)
-        act(sight)
-        if (sight.part, sight.cursor) != before:
-            self.dashboard.show(Topic.LOOK)
+        viewport = self.view.viewport
+        before = (viewport.part, viewport.cursor)
+        act(viewport)
+        if (viewport.part, viewport.cursor) != before:
+            self.dashboard.show(Topic.VIEW)
 
     def jump(self, by: int, kinds: str) -> bool:
         """The crosshair to the next or previous place; False when there is none.
 
         `kinds`: `checkpoint`, or `event` for evaluations, requests and alarms as well.
         """
-        state, sight = self.state, self.view.sight
+        state, viewport = self.state, self.view.viewport
         places = {float(row.step) for row in state.checkpoint_rows() if row.kind == "sftui"}
         if kinds != "checkpoint":
             places |= {float(step) for step in state.validations}
@@ -375,19 +375,19 @@ class Cockpit:
             places |= {float(c.step) for c in state.controls if c.step is not None}
             alarms = (alarm.event.step for alarm in state.alarms.values())
             places |= {float(step) for step in alarms if step is not None}
-        here = sight.cursor
+        here = viewport.cursor
         if here is None:
             here = math.inf if by < 0 else -math.inf
         onwards = sorted(p for p in places if (p > here if by > 0 else p < here))
         if not onwards:
             return False
-        self.look(lambda sight: sight.go(onwards[0] if by > 0 else onwards[-1]))
+        self.look(lambda viewport: viewport.go(onwards[0] if by > 0 else onwards[-1]))
         return True
 
     def hide_alarms(self) -> None:
         """Put the alarms away until they come again."""
         self.view.hide_alarms(self.state)
-        self.dashboard.show(Topic.ALARMS | Topic.LOOK)
+        self.dashboard.show(Topic.ALARMS | Topic.VIEW)
 
     def toggle_table(self) -> None:
         """Benchmarks or validation losses, in the same place."""
@@ -406,7 +406,7 @@ class Cockpit:
         else:
             # On a small screen another panel has the place: bring the table there.
             self.dashboard.focus_panel("accuracy")
-        self.dashboard.show(Topic.LOOK)
+        self.dashboard.show(Topic.VIEW)
 
     def toggle_maximised(self) -> None:
         self.view.maximised = not self.view.maximised

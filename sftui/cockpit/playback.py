@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sftui.sources.clock import SPEEDS, WATCH_SPEED
 from sftui.sources.recording import Mark
 from sftui.sources.replay import ReplaySource
-from sftui.view.replay_status import Tape, TapeMark
+from sftui.view.replay_status import ReplayMark, ReplayStatus
 
 SCRUB_PARTS = 100
 """Presses of a scrub key from one end to the other."""
@@ -28,9 +28,9 @@ class Playback:
         """What was recognised in the file, and by what."""
         self.follow = follow
         self.generation = source.generation
-        self._marks: tuple[object, tuple[TapeMark, ...]] = (None, ())
+        self._marks: tuple[object, tuple[ReplayMark, ...]] = (None, ())
 
-    def tape(self) -> Tape:
+    def status(self) -> ReplayStatus:
         """How it stands now."""
         source = self.source
         position, length = source.position, source.length
@@ -39,7 +39,7 @@ class Playback:
         timeline = stages[stage].timeline if stage < len(stages) else None
         total = source.seconds_total
         seconds = min(source.seconds, total)
-        return Tape(
+        return ReplayStatus(
             part=_part(seconds, total, position, length),
             seconds=seconds,
             total_seconds=total,
@@ -121,7 +121,7 @@ class Playback:
         source.speed = SPEEDS[min(len(SPEEDS) - 1, max(0, nearest + by))]
         if math.isinf(source.speed):
             self.to_end()  # all at once is now
-        return self.tape().speed_words
+        return self.status().speed_words
 
     def jump(self, by: int) -> str:
         """To the next or previous event worth seeing; its words, empty at the ends."""
@@ -151,12 +151,12 @@ class Playback:
 
     def _marks_of(
         self, marks: Sequence[Mark], stage: int, total: float, length: int
-    ) -> tuple[TapeMark, ...]:
+    ) -> tuple[ReplayMark, ...]:
         """The marks on the bar; made anew only when the file or the stage changed."""
         key = (stage, len(marks), total, length)
         if self._marks[0] != key:
             found = tuple(
-                TapeMark(_part(mark.seconds, total, mark.position, length), mark.kind)
+                ReplayMark(_part(mark.seconds, total, mark.position, length), mark.kind)
                 for mark in marks
             )
             self._marks = (key, found)

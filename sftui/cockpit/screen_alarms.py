@@ -26,7 +26,7 @@ Again = Callable[[int, int], Iterable[ev.Event]]
 """The events of a recording from one position to before another."""
 
 
-class Lookout:
+class ScreenAlarms:
     """Events in, alarms out, in the order of the events."""
 
     def __init__(self, *, foreign: bool, again: Again | None = None) -> None:

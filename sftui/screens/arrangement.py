@@ -153,7 +153,7 @@ def _narrow(width: int, height: int, panel: str, absent: frozenset[str]) -> dict
         "footer": Box(0, height - 1, width, 1),
     }
     if strip:
-        boxes["glance"] = Box(0, header + big, width, strip)
+        boxes["summary"] = Box(0, header + big, width, strip)
     if log:
         boxes["log"] = Box(0, header + big + strip, width, log)
     return boxes | _big(Box(0, header, width, big), panel, absent)
@@ -174,7 +174,7 @@ def _tiny(width: int, height: int, panel: str, absent: frozenset[str]) -> dict[s
         return boxes
     if middle.height >= 8 and width >= 36:
         return boxes | _big(middle, panel, absent)
-    return boxes | {"glance": middle}
+    return boxes | {"summary": middle}
 
 
 def _big(box: Box, panel: str, absent: frozenset[str]) -> dict[str, Box]:

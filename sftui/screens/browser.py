@@ -13,7 +13,7 @@ from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
 from sftui.screens.confirm import Answer, Confirm
 from sftui.widgets.answer_list import AnswerList
-from sftui.widgets.checkpoint_table import ShelfTable
+from sftui.widgets.checkpoint_table import CheckpointTable
 
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
@@ -33,7 +33,7 @@ class Browser(ModalScreen[None]):
         super().__init__()
         rebind(self, key_table.of_mode("browser"))
         self._cockpit = cockpit
-        self.table = ShelfTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
+        self.table = CheckpointTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
 
         self.answers = AnswerList(cockpit.state, cockpit.view, cockpit.shelf.sampler, id="answers")
         self.prompt = Input(id="prompt", max_length=4000, placeholder="a prompt")

@@ -13,12 +13,12 @@ from textual.widget import Widget
 
 from sftui.screens.arrangement import Box, arrange, family
 from sftui.state.records import Topic
-from sftui.terminal.compositor import SpanCompositor
+from sftui.terminal.compositor import CroppingCompositor
 from sftui.view.view import PANELS
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
 from sftui.widgets.benchmarks import Benchmarks
-from sftui.widgets.checkpoint_panel import Checkpoints
+from sftui.widgets.checkpoint_panel import CheckpointPanel
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.log_pane import LogPane
 from sftui.widgets.loss_chart import LossChart
@@ -26,9 +26,9 @@ from sftui.widgets.now import Now
 from sftui.widgets.panel import Panel
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
-from sftui.widgets.sample_panel import Samples
+from sftui.widgets.sample_panel import SamplePanel
 from sftui.widgets.scrubber import Scrubber
-from sftui.widgets.small_summary import Glance
+from sftui.widgets.small_summary import SmallSummary
 from sftui.widgets.validation_table import ValidationTable
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Dashboard(Screen[None]):
         self._run = state
         self.view = view
         self._cockpit = CockpitLayout()
-        self._compositor = SpanCompositor()
+        self._compositor = CroppingCompositor()
         make = (
             (RunHeader, "header"),
             (LossChart, "loss"),
@@ -72,10 +72,10 @@ class Dashboard(Screen[None]):
             (RankTable, "memory"),
             (Benchmarks, "benchmarks"),
             (ValidationTable, "validation"),
-            (Checkpoints, "checkpoints"),
+            (CheckpointPanel, "checkpoints"),
             (LogPane, "log"),
-            (Samples, "samples"),
-            (Glance, "glance"),
+            (SamplePanel, "samples"),
+            (SmallSummary, "summary"),
             (Scrubber, "scrubber"),
             (AlarmBar, "alarms"),
             (KeyFooter, "footer"),
@@ -103,7 +103,7 @@ class Dashboard(Screen[None]):
             lower=self.view.lower,
             maximised=self.view.maximised,
             num_ranks=self._num_ranks,
-            replay=self.view.tape is not None,
+            replay=self.view.replay is not None,
             alarms=rows_wanted(self.view.alarms(self._run), size.width),
             absent=self.absent - {_place(self.view.panel)},
         )
@@ -124,13 +124,13 @@ class Dashboard(Screen[None]):
 
         Of all of it, not up to the clock: the panels stay where they are under a moving clock.
         """
-        tape = self.view.tape
-        if tape is None:
+        replay = self.view.replay
+        if replay is None:
             return frozenset()
         table = "evals" if self.view.table == "benchmarks" else "validations"
         needs = {"accuracy": "evals", "memory": "ranks", "checkpoints": "checkpoints"}
         needs["benchmarks"] = table
-        return frozenset(name for name, what in needs.items() if what not in tape.holds)
+        return frozenset(name for name, what in needs.items() if what not in replay.holds)
 
     def set_state(self, state: RunState) -> None:
         """Another state over the same view: a replay went back, or to another stage."""

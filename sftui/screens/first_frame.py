@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.keys.key_table import by_id
 
 
@@ -28,10 +28,10 @@ class Outline(Widget):
     def render_line(self, y: int) -> Strip:
         palette = cast(Any, self.app).palette
         width, height = self.size
-        border = palette[style(Ink.BORDER)]
-        bar = palette[style(Ink.DIM, back=Back.BAR)]
+        border = palette[style(Role.BORDER)]
+        bar = palette[style(Role.DIM, back=Back.BAR)]
         if y == 0:
-            name = palette[style(Ink.TEXT, bold=True, back=Back.BAR)]
+            name = palette[style(Role.TEXT, bold=True, back=Back.BAR)]
             head = [Segment(" ◉ ", bar), Segment("sftui ", name), Segment(self._run_title, bar)]
             return Strip(head).adjust_cell_length(width, bar)
         if y == height - 1:
@@ -46,11 +46,11 @@ class Outline(Widget):
         if y == height - 2:
             return Strip([Segment("╰" + "─" * (width - 2) + "╯", border)], width)
         word = " opening…" if y == 2 else ""
-        inside = Segment(word.ljust(width - 2)[: width - 2], palette[style(Ink.DIM)])
+        inside = Segment(word.ljust(width - 2)[: width - 2], palette[style(Role.DIM)])
         return Strip([Segment("│", border), inside, Segment("│", border)], width)
 
 
-class Opening(Screen[None]):
+class FirstFrame(Screen[None]):
     """On screen until the dashboard is there."""
 
     def __init__(self, title: str) -> None:

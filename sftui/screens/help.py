@@ -77,16 +77,16 @@ def help_content(only: str = "", width: int = 76) -> Content:
     for group, words in GROUPS.items():
         if group != only if only else group in PROGRAMS:
             continue
-        lines += [Content.styled(words, "bold $ink-title"), "\n"]
+        lines += [Content.styled(words, "bold $role-title"), "\n"]
         for key in in_use():
             if key.group == group:
                 told = indent.join(textwrap.wrap(key.help, max(16, width - _KEYS)))
-                shown = Content.styled(f"{key.shown:>{_KEYS - 2}}", "bold $ink-warn")
+                shown = Content.styled(f"{key.shown:>{_KEYS - 2}}", "bold $role-warn")
                 lines += [shown, f"  {told}\n"]
         lines.append("\n")
-    lines += [Content.styled("Marks", "bold $ink-title"), "\n"]
+    lines += [Content.styled("Marks", "bold $role-title"), "\n"]
     for mark, words in OVERLAY_MARKS if only else MARKS:
         told = indent.join(textwrap.wrap(words, max(16, width - _KEYS)))
         lines += [Content.styled(f"{mark:>{_KEYS - 2}}", "bold"), f"  {told}\n"]
-    lines += ["\n", Content.styled("any key closes this page", "$ink-faint")]
+    lines += ["\n", Content.styled("any key closes this page", "$role-faint")]
     return Content.assemble(*lines)

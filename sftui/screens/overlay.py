@@ -16,7 +16,7 @@ from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
 from sftui.screens.arrangement import Box
 from sftui.state.run_state import RunState
-from sftui.terminal.compositor import SpanCompositor
+from sftui.terminal.compositor import CroppingCompositor
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.overlay_chart import OverlayChart
 from sftui.widgets.overlay_details import OverlayDetails
@@ -88,7 +88,7 @@ class OverlayScreen(Screen[None]):
         self.overlay = overlay
         self._poll = poll
         self._overlay_layout = OverlayLayout()
-        self._compositor = SpanCompositor()
+        self._compositor = CroppingCompositor()
         self._big = False
         nobody = RunState()
         self.details = OverlayDetails(nobody, overlay, id="details")
@@ -161,25 +161,25 @@ class OverlayScreen(Screen[None]):
         self._do(self.overlay.cycle_smoothing)
 
     def action_zoom(self, closer: bool) -> None:
-        self._do(lambda: self.overlay.view.sight.zoom(closer))
+        self._do(lambda: self.overlay.view.viewport.zoom(closer))
 
     def action_zoom_at(self, closer: bool, at: float | None) -> None:
-        self._do(lambda: self.overlay.view.sight.zoom(closer, at))
+        self._do(lambda: self.overlay.view.viewport.zoom(closer, at))
 
     def action_pan_by(self, by: float) -> None:
-        self._do(lambda: self.overlay.view.sight.pan(by))
+        self._do(lambda: self.overlay.view.viewport.pan(by))
 
     def action_point(self, cells: int) -> None:
         last = self.overlay.last_step()
-        self._do(lambda: self.overlay.view.sight.move(cells, last))
+        self._do(lambda: self.overlay.view.viewport.move(cells, last))
 
     def action_point_at(self, at: float | None) -> None:
-        if self.overlay.view.sight.cursor != at:
-            self.overlay.view.sight.cursor = at
+        if self.overlay.view.viewport.cursor != at:
+            self.overlay.view.viewport.cursor = at
             self.show()
 
     def action_reset_look(self) -> None:
-        self._do(self.overlay.view.sight.reset)
+        self._do(self.overlay.view.viewport.reset)
 
     def action_scroll(self, by: int) -> None:
         page = max(1, self.details.size.height - 3)

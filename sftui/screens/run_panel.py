@@ -21,7 +21,7 @@ _NARROW = 70
 """Narrower than this, a meaning stands under its setting."""
 
 
-class Facts(ModalScreen[None]):
+class RunPanel(ModalScreen[None]):
     """Any key closes it, except those that scroll."""
 
     def __init__(self, sections: Sequence[Section]) -> None:
@@ -41,7 +41,7 @@ class Facts(ModalScreen[None]):
     def _draw(self) -> None:
         # Border, padding and the scroll bar.
         width = max(20, min(118, self.app.size.width) - 7)
-        self.query_one(Static).update(facts_content(self._sections, width))
+        self.query_one(Static).update(run_panel_content(self._sections, width))
 
     def on_key(self, event: events.Key) -> None:
         if event.key in ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab"):
@@ -50,17 +50,17 @@ class Facts(ModalScreen[None]):
         self.dismiss()
 
 
-def facts_content(sections: Sequence[Section], width: int) -> Content:
+def run_panel_content(sections: Sequence[Section], width: int) -> Content:
     """The page as styled text, wrapped to `width` cells."""
     lines: list[Content | str | tuple[str, str]] = []
     if not sections:
-        lines.append(Content.styled("The run has not said yet what it is.\n", "$ink-faint"))
+        lines.append(Content.styled("The run has not said yet what it is.\n", "$role-faint"))
     for title, facts in sections:
-        lines += [Content.styled(title, "bold $ink-title"), "\n"]
+        lines += [Content.styled(title, "bold $role-title"), "\n"]
         for fact in facts:
             name = fit(fact.name, _NAME - 1).ljust(_NAME)
             value = fact.value + (f" → {fact.effective}" if fact.effective else "")
-            lines += [Content.styled(f"  {name}", "$ink-dim")]
+            lines += [Content.styled(f"  {name}", "$role-dim")]
             wide = width >= _NARROW and text_width(value) < _VALUE
             beside = ("\n" + " " * (2 + _NAME)).join(
                 textwrap.wrap(value, max(16, width - 2 - _NAME))
@@ -72,8 +72,8 @@ def facts_content(sections: Sequence[Section], width: int) -> Content:
                 if not wide:
                     lines.append("\n" + " " * start)
                 indent = "\n" + " " * start
-                lines.append(Content.styled(indent.join(wrapped), "$ink-faint"))
+                lines.append(Content.styled(indent.join(wrapped), "$role-faint"))
             lines.append("\n")
         lines.append("\n")
-    lines.append(Content.styled("any key closes this page", "$ink-faint"))
+    lines.append(Content.styled("any key closes this page", "$role-faint"))
     return Content.assemble(*lines)

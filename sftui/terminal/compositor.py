@@ -15,7 +15,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 
-class SpanUpdate(ChopsUpdate):
+class CroppedUpdate(ChopsUpdate):
     """The same update, cropped at both ends."""
 
     def render_segments(self, console: Console) -> str:
@@ -30,7 +30,7 @@ class SpanUpdate(ChopsUpdate):
         return "".join(out)
 
 
-class SpanCompositor(Compositor):
+class CroppingCompositor(Compositor):
     """Textual's compositor with that update, which asks only widgets that changed.
 
     Textual asks every widget in the rectangle around all changes for all of its lines: for two
@@ -67,4 +67,4 @@ class SpanCompositor(Compositor):
             self._changed = ()
         if update is None:
             return None
-        return SpanUpdate(update.chops, update.spans, update.chop_ends)
+        return CroppedUpdate(update.chops, update.spans, update.chop_ends)

@@ -20,15 +20,15 @@ _STYLELESS = re.compile(r"(?:\x1b\[[0-9;]*H|\x1b\[\?2026[hl])*")
 """What prints nothing: the cursor going somewhere, a synchronised update."""
 
 
-class _Look(NamedTuple):
-    """What a terminal's settings come to (ECMA-48 "SGR"); "" = its default."""
+class _Rendition(NamedTuple):
+    """A terminal's graphic rendition (ECMA-48 "SGR"); an empty colour is the default one."""
 
     marks: tuple[str, ...] = ()
     fore: str = ""
     back: str = ""
 
 
-_PLAIN = _Look()
+_PLAIN = _Rendition()
 
 
 def shorten(sequence: str) -> str:
@@ -50,20 +50,20 @@ def shorten(sequence: str) -> str:
     return "".join(out)
 
 
-def thrifty(driver: type[Driver]) -> type[Driver]:
-    """The driver of a terminal, writing less."""
+def shortening(driver: type[Driver]) -> type[Driver]:
+    """`driver` with every write passed through `shorten`."""
 
-    class Thrifty(driver):  # type: ignore[misc, valid-type]
+    class ShorteningDriver(driver):  # type: ignore[misc, valid-type]
         def write(self, data: str) -> None:
             super().write(shorten(data))
 
-    return Thrifty
+    return ShorteningDriver
 
 
 @lru_cache(maxsize=4096)
-def _after(look: _Look, setting: str) -> _Look:
-    """What a setting makes of a look."""
-    marks, fore, back = list(look.marks), look.fore, look.back
+def _after(before: _Rendition, setting: str) -> _Rendition:
+    """The settings after an SGR sequence with these parameters."""
+    marks, fore, back = list(before.marks), before.fore, before.back
     codes = setting.split(";")
     while codes:
         code = codes.pop(0)
@@ -82,12 +82,12 @@ def _after(look: _Look, setting: str) -> _Look:
             back = code
         else:
             marks.append(code)
-    return _Look(tuple(marks), fore, back)
+    return _Rendition(tuple(marks), fore, back)
 
 
 @lru_cache(maxsize=4096)
-def _change(old: _Look, new: _Look) -> str:
-    """The shortest setting that leads from one look to another."""
+def _change(old: _Rendition, new: _Rendition) -> str:
+    """The shortest SGR sequence that leads from one rendition to another."""
     whole = ";".join([*new.marks, *filter(None, (new.fore, new.back))])
     short = whole if old == _PLAIN else ";".join(filter(None, ("0", whole)))
     kept = new.marks[: len(old.marks)] == old.marks

@@ -17,7 +17,7 @@ from sftui.drawing.theme import DAY, NIGHT, Palette
 from sftui.keys import key_table
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
-from sftui.terminal.sgr import thrifty
+from sftui.terminal.sgr import shortening
 
 
 class TerminalApp(App[None]):
@@ -59,7 +59,7 @@ class TerminalApp(App[None]):
 
     def get_driver_class(self) -> type[Driver]:
         """Textual's choice, writing fewer bytes."""
-        return thrifty(super().get_driver_class())
+        return shortening(super().get_driver_class())
 
     def tell(self, words: str, *, title: str = "") -> None:
         """A sentence about the key that was just pressed, in place of the one before.

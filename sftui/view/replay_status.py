@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class TapeMark:
+class ReplayMark:
     """A place on the bar worth jumping to."""
 
     part: float
@@ -20,7 +20,7 @@ class TapeMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tape:
+class ReplayStatus:
     """A replay as it stands now."""
 
     part: float
@@ -41,7 +41,7 @@ class Tape:
     stage: int
     """Counted from 0."""
     stages: tuple[str, ...]
-    marks: tuple[TapeMark, ...] = ()
+    marks: tuple[ReplayMark, ...] = ()
     holds: frozenset[str] = frozenset()
     """What the stage has, as far as it was read: validations, evals, ranks, checkpoints."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.control import Request
-from sftui.drawing.x_axis import Ruler, Rulers
+from sftui.drawing.x_axis import XScale, XScales
 from sftui.logbook.book import LogBook
 from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
@@ -17,8 +17,8 @@ from sftui.state.series import Smoothed
 from sftui.statistics.scores import Scoreboard
 from sftui.statistics.validation_scores import LossBoard
 from sftui.view.failure import failure
-from sftui.view.replay_status import Tape
-from sftui.view.viewport import Sight
+from sftui.view.replay_status import ReplayStatus
+from sftui.view.viewport import Viewport
 
 SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 """Strengths that `s` goes through; 0 shows the raw curve alone."""
@@ -38,7 +38,7 @@ class View:
     whole: bool = False
     smoothing: int = 0
     x_axis: str = "step"
-    """One of `ruler.AXES`; where the log does not say it, charts go by steps."""
+    """One of `x_axis.AXES`; where the log does not say it, charts go by steps."""
     panel: str = "loss"
     jumping: tuple[str, ...] = ()
     """Panels that a letter would go to, while one is waited for."""
@@ -54,7 +54,7 @@ class View:
     trouble: str = ""
     """Why the run cannot be alive although it never said that it ended."""
     tiny: bool = False
-    tape: Tape | None = None
+    replay: ReplayStatus | None = None
     """Where the clock of a replay is; None over a run."""
     table: str = "benchmarks"
     """The table beside the charts: benchmarks or validation."""
@@ -62,7 +62,7 @@ class View:
     """Judges the evaluations, over all that is shown."""
     losses: LossBoard = field(default_factory=LossBoard)
     """Judges the validations."""
-    sight: Sight = field(default_factory=Sight)
+    viewport: Viewport = field(default_factory=Viewport)
     """The part of the run that the charts show, and the crosshair."""
     run_id: str = ""
     """The run's name in commands; nothing for the log of another program."""
@@ -70,7 +70,7 @@ class View:
     """Key of `_raised` -> how often it had come when a person put it away."""
     screen: str = ""
     """A screen of its own (see `keys.SCREENS`), whose keys mean something instead."""
-    _rulers: Rulers = field(default_factory=Rulers)
+    _x_scales: XScales = field(default_factory=XScales)
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)
 
     @property
@@ -78,15 +78,15 @@ class View:
         """`live`, `replay` or the screen's own: which keys mean something."""
         if self.screen:
             return self.screen
-        return "live" if self.tape is None else "replay"
+        return "live" if self.replay is None else "replay"
 
     @property
     def strength(self) -> float:
         return SMOOTHING[self.smoothing]
 
-    def ruler(self, state: RunState, name: str = "") -> Ruler | None:
+    def x_scale(self, state: RunState, name: str = "") -> XScale | None:
         """What the x axis measures (or the axis of that name); None for steps."""
-        return self._rulers.ruler(name or self.x_axis, state.steps, state.steps_an_epoch)
+        return self._x_scales.get(name or self.x_axis, state.steps, state.steps_an_epoch)
 
     def smoothed(self, state: RunState) -> Smoothed:
         """The moving average of the training loss, at the strength asked for."""
@@ -126,10 +126,10 @@ class View:
 
     def elapsed(self, state: RunState) -> float | None:
         """Seconds since the run began, to its end or to now; None where nothing tells it."""
-        if self.tape is not None and self.tape.clock != "time":
+        if self.replay is not None and self.replay.clock != "time":
             # Such a log has a time of day here and there at most: the clock of the bar counts.
-            if self.tape.clock == "duration":
-                return self.tape.seconds
+            if self.replay.clock == "duration":
+                return self.replay.seconds
             if not state.ended or state.first_t == state.last_t:
                 return None
         if state.first_t is None:
@@ -141,7 +141,7 @@ class View:
     def eta(self, state: RunState) -> float | None:
         """Seconds until the end, counted on from the newest event; None when unknown."""
         left = state.eta_seconds()
-        if left is None or self.trouble or (self.tape is not None and self.tape.over):
+        if left is None or self.trouble or (self.replay is not None and self.replay.over):
             return None
         if state.badge == "running" and state.last_t is not None:
             left -= min(max(0.0, self.now() - state.clock_moved - state.last_t), 60.0)

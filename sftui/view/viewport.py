@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sftui.drawing.x_axis import Ruler
+from sftui.drawing.x_axis import XScale
 
 ZOOM_FACTOR = 0.5
 FEWEST = 8.0
@@ -15,7 +15,7 @@ FEWEST = 8.0
 
 
 @dataclass(slots=True)
-class Sight:
+class Viewport:
     """Mutable; `full` is what a chart would show by itself, told at every paint."""
 
     part: tuple[float, float] | None = None
@@ -25,7 +25,7 @@ class Sight:
     full: tuple[float, float] = (0.0, 1.0)
     columns: int = 100
     """Cells of the widest chart: what one press of an arrow moves."""
-    ruler: Ruler | None = None
+    x_scale: XScale | None = None
     """What the x axis of the charts measures: halves and columns are of that."""
 
     def limits(self, full: tuple[float, float]) -> tuple[float, float]:
@@ -90,10 +90,10 @@ class Sight:
         self.part = self.cursor = None
 
     def _to(self, x: float) -> float:
-        return x if self.ruler is None else self.ruler.to(x)
+        return x if self.x_scale is None else self.x_scale.to(x)
 
     def _back(self, value: float) -> float:
-        return value if self.ruler is None else self.ruler.back(value)
+        return value if self.x_scale is None else self.x_scale.back(value)
 
     def _show(self, low: float, span: float) -> None:
         low = max(self.full[0], min(low, self.full[1] - span))

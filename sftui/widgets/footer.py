@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sftui.drawing.canvas import Grid, text_width
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.keys.key_table import JUMP_LETTERS, Key, by_id, footer_keys
 from sftui.state.records import Topic
 from sftui.widgets.panel import Panel
@@ -12,12 +12,12 @@ from sftui.widgets.panel import Panel
 class KeyFooter(Panel):
     """One row."""
 
-    TOPICS = Topic.RUN | Topic.CONTROLS | Topic.LOOK
+    TOPICS = Topic.RUN | Topic.CONTROLS | Topic.VIEW
 
     def paint(self, grid: Grid) -> None:
         grid.back(0, 0, grid.width, Back.BAR)
-        key_style = style(Ink.WARN, bold=True, back=Back.BAR)
-        word_style = style(Ink.DIM, back=Back.BAR)
+        key_style = style(Role.WARN, bold=True, back=Back.BAR)
+        word_style = style(Role.DIM, back=Back.BAR)
         if self.view.jumping:
             self._letters(grid, key_style, word_style)
             return
@@ -43,10 +43,10 @@ class KeyFooter(Panel):
 
     def _useful(self) -> list[Key]:
         """Keys that do something now: neither a run that ended nor a replay takes requests."""
-        tape = self.view.tape
-        deaf = self.state.ended or bool(self.view.trouble) or tape is not None
+        replay = self.view.replay
+        deaf = self.state.ended or bool(self.view.trouble) or replay is not None
         keys = [key for key in footer_keys(self.view.mode) if not (deaf and key.group == "run")]
-        if tape is not None and len(tape.stages) < 2:
+        if replay is not None and len(replay.stages) < 2:
             keys = [key for key in keys if key.id != "stage"]
         return keys
 
@@ -56,10 +56,10 @@ class KeyFooter(Panel):
     def _words(self, key: Key) -> str:
         if key.id == "pause" and self.state.badge == "paused":
             return "Resume"
-        tape = self.view.tape
-        if key.id == "quit" and (self.state.ended or self.view.trouble or tape is not None):
+        replay = self.view.replay
+        if key.id == "quit" and (self.state.ended or self.view.trouble or replay is not None):
             return "Close"
-        if key.id == "play" and tape is not None and tape.moving:
+        if key.id == "play" and replay is not None and replay.moving:
             return "Pause"
         if key.id == "faster":
             return "Speed"

@@ -22,7 +22,7 @@ from textual.events import (
 
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, settle, text_width
 from sftui.drawing.plot import Plot, percentiles
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
@@ -64,29 +64,29 @@ class OverlayChart(Panel):
             self._plot = None
             words = "reading…" if self.overlay.loading else "no training loss in what is shown"
             row = grid.height // 2
-            grid.text(row, max(1, (grid.width - text_width(words)) // 2), words, style(Ink.DIM))
+            grid.text(row, max(1, (grid.width - text_width(words)) // 2), words, style(Role.DIM))
         if framed:
             grid.frame(self._legend(), self._notes(grid.width), border=self.border)
 
     # ---- frame -----------------------------------------------------------------------------
 
     def _legend(self) -> list[Span]:
-        overlay, dim = self.overlay, style(Ink.DIM)
-        spans: list[Span] = [("loss", style(Ink.TITLE, bold=True))]
+        overlay, dim = self.overlay, style(Role.DIM)
+        spans: list[Span] = [("loss", style(Role.TITLE, bold=True))]
         for contender in overlay.shown:
-            ink = style(contender.ink, bold=contender is overlay.reference)
-            spans += [(f"  {contender.letter} ", ink), (f"━ {contender.mark}", ink)]
+            role = style(contender.role, bold=contender is overlay.reference)
+            spans += [(f"  {contender.letter} ", role), (f"━ {contender.mark}", role)]
         if self.view.strength:
-            spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Ink.FAINT)))
+            spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Role.FAINT)))
         spans.append(("  ● ■ … val", dim))
         return spans
 
     def _notes(self, width: int) -> list[Span]:
-        view, faint = self.view, style(Ink.FAINT)
+        view, faint = self.view, style(Role.FAINT)
         words = ["log" if view.log_y else "linear"]
         words.append(f"EMA {view.strength:g}" if view.strength else "no smoothing")
-        if view.sight.part is not None:
-            low, high = view.sight.part
+        if view.viewport.part is not None:
+            low, high = view.viewport.part
             words.append(f"x: {low:,.0f} to {high:,.0f}")
         hidden = len(self.overlay.contenders) - len(self.overlay.shown)
         if hidden:
@@ -107,8 +107,8 @@ class OverlayChart(Panel):
         if plot_height < 1 or width < 4:
             self._plot = None
             return
-        x_low, x_high = view.sight.limits(self._x_limits(drawn))
-        view.sight.columns = width
+        x_low, x_high = view.viewport.limits(self._x_limits(drawn))
+        view.viewport.columns = width
         y_low, y_high = self._y_limits(drawn, x_low, x_high)
         plot = Plot(
             grid=grid,
@@ -127,13 +127,13 @@ class OverlayChart(Panel):
         reference = self.overlay.reference
         if reference in drawn and view.strength:
             low, high = bridge(*reference.raw.columns(x_low, x_high, plot.num_dots))
-            plot.band(low, high, style(Ink.FAINT))
+            plot.band(low, high, style(Role.FAINT))
         self._curves(plot, drawn)
         self._marks(plot, drawn)
         self._letters(plot, drawn)
         self._plot = plot
-        if view.sight.cursor is not None:
-            self._crosshair(plot, view.sight.cursor, drawn)
+        if view.viewport.cursor is not None:
+            self._crosshair(plot, view.viewport.cursor, drawn)
 
     def _curves(self, plot: Plot, drawn: list[Contender]) -> None:
         """Curves that share a cell take turns in it, so that none hides another."""
@@ -143,7 +143,7 @@ class OverlayChart(Panel):
             smooth = contender.smooth(self.view.strength)
             low, high = bridge(*smooth.columns(plot.x_low, plot.x_high, plot.num_dots))
             codes.append(plot.dots(low, high, thick=2 if pinned else 1))
-            numbers.append(style(contender.ink, bold=pinned))
+            numbers.append(style(contender.role, bold=pinned))
         there = np.stack(codes) != BRAILLE
         turn = np.arange(plot.width) % np.maximum(1, there.sum(axis=0))
         own = there & (np.cumsum(there, axis=0) - 1 == turn)
@@ -154,7 +154,7 @@ class OverlayChart(Panel):
         """Validations; one whose cell is taken stands beside it, one above the range at the top."""
         taken: set[tuple[int, int]] = set()
         for contender in reversed(drawn):
-            number = style(contender.ink, bold=contender is self.overlay.reference)
+            number = style(contender.role, bold=contender is self.overlay.reference)
             for validation in self._validations(contender):
                 col, row = plot.x_cell(validation.step), plot.y_cell(validation.loss)
                 char = contender.mark
@@ -194,7 +194,7 @@ class OverlayChart(Panel):
                     taken.add(at)
                     pinned = contender is self.overlay.reference
                     back = Back.ROW if pinned else Back.PANEL
-                    number = style(contender.ink, bold=True, back=back)
+                    number = style(contender.role, bold=True, back=back)
                     plot.grid.put(at[0], at[1], contender.letter, number)
                     break
 
@@ -227,19 +227,19 @@ class OverlayChart(Panel):
         start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
         if start < plot.col:
             return
-        for i, (name, value, change, ink) in enumerate(lines[: plot.height]):
+        for i, (name, value, change, role) in enumerate(lines[: plot.height]):
             row = plot.row + i
-            grid.text(row, start, " " * cells, style(Ink.TEXT))
-            grid.text(row, start + 1, name, style(ink))
+            grid.text(row, start, " " * cells, style(Role.TEXT))
+            grid.text(row, start + 1, name, style(role))
             end = start + 3 + names + values
-            grid.right(row, end, [(value, style(ink, bold=True))], start)
-            grid.right(row, start + cells - 1, [(change, style(Ink.DIM))], start)
+            grid.right(row, end, [(value, style(role, bold=True))], start)
+            grid.right(row, start + cells - 1, [(change, style(Role.DIM))], start)
             grid.back(row, start, start + cells, Back.ROW)
 
-    def _values(self, at: float, drawn: list[Contender]) -> list[tuple[str, str, str, Ink]]:
+    def _values(self, at: float, drawn: list[Contender]) -> list[tuple[str, str, str, Role]]:
         """Name, value, distance from the pinned run's value, colour; in the usual order."""
         step = round(at)
-        lines = [("step", fmt.count(step), "", Ink.TEXT)]
+        lines = [("step", fmt.count(step), "", Role.TEXT)]
         reference = self.overlay.reference
         base = _value_at(reference.smooth(self.view.strength), at)
         for contender in sorted(drawn, key=lambda c: c.letter):
@@ -248,12 +248,12 @@ class OverlayChart(Panel):
             if value is not None and base is not None and contender is not reference:
                 change = fmt.change(value - base)
             shown = fmt.loss(value) if value is not None else "–"
-            lines.append((contender.letter, shown, change, contender.ink))
+            lines.append((contender.letter, shown, change, contender.role))
         for contender in sorted(drawn, key=lambda c: c.letter):
             before = [v for v in self._validations(contender) if v.step <= at]
             if before:
                 words = f"{contender.mark} @{fmt.count(before[-1].step)}"
-                lines.append((words, fmt.loss(before[-1].loss), "", contender.ink))
+                lines.append((words, fmt.loss(before[-1].loss), "", contender.role))
         return lines
 
     # ---- limits ----------------------------------------------------------------------------

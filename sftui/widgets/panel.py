@@ -18,7 +18,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from sftui.drawing.canvas import BLANK, Grid
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.theme import Palette
 from sftui.keys.key_table import JUMP_LETTERS
 from sftui.state.records import Topic
@@ -77,7 +77,7 @@ class Panel(Widget):
         if height and width:
             self.paint(grid)
             if self.id in self.view.jumping:
-                number = style(Ink.ON_BADGE, bold=True, back=Back.WARN)
+                number = style(Role.ON_BADGE, bold=True, back=Back.WARN)
                 grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
             grid.settle()
         self.rebuilds += 1
@@ -149,7 +149,7 @@ class Panel(Widget):
     @property
     def border(self) -> int:
         """Style of the frame: the focused panel alone is bright."""
-        return style(Ink.FOCUS if self.has_focus else Ink.BORDER)
+        return style(Role.FOCUS if self.has_focus else Role.BORDER)
 
 
 def to_strip(codes: NDArray[Any], styles: NDArray[Any], palette: Palette) -> Strip:

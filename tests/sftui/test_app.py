@@ -18,7 +18,7 @@ from engine import events as ev
 from engine.control import Command
 from engine.errors import RunDirError, UsageError
 from sftui.app import Outcome, SftuiApp
-from sftui.drawing.roles import Back, Ink, parts, style
+from sftui.drawing.roles import Back, Role, parts, style
 from sftui.drawing.theme import Palette
 from sftui.screens.arrangement import arrange, family
 from sftui.screens.dashboard import Dashboard
@@ -424,7 +424,7 @@ async def test_the_focused_panel_alone_has_a_bright_border():
             bright = [
                 panel.id
                 for panel in dashboard.panels
-                if panel.id in visible and parts(int(panel._grid.styles[0, 1]))[0] is Ink.FOCUS
+                if panel.id in visible and parts(int(panel._grid.styles[0, 1]))[0] is Role.FOCUS
             ]
             assert bright == [name]
 
@@ -450,9 +450,9 @@ async def test_every_theme_has_every_role():
         await ready(pilot)
         for theme in app.available_themes.values():
             palette = Palette({**theme.to_color_system().generate(), **theme.variables})
-            for ink in Ink:
+            for role in Role:
                 for back in Back:
-                    assert palette[style(ink, back=back)].color is not None
+                    assert palette[style(role, back=back)].color is not None
         before = app.export_screenshot()
         app.theme = "textual-light"
         await pilot.pause()

@@ -17,11 +17,11 @@ from sftui.app import SftuiApp
 from sftui.checkpoints import checkpoint_list as shelf_module
 from sftui.checkpoints.checkpoint_list import Job, Shelf, busy_words
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Ink, parts
+from sftui.drawing.roles import Role, parts
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState
 from sftui.view.view import View
-from sftui.widgets.checkpoint_table import ShelfTable
+from sftui.widgets.checkpoint_table import CheckpointTable
 from tests.sftui.cockpit.test_playback import shown
 from tests.sftui.fake_run import START, ListSource, fake_run
 from tests.sftui.test_app import Clock, panel_of, ready
@@ -242,7 +242,7 @@ async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):
 def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
     """`One at a time` stands while the job works, and no longer."""
     shelf = Shelf(run)
-    table = ShelfTable(state_of(), View(now=lambda: START), shelf, id="shelf")
+    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="shelf")
     table.look()
     for code, stands in ((None, True), (0, False)):
         shelf.job = SimpleNamespace(words="exporting step 400", code=code, lines=list)
@@ -256,7 +256,7 @@ def test_the_browser_cuts_no_mark(run):
     """Best, marked and exported at once, where there is room for it."""
     shelf = Shelf(run)
     shelf.toggle_mark(row_of(shelf, 400))
-    table = ShelfTable(state_of(), View(now=lambda: START), shelf, id="shelf")
+    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="shelf")
     table.look()
     grid = Grid(20, 120)
     table.paint(grid)
@@ -295,17 +295,17 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
 
 def test_what_is_gone_is_faint(run):
     """Among thirty rows the three that can still be used are found at a glance."""
-    table = ShelfTable(state_of(), View(now=lambda: START), Shelf(run), id="shelf")
+    table = CheckpointTable(state_of(), View(now=lambda: START), Shelf(run), id="shelf")
     table.look()
     grid = Grid(20, 100)
     table.paint(grid)
 
-    def ink(step: str, col: int) -> Ink:
+    def role(step: str, col: int) -> Role:
         row = next(i for i, line in enumerate(grid.lines()) if f"step {step}" in line)
         return parts(int(grid.styles[row, col]))[0]
 
     col = grid.lines()[1].index("val") + 1
-    assert (ink("300", col), ink("100", col)) == (Ink.VAL, Ink.FAINT)
+    assert (role("300", col), role("100", col)) == (Role.VAL, Role.FAINT)
 
 
 def test_hostile_names_are_drawn_as_text():
@@ -317,7 +317,7 @@ def test_hostile_names_are_drawn_as_text():
     state = state_of(
         [dataclasses.replace(e, stamp=ev.Stamp(seq=i + 1)) for i, e in enumerate(events)]
     )
-    table = ShelfTable(state, View(now=lambda: START), Shelf(None), id="shelf")
+    table = CheckpointTable(state, View(now=lambda: START), Shelf(None), id="shelf")
     table.look()
     for width in (1, 9, 30, 77, 150):
         grid = Grid(20, width)

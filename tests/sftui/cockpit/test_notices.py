@@ -10,7 +10,7 @@ from engine import events as ev
 from sftui.app import SftuiApp
 from sftui.cockpit.notices import Notices, terminal_notice
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.keys import preferences
 from sftui.keys.preferences import Preferences
 from sftui.terminal import ascii_glyphs
@@ -107,7 +107,7 @@ async def test_the_whole_screen_in_ascii():
 def test_wide_characters_become_marks_of_the_same_width():
     """A character and its right half are two cells in ASCII too."""
     grid = Grid(1, 6)
-    grid.text(0, 0, "日本a", style(Ink.TEXT))
+    grid.text(0, 0, "日本a", style(Role.TEXT))
     out = ascii_glyphs.plain(grid.codes[0], grid.styles[0])
     assert out.tobytes().decode("utf-32-le") == "? ? a "
     assert out.dtype == np.uint32

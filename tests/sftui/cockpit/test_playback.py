@@ -15,7 +15,7 @@ from sftui.drawing.canvas import Grid
 from sftui.sources.clock import SPEEDS
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState
-from sftui.view.replay_status import Tape, TapeMark
+from sftui.view.replay_status import ReplayMark, ReplayStatus
 from sftui.view.view import View
 from sftui.widgets.run_header import RunHeader
 from sftui.widgets.scrubber import Scrubber
@@ -235,7 +235,7 @@ async def test_a_click_on_the_bar_goes_there():
         dashboard = await shown(pilot)
         start, end = panel_of(dashboard, "scrubber")._bar
         await pilot.click("#scrubber", offset=((start + end) // 2, 0))
-        assert 0.45 < app.cockpit.view.tape.part < 0.55
+        assert 0.45 < app.cockpit.view.replay.part < 0.55
 
 
 async def test_controls_are_refused_with_a_word():
@@ -308,7 +308,7 @@ async def test_a_foreign_log_is_judged_by_the_screen():
     app = app_of(events)
     async with app.run_test(size=(120, 36)) as pilot:
         await shown(pilot)
-        while app.cockpit._lookout.busy:
+        while app.cockpit.alarms.busy:
             app.cockpit.tick()
         assert "nonfinite" in app.cockpit.state.alarms
         await pilot.press("home")
@@ -318,8 +318,8 @@ async def test_a_foreign_log_is_judged_by_the_screen():
 # ---- the bar -----------------------------------------------------------------------------------
 
 
-def bar_of(tape: Tape, width: int = 100) -> str:
-    view = View(now=lambda: 0.0, tape=tape)
+def bar_of(replay: ReplayStatus, width: int = 100) -> str:
+    view = View(now=lambda: 0.0, replay=replay)
     grid = Grid(1, width)
     Scrubber(RunState(), view, id="scrubber").paint(grid)
     return grid.line(0)
@@ -333,7 +333,7 @@ def test_a_log_that_ends_without_an_end_does_not_say_that_the_run_runs():
 
     def header(**changes) -> str:
         grid = Grid(2, 160)
-        view = View(now=lambda: state.last_t or 0.0, tape=a_tape(**changes))
+        view = View(now=lambda: state.last_t or 0.0, replay=a_status(**changes))
         RunHeader(state, view, id="header").paint(grid)
         return "\n".join(grid.lines())
 
@@ -346,40 +346,40 @@ def test_a_log_that_ends_without_an_end_does_not_say_that_the_run_runs():
         assert "eta" in header(**changes)
 
 
-def a_tape(**changes) -> Tape:
+def a_status(**changes) -> ReplayStatus:
     values = {
         "part": 0.5, "seconds": 60.0, "total_seconds": 120.0, "clock": "time", "step": 9,
         "last_step": 20, "speed": 4.0, "paused": False, "at_end": False, "following": False,
         "loading": False, "stage": 0, "stages": ("chat_sft",),
-        "marks": (TapeMark(0.0, "validation"), TapeMark(1.0, "checkpoint")),
+        "marks": (ReplayMark(0.0, "validation"), ReplayMark(1.0, "checkpoint")),
     }  # fmt: skip
-    return Tape(**(values | changes))
+    return ReplayStatus(**(values | changes))
 
 
 def test_bar_shows_time_marks_and_speed():
     """Time where the log has one, steps where it has none."""
-    line = bar_of(a_tape())
+    line = bar_of(a_status())
     assert line.startswith(" ▶ 0:01:00 of 0:02:00")
     assert "╵" in line
     assert "◆" in line
     assert line.rstrip().endswith("4×")
-    assert "step 9 of 20" in bar_of(a_tape(clock="steps"))
+    assert "step 9 of 20" in bar_of(a_status(clock="steps"))
 
 
 @pytest.mark.parametrize("width", [1, 2, 10, 24, 33, 50, 80, 300])
 def test_bar_fits_any_width(width):
     """It raises nothing, and drops the least important first."""
-    bar_of(a_tape(stages=("a" * 50, "b")), width)
+    bar_of(a_status(stages=("a" * 50, "b")), width)
 
 
 def test_bar_of_a_log_without_time_goes_by_events():
     """Where all events share one second, places are counted instead."""
     playback = Playback(replay_events([ev.LogLine(text=str(i)) for i in range(10)]))
-    assert playback.tape().part == 0.0  # no stage yet
+    assert playback.status().part == 0.0  # no stage yet
     events = [ev.RunStarted(name="sft"), *(ev.ValidationFinished(step=0, loss=1.0),) * 9]
     playback = Playback(replay_events(events))
     playback.source.seek(5)
-    assert playback.tape().part == 0.5
+    assert playback.status().part == 0.5
 
 
 # ---- the command -------------------------------------------------------------------------------

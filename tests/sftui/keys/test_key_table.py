@@ -9,7 +9,7 @@ from sftui.screens.browser import Browser
 from sftui.screens.help import help_content
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
-from sftui.widgets.sample_panel import Samples
+from sftui.widgets.sample_panel import SamplePanel
 
 
 def test_ids_and_keys_are_unique():
@@ -28,7 +28,7 @@ def test_every_action_exists():
             "browser": Browser,
             "compare": OverlayScreen,
             "questions": QuestionsScreen,
-            "samples": Samples,
+            "samples": SamplePanel,
         }.get(key.mode, SftuiApp)
         assert callable(getattr(owner, f"action_{name}"))
 

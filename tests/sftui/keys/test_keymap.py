@@ -174,13 +174,13 @@ async def test_the_new_key_acts_and_the_old_does_not():
         await pilot.press("ctrl+s", "y")
         assert app.cockpit.view.smoothing == 2
         await pilot.press("u", "n")
-        before = app.cockpit.view.sight.cursor
+        before = app.cockpit.view.viewport.cursor
         assert before == 0
         await pilot.press("slash", *"val", "enter", "N")
         await pilot.press("n")
-        assert app.cockpit.view.sight.cursor == before, "n is still the search's"
+        assert app.cockpit.view.viewport.cursor == before, "n is still the search's"
         await pilot.press("escape", "u")
-        assert app.cockpit.view.sight.cursor > before
+        assert app.cockpit.view.viewport.cursor > before
 
 
 async def test_help_footer_palette_and_panes_show_it():

@@ -5,7 +5,7 @@ import pytest
 from engine import config
 from engine import events as ev
 from sftui.app import SftuiApp
-from sftui.screens.run_panel import facts_content
+from sftui.screens.run_panel import run_panel_content
 from sftui.state.run_state import RunState
 from sftui.view.run_facts import meanings, sections
 from tests.sftui.fake_run import ListSource
@@ -114,7 +114,7 @@ def test_the_page_fits(width):
     """No line is wider than the page, names and single words apart."""
     state = RunState()
     state.apply(STARTED)
-    lines = str(facts_content(sections(state), width).plain).splitlines()
+    lines = str(run_panel_content(sections(state), width).plain).splitlines()
     too_wide = [line for line in lines if len(line) > max(width, 60)]
     assert not too_wide
 

@@ -11,7 +11,7 @@ from engine import events as ev
 from engine.journal import wire
 from sftui.app import SftuiApp
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Back, Ink, parts
+from sftui.drawing.roles import Back, Role, parts
 from sftui.logbook.book import LogBook
 from sftui.sources.open import open_replay
 from sftui.state import run_state as state_module
@@ -67,7 +67,7 @@ async def test_search_as_one_types_and_step_through_the_matches():
         await pilot.press("n")
         await pilot.pause()
         assert "/oom · 2 of 6" in pane_text(dashboard)
-        assert app.cockpit.view.sight.cursor is None, "n did not move the crosshair"
+        assert app.cockpit.view.viewport.cursor is None, "n did not move the crosshair"
         await pilot.press("escape")
         await pilot.pause()
         assert "oom ·" not in pane_text(dashboard)
@@ -83,12 +83,12 @@ async def test_n_jumps_between_events_when_nothing_is_searched():
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("N")
-        before = app.cockpit.view.sight.cursor
+        before = app.cockpit.view.viewport.cursor
         assert before is not None
         await pilot.press("slash", *"val", "enter", "N")
-        assert app.cockpit.view.sight.cursor == before
+        assert app.cockpit.view.viewport.cursor == before
         await pilot.press("escape", "N")
-        assert app.cockpit.view.sight.cursor < before
+        assert app.cockpit.view.viewport.cursor < before
 
 
 @pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24)])
@@ -242,7 +242,7 @@ def test_matches_are_marked_where_they_stand():
     grid = drawn(["nothing", "训练 loss 训练 LOSS", "a loss"], "loss", height=5)
     assert [marked(grid, row) for row in (1, 2, 3)] == ["", "lossLOSS", "loss"]
     here = {parts(int(n))[0] for n in grid.styles[3] if parts(int(n))[2] == Back.WARN}
-    assert here == {Ink.ON_BADGE}
+    assert here == {Role.ON_BADGE}
 
 
 def test_a_match_beyond_the_edge_is_brought_into_sight():
