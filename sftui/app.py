@@ -79,9 +79,7 @@ class ScreenExit:
 class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
     """One run, one screen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in key_table.TABLE if key.mode not in key_table.SCREENS)
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(key_table.DEFAULT_KEYS.of_app())]
 
     def __init__(
         self,
@@ -105,7 +103,7 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
         `keymap`: other keys than those of the table.
         """
         super().__init__(preferences, keymap)
-        rebind(self, (key for key in key_table.in_use() if key.mode not in key_table.SCREENS))
+        rebind(self, self.keys.of_app())
         self.source = source
         self.cockpit: Cockpit | None = None
         """None until the first frame is out."""
@@ -127,7 +125,7 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
     def get_default_screen(self) -> Screen[None]:
         """Of a run, an outline while the panels are imported; of a log, what was read by now."""
         if self._replay_of is None:
-            return FirstFrame(self._run_title)
+            return FirstFrame(self._run_title, self.keys)
         self.cockpit = self._make_cockpit()
         self.cockpit.tick()
         return self.cockpit.dashboard
@@ -169,6 +167,7 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
             folder=self._folder,
             baseline=self._baseline,
             notices=self._notices(),
+            keys=self.keys,
         )
         if self._preferences is not None:
             cockpit.prefer(self._preferences)
@@ -314,12 +313,12 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above
 
-        self.push_screen(Help())
+        self.push_screen(Help(self.keys))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the table, and Textual's themes."""
         mode = "live" if self.cockpit is None else self.cockpit.view.mode
-        for key in key_table.of_mode(mode):
+        for key in self.keys.of_mode(mode):
             if key.id != "palette":
                 words = f"{key.help} ({key.shown})"
                 yield SystemCommand(key.words, words, self._runner(key.action))

@@ -30,6 +30,7 @@ class CompareApp(TerminalApp):
     ) -> None:
         super().__init__(liked, keymap)
         self.overlay = feed.overlay
+        self.overlay.view.keys = self.keys
         self.board = OverlayScreen(feed.overlay, feed.poll)
         if liked is not None:
             self.overlay.view.log_y = liked.log_y

@@ -20,7 +20,7 @@ from sftui.checkpoints.checkpoint_list import Shelf
 from sftui.cockpit.playback import Playback
 from sftui.cockpit.screen_alarms import ScreenAlarms
 from sftui.drawing.x_axis import AXES, missing_words
-from sftui.keys.key_table import JUMP_LETTERS
+from sftui.keys.key_table import DEFAULT_KEYS, JUMP_LETTERS, KeyTable
 from sftui.keys.preferences import Preferences
 from sftui.logbook.book import LogBook
 from sftui.screens.dashboard import Dashboard
@@ -72,6 +72,7 @@ class Cockpit:
         folder: Path | None = None,
         baseline: Yardstick | None = None,
         notices: Notices | None = None,
+        keys: KeyTable = DEFAULT_KEYS,
     ) -> None:
         """`playback`: the keys of a replay, when `source` is one.
 
@@ -87,6 +88,7 @@ class Cockpit:
         self.view = View(
             now=now if playback is None else self._moment,
             title=title,
+            keys=keys,
             board=Scoreboard(folder, baseline),
             losses=LossBoard(folder),
             log=_log_book(folder, playback),

@@ -9,8 +9,8 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.confirm import Answer, Confirm
 from sftui.widgets.answer_list import AnswerList
 from sftui.widgets.checkpoint_table import CheckpointTable
@@ -25,13 +25,11 @@ LOOK_SECONDS = 1.0
 class Browser(ModalScreen[None]):
     """Closed by `esc`; a job that works goes on."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in key_table.TABLE if key.mode == "browser")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("browser"))]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
-        rebind(self, key_table.of_mode("browser"))
+        rebind(self, cockpit.view.keys.of_mode("browser"))
         self._cockpit = cockpit
         self.table = CheckpointTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
 

@@ -15,15 +15,16 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from sftui.drawing.roles import Back, Role, style
-from sftui.keys.key_table import by_id
+from sftui.keys.key_table import KeyTable
 
 
 class Outline(Widget):
     """Header, one empty frame, footer."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, keys: KeyTable) -> None:
         super().__init__()
         self._run_title = title
+        self._keys = keys
 
     def render_line(self, y: int) -> Strip:
         palette = cast(Any, self.app).palette
@@ -35,7 +36,7 @@ class Outline(Widget):
             head = [Segment(" ◉ ", bar), Segment("sftui ", name), Segment(self._run_title, bar)]
             return Strip(head).adjust_cell_length(width, bar)
         if y == height - 1:
-            leave = by_id("quit")
+            leave = self._keys.by_id("quit")
             return Strip([Segment(f" {leave.shown} {leave.words}", bar)]).adjust_cell_length(
                 width, bar
             )
@@ -53,9 +54,10 @@ class Outline(Widget):
 class FirstFrame(Screen[None]):
     """On screen until the dashboard is there."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, keys: KeyTable) -> None:
         super().__init__()
         self._run_title = title
+        self._keys = keys
 
     def compose(self) -> ComposeResult:
-        yield Outline(self._run_title)
+        yield Outline(self._run_title, self._keys)

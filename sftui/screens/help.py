@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from sftui.keys.key_table import GROUPS, PROGRAMS, in_use
+from sftui.keys.key_table import GROUPS, PROGRAMS, KeyTable
 
 MARKS = (
     ("━", "training loss, moving average"),
@@ -40,9 +40,10 @@ _KEYS = 12
 class Help(ModalScreen[None]):
     """Any key closes it, except those that scroll."""
 
-    def __init__(self, only: str = "") -> None:
+    def __init__(self, keys: KeyTable, only: str = "") -> None:
         """`only` one group of keys: that of a program of its own."""
         super().__init__()
+        self._keys = keys
         self._only = only
 
     def compose(self) -> ComposeResult:
@@ -58,7 +59,7 @@ class Help(ModalScreen[None]):
     def _draw(self) -> None:
         # Border, padding, the scroll bar and a blank before it.
         width = max(20, min(84, self.app.size.width) - 8)
-        self.query_one(Static).update(help_content(self._only, width))
+        self.query_one(Static).update(help_content(self._keys, self._only, width))
 
     def on_key(self, event: events.Key) -> None:
         if event.key in ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab"):
@@ -67,7 +68,7 @@ class Help(ModalScreen[None]):
         self.dismiss()
 
 
-def help_content(only: str = "", width: int = 76) -> Content:
+def help_content(keys: KeyTable, only: str = "", width: int = 76) -> Content:
     """The page as styled text, of one group or of all that the screen over a run has.
 
     What is longer than `width` cells goes on under its beginning, not under the key.
@@ -78,7 +79,7 @@ def help_content(only: str = "", width: int = 76) -> Content:
         if group != only if only else group in PROGRAMS:
             continue
         lines += [Content.styled(words, "bold $role-title"), "\n"]
-        for key in in_use():
+        for key in keys.entries:
             if key.group == group:
                 told = indent.join(textwrap.wrap(key.help, max(16, width - _KEYS)))
                 shown = Content.styled(f"{key.shown:>{_KEYS - 2}}", "bold $role-warn")

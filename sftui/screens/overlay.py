@@ -12,8 +12,8 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
 from textual.widget import Widget
 
-from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.arrangement import Box
 from sftui.state.run_state import RunState
 from sftui.terminal.compositor import CroppingCompositor
@@ -78,13 +78,13 @@ class OverlayScreen(Screen[None]):
 
     AUTO_FOCUS: ClassVar[str | None] = "#chart"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings((key for key in key_table.TABLE if key.mode == "compare"), priority=True)
+        *bindings(DEFAULT_KEYS.of_mode("compare"), priority=True)
     ]
 
     def __init__(self, overlay: Overlay, poll: Callable[[], bool]) -> None:
         """`poll` takes what has come of the runs; whether anything has."""
         super().__init__()
-        rebind(self, key_table.of_mode("compare"), priority=True)
+        rebind(self, overlay.view.keys.of_mode("compare"), priority=True)
         self.overlay = overlay
         self._poll = poll
         self._overlay_layout = OverlayLayout()
@@ -194,13 +194,13 @@ class OverlayScreen(Screen[None]):
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  only when asked for
 
-        self.app.push_screen(Help(only="compare"))
+        self.app.push_screen(Help(self.overlay.view.keys, only="compare"))
 
     def action_leave(self) -> None:
         self.app.exit()
 
 
-_ACTIONS = frozenset(key.action.split("(")[0] for key in key_table.of_mode("compare"))
+_ACTIONS = frozenset(key.action.split("(")[0] for key in DEFAULT_KEYS.of_mode("compare"))
 
 
 def _region(box: Box) -> Region:

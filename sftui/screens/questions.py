@@ -8,8 +8,8 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
-from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.statistics.flips import KINDS, Questions, open_book
 from sftui.widgets.flip_table import FlipTable
 
@@ -23,13 +23,11 @@ LOOK_SECONDS = 0.25
 class QuestionsScreen(ModalScreen[None]):
     """Opens on the newest evaluation against the start."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in key_table.TABLE if key.mode == "questions")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("questions"))]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
-        rebind(self, key_table.of_mode("questions"))
+        rebind(self, cockpit.view.keys.of_mode("questions"))
         self._cockpit = cockpit
         self._tasks = list(cockpit.state.evals)
         self._task_at = 0

@@ -14,7 +14,7 @@ from textual.app import App
 from textual.driver import Driver
 
 from sftui.drawing.theme import DAY, NIGHT, Palette
-from sftui.keys import key_table
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.terminal.sgr import shortening
@@ -31,7 +31,8 @@ class TerminalApp(App[None]):
     ) -> None:
         """`preferences`: how the person looked last; `keymap`: their keys."""
         super().__init__()
-        key_table.use(keymap.keys if keymap is not None else {})
+        self.keys = DEFAULT_KEYS if keymap is None else DEFAULT_KEYS.changed(keymap.keys)
+        """The table with the person's own keys."""
         self._keymap_said = keymap.said if keymap is not None else ""
         self.told_to_end = False
         self.ascii = False

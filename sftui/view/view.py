@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from engine.control import Request
 from sftui.drawing.x_axis import XScale, XScales
+from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.logbook.book import LogBook
 from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
@@ -34,6 +35,8 @@ class View:
     now: Callable[[], float]
     """Wall clock, seconds since the epoch."""
     title: str = ""
+    keys: KeyTable = DEFAULT_KEYS
+    """The table with the person's own keys, for all that names a key."""
     log_y: bool = False
     whole: bool = False
     smoothing: int = 0
@@ -53,7 +56,6 @@ class View:
     """Requests without an answer yet, by id."""
     trouble: str = ""
     """Why the run cannot be alive although it never said that it ended."""
-    tiny: bool = False
     replay: ReplayStatus | None = None
     """Where the clock of a replay is; None over a run."""
     table: str = "benchmarks"

@@ -11,7 +11,6 @@ from textual.events import Click
 from sftui.checkpoints.checkpoint_list import busy_words
 from sftui.drawing.canvas import Grid, Span, abbreviated, fit, text_width
 from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
-from sftui.keys.key_table import of_mode
 from sftui.state.records import Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
@@ -67,7 +66,7 @@ class CheckpointTable(Panel):
     def paint(self, grid: Grid) -> None:
         notes: list[Span] = []
         room = grid.width - 8
-        for key in of_mode("browser"):
+        for key in self.view.keys.of_mode("browser"):
             if not key.footer:
                 continue
             piece = f"{key.shown} {key.words}  "

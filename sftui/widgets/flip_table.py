@@ -9,7 +9,6 @@ from textual.events import Click
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
-from sftui.keys.key_table import of_mode
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -60,7 +59,7 @@ class FlipTable(Panel):
     def paint(self, grid: Grid) -> None:
         notes: list[Span] = []
         room = grid.width - 8
-        for key in of_mode("questions"):
+        for key in self.view.keys.of_mode("questions"):
             piece = f"{key.shown} {key.words}  "
             if not key.footer or text_width(piece) > room:
                 continue

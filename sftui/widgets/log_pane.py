@@ -8,7 +8,6 @@ from textual.events import Key, Paste
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
-from sftui.keys.key_table import by_id
 from sftui.logbook.book import LogBook
 from sftui.logbook.event_lines import time_of_day
 from sftui.logbook.sheet import Line, Window
@@ -95,7 +94,7 @@ class LogPane(Panel):
                 title.append((_PROMPT_END, style(Role.WARN)))
             if words := book.search_words(self.state):
                 title.append((f" · {words}", dim))
-            later, earlier, end = (by_id(f"search_{what}").shown for what in _STEPS)
+            later, earlier, end = (self.view.keys.by_id(f"search_{what}").shown for what in _STEPS)
             hint = f" · {later} later · {earlier} earlier · {end} ends"
             if book.typing:
                 hint = " · enter keeps · esc ends"
@@ -117,7 +116,8 @@ class LogPane(Panel):
         if window.newer == 0:
             return [("follow ▾", style(Role.FAINT))]
         many = "newer below" if window.newer is None else f"{fmt.count(window.newer)} newer below"
-        key = by_id("to_end" if self.view.mode == "replay" else "log_end").shown
+        name = "to_end" if self.view.mode == "replay" else "log_end"
+        key = self.view.keys.by_id(name).shown
         return [(f"{many} · {key} follows", style(Role.WARN))]
 
     def _line(

@@ -12,7 +12,7 @@ from sftui.checkpoints.answers import Group, Line, Said, lines_of, paint_lines
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Role, style
 from sftui.keys.bindings import bindings, rebind
-from sftui.keys.key_table import TABLE, of_mode
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
@@ -30,13 +30,11 @@ class SamplePanel(Panel):
 
     TOPICS = Topic.SAMPLES | Topic.RUN | Topic.VIEW
     can_focus = True
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in TABLE if key.mode == "samples")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("samples"))]
 
     def __init__(self, state: RunState, view: View, *, id: str) -> None:
         super().__init__(state, view, id=id)
-        rebind(self, of_mode("samples"))
+        rebind(self, view.keys.of_mode("samples"))
         self.top = 0
         """Lines scrolled down."""
         self._made: tuple[object, list[Line]] = (None, [])

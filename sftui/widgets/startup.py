@@ -5,7 +5,6 @@ from __future__ import annotations
 from engine import events as ev
 from sftui.drawing.canvas import Grid, fit
 from sftui.drawing.roles import Role, style
-from sftui.keys.key_table import by_id
 from sftui.logbook.event_lines import other_numbers, ranks
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
@@ -78,7 +77,7 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
         live = (("pause", "pause"), ("quit", "leave it running"))
         replay = (("play", "play"), ("next_mark", "next event"))
         keys = (*(live if view.replay is None else replay), ("help", "all keys"))
-        tip = " · ".join(f"{by_id(name).shown} {words}" for name, words in keys)
+        tip = " · ".join(f"{view.keys.by_id(name).shown} {words}" for name, words in keys)
         grid.text(grid.height - 2, col, fit(tip, end - col), faint)
 
 

@@ -15,7 +15,9 @@ from sftui.widgets.sample_panel import SamplePanel
 def test_ids_and_keys_are_unique():
     """No key has two meanings at one place and no action two names."""
     for mode in ("live", "replay", *key_table.SCREENS):
-        pressed = Counter(k for key in key_table.of_mode(mode) for k in key.keys.split(","))
+        pressed = Counter(
+            k for key in key_table.DEFAULT_KEYS.of_mode(mode) for k in key.keys.split(",")
+        )
         assert not [k for k, n in pressed.items() if n > 1]
     assert len({key.id for key in key_table.TABLE}) == len(key_table.TABLE)
 
@@ -42,7 +44,7 @@ def test_groups_are_known_and_what_cannot_be_undone_asks():
 def test_footer_is_ranked():
     """No two keys claim one place in the footer."""
     for mode in ("live", "replay", *key_table.SCREENS):
-        ranks = [key.footer for key in key_table.footer_keys(mode)]
+        ranks = [key.footer for key in key_table.DEFAULT_KEYS.footer(mode)]
         assert ranks == sorted(set(ranks))
 
 
@@ -56,7 +58,7 @@ def test_markdown_has_every_key():
 def test_help_goes_on_under_its_beginning():
     """A line too long for the page is folded there, not under the key."""
     for width in (40, 60, 77):
-        lines = help_content(width=width).plain.splitlines()
+        lines = help_content(key_table.DEFAULT_KEYS, width=width).plain.splitlines()
         heads = [line for line in lines if line and not line.startswith(" ")]
         assert set(heads) <= {*GROUPS.values(), "Marks", "any key closes this page"}
         assert max(len(line) for line in lines) <= width

@@ -11,7 +11,7 @@ from engine.control import Command
 from sftui.app import SftuiApp
 from sftui.compare_app import CompareApp
 from sftui.keys import key_table, keymap
-from sftui.keys.key_table import TABLE
+from sftui.keys.key_table import DEFAULT_KEYS, TABLE
 from sftui.keys.keymap import Keymap, checked
 from sftui.screens.browser import Browser
 from sftui.screens.help import help_content
@@ -20,13 +20,6 @@ from tests.sftui.screens.test_overlay import three
 from tests.sftui.test_app import Clock, panel_of, ready
 
 RUNNING = fake_run(until=120)
-
-
-@pytest.fixture(autouse=True)
-def own_table():
-    """No test leaves its keys to the next."""
-    yield
-    key_table.use({})
 
 
 @pytest.fixture
@@ -144,11 +137,11 @@ def test_whatever_is_asked_no_key_has_two_meanings(raw):
     """And nothing raises."""
     found = checked(raw)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", " ".join(found.problems))
-    key_table.use(found.keys)
+    table = DEFAULT_KEYS.changed(found.keys)
     for mode in ("live", "replay", *key_table.SCREENS):
-        pressed = [k for key in key_table.of_mode(mode) for k in key.keys.split(",")]
+        pressed = [k for key in table.of_mode(mode) for k in key.keys.split(",")]
         assert len(set(pressed)) == len(pressed)
-    assert all(key.keys and key.shown for key in key_table.in_use())
+    assert all(key.keys and key.shown for key in table.entries)
 
 
 @pytest.mark.parametrize("key", TABLE, ids=lambda key: key.id)
@@ -191,7 +184,7 @@ async def test_help_footer_palette_and_panes_show_it():
         footer = panel_of(dashboard, "footer")._grid.line(0)
         assert "E Eval now" in footer
         assert "f1 Help" in footer
-        assert "         E  Validate and evaluate" in help_content().plain
+        assert "         E  Validate and evaluate" in help_content(app.keys).plain
         commands = {c.title: c.help for c in app.get_system_commands(app.screen)}
         assert commands["Eval now"].endswith("(E)")
         await pilot.press("up", "up")
@@ -240,11 +233,11 @@ async def test_a_fault_is_said_when_the_screen_opens(written):
 
 async def test_an_app_without_a_keymap_has_the_tables_keys():
     """Also after one that had others."""
-    key_table.use({"pause": "p"})
+    assert app_with(checked({"pause": "p"})).keys.by_id("pause").keys == "p"
     app = app_with(Keymap())
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
-        assert key_table.by_id("pause").keys == "space"
+        assert app.keys.by_id("pause").keys == "space"
         app.post_message(events.Key("space", " "))
         await pilot.pause()
         assert len(app.source.sent) == 1

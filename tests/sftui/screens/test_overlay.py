@@ -216,7 +216,7 @@ async def test_every_key_of_the_screen(tmp_path):
             assert holds(), key
         await pilot.press("plus", "escape")
         assert view.viewport.part is None
-        told = {k for key in key_table.of_mode("compare") for k in key.keys.split(",")}
+        told = {k for key in key_table.DEFAULT_KEYS.of_mode("compare") for k in key.keys.split(",")}
         assert told - set(expect) == {"q", "ctrl+c"}
         await pilot.press("q")
     assert app.return_code == 0
