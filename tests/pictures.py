@@ -151,7 +151,7 @@ def roles(app: TerminalApp) -> str:
     for panel in board.panels:
         if panel.id not in boxes:
             continue
-        box, grid = boxes[panel.id], panel._grid
+        box, grid = boxes[panel.id], panel.grid
         for y in range(min(box.height, grid.height)):
             for x in range(min(box.width, grid.width)):
                 role, bold, back = parts(int(grid.styles[y, x]))

@@ -139,13 +139,25 @@ class Grid:
             ):
                 self.codes[row, col] = BLANK
 
+    def changed_from(self, before: Grid) -> Dots:
+        """The cells that look different from those of `before`, height x width; all of them when
+        it has another size."""
+        if before.codes.shape != self.codes.shape:
+            return np.ones(self.codes.shape, dtype=np.bool_)
+        # A blank shows no foreground, so only its background can differ.
+        blank = (before.codes == BLANK) & (self.codes == BLANK)
+        styles = before.styles ^ self.styles
+        styles[blank] &= 0xFF00
+        changed: Dots = (before.codes != self.codes) | (styles != 0)
+        return changed
+
     def line(self, row: int) -> str:
         """The characters of one row as text."""
         raw: str = self.codes[row].tobytes().decode("utf-32-le")
         return raw.replace("\0", "")
 
     def lines(self) -> list[str]:
-        """All rows as text, for tests and for people."""
+        """All rows as text."""
         self.settle()
         return [self.line(row) for row in range(self.height)]
 

@@ -45,11 +45,9 @@ class Panel(Widget):
         super().__init__(id=id)
         self.state = state
         self.view = view
-        self.rebuilds = 0
-        self.cells_changed = 0
-        """Cells sent for painting since the start: what the tests count."""
         self._clock: Hashable = None
-        self._grid = Grid(0, 0)
+        self.grid = Grid(0, 0)
+        """The cells as they were painted last; every `rebuild` makes another."""
         self._strips: dict[int, Strip] = {}
         self._sized = False
         """Given its size, and painted, since it was last hidden."""
@@ -68,6 +66,10 @@ class Panel(Widget):
         """Draw the state into an empty grid of this panel's size."""
         raise NotImplementedError
 
+    def text(self) -> str:
+        """The characters of the panel as it was painted last, a line a row."""
+        return "\n".join(self.grid.lines())
+
     def rebuild(self) -> None:
         """Paint anew and refresh the spans that differ from what is on screen."""
         if not self.is_mounted or not self.display:
@@ -80,19 +82,13 @@ class Panel(Widget):
                 number = style(Role.ON_BADGE, bold=True, back=Back.WARN)
                 grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
             grid.settle()
-        self.rebuilds += 1
         self._clock = self.clock
-        before, self._grid = self._grid, grid
+        before, self.grid = self.grid, grid
         if before.codes.shape != grid.codes.shape:
             self._strips.clear()
-            self.cells_changed += grid.codes.size
             self.refresh()
             return
-        # A blank shows no foreground, so only its background can differ.
-        blank = (before.codes == BLANK) & (grid.codes == BLANK)
-        styles = before.styles ^ grid.styles
-        styles[blank] &= 0xFF00
-        changed = (before.codes != grid.codes) | (styles != 0)
+        changed = grid.changed_from(before)
         rows = np.flatnonzero(changed.any(axis=1))
         if not len(rows):
             return
@@ -100,7 +96,6 @@ class Panel(Widget):
         for row in rows.tolist():
             where = np.flatnonzero(changed[row])
             self._strips.pop(row, None)
-            self.cells_changed += len(where)
             gaps = np.flatnonzero(np.diff(where) > _NEAR)
             for first, last in zip(
                 where[[0, *(gaps + 1)]].tolist(), where[[*gaps, -1]].tolist(), strict=True
@@ -136,8 +131,8 @@ class Panel(Widget):
         if strip is None:
             app = cast(Any, self.app)
             palette = app.palette
-            if y < self._grid.height:
-                codes, styles = self._grid.codes[y], self._grid.styles[y]
+            if y < self.grid.height:
+                codes, styles = self.grid.codes[y], self.grid.styles[y]
                 if getattr(app, "ascii", False):
                     codes = ascii_glyphs.plain(codes, styles)
                 strip = to_strip(codes, styles, palette)

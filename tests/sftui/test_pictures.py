@@ -112,7 +112,7 @@ async def test_another_role_of_a_cell_is_seen():
     async with pictures.shown(Shot(events=RUNNING), NARROW) as app:
         before, words = pictures.roles(app), pictures.characters(app)
         panel = app.cockpit.dashboard.panels[0]
-        panel._grid.styles[0, 0] = Role.BAD
+        panel.grid.styles[0, 0] = Role.BAD
         assert pictures.characters(app) == words
         assert pictures.roles(app) != before
 

@@ -160,7 +160,7 @@ async def test_keys_of_the_browser(run):
         await pilot.press("y")
         await pilot.pause()
         assert not run.checkpoint(300).exists()
-        assert "gone" in "".join(table._grid.lines())
+        assert "gone" in table.text()
         await pilot.press("escape")
         await pilot.pause()
         assert app.screen is app.cockpit.dashboard
@@ -188,7 +188,7 @@ async def test_a_deleted_checkpoint_is_gone_on_the_dashboard(run):
     app = app_over(run)
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
-        kept = panel_of(dashboard, "checkpoints")._grid.lines()[-1]
+        kept = panel_of(dashboard, "checkpoints").text().splitlines()[-1]
         assert "2 to resume from" in kept
         await pilot.press("c")
         await pilot.pause()
@@ -199,7 +199,7 @@ async def test_a_deleted_checkpoint_is_gone_on_the_dashboard(run):
         await pilot.pause()
         await pilot.press("escape")
         await pilot.pause()
-        lines = panel_of(dashboard, "checkpoints")._grid.lines()
+        lines = panel_of(dashboard, "checkpoints").text().splitlines()
         assert "1 to resume from" in lines[-1]
         assert "gone" in next(line for line in lines if "step 300" in line)
 
@@ -210,7 +210,7 @@ async def test_what_was_deleted_on_another_screen_is_gone_on_this_one(run):
     app = app_over(run)
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
-        lines = panel_of(dashboard, "checkpoints")._grid.lines()
+        lines = panel_of(dashboard, "checkpoints").text().splitlines()
         assert "1 to resume from" in lines[-1]
         assert "gone" in next(line for line in lines if "step 300" in line)
 
@@ -271,7 +271,7 @@ async def test_the_browser_fits(run, size):
         await ready(pilot)
         await pilot.press("c")
         await pilot.pause()
-        lines = app.screen.table._grid.lines()
+        lines = app.screen.table.text().splitlines()
         assert lines[0][0] + lines[-1][-1] == "╭╯"
         await pilot.press("up", "pagedown", "m", "m")
 
@@ -289,7 +289,7 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
             await pilot.pause()
             table = app.screen.table
             # The page is 120 wide: what does not fit goes on in the next line.
-            rows = [table._grid.line(3 + len(table.rows) + i)[2:-1].rstrip() for i in range(4)]
+            rows = [table.grid.line(3 + len(table.rows) + i)[2:-1].rstrip() for i in range(4)]
             assert "".join(rows).startswith(f"{words}step-400")
 
 

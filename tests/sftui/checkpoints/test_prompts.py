@@ -198,7 +198,7 @@ async def test_keys_ask_from_the_browser(run, jobs):
         assert jobs[1].arguments[1] == str(run.checkpoint(300))
         jobs[1].answer("ho\n\nthere")
         browser._look()
-        text = "\n".join(browser.answers._grid.lines())
+        text = browser.answers.text()
         assert "[bold]hi[/] long long" in text
         assert "\x1b" not in text
         # Line breaks are kept.
@@ -225,15 +225,15 @@ async def test_the_answers_fit(run, jobs, size):
         app.screen._look()
         await pilot.pause()
         answers = app.screen.answers
-        lines = answers._grid.lines()
+        lines = answers.text().splitlines()
         if answers.size.height >= 2:
             assert lines[0][0] + lines[-1][-1] == "╭╯"
-        assert app.screen.table._grid.lines()[-1][-1] == "╯"
+        assert app.screen.table.text().splitlines()[-1][-1] == "╯"
         for _ in range(40):
             await pilot.press("shift+down")
         if answers.size.height > 3:
-            assert "日" in answers._grid.lines()[-2]
-            assert "below" not in answers._grid.lines()[-1]
+            assert "日" in answers.text().splitlines()[-2]
+            assert "below" not in answers.text().splitlines()[-1]
         await pilot.press("shift+up")
 
 

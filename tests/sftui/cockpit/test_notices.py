@@ -144,7 +144,7 @@ async def test_the_screen_opens_as_it_was_left():
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
         assert app.theme == "nord"
-        assert "log · EMA 0.97" in "".join(panel_of(dashboard, "loss")._grid.lines())
+        assert "log · EMA 0.97" in panel_of(dashboard, "loss").text()
         assert "validation" in dashboard.boxes(dashboard.size)
         await pilot.press("l", "v")
         assert app.liked() == Preferences(theme="nord", smoothing=1, table="benchmarks")

@@ -314,12 +314,12 @@ async def test_the_axis_changes_under_a_zoom_and_a_crosshair():
             await pilot.pause()
             assert app.cockpit.view.x_axis == axis
             assert (viewport.part, viewport.cursor) == (part, cursor)
-            loss = "\n".join(panel_of(dashboard, "loss")._grid.lines())
+            loss = panel_of(dashboard, "loss").text()
             for words in ("step", "tokens", "epoch", "time"):
                 assert words in loss
             assert "100 " in loss
             seen.add(
-                panel_of(dashboard, "accuracy")._grid.line(
+                panel_of(dashboard, "accuracy").grid.line(
                     panel_of(dashboard, "accuracy").size.height - 2
                 )
             )
@@ -358,7 +358,7 @@ async def test_an_axis_that_the_log_lacks_is_passed_over_with_a_word():
         await pilot.press("h")
         await pilot.pause()
         assert app.cockpit.view.x_axis == "time"
-        assert "x: time in updates" in panel_of(dashboard, "loss")._grid.line(
+        assert "x: time in updates" in panel_of(dashboard, "loss").grid.line(
             panel_of(dashboard, "loss").size.height - 1
         )
         said = [n.message for n in app._notifications]

@@ -181,7 +181,7 @@ async def test_help_footer_palette_and_panes_show_it():
     app = app_with(checked({"evaluate": "E", "help": "f1", "search_next": ")", "log_end": "G"}))
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
-        footer = panel_of(dashboard, "footer")._grid.line(0)
+        footer = panel_of(dashboard, "footer").grid.line(0)
         assert "E Eval now" in footer
         assert "f1 Help" in footer
         assert "         E  Validate and evaluate" in help_content(app.keys).plain
@@ -190,9 +190,9 @@ async def test_help_footer_palette_and_panes_show_it():
         await pilot.press("up", "up")
         await pilot.pause()
         log = panel_of(dashboard, "log")
-        assert "G follows" in log._grid.line(log.size.height - 1)
+        assert "G follows" in log.grid.line(log.size.height - 1)
         await pilot.press("slash", "a", "enter")
-        assert ") later · N earlier" in log._grid.line(0)
+        assert ") later · N earlier" in log.grid.line(0)
         await pilot.press("f1")
         await pilot.pause()
         assert len(app.screen_stack) == 3
@@ -249,7 +249,7 @@ async def test_the_compare_screen_takes_them_too(tmp_path):
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause()
         footer = next(p for p in app.board.panels if p.id == "footer")
-        assert "x Hide" in footer._grid.line(0)
+        assert "x Hide" in footer.grid.line(0)
         await pilot.press("space")
         assert len(app.overlay.shown) == 3
         await pilot.press("x")

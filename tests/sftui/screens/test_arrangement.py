@@ -46,7 +46,7 @@ async def until(pilot, true) -> None:
 def painted_in_their_boxes(dashboard) -> bool:
     boxes = dashboard.boxes(dashboard.size)
     return all(
-        (panel._grid.width, panel._grid.height) == (boxes[panel.id].width, boxes[panel.id].height)
+        (panel.grid.width, panel.grid.height) == (boxes[panel.id].width, boxes[panel.id].height)
         for panel in dashboard.panels
         if panel.id in boxes
     )

@@ -295,7 +295,7 @@ async def test_a_hostile_name_is_drawn_not_obeyed(tmp_path):
         while feed.overlay.loading:
             await pilot.pause(0.02)
         await pilot.pause()
-        shown = "\n".join(app.board.panels[1]._grid.lines())
+        shown = app.board.panels[1].text()
     assert "[red]a" in shown
     assert "\x1b" not in shown
 

@@ -128,7 +128,7 @@ async def test_keys_of_the_questions(run):
         table = app.screen.table
         table.questions.wait(20)
         await pilot.press("down")
-        text = "\n".join(table._grid.lines())
+        text = table.text()
         assert "▲ 5 gained" in text
         assert "How much is" in text
         assert "← now" in text

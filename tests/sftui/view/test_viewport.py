@@ -82,7 +82,7 @@ async def test_the_crosshair_reaches_what_was_measured_last():
         dashboard = await ready(pilot)
         await pilot.press("left")
         assert app.cockpit.view.viewport.cursor == 400
-        state, box = app.cockpit.state, panel_of(dashboard, "loss")._grid.lines()
+        state, box = app.cockpit.state, panel_of(dashboard, "loss").text().splitlines()
         words = next(line for line in box if " val  " in line)
         assert fmt.loss(state.validations[400].loss) in words
         assert any("train @399" in line for line in box)
@@ -115,7 +115,7 @@ async def test_zoom_by_keys_and_wheel():
         dashboard = await ready(pilot)
         await pilot.press("plus")
         assert app.cockpit.view.viewport.part is not None
-        assert "x: " in panel_of(dashboard, "loss")._grid.line(
+        assert "x: " in panel_of(dashboard, "loss").grid.line(
             panel_of(dashboard, "loss").size.height - 1
         )
         await pilot.press("minus")

@@ -30,7 +30,7 @@ LINES = [
 
 
 def pane_text(dashboard) -> str:
-    return "\n".join(panel_of(dashboard, "log")._grid.lines())
+    return panel_of(dashboard, "log").text()
 
 
 async def quiet(pilot) -> None:
@@ -163,7 +163,7 @@ async def test_the_journal_is_read_where_memory_ends(tmp_path, monkeypatch):
         await quiet(pilot)
         await pilot.press("home")
         await quiet(pilot)
-        assert "starter" in panel_of(dashboard, "log")._grid.line(1)
+        assert "starter" in panel_of(dashboard, "log").grid.line(1)
         await pilot.press("slash", *first.text[:6].strip(), "enter")
         await quiet(pilot)
         for _ in range(3):
