@@ -6,7 +6,6 @@ work between two frames is `cockpit`'s.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
 import gc
@@ -16,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
@@ -27,7 +25,6 @@ from engine.control import Command
 from engine.errors import SftuiError
 from sftui import diagnostics
 from sftui.actions.chart_actions import ChartActions
-from sftui.actions.log_actions import LogActions
 from sftui.actions.replay_actions import ReplayActions
 from sftui.keys import key_table
 from sftui.keys import keymap as keymap_module
@@ -36,19 +33,16 @@ from sftui.keys.bindings import bindings, rebind
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.screens.first_frame import FirstFrame
-from sftui.terminal.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
     from sftui.cockpit.notices import Notices
-    from sftui.sources import Source
-    from sftui.sources.replay import ReplaySource
+    from sftui.cockpit.screen_request import ScreenRequest
     from sftui.state.run_state import RunState
-    from sftui.statistics.scores import Yardstick
 
 
-GARBAGE = (50_000, 20, 20)
-"""New objects between two looks for dead rings, while a screen is up: some milliseconds each."""
+GC_THRESHOLDS = (50_000, 20, 20)
+"""Of `gc`, while a screen is open: a collection of reference cycles costs some milliseconds."""
 
 
 class Outcome(enum.Enum):
@@ -76,56 +70,39 @@ class ScreenExit:
     """It left because of a SIGTERM."""
 
 
-class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
+class SftuiApp(ReplayActions, ChartActions):
     """One run, one screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(key_table.DEFAULT_KEYS.of_app())]
 
     def __init__(
         self,
-        source: Source,
+        request: ScreenRequest,
         *,
-        title: str,
-        launch: Callable[[], object] | None = None,
         now: Callable[[], float] = time.time,
-        replay_of: str | None = None,
-        follow: bool = False,
-        folder: Path | None = None,
-        baseline: Yardstick | None = None,
-        on_event: str | None = None,
         preferences: Preferences | None = None,
         keymap: Keymap | None = None,
     ) -> None:
-        """`replay_of`: `source` is a replay, of a file recognised by this; `follow`: it grows.
+        """`now`: wall clock, seconds since the epoch.
 
-        `folder`: the run directory, when there is one. `on_event`: a shell command for what is
-        worth a call. `preferences`: how the person looked last; None remembers nothing.
-        `keymap`: other keys than those of the table.
+        `preferences`: how the screen was shown last; None remembers nothing. `keymap`: other keys
+        than those of the table.
         """
         super().__init__(preferences, keymap)
         rebind(self, self.keys.of_app())
-        self.source = source
-        self.cockpit: Cockpit | None = None
-        """None until the first frame is out."""
+        self.request = request
+        self.source = request.source
         self.error: BaseException | None = None
-        """What `launch` raised."""
-        self._run_title = title
-        self._launch = launch
+        """What `request.launch` raised."""
         self._now = now
-        self._replay_of = replay_of
-        self._follow = follow
-        self._folder = folder
-        self._baseline = baseline
-        self._on_event = on_event
         self._preferences = preferences
-        self._ticking = False
 
     # ---- life ------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
         """Of a run, an outline while the panels are imported; of a log, what was read by now."""
-        if self._replay_of is None:
-            return FirstFrame(self._run_title, self.keys)
+        if self.request.replay_of is None:
+            return FirstFrame(self.request.title, self.keys)
         self.cockpit = self._make_cockpit()
         self.cockpit.tick()
         return self.cockpit.dashboard
@@ -137,45 +114,31 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
         """The first picture is out: start the run, then bring the panels in."""
         if self.cockpit is None:
             cockpit = self._make_cockpit()
-            cockpit.launching = self._launch is not None
-            if self._launch is not None:
+            launch = self.request.launch
+            if launch is not None:
+                cockpit.launching = True
                 threading.Thread(
-                    target=self._start_run, args=(cockpit,), name="launch", daemon=True
+                    target=self._start_run, args=(cockpit, launch), name="launch", daemon=True
                 ).start()
             await self.push_screen(cockpit.dashboard)
             self.cockpit = cockpit
         self._tick()
-        # What was made for the start stays: nobody needs to look for dead rings in it again.
+        # What was made for the start stays: it is never searched for reference cycles again.
         gc.freeze()
-        gc.set_threshold(*GARBAGE)
+        gc.set_threshold(*GC_THRESHOLDS)
 
     def _make_cockpit(self) -> Cockpit:
         # numpy, events and panels: as long again as Textual itself, not before the first frame.
         from sftui.cockpit.cockpit import Cockpit  # noqa: PLC0415
 
-        playback = None
-        if self._replay_of is not None:
-            from sftui.cockpit.playback import Playback  # noqa: PLC0415  as above
-
-            replay = cast("ReplaySource", self.source)
-            playback = Playback(replay, why=self._replay_of, follow=self._follow)
-        cockpit = Cockpit(
-            self.source,
-            title=self._run_title,
-            now=self._now,
-            playback=playback,
-            folder=self._folder,
-            baseline=self._baseline,
-            notices=self._notices(),
-            keys=self.keys,
-        )
+        cockpit = Cockpit(self.request, now=self._now, notices=self._notices(), keys=self.keys)
         if self._preferences is not None:
             cockpit.prefer(self._preferences)
         return cockpit
 
     def _notices(self) -> Notices | None:
         """Bells and commands are for runs: what a replay tells was news once."""
-        if self._replay_of is not None:
+        if self.request.replay_of is not None:
             return None
         from sftui.cockpit.notices import Notices, terminal_notice  # noqa: PLC0415  as above
 
@@ -183,39 +146,17 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
             if self._driver is not None:
                 self._driver.write(terminal_notice(text))
 
-        return Notices(self._now(), call=call, command=self._on_event)
+        return Notices(self._now(), call=call, command=self.request.on_event)
 
     def liked(self) -> Preferences | None:
-        """How the person looks now, if that is to be remembered."""
+        """How the screen is shown now, if that is to be remembered."""
         if self._preferences is None or self.cockpit is None:
             return None
         return self.cockpit.preferences(self.theme)
 
-    def _tick(self) -> None:
-        cockpit = self._cockpit
-        cockpit.tick()
-        self._ticking = bool(cockpit.pace)
-        if self._ticking:
-            # Not Textual's timer: the task it makes costs more than a tick that finds nothing.
-            asyncio.get_running_loop().call_later(cockpit.pace, self._next_tick)
-
-    def _next_tick(self) -> None:
-        if self._exit or not self.is_running:
-            return
+    def _start_run(self, cockpit: Cockpit, launch: Callable[[], object]) -> None:
         try:
-            self._tick()
-        except Exception as error:  # as Textual's timer does: the screen closes and says why
-            self._handle_exception(error)
-
-    def _wake(self) -> None:
-        """Something may move again where nothing did."""
-        if not self._ticking:
-            self._tick()
-
-    def _start_run(self, cockpit: Cockpit) -> None:
-        assert self._launch is not None
-        try:
-            self._launch()
+            launch()
         except BaseException as error:  # carried to the command, which prints it
             self.error = error
             self.call_from_thread(self.exit)
@@ -239,11 +180,6 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
             return self.cockpit.view.log.searching
         return _MODES[action] in ("", self.cockpit.view.mode)
 
-    @property
-    def _cockpit(self) -> Cockpit:
-        assert self.cockpit is not None, "check_action lets no key through before"
-        return self.cockpit
-
     def _say(self, problem: str) -> None:
         if problem:
             self.tell(problem, title="Not sent")
@@ -258,7 +194,7 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
         self._say(self._cockpit.ask(Command.CHECKPOINT))
 
     def action_ask_stop(self) -> None:
-        if self._cockpit.over or self._cockpit.playback is not None:
+        if not self._cockpit.takes_requests:
             self._say(self._cockpit.ask(Command.STOP))  # says that there is nothing to stop
             return
         # A modal screen is imported when it is asked for: the first frame does not need it.
@@ -269,7 +205,7 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
         self.push_screen(Confirm("Stop this run?", detail, answers), self._answered)
 
     def action_interrupt(self) -> None:
-        if self.cockpit is None or self.cockpit.over or self.cockpit.playback is not None:
+        if self.cockpit is None or not self.cockpit.takes_requests:
             self.exit()
             return
         if self.screen is not self.cockpit.dashboard:
@@ -332,9 +268,7 @@ class SftuiApp(ReplayActions, LogActions, ChartActions, TerminalApp):
         return run
 
 
-_WITHOUT_KEY = {"scrub_to": "replay", "zoom_at": "", "pan_by": "", "point_at": ""}
-"""Actions of the mouse."""
-_MODES = _WITHOUT_KEY | {
+_MODES = {
     key.action.split("(")[0]: key.mode
     for key in key_table.TABLE
     if key.id != "palette" and key.mode not in key_table.SCREENS
@@ -352,41 +286,17 @@ def _believe_the_terminal() -> None:
                 os.environ.pop(name, None)
 
 
-def run_screen(
-    source: Source,
-    *,
-    title: str,
-    launch: Callable[[], object] | None = None,
-    replay_of: str | None = None,
-    follow: bool = False,
-    folder: Path | None = None,
-    baseline: Yardstick | None = None,
-    on_event: str | None = None,
-) -> ScreenExit:
-    """Show `source` until the person leaves; `launch` runs in a thread after the first frame.
-
-    `replay_of` makes it the screen of a replay: how its file was recognised. `folder` is the
-    run directory, when there is one.
+def run_screen(request: ScreenRequest) -> ScreenExit:
+    """Show `request.source` until the person leaves.
 
     Raises:
-        SftuiError: `launch` refused; the terminal is restored and nothing was started.
+        SftuiError: `request.launch` refused; the terminal is restored and nothing was started.
     """
     _believe_the_terminal()
     keymap = keymap_module.load()
     if keymap.said:
         diagnostics.note(keymap.said)
-    app = SftuiApp(
-        source,
-        title=title,
-        launch=launch,
-        replay_of=replay_of,
-        follow=follow,
-        folder=folder,
-        baseline=baseline,
-        on_event=on_event,
-        preferences=preferences_module.load(),
-        keymap=keymap,
-    )
+    app = SftuiApp(request, preferences=preferences_module.load(), keymap=keymap)
     from sftui.terminal import ascii_glyphs  # noqa: PLC0415  numpy; the first frame waits for neither
 
     app.ascii = ascii_glyphs.needed()

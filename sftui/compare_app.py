@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from textual.screen import Screen
@@ -16,7 +17,6 @@ from sftui.keys.preferences import Preferences
 from sftui.screens.overlay import OverlayScreen
 from sftui.terminal.terminal_app import TerminalApp
 from sftui.text.clean import clean
-from sftui.view.view import SMOOTHING
 
 
 class CompareApp(TerminalApp):
@@ -30,11 +30,9 @@ class CompareApp(TerminalApp):
     ) -> None:
         super().__init__(liked, keymap)
         self.overlay = feed.overlay
-        self.overlay.view.keys = self.keys
-        self.board = OverlayScreen(feed.overlay, feed.poll)
+        self.board = OverlayScreen(feed.overlay, feed.poll, self.keys)
         if liked is not None:
-            self.overlay.view.log_y = liked.log_y
-            self.overlay.view.smoothing = liked.smoothing % len(SMOOTHING)
+            self.board.charts.prefer(replace(liked, whole=False, x_axis="step"))
 
     def get_default_screen(self) -> Screen[None]:
         return self.board

@@ -18,6 +18,7 @@ from engine import events as ev
 from engine.journal.wire import decode
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.compare.overlay_feed import open_overlay
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import BLANK, CONTINUED, text_width
@@ -96,7 +97,7 @@ async def shown(shot: Shot, size: Size) -> AsyncIterator[TerminalApp]:
 
 def _run_app(shot: Shot) -> SftuiApp:
     now = max(event.stamp.t or 0.0 for event in shot.events) + shot.clock
-    return SftuiApp(ListSource(shot.events), title="", now=lambda: now, folder=shot.folder)
+    return SftuiApp(ScreenRequest(ListSource(shot.events), "", folder=shot.folder), now=lambda: now)
 
 
 async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:

@@ -169,7 +169,7 @@ def overlay(
     # Its own labels would read 3.3e2.
     places, _ = ticks(0.0, max(1.0, last), max(3, width // 16))
     step = places[1] - places[0] if len(places) > 1 else 1.0
-    figure.x_scale("x").ticks(places, [fmt.tick(place, step) for place in places])
+    figure.ruler("x").ticks(places, [fmt.tick(place, step) for place in places])
     text: str = figure.build().string(colorless=not colour)
     figure.clear()
     return text.rstrip("\n") + "\n" + ", ".join(legend)

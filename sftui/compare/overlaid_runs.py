@@ -17,7 +17,7 @@ from sftui.compare.pairing import LETTERS, Comparison, of
 from sftui.drawing.roles import Role
 from sftui.state.run_state import RunState
 from sftui.state.series import Series, Smoothed
-from sftui.view.view import SMOOTHING, View
+from sftui.view.view import View
 
 ROLES = (
     Role.TRAIN,
@@ -170,6 +170,3 @@ class Overlay:
     def show_all(self) -> None:
         for contender in self.contenders:
             contender.hidden = False
-
-    def cycle_smoothing(self) -> None:
-        self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)

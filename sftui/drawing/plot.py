@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui.drawing.canvas import Codes, Grid, curve, line_through, ticks, time_ticks
-from sftui.drawing.roles import Role, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import XScale
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
@@ -61,6 +61,11 @@ class Plot:
         if self.x_scale is not None:
             limits = self.x_scale.back(np.linspace(*self.axis_limits, self.num_dots + 1))
         return series.columns(self.x_low, self.x_high, self.num_dots, limits)
+
+    def tint(self, col: int, back: Back) -> None:
+        """Another background for one column, over all rows of the plot."""
+        for row in range(self.row, self.row + self.height):
+            self.grid.back(row, col, col + 1, back)
 
     def x_of(self, col: int) -> float:
         """The place in the middle of a column of the grid."""

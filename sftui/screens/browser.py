@@ -93,7 +93,7 @@ class Browser(ModalScreen[None]):
         self._close_prompt()
         if prompt and row is not None:
             shelf = self._cockpit.shelf
-            alive = not self._cockpit.over and self._cockpit.playback is None
+            alive = self._cockpit.takes_requests
             self._say(shelf.sampler.ask(shelf.run, row, prompt, alive=alive))
             self.answers.top = 0
 

@@ -1,4 +1,4 @@
-"""The one screen: arranges the panels by size; every panel paints itself."""
+"""The screen over a run or a replay: which panels are there, and where, at this size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from textual.widget import Widget
 from sftui.screens.arrangement import Box, arrange, family
 from sftui.state.records import Topic
 from sftui.terminal.compositor import CroppingCompositor
-from sftui.view.view import PANELS
+from sftui.view.view import PANELS, TABLES
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
 from sftui.widgets.benchmarks import Benchmarks
@@ -34,6 +34,7 @@ from sftui.widgets.validation_table import ValidationTable
 if TYPE_CHECKING:
     from sftui.state.run_state import RunState
     from sftui.view.view import View
+    from sftui.view.viewport import Extent
 
 
 class CockpitLayout(Layout):
@@ -81,6 +82,14 @@ class Dashboard(Screen[None]):
             (KeyFooter, "footer"),
         )
         self.panels: list[Panel] = [kind(state, view, id=name) for kind, name in make]
+        self._loss = next(panel for panel in self.panels if isinstance(panel, LossChart))
+        self.panel = "loss"
+        """The big one on a small screen, and the one that `maximised` leaves alone."""
+        self.lower = "accuracy"
+        """What stands under the loss chart where there is room for all: accuracy or samples."""
+        self.table = TABLES[0]
+        """The table beside the charts, one of TABLES."""
+        self.maximised = False
         self._num_ranks = 1
         self._alarm_rows = 0
         self._absent: frozenset[str] = frozenset()
@@ -99,24 +108,29 @@ class Dashboard(Screen[None]):
         boxes = arrange(
             size.width,
             size.height,
-            panel=_place(self.view.panel),
-            lower=self.view.lower,
-            maximised=self.view.maximised,
+            panel=_place(self.panel),
+            lower=self.lower,
+            maximised=self.maximised,
             num_ranks=self._num_ranks,
             replay=self.view.replay is not None,
             alarms=rows_wanted(self.view.alarms(self._run), size.width),
-            absent=self.absent - {_place(self.view.panel)},
+            absent=self.absent - {_place(self.panel)},
         )
-        if self.view.table == "validation" and "benchmarks" in boxes:
+        if self.table == "validation" and "benchmarks" in boxes:
             boxes["validation"] = boxes.pop("benchmarks")
         self._visible = frozenset(boxes)
         return boxes
 
     @property
+    def extent(self) -> Extent:
+        """Of the loss chart as it was painted last: what keys move within."""
+        return self._loss.extent
+
+    @property
     def wide(self) -> bool:
         """All panels are there side by side."""
         kind = family(self.size.width, self.size.height)
-        return kind == "wide" and not self.view.maximised
+        return kind == "wide" and not self.maximised
 
     @property
     def absent(self) -> frozenset[str]:
@@ -127,7 +141,7 @@ class Dashboard(Screen[None]):
         replay = self.view.replay
         if replay is None:
             return frozenset()
-        table = "evals" if self.view.table == "benchmarks" else "validations"
+        table = "evals" if self.table == "benchmarks" else "validations"
         needs = {"accuracy": "evals", "memory": "ranks", "checkpoints": "checkpoints"}
         needs["benchmarks"] = table
         return frozenset(name for name, what in needs.items() if what not in replay.holds)
@@ -163,15 +177,16 @@ class Dashboard(Screen[None]):
         # would find the size unchanged and keep it.
         self.panels[0].refresh(layout=True)
 
-    def focus_panel(self, name: str) -> None:
-        """Make a panel of `PANELS` the big one, and the focused one."""
-        self.view.panel = name
+    def focus_panel(self, name: str, *, alone: bool = False) -> None:
+        """Make a panel of `PANELS` the big one, and the focused one; `alone`: maximise it."""
+        self.maximised = self.maximised or alone
+        self.panel = name
         if name in ("accuracy", "samples"):
-            self.view.lower = name
+            self.lower = name
         self.rearrange()
         visible = self.boxes(self.size)
         # On a small screen the table stands for the accuracy chart.
-        target = name if name in visible else self.view.table if name == "accuracy" else name
+        target = name if name in visible else self.table if name == "accuracy" else name
         if target in visible:
             self.query_one(f"#{target}").focus()
         else:
@@ -180,15 +195,41 @@ class Dashboard(Screen[None]):
     def on_descendant_focus(self, event: DescendantFocus) -> None:
         """A panel that was clicked is the one that `z` enlarges."""
         if self.wide and event.widget.id is not None:
-            if self.absent & {_place(self.view.panel), _place(event.widget.id)}:
+            if self.absent & {_place(self.panel), _place(event.widget.id)}:
                 self.rearrange()  # what was there because it was asked for goes again
-            self.view.panel = event.widget.id
+            self.panel = event.widget.id
+
+    def toggle_maximised(self) -> None:
+        self.maximised = not self.maximised
+        self.focus_panel(self.panel)
+
+    def toggle_table(self) -> None:
+        """Benchmarks or validation losses, in the same place."""
+        seen = set(TABLES) & set(self.boxes(self.size))
+        self.table = "validation" if self.table == "benchmarks" else "benchmarks"
+        if self.panel == "validation":
+            self.panel = "benchmarks"
+        visible = self.boxes(self.size)
+        if self.wide and "benchmarks" in self.absent:
+            # The log has nothing for it: gone again, or there while it is asked for.
+            gone = self.table == "benchmarks" and seen
+            self.focus_panel("loss" if gone else self.table)
+        elif self.table in visible:
+            self.rearrange()
+        else:
+            # On a small screen another panel has the place: bring the table there.
+            self.focus_panel("accuracy")
+        self.show(Topic.VIEW)
+
+    def show_panel(self, number: int) -> None:
+        """By its number key, from 1."""
+        self.focus_panel(PANELS[number - 1])
 
     def next_panel(self, by: int) -> None:
-        # An empty panel is no stop on the way.
+        """Focus the panel so many places on; what has nothing to show is passed over."""
         panels = [name for name in PANELS if name != "samples" or self._run.samples]
         panels = [name for name in panels if name not in self.absent]
-        at = panels.index(self.view.panel) if self.view.panel in panels else 0
+        at = panels.index(self.panel) if self.panel in panels else 0
         self.focus_panel(panels[(at + by) % len(panels)])
 
 

@@ -13,10 +13,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from sftui.keys.bindings import bindings, rebind
-from sftui.keys.key_table import DEFAULT_KEYS
+from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.screens.arrangement import Box
 from sftui.state.run_state import RunState
 from sftui.terminal.compositor import CroppingCompositor
+from sftui.view.view_control import ViewControl
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.overlay_chart import OverlayChart
 from sftui.widgets.overlay_details import OverlayDetails
@@ -25,6 +26,7 @@ from sftui.widgets.overlay_list import OverlayList
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Overlay
     from sftui.widgets.panel import Panel
+    from sftui.widgets.zoom_chart import ChartMoved
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5
 """While files are read; while living runs are followed."""
@@ -81,22 +83,29 @@ class OverlayScreen(Screen[None]):
         *bindings(DEFAULT_KEYS.of_mode("compare"), priority=True)
     ]
 
-    def __init__(self, overlay: Overlay, poll: Callable[[], bool]) -> None:
+    def __init__(
+        self, overlay: Overlay, poll: Callable[[], bool], keys: KeyTable = DEFAULT_KEYS
+    ) -> None:
         """`poll` takes what has come of the runs; whether anything has."""
         super().__init__()
-        rebind(self, overlay.view.keys.of_mode("compare"), priority=True)
+        rebind(self, keys.of_mode("compare"), priority=True)
         self.overlay = overlay
         self._poll = poll
         self._overlay_layout = OverlayLayout()
         self._compositor = CroppingCompositor()
         self._big = False
-        nobody = RunState()
-        self.details = OverlayDetails(nobody, overlay, id="details")
+        no_run = RunState()
+        self.details = OverlayDetails(no_run, overlay, id="details")
+        chart = OverlayChart(no_run, overlay, id="chart")
+        self.charts = ViewControl(
+            overlay.view, extent=lambda: chart.extent, show=lambda _: self.show()
+        )
+        self.charts.use_keys(keys)
         self.panels: list[Panel] = [
-            OverlayChart(nobody, overlay, id="chart"),
-            OverlayList(nobody, overlay, id="runs"),
+            chart,
+            OverlayList(no_run, overlay, id="runs"),
             self.details,
-            KeyFooter(nobody, overlay.view, id="footer"),
+            KeyFooter(no_run, overlay.view, id="footer"),
         ]
 
     def compose(self) -> ComposeResult:
@@ -154,32 +163,25 @@ class OverlayScreen(Screen[None]):
         self._do(self.overlay.show_all)
 
     def action_toggle_log_y(self) -> None:
-        self.overlay.view.log_y = not self.overlay.view.log_y
-        self.show()
+        self.charts.toggle_log_y()
 
     def action_cycle_smoothing(self) -> None:
-        self._do(self.overlay.cycle_smoothing)
+        self.charts.cycle_smoothing()
 
     def action_zoom(self, closer: bool) -> None:
-        self._do(lambda: self.overlay.view.viewport.zoom(closer))
-
-    def action_zoom_at(self, closer: bool, at: float | None) -> None:
-        self._do(lambda: self.overlay.view.viewport.zoom(closer, at))
-
-    def action_pan_by(self, by: float) -> None:
-        self._do(lambda: self.overlay.view.viewport.pan(by))
+        self.charts.move(lambda viewport: viewport.zoom(closer))
 
     def action_point(self, cells: int) -> None:
         last = self.overlay.last_step()
-        self._do(lambda: self.overlay.view.viewport.move(cells, last))
+        self.charts.move(lambda viewport: viewport.move(cells, last))
 
-    def action_point_at(self, at: float | None) -> None:
-        if self.overlay.view.viewport.cursor != at:
-            self.overlay.view.viewport.cursor = at
-            self.show()
+    def on_chart_moved(self, message: ChartMoved) -> None:
+        """The mouse over the chart; under another screen it keeps its crosshair."""
+        if self.is_current:
+            self.charts.move(message.apply)
 
-    def action_reset_look(self) -> None:
-        self._do(self.overlay.view.viewport.reset)
+    def action_reset_view(self) -> None:
+        self.charts.move(lambda viewport: viewport.reset())
 
     def action_scroll(self, by: int) -> None:
         page = max(1, self.details.size.height - 3)

@@ -1,4 +1,4 @@
-"""How a person looks at the run: axis, smoothing, panel, what was asked and not yet answered.
+"""How a run is shown: axes, smoothing, log, alarms put away, requests not yet answered.
 
 Nothing here is the run's. Every widget gets the state and this, and paints.
 """
@@ -27,10 +27,14 @@ SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 PANELS = ("loss", "accuracy", "memory", "checkpoints", "log", "samples")
 """Panels by number key, from 1."""
 
+TABLES = ("benchmarks", "validation")
+"""The tables that share a place beside the charts."""
+
 
 @dataclass(slots=True, kw_only=True)
 class View:
-    """Mutable; the app alone writes it."""
+    """Mutable. Widgets and screens only read it: `ViewControl` writes how charts are shown, the
+    cockpit (over `sftui compare`, the overlay) the rest."""
 
     now: Callable[[], float]
     """Wall clock, seconds since the epoch."""
@@ -42,12 +46,8 @@ class View:
     smoothing: int = 0
     x_axis: str = "step"
     """One of `x_axis.AXES`; where the log does not say it, charts go by steps."""
-    panel: str = "loss"
     jumping: tuple[str, ...] = ()
     """Panels that a letter would go to, while one is waited for."""
-    lower: str = "accuracy"
-    """What stands under the loss chart where there is room for all: accuracy or samples."""
-    maximised: bool = False
     log: LogBook = field(default_factory=LogBook)
     """The log as it is read: filter, search, what is in sight."""
     transport: str = ""
@@ -58,8 +58,6 @@ class View:
     """Why the run cannot be alive although it never said that it ended."""
     replay: ReplayStatus | None = None
     """Where the clock of a replay is; None over a run."""
-    table: str = "benchmarks"
-    """The table beside the charts: benchmarks or validation."""
     board: Scoreboard = field(default_factory=Scoreboard)
     """Judges the evaluations, over all that is shown."""
     losses: LossBoard = field(default_factory=LossBoard)
@@ -69,7 +67,7 @@ class View:
     run_id: str = ""
     """The run's name in commands; nothing for the log of another program."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
-    """Key of `_raised` -> how often it had come when a person put it away."""
+    """Key of `_raised` -> how often it had come when it was put away."""
     screen: str = ""
     """A screen of its own (see `keys.SCREENS`), whose keys mean something instead."""
     _x_scales: XScales = field(default_factory=XScales)

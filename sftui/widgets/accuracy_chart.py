@@ -102,8 +102,7 @@ class AccuracyChart(Panel):
         col = plot.x_cell(at)
         if not plot.holds_column(col):
             return
-        for row in range(plot.row, plot.row + plot.height):
-            plot.grid.back(row, col, col + 1, Back.CURSOR)
+        plot.tint(col, Back.CURSOR)
         spans: list[Span] = []
         for i, by_step in enumerate(self.state.evals.values()):
             done = [step for step in by_step if step <= round(at)]

@@ -12,16 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from textual.events import (
-    Leave,
-    MouseDown,
-    MouseMove,
-    MouseScrollDown,
-    MouseScrollUp,
-    MouseUp,
-)
 
-from sftui.drawing.canvas import Grid, Span, bridge, settle, text_width
+from sftui.drawing.canvas import Grid, Span, bridge, text_width
 from sftui.drawing.plot import Plot, percentiles
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import AXES, WORDS, x_range
@@ -29,8 +21,9 @@ from sftui.logbook.event_lines import command_words, val_name
 from sftui.state.records import Topic
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
-from sftui.widgets.panel import Panel
+from sftui.view.viewport import Extent
 from sftui.widgets.startup import paint_startup
+from sftui.widgets.zoom_chart import ZoomChart, nearest_row
 
 _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
 """Percentiles of the y range: the top lets the common noise in and cuts lone spikes off."""
@@ -50,25 +43,17 @@ class _Box:
     cells: int
 
     def covers(self, row: int, start: int, cells: int) -> bool:
-        """Any of those cells of that row of the chart: half a number is a lie."""
+        """Any of those cells of that row: a truncated number reads as another number."""
         beside = start + cells <= self.start or start >= self.start + self.cells
         return row < len(self.lines) and not beside
 
 
-class LossChart(Panel):
+class LossChart(ZoomChart):
     """Training and validation loss over steps."""
 
     TOPICS = (
         Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN | Topic.VIEW
     )
-    can_focus = True
-
-    _limits: tuple[float, float] | None = None
-    _limits_log = False
-    _plot: Plot | None = None
-    """As it was last painted, for the mouse."""
-    _dragged: int | None = None
-    """Column from which the mouse drags."""
 
     @property
     def clock(self) -> int | None:
@@ -155,9 +140,9 @@ class LossChart(Panel):
         width = grid.width - edge - left - (_RATE_COLUMNS if rates else 2)
         if plot_height < 1 or width < 4:
             return 0
-        x_scale = view.viewport.x_scale = view.x_scale(state)
-        x_low, x_high = view.viewport.limits(self._x_limits(raw))
-        view.viewport.columns = width
+        x_scale, full = view.x_scale(state), self._x_limits(raw)
+        self.extent = Extent(full, width, x_scale)
+        x_low, x_high = view.viewport.limits(full)
         y_low, y_high = self._y_limits(raw, smooth, x_low, x_high)
         plot = Plot(
             grid=grid,
@@ -208,7 +193,7 @@ class LossChart(Panel):
             if checkpoint.kind == "sftui" and plot.holds_column(col):
                 role = Role.FAINT if checkpoint.removed else Role.SAVED
                 grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(role))
-        self._plot = plot
+        self.plot = plot
         if at is not None:
             self._crosshair(plot, at, box)
         return clipped
@@ -229,8 +214,7 @@ class LossChart(Panel):
         if not plot.holds_column(col):
             return
         grid = plot.grid
-        for row in range(plot.row, plot.row + plot.height):
-            grid.back(row, col, col + 1, Back.CURSOR)
+        plot.tint(col, Back.CURSOR)
         if box is None:
             return
         start, cells = box.start, box.cells
@@ -244,9 +228,7 @@ class LossChart(Panel):
     def _values(self, at: float, raw: Series, smooth: Series) -> list[tuple[str, str, Role]]:
         """What is known at the update nearest to a place: name, value, colour."""
         state = self.state
-        i = int(np.searchsorted(raw.x, at))
-        if i > 0 and (i == len(raw) or at - raw.x[i - 1] <= raw.x[i] - at):
-            i -= 1
+        i = nearest_row(raw.x, at)
         step = place = float(raw.x[i])
         if at > raw.x[-1]:
             # What is measured last belongs to the weights after the last update.
@@ -273,43 +255,6 @@ class LossChart(Panel):
             if name in row:
                 lines.append((words, form(row[name]), Role.DIM))
         return lines
-
-    # ---- mouse -----------------------------------------------------------------------------
-
-    def _x_at(self, column: int) -> float | None:
-        """The place under a column of this panel."""
-        plot = self._plot
-        if plot is None or not plot.holds_column(column):
-            return None
-        return plot.x_of(column)
-
-    async def on_mouse_move(self, event: MouseMove) -> None:
-        plot = self._plot
-        if plot is not None and self._dragged is not None and event.button:
-            moved = plot.x_of(self._dragged) - plot.x_of(event.x)
-            self._dragged = event.x
-            await self.run_action(f"app.pan_by({moved!r})")
-            return
-        at = self._x_at(event.x)
-        if at is not None:
-            await self.run_action(f"app.point_at({at!r})")
-
-    async def on_leave(self, event: Leave) -> None:
-        await self.run_action("app.point_at(None)")
-
-    def on_mouse_down(self, event: MouseDown) -> None:
-        self._dragged = event.x
-        self.capture_mouse()
-
-    def on_mouse_up(self, event: MouseUp) -> None:
-        self._dragged = None
-        self.release_mouse()
-
-    async def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        await self.run_action(f"app.zoom_at(True, {self._x_at(event.x)!r})")
-
-    async def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
-        await self.run_action(f"app.zoom_at(False, {self._x_at(event.x)!r})")
 
     def _x_limits(self, raw: Series) -> tuple[float, float]:
         first, last = float(raw.x[0]), float(raw.x[-1])
@@ -342,11 +287,7 @@ class LossChart(Panel):
             low, high = min([low, *marks]), max([high, *marks])
         else:
             low, high = min(marks), max(marks)
-        if log:
-            low, high = math.log10(low), math.log10(high)
-        before = self._limits if self._limits_log == log else None
-        self._limits, self._limits_log = settle(before, low, high), log
-        return self._limits
+        return self.y_limits(low, high)
 
     def _epochs(self, plot: Plot) -> None:
         epoch = self.state.steps_an_epoch

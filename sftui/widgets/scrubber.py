@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from textual.events import Click
+from textual.message import Message
 
 from sftui.drawing.canvas import Grid, Span, text_width
 from sftui.drawing.roles import Back, Role, style
@@ -25,18 +28,26 @@ _MARKS = {
 """Later kinds cover earlier ones where two share a cell."""
 
 
+@dataclass
+class ScrubbedTo(Message):
+    """The bar was clicked."""
+
+    part: float
+    """Place along the stage, 0 to 1."""
+
+
 class Scrubber(Panel):
     """One row: the time, the bar, the speed. A click goes there."""
 
     TOPICS = Topic.ALL & ~Topic.LOG
 
-    _bar: tuple[int, int] = (0, 0)
+    bar: tuple[int, int] = (0, 0)
+    """Columns of the bar as it was last painted: the first, and the one after the last."""
 
-    async def on_click(self, event: Click) -> None:
-        start, end = self._bar
+    def on_click(self, event: Click) -> None:
+        start, end = self.bar
         if end - start > 1 and start <= event.x < end:
-            part = (event.x - start) / (end - start - 1)
-            await self.run_action(f"app.scrub_to({part!r})")
+            self.post_message(ScrubbedTo((event.x - start) / (end - start - 1)))
 
     def paint(self, grid: Grid) -> None:
         replay = self.view.replay
@@ -84,7 +95,7 @@ class Scrubber(Panel):
         return fmt.count(here), fmt.count(max(here, total))
 
     def _track(self, grid: Grid, replay: ReplayStatus, start: int, end: int) -> None:
-        self._bar = (start, end)
+        self.bar = (start, end)
         cells = end - start
         if cells < 2:
             return

@@ -18,6 +18,7 @@ from engine import events as ev
 from engine.control import Command
 from engine.errors import RunDirError, UsageError
 from sftui.app import Outcome, SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Back, Role, parts, style
 from sftui.drawing.theme import Palette
@@ -43,7 +44,9 @@ class Clock:
 def make(events=None, *, launch=None) -> SftuiApp:
     events = RUNNING if events is None else events
     end = max((e.stamp.t or START for e in events), default=START)
-    return SftuiApp(ListSource(list(events)), title="test", now=Clock(end + 0.5), launch=launch)
+    return SftuiApp(
+        ScreenRequest(ListSource(list(events)), "test", launch=launch), now=Clock(end + 0.5)
+    )
 
 
 async def ready(pilot) -> Dashboard:
@@ -348,9 +351,9 @@ async def test_panels_by_number_on_a_small_screen():
             assert dashboard.focused.grid.codes.any()
         await pilot.press("tab")
         assert app.cockpit is not None
-        assert app.cockpit.view.panel == "loss"
+        assert app.cockpit.dashboard.panel == "loss"
         await pilot.press("shift+tab")
-        assert app.cockpit.view.panel == "log"
+        assert app.cockpit.dashboard.panel == "log"
 
 
 @pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24)])
@@ -583,9 +586,10 @@ async def test_nothing_is_lost_while_it_starts():
 PROGRAM = """
 import sys
 from sftui.app import run_screen
+from sftui.cockpit.screen_request import ScreenRequest
 from tests.sftui.fake_run import ListSource, fake_run
 events = fake_run() if sys.argv[1] == "finished" else fake_run(until=30)
-end = run_screen(ListSource(events), title="pty")
+end = run_screen(ScreenRequest(ListSource(events), "pty"))
 heavy = {"torch", "plotext", "pandas", "pyarrow", "datasets"} & set(sys.modules)
 print("OUTCOME", end.outcome.name, sorted(heavy))
 """
@@ -658,7 +662,7 @@ async def test_steps_that_move_no_dot_wait_for_a_second(rows, ticks):
     """Of a long run one more update is painted at leisure; of a short one at once."""
     clock = Clock(fake_run(until=2, finish=False)[-1].stamp.t)
     source = ListSource(fake_run(until=2, finish=False))
-    app = SftuiApp(source, title="run", now=clock)
+    app = SftuiApp(ScreenRequest(source, "run"), now=clock)
     async with app.run_test(size=(160, 48)) as pilot:
         await pilot.pause()
         cockpit = app.cockpit

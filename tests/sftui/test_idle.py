@@ -14,6 +14,7 @@ from sftui.cockpit.cockpit import (
     SLOW_TICK_SECONDS,
     TICK_SECONDS,
 )
+from sftui.cockpit.screen_request import ScreenRequest
 from tests.pictures import characters
 from tests.sftui.fake_run import ListSource, fake_run
 from tests.sftui.test_app import Clock, ready
@@ -24,7 +25,7 @@ END = max(event.stamp.t for event in EVENTS)
 
 def make() -> tuple[SftuiApp, Clock]:
     clock = Clock(END + 0.5)
-    return SftuiApp(ListSource(EVENTS), title="", now=clock), clock
+    return SftuiApp(ScreenRequest(ListSource(EVENTS), ""), now=clock), clock
 
 
 async def test_a_second_paints_only_what_shows_it():

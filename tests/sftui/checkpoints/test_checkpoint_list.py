@@ -16,6 +16,7 @@ from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
 from sftui.checkpoints import checkpoint_list as shelf_module
 from sftui.checkpoints.checkpoint_list import Job, Shelf, busy_words
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Role, parts
 from sftui.sources.replay import replay_events
@@ -61,7 +62,7 @@ def row_of(shelf: Shelf, step: int, kind="sftui"):
 def app_over(run: RunDir | None, events=EVENTS) -> SftuiApp:
     end = max(e.stamp.t for e in events)
     folder = run.path if run is not None else None
-    return SftuiApp(ListSource(list(events)), title="t", now=Clock(end), folder=folder)
+    return SftuiApp(ScreenRequest(ListSource(list(events)), "t", folder=folder), now=Clock(end))
 
 
 def test_rows_are_state_and_disk(run):
@@ -220,7 +221,7 @@ async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):
     checkpoint_dir.remove(run.checkpoint(300))
     clock = Clock(100.0)
     source = replay_events(list(EVENTS), now=clock)
-    app = SftuiApp(source, title="old", now=clock, replay_of="a test", folder=run.path)
+    app = SftuiApp(ScreenRequest(source, "old", replay_of="a test", folder=run.path), now=clock)
 
     def gone() -> set[int]:
         rows = app.cockpit.state.checkpoints.values()

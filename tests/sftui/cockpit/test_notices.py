@@ -9,6 +9,7 @@ import pytest
 from engine import events as ev
 from sftui.app import SftuiApp
 from sftui.cockpit.notices import Notices, terminal_notice
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Role, style
 from sftui.keys import preferences
@@ -63,7 +64,7 @@ async def test_a_live_screen_rings_and_a_replay_does_not(monkeypatch):
             from sftui.sources.replay import replay_events
 
             source = replay_events([*events, ALARM])
-        app = SftuiApp(source, title="t", now=Clock(START + 1), replay_of=replay_of)
+        app = SftuiApp(ScreenRequest(source, "t", replay_of=replay_of), now=Clock(START + 1))
         async with app.run_test(size=(100, 30)) as pilot:
             while app.cockpit is None:
                 await pilot.pause()
@@ -89,7 +90,7 @@ def test_which_encodings_need_it():
 
 async def test_the_whole_screen_in_ascii():
     """Every cell of every panel has an ASCII character, and the layers of the chart differ."""
-    app = SftuiApp(ListSource(fake_run(until=288)), title="t", now=Clock(START + 300))
+    app = SftuiApp(ScreenRequest(ListSource(fake_run(until=288)), "t"), now=Clock(START + 300))
     app.ascii = True
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
@@ -139,7 +140,9 @@ async def test_the_screen_opens_as_it_was_left():
     """Smoothing, axis, table and theme."""
     liked = Preferences(theme="nord", smoothing=1, log_y=True, table="validation")
     app = SftuiApp(
-        ListSource(fake_run(until=60)), title="t", now=Clock(START + 99), preferences=liked
+        ScreenRequest(ListSource(fake_run(until=60)), "t"),
+        now=Clock(START + 99),
+        preferences=liked,
     )
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)

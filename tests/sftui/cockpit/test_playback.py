@@ -10,6 +10,7 @@ from engine.errors import UsageError
 from sftui import cli
 from sftui.app import SftuiApp
 from sftui.cockpit.playback import Playback
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.commands import watch
 from sftui.drawing.canvas import Grid
 from sftui.sources.clock import SPEEDS
@@ -29,7 +30,7 @@ WHOLE = fake_run()
 def app_of(events=WHOLE, *, speed=math.inf, clock=None) -> SftuiApp:
     clock = clock or Clock(100.0)
     source = replay_events(events, speed=speed, now=clock)
-    return SftuiApp(source, title="old", now=clock, replay_of="a test")
+    return SftuiApp(ScreenRequest(source, "old", replay_of="a test"), now=clock)
 
 
 async def shown(pilot):
@@ -209,7 +210,7 @@ async def test_speeds_go_through_the_list():
             await pilot.press("greater_than_sign")
             assert app.source.speed == wanted
         # All at once is now, and not a word that the next key forgets.
-        assert app.cockpit.playback.at_end
+        assert app.source.at_end
 
 
 async def test_jumps_from_event_to_event():
@@ -233,7 +234,7 @@ async def test_a_click_on_the_bar_goes_there():
     app = app_of()
     async with app.run_test(size=(120, 36)) as pilot:
         dashboard = await shown(pilot)
-        start, end = panel_of(dashboard, "scrubber")._bar
+        start, end = panel_of(dashboard, "scrubber").bar
         await pilot.click("#scrubber", offset=((start + end) // 2, 0))
         assert 0.45 < app.cockpit.view.replay.part < 0.55
 
@@ -261,7 +262,7 @@ async def test_a_replay_that_stands_still_costs_nothing():
         assert app.cockpit.pace == 0
         await pilot.press("space")
         assert app.cockpit.pace > 0
-        assert app._ticking
+        assert app.ticking
 
 
 @pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24), (60, 16), (40, 10), (20, 5)])

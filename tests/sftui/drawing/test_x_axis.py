@@ -216,7 +216,7 @@ def test_marks_stand_where_the_axis_says(axis):
     low, high = reached[20], reached[280]
     panel = LossChart(state, view, id="p")
     panel.paint(Grid(40, 160))
-    plot = panel._plot
+    plot = panel.plot
     for step in [*state.validations, 100, 200, 287]:
         if 20 <= step < 280:
             wanted = plot.col + math.floor((reached[step] - low) / (high - low) * plot.width)
@@ -236,7 +236,7 @@ def test_time_shows_a_pause_as_a_gap():
         _, view = chart(LossChart, state, width=160, height=40, x_axis=axis, smoothing=3)
         panel = LossChart(state, view, id="p")
         panel.paint(Grid(40, 160))
-        low, _ = panel._plot.columns(state.step_series("loss"))
+        low, _ = panel.plot.columns(state.step_series("loss"))
         known = np.flatnonzero(np.isfinite(low))
         gaps[axis] = int(np.diff(known).max())
     assert gaps["step"] <= 2
@@ -334,20 +334,20 @@ async def test_zoom_pan_and_crosshair_work_on_another_axis():
         loss = panel_of(dashboard, "loss")
         await pilot.press("h", "h", "h", "N")
         viewport = app.cockpit.view.viewport
-        before = loss._plot.x_cell(viewport.cursor)
+        before = loss.plot.x_cell(viewport.cursor)
         at = viewport.cursor
         await pilot.press("plus")
         await pilot.pause()
-        assert abs(loss._plot.x_cell(at) - before) <= 1
+        assert abs(loss.plot.x_cell(at) - before) <= 1
         await pilot.press("left")
         await pilot.pause()
-        assert loss._plot.x_cell(viewport.cursor) in (before - 1, before - 2)
+        assert loss.plot.x_cell(viewport.cursor) in (before - 1, before - 2)
         await pilot.press("minus", "minus", "minus")
         assert viewport.part is None
-        col = loss._plot.col + 10
+        col = loss.plot.col + 10
         await pilot.hover("#loss", offset=(col, 4))
         await pilot.pause()
-        assert loss._plot.x_cell(viewport.cursor) == col
+        assert loss.plot.x_cell(viewport.cursor) == col
 
 
 async def test_an_axis_that_the_log_lacks_is_passed_over_with_a_word():

@@ -1,6 +1,9 @@
 """One table of keys, and everything that must agree with it."""
 
+import inspect
 from collections import Counter
+
+from textual.actions import parse
 
 from sftui.app import SftuiApp
 from sftui.keys import key_table
@@ -22,17 +25,17 @@ def test_ids_and_keys_are_unique():
     assert len({key.id for key in key_table.TABLE}) == len(key_table.TABLE)
 
 
-def test_every_action_exists():
+def test_every_action_exists_and_takes_what_its_key_gives():
     """A key of the table does something."""
     for key in key_table.TABLE:
-        name = key.action.split("(")[0]
         owner = {
             "browser": Browser,
             "compare": OverlayScreen,
             "questions": QuestionsScreen,
             "samples": SamplePanel,
         }.get(key.mode, SftuiApp)
-        assert callable(getattr(owner, f"action_{name}"))
+        _, name, arguments = parse(key.action)
+        inspect.signature(getattr(owner, f"action_{name}")).bind(None, *arguments)
 
 
 def test_groups_are_known_and_what_cannot_be_undone_asks():

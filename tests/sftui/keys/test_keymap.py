@@ -9,6 +9,7 @@ from textual import events
 
 from engine.control import Command
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.compare_app import CompareApp
 from sftui.keys import key_table, keymap
 from sftui.keys.key_table import DEFAULT_KEYS, TABLE
@@ -37,7 +38,9 @@ def written(monkeypatch, tmp_path):
 
 def app_with(found: Keymap) -> SftuiApp:
     end = max(e.stamp.t or START for e in RUNNING)
-    return SftuiApp(ListSource(list(RUNNING)), title="t", now=Clock(end + 0.5), keymap=found)
+    return SftuiApp(
+        ScreenRequest(ListSource(list(RUNNING)), "t"), now=Clock(end + 0.5), keymap=found
+    )
 
 
 # ---- the file ------------------------------------------------------------------------------------

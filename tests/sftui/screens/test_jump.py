@@ -53,7 +53,7 @@ async def test_a_letter_goes_to_its_panel(size, name):
         visible = dashboard.boxes(dashboard.size).keys() & JUMP_LETTERS.keys()
         assert all(badge(panel_of(dashboard, shown)) == "" for shown in visible)
         if offered:
-            table = app.cockpit.view.table
+            table = app.cockpit.dashboard.table
             assert dashboard.focused is not None
             assert dashboard.focused.id in (name, table if name == "accuracy" else name)
 

@@ -152,12 +152,12 @@ def test_another_unit_has_no_place_on_the_axis(tmp_path):
     """Bits a byte are not drawn beside nats."""
     overlay = three(tmp_path).overlay
     chart_of = OverlayChart(RunState(), overlay, id="chart")
-    assert len(chart_of._validations(overlay.contenders[1])) == 4
+    assert len(chart_of.comparable_validations(overlay.contenders[1])) == 4
     for step, validation in list(overlay.contenders[1].state.validations.items()):
         values = {name: getattr(validation, name) for name in type(validation).__slots__}
         other = type(validation)(**(values | {"metric": "bpb"}))
         overlay.contenders[1].state.validations[step] = other
-    assert chart_of._validations(overlay.contenders[1]) == []
+    assert chart_of.comparable_validations(overlay.contenders[1]) == []
 
 
 @pytest.mark.parametrize("size", [(200, 60), (160, 48), (120, 36), (80, 24), (60, 16), (20, 5)])

@@ -5,6 +5,7 @@ import pytest
 from engine import config
 from engine import events as ev
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.screens.run_panel import run_panel_content
 from sftui.state.run_state import RunState
 from sftui.view.run_facts import meanings, sections
@@ -121,7 +122,7 @@ def test_the_page_fits(width):
 
 async def test_i_opens_and_any_key_closes():
     """The page says what the header has no room for."""
-    app = SftuiApp(ListSource([STARTED]), title="t", now=Clock(2.0))
+    app = SftuiApp(ScreenRequest(ListSource([STARTED]), "t"), now=Clock(2.0))
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot)
         await pilot.press("i")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftui.text import format as fmt
-from sftui.view.viewport import FEWEST, Viewport
+from sftui.view.viewport import FEWEST, Extent, Viewport
 from tests.sftui.fake_run import fake_run
 from tests.sftui.test_app import make, panel_of, ready, text_of
 
@@ -14,7 +14,7 @@ FULL = (0.0, 400.0)
 
 def test_zoom_keeps_its_place():
     """What is under the pointer stays there; out again is where it began."""
-    viewport = Viewport(full=FULL)
+    viewport = Viewport(extent=Extent(FULL))
     viewport.zoom(True, 100.0)
     assert viewport.part == (50.0, 250.0)
     viewport.zoom(True, 100.0)
@@ -27,7 +27,7 @@ def test_zoom_keeps_its_place():
 
 def test_without_a_place_zoom_is_about_the_newest():
     """`+` alone looks at the end of the run."""
-    viewport = Viewport(full=FULL)
+    viewport = Viewport(extent=Extent(FULL))
     viewport.zoom(True)
     assert viewport.part == (200.0, 400.0)
 
@@ -35,7 +35,7 @@ def test_without_a_place_zoom_is_about_the_newest():
 @given(st.lists(st.tuples(st.sampled_from("zoZPm"), st.floats(-900, 900)), max_size=40))
 def test_whatever_is_pressed_the_part_lies_in_the_run(presses):
     """Never outside, never narrower than a few updates, never the wrong way round."""
-    viewport = Viewport(full=FULL, columns=80)
+    viewport = Viewport(extent=Extent(FULL, 80))
     for press, value in presses:
         if press in "zZ":
             viewport.zoom(press == "z", value)
@@ -53,7 +53,7 @@ def test_whatever_is_pressed_the_part_lies_in_the_run(presses):
 
 def test_the_picture_follows_the_crosshair():
     """At the edge of a zoom the arrow moves the picture."""
-    viewport = Viewport(full=FULL, columns=10, part=(100.0, 200.0), cursor=195.0)
+    viewport = Viewport(extent=Extent(FULL, 10), part=(100.0, 200.0), cursor=195.0)
     viewport.move(1, 399.0)
     assert viewport.cursor == 205.0
     assert viewport.part == (105.0, 205.0)
@@ -129,11 +129,11 @@ async def test_pointing_with_the_mouse(size):
     async with app.run_test(size=size) as pilot:
         dashboard = await ready(pilot)
         loss = panel_of(dashboard, "loss")
-        col = loss._plot.col + 10
+        col = loss.plot.col + 10
         await pilot.hover("#loss", offset=(col, 4))
         await pilot.pause()
         cursor = app.cockpit.view.viewport.cursor
-        assert loss._plot.x_cell(cursor) == col
+        assert loss.plot.x_cell(cursor) == col
         await pilot.press("plus")
         await pilot.pause()
         low, _ = app.cockpit.view.viewport.part

@@ -10,6 +10,7 @@ from textual.events import Paste
 from engine import events as ev
 from engine.journal import wire
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Back, Role, parts
 from sftui.logbook.book import LogBook
@@ -156,7 +157,9 @@ async def test_the_journal_is_read_where_memory_ends(tmp_path, monkeypatch):
     events = long_run()
     first = next(e for e in events if isinstance(e, ev.LogLine))
     (tmp_path / "events.jsonl").write_bytes(b"".join(map(wire.encode, events)))
-    app = SftuiApp(ListSource(events), title="t", now=Clock(START + 900.0), folder=tmp_path)
+    app = SftuiApp(
+        ScreenRequest(ListSource(events), "t", folder=tmp_path), now=Clock(START + 900.0)
+    )
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
         await pilot.press("home")
@@ -182,7 +185,7 @@ async def test_a_foreign_log_is_searched_line_by_line(tmp_path):
     opened = open_replay(str(path))
     while opened.source.loading:
         opened.source.poll()
-    app = SftuiApp(opened.source, title="t", now=Clock(100.0), replay_of="a test")
+    app = SftuiApp(ScreenRequest(opened.source, "t", replay_of="a test"), now=Clock(100.0))
     async with app.run_test(size=(120, 36)) as pilot:
         while app.cockpit is None:
             await pilot.pause()
@@ -192,7 +195,7 @@ async def test_a_foreign_log_is_searched_line_by_line(tmp_path):
         await quiet(pilot)
         assert "log · file /Step 00 · 306 of 306" in pane_text(dashboard)
         assert "Step 00299/" in pane_text(dashboard)
-        app.cockpit.playback.source.seek_step(120)
+        app.source.seek_step(120)
         await quiet(pilot)
         await pilot.press("end", "home")
         for _ in range(30):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.screens.arrangement import arrange
 from sftui.state.run_state import RunState
@@ -44,7 +45,7 @@ def with_samples(events=RUNNING, steps=(0, 100, 200), prompts=("Say hi.", "Count
 
 def app_over(events) -> SftuiApp:
     end = max(e.stamp.t or START for e in events)
-    return SftuiApp(ListSource(list(events)), title="t", now=Clock(end + 0.5))
+    return SftuiApp(ScreenRequest(ListSource(list(events)), "t"), now=Clock(end + 0.5))
 
 
 def painted(events, width=60, height=12) -> list[str]:
@@ -136,7 +137,7 @@ async def test_tab_passes_an_empty_panel_by():
         async with app.run_test(size=(80, 24)) as pilot:
             await ready(pilot)
             await pilot.press("5", "tab")
-            assert app.cockpit.view.panel == after
+            assert app.cockpit.dashboard.panel == after
 
 
 def test_the_newest_of_every_prompt_come_first():
