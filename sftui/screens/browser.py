@@ -18,8 +18,8 @@ from sftui.widgets.checkpoint_table import CheckpointTable
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
 
-LOOK_SECONDS = 1.0
-"""How often the disk is looked at while the browser is open: a checkpoint is seconds of work."""
+POLL_SECONDS = 1.0
+"""Between two readings of the disk while the browser is open: a checkpoint is seconds of work."""
 
 
 class Browser(ModalScreen[None]):
@@ -43,13 +43,14 @@ class Browser(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.prompt.display = False
-        self._look()
+        self.poll()
         self.table.focus()
-        self.set_interval(LOOK_SECONDS, self._look)
+        self.set_interval(POLL_SECONDS, self.poll)
 
-    def _look(self) -> None:
+    def poll(self) -> None:
+        """Read the disk again, and take the answers that have come."""
         self.table.state = self._cockpit.state
-        self.table.look()
+        self.table.reload()
         self.table.rebuild()
         self._cockpit.shelf.sampler.look()
         self.answers.display = bool(self._cockpit.shelf.sampler.samples)
@@ -58,7 +59,7 @@ class Browser(ModalScreen[None]):
 
     def _say(self, words: str) -> None:
         self.table.said = words
-        self._look()
+        self.poll()
 
     def action_shelf_close(self) -> None:
         if self.prompt.display:
@@ -86,7 +87,7 @@ class Browser(ModalScreen[None]):
         self.prompt.display = True
         # At once: the next key belongs to the prompt already.
         self.set_focus(self.prompt)
-        self._look()
+        self.poll()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         prompt, row = event.value.strip(), self.table.chosen
@@ -100,7 +101,7 @@ class Browser(ModalScreen[None]):
     def _close_prompt(self) -> None:
         self.prompt.display = False
         self.table.focus()
-        self._look()
+        self.poll()
 
     def action_shelf_scroll(self, by: int) -> None:
         self.answers.scroll_lines(by)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import ComposeResult
 from textual.events import DescendantFocus
-from textual.geometry import NULL_SPACING, Offset, Region, Size
-from textual.layout import ArrangeResult, Layout, WidgetPlacement
-from textual.screen import Screen
-from textual.widget import Widget
+from textual.geometry import Size
 
 from sftui.screens.arrangement import Box, arrange, family
+from sftui.screens.panel_screen import PanelScreen
 from sftui.state.records import Topic
-from sftui.terminal.compositor import CroppingCompositor
 from sftui.view.view import PANELS, TABLES
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
@@ -23,7 +19,6 @@ from sftui.widgets.footer import KeyFooter
 from sftui.widgets.log_pane import LogPane
 from sftui.widgets.loss_chart import LossChart
 from sftui.widgets.now import Now
-from sftui.widgets.panel import Panel
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
 from sftui.widgets.sample_panel import SamplePanel
@@ -37,24 +32,7 @@ if TYPE_CHECKING:
     from sftui.view.viewport import Extent
 
 
-class CockpitLayout(Layout):
-    """Places the panels where `arrange` says; the others are not placed at all."""
-
-    name = "cockpit"
-
-    def arrange(
-        self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
-    ) -> ArrangeResult:
-        assert isinstance(parent, Dashboard)
-        boxes = parent.boxes(size)
-        return [
-            WidgetPlacement(_region(boxes[child.id]), Offset(0, 0), NULL_SPACING, child)
-            for child in children
-            if child.id in boxes
-        ]
-
-
-class Dashboard(Screen[None]):
+class Dashboard(PanelScreen):
     """All panels over one state and one view."""
 
     AUTO_FOCUS: ClassVar[str | None] = "#loss"
@@ -63,8 +41,6 @@ class Dashboard(Screen[None]):
         super().__init__()
         self._run = state
         self.view = view
-        self._cockpit = CockpitLayout()
-        self._compositor = CroppingCompositor()
         make = (
             (RunHeader, "header"),
             (LossChart, "loss"),
@@ -81,7 +57,7 @@ class Dashboard(Screen[None]):
             (AlarmBar, "alarms"),
             (KeyFooter, "footer"),
         )
-        self.panels: list[Panel] = [kind(state, view, id=name) for kind, name in make]
+        self.panels = [kind(state, view, id=name) for kind, name in make]
         self._loss = next(panel for panel in self.panels if isinstance(panel, LossChart))
         self.panel = "loss"
         """The big one on a small screen, and the one that `maximised` leaves alone."""
@@ -94,14 +70,6 @@ class Dashboard(Screen[None]):
         self._alarm_rows = 0
         self._absent: frozenset[str] = frozenset()
         self._visible: frozenset[str] = frozenset()  # as they were arranged last
-
-    def compose(self) -> ComposeResult:
-        yield from self.panels
-
-    @property
-    def layout(self) -> Layout:
-        """Ours, at every size; a style sheet can only name Textual's."""
-        return self._cockpit
 
     def boxes(self, size: Size) -> dict[str, Box]:
         """Where everything is at this size, now."""
@@ -171,12 +139,6 @@ class Dashboard(Screen[None]):
             if panel.id in self._visible and not panel.TOPICS & touched:
                 panel.tick()
 
-    def rearrange(self) -> None:
-        """The set of panels changed."""
-        # A child's request drops the cached arrangement of its ancestors; the screen's own
-        # would find the size unchanged and keep it.
-        self.panels[0].refresh(layout=True)
-
     def focus_panel(self, name: str, *, alone: bool = False) -> None:
         """Make a panel of `PANELS` the big one, and the focused one; `alone`: maximise it."""
         self.maximised = self.maximised or alone
@@ -236,7 +198,3 @@ class Dashboard(Screen[None]):
 def _place(panel: str) -> str:
     """The place of a panel: the two tables share one."""
     return "benchmarks" if panel == "validation" else panel
-
-
-def _region(box: Box) -> Region:
-    return Region(box.x, box.y, box.width, box.height)

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import textwrap
 
-from textual import events
-from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from sftui.keys.key_table import GROUPS, PROGRAMS, KeyTable
+from sftui.screens.page import CLOSES, Page
 
 MARKS = (
     ("━", "training loss, moving average"),
@@ -37,8 +33,10 @@ _KEYS = 12
 """Cells of the first column."""
 
 
-class Help(ModalScreen[None]):
-    """Any key closes it, except those that scroll."""
+class Help(Page):
+    """Over a run, a replay, or `sftui compare`."""
+
+    PAGE_ID, WIDEST, FRAME = "help", 84, 8
 
     def __init__(self, keys: KeyTable, only: str = "") -> None:
         """`only` one group of keys: that of a program of its own."""
@@ -46,26 +44,8 @@ class Help(ModalScreen[None]):
         self._keys = keys
         self._only = only
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(id="help"):
-            yield Static(markup=False)
-
-    def on_mount(self) -> None:
-        self._draw()
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    def _draw(self) -> None:
-        # Border, padding, the scroll bar and a blank before it.
-        width = max(20, min(84, self.app.size.width) - 8)
-        self.query_one(Static).update(help_content(self._keys, self._only, width))
-
-    def on_key(self, event: events.Key) -> None:
-        if event.key in ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab"):
-            return
-        event.stop()
-        self.dismiss()
+    def content(self, width: int) -> Content:
+        return help_content(self._keys, self._only, width)
 
 
 def help_content(keys: KeyTable, only: str = "", width: int = 76) -> Content:
@@ -89,5 +69,5 @@ def help_content(keys: KeyTable, only: str = "", width: int = 76) -> Content:
     for mark, words in OVERLAY_MARKS if only else MARKS:
         told = indent.join(textwrap.wrap(words, max(16, width - _KEYS)))
         lines += [Content.styled(f"{mark:>{_KEYS - 2}}", "bold"), f"  {told}\n"]
-    lines += ["\n", Content.styled("any key closes this page", "$role-faint")]
+    lines += ["\n", Content.styled(CLOSES, "$role-faint")]
     return Content.assemble(*lines)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.geometry import NULL_SPACING, Offset, Region, Size
-from textual.layout import ArrangeResult, Layout, WidgetPlacement
-from textual.screen import Screen
-from textual.widget import Widget
+from textual.geometry import Size
 
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.screens.arrangement import Box
+from sftui.screens.panel_screen import PanelScreen
 from sftui.state.run_state import RunState
-from sftui.terminal.compositor import CroppingCompositor
 from sftui.view.view_control import ViewControl
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.overlay_chart import OverlayChart
@@ -25,7 +21,6 @@ from sftui.widgets.overlay_list import OverlayList
 
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Overlay
-    from sftui.widgets.panel import Panel
     from sftui.widgets.zoom_chart import ChartMoved
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5
@@ -58,24 +53,7 @@ def boxes(width: int, height: int, num_runs: int, *, big: bool) -> dict[str, Box
     } | footer
 
 
-class OverlayLayout(Layout):
-    """Places the panels where `boxes` says; the others are not placed at all."""
-
-    name = "overlay"
-
-    def arrange(
-        self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
-    ) -> ArrangeResult:
-        assert isinstance(parent, OverlayScreen)
-        found = parent.boxes(size)
-        return [
-            WidgetPlacement(_region(found[child.id]), Offset(0, 0), NULL_SPACING, child)
-            for child in children
-            if child.id in found
-        ]
-
-
-class OverlayScreen(Screen[None]):
+class OverlayScreen(PanelScreen):
     """All panels over one overlay."""
 
     AUTO_FOCUS: ClassVar[str | None] = "#chart"
@@ -91,8 +69,6 @@ class OverlayScreen(Screen[None]):
         rebind(self, keys.of_mode("compare"), priority=True)
         self.overlay = overlay
         self._poll = poll
-        self._overlay_layout = OverlayLayout()
-        self._compositor = CroppingCompositor()
         self._big = False
         no_run = RunState()
         self.details = OverlayDetails(no_run, overlay, id="details")
@@ -101,20 +77,12 @@ class OverlayScreen(Screen[None]):
             overlay.view, extent=lambda: chart.extent, show=lambda _: self.show()
         )
         self.charts.use_keys(keys)
-        self.panels: list[Panel] = [
+        self.panels = [
             chart,
             OverlayList(no_run, overlay, id="runs"),
             self.details,
             KeyFooter(no_run, overlay.view, id="footer"),
         ]
-
-    def compose(self) -> ComposeResult:
-        yield from self.panels
-
-    @property
-    def layout(self) -> Layout:
-        """Ours, at every size; a style sheet can only name Textual's."""
-        return self._overlay_layout
 
     def boxes(self, size: Size) -> dict[str, Box]:
         return boxes(size.width, size.height, len(self.overlay.contenders), big=self._big)
@@ -190,8 +158,7 @@ class OverlayScreen(Screen[None]):
 
     def action_toggle_big(self) -> None:
         self._big = not self._big
-        # A child's request drops the cached arrangement of its ancestors.
-        self.panels[0].refresh(layout=True)
+        self.rearrange()
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  only when asked for
@@ -203,7 +170,3 @@ class OverlayScreen(Screen[None]):
 
 
 _ACTIONS = frozenset(key.action.split("(")[0] for key in DEFAULT_KEYS.of_mode("compare"))
-
-
-def _region(box: Box) -> Region:
-    return Region(box.x, box.y, box.width, box.height)

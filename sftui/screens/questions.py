@@ -16,8 +16,8 @@ from sftui.widgets.flip_table import FlipTable
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
 
-LOOK_SECONDS = 0.25
-"""Between looks whether the questions have come."""
+POLL_SECONDS = 0.25
+"""Between two checks whether the questions have come."""
 
 
 class QuestionsScreen(ModalScreen[None]):
@@ -47,11 +47,11 @@ class QuestionsScreen(ModalScreen[None]):
         self.table.focus()
         self._open()
         if self.table.questions is not None and not self.table.questions.ready:
-            self._looking = self.set_interval(LOOK_SECONDS, self._look)
+            self._polling = self.set_interval(POLL_SECONDS, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self.table.questions is not None and self.table.questions.ready:
-            self._looking.stop()
+            self._polling.stop()
             self.table.rebuild()
 
     def _open(self) -> None:
@@ -90,8 +90,8 @@ class QuestionsScreen(ModalScreen[None]):
     def action_flip_step(self, by: int) -> None:
         """To an earlier evaluation, or a later one."""
         if self._tasks:
-            looks = len(self._cockpit.state.evals[self._tasks[self._task_at]])
-            self._step = max(0, min(looks - 2, self._step + by))
+            count = len(self._cockpit.state.evals[self._tasks[self._task_at]])
+            self._step = max(0, min(count - 2, self._step + by))
             self._open()
 
     def action_flip_against(self) -> None:

@@ -42,7 +42,7 @@ class CheckpointTable(Panel):
         self.rows: list[CheckpointRow] = []
         self._top = 0
 
-    def look(self) -> None:
+    def reload(self) -> None:
         """Read the disk again; the cursor stays on its checkpoint when others come or go."""
         chosen = self.chosen
         self.rows = self.shelf.rows(self.state)

@@ -179,7 +179,7 @@ async def test_the_cursor_stays_on_its_checkpoint_when_a_newer_one_is_saved(run)
         assert table.chosen.step == 400
         saved = ev.CheckpointSaved(step=500, path="ckpt/step-500", size_bytes=1)
         app.cockpit.state.apply(saved)
-        table.look()
+        table.reload()
         assert table.rows[0].step == 500
         assert table.chosen.step == 400
 
@@ -244,7 +244,7 @@ def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
     """`One at a time` stands while the job works, and no longer."""
     shelf = Shelf(run)
     table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="shelf")
-    table.look()
+    table.reload()
     for code, stands in ((None, True), (0, False)):
         shelf.job = SimpleNamespace(words="exporting step 400", code=code, lines=list)
         table.said = busy_words(shelf.job)
@@ -258,7 +258,7 @@ def test_the_browser_cuts_no_mark(run):
     shelf = Shelf(run)
     shelf.toggle_mark(row_of(shelf, 400))
     table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="shelf")
-    table.look()
+    table.reload()
     grid = Grid(20, 120)
     table.paint(grid)
     assert "best · marked · exported" in "".join(grid.lines())
@@ -297,7 +297,7 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
 def test_what_is_gone_is_faint(run):
     """Among thirty rows the three that can still be used are found at a glance."""
     table = CheckpointTable(state_of(), View(now=lambda: START), Shelf(run), id="shelf")
-    table.look()
+    table.reload()
     grid = Grid(20, 100)
     table.paint(grid)
 
@@ -319,7 +319,7 @@ def test_hostile_names_are_drawn_as_text():
         [dataclasses.replace(e, stamp=ev.Stamp(seq=i + 1)) for i, e in enumerate(events)]
     )
     table = CheckpointTable(state, View(now=lambda: START), Shelf(None), id="shelf")
-    table.look()
+    table.reload()
     for width in (1, 9, 30, 77, 150):
         grid = Grid(20, width)
         table.paint(grid)

@@ -197,7 +197,7 @@ async def test_keys_ask_from_the_browser(run, jobs):
         assert jobs[1].stdin == b"mex d"
         assert jobs[1].arguments[1] == str(run.checkpoint(300))
         jobs[1].answer("ho\n\nthere")
-        browser._look()
+        browser.poll()
         text = browser.answers.text()
         assert "[bold]hi[/] long long" in text
         assert "\x1b" not in text
@@ -222,7 +222,7 @@ async def test_the_answers_fit(run, jobs, size):
         await pilot.press("c", "p", *"ask", "enter")
         await pilot.pause()
         jobs[0].answer("\n".join(f"{i} " + "日本" * 70 for i in range(12)))
-        app.screen._look()
+        app.screen.poll()
         await pilot.pause()
         answers = app.screen.answers
         lines = answers.text().splitlines()
@@ -251,7 +251,7 @@ async def test_an_answer_from_a_real_process(run, tmp_path, monkeypatch):
             assert time.monotonic() < deadline
             await pilot.press("up", "down")
             await pilot.pause(0.2)
-            browser._look()
+            browser.poll()
         [(_, [said])] = app.cockpit.shelf.sampler.groups()
         assert said.label == "start"
         assert not said.bad
