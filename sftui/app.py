@@ -53,7 +53,7 @@ class Outcome(enum.Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     LOST = "lost"
-    """Its processes are gone and no event told why."""
+    """The run's processes are gone and no event says why."""
     START_FAILED = "start failed"
 
 
@@ -67,11 +67,11 @@ class ScreenExit:
     error: BaseException | None = None
     """What went wrong at the start, or in the screen itself."""
     told_to_end: bool = False
-    """It left because of a SIGTERM."""
+    """Whether the screen closed because the process got a SIGTERM."""
 
 
 class SftuiApp(ReplayActions, ChartActions):
-    """One run, one screen."""
+    """The screen over one run, or over the replay of one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(key_table.DEFAULT_KEYS.of_app())]
 
@@ -100,7 +100,8 @@ class SftuiApp(ReplayActions, ChartActions):
     # ---- life ------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
-        """Of a run, an outline while the panels are imported; of a log, what was read by now."""
+        """Over a run, an outline while the panels are imported; over a log, the dashboard with what
+        was read so far."""
         if self.request.replay_of is None:
             return FirstFrame(self.request.title, self.keys)
         self.cockpit = self._make_cockpit()
@@ -111,7 +112,7 @@ class SftuiApp(ReplayActions, ChartActions):
         self.call_after_refresh(self.first_frame)
 
     async def first_frame(self) -> None:
-        """The first picture is out: start the run, then bring the panels in."""
+        """Called after the first frame: start the run, then import and show the panels."""
         if self.cockpit is None:
             cockpit = self._make_cockpit()
             launch = self.request.launch
@@ -137,7 +138,7 @@ class SftuiApp(ReplayActions, ChartActions):
         return cockpit
 
     def _notices(self) -> Notices | None:
-        """Bells and commands are for runs: what a replay tells was news once."""
+        """Bell and command over a run; None over a replay, whose events are old."""
         if self.request.replay_of is not None:
             return None
         from sftui.cockpit.notices import Notices, terminal_notice  # noqa: PLC0415  as above
@@ -148,8 +149,8 @@ class SftuiApp(ReplayActions, ChartActions):
 
         return Notices(self._now(), call=call, command=self.request.on_event)
 
-    def liked(self) -> Preferences | None:
-        """How the screen is shown now, if that is to be remembered."""
+    def preferences(self) -> Preferences | None:
+        """What to remember of how the screen is shown; None when nothing is remembered."""
         if self._preferences is None or self.cockpit is None:
             return None
         return self.cockpit.preferences(self.theme)
@@ -171,7 +172,7 @@ class SftuiApp(ReplayActions, ChartActions):
     # ---- keys ------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Our keys wait for the panels, and for a modal screen to close."""
+        """Whether a key acts now: only over the panels, in the mode it is for."""
         if action in _ALWAYS or action not in _MODES:
             return True
         if self.cockpit is None or self.screen is not self.cockpit.dashboard:
@@ -197,7 +198,7 @@ class SftuiApp(ReplayActions, ChartActions):
         if not self._cockpit.takes_requests:
             self._say(self._cockpit.ask(Command.STOP))  # says that there is nothing to stop
             return
-        # A modal screen is imported when it is asked for: the first frame does not need it.
+        # Modal screens are imported when they are opened: the first frame does not need them.
         from sftui.screens.confirm import Answer, Confirm  # noqa: PLC0415
 
         detail = "It finishes its step and saves a checkpoint first."
@@ -273,13 +274,14 @@ _MODES = {
     for key in key_table.TABLE
     if key.id != "palette" and key.mode not in key_table.SCREENS
 }
-"""Our actions, and where they mean something."""
+"""Name of an action of ours -> the mode in which its key acts; empty for both."""
 _ALWAYS = frozenset({"leave", "interrupt"})
-"""A way out is open from the first frame on."""
+"""Actions that work from the first frame on, before the panels are there."""
 
 
-def _believe_the_terminal() -> None:
-    """Forget a size that some shells export once: Textual would hold it above every resize."""
+def _ignore_exported_size() -> None:
+    """Drop COLUMNS and LINES where the terminal tells its size: Textual prefers them, and some
+    shells export them once and never again."""
     with contextlib.suppress(OSError, ValueError):
         if sys.__stdout__ is not None and all(os.get_terminal_size(sys.__stdout__.fileno())):
             for name in ("COLUMNS", "LINES"):
@@ -292,7 +294,7 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
     Raises:
         SftuiError: `request.launch` refused; the terminal is restored and nothing was started.
     """
-    _believe_the_terminal()
+    _ignore_exported_size()
     keymap = keymap_module.load()
     if keymap.said:
         diagnostics.note(keymap.said)
@@ -306,8 +308,8 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
         if app.cockpit is not None:
             app.cockpit.shelf.close()
             app.cockpit.view.log.close()
-    if (liked := app.liked()) is not None:
-        preferences_module.save(liked)
+    if (kept := app.preferences()) is not None:
+        preferences_module.save(kept)
     from sftui.state.run_state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 
     state = app.cockpit.state if app.cockpit else RunState()

@@ -36,6 +36,9 @@ class CockpitApp(TerminalApp):
             asyncio.get_running_loop().call_later(cockpit.pace, self._next_tick)
 
     def _next_tick(self) -> None:
+        # `_exit` and `_handle_exception` are private names of Textual 8.2: the clock is not its
+        # timer, so it must end and fail as one. This may go when a timer of Textual's needs no
+        # task of its own.
         if self._exit or not self.is_running:
             return
         try:
@@ -44,10 +47,10 @@ class CockpitApp(TerminalApp):
             self._handle_exception(error)
 
     def _wake(self) -> None:
-        """Something may move again where nothing did."""
+        """Start ticking again, if no tick is due."""
         if not self.ticking:
             self._tick()
 
     def _tell_none(self, by: int, what: str) -> None:
-        """There is nothing to jump to on that side."""
+        """Say that there is nothing to jump to on that side."""
         self.tell(f"There is no {'later' if by > 0 else 'earlier'} {what}.")

@@ -17,7 +17,7 @@ class ReplayActions(LogActions):
     """Actions of the group `replay`; the end of a replay is the end of its log too."""
 
     def _move(self, act: Callable[[Playback], str | None]) -> str:
-        """Move the clock of a replay, which may have stood still without a tick."""
+        """Move the clock of a replay, and start ticking again; returns what there is to tell."""
         said = self._cockpit.move(act)
         self._wake()
         return said

@@ -39,17 +39,18 @@ if TYPE_CHECKING:
 SLOW_TICK_SECONDS, QUIET_SECONDS = 0.5, 3.0
 """Between two ticks when no event came for so long."""
 IDLE_SECONDS = 10.0
-"""After so long without an event the clock alone is waited for."""
+"""After so long without an event, ticks come with the seconds of the clock alone."""
 SILENT_SECONDS = 30.0
-"""Ranks beat every two seconds: after so long without any, nobody is there to hurry for."""
+"""After so long without an event, not even a heartbeat, every other second is enough."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
 """Events taken in a tick: whichever comes first, so that a key never waits longer."""
 JUDGE_SECONDS = 0.02
-"""Time for alarms in a tick."""
+"""Time a tick spends on judging events for alarms."""
 UNMOVED_SECONDS, DOTS = 1.0, 400
-"""Between two frames while the new steps are less than a dot column of a wide chart."""
+"""Seconds between two frames while the new steps are fewer than one in so many of all steps: they
+move the curve of a wide chart by less than a dot."""
 MANY_STEPS = 8
-"""So many new steps since the last frame are numbers that nobody reads one by one."""
+"""With so many new steps since the last frame, the next frame may wait twice as long."""
 ALIVE_EVERY = 2.0
 """Seconds between two checks whether the run's processes exist."""
 _OFTEN = Topic.STEPS | Topic.RANKS
@@ -90,12 +91,12 @@ class Cockpit:
         )
         self.alarms = self.mode.new_alarms()
         self.questions: Questions | None = None
-        """The words of the evaluation's questions, once somebody asked for them."""
+        """The texts of the evaluation's questions, read when the questions screen first opens."""
         self.shelf = Shelf(RunDir(folder) if folder is not None else None)
         self.launching = False
-        """True while the run is being started: nothing can be dead yet."""
+        """True while the run is being started: its processes are not missed yet."""
         self.quiet = now() - QUIET_SECONDS
-        """Wall clock since which nothing has come."""
+        """Wall clock of the newest events."""
         self._stale = Topic.NOTHING
         self._ticks = self._painted = self._rows = 0
         self._second = -1
@@ -160,7 +161,7 @@ class Cockpit:
             touched |= Topic.STEPS if alike else Topic.VIEW
             view.replay = replay
         if touched & (Topic.CHECKPOINTS | Topic.VIEW):
-            touched |= self._miss()
+            touched |= self._note_deleted()
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
@@ -222,7 +223,10 @@ class Cockpit:
     # ---- requests out ----------------------------------------------------------------------
 
     def ask(self, command: Command) -> str:
-        """Post a request; what a person must know if it was not sent, else an empty string."""
+        """Post a request to the run.
+
+        Returns why it was not sent, an empty string when it was.
+        """
         view, state = self.view, self.state
         if self.over and self.mode.takes_requests:
             return "The run has ended: it takes no requests any more."
@@ -251,13 +255,16 @@ class Cockpit:
     # ---- checkpoints -----------------------------------------------------------------------
 
     def delete_checkpoint(self, row: CheckpointRow) -> str:
-        """Remove it from disk, and show it as gone: no event of the run will tell it."""
+        """Remove it from disk and show it as removed; returns what was done, or why not.
+
+        No event of the run will say so.
+        """
         words = self.shelf.delete(row, alive=not self.over)
-        self.dashboard.show(self._miss())
+        self.dashboard.show(self._note_deleted())
         return words
 
-    def _miss(self) -> Topic:
-        """Ask the disk for what was deleted by hand, here or on another screen."""
+    def _note_deleted(self) -> Topic:
+        """Mark checkpoints that are gone from disk, deleted here or on another screen."""
         touched = Topic.NOTHING
         if self.shelf.run is not None and self.mode.at_present:
             for event in deleted_checkpoints.missing(self.shelf.run, self.state):
@@ -267,7 +274,10 @@ class Cockpit:
     # ---- the clock of a replay -------------------------------------------------------------
 
     def move(self, act: Callable[[Playback], str | None]) -> str:
-        """Do something to the clock and show at once where it leads; words for the person."""
+        """Move the clock of a replay and paint the result at once.
+
+        Returns what `act` has to say to the person, if anything.
+        """
         assert isinstance(self.mode, Playback), "keys of a replay are dead over a run"
         said = act(self.mode) or ""
         self._second = -1  # the words of the header change with the stage
@@ -299,14 +309,17 @@ class Cockpit:
         )
 
     def begin_jump(self) -> tuple[str, ...]:
-        """Letters on the panels; those that can be gone to, whether they are in sight or not."""
+        """Show a letter on every panel; returns all that can be jumped to, visible or not."""
         visible = self.dashboard.boxes(self.dashboard.size)
         self.view.jumping = tuple(n for n in JUMP_LETTERS if n in visible or n in PANELS)
         self.dashboard.show(Topic.ALL)
         return self.view.jumping
 
     def end_jump(self, choice: tuple[str, bool] | None) -> None:
-        """No letters any more; to the chosen panel, alone if that was asked."""
+        """Take the letters away and focus the chosen panel.
+
+        `choice`: its name, and whether it shall be maximised.
+        """
         self.view.jumping = ()
         if choice is not None:
             name, alone = choice

@@ -29,11 +29,11 @@ class Mode(Protocol):
 
     @property
     def at_present(self) -> bool:
-        """Whether the screen shows how things are now, so that the disk says more of the same."""
+        """Whether the state on screen is that of now, so that it may be compared with the disk."""
 
     @property
     def opening(self) -> bool:
-        """Whether the first picture of a long log is due, which waits for no alarm."""
+        """Whether the first frame of a long log is due, which does not wait for alarms."""
 
     def ages_to(self, newest: float | None) -> float:
         """The time of day to which ages are counted, when the newest event is of `newest`."""
@@ -42,19 +42,19 @@ class Mode(Protocol):
         """The log over what was written: a journal, or the file of another program."""
 
     def text_end(self) -> int | None:
-        """What lies behind this offset of a text file has not happened yet; None for nothing."""
+        """Offset in the text file behind which nothing has happened yet; None for no limit."""
 
     def new_alarms(self) -> ScreenAlarms:
-        """What raises the alarms that the events themselves do not tell."""
+        """The rules that raise alarms which are not among the events."""
 
     def judge(self, alarms: ScreenAlarms, events: Sequence[Event]) -> None:
-        """Hand over what `poll` just gave."""
+        """Queue the events that `poll` just gave for the alarm rules."""
 
     def silence(self, alarms: ScreenAlarms, t: float) -> list[Event]:
-        """Alarms because it is `t` now and nothing came."""
+        """Alarms that follow from the time alone: it is `t` now and no event came."""
 
     def restarted(self) -> bool:
-        """True once after the events began again, for a fresh state."""
+        """True once after the events began again from the start of a stage."""
 
     def status(self) -> ReplayStatus | None:
         """The clock of a replay; None over a run."""

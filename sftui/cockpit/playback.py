@@ -107,7 +107,7 @@ class Playback:
     # ---- keys ------------------------------------------------------------------------------
 
     def toggle(self) -> None:
-        """Stand still, go on, or play from the start when it stands at the end."""
+        """Pause or go on; at the end, play from the start."""
         source = self.source
         if source.at_end and not source.loading:
             source.seek(0)
@@ -118,7 +118,7 @@ class Playback:
         source.paused = not source.paused
 
     def scrub(self, by: int) -> None:
-        """Hundredths of the stage, back or on."""
+        """Seek by so many hundredths of the stage."""
         total, length = self.source.seconds_total, self.source.length
         if total > 0:
             here = min(self.source.seconds, total)
@@ -127,7 +127,7 @@ class Playback:
             self.source.seek(self.source.position + by * max(1, length // SCRUB_PARTS))
 
     def seek_part(self, part: float) -> None:
-        """To a place on the bar, 0 to 1."""
+        """Seek to a place on the bar, 0 to 1."""
         part = min(1.0, max(0.0, part))
         total = self.source.seconds_total
         if part == 1.0:
@@ -138,11 +138,11 @@ class Playback:
             self.source.seek(round(part * self.source.length))
 
     def step(self, by: int) -> None:
-        """Updates, back or on; it then stands still."""
+        """Seek by so many updates, and pause."""
         self.source.step_by(by)
 
     def change_speed(self, by: int) -> str:
-        """To the next of `SPEEDS`; what it is now, in words."""
+        """Take the next of `SPEEDS`; returns the new speed in words."""
         source = self.source
         nearest = min(range(len(SPEEDS)), key=lambda i: abs(_log(SPEEDS[i]) - _log(source.speed)))
         source.speed = SPEEDS[min(len(SPEEDS) - 1, max(0, nearest + by))]
@@ -151,7 +151,7 @@ class Playback:
         return self.status().speed_words
 
     def jump(self, by: int) -> str:
-        """To the next or previous event worth seeing; its words, empty at the ends."""
+        """Seek to the next or previous mark; returns its words, empty when there is none."""
         mark: Mark | None
         mark = self.source.next_mark() if by > 0 else self.source.previous_mark()
         if mark is None:
@@ -169,7 +169,7 @@ class Playback:
             self.source.paused = False
 
     def next_stage(self) -> str:
-        """Play the next stage of the file; what a person must know if there is none."""
+        """Play the next stage of the file; returns a sentence when there is only one."""
         stages = self.source.stages
         if len(stages) < 2:
             return "This file has one stage only."

@@ -22,8 +22,10 @@ from sftui.text import format as fmt
 
 
 def percentiles(values: NDArray[Any], percents: Sequence[float]) -> list[float]:
-    """Of known values, at least one; linear between neighbours, as numpy's, which imports its
-    masked arrays for it: a fortieth of the time to a first curve.
+    """Percentiles of finite values, at least one; linear between neighbours.
+
+    The same as numpy's, which imports its masked arrays for it: a fortieth of the time to a first
+    curve.
     """
     ordered = np.sort(values).astype(np.float64)
     places = [percent / 100 * (len(ordered) - 1) for percent in percents]
@@ -63,7 +65,7 @@ class Plot:
         return series.columns(self.x_low, self.x_high, self.num_dots, limits)
 
     def tint(self, col: int, back: Back) -> None:
-        """Another background for one column, over all rows of the plot."""
+        """Give one column another background, over all rows of the plot."""
         for row in range(self.row, self.row + self.height):
             self.grid.back(row, col, col + 1, back)
 
@@ -120,7 +122,7 @@ class Plot:
         )
 
     def band(self, low: NDArray[Any], high: NDArray[Any], number: int, *, thick: int = 1) -> None:
-        """That curve, painted over what is there."""
+        """Paint `dots` over what is there."""
         self.grid.overlay(self.row, self.col, self.dots(low, high, thick=thick), number)
 
     def polyline(self, x: NDArray[Any], y: NDArray[Any], number: int) -> None:

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 
 class Role(IntEnum):
-    """What the foreground says."""
+    """Meaning of a foreground colour."""
 
     TEXT = 0
     DIM = 1
@@ -38,7 +38,7 @@ class Role(IntEnum):
 
 
 class Back(IntEnum):
-    """What the background says."""
+    """Meaning of a background colour."""
 
     PANEL = 0
     BAR = 1
@@ -61,7 +61,7 @@ SERIES_MARKS = "●■▲○"
 
 
 def style(role: Role, *, bold: bool = False, back: Back = Back.PANEL) -> int:
-    """The number of a style."""
+    """The number of a style: role, weight, background."""
     return int(role) | (BOLD if bold else 0) | (int(back) << _BACK_SHIFT)
 
 

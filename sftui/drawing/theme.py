@@ -134,11 +134,11 @@ WORDS, LINES = 4.5, 3.0
 """Least contrast of what is read, and of what is only seen."""
 _LINES = {Role.RAW: LINES, Role.VAL_LINE: LINES, Role.FOCUS: LINES}
 _SCENERY = frozenset({Role.BORDER, Role.GRID, Role.AXIS, Role.TROUGH})
-"""It carries no news, and recedes."""
+"""Frames, grid and axes: they carry no information and may be faint."""
 
 
 def least_contrast(role: Role) -> float:
-    """Of this role to what lies under it; 1 asks for nothing."""
+    """The contrast a role needs to its background; 1 for any."""
     return 1.0 if role in _SCENERY else _LINES.get(role, WORDS)
 
 
@@ -189,7 +189,7 @@ class Palette:
         return found
 
     def color(self, role: Role, back: Back = Back.PANEL) -> Color:
-        """Of a role over a background."""
+        """The colour of a role over a background."""
         return legible(self._roles[role], self._backs[back], least_contrast(role))
 
     def variables(self) -> dict[str, str]:

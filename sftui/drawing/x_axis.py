@@ -18,7 +18,7 @@ from sftui.drawing.canvas import ratchet
 from sftui.state.series import Column, Doubles, Table
 
 AXES = ("step", "tokens", "epoch", "time")
-"""What the key goes through."""
+"""The measures of the x axis, in the order of the key."""
 
 WORDS = {"step": "steps", "tokens": "tokens", "epoch": "epochs", "time": "time"}
 
@@ -176,7 +176,7 @@ class XScales:
         self._made: dict[str, XScale] = {}
 
     def get(self, name: str, steps: Table, steps_an_epoch: float | None) -> XScale | None:
-        """None for steps themselves, and for what the log does not say."""
+        """The scale of that name; None for steps, and for what the log does not have."""
         if name not in _SOURCES:
             return None
         if steps is not self._steps:

@@ -1,7 +1,7 @@
 """Where every panel goes at every terminal size: a pure function of a few facts.
 
 Three families: wide (all panels), narrow (one big panel over a strip that always
-answers "is it well?"), tiny (one thing at a time). What does not fit is dropped
+sums up the run), tiny (one thing at a time). What does not fit is dropped
 whole, in a fixed order; no panel is ever cut in mid-border. What a log does not have
 leaves its room to the loss.
 """

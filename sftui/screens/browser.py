@@ -1,4 +1,4 @@
-"""The checkpoint browser: a table with a cursor over the dimmed dashboard, and what they say."""
+"""The checkpoint browser: a table of checkpoints over the dimmed dashboard, and their answers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL_SECONDS = 1.0
 
 
 class Browser(ModalScreen[None]):
-    """Closed by `esc`; a job that works goes on."""
+    """The table, a prompt to type into, and the answers. A running job outlives the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("browser"))]
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Dashboard(PanelScreen):
-    """All panels over one state and one view."""
+    """All panels over one state and one view, and which of them are shown."""
 
     AUTO_FOCUS: ClassVar[str | None] = "#loss"
 
@@ -72,7 +72,7 @@ class Dashboard(PanelScreen):
         self._visible: frozenset[str] = frozenset()  # as they were arranged last
 
     def boxes(self, size: Size) -> dict[str, Box]:
-        """Where everything is at this size, now."""
+        """Where every visible panel is at this size, by its id."""
         boxes = arrange(
             size.width,
             size.height,
@@ -96,13 +96,13 @@ class Dashboard(PanelScreen):
 
     @property
     def wide(self) -> bool:
-        """All panels are there side by side."""
+        """Whether all panels are shown side by side."""
         kind = family(self.size.width, self.size.height)
         return kind == "wide" and not self.maximised
 
     @property
     def absent(self) -> frozenset[str]:
-        """Panels of which the whole log has nothing: they have no room until asked for.
+        """Panels that the whole log has nothing for: they get no room until a key asks for them.
 
         Of all of it, not up to the clock: the panels stay where they are under a moving clock.
         """
@@ -115,7 +115,7 @@ class Dashboard(PanelScreen):
         return frozenset(name for name, what in needs.items() if what not in replay.holds)
 
     def set_state(self, state: RunState) -> None:
-        """Another state over the same view: a replay went back, or to another stage."""
+        """Show another state: a replay went back, or to another stage."""
         self._run = state
         for panel in self.panels:
             panel.state = state
@@ -196,5 +196,5 @@ class Dashboard(PanelScreen):
 
 
 def _place(panel: str) -> str:
-    """The place of a panel: the two tables share one."""
+    """The box a panel is shown in: the two tables share that of the benchmarks."""
     return "benchmarks" if panel == "validation" else panel

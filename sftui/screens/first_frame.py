@@ -19,7 +19,7 @@ from sftui.keys.key_table import KeyTable
 
 
 class Outline(Widget):
-    """Header, one empty frame, footer."""
+    """A header with the title, one empty frame, a footer with the way out."""
 
     def __init__(self, title: str, keys: KeyTable) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Outline(Widget):
 
 
 class FirstFrame(Screen[None]):
-    """On screen until the dashboard is there."""
+    """The screen until the dashboard takes its place."""
 
     def __init__(self, title: str, keys: KeyTable) -> None:
         super().__init__()

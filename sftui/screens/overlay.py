@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sftui.widgets.zoom_chart import ChartMoved
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5
-"""While files are read; while living runs are followed."""
+"""Between two ticks while files are read, and while running runs are followed."""
 WIDE_COLUMNS, SMALL_ROWS, SMALL_COLUMNS = 110, 14, 50
 
 
@@ -54,7 +54,7 @@ def boxes(width: int, height: int, num_runs: int, *, big: bool) -> dict[str, Box
 
 
 class OverlayScreen(PanelScreen):
-    """All panels over one overlay."""
+    """Chart, list and details over one `Overlay`."""
 
     AUTO_FOCUS: ClassVar[str | None] = "#chart"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,7 +64,7 @@ class OverlayScreen(PanelScreen):
     def __init__(
         self, overlay: Overlay, poll: Callable[[], bool], keys: KeyTable = DEFAULT_KEYS
     ) -> None:
-        """`poll` takes what has come of the runs; whether anything has."""
+        """`poll` reads on in the runs and returns whether anything came."""
         super().__init__()
         rebind(self, keys.of_mode("compare"), priority=True)
         self.overlay = overlay

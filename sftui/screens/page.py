@@ -17,7 +17,7 @@ _SCROLLS = ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab
 
 
 class Page(ModalScreen[None]):
-    """Drawn anew when the screen gets another width."""
+    """A modal screen with one text, wrapped again when the width changes."""
 
     PAGE_ID: ClassVar[str]
     """For the style sheet."""

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.25
 
 
 class QuestionsScreen(ModalScreen[None]):
-    """Opens on the newest evaluation against the start."""
+    """One task at two checkpoints; opens on the newest evaluation against the start."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("questions"))]
 

@@ -16,7 +16,7 @@ from textual.widget import Widget
 
 
 class CroppedUpdate(ChopsUpdate):
-    """The same update, cropped at both ends."""
+    """Textual's partial update, with every strip cropped at both ends."""
 
     def render_segments(self, console: Console) -> str:
         out: list[str] = []
@@ -38,7 +38,7 @@ class CroppingCompositor(Compositor):
     """
 
     _changed: tuple[Region, ...] = ()
-    """What is being painted."""
+    """The regions of the update that is being rendered; empty outside of one."""
 
     @property
     def visible_widgets(self) -> dict[Widget, tuple[Region, Region]]:

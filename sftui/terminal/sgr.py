@@ -4,6 +4,9 @@ Textual sets every colour of every piece of a line, and resets all after it: of 
 that moves, two bytes of three are that. Here a setting is sent when the next printed
 character needs it, and only the part that differs from the one before.
 
+Only `Driver.write` of Textual is overridden. This may go when Textual 8.2's compositor renders
+a line with the differences between its styles alone.
+
 Light on purpose: it is imported before the first frame.
 """
 

@@ -21,7 +21,7 @@ from sftui.terminal.sgr import shortening
 
 
 class TerminalApp(App[None]):
-    """An app of panels."""
+    """An app whose screens are made of panels. Apps derive from it."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "sftui"
@@ -29,7 +29,7 @@ class TerminalApp(App[None]):
     def __init__(
         self, preferences: Preferences | None = None, keymap: Keymap | None = None
     ) -> None:
-        """`preferences`: how the person looked last; `keymap`: their keys."""
+        """`preferences`: how the screen was shown last; `keymap`: the person's keys."""
         super().__init__()
         self.keys = DEFAULT_KEYS if keymap is None else DEFAULT_KEYS.changed(keymap.keys)
         """The table with the person's own keys."""
@@ -59,7 +59,7 @@ class TerminalApp(App[None]):
             self.notify(said, title="Keys", severity="warning", markup=False, timeout=long)
 
     def get_driver_class(self) -> type[Driver]:
-        """Textual's choice, writing fewer bytes."""
+        """Textual's choice, with its output shortened (see `sgr`)."""
         return shortening(super().get_driver_class())
 
     def tell(self, words: str, *, title: str = "") -> None:
@@ -81,8 +81,9 @@ class TerminalApp(App[None]):
         """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.
 
         Textual 8.2 then starts a second reader and writer beside those it has: keys get lost,
-        the program hangs at its end, the terminal stays raw. Its own handler may come back when
-        it leaves the application mode before it enters it again.
+        the program hangs at its end, the terminal stays raw. This may go when its own handler of
+        SIGCONT leaves the application mode before it enters it again (`_must_signal_resume` is a
+        private name of its driver).
         """
         driver = self._driver
         if driver is None:

@@ -59,9 +59,9 @@ class View:
     replay: ReplayStatus | None = None
     """Where the clock of a replay is; None over a run."""
     board: Scoreboard = field(default_factory=Scoreboard)
-    """Judges the evaluations, over all that is shown."""
+    """Comparisons of all evaluations, made once for all panels."""
     losses: LossBoard = field(default_factory=LossBoard)
-    """Judges the validations."""
+    """Comparisons of all validations."""
     viewport: Viewport = field(default_factory=Viewport)
     """The part of the run that the charts show, and the crosshair."""
     run_id: str = ""
@@ -85,7 +85,7 @@ class View:
         return SMOOTHING[self.smoothing]
 
     def x_scale(self, state: RunState, name: str = "") -> XScale | None:
-        """What the x axis measures (or the axis of that name); None for steps."""
+        """The scale of the x axis, or of the axis of that name; None for steps."""
         return self._x_scales.get(name or self.x_axis, state.steps, state.steps_an_epoch)
 
     def smoothed(self, state: RunState) -> Smoothed:
@@ -99,7 +99,7 @@ class View:
         return found
 
     def alarms(self, state: RunState) -> list[Alarm]:
-        """Those that are up and not put away, the worst and newest first."""
+        """The active alarms that are not hidden: errors first, then the newest."""
         active = [
             alarm
             for kind, alarm in self._raised(state).items()
@@ -109,11 +109,11 @@ class View:
         return sorted(newest_first, key=lambda alarm: alarm.event.severity != "error")
 
     def hide_alarms(self, state: RunState) -> None:
-        """Put the present ones away, until they come again."""
+        """Hide the active alarms until they are raised again."""
         self.hidden_alarms = {kind: alarm.count for kind, alarm in self._raised(state).items()}
 
     def _raised(self, state: RunState) -> dict[str, Alarm]:
-        """The run's own, and its end where it failed: of each attempt anew."""
+        """The alarms of the run, and its failure as one more, with a key of its own per attempt."""
         end = failure(state, self.run_id)
         if end is None:
             return state.alarms

@@ -49,7 +49,7 @@ class ViewControl:
         self._show(Topic.VIEW)
 
     def next_x_axis(self, state: RunState) -> str:
-        """By the next measure that the log names; what a person must know of the others."""
+        """Take the next measure that the log has; returns a sentence on those it has not."""
         view, at = self.view, AXES.index(self.view.x_axis)
         missing = []
         for name in (*AXES[at + 1 :], *AXES[: at + 1]):
@@ -72,7 +72,7 @@ class ViewControl:
             self._show(Topic.VIEW)
 
     def jump(self, state: RunState, by: int, kinds: str) -> bool:
-        """The crosshair to the next or previous place; False when there is none.
+        """Move the crosshair to the next or previous place; False when there is none.
 
         `kinds`: `checkpoint`, or `event` for evaluations, requests and alarms as well.
         """
@@ -89,7 +89,7 @@ class ViewControl:
     # ---- alarms ----------------------------------------------------------------------------
 
     def hide_alarms(self, state: RunState) -> None:
-        """Put the alarms away until they come again."""
+        """Hide the active alarms until they are raised again."""
         self.view.hide_alarms(state)
         self._show(Topic.ALARMS | Topic.VIEW)
 

@@ -18,7 +18,7 @@ _DASH = "╌"
 
 
 class AccuracyChart(Panel):
-    """In percent; the chance line is always in range, so a flat curve looks flat."""
+    """A curve a task, in percent. The y range always holds the chance line."""
 
     TOPICS = Topic.EVALS | Topic.RUN | Topic.VIEW
     can_focus = True
@@ -151,7 +151,7 @@ class AccuracyChart(Panel):
         plot.grid.rule(row, plot.col, plot.col + plot.width, _DASH, style(Role.CHANCE))
 
     def _chance_words(self, plot: Plot, percent: float) -> None:
-        """Its name, as far right as no point or bar lies on it; none where all is covered."""
+        """Name the chance line, as far right as nothing lies on the words, else not at all."""
         row, words = plot.y_cell(percent), f" chance {percent:.0f}"
         if row is None:
             return

@@ -1,4 +1,4 @@
-"""What is wrong, and what to do about it: there while something is, gone when nothing is."""
+"""The active alarms under the header, each with what to do about it; no row without one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AlarmBar(Panel):
             row += lines
 
     def _alarm(self, grid: Grid, row: int, alarm: Alarm, lines: int, left: int) -> None:
-        """One in its lines; `left`: how many more there are than have room."""
+        """Paint one alarm; `left`: how many more there are than have room."""
         event = alarm.event
         role = Role.BAD if event.severity == "error" else Role.WARN
         mark, text = style(role, bold=True, back=Back.ROW), style(Role.TEXT, back=Back.ROW)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AnswerList(Panel):
-    """Scrolled by `shelf_scroll` and the wheel."""
+    """Answers by prompt, scrolled by the browser's keys and the wheel."""
 
     TOPICS = Topic.NOTHING
 

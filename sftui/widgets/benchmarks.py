@@ -46,7 +46,7 @@ _COLUMNS: dict[str, tuple[int, int]] = {
 
 
 class Benchmarks(Panel):
-    """Newest evaluation first."""
+    """A row an evaluation, newest first, with columns for each task."""
 
     TOPICS = Topic.EVALS | Topic.RUN | Topic.VIEW
     can_focus = True

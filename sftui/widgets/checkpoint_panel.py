@@ -19,7 +19,7 @@ class CheckpointPanel(Panel):
 
     @property
     def clock(self) -> tuple[str, ...]:
-        """The column of ages."""
+        """The ages, as they are written."""
         return tuple(map(self._age, self.state.checkpoint_rows()))
 
     def paint(self, grid: Grid) -> None:

@@ -213,7 +213,7 @@ class CheckpointTable(Panel):
 
 
 def _place(path: Path) -> str:
-    """As it can be typed here."""
+    """The path as it can be typed in this directory."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

@@ -32,7 +32,7 @@ _BESIDE = 100
 
 
 class FlipTable(Panel):
-    """`book` is what is shown, or the reason why there is nothing."""
+    """A list with a cursor and the chosen question; `book` is its data, or why there is none."""
 
     TOPICS = Topic.ALL
     can_focus = True
@@ -137,7 +137,7 @@ class FlipTable(Panel):
             grid.back(row, 1, end, Back.ROW)
 
     def _asked(self, item: Item) -> Question | None:
-        """The words of a question, once they are there."""
+        """The question that was asked, None until it was read."""
         if self.questions is None or isinstance(self.book, str):
             return None
         return self.questions.get(self.book.task, item.id)

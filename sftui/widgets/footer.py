@@ -10,7 +10,7 @@ from sftui.widgets.panel import Panel
 
 
 class KeyFooter(Panel):
-    """One row."""
+    """One row of keys, the most important that fit."""
 
     TOPICS = Topic.RUN | Topic.CONTROLS | Topic.VIEW
 
@@ -44,11 +44,11 @@ class KeyFooter(Panel):
     def _useful(self) -> list[Key]:
         """Keys that do something now: neither a run that ended nor a replay takes requests."""
         replay = self.view.replay
-        deaf = self.state.ended or bool(self.view.trouble) or replay is not None
+        no_requests = self.state.ended or bool(self.view.trouble) or replay is not None
         keys = [
             key
             for key in self.view.keys.footer(self.view.mode)
-            if not (deaf and key.group == "run")
+            if not (no_requests and key.group == "run")
         ]
         if replay is not None and len(replay.stages) < 2:
             keys = [key for key in keys if key.id != "stage"]

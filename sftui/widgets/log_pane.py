@@ -22,7 +22,7 @@ _LEAD = 12
 
 
 class LogPane(Panel):
-    """Only the lines in sight are read and put into words."""
+    """The log with its filter and search. Only visible lines are read and formatted."""
 
     TOPICS = Topic.LOG | Topic.VIEW
     can_focus = True
@@ -36,7 +36,7 @@ class LogPane(Panel):
         await self.run_action("app.scroll_log(3)")
 
     async def on_key(self, event: Key) -> None:
-        """While a query is typed, every key is for it."""
+        """While a query is typed, every key goes into it."""
         if not self.view.log.typing:
             return
         action = {

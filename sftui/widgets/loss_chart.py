@@ -36,14 +36,15 @@ _FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """What the crosshair tells, and the cells where; its rows are the chart's first."""
+    """The box of values beside the crosshair, in the first rows of the plot."""
 
     lines: list[tuple[str, str, Role]]
     start: int
     cells: int
 
     def covers(self, row: int, start: int, cells: int) -> bool:
-        """Any of those cells of that row: a truncated number reads as another number."""
+        """Whether it lies over any of these cells. A label is then placed elsewhere: a truncated
+        number reads as another number."""
         beside = start + cells <= self.start or start >= self.start + self.cells
         return row < len(self.lines) and not beside
 
@@ -57,7 +58,7 @@ class LossChart(ZoomChart):
 
     @property
     def clock(self) -> int | None:
-        """Before the first update the phases show how long they have lasted."""
+        """Before the first update, the second: the phases show how long they have lasted."""
         return None if len(self.state.steps) else int(self.view.now())
 
     def paint(self, grid: Grid) -> None:
@@ -127,7 +128,7 @@ class LossChart(ZoomChart):
     # ---- chart -----------------------------------------------------------------------------
 
     def _chart(self, grid: Grid, edge: int) -> int:
-        """Paint inside the border; the number of spikes above the range."""
+        """Paint inside the border; returns the number of spikes above the range."""
         state, view = self.state, self.view
         raw = state.step_series(state.loss_name)
         smooth = view.smoothed(state).series if view.strength else raw
@@ -199,7 +200,7 @@ class LossChart(ZoomChart):
         return clipped
 
     def _box(self, plot: Plot, at: float, raw: Series, smooth: Series) -> _Box | None:
-        """Every value at the crosshair, on the side with room; None where there is none."""
+        """Values at the crosshair, on the side with room; None when neither side has any."""
         col = plot.x_cell(at)
         lines = self._values(at, raw, smooth)[: max(3, plot.height)]
         cells = max(text_width(name) + text_width(value) + 3 for name, value, _ in lines)
@@ -360,7 +361,7 @@ class LossChart(ZoomChart):
         return ""
 
     def _best(self, plot: Plot, box: _Box | None) -> None:
-        """A star with its number where it covers least, and the box does not cover it."""
+        """A star at the best validation, and its number where it covers the fewest cells."""
         best = self.state.best_validation
         if best is None:
             return
@@ -390,7 +391,7 @@ class LossChart(ZoomChart):
             grid.text(at, start, text, number)
 
     def _clipped(self, plot: Plot, high: Floats) -> int:
-        """Mark what lies above the range; the number of separate spikes."""
+        """Mark the columns whose loss lies above the range; returns how many spikes they are."""
         with np.errstate(invalid="ignore"):
             above = plot.scale(high) > plot.y_high
             above |= np.isinf(high)

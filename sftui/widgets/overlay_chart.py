@@ -32,7 +32,7 @@ _MANY_MARKS = 8
 
 
 class OverlayChart(ZoomChart):
-    """`overlay` is what is shown."""
+    """The chart of `sftui compare`, over the runs of an `Overlay`."""
 
     def __init__(self, state: RunState, overlay: Overlay, *, id: str) -> None:
         super().__init__(state, overlay.view, id=id)
@@ -154,7 +154,7 @@ class OverlayChart(ZoomChart):
                 plot.grid.put(row, col, char, number)
 
     def comparable_validations(self, contender: Contender) -> list[Validation]:
-        """In the unit of the pinned run's: bits a byte have no place on an axis of nats."""
+        """Those in the unit of the pinned run's: bits a byte cannot share an axis with nats."""
         ours = self.overlay.reference.state.validation_list()
         found = contender.state.validation_list()
         return [v for v in found if not ours or v.metric == ours[-1].metric]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class OverlayDetails(Panel):
-    """Scrolled by lines; says how many lie below."""
+    """Text about the chosen run and the pinned one, with a note of the lines below."""
 
     can_focus = True
 
@@ -30,7 +30,7 @@ class OverlayDetails(Panel):
         super().__init__(state, overlay.view, id=id)
         self.overlay = overlay
         self.num_lines = 0
-        """Of all there is to say at the present width."""
+        """Lines of the whole text at the present width."""
 
     def paint(self, grid: Grid) -> None:
         rows, width, overlay = grid.height - 2, grid.width - 4, self.overlay

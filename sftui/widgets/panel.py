@@ -50,15 +50,15 @@ class Panel(Widget):
         """The cells as they were painted last; every `rebuild` makes another."""
         self._strips: dict[int, Strip] = {}
         self._sized = False
-        """Given its size, and painted, since it was last hidden."""
+        """Whether it was painted at its present size since it was last hidden."""
 
     @property
     def clock(self) -> Hashable:
-        """What it shows of the clock: asked once a second, painted anew when it is another."""
+        """What of the paint depends on the time; another value makes the panel stale."""
         return None
 
     def tick(self) -> None:
-        """A second went by and nothing else made it stale."""
+        """Called once a second when nothing else was rebuilt: rebuild if `clock` changed."""
         if self.clock != self._clock:
             self.rebuild()
 
@@ -104,7 +104,7 @@ class Panel(Widget):
         self.refresh(*spans)
 
     def forget_colours(self) -> None:
-        """The theme changed: the cells stay, their strips are made again."""
+        """Make the strips again under the present theme; the cells stay."""
         self._strips.clear()
         self.refresh()
 
@@ -143,7 +143,7 @@ class Panel(Widget):
 
     @property
     def border(self) -> int:
-        """Style of the frame: the focused panel alone is bright."""
+        """Style of the frame, bright when the panel has the focus."""
         return style(Role.FOCUS if self.has_focus else Role.BORDER)
 
 

@@ -30,7 +30,7 @@ class RankTable(Panel):
 
     @property
     def clock(self) -> tuple[str, ...]:
-        """How long which rank has been silent."""
+        """Seconds since each silent rank was last heard of."""
         return tuple(map(self._trouble, self.state.ranks.values()))
 
     def paint(self, grid: Grid) -> None:

@@ -27,13 +27,13 @@ BADGES = {
 
 
 class RunHeader(Panel):
-    """One or two rows over the full width."""
+    """One or two rows over the full width: badge, progress, time left; name and source."""
 
     TOPICS = Topic.RUN | Topic.STEPS | Topic.EVALS | Topic.CONTROLS | Topic.VIEW
 
     @property
     def clock(self) -> int | None:
-        """Time goes by while it runs."""
+        """The second, while the run goes on."""
         return None if self.state.ended or self.view.trouble else int(self.view.now())
 
     def paint(self, grid: Grid) -> None:

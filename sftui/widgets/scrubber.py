@@ -30,7 +30,7 @@ _MARKS = {
 
 @dataclass
 class ScrubbedTo(Message):
-    """The bar was clicked."""
+    """Posted when the bar was clicked."""
 
     part: float
     """Place along the stage, 0 to 1."""

@@ -1,4 +1,4 @@
-"""A few lines that always answer "is it well?", for screens too small for all panels."""
+"""The newest losses, speed, memory and accuracies in a few lines, for small screens."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
 
 
 def _paint_wait(grid: Grid, state: RunState, row: int, col: int, end: int) -> int:
-    """What is waited for, whole: other machines need a command that somebody has to type there."""
+    """The newest warning in full: it may hold the command to type on the other machines."""
     for event in reversed(state.log):
         if isinstance(event, ev.LogLine) and event.level == "warn":
             return paragraph(grid, row, col, end, clean(event.text), style(Role.TEXT))

@@ -150,4 +150,4 @@ async def test_the_screen_opens_as_it_was_left():
         assert "log · EMA 0.97" in panel_of(dashboard, "loss").text()
         assert "validation" in dashboard.boxes(dashboard.size)
         await pilot.press("l", "v")
-        assert app.liked() == Preferences(theme="nord", smoothing=1, table="benchmarks")
+        assert app.preferences() == Preferences(theme="nord", smoothing=1, table="benchmarks")

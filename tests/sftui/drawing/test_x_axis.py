@@ -375,7 +375,7 @@ async def test_the_axis_is_remembered(monkeypatch, tmp_path):
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("h")
-        preferences.save(app.liked())
+        preferences.save(app.preferences())
     assert preferences.load().x_axis == "tokens"
     (tmp_path / "p.json").write_text('{"x_axis": "parsecs"}')
     app = make()
