@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
     from sftui.cockpit.notices import Notices
     from sftui.cockpit.screen_request import ScreenRequest
+    from sftui.sources import Source
     from sftui.state.run_state import RunState
 
 
@@ -91,11 +92,14 @@ class SftuiApp(ReplayActions, ChartActions):
         super().__init__(preferences, keymap)
         rebind(self, self.keys.of_app())
         self.request = request
-        self.source = request.source
         self.error: BaseException | None = None
         """What `request.launch` raised."""
         self._now = now
         self._preferences = preferences
+
+    @property
+    def source(self) -> Source:
+        return self.request.source
 
     # ---- life ------------------------------------------------------------------------------
 

@@ -23,9 +23,9 @@ EVENTS = fake_run(until=288, finish=False)
 END = max(event.stamp.t for event in EVENTS)
 
 
-def make() -> tuple[SftuiApp, Clock]:
+def make(source=None) -> tuple[SftuiApp, Clock]:
     clock = Clock(END + 0.5)
-    return SftuiApp(ScreenRequest(ListSource(EVENTS), ""), now=clock), clock
+    return SftuiApp(ScreenRequest(source or ListSource(EVENTS), ""), now=clock), clock
 
 
 async def test_a_second_paints_only_what_shows_it():
@@ -107,8 +107,7 @@ async def test_a_partial_update_asks_only_widgets_that_changed(monkeypatch):
 
 async def test_partial_updates_add_up_to_the_screen():
     """Whatever changed when: the terminal shows what a full frame would."""
-    app, clock = make()
-    app.source = ListSource(EVENTS[: len(EVENTS) // 2], per_poll=None)
+    app, clock = make(ListSource(EVENTS[: len(EVENTS) // 2], per_poll=None))
     later = EVENTS[len(EVENTS) // 2 :]
     async with app.run_test(size=(120, 36)) as pilot:
         dashboard = await ready(pilot)
