@@ -310,7 +310,7 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
         app.run()
     finally:
         if app.cockpit is not None:
-            app.cockpit.shelf.close()
+            app.cockpit.checkpoints.close()
             app.cockpit.view.log.close()
     if (kept := app.preferences()) is not None:
         preferences_module.save(kept)

@@ -112,7 +112,7 @@ async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:
 
 def _close(app: SftuiApp) -> None:
     if app.cockpit is not None:
-        app.cockpit.shelf.close()
+        app.cockpit.checkpoints.close()
         app.cockpit.view.log.close()
 
 

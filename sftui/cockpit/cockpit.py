@@ -92,7 +92,7 @@ class Cockpit:
         self.alarms = self.mode.new_alarms()
         self.questions: Questions | None = None
         """The texts of the evaluation's questions, read when the questions screen first opens."""
-        self.shelf = Shelf(RunDir(folder) if folder is not None else None)
+        self.checkpoints = Shelf(RunDir(folder) if folder is not None else None)
         self.launching = False
         """True while the run is being started: its processes are not missed yet."""
         self.quiet = now() - QUIET_SECONDS
@@ -259,15 +259,15 @@ class Cockpit:
 
         No event of the run will say so.
         """
-        words = self.shelf.delete(row, alive=not self.over)
+        words = self.checkpoints.delete(row, alive=not self.over)
         self.dashboard.show(self._note_deleted())
         return words
 
     def _note_deleted(self) -> Topic:
         """Mark checkpoints that are gone from disk, deleted here or on another screen."""
         touched = Topic.NOTHING
-        if self.shelf.run is not None and self.mode.at_present:
-            for event in deleted_checkpoints.missing(self.shelf.run, self.state):
+        if self.checkpoints.run is not None and self.mode.at_present:
+            for event in deleted_checkpoints.missing(self.checkpoints.run, self.state):
                 touched |= self.state.apply(event)
         return touched
 
@@ -293,7 +293,7 @@ class Cockpit:
         self.charts.prefer(preferences)
         if preferences.table in TABLES:
             self.dashboard.table = preferences.table
-        self.shelf.sampler.prompt = preferences.prompt
+        self.checkpoints.sampler.prompt = preferences.prompt
 
     def preferences(self, theme: str) -> Preferences:
         """How everything is shown now."""
@@ -304,7 +304,7 @@ class Cockpit:
             log_y=view.log_y,
             whole=view.whole,
             table=self.dashboard.table,
-            prompt=self.shelf.sampler.prompt,
+            prompt=self.checkpoints.sampler.prompt,
             x_axis=view.x_axis,
         )
 

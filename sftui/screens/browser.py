@@ -31,9 +31,13 @@ class Browser(ModalScreen[None]):
         super().__init__()
         rebind(self, cockpit.view.keys.of_mode("browser"))
         self._cockpit = cockpit
-        self.table = CheckpointTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
+        self.table = CheckpointTable(
+            cockpit.state, cockpit.view, cockpit.checkpoints, id="checkpoint-table"
+        )
 
-        self.answers = AnswerList(cockpit.state, cockpit.view, cockpit.shelf.sampler, id="answers")
+        self.answers = AnswerList(
+            cockpit.state, cockpit.view, cockpit.checkpoints.sampler, id="answers"
+        )
         self.prompt = Input(id="prompt", max_length=4000, placeholder="a prompt")
 
     def compose(self) -> ComposeResult:
@@ -52,8 +56,8 @@ class Browser(ModalScreen[None]):
         self.table.state = self._cockpit.state
         self.table.reload()
         self.table.rebuild()
-        self._cockpit.shelf.sampler.look()
-        self.answers.display = bool(self._cockpit.shelf.sampler.samples)
+        self._cockpit.checkpoints.sampler.look()
+        self.answers.display = bool(self._cockpit.checkpoints.sampler.samples)
         self.set_class(self.answers.display or self.prompt.display, "asked")
         self.answers.rebuild()
 
@@ -72,18 +76,18 @@ class Browser(ModalScreen[None]):
 
     def action_shelf_mark(self) -> None:
         if self.table.chosen is not None:
-            self._say(self.table.shelf.toggle_mark(self.table.chosen))
+            self._say(self.table.checkpoints.toggle_mark(self.table.chosen))
 
     def action_shelf_start(self, what: str) -> None:
         if self.table.chosen is not None:
-            self._say(self.table.shelf.start(what, self.table.chosen))
+            self._say(self.table.checkpoints.start(what, self.table.chosen))
 
     def action_shelf_sample(self) -> None:
         """Type a prompt; `enter` asks the checkpoint under the cursor."""
         if self.table.chosen is None:
             return
         self.prompt.border_title = "prompt · enter asks · esc back"
-        self.prompt.value = self._cockpit.shelf.sampler.prompt
+        self.prompt.value = self._cockpit.checkpoints.sampler.prompt
         self.prompt.display = True
         # At once: the next key belongs to the prompt already.
         self.set_focus(self.prompt)
@@ -93,9 +97,9 @@ class Browser(ModalScreen[None]):
         prompt, row = event.value.strip(), self.table.chosen
         self._close_prompt()
         if prompt and row is not None:
-            shelf = self._cockpit.shelf
+            checkpoints = self._cockpit.checkpoints
             alive = self._cockpit.takes_requests
-            self._say(shelf.sampler.ask(shelf.run, row, prompt, alive=alive))
+            self._say(checkpoints.sampler.ask(checkpoints.run, row, prompt, alive=alive))
             self.answers.top = 0
 
     def _close_prompt(self) -> None:
@@ -110,8 +114,8 @@ class Browser(ModalScreen[None]):
         row = self.table.chosen
         if row is None:
             return
-        shelf, alive = self.table.shelf, not self._cockpit.over
-        if problem := shelf.why_not_delete(row, alive=alive):
+        checkpoints, alive = self.table.checkpoints, not self._cockpit.over
+        if problem := checkpoints.why_not_delete(row, alive=alive):
             self._say(problem)
             return
         facts = [

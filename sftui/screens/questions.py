@@ -40,7 +40,7 @@ class QuestionsScreen(ModalScreen[None]):
         yield self.table
 
     def on_mount(self) -> None:
-        run = self._cockpit.shelf.run
+        run = self._cockpit.checkpoints.run
         if run is not None and self._cockpit.questions is None:
             self._cockpit.questions = Questions(run)
         self.table.questions = self._cockpit.questions
@@ -67,7 +67,8 @@ class QuestionsScreen(ModalScreen[None]):
                 table.book = f"{task} was evaluated once only: there is nothing to compare."
             else:
                 before = steps[now - 1] if self._previous else steps[0]
-                folder = self._cockpit.shelf.run.path if self._cockpit.shelf.run else None
+                run = self._cockpit.checkpoints.run
+                folder = run.path if run is not None else None
                 table.book = open_book(folder, state, task, steps[now], before)
         table.cursor = 0
         table.rebuild()

@@ -33,9 +33,9 @@ class CheckpointTable(Panel):
     TOPICS = Topic.ALL
     can_focus = True
 
-    def __init__(self, state: RunState, view: View, shelf: Shelf, *, id: str) -> None:
+    def __init__(self, state: RunState, view: View, checkpoints: Shelf, *, id: str) -> None:
         super().__init__(state, view, id=id)
-        self.shelf = shelf
+        self.checkpoints = checkpoints
         self.cursor = 0
         self.said = ""
         """What the last action did."""
@@ -45,7 +45,7 @@ class CheckpointTable(Panel):
     def reload(self) -> None:
         """Read the disk again; the cursor stays on its checkpoint when others come or go."""
         chosen = self.chosen
-        self.rows = self.shelf.rows(self.state)
+        self.rows = self.checkpoints.rows(self.state)
         if chosen is not None:
             same = (i for i, row in enumerate(self.rows) if row.known.path == chosen.known.path)
             self.cursor = next(same, self.cursor)
@@ -133,7 +133,7 @@ class CheckpointTable(Panel):
         chosen: bool,
     ) -> None:
         gone = item.known.removed or (
-            self.shelf.run is not None and item.known.kind == "sftui" and item.info is None
+            self.checkpoints.run is not None and item.known.kind == "sftui" and item.info is None
         )
         text = style(Role.FAINT if gone else Role.TEXT, bold=chosen)
         mark, role = {"start": ("▷", Role.DIM), "nanochat": ("⇪", Role.SAVED)}.get(
@@ -182,7 +182,7 @@ class CheckpointTable(Panel):
 
     def _detail(self, grid: Grid, row: int, rows: int) -> None:
         end = grid.width - 2
-        job = self.shelf.job
+        job = self.checkpoints.job
         lines: list[Span] = []
         over = job is not None and job.code is not None and self.said == busy_words(job)
         if self.said and not over:

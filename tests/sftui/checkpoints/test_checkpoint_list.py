@@ -243,7 +243,7 @@ async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):
 def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
     """`One at a time` stands while the job works, and no longer."""
     shelf = Shelf(run)
-    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="shelf")
+    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="checkpoint-table")
     table.reload()
     for code, stands in ((None, True), (0, False)):
         shelf.job = SimpleNamespace(words="exporting step 400", code=code, lines=list)
@@ -257,7 +257,7 @@ def test_the_browser_cuts_no_mark(run):
     """Best, marked and exported at once, where there is room for it."""
     shelf = Shelf(run)
     shelf.toggle_mark(row_of(shelf, 400))
-    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="shelf")
+    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="checkpoint-table")
     table.reload()
     grid = Grid(20, 120)
     table.paint(grid)
@@ -296,7 +296,7 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
 
 def test_what_is_gone_is_faint(run):
     """Among thirty rows the three that can still be used are found at a glance."""
-    table = CheckpointTable(state_of(), View(now=lambda: START), Shelf(run), id="shelf")
+    table = CheckpointTable(state_of(), View(now=lambda: START), Shelf(run), id="checkpoint-table")
     table.reload()
     grid = Grid(20, 100)
     table.paint(grid)
@@ -318,7 +318,7 @@ def test_hostile_names_are_drawn_as_text():
     state = state_of(
         [dataclasses.replace(e, stamp=ev.Stamp(seq=i + 1)) for i, e in enumerate(events)]
     )
-    table = CheckpointTable(state, View(now=lambda: START), Shelf(None), id="shelf")
+    table = CheckpointTable(state, View(now=lambda: START), Shelf(None), id="checkpoint-table")
     table.reload()
     for width in (1, 9, 30, 77, 150):
         grid = Grid(20, width)

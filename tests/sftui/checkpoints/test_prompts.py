@@ -247,12 +247,12 @@ async def test_an_answer_from_a_real_process(run, tmp_path, monkeypatch):
         await pilot.press("c", *["down"] * 9, "p", *"Hello!", "enter")
         browser = app.screen
         deadline = time.monotonic() + 90
-        while app.cockpit.shelf.sampler.busy:
+        while app.cockpit.checkpoints.sampler.busy:
             assert time.monotonic() < deadline
             await pilot.press("up", "down")
             await pilot.pause(0.2)
             browser.poll()
-        [(_, [said])] = app.cockpit.shelf.sampler.groups()
+        [(_, [said])] = app.cockpit.checkpoints.sampler.groups()
         assert said.label == "start"
         assert not said.bad
         assert said.text
