@@ -308,9 +308,10 @@ def _remove_run(words: list[str]) -> ExitCode:
 
 def evaluate(words: list[str]) -> ExitCode:
     """`sftui eval`: one checkpoint's accuracies, and a results file."""
-    from sftui.commands import evaluate as module  # noqa: PLC0415  numpy and tiktoken
+    from sftui.commands.evaluate import EvalFlags  # noqa: PLC0415  numpy and tiktoken
+    from sftui.commands.evaluate import evaluate as measure  # noqa: PLC0415  as above
 
-    lines, path = module.evaluate(flags_of(module.EvalFlags, words, "sftui eval"))
+    lines, path = measure(flags_of(EvalFlags, words, "sftui eval"))
     for line in lines:
         print(line)  # noqa: T201
     diagnostics.note(f"results in {path}")

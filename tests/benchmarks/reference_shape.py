@@ -88,7 +88,7 @@ def stop_after_two_updates(place: Place) -> RunDir:
     wait_for(lambda: of(run, ControlApplied), PATIENCE)
     for step in (1, 2):
         place.ctl(run, "resume", "1")
-        wait_for(lambda step=step: of(run, StateChanged)[-1].step == step, PATIENCE)
+        wait_for(lambda: of(run, StateChanged)[-1].step == step, PATIENCE)  # noqa: B023  at once
         if step == 1:
             post(run, Command.CHECKPOINT)
             wait_for(lambda: any(e.command == "checkpoint" for e in of(run, ControlApplied)))

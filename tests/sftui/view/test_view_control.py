@@ -65,7 +65,8 @@ def control(view: View, shown: list[Topic], extent: Extent | None = None) -> Vie
 )
 def test_the_mouse_moves_within_what_the_chart_drew_last(moved, part, cursor):
     """About the pointer, else the crosshair; all of the run is the end of zooming out."""
-    view, shown = View(now=lambda: 0.0), []
+    shown: list[Topic] = []
+    view = View(now=lambda: 0.0)
     view.viewport.part, view.viewport.cursor = (50.0, 250.0), 120.0
     control(view, shown).move(moved.apply)
     assert view.viewport.part == part
@@ -75,7 +76,8 @@ def test_the_mouse_moves_within_what_the_chart_drew_last(moved, part, cursor):
 
 def test_what_moves_nothing_paints_nothing():
     """The pointer over the place it was at; panning while all is shown."""
-    view, shown = View(now=lambda: 0.0), []
+    shown: list[Topic] = []
+    view = View(now=lambda: 0.0)
     charts = control(view, shown)
     for moved in (ChartMoved("point"), ChartMoved("pan", 20.0), ChartMoved("zoom out", 3.0)):
         charts.move(moved.apply)
