@@ -5,7 +5,7 @@ A place is the offset of a line's first byte.
 
 from __future__ import annotations
 
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from sftui.logbook.log_level import log_level
 from sftui.logbook.search import Hunt
 from sftui.logbook.sheet import Line, Matches, Query, Window
@@ -13,7 +13,7 @@ from sftui.logbook.text_file import TextFile
 from sftui.state.run_state import RunState
 from sftui.text.clean import clean
 
-_INKS = {"error": Ink.BAD, "warn": Ink.WARN, "info": Ink.DIM}
+_INKS = {"error": Role.BAD, "warn": Role.WARN, "info": Role.DIM}
 
 
 class Pages:
