@@ -31,6 +31,7 @@ from sftui.state.records import (
     Validation,
     closed,
 )
+from sftui.state.results import Evaluations, Validations
 from sftui.state.series import Series, Table
 
 STEP_COLUMNS = (
@@ -48,6 +49,8 @@ STEP_COLUMNS = (
 )
 LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
+LATELY = 16
+"""Newest results among which one is looked for that says how long it took."""
 MOST_NAMES = 256
 """Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
 
@@ -83,8 +86,8 @@ class RunState:
     """Updates whose loss or gradient norm was not a finite number."""
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     """(steps, losses) that a later attempt did again from its checkpoint."""
-    validations: dict[int, Validation] = field(default_factory=dict)
-    evals: dict[str, dict[int, ev.EvalFinished]] = field(default_factory=dict)
+    validations: Validations = field(default_factory=Validations)
+    evals: dict[str, Evaluations] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
@@ -124,12 +127,11 @@ class RunState:
 
         Update n has index n - 1; what is measured on its weights stands at n.
         """
-        places = [
-            self.updates - 1,
-            *self.validations,
-            *(max(found) for found in self.evals.values()),
-        ]
-        return float(max(0, *places))
+        places = [0, self.updates - 1]
+        if self.validations:
+            places.append(self.validations.last_step)
+        places += [found.last_step for found in self.evals.values() if found]
+        return float(max(places))
 
     @property
     def steps_an_epoch(self) -> float | None:
@@ -158,12 +160,11 @@ class RunState:
     @property
     def best_validation(self) -> Validation | None:
         """The lowest finite validation loss; the first of equals. The start counts."""
-        finite = [v for v in self.validations.values() if math.isfinite(v.loss)]
-        return min(finite, key=lambda v: (v.loss, v.step), default=None)
+        return self.validations.best
 
-    def validation_list(self) -> list[Validation]:
-        """In order of steps."""
-        return [self.validations[step] for step in sorted(self.validations)]
+    def validation_list(self) -> Sequence[Validation]:
+        """In order of steps; a record is made when it is read."""
+        return self.validations.ordered
 
     def step_seconds(self) -> float | None:
         """Median time of the last 50 updates, or the spacing of their times."""
@@ -187,7 +188,7 @@ class RunState:
         )
         looks = self._looks_left(settings.get("eval_metrics_every"))
         for by_step in self.evals.values():
-            seconds += looks * _last_seconds([by_step[s] for s in sorted(by_step)])
+            seconds += looks * _last_seconds(by_step.ordered)
         return seconds
 
     def _looks_left(self, every: object) -> int:
@@ -314,11 +315,9 @@ class RunState:
                 (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
             )
             self.steps.truncate(start_step)
-        for step in [s for s in self.validations if s > start_step]:
-            del self.validations[step]
+        self.validations.drop_after(start_step)
         for by_step in self.evals.values():
-            for step in [s for s in by_step if s > start_step]:
-                del by_step[step]
+            by_step.drop_after(start_step)
 
     def _step(self, event: ev.StepFinished) -> Topic:
         step, attempt = event.step, event.stamp.att
@@ -420,7 +419,16 @@ class RunState:
         if event.stamp.t is not None:
             gpu = event.memory_kind == "cuda"
             load = event.gpu_util_percent if gpu else event.cpu_percent
-            rank.memory.put(event.stamp.t, {"memory_bytes": event.memory_bytes, "load": load})
+            rank.memory.put(
+                event.stamp.t,
+                {
+                    "memory_bytes": event.memory_bytes,
+                    "load": load,
+                    "power_watts": event.gpu_power_watts,
+                    "temperature_celsius": event.gpu_temperature_celsius,
+                    "step_seconds": event.step_seconds,
+                },
+            )
         return Topic.RANKS
 
     def _metric(self, event: ev.MetricLogged) -> Topic:
@@ -440,13 +448,15 @@ class RunState:
         step = event.step if event.step is not None else self.updates
         if self._superseded(event.stamp.att, step - 1):
             return Topic.NOTHING
-        self.validations[step] = Validation(
-            step=step,
-            loss=event.loss,
-            metric=event.metric,
-            seconds=event.seconds,
-            t=event.stamp.t,
-            rows_file=event.rows_file,
+        self.validations.put(
+            Validation(
+                step=step,
+                loss=event.loss,
+                metric=event.metric,
+                seconds=event.seconds,
+                t=event.stamp.t,
+                rows_file=event.rows_file,
+            )
         )
         return Topic.VALIDATION | self._log(event)
 
@@ -457,7 +467,10 @@ class RunState:
         if event.task not in self.evals and len(self.evals) >= MOST_NAMES:
             self.ignored_names += 1
             return Topic.NOTHING
-        self.evals.setdefault(event.task, {})[step] = event
+        by_step = self.evals.get(event.task)
+        if by_step is None:
+            by_step = self.evals[event.task] = Evaluations(event.task)
+        by_step.put(step, event)
         if self.evaluating is not None and self.evaluating.task == event.task:
             self.evaluating = None
         return Topic.EVALS | Topic.RUN | self._log(event)
@@ -572,7 +585,8 @@ def _bad(value: float | None) -> bool:
 
 
 def _last_seconds(results: Sequence[Validation | ev.EvalFinished]) -> float:
-    for result in reversed(results):
-        if result.seconds is not None and math.isfinite(result.seconds):
-            return result.seconds
+    for index in range(len(results) - 1, max(-1, len(results) - 1 - LATELY), -1):
+        seconds = results[index].seconds
+        if seconds is not None and math.isfinite(seconds):
+            return seconds
     return 0.0

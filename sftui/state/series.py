@@ -43,9 +43,11 @@ class Column:
 class Table:
     """Rows sorted by x; a row holds any of the named numbers, the rest is NaN."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), *, wide: Iterable[str] = ()) -> None:
+        """`wide`: columns in float64, for numbers that are given back and not only drawn."""
         self._x = Column(np.float64)
         self._columns: dict[str, Column] = {name: Column(np.float32) for name in names}
+        self._columns |= {name: Column(np.float64) for name in wide}
         self._series: dict[str, Series] = {}
         self._length = 0
         self.rewrites = 0
@@ -128,7 +130,8 @@ class Table:
                 column = columns[name] = Column(np.float32)
             if index >= len(column.data):
                 column.reserve(self._length)
-            if not -_FLOAT32_MAX <= value <= _FLOAT32_MAX and math.isfinite(value):
+            too_big = not -_FLOAT32_MAX <= value <= _FLOAT32_MAX and math.isfinite(value)
+            if too_big and column.data.dtype == np.float32:
                 # A finite double beyond float32 must not become an infinity.
                 value = math.copysign(_FLOAT32_MAX, value)
             column.data[index] = value

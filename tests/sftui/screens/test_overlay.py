@@ -1,5 +1,6 @@
 """Several runs on one chart: who is who, what a key does, what is followed, what is refused."""
 
+import dataclasses
 import json
 import os
 import time
@@ -153,10 +154,9 @@ def test_another_unit_has_no_place_on_the_axis(tmp_path):
     overlay = three(tmp_path).overlay
     chart_of = OverlayChart(RunState(), overlay, id="chart")
     assert len(chart_of.comparable_validations(overlay.contenders[1])) == 4
-    for step, validation in list(overlay.contenders[1].state.validations.items()):
-        values = {name: getattr(validation, name) for name in type(validation).__slots__}
-        other = type(validation)(**(values | {"metric": "bpb"}))
-        overlay.contenders[1].state.validations[step] = other
+    validations = overlay.contenders[1].state.validations
+    for validation in list(validations.values()):
+        validations.put(dataclasses.replace(validation, metric="bpb"))
     assert chart_of.comparable_validations(overlay.contenders[1]) == []
 
 
