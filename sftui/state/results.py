@@ -225,7 +225,7 @@ class Evaluations(Results[ev.EvalFinished]):
             self._stamp = plain
         numbers: dict[str, float | None] = {name: getattr(found, name) for name in _NUMBERS}
         value, error = _fraction(found), None
-        if value is not None and found.total:
+        if value is not None and found.total is not None and found.total > 0:
             error = math.sqrt(value * (1.0 - value) / found.total)
         numbers |= {"value": value, "error": error, "t": found.stamp.t}
         self.table.put(step, numbers)
