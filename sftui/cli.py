@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import SftuiError, UsageError
 from engine.run import run_dir
 from sftui import diagnostics
-from sftui.commands.parse import flags_of, one_target
-from sftui.commands.reading_flags import (
-    AttachFlags,
-    CtlFlags,
-    RemoveFlags,
-    ReplayFlags,
-    RunsFlags,
-    ShowFlags,
-)
 from sftui.diagnostics import ExitCode
 
 if TYPE_CHECKING:
     from sftui.commands.run_flags import RunFlags
     from sftui.compare.baseline import Baseline
+
+F = TypeVar("F")
 
 HELP = """\
 usage: sftui COMMAND [flags]
@@ -51,7 +45,8 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   export   write a checkpoint for nanochat or for transformers
   fit      memory a run needs per GPU, before anything is loaded
 
-  sftui COMMAND --help says more. Examples:
+  sftui COMMAND --help says more; sftui --print-completion bash, zsh or fish prints what
+  completes commands, flags, run ids and files in that shell. Examples:
     sftui run --gpus 2
     sftui replay logs/run.log
 """
@@ -86,6 +81,12 @@ def _dispatch(words: list[str]) -> ExitCode:
 
         print(f"sftui {version('sftui')}")  # noqa: T201
         return ExitCode.DONE
+    if words[0].partition("=")[0] == "--print-completion":
+        from sftui.commands import completion  # noqa: PLC0415  all settings
+
+        shell = " ".join([*words[0].split("=")[1:], *words[1:]])
+        print(completion.script(shell), end="")  # noqa: T201
+        return ExitCode.DONE
     command = COMMANDS.get(words[0])
     if command is None:
         from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped word
@@ -102,6 +103,11 @@ def run(words: list[str]) -> ExitCode:
     from sftui.commands.run_flags import parse_run  # noqa: PLC0415  all settings
 
     flags, typed = parse_run(words)
+    if flags.command:
+        raise UsageError(
+            f"keeping another trainer ({shlex.join(flags.command)}) is not there yet; `sftui run` "
+            "runs its own. Write its output to a file and `sftui replay FILE --follow`."
+        )
     if flags.resume is not None:
         return _resume(flags, frozenset(typed), words)
     from engine.processes import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
@@ -169,8 +175,9 @@ def _say_other_machines(found: run_dir.RunDir) -> None:
 
 def attach(words: list[str]) -> ExitCode:
     """`sftui attach`: the screen of any run of this machine."""
-    one_target(AttachFlags, words, "sftui attach", "shows one run")
-    flags = flags_of(AttachFlags, words, "sftui attach")
+    from sftui.commands.screen_flags import AttachFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(AttachFlags, words, "sftui attach", one="shows one run")
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     baseline = _baseline(flags.baseline, flags.runs_dir)
     plain = flags.headless or not _has_terminal()
@@ -179,8 +186,9 @@ def attach(words: list[str]) -> ExitCode:
 
 def replay(words: list[str]) -> ExitCode:
     """`sftui replay`: the screen over a run that was."""
-    one_target(ReplayFlags, words, "sftui replay", "shows one log")
-    flags = flags_of(ReplayFlags, words, "sftui replay")
+    from sftui.commands.screen_flags import ReplayFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(ReplayFlags, words, "sftui replay", one="shows one log")
     if not flags.speed > 0:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
     from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
@@ -193,8 +201,9 @@ def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
     from engine.run import lock  # noqa: PLC0415  psutil
     from sftui.commands import ctl  # noqa: PLC0415  the wire
+    from sftui.commands.reading_flags import CtlFlags  # noqa: PLC0415  not for `--help`
 
-    flags = flags_of(CtlFlags, words, "sftui ctl")
+    flags = _flags_of(CtlFlags, words, "sftui ctl")
     command, argument = ctl.parse_command(flags.command, flags.argument)
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     answer = ctl.ask(
@@ -210,8 +219,9 @@ def control(words: list[str]) -> ExitCode:
 
 def show(words: list[str]) -> ExitCode:
     """`sftui show`: one look without a screen."""
-    one_target(ShowFlags, words, "sftui show", "shows one run or log")
-    flags = flags_of(ShowFlags, words, "sftui show")
+    from sftui.commands.reading_flags import ShowFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(ShowFlags, words, "sftui show", one="shows one run or log")
     from sftui import run_json  # noqa: PLC0415  numpy
     from sftui.commands.show import as_text  # noqa: PLC0415  numpy
     from sftui.sources import snapshot  # noqa: PLC0415  numpy
@@ -229,10 +239,11 @@ def show(words: list[str]) -> ExitCode:
 
 def compare(words: list[str]) -> ExitCode:
     """`sftui compare`: two or more runs or logs."""
+    from sftui.commands.reading_flags import CompareFlags  # noqa: PLC0415  not for `--help`
     from sftui.compare import compare_text  # noqa: PLC0415  as above
     from sftui.compare import comparison as module  # noqa: PLC0415  numpy
 
-    flags = flags_of(module.CompareFlags, words, "sftui compare")
+    flags = _flags_of(CompareFlags, words, "sftui compare")
     targets = [flags.a, flags.b, *flags.more]
     if not (flags.json or flags.plain) and _has_terminal():
         from sftui import compare_app  # noqa: PLC0415  Textual
@@ -250,10 +261,12 @@ def compare(words: list[str]) -> ExitCode:
 
 def report(words: list[str]) -> ExitCode:
     """`sftui report`: the Markdown report of a run or log."""
+    from sftui.commands.reading_flags import ReportFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(ReportFlags, words, "sftui report", one="describes one run or log")
     from sftui.commands import write_report as command  # noqa: PLC0415  numpy
 
-    one_target(command.ReportFlags, words, "sftui report", "describes one run or log")
-    for line in command.run(flags_of(command.ReportFlags, words, "sftui report")):
+    for line in command.run(flags):
         diagnostics.note(line)
     return ExitCode.DONE
 
@@ -262,9 +275,11 @@ def questions(words: list[str]) -> ExitCode:
     """`sftui questions`: what flipped between two evaluations."""
     import json  # noqa: PLC0415  this command alone prints its JSON here
 
+    from sftui.commands.reading_flags import QuestionFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(QuestionFlags, words, "sftui questions")
     from sftui.commands import question_list  # noqa: PLC0415  numpy, and the readers of data
 
-    flags = flags_of(question_list.QuestionFlags, words, "sftui questions")
     if flags.json:
         print(json.dumps(question_list.as_dict(flags), ensure_ascii=False, indent=1))  # noqa: T201
     else:
@@ -277,7 +292,9 @@ def runs(words: list[str]) -> ExitCode:
     """`sftui runs`: what there is, and how it stands."""
     if words and words[0] == "rm":
         return _remove_run(words[1:])
-    flags = flags_of(RunsFlags, words, "sftui runs")
+    from sftui.commands.reading_flags import RunsFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(RunsFlags, words, "sftui runs")
     from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
 
     root = run_dir.runs_root(flags.runs_dir)
@@ -288,7 +305,9 @@ def runs(words: list[str]) -> ExitCode:
 
 def _remove_run(words: list[str]) -> ExitCode:
     """`sftui runs rm`: show what goes, ask, delete."""
-    flags = flags_of(RemoveFlags, words, "sftui runs rm")
+    from sftui.commands.reading_flags import RemoveFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(RemoveFlags, words, "sftui runs rm")
     from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
 
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
@@ -308,9 +327,12 @@ def _remove_run(words: list[str]) -> ExitCode:
 
 def evaluate(words: list[str]) -> ExitCode:
     """`sftui eval`: one checkpoint's accuracies, and a results file."""
+    from sftui.commands.checkpoint_flags import EvalFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(EvalFlags, words, "sftui eval")
     from sftui.commands import evaluate as module  # noqa: PLC0415  numpy and tiktoken
 
-    lines, path = module.evaluate(flags_of(module.EvalFlags, words, "sftui eval"))
+    lines, path = module.evaluate(flags)
     for line in lines:
         print(line)  # noqa: T201
     diagnostics.note(f"results in {path}")
@@ -319,25 +341,32 @@ def evaluate(words: list[str]) -> ExitCode:
 
 def chat(words: list[str]) -> ExitCode:
     """`sftui chat`: talk to a checkpoint."""
+    from sftui.commands.checkpoint_flags import ChatFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(ChatFlags, words, "sftui chat")
     from sftui.commands import chat as module  # noqa: PLC0415  tiktoken
 
-    return module.chat(flags_of(module.ChatFlags, words, "sftui chat"))
+    return module.chat(flags)
 
 
 def export(words: list[str]) -> ExitCode:
     """`sftui export`: a checkpoint for other programs."""
+    from sftui.commands.checkpoint_flags import ExportFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(ExportFlags, words, "sftui export")
     from sftui.commands import export as module  # noqa: PLC0415  as above
 
-    diagnostics.note(module.export(flags_of(module.ExportFlags, words, "sftui export")))
+    diagnostics.note(module.export(flags))
     return ExitCode.DONE
 
 
 def fit(words: list[str]) -> ExitCode:
     """`sftui fit`: what a rank needs, and what would make it fit."""
-    from sftui.commands import fit_table  # noqa: PLC0415  as above
-    from sftui.commands.run_flags import FitFlags, parse_settings  # noqa: PLC0415  all settings
+    from sftui.commands.run_flags import parse_fit  # noqa: PLC0415  all settings
 
-    flags, typed = parse_settings(FitFlags, fit_table.with_positional(words), "sftui fit")
+    flags, typed = parse_fit(words)
+    from sftui.commands import fit_table  # noqa: PLC0415  as above
+
     for line in fit_table.lines(flags, frozenset(typed)):
         print(line)  # noqa: T201
     return ExitCode.DONE
@@ -382,6 +411,13 @@ def _baseline(target: str | None, runs_dir: Path | None) -> Baseline | None:
     from sftui.compare import baseline  # noqa: PLC0415  numpy, and all readers of logs
 
     return baseline.load(target, runs_dir)
+
+
+def _flags_of(kind: type[F], words: list[str], prog: str, *, one: str = "") -> F:
+    """The flags of a command; see `parse.flags_of`."""
+    from sftui.commands.parse import flags_of  # noqa: PLC0415  argparse
+
+    return flags_of(kind, words, prog, one=one)
 
 
 def _has_terminal() -> bool:

@@ -13,18 +13,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
-
-import tyro
 
 from engine.checkpoints import checkpoint_target
 from engine.errors import RunFailedError, UsageError
 from engine.processes import devices
 from engine.run import run_dir
 from sftui import diagnostics
+from sftui.commands.checkpoint_flags import ChatFlags
 from sftui.diagnostics import ExitCode
 from sftui.text.clean import CleanStream, clean
 
@@ -32,45 +29,6 @@ MOST_INPUT_BYTES = 2**20
 """Of a prompt from a pipe: far more than any model here has positions for."""
 
 _HELP = "/clear begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatFlags:
-    """Talk to a checkpoint.
-
-    On a terminal a prompt a line: /clear begins anew, /quit or Ctrl-D ends, Ctrl-C stops an
-    answer. One answer and no more with --prompt, or with the prompt on stdin.
-
-    Examples:
-      sftui chat 20260102-030405-starter
-      sftui chat sft:d16:1952 --prompt "Why is the sky blue?" --temperature 0
-      echo "What is 3 + 4?" | sftui chat runs/20260102-030405-starter/ckpt/step-60 --json
-    """
-
-    checkpoint: tyro.conf.Positional[str | None] = None
-    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or an exported folder."""
-    source: str | None = None
-    """nanochat's checkpoint by names: base, mid, sft or rl."""
-    model_tag: str | None = None
-    """Model folder of --source, e.g. d16 (default: the deepest)."""
-    step: int | None = None
-    """Step of the checkpoint (default: the last)."""
-    prompt: str | None = None
-    """Say this, print the answer and end."""
-    temperature: float = 0.6
-    """0 takes the likeliest token each time; higher is more varied."""
-    top_k: int = 50
-    """Choose among so many likeliest tokens (0: among all)."""
-    max_tokens: int = 512
-    """Longest answer."""
-    seed: int = 42
-    """The same seed gives the same answers."""
-    device_type: str = ""
-    """cuda or cpu (default: found out)."""
-    json: bool = False
-    """Print one object: prompt, text, tokens, stopped_by and more."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
 
 
 def chat(flags: ChatFlags) -> ExitCode:

@@ -11,11 +11,10 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from engine.errors import UsageError
+from sftui.commands.reading_flags import QuestionFlags
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
@@ -33,33 +32,6 @@ QUESTIONS_SECONDS = 60.0
 seeing without them."""
 
 _MARKS = {"gained": "+", "lost": "-", "right": "=", "wrong": "."}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionFlags:
-    """Which questions a run gained and lost between two evaluations, with both answers.
-
-    Examples:
-      sftui questions
-      sftui questions 20260102-030405-starter --task MMLU --from 100 --to 1952 --json
-    """
-
-    run: tyro.conf.Positional[str | None] = None
-    """Run id, its beginning or name, or its folder (default: the newest run)."""
-    task: str | None = None
-    """One task (default: all that were evaluated twice)."""
-    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
-    """Step of the evaluation before (default: the first)."""
-    to: int | None = None
-    """Step of the evaluation now (default: the last)."""
-    kind: str = "flipped"
-    """flipped, gained, lost or all."""
-    limit: int = 20
-    """Most questions printed per task; 0 prints all. JSON always holds all."""
-    json: bool = False
-    """Print the machine-readable form."""
-    runs_dir: str | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

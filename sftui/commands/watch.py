@@ -21,7 +21,7 @@ from sftui.text import format as fmt
 from sftui.text.clean import clean
 
 if TYPE_CHECKING:
-    from sftui.commands.reading_flags import ReplayFlags
+    from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState

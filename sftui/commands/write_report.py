@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from sftui import report
+from sftui.commands.reading_flags import ReportFlags
 from sftui.compare import baseline
 from sftui.report import language
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFlags:
-    """Write the report of a run or log: Markdown, with pictures as SVG and PNG beside it.
-
-    Examples:
-      sftui report
-      sftui report run.log --baseline base.toml --lang zh -o report.zh.md
-    """
-
-    target: tyro.conf.Positional[str | None] = None
-    """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
-    baseline: str | None = None
-    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
-    JSON of task = percentage."""
-    lang: str = "en"
-    """en or zh."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """File to write (default: report.md in the run's folder; of a log, LOG.report.md here)."""
-    runs_dir: str | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
 
 
 def run(flags: ReportFlags) -> list[str]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -286,7 +287,7 @@ class Case:
 
 def open_case(
     target: str | None,
-    runs_dir: str | None = None,
+    runs_dir: str | Path | None = None,
     *,
     baseline: Baseline | None = None,
     baseline_target: str | None = None,
@@ -322,7 +323,7 @@ def open_case(
     )
 
 
-def _run_of(target: str, runs_dir: str | None) -> Snapshot | None:
+def _run_of(target: str, runs_dir: str | Path | None) -> Snapshot | None:
     """The run or log that a baseline names; None for a file of results."""
     name, _, number = target.rpartition(":")
     if target.lower().endswith((".toml", ".json")):

@@ -1,0 +1,48 @@
+"""Flags that several commands have, and how their words are typed: each is explained here once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from sftui.commands.options import Typed
+
+RUN = Typed(metavar="RUN", positional=True)
+LOG = Typed(metavar="RUN_OR_LOG", positional=True)
+CHECKPOINT = Typed(metavar="CHECKPOINT", positional=True)
+OUTPUT = Typed(short="-o")
+DEVICE = Typed(metavar="{cuda,cpu}", choices=("cuda", "cpu"))
+SOURCE = Typed(metavar="{base,mid,sft,rl}", choices=("base", "mid", "sft", "rl"))
+SHELL_COMMAND = Typed(metavar="COMMAND")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsDirFlags:
+    """For commands that look a run up."""
+
+    runs_dir: Annotated[Path | None, Typed(metavar="DIR")] = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineFlags(RunsDirFlags):
+    """For commands that compare what they show with something else."""
+
+    baseline: Annotated[str | None, Typed(metavar="RUN_OR_FILE")] = None
+    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
+    JSON of task = percentage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFlags(RunsDirFlags):
+    """For commands that load one checkpoint."""
+
+    checkpoint: Annotated[str | None, CHECKPOINT] = None
+    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or an exported folder."""
+    source: Annotated[str | None, SOURCE] = None
+    """nanochat's checkpoint by names: base, mid, sft or rl."""
+    model_tag: Annotated[str | None, Typed(metavar="NAME")] = None
+    """Model folder of --source, e.g. d16 (default: the deepest)."""
+    step: int | None = None
+    """Step of the checkpoint (default: the last)."""
