@@ -19,15 +19,15 @@ def run(flags: ReportFlags) -> list[str]:
     """
     lang = language.lang(flags.lang)
     found = baseline.load(flags.baseline, flags.runs_dir) if flags.baseline is not None else None
-    case = report.open_case(
+    facts = report.open_facts(
         flags.target,
         flags.runs_dir,
         baseline=found,
         baseline_target=flags.baseline,
         command=command_line(flags, lang),
     )
-    path = report.target_path(case, flags.output, lang)
-    written = report.write(case, path, lang)
+    path = report.target_path(facts, flags.output, lang)
+    written = report.write(facts, path, lang)
     lines = [f"report in {written.report}"]
     if written.pictures:
         names = ", ".join(picture.name for picture in written.pictures)

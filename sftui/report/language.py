@@ -29,8 +29,8 @@ _STATUS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tongue:
-    """`say(english, chinese)` gives the one that was asked for."""
+class Language:
+    """`tr(english, chinese)` gives the one that was asked for."""
 
     lang: Lang = "en"
 
