@@ -17,7 +17,7 @@ from sftui.report.verdicts import (
     validation_outcome,
 )
 from sftui.statistics.accuracy import ALPHA, wilson
-from sftui.statistics.paired_tests import CLEAR, SUGGESTIVE, Comparison
+from sftui.statistics.paired_tests import SUGGESTIVE, Comparison
 
 
 def points(value: float, digits: int = 2) -> str:
@@ -105,7 +105,7 @@ def task_sentence(tr: Language, facts: Facts, outcome: TaskOutcome, *, brief: bo
         f"{points(found.points)} 个百分点（{evidence(tr, found)}）：**{word}**",
     )
     scatter = f"p {p_value(found.p_scatter)}"
-    if outcome.judged.held_by == "looks":
+    if outcome.judged.held_by == "number":
         text += tr(
             f" (not clear after correction for the {outcome.evaluations} looks)",
             f"（按 {outcome.evaluations} 次查看校正后并不明确）",
@@ -115,7 +115,7 @@ def task_sentence(tr: Language, facts: Facts, outcome: TaskOutcome, *, brief: bo
             f" (not clear: this run's own evaluations scatter as much, {scatter})",
             f"（并不明确：本次运行各次评测自身的波动也有这么大，{scatter}）",
         )
-    if not brief and outcome.judged.held_by == "looks" and found.p_scatter >= ALPHA:
+    if not brief and outcome.judged.held_by == "number" and found.p_scatter >= ALPHA:
         text += tr(
             f"; this run's own evaluations scatter as much, {scatter}",
             f"；本次运行各次评测自身的波动也有这么大，{scatter}",
@@ -270,7 +270,3 @@ def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
                 "not known: nothing was measured that could tell.",
                 "未知：没有任何测量能够判断。",
             )
-
-
-def clear_tasks(facts: Facts) -> list[str]:
-    return [o.task for o in task_outcomes(facts) if o.word == CLEAR]

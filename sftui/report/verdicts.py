@@ -16,7 +16,7 @@ from sftui.statistics.accuracy import accuracy as accuracy_facts
 from sftui.statistics.accuracy import items_needed, smallest_detectable
 from sftui.statistics.loss_statistics import fit_trend, trend
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE, Judged
-from sftui.statistics.scores import BASELINE, START
+from sftui.statistics.scores import START
 
 RISE = 0.005
 """Relative rise of a validation loss that is worth a finding where no rows are stored."""
@@ -280,11 +280,6 @@ def slow_rank(facts: Facts) -> tuple[int, float] | None:
     return (
         (slowest, paces[slowest] / middle) if middle > 0 and paces[slowest] > 1.1 * middle else None
     )
-
-
-def baseline_outcome(facts: Facts, task: str) -> Judged | None:
-    """The last evaluation against the baseline, if that has this task."""
-    return facts.scores.of(task, facts.evaluated_steps(task)[-1], BASELINE)
 
 
 def any_evidence(facts: Facts) -> bool:

@@ -19,8 +19,8 @@ from engine.run.lock import RunLock
 from sftui import report
 from sftui.cli import main
 from sftui.compare import baseline
-from sftui.report.sections import memory
 from sftui.report.meanings import CHINESE
+from sftui.report.sections import memory
 from sftui.sources import snapshot
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
 from sftui.statistics.scores import BASELINE, START, Scoreboard, score_lines
