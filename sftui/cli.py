@@ -1,4 +1,4 @@
-"""The commands. Each is a short function; what is heavy is imported where it is used.
+"""The commands, a short function each; heavy modules are imported where they are used.
 
 `sftui --help` and a mistyped flag must answer at once, so neither Textual nor
 plotext is imported before a command needs it; torch never is.
@@ -35,7 +35,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   attach   the screen of a run that is running
   replay   the same screen over any log or run, with a clock
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
-  show     one look at a run or log without a screen (--json for scripts)
+  show     a run or log as it stands, without a screen (--json for scripts)
   compare  runs or logs on one chart: curves, settings, paired statistics
   report   a run or log as Markdown with pictures, in English or Chinese
   questions  which questions a run gained and lost
@@ -55,9 +55,9 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Modules, events and rows stay: looking for dead rings among them after every 700 new
-    # objects takes a seventh of a start and a fifth of reading a long log. A screen that is up
-    # looks more often, lest a key wait for it.
+    # Modules, events and rows stay: collecting reference cycles among them after every 700 new
+    # objects takes a seventh of a start and a fifth of reading a long log. A screen collects
+    # more often, because one long collection would delay a key.
     gc.set_threshold(200_000, 20, 20)
     diagnostics.print_in_any_encoding()
     try:
@@ -164,7 +164,7 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
 
 
 def _say_other_machines(found: run_dir.RunDir) -> None:
-    """What to type on them: above the screen, so that it is there after the screen as well."""
+    """Print what to type on the other machines, before the screen, so that it stays above it."""
     from engine.processes import machines  # noqa: PLC0415  as in `run`
     from engine.run import resume_file  # noqa: PLC0415  as in `run`
 
@@ -218,7 +218,7 @@ def control(words: list[str]) -> ExitCode:
 
 
 def show(words: list[str]) -> ExitCode:
-    """`sftui show`: one look without a screen."""
+    """`sftui show`: a summary and a chart, or JSON, without a screen."""
     from sftui.commands.reading_flags import ShowFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(ShowFlags, words, "sftui show", one="shows one run or log")
@@ -226,7 +226,7 @@ def show(words: list[str]) -> ExitCode:
     from sftui.commands.show import as_text  # noqa: PLC0415  numpy
     from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
-    found = snapshot.look(flags.target, flags.runs_dir)
+    found = snapshot.read(flags.target, flags.runs_dir)
     baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
         print(run_json.as_json(found, baseline))  # noqa: T201
@@ -240,8 +240,7 @@ def show(words: list[str]) -> ExitCode:
 def compare(words: list[str]) -> ExitCode:
     """`sftui compare`: two or more runs or logs."""
     from sftui.commands.reading_flags import CompareFlags  # noqa: PLC0415  not for `--help`
-    from sftui.compare import compare_text  # noqa: PLC0415  as above
-    from sftui.compare import comparison as module  # noqa: PLC0415  numpy
+    from sftui.compare import compare_text, comparison  # noqa: PLC0415  numpy
 
     flags = _flags_of(CompareFlags, words, "sftui compare")
     targets = [flags.a, flags.b, *flags.more]
@@ -249,9 +248,9 @@ def compare(words: list[str]) -> ExitCode:
         from sftui import compare_app  # noqa: PLC0415  Textual
 
         return compare_app.run_screen(targets, flags.runs_dir)
-    found = module.compare_all(targets, flags.runs_dir)
+    found = comparison.compare_all(targets, flags.runs_dir)
     if flags.json:
-        print(module.as_json(found))  # noqa: T201
+        print(comparison.as_json(found))  # noqa: T201
     else:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         text = compare_text.as_text(found, *_terminal_size(), colour=colour)
@@ -264,9 +263,9 @@ def report(words: list[str]) -> ExitCode:
     from sftui.commands.reading_flags import ReportFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(ReportFlags, words, "sftui report", one="describes one run or log")
-    from sftui.commands import write_report as command  # noqa: PLC0415  numpy
+    from sftui.commands import write_report  # noqa: PLC0415  numpy
 
-    for line in command.run(flags):
+    for line in write_report.run(flags):
         diagnostics.note(line)
     return ExitCode.DONE
 
@@ -289,16 +288,16 @@ def questions(words: list[str]) -> ExitCode:
 
 
 def runs(words: list[str]) -> ExitCode:
-    """`sftui runs`: what there is, and how it stands."""
+    """`sftui runs`: a table of the runs, or `rm` to delete one."""
     if words and words[0] == "rm":
         return _remove_run(words[1:])
     from sftui.commands.reading_flags import RunsFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(RunsFlags, words, "sftui runs")
-    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands.runs import table  # noqa: PLC0415  numpy
 
     root = run_dir.runs_root(flags.runs_dir)
-    for line in runs_module.table(root, datetime.now().timestamp()):
+    for line in table(root, datetime.now().timestamp()):
         print(line)  # noqa: T201
     return ExitCode.DONE
 
@@ -308,10 +307,10 @@ def _remove_run(words: list[str]) -> ExitCode:
     from sftui.commands.reading_flags import RemoveFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(RemoveFlags, words, "sftui runs rm")
-    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands.runs import remove, what_goes  # noqa: PLC0415  numpy
 
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
-    for line in runs_module.what_goes(found, datetime.now().timestamp()):
+    for line in what_goes(found, datetime.now().timestamp()):
         print(line)  # noqa: T201
     if not flags.yes:
         if not sys.stdin.isatty():
@@ -320,7 +319,7 @@ def _remove_run(words: list[str]) -> ExitCode:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             diagnostics.note("nothing was deleted.")
             return ExitCode.DONE
-    runs_module.remove(found, Path.cwd())
+    remove(found, Path.cwd())
     diagnostics.note(f"{found.id} is deleted.")
     return ExitCode.DONE
 
@@ -330,9 +329,9 @@ def evaluate(words: list[str]) -> ExitCode:
     from sftui.commands.checkpoint_flags import EvalFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(EvalFlags, words, "sftui eval")
-    from sftui.commands import evaluate as module  # noqa: PLC0415  numpy and tiktoken
+    from sftui.commands.evaluate import evaluate_checkpoint  # noqa: PLC0415  numpy and tiktoken
 
-    lines, path = module.evaluate(flags)
+    lines, path = evaluate_checkpoint(flags)
     for line in lines:
         print(line)  # noqa: T201
     diagnostics.note(f"results in {path}")
@@ -344,9 +343,9 @@ def chat(words: list[str]) -> ExitCode:
     from sftui.commands.checkpoint_flags import ChatFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(ChatFlags, words, "sftui chat")
-    from sftui.commands import chat as module  # noqa: PLC0415  tiktoken
+    from sftui.commands.chat import talk  # noqa: PLC0415  tiktoken
 
-    return module.chat(flags)
+    return talk(flags)
 
 
 def export(words: list[str]) -> ExitCode:
@@ -354,14 +353,14 @@ def export(words: list[str]) -> ExitCode:
     from sftui.commands.checkpoint_flags import ExportFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(ExportFlags, words, "sftui export")
-    from sftui.commands import export as module  # noqa: PLC0415  as above
+    from sftui.commands.export import write_export  # noqa: PLC0415  tiktoken
 
-    diagnostics.note(module.export(flags))
+    diagnostics.note(write_export(flags))
     return ExitCode.DONE
 
 
 def fit(words: list[str]) -> ExitCode:
-    """`sftui fit`: what a rank needs, and what would make it fit."""
+    """`sftui fit`: the memory a rank needs, and which switches reduce it."""
     from sftui.commands.run_flags import parse_fit  # noqa: PLC0415  all settings
 
     flags, typed = parse_fit(words)
@@ -397,7 +396,7 @@ def _watch(
     baseline: Baseline | None = None,
     on_event: str | None = None,
 ) -> ExitCode:
-    """Show a run until the person leaves or it ends."""
+    """Show a run, as a screen or as plain lines, until the user leaves or it ends."""
     from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
 
     show = watch.watch_plain if plain else watch.watch_screen
@@ -405,7 +404,7 @@ def _watch(
 
 
 def _baseline(target: str | None, runs_dir: Path | None) -> Baseline | None:
-    """What the run is compared with; a mistyped one is told before anything starts."""
+    """Load what the run is compared with; raises before anything is started."""
     if target is None:
         return None
     from sftui.compare import baseline  # noqa: PLC0415  numpy, and all readers of logs

@@ -31,8 +31,8 @@ MOST_INPUT_BYTES = 2**20
 _HELP = "/clear begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer."
 
 
-def chat(flags: ChatFlags) -> ExitCode:
-    """Talk as the flags say; how it ended.
+def talk(flags: ChatFlags) -> ExitCode:
+    """Answer one prompt, or prompts until the user leaves; returns the exit code.
 
     Raises:
         UsageError: the checkpoint, a number or the prompt cannot be used.
@@ -65,7 +65,7 @@ def chat(flags: ChatFlags) -> ExitCode:
 
 
 def _prompt(flags: ChatFlags) -> str | None:
-    """What to say once; None: a person will type."""
+    """The prompt of `--prompt` or stdin; None when prompts are typed on a terminal."""
     prompt = flags.prompt
     if prompt is None and not sys.stdin.isatty():
         raw = sys.stdin.buffer.read(MOST_INPUT_BYTES + 1)
@@ -84,7 +84,7 @@ def _prompt(flags: ChatFlags) -> str | None:
 
 
 class Partner:
-    """The process that holds the model. What it prints besides its messages is on stderr."""
+    """The process that holds the model; its stdout carries messages only."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         environment = dict(os.environ)
@@ -129,7 +129,7 @@ class Partner:
         self.last = message["done"]
 
     def stop(self) -> None:
-        """End the present answer; its `done` still comes."""
+        """End the present answer early; the process still sends its `done`."""
         self._send({"stop": self._number})
 
     def clear(self) -> None:
@@ -137,7 +137,7 @@ class Partner:
         self._send({"clear": True})
 
     def close(self) -> None:
-        """End the process: it has nothing worth saving."""
+        """Kill the process; it holds no state to save."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -192,7 +192,7 @@ def _interrupts(partner: Partner) -> Iterator[list[int]]:
 
 
 def _print_answer(partner: Partner, prompt: str) -> bool:
-    """As it comes; whether it was interrupted."""
+    """Print the answer as it is generated; returns whether Ctrl-C ended it."""
     stream = CleanStream()
     with _interrupts(partner) as came:
         for piece in partner.say(prompt):
@@ -231,7 +231,7 @@ def _as_json(partner: Partner, prompt: str, flags: ChatFlags) -> ExitCode:
 
 
 def _converse(partner: Partner, flags: ChatFlags) -> ExitCode:
-    """A prompt a line until the person leaves."""
+    """Read a prompt a line until /quit or the end of input."""
     with contextlib.suppress(ImportError):
         # Line editing and history; not every Python is built with it.
         import readline  # noqa: F401, PLC0415
@@ -271,7 +271,7 @@ def _converse(partner: Partner, flags: ChatFlags) -> ExitCode:
 
 
 def _say_limit(partner: Partner, flags: ChatFlags) -> None:
-    """What cut the answer short, if something did."""
+    """Print which limit cut the answer short, if one did."""
     match partner.last.get("stopped_by"):
         case "max_tokens":
             diagnostics.note(f"cut at {flags.max_tokens:,} tokens; --max-tokens allows more.")

@@ -11,18 +11,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine.checkpoints import checkpoint_target
 from engine.checkpoints.checkpoint_target import Target
-from engine.config import RunConfig
+from engine.config import RunConfig, from_flat
 from engine.processes import child, devices
 from engine.run import resume_file, run_dir
 from sftui.commands.checkpoint_flags import EvalFlags
-from sftui.statistics import accuracy as accuracy_module
+from sftui.statistics.accuracy import accuracy
 from sftui.text import format as fmt
 
 
-def evaluate(flags: EvalFlags) -> tuple[list[str], Path]:
+def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
     """Run the evaluation; the lines to print, and where the results file lies.
 
     Raises:
@@ -57,7 +56,7 @@ def _settings(target: Target, flags: EvalFlags) -> RunConfig:
     settings = RunConfig()
     if target.run is not None:
         manifest = resume_file.manifest_now(target.run)
-        settings = config_module.from_flat(manifest["config"], manifest.get("recipe"))
+        settings = from_flat(manifest["config"], manifest.get("recipe"))
     elif target.kind == "starter":
         settings = settings.replace(source=checkpoint_target.STARTER)
     typed: dict[str, Any] = {}
@@ -72,7 +71,7 @@ def _settings(target: Target, flags: EvalFlags) -> RunConfig:
 
 
 def default_output(target: Target) -> Path:
-    """Where results go when nobody says: with the run, else in `evals/` of this folder."""
+    """The results file without `--output`: in the run's folder, else `evals/` of this folder."""
     if target.run is not None:
         return target.run.evals / f"step-{target.step}.results.json"
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", target.label).strip("-.")
@@ -84,7 +83,7 @@ def table(ours: dict[str, Any]) -> list[str]:
     lines = [str(ours["checkpoint"]["label"])]
     width = max(len(entry["task"]) for entry in ours["tasks"])
     for entry in ours["tasks"]:
-        found = accuracy_module.accuracy(
+        found = accuracy(
             entry["correct"], entry["total"], chance=entry["chance"], one_letter=entry["one_letter"]
         )
         parts = [

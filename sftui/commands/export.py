@@ -14,8 +14,8 @@ from sftui.commands.checkpoint_flags import ExportFlags
 from sftui.text import format as fmt
 
 
-def export(flags: ExportFlags) -> str:
-    """Write the export; what was done, in one line.
+def write_export(flags: ExportFlags) -> str:
+    """Write the export; returns one line that says what was written.
 
     Raises:
         UsageError: the checkpoint cannot be read, or the place not be written.
@@ -40,7 +40,7 @@ def export(flags: ExportFlags) -> str:
 
 
 def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it downloaded."""
+    """The folder in which huggingface_hub caches downloads."""
     home = os.environ.get("HF_HOME") or Path(
         os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
     )
@@ -49,7 +49,7 @@ def hub_cache() -> Path:
 
 
 def _refuse_hub_cache(output: Path) -> None:
-    """Its folders are what was downloaded, by commit: a model of one's own would pass for it.
+    """Refuse an output in the hub's cache, where an export would pass for a download.
 
     Raises:
         UsageError: `output` lies in it.

@@ -1,8 +1,8 @@
-"""`sftui questions`: which questions two evaluations of a run answer differently, on paper.
+"""`sftui questions`: which questions two evaluations of a run answer differently, as text.
 
-The same comparison as the screen's (`flips`), for a pipe or a script. A single flipped
-question says nothing about the model: the verdict above the list does, and it is the one
-that every other table of this run shows.
+The same comparison as the screen's (`flips`), for a pipe or a script. The verdict above the
+list is the one that every other table of this run shows: a single flipped question is no
+evidence.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Page:
 
 
 def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
-    """What the flags ask for.
+    """The run and the comparison of each task that the flags choose.
 
     Raises:
         UsageError: no such run, task or evaluation, or answers were not kept.
@@ -53,7 +53,7 @@ def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
         raise UsageError(f"--kind {flags.kind} is unknown; expected one of {', '.join(KINDS)}.")
     if flags.limit < 0:
         raise UsageError(f"--limit {flags.limit} is no number of questions; 0 prints all.")
-    shot = snapshot.look(flags.run, flags.runs_dir)
+    shot = snapshot.read(flags.run, flags.runs_dir)
     evals = shot.state.evals
     if flags.task is not None and flags.task not in evals:
         known = ", ".join(evals) or "none"
@@ -82,7 +82,7 @@ def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
 
 
 def as_text(flags: QuestionFlags, width: int) -> list[str]:
-    """The list for a person, one line an entry, at most `width` columns."""
+    """The list as text, one line an entry, at most `width` columns."""
     shot, found = pages(flags)
     words = _words(shot)
     lines: list[str] = []

@@ -34,7 +34,7 @@ class CtlFlags(RunsDirFlags):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowFlags(BaselineFlags):
-    """One look at a run or log without a screen: a summary and a chart, or JSON.
+    """Show a run or log as it stands, without a screen: a summary and a chart, or JSON.
 
     Examples:
       sftui show
@@ -69,7 +69,7 @@ class RemoveFlags(RunsDirFlags):
     run: Annotated[str, RUN]
     """Run id, its beginning or name, or its folder."""
     yes: bool = False
-    """Do not ask."""
+    """Delete without asking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class CompareFlags(RunsDirFlags):
     a: Annotated[str, LOG]
     """The one compared with: a run id, its beginning or name, a folder, or a log."""
     b: Annotated[str, LOG]
-    """The one looked at."""
+    """The one compared with it."""
     more: Annotated[tuple[str, ...], LOG] = ()
     """More of them, each compared with the first."""
     plain: bool = False

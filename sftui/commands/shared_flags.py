@@ -19,7 +19,7 @@ SHELL_COMMAND = Typed(metavar="COMMAND")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunsDirFlags:
-    """For commands that look a run up."""
+    """For commands that find a run by its id."""
 
     runs_dir: Annotated[Path | None, Typed(metavar="DIR")] = None
     """Where run directories lie (default: SFTUI_RUNS, else runs/)."""

@@ -1,4 +1,4 @@
-"""`sftui report`: from what was typed to the files."""
+"""`sftui report`: load what the flags name, and write the report and its pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sftui.report import language
 
 
 def run(flags: ReportFlags) -> list[str]:
-    """Write the report; what was written, a line each.
+    """Write the report; returns a line for each thing written.
 
     Raises:
         UsageError: no such run or log, no such language, or the place is not writable.
@@ -36,7 +36,7 @@ def run(flags: ReportFlags) -> list[str]:
 
 
 def command_line(flags: ReportFlags, lang: language.Lang) -> str:
-    """What writes the same report again; file names without the folders of this machine."""
+    """The command that writes the same report again; files without their folders."""
     words = ["sftui", "report"]
     if flags.target is not None:
         words.append(Path(flags.target).name or flags.target)

@@ -1,4 +1,4 @@
-"""A run as Markdown with pictures, in English or Chinese: the report nobody writes by hand.
+"""A run as Markdown with pictures, in English or Chinese: the report of an experiment.
 
 Written from events only, and deterministic: the same files give the same report. What is
 not known is left out, and said to be.

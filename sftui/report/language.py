@@ -70,7 +70,7 @@ Say = Callable[[str, str], str]
 
 
 def lang(word: str) -> Lang:
-    """The language that a person asked for.
+    """The language of `--lang`.
 
     Raises:
         UsageError: there is no such report.

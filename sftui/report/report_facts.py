@@ -293,17 +293,17 @@ def open_facts(
     baseline_target: str | None = None,
     command: str = "",
 ) -> Facts:
-    """Read what a person names, once.
+    """Read a run or log, and count its events on the way.
 
     Raises:
-        UsageError: there is no such run or file, or it is no log that anybody can read.
+        UsageError: there is no such run or file, or it is no log of a known format.
     """
     by_stage: dict[int, Counts] = {}
 
     def listener(stage: int, event: ev.Event) -> None:
         by_stage.setdefault(stage, Counts()).count(event)
 
-    shot = snapshot.look(target, runs_dir, listener)
+    shot = snapshot.read(target, runs_dir, listener)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:
@@ -329,6 +329,6 @@ def _run_of(target: str, runs_dir: str | Path | None) -> Snapshot | None:
     if target.lower().endswith((".toml", ".json")):
         return None
     try:
-        return snapshot.look(name if number.isdigit() and name else target, runs_dir)
+        return snapshot.read(name if number.isdigit() and name else target, runs_dir)
     except SftuiError:
         return None

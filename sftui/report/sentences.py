@@ -124,7 +124,7 @@ def task_sentence(tr: Language, facts: Facts, outcome: TaskOutcome, *, brief: bo
 
 
 def better_line(tr: Language, facts: Facts) -> str:
-    """Verdict line 1: better than the start or not."""
+    """First line of the verdict: whether the tasks are better than at the start."""
     outcomes = task_outcomes(facts)
     if not outcomes:
         return tr(
@@ -178,7 +178,7 @@ def noise_line(tr: Language, facts: Facts) -> str:
 
 
 def validation_line(tr: Language, facts: Facts) -> str:
-    """Verdict line 2."""
+    """Second line of the verdict: the validation loss, start to end."""
     head = tr("**Validation:**", "**验证集：**")
     found = validation_outcome(facts)
     if found is None:
@@ -217,7 +217,7 @@ def best_sentence(tr: Language, found: ValidationOutcome) -> str:
 
 
 def keep_line(tr: Language, facts: Facts) -> str:
-    """Verdict line 4."""
+    """Fourth line of the verdict: which checkpoint to keep."""
     head = tr("**Checkpoint to keep:**", "**应保留的检查点：**")
     return head + tr(" ", "") + keep_sentence(tr, facts, keep(facts))
 

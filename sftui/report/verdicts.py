@@ -1,7 +1,6 @@
-"""What the numbers allow to say, by rule: never a word without its evidence.
+"""The conclusions a report draws, each by a fixed rule: tasks, validation, checkpoint to keep.
 
-A word like "better" is said of a task only when its difference is `clear`; everything
-else is named as what it is. The rules know nothing of hopes: a starting checkpoint that
+"Better" is said of a task only when its difference is `clear`. A starting checkpoint that
 was never beaten is the one to keep.
 """
 
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sftui.report.report_facts import Facts
-from sftui.statistics.accuracy import accuracy as accuracy_facts
-from sftui.statistics.accuracy import items_needed, smallest_detectable
+from sftui.statistics.accuracy import accuracy, items_needed, smallest_detectable
 from sftui.statistics.loss_statistics import fit_trend, trend
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE, Judged
 from sftui.statistics.scores import START
@@ -242,7 +240,7 @@ def at_chance(facts: Facts, task: str) -> bool | None:
     chance = chance_of(facts, task)
     if last.correct is None or not last.total or chance is None:
         return None
-    found = accuracy_facts(last.correct, last.total, chance=chance)
+    found = accuracy(last.correct, last.total, chance=chance)
     return found.p_chance is not None and found.p_chance >= 0.05
 
 

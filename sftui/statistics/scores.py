@@ -47,7 +47,7 @@ class Yardstick(Protocol):
 
     @property
     def flags(self) -> Sequence[str]:
-        """What names it again on the command line of `sftui report`."""
+        """The flags of `sftui report` that name it again."""
         ...
 
     def of(self, task: str) -> Evaluation | None: ...
@@ -64,7 +64,7 @@ class Scores:
     best: Mapping[str, tuple[int, Best]]
     """Task -> step and luck-aware verdict of its best evaluation after the first."""
     notes: Mapping[str, str]
-    """Task -> why its baseline is not what it seems."""
+    """Task -> why the baseline's percentage cannot be right."""
     baseline: str = ""
     """Name of the baseline; empty without one."""
 
@@ -73,7 +73,7 @@ class Scores:
 
 
 class Scoreboard:
-    """Judges once per evaluation, not once per frame."""
+    """Computes the comparisons of a run, again only when an evaluation was added."""
 
     def __init__(self, folder: Path | None = None, baseline: Yardstick | None = None) -> None:
         """`folder`: the run directory that item files are named from; None for a log."""

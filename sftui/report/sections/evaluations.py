@@ -21,7 +21,7 @@ from sftui.statistics.scores import BEST, PREVIOUS, START
 
 
 def evaluations(tr: Language, facts: Facts) -> str | None:
-    """Every task, every look, with what it can and cannot show."""
+    """Every task at every step it was evaluated, and the differences it could detect."""
     if not facts.tasks:
         return None
     parts = []
@@ -64,7 +64,7 @@ def evaluation_head(tr: Language) -> list[str]:
 
 
 def evaluation_rows(tr: Language, facts: Facts, task: str) -> list[tuple[str, ...]]:
-    """One row a look at this task."""
+    """One row for each evaluation of this task."""
     best = best_step(facts, task)
     steps = facts.evaluated_steps(task)
     rows = []

@@ -1,4 +1,4 @@
-"""Verdict: five lines for somebody who reads nothing else."""
+"""Verdict: the five lines that sum the report up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sftui.report.sentences import (
 
 
 def verdict(tr: Language, facts: Facts, found: list[Finding]) -> str:
-    """Five lines: what a person wants to know who reads nothing else."""
+    """Better or not, validation, what was abnormal, which checkpoint to keep, what next."""
     return md.numbered(
         [
             better_line(tr, facts),
