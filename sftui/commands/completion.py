@@ -43,6 +43,7 @@ _FILLS = {
     "RUN_OR_FILE": ("runs", "files"),
     "CHECKPOINT": ("runs", "files"),
     "NAME[:ROWS]": ("files",),
+    "NAME_OR_FILE": ("files",),
     "PATH": ("files",),
     "DIR": ("folders",),
 }

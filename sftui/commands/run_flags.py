@@ -79,6 +79,7 @@ SETTINGS = {
     "model_tag": Typed(metavar="NAME"),
     "data_dir": Typed(metavar="DIR"),
     "mixture": Typed(metavar="NAME[:ROWS]"),
+    "validation": Typed(metavar="NAME_OR_FILE"),
     "sample_prompts": Typed(words=True),
     "device_type": Typed(metavar="{cuda,cpu,mps}", choices=("cuda", "cpu", "mps")),
     "rendezvous": Typed(metavar="HOST:PORT"),
