@@ -11,6 +11,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from inspect import get_annotations
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
@@ -130,7 +131,7 @@ def options_of(
 
 
 def _declares(base: type) -> Sequence[str]:
-    return tuple(vars(base).get("__annotations__", ()))
+    return tuple(get_annotations(base))
 
 
 def _is_union(hint: Any) -> bool:
