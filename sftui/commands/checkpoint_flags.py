@@ -7,7 +7,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from sftui.commands.options import Typed
-from sftui.commands.shared_flags import DEVICE, OUTPUT, CheckpointFlags
+from sftui.commands.shared_flags import OUTPUT, RunsDirFlags
+
+CHECKPOINT = Typed(metavar="CHECKPOINT", positional=True)
+DEVICE = Typed(metavar="{cuda,cpu}", choices=("cuda", "cpu"))
+SOURCE = Typed(metavar="{base,mid,sft,rl}", choices=("base", "mid", "sft", "rl"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFlags(RunsDirFlags):
+    """For commands that load one checkpoint."""
+
+    checkpoint: Annotated[str | None, CHECKPOINT] = None
+    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or an exported folder."""
+    source: Annotated[str | None, SOURCE] = None
+    """nanochat's checkpoint by names: base, mid, sft or rl."""
+    model_tag: Annotated[str | None, Typed(metavar="NAME")] = None
+    """Model folder of --source, e.g. d16 (default: the deepest)."""
+    step: int | None = None
+    """Step of the checkpoint (default: the last)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

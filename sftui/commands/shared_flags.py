@@ -10,10 +10,7 @@ from sftui.commands.options import Typed
 
 RUN = Typed(metavar="RUN", positional=True)
 LOG = Typed(metavar="RUN_OR_LOG", positional=True)
-CHECKPOINT = Typed(metavar="CHECKPOINT", positional=True)
 OUTPUT = Typed(short="-o")
-DEVICE = Typed(metavar="{cuda,cpu}", choices=("cuda", "cpu"))
-SOURCE = Typed(metavar="{base,mid,sft,rl}", choices=("base", "mid", "sft", "rl"))
 SHELL_COMMAND = Typed(metavar="COMMAND")
 
 
@@ -32,17 +29,3 @@ class BaselineFlags(RunsDirFlags):
     baseline: Annotated[str | None, Typed(metavar="RUN_OR_FILE")] = None
     """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
     JSON of task = percentage."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointFlags(RunsDirFlags):
-    """For commands that load one checkpoint."""
-
-    checkpoint: Annotated[str | None, CHECKPOINT] = None
-    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or an exported folder."""
-    source: Annotated[str | None, SOURCE] = None
-    """nanochat's checkpoint by names: base, mid, sft or rl."""
-    model_tag: Annotated[str | None, Typed(metavar="NAME")] = None
-    """Model folder of --source, e.g. d16 (default: the deepest)."""
-    step: int | None = None
-    """Step of the checkpoint (default: the last)."""
