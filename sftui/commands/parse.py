@@ -126,7 +126,7 @@ def _parser(
     groups: dict[type, Any] = {
         kind: parser.add_argument_group("arguments and flags" if places else "flags")
     }
-    for option in options:
+    for option in [*places, *(each for each in options if each not in places)]:
         if option.typed.positional:
             if docs is not None:
                 groups[kind].add_argument(option.metavar, help=_help_text(option, docs))
