@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.checkpoints import checkpoint_target
 from engine.checkpoints.checkpoint_target import Target
-from engine.config import RunConfig, from_flat
+from engine.config import STARTER, RunConfig, from_flat
 from engine.errors import ConfigError
 from engine.processes import child, devices
 from engine.run import resume_file, run_dir
@@ -65,7 +65,7 @@ def _settings(target: Target, flags: EvalFlags) -> RunConfig:
         manifest = resume_file.manifest_now(target.run)
         settings = from_flat(manifest["config"], manifest.get("recipe"))
     elif target.kind == "starter":
-        settings = settings.replace(source=checkpoint_target.STARTER)
+        settings = settings.replace(source=STARTER)
     typed: dict[str, Any] = {}
     if flags.data_dir is not None:
         typed["data_dir"] = str(Path(flags.data_dir).expanduser().absolute())

@@ -134,7 +134,7 @@ def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, se
     file = given.get("config")
     if file is not None:
         base = config.load_toml(file, base)
-    base = config.under(base, typed)
+    base = config.drop_shadowed_iterations(base, typed)
     if file is not None:
         # What a file of one's own says was typed as much as a flag.
         typed |= config.names_in(file)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.optimizer.lr_schedule import width_scale
 from sftui.compare.baseline import Baseline
 from sftui.report.counts import Counts
 from sftui.sources import snapshot
@@ -190,7 +191,8 @@ class Facts:
         return sum(self.mixture.values()) or None
 
     @property
-    def steps_an_epoch(self) -> int | None:
+    def whole_steps_an_epoch(self) -> int | None:
+        """Updates that end within one epoch; `RunState.steps_an_epoch` is the exact quotient."""
         if self.rows is None or self.rows_a_step is None:
             return None
         return self.rows // self.rows_a_step
@@ -204,7 +206,7 @@ class Facts:
     @property
     def epochs(self) -> list[tuple[int, int]]:
         """(first step, step after the last) of every epoch begun; the whole run where unknown."""
-        updates, length = self.state.updates, self.steps_an_epoch
+        updates, length = self.state.updates, self.whole_steps_an_epoch
         if not length or length >= updates:
             return [(0, updates)]
         return [(start, min(start + length, updates)) for start in range(0, updates, length)][:50]
@@ -264,7 +266,7 @@ class Facts:
                 return float(value)
         width = self.effective.get("n_embd")
         known = self.is_ours or self.is_nanochat
-        return (width / 768) ** -0.5 if known and type(width) is int and width > 0 else None
+        return width_scale(width) if known and type(width) is int and width > 0 else None
 
     @cached_property
     def linear_to_zero(self) -> bool | None:

@@ -123,7 +123,7 @@ def _steps_done(run: RunDir) -> int:
     """As a trainer that checkpoints at every step."""
     from engine.journal.event_files import scan
 
-    return max((event.step + 1 for event in scan(run.events, StepFinished)), default=0)
+    return max((event.step or 0 for event in scan(run.events, StepFinished)), default=-1) + 1
 
 
 if __name__ == "__main__":

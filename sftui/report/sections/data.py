@@ -32,9 +32,12 @@ def data(tr: Language, facts: Facts) -> str | None:
                 )
             )
     out = []
-    if facts.steps_an_epoch is not None:
+    if facts.whole_steps_an_epoch is not None:
         out.append(
-            tr(f"{facts.steps_an_epoch:,} steps an epoch", f"每轮 {facts.steps_an_epoch:,} 步")
+            tr(
+                f"{facts.whole_steps_an_epoch:,} steps an epoch",
+                f"每轮 {facts.whole_steps_an_epoch:,} 步",
+            )
         )
     if facts.epochs_seen is not None:
         asked = (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from engine import config, fit
 from engine.errors import SftuiError
+from engine.sizes import GIB
 from engine.step import run_plan
 from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
-
-GIB = 2**30
 
 
 def memory(tr: Language, facts: Facts) -> str | None:

@@ -72,7 +72,7 @@ def training_loss(tr: Language, facts: Facts) -> str | None:
         error = float(inside.std(ddof=1)) / math.sqrt(len(inside)) if len(inside) > 1 else math.nan
         rows.append(
             (
-                str(number) if facts.steps_an_epoch else tr("all", "全部"),
+                str(number) if facts.whole_steps_an_epoch else tr("all", "全部"),
                 f"{start:,} .. {end - 1:,}",
                 f"{inside.mean():.4f}",
                 f"{error:.4f}" if math.isfinite(error) else "-",
