@@ -276,7 +276,7 @@ class Cockpit:
     def move(self, act: Callable[[Playback], str | None]) -> str:
         """Move the clock of a replay and paint the result at once.
 
-        Returns what `act` has to say to the person, if anything.
+        Returns what `act` has to say to the user, if anything.
         """
         assert isinstance(self.mode, Playback), "keys of a replay are dead over a run"
         said = act(self.mode) or ""

@@ -40,7 +40,7 @@ class View:
     """Wall clock, seconds since the epoch."""
     title: str = ""
     keys: KeyTable = DEFAULT_KEYS
-    """The table with the person's own keys, for all that names a key."""
+    """The table with the user's own keys, for all that names a key."""
     log_y: bool = False
     whole: bool = False
     smoothing: int = 0

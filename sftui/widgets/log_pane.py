@@ -1,4 +1,4 @@
-"""The log: what happened, newest at the bottom, followed unless a person scrolls back."""
+"""The log: what happened, newest at the bottom, followed unless a user scrolls back."""
 
 from __future__ import annotations
 
