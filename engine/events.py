@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 Scalar = bool | int | float | str | None
 
@@ -144,6 +144,32 @@ class StepFinished(Event):
     """`tokens / seconds`."""
     epoch: float | None = None
     loss_by_source: Mapping[str, float] = field(default_factory=dict)
+
+
+def _own_fields(kind: type[Event], *types: object) -> tuple[str, ...]:
+    """The fields that `kind` adds to `Event` and that have one of these types, in order."""
+    hints = get_type_hints(kind)
+    shared = {f.name for f in fields(Event)}
+    return tuple(f.name for f in fields(kind) if f.name not in shared and hints[f.name] in types)
+
+
+# What else has to know the numbers of an update (columns of a batch and of the screen's state,
+# totals of a report) derives them from these, so a new number is a field above and its value
+# in the trainer.
+STEP_NUMBERS = _own_fields(StepFinished, float | None, int | None)
+"""Names of the single numbers of an update, in order."""
+STEP_COUNTS = frozenset(_own_fields(StepFinished, int | None))
+"""Those of them that are whole numbers."""
+STEP_MAPPINGS = _own_fields(StepFinished, Mapping[str, float])
+"""Fields with one number a name; a `StepBatch` has a column `field/name` for each."""
+
+_NUMBER_NAMES = frozenset(STEP_NUMBERS)
+_MAPPING_PREFIXES = tuple(f"{name}/" for name in STEP_MAPPINGS)
+
+
+def is_step_column(name: str) -> bool:
+    """Whether a column of a `StepBatch` is part of `StepFinished`; else it is a free metric."""
+    return name in _NUMBER_NAMES or name.startswith(_MAPPING_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,21 +385,19 @@ class StepBatch(Event):
 
     def rows(self) -> Iterator[StepFinished | MetricLogged]:
         """The same as single events: an update, then its free metrics if there are any."""
-        known = [name for name in self.columns if name in _STEP_NUMBERS]
+        known = [name for name in self.columns if name in _NUMBER_NAMES]
         nested = [
-            (name, *name.split("/", 1)) for name in self.columns if name.startswith(_STEP_MAPPINGS)
-        ]
-        free = [
-            name
+            (name, *name.split("/", 1))
             for name in self.columns
-            if name not in _STEP_NUMBERS and not name.startswith(_STEP_MAPPINGS)
+            if name.startswith(_MAPPING_PREFIXES)
         ]
+        free = [name for name in self.columns if not is_step_column(name)]
         stamp = self.stamp
         for i, step in enumerate(self.steps):
             if self.times:
                 stamp = replace(self.stamp, t=self.times[i])
             numbers: dict[str, Any] = {name: self.columns[name][i] for name in known}
-            for name in _STEP_COUNTS & numbers.keys():
+            for name in STEP_COUNTS & numbers.keys():
                 numbers[name] = int(numbers[name])
             for column, name, key in nested:
                 numbers.setdefault(name, {})[key] = self.columns[column][i]
@@ -382,13 +406,6 @@ class StepBatch(Event):
             if free:
                 values = {name: self.columns[name][i] for name in free}
                 yield MetricLogged(step=step, stamp=stamp, values=values)
-
-
-_STEP_MAPPINGS = ("lrs/", "loss_by_source/")
-_STEP_COUNTS = frozenset({"supervised_tokens", "tokens"})
-_STEP_NUMBERS = frozenset(
-    f.name for f in fields(StepFinished) if f.name not in ("step", "stamp") and f.default is None
-)
 
 
 AnyEvent = (

@@ -1,4 +1,4 @@
-"""Which alarms are up, and how often a person is told: once when a condition begins.
+"""Which alarms are active, and how often they are raised: once when a condition begins.
 
 The same kind is not raised again for 10 minutes and 200 steps, whichever is later. What
 was held back is counted in the next text, and a condition that still holds when the
@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from engine.alarms.windows import Reading
 from engine.events import UNSTAMPED, AlarmCleared, AlarmRaised, Stamp
 
 SEVERITY: Mapping[str, str] = {
@@ -52,7 +53,7 @@ class _Kind:
 
 
 class AlarmBoard:
-    """The alarms that are up. `stamp` and `step` are those of the newest event."""
+    """The active alarms. `stamp` and `step` are those of the newest event."""
 
     def __init__(self, kinds: frozenset[str]) -> None:
         self.stamp: Stamp = UNSTAMPED
@@ -66,8 +67,19 @@ class AlarmBoard:
         found, self._found = self._found, []
         return found
 
-    def begin(self, kind: str, value: float, limit: float | None, text: Callable[[], str]) -> None:
-        """The condition holds. `text` is asked only when a person is told."""
+    def judge(self, kind: str, reading: Reading | None, words: Callable[[Reading], str]) -> None:
+        """Raise the alarm when a reading stands out, clear it when none does.
+
+        Args:
+            reading: the number and the limit it passed; None when all is well.
+            words: makes the text of the alarm from the reading; called only when one is raised.
+        """
+        if reading is None:
+            self.end(kind)
+        else:
+            self._begin(kind, reading, words)
+
+    def _begin(self, kind: str, reading: Reading, words: Callable[[Reading], str]) -> None:
         state = self._state[kind]
         if state.shown or kind not in self._kinds:
             return
@@ -75,18 +87,18 @@ class AlarmBoard:
             state.held_back += not state.true
             state.true = True
             return
-        words = text()
+        text = words(reading)
         if state.held_back:
-            words += f" (x{state.held_back + 1} since step {state.step})"
+            text += f" (x{state.held_back + 1} since step {state.step})"
         state.shown, state.true, state.held_back = True, True, 0
         state.step, state.t = self.step, self.stamp.t
         self._found.append(
             AlarmRaised(
                 kind=kind,
                 severity=SEVERITY[kind],
-                value=value,
-                limit=limit,
-                text=words,
+                value=reading.value,
+                limit=reading.limit,
+                text=text,
                 step=self.step,
                 stamp=self._own_stamp(),
             )

@@ -257,20 +257,21 @@ def data(say: Tongue, case: Case) -> str | None:
                 f"实际遍历轮数：{case.epochs_seen:.3f}{asked}",
             )
         )
-    if tally.tokens:
+    tokens, supervised = tally.sums["tokens"], tally.sums["supervised_tokens"]
+    if tokens.total:
         out.append(
             say(
-                f"{tally.tokens:,} tokens in {tally.steps_with_tokens:,} updates",
-                f"{tally.steps_with_tokens:,} 次更新共 {tally.tokens:,} 个 token",
+                f"{tokens.total:,.0f} tokens in {tokens.updates:,} updates",
+                f"{tokens.updates:,} 次更新共 {tokens.total:,.0f} 个 token",
             )
         )
-    if tally.supervised:
-        share = percent(tally.supervised / tally.tokens) if tally.tokens else None
+    if supervised.total:
+        share = percent(supervised.total / tokens.total) if tokens.total else None
         out.append(
             say(
-                f"{tally.supervised:,} supervised tokens"
+                f"{supervised.total:,.0f} supervised tokens"
                 + (f", {share} of all" if share else " (as the log counts them)"),
-                f"{tally.supervised:,} 个受监督 token"
+                f"{supervised.total:,.0f} 个受监督 token"
                 + (f"，占全部的 {share}" if share else "（按日志的计数）"),
             )
         )

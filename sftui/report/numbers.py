@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from engine.alarms.windows import scatter_around_trend
 from sftui.report import markdown as md
 from sftui.report.language import Tongue
 from sftui.report.report_facts import Case
@@ -143,7 +144,7 @@ def training_loss(say: Tongue, case: Case) -> str | None:
     if not case.is_ours and case.state.loss_name == "loss":
         kind = say("the loss as the trainer logged it", "训练程序记录的损失")
     noise = (
-        float(np.median(np.abs(np.diff(values)))) * 1.4826 / math.sqrt(2)
+        scatter_around_trend(float(np.median(np.abs(np.diff(values)))), 1)
         if len(values) > 2
         else math.nan
     )

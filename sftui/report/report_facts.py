@@ -300,7 +300,7 @@ def open_case(
     tallies: dict[int, Tally] = {}
 
     def listener(stage: int, event: ev.Event) -> None:
-        tallies.setdefault(stage, Tally()).hear(event)
+        tallies.setdefault(stage, Tally()).count(event)
 
     shot = snapshot.look(target, runs_dir, listener)
     manifest: Mapping[str, Any] = {}

@@ -14,12 +14,12 @@ import statistics
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, assert_never, cast
+from typing import Any, TypeVar, assert_never, cast
 
 import numpy as np
 
 from engine import events as ev
-from sftui.state import batches
+from sftui.state import step_columns
 from sftui.state.records import (
     Alarm,
     Checkpoint,
@@ -33,19 +33,8 @@ from sftui.state.records import (
 )
 from sftui.state.series import Series, Table
 
-STEP_COLUMNS = (
-    "loss",
-    "loss_rows_mean",
-    "loss_micro_last",
-    "lr_mult",
-    "grad_norm",
-    "tokens_per_second",
-    "seconds",
-    "since_start",
-    "tokens",
-    "supervised_tokens",
-    "epoch",
-)
+Value = TypeVar("Value")
+
 LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
 MOST_NAMES = 256
@@ -76,7 +65,7 @@ class RunState:
     """Phases before the first update of this attempt."""
     updates: int = 0
     """Optimizer updates in the weights: the step number of evaluations and checkpoints."""
-    steps: Table = field(default_factory=lambda: Table(STEP_COLUMNS))
+    steps: Table = field(default_factory=lambda: Table(step_columns.STEP_COLUMNS))
     """x = step; learning rates by group are columns named `lr/<group>`."""
     last_step: ev.StepFinished | None = None
     nonfinite: int = 0
@@ -327,25 +316,10 @@ class RunState:
         self._enter_attempt(attempt, step)
         if self._superseded(attempt, step):
             return Topic.NOTHING
-        values: dict[str, float | None] = {
-            "loss": event.loss,
-            "loss_rows_mean": event.loss_rows_mean,
-            "loss_micro_last": event.loss_micro_last,
-            "lr_mult": event.lr_mult,
-            "grad_norm": event.grad_norm,
-            "tokens_per_second": event.tokens_per_second,
-            "seconds": event.seconds,
-            "tokens": event.tokens,
-            # One count of tokens is enough to measure by, and this one is the lesser.
-            "supervised_tokens": event.supervised_tokens if event.tokens is None else None,
-            "epoch": event.epoch,
-        }
+        values = self._known_or_new(step_columns.row(event))
         t = self._clock.at(event.stamp)
         if t is not None and self.first_t is not None:
             values["since_start"] = t - self.first_t
-        for group, rate in event.lrs.items():
-            if f"lr/{group}" in self.steps.names or len(self.steps.names) < MOST_NAMES:
-                values[f"lr/{group}"] = rate
         self.steps.put(step, values)
         if _bad(event.loss) or _bad(event.grad_norm):
             self.nonfinite += 1
@@ -358,17 +332,25 @@ class RunState:
             touched |= Topic.RUN
         return touched
 
+    def _known_or_new(self, columns: dict[str, Value]) -> dict[str, Value]:
+        """Without those that would be more than `MOST_NAMES`: a log may invent names."""
+        names = self.steps.names
+        room = max(0, MOST_NAMES - len(names))
+        for name in [name for name in columns if name not in names][room:]:
+            del columns[name]
+        return columns
+
     def _batch(self, batch: ev.StepBatch) -> Topic:
         """Many updates at once: the same state as from its rows, a thousand times faster."""
-        x = batches.steps(batch)
+        x = step_columns.steps(batch)
         if not len(x):
             return Topic.NOTHING
         attempt, first = batch.stamp.att, batch.steps[0]
         simple = bool((x[1:] > x[:-1]).all()) and list(batch.times) == sorted(batch.times)
         simple = simple and (bool(batch.times) or batch.stamp.t is None)
-        free = batches.free_columns(batch)
+        free = step_columns.free_columns(batch)
         tables = [self.metrics[name] for name in free if name in self.metrics]
-        if batches.has_updates(batch):
+        if step_columns.has_updates(batch):
             self._enter_attempt(attempt, first)
             simple = simple and not self._superseded(attempt, batch.steps[-1])
             tables.append(self.steps)
@@ -378,22 +360,19 @@ class RunState:
                 touched |= self.apply(event)
             return touched
         touched = Topic.STEPS
+        if batch.stamp.run and not self.run_id:
+            self.run_id = batch.stamp.run
         if batch.times:
             low, high = batch.times[0], batch.times[-1]
             self.first_t = low if self.first_t is None else min(low, self.first_t)
             self.last_t = high if self.last_t is None else max(high, self.last_t)
-        if batches.has_updates(batch):
-            columns = batches.step_columns(batch, STEP_COLUMNS)
-            if "tokens" in columns:
-                columns.pop("supervised_tokens", None)
-            new = [name for name in columns if name not in self.steps.names]
-            for name in new[max(0, MOST_NAMES - len(self.steps.names)) :]:
-                del columns[name]
+        if step_columns.has_updates(batch):
+            columns = self._known_or_new(step_columns.columns(batch))
             if batch.times and self.first_t is not None:
                 since = np.asarray(batch.times, dtype=np.float64) - self.first_t
                 columns["since_start"] = since.astype(np.float32)
             self.steps.extend(x, columns)
-            self.nonfinite += batches.num_nonfinite(batch, ("loss", "grad_norm"))
+            self.nonfinite += step_columns.num_nonfinite(batch, ("loss", "grad_norm"))
             newest = cast(ev.StepFinished, next(batch.cut(len(x) - 1, len(x)).rows()))
             if self.last_step is None or batch.steps[-1] >= (self.last_step.step or 0):
                 self.last_step = newest
