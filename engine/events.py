@@ -12,9 +12,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 Scalar = bool | int | float | str | None
+
+# The closed words of the events below. Each list stands here alone: the type checker holds
+# writers, comparisons and tables to it. Reading does not: `wire.decode` passes on a word that
+# only a newer version knows, so whoever looks a word up has an answer for any other.
+PhaseName = Literal[
+    "import", "group", "model", "data", "validate", "sample", "train", "save", "export"
+]
+StateName = Literal["running", "paused", "stopping"]
+EndStatus = Literal["finished", "stopped", "failed"]
+Badge = Literal["starting"] | StateName | EndStatus
+"""What a screen says a run is doing; it is `starting` until the first update of an attempt."""
+CheckpointReason = Literal["schedule", "request", "stop", "final", "nonfinite", "export"]
+"""`stop` and `final`: the last of a run that was stopped or went to its end; `nonfinite`: the
+state before an update whose loss was no number."""
+CheckpointKind = Literal["sftui", "nanochat", "hf", "torch", "mlx"]
+"""`sftui`: resumable here; `nanochat`: exported, or of nanochat's log; others as logs tell them."""
+RemovalReason = Literal["keep", "not on disk"]
+"""`keep`: pruned by --keep-checkpoints; `not on disk`: found to be gone by a reader."""
+ControlOutcome = Literal["applied", "rejected", "expired"]
+LogLevel = Literal["info", "warn", "error"]
+Severity = Literal["warn", "error"]
+AlarmKind = Literal[
+    "nonfinite",
+    "spike",
+    "diverging",
+    "overfitting",
+    "stall",
+    "rank_silent",
+    "straggler",
+    "slowdown",
+    "memory_tight",
+    "letter_collapse",
+    "disk_low",
+    "event_log_blocked",
+    "failed",
+]
+"""What the rules of `engine.alarms` find; `event_log_blocked`: events.jsonl cannot be written;
+`failed`: what a screen raises over a run that failed."""
+MemoryKind = Literal["cuda", "resident"]
+"""`cuda`: torch's allocator; `resident`: RSS of the process."""
+SampleEnd = Literal["", "assistant_end", "bos", "max_tokens", "positions", "interrupt", "time"]
+"""`assistant_end`, `bos`: the model ended its answer; else it was cut, by the limit of tokens,
+the last position, the reader, or the time allowed. Empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,26 +133,25 @@ class AttemptStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted(Event):
-    """A stretch of work with a name: import, group, model, data, evaluate, sample, train, save,
-    export."""
+    """A stretch of work with a name."""
 
-    phase: str
+    phase: PhaseName
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChanged(Event):
-    """The state badge: running, paused, stopping."""
+    """The run goes on, waits, or is about to end."""
 
-    state: str
+    state: StateName
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """The only proof of success. `status`: finished, stopped or failed."""
+    """The end of a run, the only proof of success."""
 
-    status: str
+    status: EndStatus
     reason: str = ""
     updates: int | None = None
     seconds: float | None = None
@@ -235,8 +277,7 @@ class RankHeartbeat(Event):
     at_step: int | None = None
     device: str = "cpu"
     device_name: str | None = None
-    memory_kind: str = "resident"
-    """`cuda` (torch allocator) or `resident` (RSS of the process)."""
+    memory_kind: MemoryKind = "resident"
     memory_bytes: int | None = None
     memory_reserved_bytes: int | None = None
     memory_peak_bytes: int | None = None
@@ -271,7 +312,7 @@ class RankLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointStarted(Event):
-    reason: str = "schedule"
+    reason: CheckpointReason = "schedule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,17 +323,15 @@ class CheckpointSaved(Event):
     """Relative to the run directory, or absolute for an export."""
     size_bytes: int | None = None
     seconds: float | None = None
-    reason: str = "schedule"
-    """schedule, request, stop, final, pause."""
-    kind: str = "sftui"
-    """`sftui` (resumable) or `nanochat` (exported)."""
+    reason: CheckpointReason = "schedule"
+    kind: CheckpointKind = "sftui"
     val_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRemoved(Event):
     path: str
-    reason: str = "keep"
+    reason: RemovalReason = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,8 +340,7 @@ class ControlApplied(Event):
 
     id: str
     command: str
-    outcome: str = "applied"
-    """applied, rejected or expired."""
+    outcome: ControlOutcome = "applied"
     reason: str = ""
     author: str = ""
     argument: float | None = None
@@ -314,23 +352,20 @@ class SampleGenerated(Event):
 
     prompt: str
     text: str
-    stopped_by: str = ""
-    """`assistant_end` or `bos`: the model ended it; else it was cut: `max_tokens`, `positions`,
-    `time`. Empty when unknown."""
+    stopped_by: SampleEnd = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine(Event):
     text: str
-    level: str = "info"
-    """info, warn or error."""
+    level: LogLevel = "info"
     rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmRaised(Event):
-    kind: str
-    severity: str = "warn"
+    kind: AlarmKind
+    severity: Severity = "warn"
     value: float | None = None
     limit: float | None = None
     text: str = ""
@@ -338,7 +373,7 @@ class AlarmRaised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmCleared(Event):
-    kind: str
+    kind: AlarmKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

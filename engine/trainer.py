@@ -24,7 +24,16 @@ from torch.nn.parallel import DistributedDataParallel
 from engine.checkpoints import nanochat_io, nanochat_paths
 from engine.checkpoints.checkpointer import Snapshot, random_state
 from engine.errors import CheckpointError
-from engine.events import CheckpointSaved, LogLine, MetricLogged, PhaseStarted, StepFinished
+from engine.events import (
+    CheckpointReason,
+    CheckpointSaved,
+    ControlOutcome,
+    EndStatus,
+    LogLine,
+    MetricLogged,
+    PhaseStarted,
+    StepFinished,
+)
 from engine.measure import measure_samples, measure_tasks, measure_validation
 from engine.optimizer.optim import grad_norm
 from engine.session import Session, start_checkpoint
@@ -48,8 +57,7 @@ SAVE_LOOKS = 20
 class Outcome:
     """How training ended; the same on every rank."""
 
-    status: str
-    """finished, stopped or failed."""
+    status: EndStatus
     reason: str
     step: int
     """Updates done."""
@@ -193,7 +201,7 @@ def obey(session: Session, steering: Steering, step: int) -> Decision:
         if decision.evaluate:
             missing = measure_validation(session, step) or measure_tasks(session, step)
             measure_samples(session, step)
-            outcome = "rejected" if missing else "applied"
+            outcome: ControlOutcome = "rejected" if missing else "applied"
             steering.acknowledge(decision.evaluate, step, outcome, missing)
             session.emit(PhaseStarted(phase="train", step=step))
         if decision.checkpoint:
@@ -209,7 +217,7 @@ def obey(session: Session, steering: Steering, step: int) -> Decision:
         decision = steering.wait_while_paused(step)
 
 
-def save_checkpoint(session: Session, step: int, reason: str) -> bool:
+def save_checkpoint(session: Session, step: int, reason: CheckpointReason) -> bool:
     """Start saving the state after `step` updates; False when it is on disk already.
 
     Every rank calls it; rank 0 alone knows what is on disk and tells the others.
@@ -229,7 +237,7 @@ def save_checkpoint(session: Session, step: int, reason: str) -> bool:
     return True
 
 
-def save_last(session: Session, steering: Steering, step: int, reason: str) -> None:
+def save_last(session: Session, steering: Steering, step: int, reason: CheckpointReason) -> None:
     """Save what nobody can compute again: where there is no room, wait for it and try again.
 
     All ranks count the same tries and hear of the same stop, so they give up together.

@@ -73,7 +73,7 @@ class AlarmEngine:
     def __init__(
         self,
         *,
-        kinds: frozenset[str] = ALL_KINDS,
+        kinds: frozenset[ev.AlarmKind] = ALL_KINDS,
         rank_silent_seconds: float = RANK_SILENT_SECONDS,
         run_id: str = "",
     ) -> None:

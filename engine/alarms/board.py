@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engine.alarms.windows import Reading
-from engine.events import UNSTAMPED, AlarmCleared, AlarmRaised, Stamp
+from engine.events import UNSTAMPED, AlarmCleared, AlarmKind, AlarmRaised, Severity, Stamp
 
-SEVERITY: Mapping[str, str] = {
+SEVERITY: Mapping[AlarmKind, Severity] = {
     "nonfinite": "error",
     "spike": "warn",
     "diverging": "error",
@@ -27,10 +27,10 @@ SEVERITY: Mapping[str, str] = {
     "letter_collapse": "warn",
     "disk_low": "error",
 }
-"""Every kind, and how bad it is."""
+"""Every kind that a rule raises, and how bad it is."""
 
-ALL_KINDS = frozenset(SEVERITY)
-CLOCK_KINDS = frozenset({"stall", "rank_silent"})
+ALL_KINDS: frozenset[AlarmKind] = frozenset(SEVERITY)
+CLOCK_KINDS: frozenset[AlarmKind] = frozenset({"stall", "rank_silent"})
 """What a run cannot say of itself: whoever watches it has to."""
 EVENT_KINDS = ALL_KINDS - CLOCK_KINDS
 """What rank 0 raises and writes into the event log."""
@@ -55,7 +55,7 @@ class _Kind:
 class AlarmBoard:
     """The active alarms. `stamp` and `step` are those of the newest event."""
 
-    def __init__(self, kinds: frozenset[str]) -> None:
+    def __init__(self, kinds: frozenset[AlarmKind]) -> None:
         self.stamp: Stamp = UNSTAMPED
         self.step: int | None = None
         self._kinds = kinds
@@ -67,7 +67,9 @@ class AlarmBoard:
         found, self._found = self._found, []
         return found
 
-    def judge(self, kind: str, reading: Reading | None, words: Callable[[Reading], str]) -> None:
+    def judge(
+        self, kind: AlarmKind, reading: Reading | None, words: Callable[[Reading], str]
+    ) -> None:
         """Raise the alarm when a reading stands out, clear it when none does.
 
         Args:
@@ -79,7 +81,7 @@ class AlarmBoard:
         else:
             self._begin(kind, reading, words)
 
-    def _begin(self, kind: str, reading: Reading, words: Callable[[Reading], str]) -> None:
+    def _begin(self, kind: AlarmKind, reading: Reading, words: Callable[[Reading], str]) -> None:
         state = self._state[kind]
         if state.shown or kind not in self._kinds:
             return
@@ -104,7 +106,7 @@ class AlarmBoard:
             )
         )
 
-    def end(self, kind: str) -> None:
+    def end(self, kind: AlarmKind) -> None:
         """The condition does not hold (any more)."""
         state = self._state[kind]
         state.true = False
@@ -125,7 +127,7 @@ class AlarmBoard:
         if isinstance(event, AlarmRaised):
             state.step, state.t, state.held_back = self.step, event.stamp.t, 0
 
-    def _due(self, kind: str, state: _Kind) -> bool:
+    def _due(self, kind: AlarmKind, state: _Kind) -> bool:
         if state.t is None and state.step is None:
             return True
         t, step = self.stamp.t, self.step

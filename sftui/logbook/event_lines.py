@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,10 +104,9 @@ def score(event: ev.EvalFinished) -> str:
     return percent
 
 
-_LEVELS = {
+_LEVELS: Mapping[ev.LogLevel, tuple[str, Ink]] = {
     "info": ("·", Ink.DIM),
     "warn": ("▲", Ink.WARN),
-    "warning": ("▲", Ink.WARN),
     "error": ("✗", Ink.BAD),
 }
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from engine.model.nanochat.gpt_config import GPTConfig
 from sftui.compare.baseline import Baseline
 from sftui.report.counts import Tally
 from sftui.sources import snapshot
-from sftui.sources.snapshot import Snapshot
+from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
 from sftui.statistics.scores import Scoreboard, Scores
 from sftui.statistics.validation_scores import LossBoard, LossChange
@@ -96,7 +96,7 @@ class Case:
         return run.world_size, run.device
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus | Literal["stopped"]:
         """As `show` says it, and `stopped` where somebody stopped it."""
         if self.state.ended and self.state.badge == "stopped":
             return "stopped"

@@ -11,8 +11,9 @@ from __future__ import annotations
 import bisect
 import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +24,9 @@ from sftui.sources.text_position import ByteMarks
 _LONGEST = 1e6
 """No step takes longer than 11 days; a torn number must not stretch the clock."""
 
-_NOTABLE = {
+MarkKind = Literal["validation", "eval", "checkpoint", "control", "alarm", "lost", "attempt", "end"]
+
+_NOTABLE: Mapping[type[ev.Event], MarkKind] = {
     ev.ValidationFinished: "validation",
     ev.EvalFinished: "eval",
     ev.CheckpointSaved: "checkpoint",
@@ -64,8 +67,7 @@ class Mark:
     seconds: float
     """On the clock of the stage."""
     step: int | None
-    kind: str
-    """validation, eval, checkpoint, control, alarm, lost, attempt or end."""
+    kind: MarkKind
     label: str
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from engine import events as ev
 from engine.run import lock, run_dir
@@ -20,6 +21,9 @@ from sftui.state import deleted_checkpoints
 from sftui.state.run_state import RunState
 
 FORMAT = "sftui run directory"
+
+RunStatus = Literal["running", "paused", "finished", "failed", "interrupted", "unknown"]
+"""`interrupted`: stopped on request, or gone without a word."""
 
 Listener = Callable[[int, ev.Event], None]
 """Hears each event with the number of its stage, once the state has taken it in."""
@@ -61,11 +65,11 @@ class Snapshot:
         return self.stages[self.shown].name
 
     @property
-    def status(self) -> str:
-        """running, paused, finished, failed, interrupted or unknown."""
+    def status(self) -> RunStatus:
+        """How the run stands, by what its log says and whether its processes live."""
         state = self.state
         if state.ended:
-            return {"finished": "finished", "failed": "failed"}.get(state.badge, "interrupted")
+            return state.badge if state.badge in ("finished", "failed") else "interrupted"
         if self.alive is None:
             return "unknown"
         if self.alive:

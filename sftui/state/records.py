@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import enum
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from engine import events as ev
 from sftui.state.series import Table
@@ -49,7 +50,7 @@ class Topic(enum.Flag):
 class Phase:
     """A stretch of work; `end` is None while it lasts."""
 
-    name: str
+    name: ev.PhaseName
     detail: str
     start: float | None
     end: float | None = None
@@ -76,8 +77,8 @@ class Checkpoint:
     step: int
     path: str | None
     size_bytes: int | None
-    reason: str
-    kind: str
+    reason: ev.CheckpointReason | Literal["start"]
+    kind: ev.CheckpointKind | Literal["start"]
     val_loss: float | None
     t: float | None
     removed: bool = False

@@ -12,13 +12,14 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, assert_never, cast
 
 import numpy as np
 
 from engine import events as ev
+from engine.control import Command
 from sftui.state import step_columns
 from sftui.state.records import (
     Alarm,
@@ -47,8 +48,7 @@ class RunState:
 
     run: ev.RunStarted | None = None
     run_id: str = ""
-    badge: str = "starting"
-    """starting, running, paused, stopping, finished, stopped or failed."""
+    badge: ev.Badge = "starting"
     reason: str = ""
     """Why the badge says what it says."""
     end: ev.RunFinished | None = None
@@ -470,7 +470,7 @@ class RunState:
             self.startup.append(self.phase)
         return Topic.RUN
 
-    def _badge(self, badge: str, reason: str) -> Topic:
+    def _badge(self, badge: ev.Badge, reason: str) -> Topic:
         if not self.ended:
             self.badge, self.reason = badge, reason
         return Topic.RUN
@@ -503,15 +503,14 @@ class RunState:
         known = self.checkpoints.get(event.path)
         if known is None:
             return Topic.NOTHING
-        values: dict[str, Any] = {name: getattr(known, name) for name in Checkpoint.__slots__}
-        self.checkpoints[event.path] = Checkpoint(**(values | {"removed": True}))
+        self.checkpoints[event.path] = replace(known, removed=True)
         return Topic.CHECKPOINTS
 
     def _control(self, event: ev.ControlApplied) -> Topic:
         self.controls.append(event)
         touched = Topic.CONTROLS | self._log(event)
         # The badge follows the answer too, for writers that send no StateChanged.
-        after = {"pause": "paused", "resume": "running", "stop": "stopping"}.get(event.command)
+        after = _BADGE_AFTER.get(event.command)
         if event.outcome == "applied" and after and not self.ended:
             touched |= self._badge(after, event.reason)
         return touched
@@ -544,6 +543,13 @@ class RunState:
             return row.val_loss
         measured = self.validations.get(row.step)
         return measured.loss if measured else None
+
+
+_BADGE_AFTER: Mapping[str, ev.StateName] = {
+    Command.PAUSE.value: "paused",
+    Command.RESUME.value: "running",
+    Command.STOP.value: "stopping",
+}
 
 
 def _bad(value: float | None) -> bool:
