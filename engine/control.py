@@ -1,4 +1,4 @@
-"""What a person can ask of a run.
+"""Requests: what can be asked of a run while it trains.
 
 A request names a wanted state, not a toggle: `pause` twice is one pause. Each
 request gets exactly one `ControlApplied` with the same id. Requests are lines
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 NOTICES = frozenset({"SIGTERM", "SIGINT"})
 """Authors of stops that a machine asked for. It tells every process of a job at once, so a
-second one of them is the same wish, not a person who insists."""
+second one of them is the same request, not a person who insists."""
 
 
 class Command(enum.Enum):
