@@ -251,7 +251,7 @@ class Cockpit:
         if self.over and self.playback is None:
             return "The run has ended: it takes no requests any more."
         if any(request.command is command for request in view.pending.values()):
-            return ""  # the same wish twice is one wish
+            return ""  # the same request twice is one request
         from engine.journal.wire import new_id  # noqa: PLC0415  the first frame asks for nothing
 
         request = Request(

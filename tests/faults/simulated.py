@@ -76,7 +76,7 @@ class Loop:
         due = time.monotonic()
         beat_at = 0.0
         while True:
-            self.obey(step)
+            self.apply_requests(step)
             if self.stop or step == self.script.get("steps"):
                 status = "stopped" if self.stop else "finished"
                 self.bus.emit(RunFinished(status=status, reason=self.stop, step=step, updates=step))
@@ -101,13 +101,13 @@ class Loop:
                 self.bus.emit(SampleGenerated(step=step, prompt=text, text=text))
             step += 1
 
-    def obey(self, step: int) -> None:
+    def apply_requests(self, step: int) -> None:
         if os.getppid() != self.parent:
             self.stop = "the supervisor is gone"
-        mail = self.inbox.read()
-        for refusal in mail.refusals:
+        batch = self.inbox.read()
+        for refusal in batch.refusals:
             self.bus.emit(refusal)
-        for request in mail.requests:
+        for request in batch.requests:
             before = self.paused
             if request.command is Command.STOP:
                 self.stop = f"asked by {request.author}"
