@@ -1,8 +1,8 @@
 """What can happen in a run: frozen dataclasses, and nothing else.
 
-An event is a past fact. It carries its own time (`stamp`), so folding the same
-events twice gives the same screen: no reader ever asks a clock. The sink puts
-the stamp on; whoever makes an event leaves it alone.
+An event is a past fact. It carries its own time (`stamp`), so applying the same
+events twice gives the same screen: no reader asks a clock. The event bus sets the
+stamp; code that makes an event leaves it alone.
 
 Optional numbers are `None` when the writer did not know them (a foreign log
 rarely has every number), never a made-up zero. NaN is a value and is kept.
@@ -18,7 +18,7 @@ Scalar = bool | int | float | str | None
 
 # The closed words of the events below. Each list stands here alone: the type checker holds
 # writers, comparisons and tables to it. Reading does not: `wire.decode` passes on a word that
-# only a newer version knows, so whoever looks a word up has an answer for any other.
+# only a newer version knows, so code that maps a word has a default.
 PhaseName = Literal[
     "import", "group", "model", "data", "validate", "sample", "train", "save", "export"
 ]
@@ -84,7 +84,7 @@ UNSTAMPED = Stamp()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What every event carries."""
+    """The fields that every event has."""
 
     step: int | None = None
     """Optimizer step the event belongs to, if any."""
@@ -262,14 +262,14 @@ class EvalFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLogged(Event):
-    """Numbers nobody here knows by name, a dict a row."""
+    """Numbers that are no field of another event, by name, for one step."""
 
     values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankHeartbeat(Event):
-    """One rank is alive, and what it uses."""
+    """One rank is alive; its memory, load and speed."""
 
     rank: int
     host: str = ""
@@ -294,7 +294,7 @@ class RankHeartbeat(Event):
     alloc_retries: int | None = None
     """Times the CUDA allocator had to give memory back and try again, since the start."""
     disk_free_bytes: int | None = None
-    """Room where the run directory lies."""
+    """Free bytes of the file system that holds the run directory."""
     step_seconds: float | None = None
     """The newest step from begin to begin, waiting included: equal on all ranks."""
     seconds_per_token: float | None = None
@@ -317,7 +317,7 @@ class CheckpointStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(Event):
-    """A whole, verified checkpoint exists."""
+    """A complete, verified checkpoint is on disk."""
 
     path: str
     """Relative to the run directory, or absolute for an export."""
@@ -336,7 +336,7 @@ class CheckpointRemoved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlApplied(Event):
-    """The one answer every request gets; `step` is where it took effect, on all ranks."""
+    """The answer to one request; `step` is where it took effect, on all ranks."""
 
     id: str
     command: str
@@ -378,7 +378,7 @@ class AlarmCleared(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsDropped(Event):
-    """How many events the writer had to give up, and why."""
+    """How many events the writer had to drop, and why."""
 
     count: int
     reason: str = ""
@@ -484,4 +484,4 @@ TYPE_NAME: dict[type[Event], str] = {kind: name for name, kind in KINDS.items()}
 DROPPABLE: frozenset[type[Event]] = frozenset(
     {StepFinished, MetricLogged, RankHeartbeat, SampleGenerated}
 )
-"""Kinds a full buffer may give up; every other kind is kept whatever it costs."""
+"""Kinds that a full buffer may drop; all others are kept."""

@@ -17,8 +17,8 @@ from engine import config
 from engine.alarms.run_alarms import RunAlarms
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import FIRST_SEQ_VARIABLE, began, finished, next_attempt
-from engine.journal.sinks import EventBus
 from engine.processes import orphan
 from engine.run import resume_file
 from engine.run.lock import hold_event_log

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from engine import distributed
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.processes.orphan import end_with_parent
 from engine.run.run_dir import RunDir
 from engine.steering.steering import Steering

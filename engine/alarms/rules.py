@@ -356,7 +356,7 @@ class SilenceRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """What one rank uses of the memory that it shares with nobody (device) or with its host."""
+    """What one rank uses of the memory that is its own (device) or shared with its host."""
 
     host: str
     used: int

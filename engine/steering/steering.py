@@ -23,8 +23,8 @@ import torch
 from engine.control import NOTICES, Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, ControlOutcome, RunFinished, StateChanged, StateName
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import scan
-from engine.journal.sinks import EventBus
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE
 from engine.run.run_dir import RunDir

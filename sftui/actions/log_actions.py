@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sftui.cockpit.cockpit import Cockpit
-    from sftui.logbook.book import LogBook
+    from sftui.logbook.log_book import LogBook
     from sftui.state.run_state import RunState
 
 

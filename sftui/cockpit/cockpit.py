@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.run.run_dir import RunDir
-from sftui.checkpoints.checkpoint_list import Shelf
+from sftui.checkpoints.checkpoint_list import CheckpointList
 from sftui.cockpit.playback import Playback
 from sftui.cockpit.screen_alarms import Lookout
 from sftui.drawing.x_axis import AXES, missing_words
 from sftui.keys.key_table import JUMP_LETTERS
 from sftui.keys.preferences import Preferences
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.screens.dashboard import Dashboard
 from sftui.sources import Source
 from sftui.state import deleted_checkpoints
@@ -99,7 +99,7 @@ class Cockpit:
         self._lookout = self._new_lookout()
         self.questions: Questions | None = None
         """The words of the evaluation's questions, once somebody asked for them."""
-        self.shelf = Shelf(RunDir(folder) if folder is not None else None)
+        self.shelf = CheckpointList(RunDir(folder) if folder is not None else None)
         self.launching = False
         """True while the run is being started: nothing can be dead yet."""
         self.quiet = now() - QUIET_SECONDS

@@ -81,7 +81,7 @@ def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
         raise UsageError(f"--kind {flags.kind} is unknown; expected one of {', '.join(KINDS)}.")
     if flags.limit < 0:
         raise UsageError(f"--limit {flags.limit} is no number of questions; 0 prints all.")
-    shot = snapshot.look(flags.run, flags.runs_dir)
+    shot = snapshot.read(flags.run, flags.runs_dir)
     evals = shot.state.evals
     if flags.task is not None and flags.task not in evals:
         known = ", ".join(evals) or "none"

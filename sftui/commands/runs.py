@@ -24,7 +24,7 @@ def table(root: Path, now: float) -> list[str]:
     if not found:
         return [f"no runs under {root}. Start one with `sftui run`."]
     rows = [["run", "status", "step", "best val", "age", "size"]]
-    rows += [_row(snapshot.take(run), run, now) for run in found]
+    rows += [_row(snapshot.read_run(run), run, now) for run in found]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -59,7 +59,7 @@ def what_goes(run: RunDir, now: float) -> list[str]:
             f"{run.id} is running ({evidence}); it is not removed. "
             f"`sftui ctl {run.id} stop` stops it."
         )
-    shot = snapshot.take(run)
+    shot = snapshot.read_run(run)
     state = shot.state
     lines = [f"{run.path}: {status_words(shot, now)}, {fmt.count(state.updates)} updates"]
     kept = checkpoint_dir.list_checkpoints(run)

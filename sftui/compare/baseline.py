@@ -156,7 +156,7 @@ def _run(target: str, runs_dir: str | Path | None) -> Baseline:
     name, _, number = target.rpartition(":")
     step = int(number) if name and number.isdigit() else None
     try:
-        shot = snapshot.look(target if step is None else name, runs_dir)
+        shot = snapshot.read(target if step is None else name, runs_dir)
     except SftuiError as error:
         raise UsageError(f"--baseline: {error}") from None
     board = Scoreboard(shot.run.path if shot.run is not None else None)

@@ -72,7 +72,7 @@ def compare_all(targets: Sequence[str], runs_dir: str | None = None) -> list[Com
         UsageError: one of them is no run and no log, or there are more than letters.
     """
     check_number(len(targets))
-    first, *others = (snapshot.look(target, runs_dir) for target in targets)
+    first, *others = (snapshot.read(target, runs_dir) for target in targets)
     return [
         of(first, other, (LETTERS[0], letter))
         for letter, other in zip(LETTERS[1:], others, strict=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from engine.run import lock
 from sftui.compare.overlaid_runs import Contender, Overlay
 from sftui.compare.pairing import check_number
-from sftui.sources.open import Opened, open_replay
+from sftui.sources.open_log import Opened, open_replay
 from sftui.sources.snapshot import RunStatus
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState

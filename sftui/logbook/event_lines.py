@@ -1,4 +1,4 @@
-"""An event as one line for a person: the log pane, plain mode and the report say it alike."""
+"""An event as one line of text, the same in the log pane, plain mode and the report."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def ranks(run: ev.RunStarted) -> str:
 
 
 def other_numbers(state: RunState, most: int = 12) -> str:
-    """What a log tells in place of a training loss; names come from the log."""
+    """The free metrics of a log without a training loss, with their counts."""
     names = list(state.metrics)
     told = [f"{clean(name, 40)} ({fmt.count(len(state.metrics[name]))})" for name in names[:most]]
     more = f" and {len(names) - most} more" if len(names) > most else ""

@@ -1,4 +1,4 @@
-"""How serious a line of somebody's log is, by its words."""
+"""The level of a line of another program's log, guessed from its words."""
 
 from __future__ import annotations
 

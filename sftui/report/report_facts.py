@@ -302,7 +302,7 @@ def open_case(
     def listener(stage: int, event: ev.Event) -> None:
         tallies.setdefault(stage, Tally()).count(event)
 
-    shot = snapshot.look(target, runs_dir, listener)
+    shot = snapshot.read(target, runs_dir, listener)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:
@@ -328,6 +328,6 @@ def _run_of(target: str, runs_dir: str | None) -> Snapshot | None:
     if target.lower().endswith((".toml", ".json")):
         return None
     try:
-        return snapshot.look(name if number.isdigit() and name else target, runs_dir)
+        return snapshot.read(name if number.isdigit() and name else target, runs_dir)
     except SftuiError:
         return None

@@ -53,7 +53,7 @@ class Browser(ModalScreen[None]):
         self.table.state = self._cockpit.state
         self.table.look()
         self.table.rebuild()
-        self._cockpit.shelf.sampler.look()
+        self._cockpit.shelf.sampler.poll()
         self.answers.display = bool(self._cockpit.shelf.sampler.samples)
         self.set_class(self.answers.display or self.prompt.display, "asked")
         self.answers.rebuild()

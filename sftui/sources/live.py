@@ -16,7 +16,7 @@ from engine.control import Request
 from engine.events import Event
 from engine.journal.live_queue import LiveServer
 from engine.run.run_dir import RunDir
-from sftui.sources.tail import EventTail, RunPulse, SequenceFilter
+from sftui.sources.tail import EventTail, RunLiveness, SequenceFilter
 
 SILENCE_SECONDS = 0.4
 """How long the file may be ahead before we read it: a batch follows its write in a few ms."""
@@ -46,7 +46,7 @@ class LiveSource:
         self._seen = SequenceFilter()
         self._main = EventTail(run_dir.events, self._seen)
         self._supervisor = EventTail(run_dir.supervisor_events)
-        self._pulse = RunPulse(run_dir)
+        self._liveness = RunLiveness(run_dir)
         self._server = server
         if server is None:
             with contextlib.suppress(OSError):
@@ -73,15 +73,15 @@ class LiveSource:
         if not self._batch:
             self._read_files(events, room, start)
         for event in events:
-            self._pulse.saw(event)
+            self._liveness.saw(event)
         return events
 
     def send(self, request: Request) -> None:
-        self._pulse.send(request)
+        self._liveness.send(request)
 
     @property
     def closed(self) -> bool:
-        over = self._pulse.over()
+        over = self._liveness.over()
         unread = self._next_batch() or self._main.peek() or self._supervisor.peek()
         return over and not unread
 
@@ -98,7 +98,7 @@ class LiveSource:
         return text
 
     def alive(self) -> tuple[bool, str]:
-        return self._pulse.alive()
+        return self._liveness.alive()
 
     def close(self) -> None:
         if self._server is not None:

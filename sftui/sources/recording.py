@@ -1,4 +1,4 @@
-"""A run that was, in memory: its stages, and the place of each event on a clock.
+"""A run or log in memory: its stages, and the place of each event on a clock.
 
 A position counts events, updates inside a `StepBatch` included, so it is the same
 whether the reader gave batches or single events. The clock of a stage is its log's
@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from engine import events as ev
-from sftui.sources.packed import Packed
+from sftui.sources.packed_numbers import Packed
 from sftui.sources.text_position import ByteMarks
 
 _LONGEST = 1e6
@@ -52,7 +52,7 @@ _MAY_COME_LATER = (
     ev.SampleGenerated,
     ev.LogLine,
 )
-"""Kinds that carry their own step, so that updates of later steps may be told before them."""
+"""Kinds that carry their own step, so that updates of later steps may come before them."""
 
 _BEAT_SECONDS = 20.0
 """Two thirds of the silence after which a rank is called dead."""
@@ -255,11 +255,11 @@ class Timeline:
             start = end
 
     def news(self, start: int, stop: int) -> Iterator[ev.Event]:
-        """The same news in fewer events: a row may be told before an event that came before it.
+        """The same in fewer events: a row may come before an event that was before it.
 
         For a state that is far behind. A heartbeat a second and an evaluation every 50 steps
         would otherwise make tens of thousands of small batches. What changes the course of the
-        run keeps its place, and no heartbeat is told later than `_BEAT_SECONDS` after its time:
+        run keeps its place, and no heartbeat comes later than `_BEAT_SECONDS` after its time:
         between two heartbeats of a rank there is never so much that it would seem dead.
         """
         stop = min(stop, len(self))

@@ -1,6 +1,6 @@
 """Follow the files of a run directory: `events.jsonl`, and `supervisor.jsonl` beside it.
 
-This works for a run that is alive, dead or long finished, started by anybody. A
+It works for any run, alive or finished, whoever started it. A
 line that cannot be read is counted and passed over; a torn last line is left until
 it is whole.
 """
@@ -181,8 +181,8 @@ class EventTail:
                 return event
 
 
-class RunPulse:
-    """What a run directory says about its run: is it alive, has it ended, who gets a request."""
+class RunLiveness:
+    """Whether the run of a directory is alive or has ended; posts requests to it."""
 
     def __init__(self, run_dir: RunDir, *, now: Callable[[], float] = time.time) -> None:
         self._run_dir = run_dir
@@ -237,7 +237,7 @@ class TailSource:
     def __init__(self, run_dir: RunDir) -> None:
         self._main = EventTail(run_dir.events)
         self._supervisor = EventTail(run_dir.supervisor_events)
-        self._pulse = RunPulse(run_dir)
+        self._liveness = RunLiveness(run_dir)
 
     def poll(self, max_events: int = 2000, max_seconds: float = 0.05) -> list[Event]:
         deadline = time.monotonic() + max_seconds
@@ -246,19 +246,19 @@ class TailSource:
             event = self._earliest()
             if event is None:
                 break
-            self._pulse.saw(event)
+            self._liveness.saw(event)
             events.append(event)
             if len(events) % 64 == 0 and time.monotonic() >= deadline:
                 break
         return events
 
     def send(self, request: Request) -> None:
-        self._pulse.send(request)
+        self._liveness.send(request)
 
     @property
     def closed(self) -> bool:
         # Asked first: what was written before the end is read after it.
-        over = self._pulse.over()
+        over = self._liveness.over()
         return over and self._main.peek() is None and self._supervisor.peek() is None
 
     @property
@@ -271,13 +271,13 @@ class TailSource:
         return "file" + (f", {bad} unreadable line{'s' * (bad != 1)}" if bad else "")
 
     def alive(self) -> tuple[bool, str]:
-        return self._pulse.alive()
+        return self._liveness.alive()
 
     def close(self) -> None:
         return
 
     def _earliest(self) -> Event | None:
-        """The older of the two heads: a lost rank is told between the attempts it parts."""
+        """The older of the two heads: the loss of a rank comes between the two attempts."""
         main, supervisor = self._main.peek(), self._supervisor.peek()
         if main is None:
             return self._supervisor.take()

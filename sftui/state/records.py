@@ -86,7 +86,7 @@ class Checkpoint:
 
 @dataclass(slots=True, kw_only=True)
 class Alarm:
-    """The newest alarm of its kind, and how often it came."""
+    """The newest alarm of its kind, and how often that kind was raised."""
 
     event: ev.AlarmRaised
     count: int = 1
@@ -95,13 +95,13 @@ class Alarm:
 
 @dataclass(slots=True, eq=False)
 class Rank:
-    """What is known of one rank."""
+    """The newest heartbeat of one rank and its memory over time."""
 
     last: ev.RankHeartbeat
     memory: Table = field(default_factory=lambda: Table(["memory_bytes", "load"]))
     """x = wall clock in seconds; `load` is of the GPU, or of the CPU where there is none."""
     lost: str | None = None
-    """Why it is gone, if it is."""
+    """Why the rank is gone; None while it is there."""
 
 
 class RunClock:
@@ -153,7 +153,7 @@ class SeenNumbers:
 
 
 def closed(phase: Phase, t: float | None) -> Phase:
-    """The phase with its end, if it had none."""
+    """The phase, ended at `t` if it had no end yet."""
     if phase.end is not None:
         return phase
     return replace(phase, end=t)

@@ -1,9 +1,9 @@
-"""`RunState.apply(event)`: all we know of a run, and the only door to change it.
+"""`RunState`: all that is known of a run; `apply(event)` is the only way to change it.
 
 Deterministic: no clock, no file, no randomness; times come inside events. So the
 same events give the same screen, however they were cut into batches and whether
 they came through the queue, from the file, or twice. A request is not an event:
-what was asked and not yet answered is the app's business.
+requests without an answer yet are kept by the app.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class RunState:
     _seen: dict[str, SeenNumbers] = field(default_factory=dict)
     _clock: RunClock = field(default_factory=RunClock)
 
-    # ---- what views ask --------------------------------------------------------------------
+    # ---- derived values --------------------------------------------------------------------
 
     @property
     def planned(self) -> int | None:
@@ -104,12 +104,12 @@ class RunState:
 
     @property
     def done(self) -> int:
-        """Updates as a person reads them beside `planned`: some programs count from one."""
+        """Updates done, at most `planned`: some programs count steps from one."""
         return self.updates if self.planned is None else min(self.updates, self.planned)
 
     @property
     def newest_place(self) -> float:
-        """Where the newest point stands on the x axis: the last update, or a measurement after it.
+        """X of the newest point: the last update, or a measurement after it.
 
         Update n has index n - 1; what is measured on its weights stands at n.
         """
@@ -171,15 +171,15 @@ class RunState:
             return None
         seconds = max(0, planned - self.updates) * pace
         settings = self.run.settings if self.run else {}
-        seconds += self._looks_left(settings.get("eval_every")) * _last_seconds(
+        seconds += self._evaluations_left(settings.get("eval_every")) * _last_seconds(
             self.validation_list()
         )
-        looks = self._looks_left(settings.get("eval_metrics_every"))
+        left = self._evaluations_left(settings.get("eval_metrics_every"))
         for by_step in self.evals.values():
-            seconds += looks * _last_seconds([by_step[s] for s in sorted(by_step)])
+            seconds += left * _last_seconds([by_step[s] for s in sorted(by_step)])
         return seconds
 
-    def _looks_left(self, every: object) -> int:
+    def _evaluations_left(self, every: object) -> int:
         planned = self.planned
         if planned is None or not isinstance(every, int) or every <= 0:
             return 0
@@ -187,10 +187,10 @@ class RunState:
         regular = max(0, (planned - 1) // every - self.updates // every)
         return regular + (1 if self.updates < planned else 0)
 
-    # ---- the only door ---------------------------------------------------------------------
+    # ---- applying events -------------------------------------------------------------------
 
     def apply(self, event: ev.Event) -> Topic:
-        """Take one event in; says what it touched. An event seen before touches nothing."""
+        """Apply one event; returns the topics it changed. One applied before changes nothing."""
         if isinstance(event, ev.StepBatch):
             return self._batch(event)
         stamp = event.stamp
@@ -237,16 +237,16 @@ class RunState:
             case ev.PhaseStarted():
                 return self._phase(event)
             case ev.StateChanged():
-                # A request that was applied a moment ago has said it already.
-                told = bool(self.log) and isinstance(self.log[-1], ev.ControlApplied)
-                said = Topic.NOTHING if told or not event.reason else self._log(event)
-                return self._badge(event.state, event.reason) | said
+                # The answer to a request just before it has logged the change already.
+                logged = bool(self.log) and isinstance(self.log[-1], ev.ControlApplied)
+                touched = Topic.NOTHING if logged or not event.reason else self._log(event)
+                return self._badge(event.state, event.reason) | touched
             case ev.RunFinished():
                 return self._finished(event)
             case ev.RankLost():
                 if event.rank is not None and event.rank in self.ranks:
                     self.ranks[event.rank].lost = event.reason or "lost"
-                # All ranks are started anew now, unless this was told late.
+                # All ranks are restarting now, unless this event came late.
                 again = event.stamp.att >= self.attempt
                 touched = self._badge("starting", event.reason) if again else Topic.NOTHING
                 return Topic.RANKS | touched | self._log(event)
@@ -448,7 +448,7 @@ class RunState:
             self.updates = event.start_step
             self.last_step = None
             self.badge, self.reason, self.end = "starting", "", None
-            # Imports and the like are told before the attempt is, as they come before it.
+            # Phases like the imports come before the event of their attempt.
             self.startup = [phase for phase in self.startup if phase.attempt == attempt]
             self.evaluating = None
             # Taken up again on fewer ranks: the others do not belong to the run any more.

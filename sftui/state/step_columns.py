@@ -22,9 +22,9 @@ NOT_KEPT: Mapping[tuple[type[ev.Event], str], str] = {
     (ev.AttemptStarted, "num_iterations"): "the plan is that of RunStarted, which comes first",
     (ev.ValidationFinished, "rows"): "the report counts it; the screen shows the loss",
     (ev.ValidationFinished, "paired_error"): "the alarm for overfitting uses it as it comes",
-    (ev.ValidationFinished, "loss_by_source"): "told in the log line of the validation",
-    (ev.CheckpointSaved, "seconds"): "told in the log line of the checkpoint",
-    (ev.LogLine, "rank"): "told in the log line",
+    (ev.ValidationFinished, "loss_by_source"): "in the log line of the validation",
+    (ev.CheckpointSaved, "seconds"): "in the log line of the checkpoint",
+    (ev.LogLine, "rank"): "in the log line",
 }
 """Numbers of events that no field of `RunState` besides the log keeps, and why.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from engine.control import Request
 from sftui.drawing.x_axis import Ruler, Rulers
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
 from sftui.state.series import Smoothed

@@ -27,8 +27,8 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import finished, last_stamp, next_attempt
-from engine.journal.sinks import EventBus
 from engine.run.run_dir import RunDir
 from engine.steering.inbox import Inbox, answer
 

@@ -8,7 +8,7 @@ import pytest
 from engine.alarms.run_alarms import RunAlarms
 from engine.config import RuntimeConfig
 from engine.events import AlarmRaised, LogLine, StepFinished
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from tests.processes import events
 

@@ -14,7 +14,7 @@ from engine.control import Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, Stamp, StateChanged
 from engine.journal import wire
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import resume_file
 from engine.steering import steering as steering_module
 from engine.steering.inbox import post

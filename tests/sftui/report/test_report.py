@@ -12,7 +12,7 @@ import pytest
 from engine import config, fit
 from engine import events as ev
 from engine.errors import UsageError
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.lock import RunLock
@@ -213,7 +213,7 @@ def test_the_report_says_what_the_screen_says(tmp_path, counts, word, says):
 def test_the_golden_run_is_called_the_same_on_the_screen(tmp_path):
     """ARC-Easy of the reference run: suggestive in the table too, not `no evidence`."""
     log, _ = reference_writeup.write(tmp_path)
-    state = snapshot.look(str(log)).state
+    state = snapshot.read(str(log)).state
     scores = Scoreboard().scores(state)
     assert scores.of("ARC-Easy", 1952, START).verdict == SUGGESTIVE
     assert scores.of("MMLU", 1952, START).verdict == NO_EVIDENCE
@@ -228,7 +228,7 @@ def test_a_percentage_without_its_count_gets_no_verdict_in_the_report_either(tmp
     assert "| no evidence |" in text
     assert "A percentage without its count earns no verdict" in text
     scores = Scoreboard(run.path, baseline.load(str(base))).scores(
-        snapshot.look(str(run.path)).state
+        snapshot.read(str(run.path)).state
     )
     assert scores.of("MMLU", 100, BASELINE).verdict == NO_EVIDENCE
 

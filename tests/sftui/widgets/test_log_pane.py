@@ -12,8 +12,8 @@ from engine.journal import wire
 from sftui.app import SftuiApp
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Back, Ink, parts
-from sftui.logbook.book import LogBook
-from sftui.sources.open import open_replay
+from sftui.logbook.log_book import LogBook
+from sftui.sources.open_log import open_replay
 from sftui.state import run_state as state_module
 from sftui.state.run_state import RunState
 from sftui.view.view import View
