@@ -43,7 +43,7 @@ WATCH = """
 import sys
 from pathlib import Path
 from engine.run.run_dir import RunDir
-from sftui import watch
+from sftui.commands import watch
 watch.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
 """
 """The screen of `sftui run`, with its queue, on a run that is already there."""

@@ -66,7 +66,8 @@ import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
 import torch
-from engine import checkpoint, checkpoint_dir, run_dir
+from engine.checkpoints import checkpoint_dir, checkpointer
+from engine.run import run_dir
 from tests.faults.test_checkpoint import Saver
 from tests.faults.disk import failing
 
@@ -95,7 +96,7 @@ while True:
     if not hit:
         break
     info, problems = checkpoint_dir.newest_valid(run)
-    value = float(checkpoint.load_model_state(info)["w"][0])
+    value = float(checkpointer.load_model_state(info)["w"][0])
     later = Saver(run, keep=1)
     again = later.save(3)
     left = sorted(path.name for path in run.checkpoints.iterdir())

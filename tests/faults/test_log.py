@@ -35,7 +35,8 @@ WRITER = """
 import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from engine import run_dir, sinks
+from engine.journal import sinks
+from engine.run import run_dir
 from engine.events import ControlApplied, StepFinished
 from engine.journal.event_files import next_attempt
 from tests.faults.disk import failing

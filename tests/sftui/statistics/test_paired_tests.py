@@ -405,9 +405,9 @@ def test_the_best_of_twenty_evaluations_of_an_unchanged_model() -> None:
 def test_no_scipy_before_the_first_evaluation() -> None:
     """Importing the statistics costs the first frame no scipy, and never scipy.stats."""
     code = (
-        "import sys; from sftui import stats, accuracy, loss_stats\n"
+        "import sys; from sftui.statistics import accuracy, loss_statistics, paired_tests\n"
         "assert not any(m.startswith('scipy') for m in sys.modules), 'scipy at import'\n"
-        "stats.paired(3, 1, 9); loss_stats.trend([1, 2, 3], [1., 2., 4.])\n"
+        "paired_tests.paired(3, 1, 9); loss_statistics.trend([1, 2, 3], [1., 2., 4.])\n"
         "assert 'scipy.special' in sys.modules and 'scipy.stats' not in sys.modules\n"
         "assert 'torch' not in sys.modules"
     )
