@@ -20,6 +20,7 @@ import numpy as np
 from engine import events as ev
 from sftui.sources.packed_numbers import Packed
 from sftui.sources.text_position import ByteMarks
+from sftui.state.records import RunClock
 
 _LONGEST = 1e6
 """No step takes longer than 11 days; a torn number must not stretch the clock."""
@@ -120,6 +121,7 @@ class Timeline:
         self._now = 0.0
         self._top = -1
         self._first_t: float | None = None
+        self._wall = RunClock()
         self._last_update: int | None = None
         self.clock_kind = ""
         """`time`, `duration` or `steps`, once an update has been seen."""
@@ -147,7 +149,7 @@ class Timeline:
             self._append_batch(event)
             return
         now = self._now
-        t, step = event.stamp.t, event.step
+        t, step = self._wall.at(event.stamp), event.step
         if t is not None and not math.isfinite(t):
             t = None
         if isinstance(event, ev.StepFinished):

@@ -116,7 +116,11 @@ class RunClock:
         """When an event was, by the clock as it stood at the first event of that boot."""
         if stamp.t is None or stamp.m is None or not stamp.boot:
             return stamp.t
-        return self._offsets.setdefault(stamp.boot, stamp.t - stamp.m) + stamp.m
+        return self.corrected(stamp.boot, stamp.t, stamp.m)
+
+    def corrected(self, boot: str, t: float, m: float) -> float:
+        """The same of a wall clock and a monotonic clock, in whole microseconds."""
+        return round(self._offsets.setdefault(boot, t - m) + m, 6)
 
 
 class SeenNumbers:

@@ -35,7 +35,7 @@ WRITER = """
 import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from engine.journal import sinks
+from engine.journal import event_bus
 from engine.run import run_dir
 from engine.events import ControlApplied, StepFinished
 from engine.journal.event_files import next_attempt

@@ -138,10 +138,14 @@ def journals(draw) -> list[ev.Event]:
     first = draw(st.integers(0, 20))
     drawn += [dataclasses.replace(alike, step=first + i) for i in range(draw(st.integers(0, 12)))]
     att, events = 1, []
+    # The first events of a boot are no updates; the last one, a second later, is none either.
+    drawn = [ev.RunStarted(name="chat_sft"), *drawn, ev.RankHeartbeat(rank=0)]
+    # The wall clock may be set while the run lasts; the monotonic one only goes on.
     t, m = 1000.0, 10.0
     for seq, event in enumerate(drawn, 1):
         att += isinstance(event, ev.AttemptStarted)
-        t, m = t + 0.25, m + 0.25
+        jump = draw(st.sampled_from([0.0, 0.0, 0.0, 0.0, -500.0, 86400.0]))
+        t, m = t + 0.25 + jump, m + 0.25
         stamp = ev.Stamp(run="r", src="r0", att=att, seq=seq, t=t, m=m, boot="b")
         events.append(dataclasses.replace(event, stamp=stamp))
     return events
