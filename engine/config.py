@@ -51,6 +51,9 @@ class DataConfig:
     mixture: tuple[str, ...] = ()
     """Training files or task names, comma-separated, each NAME[:ROWS] or FILE[:ROWS] (default:
     ARC-Easy, ARC-Challenge, GSM8K, SmolTalk)."""
+    validation: str = ""
+    """Validation rows: NAME, FILE, or held-out for a twentieth of the training rows (default:
+    held-out for own files without --data-dir, else SmolTalk's test rows)."""
     skip_bad_rows: bool = False
     """Skip and count malformed rows instead of refusing the file."""
     max_tokens: int = 2048

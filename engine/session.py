@@ -25,8 +25,9 @@ from engine.checkpoints.checkpoint_dir import CheckpointInfo
 from engine.checkpoints.checkpointer import Checkpointer
 from engine.checkpoints.nanochat_paths import CheckpointRef
 from engine.config import RunConfig
+from engine.conversations.letter_questions import Question
 from engine.conversations.tokenizer import Tokenizer
-from engine.data import tasks
+from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
 from engine.evaluation import samples
@@ -199,6 +200,8 @@ def build(
     loader, validation = _loaders(
         settings, mixture, held_out, plan, tokenizer, shape.vocab_size, ranks
     )
+    asked = tasks.load_questions(data, settings.eval.eval_metrics_max_problems)
+    _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
     questions = {
         task: prepare_questions(
             tokenizer,
@@ -207,9 +210,7 @@ def build(
             max_tokens=settings.data.max_tokens,
             vocab_size=shape.vocab_size,
         )
-        for task, found in tasks.load_questions(
-            data, settings.eval.eval_metrics_max_problems
-        ).items()
+        for task, found in asked.items()
     }
     changes = _changes(run, attempt, plan, ranks)
     if resume is None or changes:
@@ -268,6 +269,29 @@ def build(
         lr_factor=lr_factor,
         prompts=_prompts(settings, held_out),
     )
+
+
+def _check_rows(
+    run: RunDir,
+    manifest: dict[str, Any],
+    settings: RunConfig,
+    mixture: Mixture,
+    held_out: Mixture,
+    asked: dict[str, list[Question]],
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+) -> None:
+    """What the launcher could not look at: the hub's rows, and files edited since it did.
+
+    Raises:
+        DataError: a source without a supervised token, or rows that are others than the run's.
+    """
+    limit = settings.data.max_tokens
+    teaches = supervision.teacher(tokenizer, limit)
+    for task in (*mixture.tasks, *held_out.tasks):
+        supervision.require(task.name, task.items, teaches, max_tokens=limit)
+    found = tasks.digests_of(mixture, held_out, asked)
+    row_digests.settle(run, manifest.get(row_digests.KEY), found, write=ranks.is_main)
 
 
 def start_checkpoint(manifest: dict[str, Any]) -> CheckpointRef | None:

@@ -357,19 +357,24 @@ def report_travel(session: Session, step: int, travelled: dict[str, Tensor]) -> 
         session.emit(LogLine(step=step, text=text, level="warn"))
 
 
-def export_result(session: Session, step: int) -> bool:
+def export_result(session: Session, step: int, *, finished: bool) -> bool:
     """Write the model in nanochat's layout, where nanochat's own loader finds it; False if not.
 
-    Into nanochat's cache when the run began there and nothing of that name exists (a
-    person's earlier result is never overwritten), else into the run directory, laid
-    out as a cache of its own. Rank 0 only.
+    Into nanochat's cache when the run began there, is finished, and nothing of that name
+    exists (a person's earlier result is never overwritten), else into the run directory,
+    laid out as a cache of its own: nanochat loads the largest step of its cache, and that
+    must never be half a run. A run without an update has no result. Rank 0 only.
     """
+    if step == 0:
+        text = "no update was made, so nothing is exported: the model is the one it began with"
+        session.emit(LogLine(step=step, text=text, level="warn"))
+        return False
     session.emit(PhaseStarted(phase="export", step=step))
     shape = session.model.config
     tag = f"d{shape.n_layer}"
     start = start_checkpoint(session.manifest)
     folder = nanochat_paths.export_folder(tag, session.run.export)
-    if start is not None:
+    if start is not None and finished:
         in_cache = nanochat_paths.export_folder(tag, start.tokenizer_path.parents[1])
         if not nanochat_paths.checkpoint_paths(in_cache, step)[0].exists():
             folder = in_cache
@@ -409,7 +414,7 @@ def conclude(session: Session, outcome: Outcome) -> Outcome:
     session.checkpointer.wait()
     exported = False
     if session.is_main and outcome.status != "failed":
-        exported = export_result(session, outcome.step)
+        exported = export_result(session, outcome.step, finished=outcome.status == "finished")
     if not session.unsaved:
         return outcome
     if outcome.status == "finished" and not exported:

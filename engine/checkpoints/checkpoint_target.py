@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.checkpoints import checkpoint_dir, nanochat_paths
+from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
 from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, CheckpointRef
 from engine.errors import CheckpointError, RunDirError
+from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
@@ -203,6 +204,7 @@ def _hf(path: Path) -> Target:
             f"{path} has no {HF_TOKENIZER}; expected a folder written by `sftui export --format "
             "hf`. Export it again from the checkpoint it was made of."
         )
+    weights_header.check_safetensors(path / HF_WEIGHTS)
     shape = {
         "sequence_len": config.get("max_position_embeddings"),
         "vocab_size": config.get("vocab_size"),
@@ -244,6 +246,8 @@ def _shape(where: Path, raw: Any) -> GPTConfig:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if fault := pointer_fault(path):
+        raise CheckpointError(f"{fault}.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

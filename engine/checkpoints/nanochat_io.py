@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 
 from engine.checkpoints.nanochat_paths import CheckpointRef, checkpoint_paths
+from engine.checkpoints.weights_header import COMPILE_PREFIX
 from engine.errors import CheckpointError
+from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt import GPTConfig, check_state
 
-_COMPILE_PREFIX = "_orig_mod."
 _EMBEDDING = "transformer.wte.weight"
 
 
@@ -39,7 +40,7 @@ def load_weights(
             is not finite.
     """
     found = _read_tensors(ref.model_path)
-    state = {name.removeprefix(_COMPILE_PREFIX): tensor for name, tensor in found.items()}
+    state = {name.removeprefix(COMPILE_PREFIX): tensor for name, tensor in found.items()}
     try:
         check_state(ref.config, state)
     except CheckpointError as error:
@@ -68,7 +69,8 @@ def export(
 
     `folder` is `nanochat_paths.export_folder(...)` or any other. `meta` holds what is known of
     `val_loss`, `mmlu_acc`, `arc_easy_acc`; step and shape are added. Each file appears whole or
-    not at all, the model first: whoever sees the meta file may load. The embedding keeps its
+    not at all, the model last: nanochat looks for the largest `model_*.pt`, and a kill between
+    the two must not leave it one that it cannot load. The embedding keeps its
     dtype (bfloat16 on CUDA, as in nanochat) unless `embedding_dtype` names another.
 
     Returns the two paths.
@@ -86,9 +88,9 @@ def export(
     model_path, meta_path = checkpoint_paths(folder, step)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(model_path, lambda path: torch.save(plain, path))
         text = json.dumps(described, indent=2)
         _write(meta_path, lambda path: path.write_text(text, encoding="utf-8"))
+        _write(model_path, lambda path: torch.save(plain, path))
     except (OSError, RuntimeError) as error:
         # torch.save reports a full disk as a RuntimeError.
         raise CheckpointError(
@@ -103,6 +105,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         "Expected a model_*.pt of nanochat's: copy it again, or name another with --model-tag and "
         "--step."
     )
+    if fault := pointer_fault(path):
+        raise CheckpointError(f"{fault}.")
     try:
         # Only the zip form: torch's older one goes through another reader, with warnings.
         if path.stat().st_size and not zipfile.is_zipfile(path):

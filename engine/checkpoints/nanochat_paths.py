@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
+from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 
 SOURCE_FOLDERS = {
@@ -135,6 +136,8 @@ def read_meta(path: Path) -> dict[str, Any]:
         "Expected the meta_*.json that nanochat writes beside model_*.pt; copy it from where the "
         "checkpoint was trained."
     )
+    if fault := pointer_fault(path):
+        raise CheckpointError(f"{fault}.")
     try:
         if path.stat().st_size > MAX_META_BYTES:
             raise CheckpointError(f"{path}: too large for a meta file. {advice}")

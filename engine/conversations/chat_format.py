@@ -1,7 +1,8 @@
 """Render a conversation to token ids and a loss mask.
 
-Only what the assistant says carries loss. The mask is aligned with the ids and
-*not* yet shifted: entry t says whether token t was spoken by the assistant.
+Only what the assistant says carries loss, and not where its row says that it shall not.
+The mask is aligned with the ids and *not* yet shifted: entry t says whether token t was
+spoken by the assistant and is a target.
 `dataloader` does the shift, once, for every caller.
 """
 
@@ -58,22 +59,23 @@ def render_conversation(
             add([tokenizer.special("<|user_end|>")], 0)
         else:
             add([tokenizer.special("<|assistant_start|>")], 0)
+            spoken = int(message.trained)
             for part in _parts(message):
                 # Every part is encoded alone: no token may span what the model
                 # says and what the calculator answers.
                 tokens = tokenizer.encode_ordinary(part.text)
                 match part.kind:
                     case "text":
-                        add(tokens, 1)
+                        add(tokens, spoken)
                     case "python":
-                        add([tokenizer.special("<|python_start|>")], 1)
-                        add(tokens, 1)
-                        add([tokenizer.special("<|python_end|>")], 1)
+                        add([tokenizer.special("<|python_start|>")], spoken)
+                        add(tokens, spoken)
+                        add([tokenizer.special("<|python_end|>")], spoken)
                     case "python_output":  # forced by the calculator, not spoken
                         add([tokenizer.special("<|output_start|>")], 0)
                         add(tokens, 0)
                         add([tokenizer.special("<|output_end|>")], 0)
-            add([tokenizer.special("<|assistant_end|>")], 1)
+            add([tokenizer.special("<|assistant_end|>")], spoken)
     return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
 
 

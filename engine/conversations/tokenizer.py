@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import tiktoken
 
 from engine.errors import CheckpointError
+from engine.lfs import pointer_fault
 
 BOS = "<|bos|>"
 USER_START = "<|user_start|>"
@@ -242,6 +243,8 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {_ADVICE}") from error
     if not content:
         raise CheckpointError(f"{path}: the file is empty. {_ADVICE}")
+    if fault := pointer_fault(path, content):
+        raise CheckpointError(f"{fault}.")
     return content
 
 

@@ -65,8 +65,10 @@ class TaskRows:
 class Mixture:
     """Rows of several tasks in one fixed order; index i is row i of every epoch."""
 
-    def __init__(self, tasks: Iterable[TaskRows], *, seed: int | None = SEED) -> None:
-        """`seed=None` leaves task after task, as validation wants it."""
+    def __init__(
+        self, tasks: Iterable[TaskRows], *, seed: int | None = SEED, limit: int | None = None
+    ) -> None:
+        """`seed=None` leaves task after task, as validation wants it; `limit` keeps so many."""
         self.tasks = list(tasks)
         self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
         pairs = [
@@ -77,7 +79,7 @@ class Mixture:
         ]
         if seed is not None:
             random.Random(seed).shuffle(pairs)
-        self._pairs = pairs
+        self._pairs = pairs[:limit]
 
     def __len__(self) -> int:
         return len(self._pairs)

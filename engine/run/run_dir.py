@@ -87,6 +87,11 @@ class RunDir:
         return self.path / "tokenizer.json"
 
     @property
+    def rows(self) -> Path:
+        """Digests of the hub's rows, as the ranks first read them."""
+        return self.path / "rows.json"
+
+    @property
     def heartbeats(self) -> Path:
         return self.path / "heartbeat"
 

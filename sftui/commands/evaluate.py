@@ -18,8 +18,10 @@ from engine import config as config_module
 from engine.checkpoints import checkpoint_target
 from engine.checkpoints.checkpoint_target import Target
 from engine.config import RunConfig
+from engine.errors import ConfigError
 from engine.processes import child, devices
 from engine.run import resume_file, run_dir
+from engine.step import run_plan
 from sftui.statistics import accuracy as accuracy_module
 from sftui.text import format as fmt
 
@@ -71,6 +73,11 @@ def evaluate(flags: EvalFlags) -> tuple[list[str], Path]:
     names = {"source": flags.source, "model_tag": flags.model_tag, "step": flags.step}
     target = checkpoint_target.find(flags.checkpoint, **names, runs=runs)  # type: ignore[arg-type]
     settings = _settings(target, flags).check()
+    if not settings.eval.eval_tasks and not run_plan.data_settings(settings).starter:
+        raise ConfigError(
+            f"{target.label} belongs to a run that asks no letter questions. Name some with "
+            "--tasks MMLU,ARC-Easy (from the hub, or beside --data-dir with their files)."
+        )
     output = (flags.output or default_output(target)).absolute()
     device = devices.choose(1, flags.device_type, devices.count_gpus(), 1)
     tasks = None if flags.tasks is None else _names(flags.tasks)
@@ -104,7 +111,8 @@ def _settings(target: Target, flags: EvalFlags) -> RunConfig:
     if flags.max_problems is not None:
         typed["eval_metrics_max_problems"] = flags.max_problems
     # The starter's tasks are its generator's: they are chosen from, not asked for by name.
-    if flags.tasks is not None and (settings.start.source != "starter" or flags.data_dir):
+    generated = run_plan.data_settings(settings.replace(**typed)).starter
+    if flags.tasks is not None and not generated:
         typed["eval_tasks"] = _names(flags.tasks)
     return settings.replace(**typed)
 
