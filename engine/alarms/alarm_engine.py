@@ -272,9 +272,7 @@ class AlarmEngine:
             return
         self._speed.add(rate)
         slow, normal = self._speed.slow, self._speed.normal or 0.0
-        self._board.judge(
-            "slowdown", slow, lambda found: alarm_texts.slowdown(found, normal or 0.0, unit)
-        )
+        self._board.judge("slowdown", slow, lambda found: alarm_texts.slowdown(found, normal, unit))
 
     # ---- measurements ----------------------------------------------------------------------
 
