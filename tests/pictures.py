@@ -103,7 +103,9 @@ async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:
     while app.cockpit is None:
         await pilot.pause(0.01)
     # Once more than needed: steps alone are painted at every second tick.
-    while app.source.events or app.cockpit._lookout.busy:
+    source = app.source
+    assert isinstance(source, ListSource)
+    while source.events or app.cockpit._lookout.busy:
         app.cockpit.tick()
     app.cockpit.tick()
     app.cockpit.dashboard.show(Topic.ALL)
@@ -253,7 +255,7 @@ def until(events: list[ev.Event], updates: int) -> list[ev.Event]:
     inside = [
         i
         for i, event in enumerate(events)
-        if isinstance(event, ev.StepFinished) and event.step < updates
+        if isinstance(event, ev.StepFinished) and (event.step or 0) < updates
     ]
     return events[: 1 + max(inside, default=len(events))]
 

@@ -14,7 +14,7 @@ from engine import distributed
 from engine.journal.event_bus import EventBus
 from engine.processes.orphan import end_with_parent
 from engine.run.run_dir import RunDir
-from engine.steering.steering import Steering
+from engine.steering.steering import Decision, Steering
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     step = 0
     with out.open("w", buffering=1) as file:
 
-        def apply_requests(decision):
+        def apply_requests(decision: Decision) -> None:
             file.write(
                 json.dumps(
                     [

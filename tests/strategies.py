@@ -5,6 +5,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -22,7 +23,7 @@ _BY_TYPE = {
 }
 
 
-def _for(hint) -> st.SearchStrategy:
+def _for(hint: Any) -> st.SearchStrategy[Any]:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*[_for(part) for part in typing.get_args(hint)])
@@ -65,7 +66,7 @@ def _event(kind: type[Event]) -> st.SearchStrategy[Event]:
     return st.builds(kind, step=st.none() | st.integers(0, 10**7), stamp=stamps(), **fields)
 
 
-def same(left, right) -> bool:
+def same(left: Any, right: Any) -> bool:
     """Equality in which NaN equals NaN."""
     if dataclasses.is_dataclass(left):
         return type(left) is type(right) and all(
@@ -75,4 +76,4 @@ def same(left, right) -> bool:
         return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
     if isinstance(left, float) and isinstance(right, float) and math.isnan(left):
         return math.isnan(right)
-    return left == right
+    return bool(left == right)

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.checkpoints.nanochat_paths import CheckpointRef, checkpoint_paths
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint, checkpoint_paths, export_folder
 from engine.checkpoints.weights_header import COMPILE_PREFIX
 from engine.errors import CheckpointError
+from engine.journal.run_log import metric_name
 from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt import GPTConfig, check_state
 
@@ -29,7 +30,7 @@ _EMBEDDING = "transformer.wte.weight"
 
 
 def load_weights(
-    ref: CheckpointRef, *, embedding_dtype: torch.dtype = torch.float32
+    ref: NanochatCheckpoint, *, embedding_dtype: torch.dtype = torch.float32
 ) -> tuple[GPTConfig, dict[str, Tensor]]:
     """Shape and tensors of a checkpoint, on the CPU, in fp32.
 
@@ -54,6 +55,30 @@ def load_weights(
         wanted = embedding_dtype if name == _EMBEDDING else torch.float32
         state[name] = tensor.to(wanted).contiguous()
     return ref.config, state
+
+
+def export_sft_result(
+    base: Path,
+    model_tag: str,
+    step: int,
+    config: GPTConfig,
+    state: Mapping[str, Tensor],
+    *,
+    val_loss: float | None,
+    accuracies: Mapping[str, float],
+) -> Path:
+    """Write a model and what was measured of it where nanochat looks for SFT results in `base`.
+
+    `accuracies` are by task. Replaces a result of the same tag and step: ask
+    `nanochat_paths.sft_result` first. Returns the path of the weights.
+
+    Raises:
+        CheckpointError: the tag is not a folder name, or the folder cannot be written.
+    """
+    meta: dict[str, Any] = {"val_loss": val_loss}
+    for task, accuracy in accuracies.items():
+        meta[metric_name(task)] = accuracy
+    return export(export_folder(model_tag, base), step, config, state, meta)[0]
 
 
 def export(

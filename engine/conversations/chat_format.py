@@ -82,7 +82,7 @@ def render_conversation(
 def render_for_completion(
     tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int = MAX_TOKENS
 ) -> list[int]:
-    """Ids up to where the assistant speaks: the last message dropped, its start token added.
+    """Ids of a prompt: the last message dropped, the assistant's start token added.
 
     Raises:
         ValueError: the last message is not the assistant's.
@@ -95,7 +95,7 @@ def render_for_completion(
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
-    """Refuse an id that the model has no row for, while it still has a name.
+    """Refuse a token id that the model's embedding has no row for, naming where it came from.
 
     Inside the model it is an index error without a row, or on a GPU an assertion of the
     device that takes the process with it.

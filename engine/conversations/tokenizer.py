@@ -138,10 +138,6 @@ class Tokenizer:
         """Ids of plain text; special tokens in it are just characters."""
         return self._encoding.encode_ordinary(text)
 
-    def encode_batch(self, texts: Sequence[str], *, num_threads: int = 2) -> list[list[int]]:
-        """`encode_ordinary` of each text, on threads outside the interpreter lock."""
-        return self._encoding.encode_ordinary_batch(list(texts), num_threads=num_threads)
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens written out; broken UTF-8 becomes U+FFFD."""
         return self._encoding.decode(list(ids))

@@ -41,10 +41,10 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> object:
-        """The raw row; `RowFault` when it is not even that."""
+        """The raw row; raises `RowFault` when the entry cannot be read at all."""
 
     def prefetch(self, indices: Sequence[int]) -> None:
-        """Say which rows will be read, for a store that reads many at once."""
+        """Announce the rows that will be read, for a store that reads many at once."""
 
     def where(self, index: int) -> str:
         """`file:line` of a row."""

@@ -1,4 +1,4 @@
-"""Which rows a run sees: the training mixture, the validation rows, the evaluation questions.
+"""The rows of a run: the training mixture, the validation rows, the evaluation questions.
 
 A cut (`size`, `max_rows`, `max_problems`) always comes after the seed-42 shuffle
 of the whole task, so asking for fewer rows gives a prefix of the same rows.
@@ -60,7 +60,7 @@ class DataEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
-    """Everything that decides which rows a run sees."""
+    """All settings that decide which rows a run trains on and is measured with."""
 
     data_dir: Path | None = None
     """Folder of `TASK.SPLIT.jsonl|.parquet`; None takes the hub's data sets."""

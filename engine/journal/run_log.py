@@ -29,6 +29,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
+from engine.optimizer.lr_schedule import TUNED_WIDTH, width_scale
 
 NANOCHAT_DEFAULTS: Mapping[str, Scalar] = {
     "run": "dummy",
@@ -112,7 +113,7 @@ class RunLog:
             accuracy = event.correct / event.total
         if accuracy is None:
             return []
-        self._round[_metric_name(event.task)] = accuracy
+        self._round[metric_name(event.task)] = accuracy
         self._round_step = event.step
         if event.correct is None or event.total is None:
             return []
@@ -123,7 +124,7 @@ class RunLog:
             return []
         same_round = isinstance(event, _DURING_A_ROUND)
         if isinstance(event, EvalFinished):
-            again = _metric_name(event.task) in self._round
+            again = metric_name(event.task) in self._round
             same_round = event.step == self._round_step and not again
         if same_round:
             return []
@@ -162,9 +163,9 @@ def _start_lines(event: RunStarted) -> list[str]:
         ]
     width = effective.get("n_embd")
     if isinstance(width, int):
-        scale = (width / 768) ** -0.5
         lines.append(
-            f"Scaling the LR for the AdamW parameters \u221d1/\u221a({width}/768) = {scale:.6f}"
+            "Scaling the LR for the AdamW parameters "
+            f"\u221d1/\u221a({width}/{TUNED_WIDTH}) = {width_scale(width):.6f}"
         )
     return lines
 
@@ -190,7 +191,8 @@ def _step(event: Event) -> str:
     return f"Step {event.step or 0:05d}"
 
 
-def _metric_name(task: str) -> str:
+def metric_name(task: str) -> str:
+    """nanochat's name of a task's accuracy, in its log and its meta files: `arc_easy_acc`."""
     return task.lower().replace("-", "_") + "_acc"
 
 

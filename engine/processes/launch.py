@@ -1,4 +1,4 @@
-"""The screen's side of starting a run: check everything cheap, then start the supervisor.
+"""Start a run: check everything that is cheap to check, then start the supervisor.
 
 Nothing is made and no process is started before every check has passed, so a
 mistake costs one line and leaves nothing behind. No torch in here: the first
@@ -21,11 +21,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine import fit
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
-from engine.checkpoints.nanochat_paths import CheckpointRef
-from engine.config import RunConfig
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint
+from engine.config import STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision
 from engine.data.hub import HUB, is_cached
@@ -35,9 +34,9 @@ from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
+from engine.sizes import GIB
 from engine.step import run_plan
 from engine.step.plan import Plan
-from engine.step.run_plan import STARTER
 
 START_SETTINGS = frozenset({"source", "model_tag", "step"})
 
@@ -47,7 +46,7 @@ class Start:
     """Where the weights come from."""
 
     model: GPTConfig
-    checkpoint: CheckpointRef | None = None
+    checkpoint: NanochatCheckpoint | None = None
     """None: the base that ships with sftui."""
     checked: str = ""
     """How far its weights were looked at, in words."""
@@ -57,7 +56,7 @@ class Start:
         return "starter base" if self.checkpoint is None else self.checkpoint.label
 
     def to_dict(self) -> dict[str, Any]:
-        """As the manifest keeps it; the ranks find the checkpoint again by these names."""
+        """For the manifest; the ranks find the checkpoint again by these names."""
         found = self.checkpoint
         return {
             "source": STARTER if found is None else found.source,
@@ -131,7 +130,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """The ranks run in another folder than the one these paths were typed in."""
+    """`config` with absolute paths: the ranks run in another folder than they were typed in."""
     settings: dict[str, Any] = {}
     if config.data.data_dir is not None:
         settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
@@ -151,10 +150,10 @@ def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, 
     flags = {name: value for name, value in config.flat().items() if name in typed}
     source = nanochat_paths.newest_start()
     if source is not None:
-        chosen = config_module.load_recipe("nanochat-sft").replace(**flags, source=source)
+        chosen = load_recipe("nanochat-sft").replace(**flags, source=source)
         ref = nanochat_paths.find_checkpoint(source, chosen.start.model_tag, chosen.start.step)
         return chosen, f"recipe nanochat-sft, from {ref.label} in {nanochat_paths.base_dir()}"
-    chosen = config_module.load_recipe(STARTER).replace(**flags)
+    chosen = load_recipe(STARTER).replace(**flags)
     return chosen, f"recipe starter, since {nanochat_paths.base_dir()} holds no checkpoint"
 
 
@@ -219,7 +218,7 @@ def create(
     run = run_dir.create(root, prepared.name, now)
     try:
         prepared.tokenizer.save_json(run.tokenizer)
-        run.config.write_text(config_module.to_toml(prepared.config), encoding="utf-8")
+        run.config.write_text(to_toml(prepared.config), encoding="utf-8")
         run.control.touch(mode=0o600)
         # Last: a directory without a manifest is no run.
         run_dir.write_private(
@@ -286,7 +285,7 @@ def manifest(
 
 
 def describe(prepared: Prepared) -> list[str]:
-    """What would happen, in plain lines: the answer of `--dry-run`."""
+    """The lines that `--dry-run` prints: what would be started."""
     config, plan, model = prepared.config, prepared.plan, prepared.start.model
     rows = ", ".join(f"{task} {count:,}" for task, count in prepared.data.train.items())
     asked = ", ".join(f"{task} {count:,}" for task, count in prepared.data.questions.items())
@@ -320,7 +319,7 @@ def _memory(prepared: Prepared) -> str:
     plan = run_plan.memory_plan(config, prepared.start.model, device_type)
     _, room = devices.memory_of_rank(device_type, config.runtime.gpus)
     if room is None:
-        return f"{fit.needed(plan) / fit.GIB:.1f} GiB a rank"
+        return f"{fit.needed(plan) / GIB:.1f} GiB a rank"
     return fit.advice(plan, room, row_tokens=config.data.max_tokens)
 
 
@@ -341,6 +340,8 @@ def start_supervisor(run: RunDir) -> int:
     prefix = logout.protection().prefix
     command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
     try:
+        # People clear the logs of old runs away; the run itself can still go on.
+        run.logs.mkdir(exist_ok=True)
         with run.supervisor_log.open("ab") as log:
             process = subprocess.Popen(
                 command,

@@ -1,4 +1,4 @@
-"""Check that a run can be taken up again, and with what: the launcher's side of `--resume`.
+"""The launcher's side of `--resume`: check that a run can go on, and with which settings.
 
 The run's own settings hold. What is typed beside `--resume` is compared with them:
 where the run began can never change, what shapes the training changes only with
@@ -16,9 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
-from engine.config import RunConfig
+from engine.config import STARTER, RunConfig, from_flat, setting_names
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision
 from engine.data.tasks import DataSummary, check_data
@@ -31,7 +30,6 @@ from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
 from engine.step.plan import Plan
-from engine.step.run_plan import STARTER
 
 FIXED = frozenset({"source", "model_tag", "step", "run"})
 """Settings that say what the run is; another value is another run."""
@@ -95,21 +93,10 @@ def prepare(
     Raises:
         UsageError: the first thing that stands in the way.
     """
-    alive, why = lock.evidence(run)
-    if alive:
-        raise RunDirError(
-            f"{run.id} is running: {why}. Watch it with `sftui attach {run.id}`, or stop it "
-            f"first with `sftui ctl {run.id} stop`."
-        )
+    _refuse_running(run)
     manifest = resume_file.manifest_now(run)
-    end = event_files.finished(run)
-    if end is not None and end.status == "finished":
-        raise RunDirError(
-            f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
-            "new run from its result with `sftui run --source sft`, or begin again without "
-            "--resume."
-        )
-    own = config_module.from_flat(manifest["config"], manifest.get("recipe"))
+    _refuse_finished(run)
+    own = from_flat(manifest["config"], manifest.get("recipe"))
     changed = changes(own, wanted, typed)
     forbid(own, changed, allow_changes=allow_changes)
     # The plan stays that of the ranks it was made for; the running number is another thing.
@@ -140,6 +127,8 @@ def prepare(
             f"{run.id} has done {start_step} updates already; the settings plan "
             f"{plan.num_updates}. Type a larger --num-iterations or --num-epochs."
         )
+    asked = differences(own, changed)
+    notes = (device.note, *asked, *rows.notes, *data.notes, logout.protection().note)
     return Prepared(
         run=run,
         config=config,
@@ -152,17 +141,7 @@ def prepare(
         data=data,
         other_rows=rows.others,
         rows_said=rows.said,
-        notes=tuple(
-            note
-            for note in (
-                device.note,
-                *differences(own, changed),
-                *rows.notes,
-                *data.notes,
-                logout.protection().note,
-            )
-            if note
-        ),
+        notes=tuple(note for note in notes if note),
     )
 
 
@@ -214,6 +193,25 @@ def _compare_rows(
     return _Comparison(others=False, said="the same as before, by their digests")
 
 
+def _refuse_running(run: RunDir) -> None:
+    alive, why = lock.evidence(run)
+    if alive:
+        raise RunDirError(
+            f"{run.id} is running: {why}. Watch it with `sftui attach {run.id}`, or stop it "
+            f"first with `sftui ctl {run.id} stop`."
+        )
+
+
+def _refuse_finished(run: RunDir) -> None:
+    end = event_files.finished(run)
+    if end is not None and end.status == "finished":
+        raise RunDirError(
+            f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
+            "new run from its result with `sftui run --source sft`, or begin again without "
+            "--resume."
+        )
+
+
 def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[str, Any]:
     """Typed settings whose value is not the run's own.
 
@@ -228,7 +226,7 @@ def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[st
             f"{own.recipe or 'no recipe'}. Leave it out; type the settings that shall change."
         )
     old, new = own.flat(), launch.absolute_paths(wanted).flat()
-    names = [name for name in config_module.setting_names() if name in typed]
+    names = [name for name in setting_names() if name in typed]
     return {name: new[name] for name in names if new[name] != old[name]}
 
 
@@ -289,7 +287,7 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
 
 
 def describe(prepared: Prepared) -> list[str]:
-    """What would happen, in plain lines: the answer of `--dry-run`."""
+    """The lines that `--dry-run` prints: from where the run would go on."""
     plan = prepared.plan
     where = "its beginning" if prepared.checkpoint is None else str(prepared.checkpoint)
     ranks = f"{prepared.world_size} x {prepared.device.device_type}"

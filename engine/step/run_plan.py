@@ -1,7 +1,7 @@
-"""From what was typed to what each owner needs: the bridge between `config` and the engine.
+"""Derive what data, plan and memory estimate need from a `RunConfig`.
 
-The launcher uses it to check and to say what would happen, the ranks to do it,
-so both see the same numbers. No torch in here.
+Used by the launcher to check a run and by the ranks to make it, so both get the same
+numbers. No torch in here.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.config import RunConfig
+from engine.config import STARTER, RunConfig
 from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
 from engine.fit import MemoryPlan, plan_for
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.optimizer.lr_schedule import width_scale
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
-
-STARTER = "starter"
-"""`source` of the base model that ships with sftui."""
 
 HELD_OUT = "held-out"
 """`validation` of rows that are held out of the training rows."""
@@ -84,7 +82,7 @@ def check_rows(config: RunConfig, num_rows: int) -> None:
 
 
 def make_plan(config: RunConfig, num_rows: int) -> Plan:
-    """Which rows every step takes.
+    """The plan of which rows every step takes.
 
     Raises:
         ConfigError: the batch does not divide, or there are too few rows for one step.
@@ -121,9 +119,9 @@ def memory_plan(config: RunConfig, model: GPTConfig, device_type: str) -> Memory
 
 
 def effective_settings(
-    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float], scale: float
+    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float]
 ) -> dict[str, bool | int | float | str | None]:
-    """What the typed settings come to: the run panel's second column."""
+    """Values that follow from the settings and the model: the run panel's second column."""
     return {
         "n_layer": model.n_layer,
         "n_embd": model.n_embd,
@@ -136,7 +134,7 @@ def effective_settings(
         "grad_accum_steps": plan.grad_accum_steps,
         "num_iterations": plan.num_iterations,
         "updates": plan.num_iterations - 1,
-        "width_scale": scale,
+        "width_scale": width_scale(model.n_embd),
         **{f"lr/{name}": lr for name, lr in lrs.items()},
     }
 

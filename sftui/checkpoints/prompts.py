@@ -126,7 +126,8 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
         SftuiError: it is not here, in one line.
     """
     # Tokenizer, tiktoken and more: for a sample, not for the first frame.
-    from engine.checkpoints import checkpoint_target, nanochat_paths  # noqa: PLC0415
+    from engine.checkpoints import nanochat_paths  # noqa: PLC0415
+    from engine.config import STARTER  # noqa: PLC0415
     from engine.run import resume_file  # noqa: PLC0415
 
     if run is None:
@@ -137,8 +138,8 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
         start = resume_file.manifest_now(run).get("start")
         if start is None:
             raise UsageError(f"{run.manifest} does not say what the run was started from.")
-        if start["source"] == checkpoint_target.STARTER:
-            return checkpoint_target.STARTER
+        if start["source"] == STARTER:
+            return STARTER
         base = Path(start["base_dir"])
         found = nanochat_paths.find_checkpoint(
             start["source"], start["tag"], start["step"], base=base

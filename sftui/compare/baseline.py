@@ -1,4 +1,4 @@
-"""What a run is compared with besides itself: another run, an evaluation, or a few numbers.
+"""The baseline of a run: another run, a results file, or a few percentages.
 
 A baseline that was measured on other questions, or whose questions are not known, is
 still shown; it is then never paired, and `note` says why.
@@ -30,10 +30,10 @@ class Baseline:
     """Accuracies by task, and where they came from."""
 
     name: str
-    """In words, for a table's head."""
+    """Its name in the head of a table."""
     results: Mapping[str, Evaluation] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
-    """What names it again on the command line of `sftui report`."""
+    """The flags of `sftui report` that name it again."""
 
     def of(self, task: str) -> Evaluation | None:
         """The result for this task; `arc_easy` and `ARC-Easy` are one name."""

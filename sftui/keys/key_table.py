@@ -1,4 +1,4 @@
-"""Every key of the screen, once: bindings, footer, help screen, palette and README come from here.
+"""Every key of the screen, once: bindings, footer, help screen, palette and docs come from here.
 
 An id never changes (people remap by it); a key may. `confirm` marks what cannot be undone:
 to stop the run, to delete a checkpoint. Quitting never asks, because training goes on.
@@ -24,7 +24,7 @@ class Key:
     words: str
     """One or two words for the footer."""
     help: str
-    """One sentence for the help screen and the README."""
+    """One sentence for the help screen and `docs/keys.md`."""
     group: str
     """A chapter of the help screen, see GROUPS."""
     confirm: bool = False
@@ -1176,6 +1176,6 @@ def by_id(name: str) -> Key:
 
 
 def markdown() -> str:
-    """The table of the README."""
+    """The table of `docs/keys.md`."""
     rows = [f"| `{key.shown}` | {key.help} | `{key.id}` |" for key in TABLE]
     return "\n".join(["| key | does | id |", "|---|---|---|", *rows])

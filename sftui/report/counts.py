@@ -21,7 +21,7 @@ MOST = 256
 
 
 @dataclass(slots=True, eq=False)
-class RankTally:
+class RankCounts:
     """What one rank said of itself over the whole run."""
 
     peak_bytes: int | None = None
@@ -54,7 +54,7 @@ class RankTally:
 
 
 @dataclass(slots=True, eq=False)
-class SourceTally:
+class SourceCounts:
     """Training loss of one source of rows, where the run tells it."""
 
     steps: array[int] = field(default_factory=lambda: array("q"))
@@ -93,7 +93,7 @@ def _sums() -> dict[str, Sum]:
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
+class Counts:
     """Sums over one stage of a run or log."""
 
     sums: dict[str, Sum] = field(default_factory=_sums)
@@ -104,11 +104,11 @@ class Tally:
     attempts: list[ev.AttemptStarted] = field(default_factory=list)
     lost_seconds: float = 0.0
     """From the last update before a restart to the restart."""
-    losses: list[ev.RankLost] = field(default_factory=list)
+    lost_ranks: list[ev.RankLost] = field(default_factory=list)
     alarms: list[ev.AlarmRaised] = field(default_factory=list)
     validation_rows: dict[int, int] = field(default_factory=dict)
-    ranks: dict[int, RankTally] = field(default_factory=dict)
-    sources: dict[str, SourceTally] = field(default_factory=dict)
+    ranks: dict[int, RankCounts] = field(default_factory=dict)
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
     out_of_memory: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Lines of the log that tell of rows cut, skipped or without a target."""
@@ -129,7 +129,7 @@ class Tally:
                 self._last_step_t = t if t is not None else self._last_step_t
             case ev.RankHeartbeat():
                 if event.rank in self.ranks or len(self.ranks) < MOST:
-                    self.ranks.setdefault(event.rank, RankTally()).count(event)
+                    self.ranks.setdefault(event.rank, RankCounts()).count(event)
             case ev.StateChanged():
                 self._state(event.state, t)
             case ev.AttemptStarted():
@@ -139,8 +139,8 @@ class Tally:
                     self.lost_seconds += max(0.0, t - self._last_step_t)
                     self._last_step_t = None
             case ev.RankLost():
-                if len(self.losses) < MOST:
-                    self.losses.append(event)
+                if len(self.lost_ranks) < MOST:
+                    self.lost_ranks.append(event)
             case ev.AlarmRaised():
                 if len(self.alarms) < MOST:
                     self.alarms.append(event)
@@ -194,7 +194,7 @@ class Tally:
 
     def _source(self, name: str, steps: Iterable[int], losses: Iterable[float]) -> None:
         if name in self.sources or len(self.sources) < MOST:
-            source = self.sources.setdefault(name, SourceTally())
+            source = self.sources.setdefault(name, SourceCounts())
             source.steps.extend(steps)
             source.losses.extend(losses)
 

@@ -38,7 +38,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What is known of one run directory or log."""
+    """One run directory or log, read to its end: a state for each stage, and whether it lives."""
 
     path: Path
     title: str

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from engine.journal import wire
 from engine.journal.run_log import RunLog
 from sftui.logbook.event_lines import entry
 from sftui.logbook.kinds import kind_of
-from sftui.report.counts import Tally
+from sftui.report.counts import Counts
 from sftui.sources.recording import Recording
 from sftui.state.run_state import RunState
 from sftui.widgets.run_header import BADGES
@@ -78,7 +79,7 @@ def test_the_closed_words_are_types():
 @pytest.mark.parametrize(("kind", "name"), closed_fields(), ids=lambda v: getattr(v, "__name__", v))
 def test_a_word_of_a_newer_version_is_read_shown_and_counted(kind, name):
     """It comes through the wire as it stands, and nothing that takes events stumbles over it."""
-    values = {
+    values: dict[str, Any] = {
         f.name: "x" if f.type == "str" else "hello"
         for f in dataclasses.fields(kind)
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
@@ -94,7 +95,7 @@ def test_a_word_of_a_newer_version_is_read_shown_and_counted(kind, name):
     state.apply(read)
     recording.extend([ev.RunStarted(name="chat_sft"), read])
     AlarmEngine().observe(read)
-    Tally().count(read)
+    Counts().count(read)
     RunLog().lines(read)
     kind_of(read)
     line = entry(read)

@@ -18,12 +18,14 @@ from pathlib import Path
 from engine.control import Command
 from engine.events import (
     AttemptStarted,
+    EndStatus,
     LogLine,
     RankHeartbeat,
     RunFinished,
     RunStarted,
     SampleGenerated,
     StateChanged,
+    StateName,
     StepFinished,
     ValidationFinished,
 )
@@ -78,7 +80,7 @@ class Loop:
         while True:
             self.apply_requests(step)
             if self.stop or step == self.script.get("steps"):
-                status = "stopped" if self.stop else "finished"
+                status: EndStatus = "stopped" if self.stop else "finished"
                 self.bus.emit(RunFinished(status=status, reason=self.stop, step=step, updates=step))
                 return True
             now = time.monotonic()
@@ -115,7 +117,7 @@ class Loop:
                 self.paused = request.command is Command.PAUSE
             self.bus.emit(answer(request, step=step))
             if self.paused != before:
-                state = "paused" if self.paused else "running"
+                state: StateName = "paused" if self.paused else "running"
                 self.bus.emit(StateChanged(state=state, step=step))
 
 
@@ -123,7 +125,7 @@ def _steps_done(run: RunDir) -> int:
     """As a trainer that checkpoints at every step."""
     from engine.journal.event_files import scan
 
-    return max((event.step + 1 for event in scan(run.events, StepFinished)), default=0)
+    return max((event.step or 0 for event in scan(run.events, StepFinished)), default=-1) + 1
 
 
 if __name__ == "__main__":

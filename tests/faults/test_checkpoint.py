@@ -13,7 +13,7 @@ import torch
 
 from engine.checkpoints import checkpoint_dir, checkpointer
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
-from engine.checkpoints.checkpointer import Checkpointer, Snapshot
+from engine.checkpoints.checkpointer import Checkpointer, RankState
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, RunFinished
 from engine.run import run_dir
@@ -45,7 +45,7 @@ class Saver:
         tensor = torch.full((self.size,), float(step))
         self.checkpointer.save(
             step,
-            Snapshot(
+            RankState(
                 optimizer={"w/momentum": tensor},
                 random=checkpointer.random_state(),
                 model={"w": tensor} if self.rank == 0 else None,
@@ -175,8 +175,8 @@ def test_a_full_disk_costs_the_checkpoint_alone(tmp_path):
         assert saver.save(1) is None
         ballast = fill(disk, leave=200_000)
         failure = saver.save(2)
-        assert "0.8 MB" in failure
-        assert "0.2 MB left" in failure
+        assert "0.8 MiB" in failure
+        assert "0.2 MiB left" in failure
         assert checkpoint_dir.newest_valid(run)[0].step == 1
         assert [path.name for path in run.checkpoints.iterdir()] == ["step-1"]
         ballast.unlink()

@@ -32,7 +32,7 @@ def test_a_stopped_run_is_never_what_nanochat_finds(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its step may be the largest of the cache; the result lies in the run directory."""
-    monkeypatch.setattr("engine.trainer.obey", _stop_at(5))
+    monkeypatch.setattr("engine.trainer.apply_requests", _stop_at(5))
     older = place.cache / "chatsft_checkpoints" / "d1"
     older.mkdir(parents=True)
     for name in ("model_000003.pt", "meta_000003.json"):
@@ -52,7 +52,7 @@ def test_a_run_without_an_update_exports_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch, iterations: int
 ) -> None:
     """Stopped before the first update, or planned without one: the model is the old one."""
-    monkeypatch.setattr("engine.trainer.obey", _stop_at(0 if iterations > 1 else None))
+    monkeypatch.setattr("engine.trainer.apply_requests", _stop_at(0 if iterations > 1 else None))
     run = place.make(f"--num-iterations={iterations}")
     work(run)
     assert not [e for e in told(run, CheckpointSaved) if e.kind == "nanochat"]

@@ -127,7 +127,7 @@ def impatient(monkeypatch):
     """Retry at once, so that a test need not wait."""
     monkeypatch.setattr(event_bus, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(trainer, "SAVE_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(trainer, "SAVE_LOOKS", 2)
+    monkeypatch.setattr(trainer, "SAVE_MEETINGS", 2)
 
 
 class Schedule:
@@ -182,7 +182,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_no_step(
         assert len(words) == 2, words
         assert words[0].startswith("results of step 4 were not saved: No space left")
         assert words[1].startswith("checkpoint of step 4 was not saved: ")
-        assert "MB left" in words[1]
+        assert "MiB left" in words[1]
         saved = [event.step for event in told(run, CheckpointSaved) if event.kind == "sftui"]
         assert saved == [8, 12]
 
@@ -235,7 +235,7 @@ def test_a_run_that_cannot_be_saved_is_not_started(tmp_path):
         fill(disk, leave=70_000)
         code, said = launched(place)
         assert code == 2
-        assert "MB" in said
+        assert "MiB" in said
         assert "--runs-dir" in said
         assert not place.root.exists()
 

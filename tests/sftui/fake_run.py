@@ -213,7 +213,7 @@ def _evaluate(rec: Recorder, rng: random.Random, step: int, updates: int) -> Non
     rec.add(ev.PhaseStarted(phase="train"), after=0.02)
 
 
-def _checkpoint(rec: Recorder, step: int, reason: str) -> None:
+def _checkpoint(rec: Recorder, step: int, reason: ev.CheckpointReason) -> None:
     rec.add(ev.CheckpointStarted(step=step, reason=reason), after=0.02)
     rec.add(
         ev.CheckpointSaved(

@@ -130,7 +130,12 @@ def offline(place: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """No data set on this machine; whoever asks the hub is noted and gets no answer."""
     asked: list[str] = []
     monkeypatch.setenv("HF_HOME", str(place / "hf"))
-    monkeypatch.setattr("engine.data.hub.hub_answers", lambda: bool(asked.append("asked")))
+
+    def no_answer() -> bool:
+        asked.append("asked")
+        return False
+
+    monkeypatch.setattr("engine.data.hub.hub_answers", no_answer)
     return asked
 
 

@@ -185,7 +185,7 @@ def test_a_parquet_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_large_array_is_read_row_by_row(tmp_path: Path) -> None:
     """100,000 rows of one array, and a line of 10 MB among them."""
-    rows = [{"messages": n} for n in range(100_000)]
+    rows: list[object] = [{"messages": n} for n in range(100_000)]
     rows[50_000] = {"messages": "x" * 10_000_000}
     path = tmp_path / "a.jsonl"
     path.write_text(as_array(rows, ascii_only=True))

@@ -33,7 +33,7 @@ TEXT = st.text("ab", max_size=3)
 
 @st.composite
 def conversations(draw: st.DrawFn) -> Conversation:
-    messages = []
+    messages: list[dict[str, object]] = []
     for _ in range(draw(st.integers(1, 2))):
         messages.append({"role": "user", "content": draw(TEXT)})
         messages.append(

@@ -47,7 +47,7 @@ def test_footer_is_ranked():
 
 
 def test_markdown_has_every_key():
-    """The table of the README is this one."""
+    """The table of `docs/keys.md` is this one."""
     text = key_table.markdown()
     for key in key_table.TABLE:
         assert f"`{key.shown}` | {key.help}" in text

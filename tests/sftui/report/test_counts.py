@@ -2,12 +2,13 @@
 
 import math
 from array import array
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import events as ev
-from sftui.report.counts import Tally
+from sftui.report.counts import Counts
 from tests.conftest import examples
 from tests.sftui.state.test_run_state import picture
 
@@ -34,29 +35,30 @@ def batches(draw) -> ev.StepBatch:
 def test_a_batch_counts_as_its_rows(parts):
     """Totals, updates done again, losses by source, the time lost before a restart."""
     restart = ev.AttemptStarted(start_step=0, stamp=ev.Stamp(t=2000.0))
-    whole, single = Tally(), Tally()
+    whole, single = Counts(), Counts()
     for batch in parts:
         whole.count(batch)
         for row in batch.rows():
             single.count(row)
-        for tally in (whole, single):
-            tally.count(restart)
+        for counts in (whole, single):
+            counts.count(restart)
     assert picture(whole) == picture(single)
 
 
 def test_every_number_of_an_update_has_a_total_and_a_mean():
     """A number that is added to `StepFinished` is there for a report without more."""
-    tally = Tally()
+    counts = Counts()
     for value in (1, 2, 6):
-        tally.count(ev.StepFinished(step=value, **dict.fromkeys(ev.STEP_NUMBERS, value)))
-    assert {name: (s.total, s.updates, s.mean) for name, s in tally.sums.items()} == dict.fromkeys(
+        numbers: dict[str, Any] = dict.fromkeys(ev.STEP_NUMBERS, value)
+        counts.count(ev.StepFinished(step=value, **numbers))
+    assert {name: (s.total, s.updates, s.mean) for name, s in counts.sums.items()} == dict.fromkeys(
         ev.STEP_NUMBERS, (9, 3, 3.0)
     )
 
 
 def test_whole_numbers_are_added_exactly():
     """A run of a year has more tokens than a double holds every number of."""
-    tally = Tally()
+    counts = Counts()
     for tokens in (2**53, 1, 1):
-        tally.count(ev.StepFinished(step=0, tokens=tokens))
-    assert tally.sums["tokens"].total == 2**53 + 2
+        counts.count(ev.StepFinished(step=0, tokens=tokens))
+    assert counts.sums["tokens"].total == 2**53 + 2
