@@ -44,7 +44,7 @@ class CompareApp(TerminalApp):
 
 
 def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> ExitCode:
-    """Show them until the person leaves.
+    """Show them until the user leaves.
 
     Raises:
         UsageError: one of them is no run and no log.

@@ -1,4 +1,4 @@
-"""One look at a run for people: a summary and a printed chart."""
+"""`sftui show`: a summary of a run and a printed chart."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def as_text(
 
 
 def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str]:
-    """The run in a few lines, every outside text cleaned."""
+    """The run in a few lines; text from outside is cleaned of control characters."""
     state = shot.state
     lines = [f"{clean(shot.title, 120)}  {shot.status}: {clean(shot.evidence, 200)}"]
     if state.reason:

@@ -15,7 +15,7 @@ from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 
 FRESH_SECONDS = 120.0
-"""A log that was written to so recently may grow: it is followed."""
+"""A log written to within this time is followed."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
 _RESULTS = Topic.EVALS | Topic.VALIDATION | Topic.RUN
 
@@ -28,14 +28,14 @@ class _Reading:
 
 
 class OverlayFeed:
-    """The files behind an overlay."""
+    """Reads the files of an `Overlay` and applies their events."""
 
     def __init__(self, readings: Sequence[_Reading]) -> None:
         self._readings = list(readings)
         self.overlay = Overlay([reading.contender for reading in readings])
 
     def poll(self) -> bool:
-        """Take what has come; whether anything changed."""
+        """Apply the events that have come; returns whether anything changed."""
         changed = False
         for reading in self._readings:
             if reading.contender.moving:
@@ -77,7 +77,7 @@ def open_overlay(
     *,
     now: Callable[[], float] = time.time,
 ) -> OverlayFeed:
-    """Begin to read all of them.
+    """Open all targets and begin to read them.
 
     Raises:
         UsageError: one of them is no run and no log, or there are too many.

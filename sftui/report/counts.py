@@ -18,7 +18,7 @@ MOST = 256
 
 
 @dataclass(slots=True, eq=False)
-class RankTally:
+class RankCounts:
     """What one rank said of itself over the whole run."""
 
     peak_bytes: int | None = None
@@ -30,7 +30,7 @@ class RankTally:
     seconds_per_token: array[float] = field(default_factory=lambda: array("d"))
     step_seconds: array[float] = field(default_factory=lambda: array("d"))
 
-    def hear(self, event: ev.RankHeartbeat) -> None:
+    def count(self, event: ev.RankHeartbeat) -> None:
         self.peak_bytes = max(
             filter(None, (self.peak_bytes, event.memory_peak_bytes, event.memory_bytes)),
             default=None,
@@ -50,7 +50,7 @@ class RankTally:
 
 
 @dataclass(slots=True, eq=False)
-class SourceTally:
+class SourceCounts:
     """Training loss of one source of rows, where the run tells it."""
 
     steps: array[int] = field(default_factory=lambda: array("q"))
@@ -58,7 +58,7 @@ class SourceTally:
 
 
 @dataclass(slots=True, eq=False)
-class Tally:
+class Counts:
     """Sums over one stage of a run or log."""
 
     tokens: int = 0
@@ -71,11 +71,11 @@ class Tally:
     attempts: list[ev.AttemptStarted] = field(default_factory=list)
     lost_seconds: float = 0.0
     """From the last update before a restart to the restart."""
-    losses: list[ev.RankLost] = field(default_factory=list)
+    lost_ranks: list[ev.RankLost] = field(default_factory=list)
     alarms: list[ev.AlarmRaised] = field(default_factory=list)
     validation_rows: dict[int, int] = field(default_factory=dict)
-    ranks: dict[int, RankTally] = field(default_factory=dict)
-    sources: dict[str, SourceTally] = field(default_factory=dict)
+    ranks: dict[int, RankCounts] = field(default_factory=dict)
+    sources: dict[str, SourceCounts] = field(default_factory=dict)
     out_of_memory: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """Lines of the log that tell of rows cut, skipped or without a target."""
@@ -84,7 +84,7 @@ class Tally:
     _last_t: float | None = None
     _furthest: int = -1
 
-    def hear(self, event: ev.Event) -> None:
+    def count(self, event: ev.Event) -> None:
         """Count one event."""
         t = event.stamp.t
         match event:
@@ -98,7 +98,7 @@ class Tally:
                 self._last_step_t = t if t is not None else self._last_step_t
             case ev.RankHeartbeat():
                 if event.rank in self.ranks or len(self.ranks) < MOST:
-                    self.ranks.setdefault(event.rank, RankTally()).hear(event)
+                    self.ranks.setdefault(event.rank, RankCounts()).count(event)
             case ev.StateChanged():
                 self._state(event.state, t)
             case ev.AttemptStarted():
@@ -108,8 +108,8 @@ class Tally:
                     self.lost_seconds += max(0.0, t - self._last_step_t)
                     self._last_step_t = None
             case ev.RankLost():
-                if len(self.losses) < MOST:
-                    self.losses.append(event)
+                if len(self.lost_ranks) < MOST:
+                    self.lost_ranks.append(event)
             case ev.AlarmRaised():
                 if len(self.alarms) < MOST:
                     self.alarms.append(event)
@@ -142,7 +142,7 @@ class Tally:
             self._count("supervised_tokens", event.supervised_tokens, 1)
         for name, loss in event.loss_by_source.items():
             if event.step is not None and (name in self.sources or len(self.sources) < MOST):
-                source = self.sources.setdefault(name, SourceTally())
+                source = self.sources.setdefault(name, SourceCounts())
                 source.steps.append(event.step)
                 source.losses.append(loss)
 

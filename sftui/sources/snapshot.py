@@ -1,8 +1,7 @@
 """A run or log as it stands now: its files read to their end, folded once, with evidence of life.
 
 `show`, `runs` and `report` all start here, so that they never disagree on what a
-status means. Status comes from evidence, not from hope: a run that never said it
-ended and whose processes are gone was interrupted.
+status means: a run that never logged its end and whose processes are gone was interrupted.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from sftui.state.run_state import RunState
 FORMAT = "sftui run directory"
 
 Listener = Callable[[int, ev.Event], None]
-"""Hears each event with the number of its stage, once the state has taken it in."""
+"""Called with the number of its stage and each event, after the state has applied it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +34,16 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What is known of one run directory or log."""
+    """One run directory or log, read to its end: a state for each stage, and whether it lives."""
 
     path: Path
     title: str
     format: str
     stages: tuple[Stage, ...]
     shown: int
-    """The stage a person most likely means: the last SFT stage, else the fullest."""
+    """Index of the stage that is shown: the last SFT stage, else the one with most updates."""
     alive: bool | None
-    """None for a log, which has no process that could be looked at."""
+    """None for a log, which has no process to check."""
     evidence: str
     """What `alive` rests on, or how the log was recognised, in words."""
     lines_total: int
@@ -73,21 +72,21 @@ class Snapshot:
         return "interrupted" if state.last_t is not None else "unknown"
 
 
-def look(
+def read(
     target: str | None, runs_dir: str | Path | None = None, listener: Listener | None = None
 ) -> Snapshot:
-    """Whatever a person names: a run, its folder, or a log of any known format.
+    """Read a run, by its id, name or folder, or a log of any known format.
 
     `listener` is for what the state does not keep.
 
     Raises:
-        UsageError: there is no such run or file, or it is no log that anybody can read.
+        UsageError: there is no such run or file, or it is no log of a known format.
     """
     if target is None:
-        return take(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
+        return read_run(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
     opened = open_sources.read_whole(target, runs_dir=runs_dir)
     if opened.run is not None:
-        return take(opened.run, listener)
+        return read_run(opened.run, listener)
     stages: list[Stage] = []
     for stage in opened.recording.stages:
         state = RunState()
@@ -110,7 +109,7 @@ def look(
     )
 
 
-def take(run: RunDir, listener: Listener | None = None) -> Snapshot:
+def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:
     """Read a run directory to the end of its files."""
     source = TailSource(run)
     state = RunState()

@@ -287,7 +287,7 @@ def test_a_run_of_an_earlier_boot_is_shown_as_ended(tmp_path):
     run.lock.write_text(
         json.dumps({"pid": 1, "host": socket.gethostname(), "started": 1.0, "boot": "another boot"})
     )
-    assert run_json.to_dict(snapshot.take(run))["status"] == "interrupted"
+    assert run_json.to_dict(snapshot.read_run(run))["status"] == "interrupted"
     from engine.run import lock
 
     alive, why = lock.evidence(run)

@@ -99,7 +99,7 @@ def test_an_old_run_is_shown_as_it_was(old: OldRuns, name: str) -> None:
     """Status, steps, losses, validations, answers, checkpoints and requests."""
     before = SHOWN[name]
     run = old.run(name)
-    shown = run_json.to_dict(snapshot.take(run))
+    shown = run_json.to_dict(snapshot.read_run(run))
     assert shown["status"] == before["status"]
     [stage], [then] = shown["stages"], before["stages"]
     for key in ("steps", "train_loss", "val", "controls", "settings"):
@@ -119,7 +119,7 @@ def test_an_old_run_replays_to_the_numbers_of_its_lines(old: OldRuns, name: str)
     """Its log as a replay reads it: every step, validation and answer, to the last digit."""
     run = old.run(name)
     wanted = numbers(run)
-    [stage] = snapshot.look(str(run.events)).stages
+    [stage] = snapshot.read(str(run.events)).stages
     state = stage.state
     series = state.step_series("loss")
     assert dict(zip(series.x, series.y, strict=True)) == pytest.approx(wanted["loss"], rel=1e-6)

@@ -132,7 +132,7 @@ def test_a_reason_names_the_run_by_its_letter(tmp_path):
     """Beside a third run, `A` would be another one."""
     a = make(tmp_path, "a", right=10, losses=BEFORE)
     log, _ = reference_writeup.write(tmp_path)
-    sides = [snapshot.look(str(path)) for path in (a, log)]
+    sides = [snapshot.read(str(path)) for path in (a, log)]
     found = pairing.of(*sides, ("B", "C"))
     assert found.validation is not None
     assert "the losses of C are not stored" in found.validation.reason
