@@ -121,9 +121,9 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
     """
-    from sftui.sources import open as open_sources  # noqa: PLC0415  thirteen readers
+    from sftui.sources import open_log  # noqa: PLC0415  thirteen readers
 
-    opened = open_sources.open_replay(
+    opened = open_log.open_replay(
         flags.log,
         runs_dir=flags.runs_dir,
         format_name=flags.format,

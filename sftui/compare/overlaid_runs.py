@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from engine.run.run_dir import RunDir
 from sftui.compare.pairing import LETTERS, Comparison, of
@@ -18,6 +19,9 @@ from sftui.drawing.roles import Role
 from sftui.state.run_state import RunState
 from sftui.state.series import Series, Smoothed
 from sftui.view.view import View
+
+if TYPE_CHECKING:
+    from sftui.sources.snapshot import RunStatus
 
 ROLES = (
     Role.TRAIN,
@@ -45,7 +49,7 @@ class Contender:
     run: RunDir | None = None
     format: str = ""
     stage: str = ""
-    status: str = "reading"
+    status: RunStatus | Literal["reading"] = "reading"
     state: RunState = field(default_factory=RunState)
     hidden: bool = False
     loading: bool = True

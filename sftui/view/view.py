@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from engine.control import Request
 from sftui.drawing.x_axis import XScale, XScales
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
 from sftui.state.series import Smoothed
