@@ -108,7 +108,7 @@ class Supervisor:
                 LogLine(text=machines.other_machines(self._run_dir, self._manifest), level="warn")
             )
         self._launching = True
-        with undelivered_stop.Listener(
+        with undelivered_stop.StopListener(
             self._run_dir,
             lambda: self._end() is not None,
             history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
@@ -221,7 +221,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(undelivered_stop.SIGNAL, self._on_unheard)
+        signal.signal(undelivered_stop.SIGNAL, self._on_undelivered_stop)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """First signal: ask the ranks to stop. Second: end them."""
@@ -240,10 +240,10 @@ class Supervisor:
         try:
             inbox.post(self._run_dir, request)
         except SftuiError:
-            # No room for a request: the ranks obey the signal itself as well.
+            # No room for a request: the ranks handle the signal itself as well.
             _signal_children(signum)
 
-    def _on_unheard(self, signum: int, frame: FrameType | None) -> None:
+    def _on_undelivered_stop(self, signum: int, frame: FrameType | None) -> None:
         """End elastic: a stop was requested while no rank was there to read it."""
         if self._launching:
             sys.modules["engine.processes.elastic"].end_ranks_now(signum)

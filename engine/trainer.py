@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from engine.checkpoints.checkpointer import RankState, random_state
-from engine.events import LogLine, PhaseStarted
+from engine.events import CheckpointReason, ControlOutcome, EndStatus, LogLine, PhaseStarted
 from engine.measure import measure_samples, measure_tasks, measure_validation
 from engine.optimizer.optim import grad_norm
 from engine.session import Session
@@ -52,8 +52,7 @@ SAVE_MEETINGS = 20
 class Outcome:
     """How training ended; the same on every rank."""
 
-    status: str
-    """finished, stopped or failed."""
+    status: EndStatus
     reason: str
     step: int
     """Updates done."""
@@ -211,7 +210,7 @@ def apply_requests(session: Session, steering: Steering, step: int) -> Decision:
         if decision.evaluate:
             missing = measure_validation(session, step) or measure_tasks(session, step)
             measure_samples(session, step)
-            outcome = "rejected" if missing else "applied"
+            outcome: ControlOutcome = "rejected" if missing else "applied"
             steering.acknowledge(decision.evaluate, step, outcome, missing)
             session.emit(PhaseStarted(phase="train", step=step))
         if decision.checkpoint:
@@ -228,7 +227,7 @@ def apply_requests(session: Session, steering: Steering, step: int) -> Decision:
         decision = steering.wait_while_paused(step)  # collective, four times a second
 
 
-def save_checkpoint(session: Session, step: int, reason: str) -> bool:
+def save_checkpoint(session: Session, step: int, reason: CheckpointReason) -> bool:
     """Start saving the state after `step` updates; False when it is on disk already.
 
     A collective: rank 0 alone knows what is on disk and tells the others. They must agree:
@@ -250,7 +249,7 @@ def save_checkpoint(session: Session, step: int, reason: str) -> bool:
     return True
 
 
-def save_last(session: Session, steering: Steering, step: int, reason: str) -> None:
+def save_last(session: Session, steering: Steering, step: int, reason: CheckpointReason) -> None:
     """Save what nobody can compute again: where there is no room, wait for it and try again.
 
     All ranks count the same tries and learn of the same stop, so they give up together.

@@ -14,11 +14,11 @@ import traceback
 from pathlib import Path
 
 from engine import config
-from engine.alarms.run_alarms import Watchman
+from engine.alarms.run_alarms import RunAlarms
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import FIRST_SEQ_VARIABLE, began, finished, next_attempt
-from engine.journal.sinks import EventBus
 from engine.processes import orphan
 from engine.run import resume_file
 from engine.run.lock import hold_event_log
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     if _has_ended(run):
         return 0
     started = time.monotonic()
-    writer = watchman = bus = None
+    writer = alarms = bus = None
     if os.environ.get("RANK", "0") == "0":
         try:
             writer = hold_event_log(run)
@@ -46,12 +46,12 @@ def main(arguments: list[str]) -> int:
     attempt = next_attempt(run)
     if writer is not None:
         settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
-        watchman = Watchman(run, settings.runtime)
+        alarms = RunAlarms(run, settings.runtime)
         # The run's seconds count from its first attempt, not from the last.
         started = min(started, began(run.events) or started)
-        bus = EventBus(run, run.id, attempt, watch=watchman.observe)
+        bus = EventBus(run, run.id, attempt, watch=alarms.observe)
     try:
-        return _train(run, bus, watchman, attempt, started)
+        return _train(run, bus, alarms, attempt, started)
     except SftuiError as error:
         # Starting again would meet the same mistake, so this is the end of the run.
         traceback.print_exc()
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(
-    run: RunDir, bus: EventBus | None, watchman: Watchman | None, attempt: int, started: float
+    run: RunDir, bus: EventBus | None, alarms: RunAlarms | None, attempt: int, started: float
 ) -> int:
     def emit(event: Event) -> None:
         if bus is not None:
@@ -97,8 +97,8 @@ def _train(
     attempt = int(ranks.broadcast(torch.tensor([attempt])))
     steering = Steering(run, bus, ranks, attempt)
     steering.handle_signals()
-    if watchman is not None:
-        watchman.helm = steering
+    if alarms is not None:
+        alarms.run_control = steering
     with Heartbeat(run, ranks, emit) as heartbeat:
         settle_log = bus.flush if bus is not None else lambda: None
         session = session_setup.build(run, ranks, attempt, emit, settle_log)

@@ -293,7 +293,7 @@ def _ignore_exported_size() -> None:
 
 
 def run_screen(request: ScreenRequest) -> ScreenExit:
-    """Show `request.source` until the person leaves.
+    """Show `request.source` until the user leaves.
 
     Raises:
         SftuiError: `request.launch` refused; the terminal is restored and nothing was started.

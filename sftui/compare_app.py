@@ -44,7 +44,7 @@ class CompareApp(TerminalApp):
 
 
 def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> ExitCode:
-    """Show these runs and logs until the person leaves.
+    """Show these runs and logs until the user leaves.
 
     Raises:
         UsageError: one of them is no run and no log.

@@ -33,18 +33,10 @@ from engine import config
 from engine.alarms.board import SEVERITY
 from engine.errors import SftuiError
 from sftui import cli
-from sftui.commands import chat, ctl, evaluate, export, fit_table, question_list, write_report
+from sftui.commands import completion, ctl
 from sftui.commands.parse import flags_of
-from sftui.commands.reading_flags import (
-    AttachFlags,
-    CtlFlags,
-    RemoveFlags,
-    ReplayFlags,
-    RunsFlags,
-    ShowFlags,
-)
-from sftui.commands.run_flags import FitFlags, parse_run, parse_settings
-from sftui.compare import comparison
+from sftui.commands.reading_flags import CtlFlags, RemoveFlags, RunsFlags
+from sftui.commands.run_flags import parse_fit, parse_run
 from sftui.keys import key_table
 from sftui.sources.formats import READERS
 
@@ -165,10 +157,6 @@ def _named(root: Path, dotted: str) -> bool:
 # ---- commands ------------------------------------------------------------------------------
 
 
-def _fit(words: list[str]) -> object:
-    return parse_settings(FitFlags, fit_table.with_positional(words), "sftui fit")
-
-
 def _ctl(words: list[str]) -> object:
     flags = flags_of(CtlFlags, words, "sftui ctl")
     return ctl.parse_command(flags.command, flags.argument)
@@ -185,19 +173,11 @@ def _reads(kind: type) -> Callable[[list[str]], object]:
 
 
 PARSERS: dict[str, Callable[[list[str]], object]] = {
+    **{name: _reads(kind) for name, kind in completion.KINDS.items() if " " not in name},
     "run": parse_run,
-    "attach": _reads(AttachFlags),
-    "replay": _reads(ReplayFlags),
     "ctl": _ctl,
-    "show": _reads(ShowFlags),
-    "compare": _reads(comparison.CompareFlags),
-    "report": _reads(write_report.ReportFlags),
-    "questions": _reads(question_list.QuestionFlags),
     "runs": _runs,
-    "eval": _reads(evaluate.EvalFlags),
-    "chat": _reads(chat.ChatFlags),
-    "export": _reads(export.ExportFlags),
-    "fit": _fit,
+    "fit": parse_fit,
 }
 """What takes the words of each command, without running it."""
 
@@ -211,6 +191,8 @@ def refusal(words: Sequence[str]) -> str | None:
     words = list(words)
     if not words or words[0] in ("-h", "--help", "-V", "--version", "help"):
         return None
+    if words[0] == "--print-completion":
+        return None if words[1:] in [[shell] for shell in completion.SHELLS] else "no such shell"
     if words[0] not in PARSERS:
         return None if words[0] == "COMMAND" else f"there is no command {words[0]}"
     if "--help" in words:

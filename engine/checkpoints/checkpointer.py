@@ -33,7 +33,14 @@ from engine.checkpoints.checkpoint_dir import (
     rng_file,
 )
 from engine.errors import CheckpointError
-from engine.events import CheckpointRemoved, CheckpointSaved, CheckpointStarted, Event, LogLine
+from engine.events import (
+    CheckpointReason,
+    CheckpointRemoved,
+    CheckpointSaved,
+    CheckpointStarted,
+    Event,
+    LogLine,
+)
 from engine.run.run_dir import RunDir
 
 PEERS_TIMEOUT_SECONDS = 600.0
@@ -88,7 +95,7 @@ class Checkpointer:
         self._join()
         return any(info.step == step for info in checkpoint_dir.list_checkpoints(self.run))
 
-    def save(self, step: int, own: RankState, reason: str) -> None:
+    def save(self, step: int, own: RankState, reason: CheckpointReason) -> None:
         """Start saving the state after `step` updates.
 
         Waits for a save still in flight first. Every rank calls it for the same step.
@@ -142,7 +149,7 @@ class Checkpointer:
         return copies
 
     def _write_or_report(
-        self, partial: Path, step: int, own: RankState, reason: str, started: float
+        self, partial: Path, step: int, own: RankState, reason: CheckpointReason, started: float
     ) -> None:
         try:
             self._write(partial, step, own, reason, started)
@@ -155,7 +162,9 @@ class Checkpointer:
             else:
                 _give_up(partial, self.rank, str(error))
 
-    def _write(self, partial: Path, step: int, own: RankState, reason: str, started: float) -> None:
+    def _write(
+        self, partial: Path, step: int, own: RankState, reason: CheckpointReason, started: float
+    ) -> None:
         if self.rank == 0:
             checkpoint_dir.remove_partials(self.run, but=partial)
             wanted = self._wanted_bytes(own)

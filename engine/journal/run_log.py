@@ -1,9 +1,8 @@
-"""The story of a run in nanochat's own lines, for `run.log`.
+"""The events of a run as the lines that nanochat prints, for `run.log`.
 
-A log reader for nanochat reads it back, and so does a person. One event gives
-zero or more lines; only the metrics line must wait, because it names all tasks
-of an evaluation round and no event says which task is the last: the first event
-of another kind does.
+Readers of nanochat's logs can read it. One event gives zero or more lines; only the metrics
+line must wait, because it names all tasks of an evaluation round and no event says which task
+is the last: the first event of another kind does.
 
 Formats: nanochat at 2025-10-29, `scripts/chat_sft.py` and what it calls.
 """
@@ -65,7 +64,7 @@ _DURING_A_ROUND = (EvalStarted, EvalFinished, RankHeartbeat, LogLine, MetricLogg
 
 
 class RunLog:
-    """Events in, lines out; keeps only what a later line needs."""
+    """Turns events into lines; keeps only what a later line needs."""
 
     def __init__(self) -> None:
         self._num_iterations = 0
@@ -184,7 +183,7 @@ def _saved_lines(event: CheckpointSaved) -> list[str]:
 
 
 def _plain(line: str) -> str:
-    """Without escape sequences and control characters: people `cat` this file."""
+    """The line without escape sequences and control characters: a terminal may show this file."""
     return _CONTROLS.sub("", _ESCAPES.sub("", line))
 
 

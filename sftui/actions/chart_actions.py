@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ChartActions(CockpitApp):
-    """Actions of the group `chart`, `panels` and `alarms`."""
+    """Actions of the groups `chart` and `panels`."""
 
     def action_toggle_log_y(self) -> None:
         self._cockpit.charts.toggle_log_y()

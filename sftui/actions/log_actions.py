@@ -9,7 +9,7 @@ from sftui.actions.cockpit_app import CockpitApp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sftui.logbook.book import LogBook
+    from sftui.logbook.log_book import LogBook
     from sftui.state.run_state import RunState
 
 

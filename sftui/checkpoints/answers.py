@@ -1,4 +1,4 @@
-"""What models said, prompt by prompt, as lines that fit: the browser and the samples panel.
+"""Answers of models, prompt by prompt, as wrapped lines: for the browser and the samples panel.
 
 All of it is text from outside: cleaned here, wrapped by cells, drawn literally.
 """
@@ -26,7 +26,7 @@ Line = tuple[tuple[int, Span], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Answer:
     """One answer."""
 
     label: str
@@ -40,7 +40,7 @@ class Said:
     """The newest for its prompt; older ones are dim."""
 
 
-Group = tuple[str, Sequence[Said]]
+Group = tuple[str, Sequence[Answer]]
 """A prompt and its answers."""
 
 

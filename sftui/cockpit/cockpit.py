@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, cast
 from engine.control import Command, Request
 from engine.errors import SftuiError
 from engine.run.run_dir import RunDir
-from sftui.checkpoints.checkpoint_list import Shelf
+from sftui.checkpoints.checkpoint_list import CheckpointList
 from sftui.cockpit.modes import TICK_SECONDS, Live, Mode
 from sftui.cockpit.playback import Playback
 from sftui.keys.key_table import DEFAULT_KEYS, JUMP_LETTERS, KeyTable
 from sftui.keys.preferences import Preferences
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.screens.dashboard import Dashboard
 from sftui.sources.replay import ReplaySource
 from sftui.state import deleted_checkpoints
@@ -92,7 +92,7 @@ class Cockpit:
         self.alarms = self.mode.new_alarms()
         self.questions: Questions | None = None
         """The texts of the evaluation's questions, read when the questions screen first opens."""
-        self.checkpoints = Shelf(RunDir(folder) if folder is not None else None)
+        self.checkpoints = CheckpointList(RunDir(folder) if folder is not None else None)
         self.launching = False
         """True while the run is being started: its processes are not missed yet."""
         self.quiet = now() - QUIET_SECONDS
@@ -276,7 +276,7 @@ class Cockpit:
     def move(self, act: Callable[[Playback], str | None]) -> str:
         """Move the clock of a replay and paint the result at once.
 
-        Returns what `act` has to say to the person, if anything.
+        Returns what `act` has to say to the user, if anything.
         """
         assert isinstance(self.mode, Playback), "keys of a replay are dead over a run"
         said = act(self.mode) or ""

@@ -12,7 +12,7 @@ from typing import Protocol
 from engine.events import Event
 from engine.run.run_dir import RunDir
 from sftui.cockpit.screen_alarms import ScreenAlarms
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.sources import Source
 from sftui.view.replay_status import ReplayStatus
 

@@ -51,7 +51,7 @@ class Notices:
 
     def _run(self, command: str, data: bytes) -> None:
         try:
-            # The person typed this command for this purpose; a shell is what they expect.
+            # The user typed this command for this purpose; a shell is what they expect.
             process = subprocess.Popen(
                 command,
                 shell=True,

@@ -16,7 +16,7 @@ from engine.events import Event
 from engine.run.run_dir import RunDir
 from sftui.cockpit.modes import TICK_SECONDS
 from sftui.cockpit.screen_alarms import ScreenAlarms
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.sources.clock import SPEEDS, WATCH_SPEED
 from sftui.sources.recording import Mark
 from sftui.sources.replay import ReplaySource

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from engine.checkpoints import checkpoint_target
 from engine.checkpoints.checkpoint_target import Target
@@ -21,47 +18,12 @@ from engine.errors import ConfigError
 from engine.processes import child, devices
 from engine.run import resume_file, run_dir
 from engine.step import run_plan
-from sftui.statistics import accuracy as accuracy_module
+from sftui.commands.checkpoint_flags import EvalFlags
+from sftui.statistics.accuracy import accuracy
 from sftui.text import format as fmt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvalFlags:
-    """Ask one checkpoint the evaluation questions, and write a results file.
-
-    A checkpoint of a run is asked what its run asked. The file can be given to --baseline, and
-    readers of lm-evaluation-harness results understand it.
-
-    Examples:
-      sftui eval runs/20260102-030405-starter/ckpt/step-200
-      sftui eval sft:d16:1952 --tasks MMLU,ARC-Challenge --data-dir data/
-    """
-
-    checkpoint: tyro.conf.Positional[str | None] = None
-    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, or an exported folder."""
-    source: str | None = None
-    """nanochat's checkpoint by names: base, mid, sft or rl."""
-    model_tag: str | None = None
-    """Model folder of --source, e.g. d16 (default: the deepest)."""
-    step: int | None = None
-    """Step of the checkpoint (default: the last)."""
-    tasks: str | None = None
-    """Tasks, comma-separated (default: those of the run, else MMLU,ARC-Easy)."""
-    data_dir: str | None = None
-    """Folder with TASK.test.jsonl or .parquet files (default: the run's, else the hub)."""
-    max_problems: int | None = None
-    """Questions of each task (default: as many as the run asked, else 1024)."""
-    device_type: str = ""
-    """cuda or cpu (default: found out)."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Results file (default: in the run's evals/, else evals/ here)."""
-    json: bool = False
-    """Print the results file instead of a table."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-
-
-def evaluate(flags: EvalFlags) -> tuple[list[str], Path]:
+def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
     """Run the evaluation; the lines to print, and where the results file lies.
 
     Raises:
@@ -117,7 +79,7 @@ def _settings(target: Target, flags: EvalFlags) -> RunConfig:
 
 
 def default_output(target: Target) -> Path:
-    """Where results go when nobody says: with the run, else in `evals/` of this folder."""
+    """The results file without `--output`: in the run's folder, else `evals/` of this folder."""
     if target.run is not None:
         return target.run.evals / f"step-{target.step}.results.json"
     slug = re.sub(r"[^A-Za-z0-9._-]+", "-", target.label).strip("-.")
@@ -129,7 +91,7 @@ def table(ours: dict[str, Any]) -> list[str]:
     lines = [str(ours["checkpoint"]["label"])]
     width = max(len(entry["task"]) for entry in ours["tasks"])
     for entry in ours["tasks"]:
-        found = accuracy_module.accuracy(
+        found = accuracy(
             entry["correct"], entry["total"], chance=entry["chance"], one_letter=entry["one_letter"]
         )
         parts = [

@@ -101,10 +101,3 @@ def of_depth(depth: int) -> GPTConfig:
         n_kv_head=heads,
         n_embd=width,
     )
-
-
-def with_positional(words: list[str]) -> list[str]:
-    """`my.toml --gpus 2` -> `--config my.toml --gpus 2`."""
-    if words and not words[0].startswith("-"):
-        return ["--config", *words]
-    return words

@@ -157,7 +157,7 @@ def _luminance(color: Color) -> float:
 def legible(color: Color, under: Color, least: float) -> Color:
     """`color`, or the nearest shade of it towards black or white with that much contrast."""
     if color.ansi is not None or under.ansi is not None:
-        return color  # the terminal's own colours are the person's
+        return color  # the terminal's own colours are the user's
     for hundredth in range(101):
         for pole in (_BLACK, _WHITE):
             shade = color.blend(pole, hundredth / 100) if hundredth else color

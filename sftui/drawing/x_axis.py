@@ -61,7 +61,7 @@ class XScale:
 
     @property
     def words(self) -> str:
-        """What is measured, for a person."""
+        """What is measured, for a user."""
         return (self._source.words if self._source else "") or WORDS[self.name]
 
     @property

@@ -1,4 +1,4 @@
-"""The table of keys as Textual's bindings, with the keys that a person gave them."""
+"""The table of keys as Textual's bindings, with the keys that a user gave them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys that a person chose: `keys.toml` beside the preferences, read and checked.
+"""Keys that a user chose: `keys.toml` beside the preferences, read and checked.
 
 One line an action, by the id of the table in `keys`: `pause = "p"`, or several keys,
 `zoom_in = ["+", "i"]`. What cannot be used is said in one sentence and passed over;
@@ -65,7 +65,7 @@ def path() -> Path:
 
 
 def load() -> Keymap:
-    """The person's keys; without a file, none."""
+    """The user's keys; without a file, none."""
     try:
         with path().open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -123,7 +123,7 @@ def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
             for name in key.keys.split(","):
                 holders[name].append(key.id)
         for name, ids in holders.items():
-            # What was asked last gives way; what nobody touched stays.
+            # What was asked last gives way; what has no line in the file stays.
             moved = sorted((i for i in ids if i in asked), key=list(asked).index)
             if len(ids) > 1 and moved:
                 loser = moved[-1]

@@ -1,9 +1,9 @@
-"""An event as one line for a person: the log pane, plain mode and the report say it alike."""
+"""An event as one line of text, the same in the log pane, plain mode and the report."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,10 +104,9 @@ def score(event: ev.EvalFinished) -> str:
     return percent
 
 
-_LEVELS = {
+_LEVELS: Mapping[ev.LogLevel, tuple[str, Role]] = {
     "info": ("·", Role.DIM),
     "warn": ("▲", Role.WARN),
-    "warning": ("▲", Role.WARN),
     "error": ("✗", Role.BAD),
 }
 
@@ -161,7 +160,7 @@ def ranks(run: ev.RunStarted) -> str:
 
 
 def other_numbers(state: RunState, most: int = 12) -> str:
-    """What a log tells in place of a training loss; names come from the log."""
+    """The free metrics of a log without a training loss, with their counts."""
     names = list(state.metrics)
     told = [f"{clean(name, 40)} ({fmt.count(len(state.metrics[name]))})" for name in names[:most]]
     more = f" and {len(names) - most} more" if len(names) > most else ""

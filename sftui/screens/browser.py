@@ -56,7 +56,7 @@ class Browser(ModalScreen[None]):
         self.table.state = self._cockpit.state
         self.table.reload()
         self.table.rebuild()
-        self._cockpit.checkpoints.sampler.look()
+        self._cockpit.checkpoints.sampler.poll()
         self.answers.display = bool(self._cockpit.checkpoints.sampler.samples)
         self.set_class(self.answers.display or self.prompt.display, "asked")
         self.answers.rebuild()

@@ -1,10 +1,9 @@
-"""A run that was, played through the same door as one that is.
+"""A recording as a source of events, by a clock that can be set.
 
-The screen cannot tell: `poll` gives the events that the clock has reached. Since
-`RunState` only goes forward, going back (or to another stage) raises `generation`:
-whoever polls starts a fresh `RunState` when it sees a new number, and the poll
-gives everything from the stage's start again. With batches that costs milliseconds
-at a million updates.
+`poll` gives the events that the clock has reached. Since `RunState` only goes forward, going
+back (or to another stage) raises `generation`: the caller starts a fresh `RunState` when it
+sees a new number, and the poll gives everything from the stage's start again. With batches that
+costs milliseconds at a million updates.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from engine.errors import UsageError
 from engine.events import Event, StepBatch
 from sftui.readers import LineCounts
 from sftui.sources.clock import ReplayClock
-from sftui.sources.filling import Feed, Finished
+from sftui.sources.feed_protocol import Feed, Finished
 from sftui.sources.recording import Mark, Recording, Stage, Timeline
 from sftui.sources.text_position import end_of_share, end_of_stage, end_of_step
 from sftui.view.replay_status import ReplayMark, ReplayStatus, part_of

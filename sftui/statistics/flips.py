@@ -30,7 +30,7 @@ from sftui.statistics.accuracy import clustered_error
 from sftui.statistics.paired_tests import Comparison, flips, paired
 
 KINDS = ("flipped", "gained", "lost", "all")
-"""What a person may look through."""
+"""Which questions can be listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,13 +147,13 @@ def _share(p: float) -> float:
 
 
 class Questions:
-    """The words of a run's questions, by task and item id; they come when they come."""
+    """The text of a run's questions, by task and item id, loaded in a thread."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self._found: dict[str, dict[str, Question]] | None = None
         self.problem = ""
-        """Why there are none."""
+        """Why the questions could not be loaded; empty when they were."""
         self._thread = threading.Thread(target=self._load, name="questions", daemon=True)
         self._thread.start()
 
@@ -162,7 +162,7 @@ class Questions:
         return self._found is not None or bool(self.problem)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Until they are there, or known not to be."""
+        """Wait until they are loaded, or known to be missing."""
         self._thread.join(timeout)
 
     def get(self, task: str, item_id: str) -> Question | None:

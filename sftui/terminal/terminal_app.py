@@ -29,10 +29,10 @@ class TerminalApp(App[None]):
     def __init__(
         self, preferences: Preferences | None = None, keymap: Keymap | None = None
     ) -> None:
-        """`preferences`: how the screen was shown last; `keymap`: the person's keys."""
+        """`preferences`: how the screen was shown last; `keymap`: the user's keys."""
         super().__init__()
         self.keys = DEFAULT_KEYS if keymap is None else DEFAULT_KEYS.changed(keymap.keys)
-        """The table with the person's own keys."""
+        """The table with the user's own keys."""
         self._keymap_said = keymap.said if keymap is not None else ""
         self.told_to_end = False
         self.ascii = False

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sftui.sources.recording import MarkKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +20,7 @@ class ReplayMark:
 
     part: float
     """Along the stage, 0 to 1."""
-    kind: str
-    """validation, eval, checkpoint, control, alarm, lost, attempt or end."""
+    kind: MarkKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

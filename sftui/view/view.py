@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from engine.control import Request
 from sftui.drawing.x_axis import XScale, XScales
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
 from sftui.state.series import Smoothed
@@ -40,7 +40,7 @@ class View:
     """Wall clock, seconds since the epoch."""
     title: str = ""
     keys: KeyTable = DEFAULT_KEYS
-    """The table with the person's own keys, for all that names a key."""
+    """The table with the user's own keys, for all that names a key."""
     log_y: bool = False
     whole: bool = False
     smoothing: int = 0

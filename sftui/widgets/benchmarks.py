@@ -165,12 +165,12 @@ class Benchmarks(Panel):
                     lines.append((*texts, named))
             best = scores.best.get(task)
             if best is not None and _top(self.state, task) == first:
-                s = "" if best[1].looks == 1 else "s"
-                text = f"best: {first_words(first)}, unbeaten in {best[1].looks} evaluation{s}"
+                s = "" if best[1].among == 1 else "s"
+                text = f"best: {first_words(first)}, unbeaten in {best[1].among} evaluation{s}"
                 more.append((text, text, named))
             elif best is not None and best[0] != newest:
-                where, looks = f"best, step {best[0]:,}: ", best[1].looks
-                text = where + sentence(best[1].judged, looks=looks)
+                where, among = f"best, step {best[0]:,}: ", best[1].among
+                text = where + sentence(best[1].judged, among=among)
                 more.append((text, where + short_sentence(best[1].judged), named))
             if task in scores.notes:
                 more.append((scores.notes[task], scores.notes[task], named))

@@ -18,7 +18,7 @@ from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.checkpoints.checkpoint_list import Shelf
+    from sftui.checkpoints.checkpoint_list import CheckpointList
     from sftui.checkpoints.checkpoint_row import CheckpointRow
     from sftui.state.run_state import RunState
     from sftui.view.view import View
@@ -33,7 +33,9 @@ class CheckpointTable(Panel):
     TOPICS = Topic.ALL
     can_focus = True
 
-    def __init__(self, state: RunState, view: View, checkpoints: Shelf, *, id: str) -> None:
+    def __init__(
+        self, state: RunState, view: View, checkpoints: CheckpointList, *, id: str
+    ) -> None:
         super().__init__(state, view, id=id)
         self.checkpoints = checkpoints
         self.cursor = 0

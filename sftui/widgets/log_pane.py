@@ -1,4 +1,4 @@
-"""The log: what happened, newest at the bottom, followed unless a person scrolls back."""
+"""The log: what happened, newest at the bottom, followed unless a user scrolls back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from textual.events import Key, Paste
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
-from sftui.logbook.book import LogBook
 from sftui.logbook.event_lines import time_of_day
-from sftui.logbook.sheet import Line, Window
+from sftui.logbook.log_book import LogBook
+from sftui.logbook.log_content import Line, Window
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
@@ -74,7 +74,7 @@ class LogPane(Panel):
             return
         if not window.lines and book.name != "all":
             grid.text(1, 2, fit("no such line so far", grid.width - 4), style(Role.FAINT))
-        pattern, timed, current = book.pattern, book.sheet.timed, book.sheet.current
+        pattern, timed, current = book.pattern, book.content.timed, book.content.current
         for i, line in enumerate(window.lines):
             self._line(grid, 1 + i, line, pattern, timed, line.place == current)
 
@@ -100,7 +100,7 @@ class LogPane(Panel):
                 hint = " · enter keeps · esc ends"
             if width >= 100:
                 title.append((hint, style(Role.FAINT)))
-        elif not book.sheet.timed and window.lines and window.older is not None:
+        elif not book.content.timed and window.lines and window.older is not None:
             at = window.older + len(window.lines)
             if window.newer is not None:
                 total = fmt.count(at + window.newer)

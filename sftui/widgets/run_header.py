@@ -6,6 +6,9 @@ where the events come from. Things fall away from the least important to the bad
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from engine import events as ev
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
 from sftui.logbook.event_lines import ranks
@@ -15,7 +18,7 @@ from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 from sftui.widgets.startup import PHASES
 
-BADGES = {
+BADGES: Mapping[ev.Badge, tuple[str, Back]] = {
     "starting": ("STARTING", Back.BUSY),
     "running": ("RUNNING", Back.GOOD),
     "paused": ("PAUSED", Back.WARN),

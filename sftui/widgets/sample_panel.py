@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
-from sftui.checkpoints.answers import Group, Line, Said, lines_of, paint_lines
+from sftui.checkpoints.answers import Answer, Group, Line, lines_of, paint_lines
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Role, style
 from sftui.keys.bindings import bindings, rebind
@@ -108,8 +108,8 @@ def groups(samples: Sequence[SampleGenerated]) -> list[Group]:
     ]
 
 
-def _said(sample: SampleGenerated, cells: int, *, fresh: bool) -> Said:
-    return Said(
+def _said(sample: SampleGenerated, cells: int, *, fresh: bool) -> Answer:
+    return Answer(
         label="" if sample.step is None else fmt.count(sample.step).rjust(cells),
         text=sample.text or "(nothing)",
         note=_CUT.get(sample.stopped_by, ""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine import events as ev
 from sftui.drawing.canvas import Grid, fit
 from sftui.drawing.roles import Role, style
@@ -11,13 +13,12 @@ from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.view import View
 
-PHASES = {
+PHASES: Mapping[ev.PhaseName, str] = {
     "import": "import torch",
     "group": "join the other ranks",
     "model": "load the model",
     "data": "read the data",
     "validate": "validation loss",
-    "evaluate": "evaluate the tasks",
     "sample": "answer the prompts",
     "train": "first update",
     "save": "save a checkpoint",

@@ -107,7 +107,7 @@ def main() -> None:
         header = re.findall(r"\d+:\d\d:\d\d|\d+:\d\d", screen.words(here))
         screen.press("q")
         screen.wait(30)
-        shot = snapshot.take(run)
+        shot = snapshot.read_run(run)
         state = shot.state
         told = newest(run).seq
         settled = [s for s in samples if s[0] > seconds / 3]

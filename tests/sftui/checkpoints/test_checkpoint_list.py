@@ -15,7 +15,7 @@ from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
 from sftui.checkpoints import checkpoint_list as shelf_module
-from sftui.checkpoints.checkpoint_list import Job, Shelf, busy_words
+from sftui.checkpoints.checkpoint_list import CheckpointList, Job, busy_words
 from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Role, parts
@@ -55,7 +55,7 @@ def state_of(events=EVENTS) -> RunState:
     return state
 
 
-def row_of(shelf: Shelf, step: int, kind="sftui"):
+def row_of(shelf: CheckpointList, step: int, kind="sftui"):
     return next(r for r in shelf.rows(state_of()) if r.step == step and r.known.kind == kind)
 
 
@@ -67,7 +67,7 @@ def app_over(run: RunDir | None, events=EVENTS) -> SftuiApp:
 
 def test_rows_are_state_and_disk(run):
     """Best, exported, marked, gone, and the start as the last row."""
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     shelf.toggle_mark(row_of(shelf, 300))
     rows = {(r.step, r.known.kind): r for r in shelf.rows(state_of())}
     assert rows[400, "sftui"].best
@@ -80,7 +80,7 @@ def test_rows_are_state_and_disk(run):
 
 def test_a_mark_is_the_file_that_pruning_looks_for(run):
     """Marked, it is not pruned; marked again, it is."""
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     assert "never pruned" in shelf.toggle_mark(row_of(shelf, 300))
     infos = checkpoint_dir.list_checkpoints(run)
     assert checkpoint_dir.to_prune(infos, keep=1) == []
@@ -90,7 +90,7 @@ def test_a_mark_is_the_file_that_pruning_looks_for(run):
 
 def test_the_only_checkpoint_is_never_deleted(run):
     """Nor the one that a running run would go on from."""
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     assert "go on from" in shelf.delete(row_of(shelf, 400), alive=True)
     assert "deleted" in shelf.delete(row_of(shelf, 300), alive=True)
     assert "only checkpoint" in shelf.delete(row_of(shelf, 400), alive=False)
@@ -99,13 +99,13 @@ def test_the_only_checkpoint_is_never_deleted(run):
 
 def test_what_is_not_ours_is_left_alone(run):
     """The start, an export, a pruned one, and everything in a log from elsewhere."""
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     for step, kind in ((0, "start"), (400, "nanochat"), (100, "sftui")):
         row = row_of(shelf, step, kind)
         assert shelf.why_not(row)
         assert shelf.delete(row, alive=False) == shelf.why_not(row)
         assert shelf.start("eval", row) == shelf.why_not(row)
-    assert "not here" in Shelf(None).why_not(row_of(Shelf(None), 400))
+    assert "not here" in CheckpointList(None).why_not(row_of(CheckpointList(None), 400))
 
 
 def test_a_job_is_a_process_with_its_output_kept(run):
@@ -134,7 +134,7 @@ def test_jobs_ask_for_this_checkpoint_one_at_a_time(run, monkeypatch):
             pass
 
     monkeypatch.setattr(shelf_module, "Job", Waiting)
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     assert shelf.start("eval", row_of(shelf, 300)) == ""
     assert "One at a time" in shelf.start("hf", row_of(shelf, 300))
     assert asked == [["eval", str(run.checkpoint(300))]]
@@ -242,7 +242,7 @@ async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):
 
 def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
     """`One at a time` stands while the job works, and no longer."""
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="checkpoint-table")
     table.reload()
     for code, stands in ((None, True), (0, False)):
@@ -255,7 +255,7 @@ def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
 
 def test_the_browser_cuts_no_mark(run):
     """Best, marked and exported at once, where there is room for it."""
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     shelf.toggle_mark(row_of(shelf, 400))
     table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="checkpoint-table")
     table.reload()
@@ -296,7 +296,9 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
 
 def test_what_is_gone_is_faint(run):
     """Among thirty rows the three that can still be used are found at a glance."""
-    table = CheckpointTable(state_of(), View(now=lambda: START), Shelf(run), id="checkpoint-table")
+    table = CheckpointTable(
+        state_of(), View(now=lambda: START), CheckpointList(run), id="checkpoint-table"
+    )
     table.reload()
     grid = Grid(20, 100)
     table.paint(grid)
@@ -318,7 +320,9 @@ def test_hostile_names_are_drawn_as_text():
     state = state_of(
         [dataclasses.replace(e, stamp=ev.Stamp(seq=i + 1)) for i, e in enumerate(events)]
     )
-    table = CheckpointTable(state, View(now=lambda: START), Shelf(None), id="checkpoint-table")
+    table = CheckpointTable(
+        state, View(now=lambda: START), CheckpointList(None), id="checkpoint-table"
+    )
     table.reload()
     for width in (1, 9, 30, 77, 150):
         grid = Grid(20, width)

@@ -56,7 +56,7 @@ ROWS = st.lists(
 
 
 @given(rows=ROWS, cuts=st.lists(st.integers(0, 60), max_size=4))
-def test_a_ruler_is_the_sum_of_what_came_before(rows, cuts):
+def test_a_scale_is_the_sum_of_what_came_before(rows, cuts):
     """Tokens at x are those of the updates before x, however the rows came; time is where it
     stood, never going back."""
     table = Table()
@@ -97,7 +97,7 @@ def test_there_and_back_is_the_same_place(spent, x):
     assert x_scale.to(several) == pytest.approx([x_scale.to(float(v)) for v in several])
 
 
-def test_a_ruler_starts_again_when_rows_are_taken_back():
+def test_a_scale_starts_again_when_rows_are_taken_back():
     """A resumed attempt does the updates again; their tokens count once."""
     table = Table()
     x_scale = XScale("tokens", table)

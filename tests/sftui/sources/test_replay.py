@@ -30,7 +30,7 @@ from engine.events import (
 from engine.journal import wire
 from sftui.cockpit.screen_alarms import ScreenAlarms
 from sftui.sources.clock import WATCH_SPEED
-from sftui.sources.open import open_replay, read_whole, recognise
+from sftui.sources.open_log import open_replay, read_whole, recognise
 from sftui.sources.recording import Recording, Timeline
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState

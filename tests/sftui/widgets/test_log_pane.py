@@ -13,8 +13,8 @@ from sftui.app import SftuiApp
 from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Back, Role, parts
-from sftui.logbook.book import LogBook
-from sftui.sources.open import open_replay
+from sftui.logbook.log_book import LogBook
+from sftui.sources.open_log import open_replay
 from sftui.state import run_state as state_module
 from sftui.state.run_state import RunState
 from sftui.view.view import View

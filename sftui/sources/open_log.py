@@ -1,6 +1,6 @@
-"""Open what a person names: a log of any known format, a run directory, or a run's id.
+"""Open what a command line names: a log of any known format, a run directory, or a run's id.
 
-Formats are told by content, never by name: people's logs are called `out2.txt`. What
+Formats are recognised by content, never by name: people's logs are called `out2.txt`. What
 was recognised, and by what, is said in the header; `--format` overrides it.
 """
 
@@ -61,7 +61,7 @@ def open_replay(
     """A source over `target` that may still be reading; `close` it in the end.
 
     Raises:
-        UsageError: there is no such file or run, or it is no log that anybody here can read.
+        UsageError: there is no such file or run, or it is no log of a known format.
     """
     opened, feed = _prepare(target, runs_dir, format_name, follow=follow, speed=speed)
     feed.start(_PATIENCE_SECONDS)
@@ -173,7 +173,7 @@ def _locate(
         beside = RunDir(real.parent)
         ours = beside.manifest.is_file() and beside.events.is_file()
         if ours and format_name is None and real in (beside.run_log, beside.events):
-            # The event log beside a run.log tells the same story and more of it.
+            # The event log beside a run.log holds the same and more.
             return beside.events, beside
         return path, None
     root = run_dir.runs_root(runs_dir)

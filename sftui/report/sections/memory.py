@@ -1,4 +1,4 @@
-"""Section 7: memory, predicted and measured."""
+"""Memory: predicted, measured, and what kept it low."""
 
 from __future__ import annotations
 
@@ -7,56 +7,54 @@ from engine.errors import SftuiError
 from engine.sizes import GIB
 from engine.step import run_plan
 from sftui.report import markdown as md
-from sftui.report.language import Tongue
-from sftui.report.report_facts import Case
+from sftui.report.language import Language
+from sftui.report.report_facts import Facts
 
 
-def memory(say: Tongue, case: Case) -> str | None:
+def memory(tr: Language, facts: Facts) -> str | None:
     """Predicted, measured, and what kept it low."""
-    plan = _plan(case)
+    plan = _plan(facts)
     parts = []
     if plan is not None:
         rows = [
-            (say(part, PARTS.get(part, part)), f"{size / GIB:.3f}")
+            (tr(part, PARTS.get(part, part)), f"{size / GIB:.3f}")
             for part, size, _ in fit.table(plan)
         ]
         parts.append(
-            say("Predicted for each rank (GiB):", "每个进程的预测值（GiB）：")
+            tr("Predicted for each rank (GiB):", "每个进程的预测值（GiB）：")
             + "\n\n"
-            + md.table([say("part", "部分"), "GiB"], rows, numbers=True)
+            + md.table([tr("part", "部分"), "GiB"], rows, numbers=True)
         )
     measured = [
         (
             str(number),
             f"{rank.peak_bytes / GIB:.3f}",
             f"{rank.total_bytes / GIB:.1f}" if rank.total_bytes else "-",
-            say("torch's allocator", "torch 分配器")
+            tr("torch's allocator", "torch 分配器")
             if rank.memory_kind == "cuda"
-            else say("resident memory of the process", "进程常驻内存"),
+            else tr("resident memory of the process", "进程常驻内存"),
         )
-        for number, rank in sorted(case.tally.ranks.items())
+        for number, rank in sorted(facts.counts.ranks.items())
         if rank.peak_bytes
     ]
     if measured:
         head = [
             "rank",
-            say("peak, GiB", "峰值，GiB"),
-            say("of", "总量"),
-            say("measured as", "测量方式"),
+            tr("peak, GiB", "峰值，GiB"),
+            tr("of", "总量"),
+            tr("measured as", "测量方式"),
         ]
-        parts.append(say("Measured peak:", "实测峰值：") + "\n\n" + md.table(head, measured))
+        parts.append(tr("Measured peak:", "实测峰值：") + "\n\n" + md.table(head, measured))
     else:
-        parts.append(
-            "*" + say("The measured peak is not in the log.", "日志中没有实测峰值。") + "*"
-        )
-    low = _what_kept_it_low(say, case, plan)
+        parts.append("*" + tr("The measured peak is not in the log.", "日志中没有实测峰值。") + "*")
+    low = _what_kept_it_low(tr, facts, plan)
     if low:
-        parts.append(say("What kept it low: ", "降低内存的因素：") + say.join(low) + say(".", "。"))
-    if case.tally.out_of_memory:
-        lines = md.block(case.tally.out_of_memory)
-        parts.append(say("Out of memory:", "内存不足：") + "\n\n" + lines)
+        parts.append(tr("What kept it low: ", "降低内存的因素：") + tr.join(low) + tr(".", "。"))
+    if facts.counts.out_of_memory:
+        lines = md.block(facts.counts.out_of_memory)
+        parts.append(tr("Out of memory:", "内存不足：") + "\n\n" + lines)
     else:
-        parts.append(say("No out-of-memory line was recorded.", "没有内存不足的记录。"))
+        parts.append(tr("No out-of-memory line was recorded.", "没有内存不足的记录。"))
     if plan is None and not measured:
         return None
     return "\n\n".join(parts)
@@ -80,26 +78,26 @@ PARTS = {
 }
 
 
-def _plan(case: Case) -> fit.MemoryPlan | None:
+def _plan(facts: Facts) -> fit.MemoryPlan | None:
     """What `fit` says of a run of ours, or of nanochat's own program."""
-    if case.shape is None or case.machine is None:
+    if facts.shape is None or facts.machine is None:
         return None
-    world_size, device = case.machine
-    if case.is_ours:
-        flat = case.manifest.get("config")
+    world_size, device = facts.machine
+    if facts.is_ours:
+        flat = facts.manifest.get("config")
         if not isinstance(flat, dict):
             return None
         try:
             found = config.from_flat(flat, None)
-            return run_plan.memory_plan(found, case.shape, device)
+            return run_plan.memory_plan(found, facts.shape, device)
         except SftuiError:
             return None
-    rows = case.settings.get("device_batch_size")
-    if case.is_nanochat and case.stage_name == "chat_sft" and isinstance(rows, int) and rows > 0:
+    rows = facts.settings.get("device_batch_size")
+    if facts.is_nanochat and facts.stage_name == "chat_sft" and isinstance(rows, int) and rows > 0:
         return fit.MemoryPlan(
-            shape=case.shape,
+            shape=facts.shape,
             # nanochat pads to the longest row, which may be as long as the context.
-            tokens=rows * case.shape.sequence_len,
+            tokens=rows * facts.shape.sequence_len,
             world_size=world_size,
             program="nanochat",
             mixed=device == "cuda",
@@ -107,34 +105,34 @@ def _plan(case: Case) -> fit.MemoryPlan | None:
     return None
 
 
-def _what_kept_it_low(say: Tongue, case: Case, plan: fit.MemoryPlan | None) -> list[str]:
+def _what_kept_it_low(tr: Language, facts: Facts, plan: fit.MemoryPlan | None) -> list[str]:
     out = []
     micro, accumulation = (
-        case.settings.get("device_batch_size"),
-        case.effective.get("grad_accum_steps"),
+        facts.settings.get("device_batch_size"),
+        facts.effective.get("grad_accum_steps"),
     )
     if isinstance(micro, int) and isinstance(accumulation, int) and accumulation > 1:
         out.append(
-            say(
+            tr(
                 f"micro-batches of {micro} rows with {accumulation} accumulation steps",
                 f"每个微批次 {micro} 行并累积 {accumulation} 次",
             )
         )
-    world_size = case.run.world_size if case.run is not None else None
-    if world_size is not None and world_size > 1 and (case.is_ours or case.is_nanochat):
+    world_size = facts.run.world_size if facts.run is not None else None
+    if world_size is not None and world_size > 1 and (facts.is_ours or facts.is_nanochat):
         out.append(
-            say(
+            tr(
                 f"optimizer state shared by {world_size} ranks",
                 f"优化器状态分摊到 {world_size} 个进程",
             )
         )
     if plan is not None and plan.chunk is not None:
         out.append(
-            say(
+            tr(
                 f"loss in chunks of {plan.chunk:,} tokens",
                 f"损失按每块 {plan.chunk:,} 个 token 计算",
             )
         )
     if plan is not None and plan.checkpoint_layers:
-        out.append(say("activations recomputed", "激活重算"))
+        out.append(tr("activations recomputed", "激活重算"))
     return out
