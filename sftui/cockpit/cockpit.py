@@ -150,6 +150,8 @@ class Cockpit:
                 self.notices.observe(event)
         if events:
             self.quiet = self.now()
+            # Whoever speaks is not lost, and what is being read may tell the end.
+            touched |= self._set_trouble("")
             self.mode.judge(self.alarms, events)
         if self._ticks or not self.mode.opening:
             for alarm in self.alarms.work(JUDGE_SECONDS):
@@ -204,10 +206,7 @@ class Cockpit:
             view.transport = transport
             touched |= Topic.RUN
         trouble = view.trouble
-        if state.ended:
-            trouble = ""
-        elif not self.launching and now >= self._next_alive:
-            self._next_alive = now + ALIVE_EVERY
+        if not self.launching and not state.ended and self._due(now):
             alive, words = self.source.alive()
             trouble = "" if alive else words or "the run is not there any more"
             if alive:
@@ -215,10 +214,21 @@ class Cockpit:
                     touched |= state.apply(alarm)
                     if self.notices is not None:
                         self.notices.observe(alarm)
-        if trouble != view.trouble:
-            view.trouble = trouble
-            touched = Topic.ALL
-        return touched
+        return touched | self._set_trouble(trouble)
+
+    def _due(self, now: float) -> bool:
+        """Whether the processes of the run are looked at now: never while events wait to be
+        read, one of which may be the run's end."""
+        if now < self._next_alive or not self.source.settled:
+            return False
+        self._next_alive = now + ALIVE_EVERY
+        return True
+
+    def _set_trouble(self, trouble: str) -> Topic:
+        if trouble == self.view.trouble:
+            return Topic.NOTHING
+        self.view.trouble = trouble
+        return Topic.ALL
 
     # ---- requests out ----------------------------------------------------------------------
 

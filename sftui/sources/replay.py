@@ -126,6 +126,11 @@ class ReplaySource:
             words += f", {self.lines.unrecognised:,} of {self.lines.total:,} lines unrecognised"
         return words
 
+    @property
+    def settled(self) -> bool:
+        """A replay's verdict is on its file."""
+        return True
+
     def alive(self) -> tuple[bool, str]:
         return self._feed.evidence() if self._follow else (True, "a replay")
 
