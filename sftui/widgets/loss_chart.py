@@ -329,26 +329,32 @@ class LossChart(ZoomChart):
             plot.grid.text(plot.row + plot.height // 2, col, "lr", number)
 
     def _events(self, plot: Plot, words_row: bool) -> None:
-        """Applied requests as dashed lines, with a word on top where there is room."""
+        """Applied requests as dashed lines, with a word on top where there is room.
+
+        The words of requests in one column of cells stand beside each other.
+        """
         number = style(Role.WARN)
-        busy_until = -1
+        words_at: dict[int, list[str]] = {}
         for event in self.state.controls:
             if event.outcome != "applied" or event.step is None or event.command == "checkpoint":
                 continue
             if event.command == "resume":
                 continue  # the pause says how long it lasted
-            col = plot.vertical(event.step, "┊", style(Role.WARN))
-            if col is None or not words_row:
-                continue
-            row = plot.row - 1
-            if col > busy_until:
-                plot.grid.put(row, col, "▾", number)
+            col = plot.vertical(event.step, "┊", number)
+            if col is not None:
                 words = self._event_words(event.command, event.stamp.t) or command_words(event)
-                if col + 2 + text_width(words) < plot.col + plot.width:
-                    busy_until = plot.grid.text(row, col + 2, words, number)
-                else:
-                    plot.grid.right(row, col - 1, [(words, number)], max(plot.col, busy_until + 3))
-                    busy_until = col
+                words_at.setdefault(col, []).append(words)
+        busy_until, row = -1, plot.row - 1
+        for col, all_words in sorted(words_at.items()) if words_row else ():
+            if col <= busy_until:
+                continue
+            plot.grid.put(row, col, "▾", number)
+            words = ", ".join(dict.fromkeys(all_words))
+            if col + 2 + text_width(words) < plot.col + plot.width:
+                busy_until = plot.grid.text(row, col + 2, words, number)
+            else:
+                plot.grid.right(row, col - 1, [(words, number)], max(plot.col, busy_until + 3))
+                busy_until = col
 
     def _event_words(self, command: str, t: float | None) -> str:
         """`paused 2m 05s` once the run was resumed."""

@@ -15,6 +15,7 @@ import numpy as np
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, text_width
 from sftui.drawing.plot import Plot, percentiles
 from sftui.drawing.roles import Back, Role, style
+from sftui.logbook.event_lines import command_words
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
 from sftui.view.viewport import Extent
@@ -115,6 +116,7 @@ class OverlayChart(ZoomChart):
             low, high = bridge(*reference.raw.columns(x_low, x_high, plot.num_dots))
             plot.band(low, high, style(Role.FAINT))
         self._curves(plot, drawn)
+        self._hands(plot, drawn)
         self._marks(plot, drawn)
         self._letters(plot, drawn)
         self.plot = plot
@@ -152,6 +154,25 @@ class OverlayChart(ZoomChart):
                 col = next((c for c in beside if (row, c) not in taken), col)
                 taken.add((row, col))
                 plot.grid.put(row, col, char, number)
+
+    def _hands(self, plot: Plot, drawn: list[Contender]) -> None:
+        """`▾` on each curve where a person changed its learning rate, with the factor above."""
+        for contender in drawn:
+            smooth, number = contender.smooth(self.view.strength), style(Role.WARN, bold=True)
+            for event in contender.state.controls:
+                if event.outcome != "applied" or event.command != "lr" or event.step is None:
+                    continue
+                value = _value_at(smooth, event.step)
+                row, col = (
+                    plot.y_cell(math.nan if value is None else value),
+                    plot.x_cell(event.step),
+                )
+                if row is None or not plot.holds_column(col):
+                    continue
+                plot.grid.put(row, col, "▾", number)
+                words = f"{contender.letter} {command_words(event)}"
+                start = min(col + 1, plot.col + plot.width - text_width(words))
+                plot.grid.text(max(plot.row, row - 1), max(plot.col, start), words, number)
 
     def comparable_validations(self, contender: Contender) -> list[Validation]:
         """Those in the unit of the pinned run's: bits a byte cannot share an axis with nats."""

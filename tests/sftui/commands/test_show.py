@@ -222,18 +222,20 @@ def test_a_run_that_died_says_what_the_verdict_rests_on(tmp_path):
     assert "is gone" in show.summary_lines(snapshot.read_run(run))[0]
 
 
-DEAD_STAGE = """\
-Overriding: depth = 4
-Autodetected device type: cuda
-step 00000/00003 (0.00%) | loss: 10.0 | lrm: 1.00 | dt: 1.0ms | tok/sec: 10 | mfu: 1.0 | total time: 0.00m
-step 00001/00003 (33.00%) | loss: 9.0 | lrm: 1.00 | dt: 1.0ms | tok/sec: 10 | mfu: 1.0 | total time: 0.00m
-step 00002/00003 (66.00%) | loss: 8.0 | lrm: 1.00 | dt: 1.0ms | tok/sec: 10 | mfu: 1.0 | total time: 0.00m
-Minimum validation bpb: 1.0
-Traceback (most recent call last):
-  File "/x/scripts/chat_sft.py", line 70, in <module>
-    model, tokenizer, meta = load_model(source, device)
-FileNotFoundError: No checkpoints found in /x/mid_checkpoints
-"""
+_STEP = "step {:05d}/00003 (0.00%) | loss: {} | lrm: 1.00 | dt: 1.0ms | tok/sec: 10 | mfu: 1.0"
+DEAD_STAGE = "\n".join(
+    [
+        "Overriding: depth = 4",
+        "Autodetected device type: cuda",
+        *(_STEP.format(step, 10.0 - step) + " | total time: 0.00m" for step in range(3)),
+        "Minimum validation bpb: 1.0",
+        "Traceback (most recent call last):",
+        '  File "/x/scripts/chat_sft.py", line 70, in <module>',
+        "    model, tokenizer, meta = load_model(source, device)",
+        "FileNotFoundError: No checkpoints found in /x/mid_checkpoints",
+        "",
+    ]
+)
 
 
 def test_a_log_whose_last_stage_failed_opens_on_it_and_tells_the_end_of_each(tmp_path):

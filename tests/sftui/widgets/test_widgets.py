@@ -605,3 +605,22 @@ def test_now_names_what_is_best():
     assert "1.0118  0.0118 over ★" in text(drawn(Now, events, width=50, height=6))
     assert "0.0118 above best" in text(drawn(SmallSummary, events, width=78, height=6))
     assert "★ best" in text(drawn(Now, events[:1], width=60, height=8))
+
+
+def test_requests_at_one_step_keep_all_their_words():
+    """A rate changed during a pause takes effect at the step of the pause: both are said."""
+    run = [
+        ev.StepFinished(step=step, loss=2.0, stamp=ev.Stamp(t=START + step)) for step in range(40)
+    ]
+    done = (("pause", None, 0.0), ("lr", 0.5, 10.0), ("resume", None, 36.0))
+    run += [
+        ev.ControlApplied(
+            id=command,
+            command=command,
+            argument=value,
+            step=20,
+            stamp=ev.Stamp(t=START + 20 + after),
+        )
+        for command, value, after in done
+    ]
+    assert "paused 36s, lr ×0.5" in text(drawn(LossChart, run, width=120))
