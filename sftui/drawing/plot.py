@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sftui.drawing.canvas import Codes, Grid, curve, line_through, ticks, time_ticks
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import XScale
+from sftui.state.means import Line
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
 
@@ -57,7 +58,7 @@ class Plot:
         low, high, x_scale = self.x_low, self.x_high, self.x_scale
         self.axis_limits = (low, high) if x_scale is None else (x_scale.to(low), x_scale.to(high))
 
-    def columns(self, series: Series) -> tuple[Floats, Floats]:
+    def columns(self, series: Series | Line) -> tuple[Floats, Floats]:
         """Lowest and highest value of each dot column."""
         limits = None
         if self.x_scale is not None:

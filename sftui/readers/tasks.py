@@ -38,10 +38,12 @@ BENCHMARKS = {
 """Plain name -> the name that a person knows; also those of nanochat's and lm-eval's tasks."""
 
 _AROUND = frozenset(
-    ("acc", "accuracy", "norm", "exact", "match", "strict", "flexible", "extract", "eval")
-    + ("evaluation", "val", "validation", "test", "chat", "sft", "benchmark", "benchmarks")
-    + ("metrics", "metric", "task", "tasks", "score", "none")
-)
+    {
+        "acc", "accuracy", "norm", "exact", "match", "strict", "flexible", "extract", "eval",
+        "evaluation", "val", "validation", "test", "chat", "sft", "benchmark", "benchmarks",
+        "metrics", "metric", "task", "tasks", "score", "none",
+    }
+)  # fmt: skip
 """Words that may stand around the name of a benchmark."""
 
 _SPELLED = {key.replace("_", ""): title for key, title in BENCHMARKS.items()}

@@ -105,7 +105,7 @@ def test_chart_has_its_marks():
     words = text(grid)
     for mark in ("●", "★", "◉", "◆", "▾", "┊", "best 1.03", "paused 2m 05s", "lr ×0.5", "×1"):
         assert mark in words
-    assert "linear · EMA 0.9 · x: so far" in words
+    assert "linear · mean of" in words
 
 
 def test_last_point_of_the_run_is_on_the_chart():
