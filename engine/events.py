@@ -209,6 +209,14 @@ _NUMBER_NAMES = frozenset(STEP_NUMBERS)
 _MAPPING_PREFIXES = tuple(f"{name}/" for name in STEP_MAPPINGS)
 
 
+VALIDATION_COLUMN, ACCURACY_COLUMN = "validation:", "accuracy:"
+
+
+def is_result_column(name: str) -> bool:
+    """Whether a column of a `StepBatch` holds validations or accuracies."""
+    return name.startswith((VALIDATION_COLUMN, ACCURACY_COLUMN))
+
+
 def is_step_column(name: str) -> bool:
     """Whether a column of a `StepBatch` is part of `StepFinished`; else it is a free metric."""
     return name in _NUMBER_NAMES or name.startswith(_MAPPING_PREFIXES)
@@ -404,7 +412,9 @@ class StepBatch(Event):
     """Step of each row, as the log prints it."""
     columns: Mapping[str, Sequence[float]]
     """Values by name, one a row: fields of `StepFinished` (`lrs/<group>` and
-    `loss_by_source/<name>` for the two that are mappings); any other name is a free metric."""
+    `loss_by_source/<name>` for the two that are mappings), and results of a log that measures
+    with every row: `validation:<metric>` and `accuracy:<task>` (a fraction), NaN where a row has
+    none; any other name is a free metric."""
     times: Sequence[float] = ()
     """Wall clock of each row, or empty when the log has none."""
 
@@ -418,15 +428,16 @@ class StepBatch(Event):
             times=self.times[start:stop],
         )
 
-    def rows(self) -> Iterator[StepFinished | MetricLogged]:
-        """The same as single events: an update, then its free metrics if there are any."""
+    def rows(self) -> Iterator[StepFinished | MetricLogged | ValidationFinished | EvalFinished]:
+        """The same as single events: an update, its free metrics and its results, if any."""
         known = [name for name in self.columns if name in _NUMBER_NAMES]
         nested = [
             (name, *name.split("/", 1))
             for name in self.columns
             if name.startswith(_MAPPING_PREFIXES)
         ]
-        free = [name for name in self.columns if not is_step_column(name)]
+        results = [name for name in self.columns if is_result_column(name)]
+        free = [name for name in self.columns if not is_step_column(name) and name not in results]
         stamp = self.stamp
         for i, step in enumerate(self.steps):
             if self.times:
@@ -441,6 +452,13 @@ class StepBatch(Event):
             if free:
                 values = {name: self.columns[name][i] for name in free}
                 yield MetricLogged(step=step, stamp=stamp, values=values)
+            for name in results:
+                kind, _, key = name.partition(":")
+                value = self.columns[name][i]
+                if kind + ":" == VALIDATION_COLUMN and value == value:
+                    yield ValidationFinished(step=step, stamp=stamp, loss=value, metric=key)
+                elif value == value:  # NaN: not measured
+                    yield EvalFinished(step=step, stamp=stamp, task=key, accuracy=value)
 
 
 AnyEvent = (

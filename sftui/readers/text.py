@@ -8,12 +8,15 @@ no place there stays a free metric under its own name.
 from __future__ import annotations
 
 import functools
+import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from engine.events import (
+    ACCURACY_COLUMN,
+    VALIDATION_COLUMN,
     EndStatus,
     EvalFinished,
     Event,
@@ -23,6 +26,7 @@ from engine.events import (
     Scalar,
     Stamp,
     ValidationFinished,
+    is_result_column,
 )
 from sftui.logbook.log_level import log_level
 from sftui.readers import LineBuffer, LineCounts, Sniffed
@@ -78,14 +82,6 @@ def canonical(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=1000)
-def is_result(name: str) -> bool:
-    """Whether a number is of an evaluation: a validation loss, or an accuracy."""
-    plain = name.lower()
-    found = _VALIDATION.fullmatch(plain) or _ACCURACY.fullmatch(plain)
-    return bool(found) or task_of(name) is not None
-
-
-@functools.lru_cache(maxsize=1000)
 def _columns_of(names: tuple[str, ...]) -> tuple[str, ...]:
     """Canonical names of a row; the second of two that mean the same keeps its own."""
     found: list[str] = []
@@ -96,6 +92,39 @@ def _columns_of(names: tuple[str, ...]) -> tuple[str, ...]:
         # The epoch alone is no update: Lightning and others add it to every line.
         return tuple("" if column == "epoch" else column for column in found)
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=1000)
+def _columns_with_results(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns of a row; of two that mean the same result the second keeps its own name."""
+    found = [_result_column(name) for name in names]
+    free = tuple(name for name, column in zip(names, found, strict=True) if column is None)
+    plain = iter(_columns_of(free))
+    out: list[str] = []
+    for name, column in zip(names, found, strict=True):
+        if column is None:
+            out.append(next(plain))
+        else:
+            out.append(name if column in out else column)
+    return tuple(out)
+
+
+def _result_column(name: str) -> str | None:
+    """The column of a `StepBatch` for results of that name; None for any other number."""
+    plain = name.lower()
+    if match := _VALIDATION.fullmatch(plain):
+        return VALIDATION_COLUMN + ("bpb" if match[1] == "bpb" else "loss")
+    match = _ACCURACY.fullmatch(plain)
+    task = task_of(name) or ((match[1] or "eval") if match else None)
+    return None if task is None else ACCURACY_COLUMN + task
+
+
+def _holds(column: str, values: Sequence[float]) -> bool:
+    """Whether a column of results can hold these: known, and fractions where it is accuracies."""
+    if not is_result_column(column):
+        return True
+    fractions = column.startswith(VALIDATION_COLUMN) or 0.0 <= min(values) <= max(values) <= 1.0
+    return fractions and not math.isnan(sum(values))
 
 
 def _is_free(column: str) -> bool:
@@ -228,31 +257,35 @@ class TextReader:
         total: int | None = None,
         t: float | None = None,
     ) -> None:
-        """Numbers of one step under their printed names: results apart, the rest a row."""
-        names = tuple(name for name in numbers if not is_result(name))
-        row = {
-            column: numbers[name]
-            for name, column in zip(names, _columns_of(names), strict=True)
-            if column
-        }
+        """Numbers of one step under their printed names: an update, and results beside it."""
+        row: dict[str, float] = {}
+        apart: dict[str, float] = {}
+        for name, column in zip(numbers, _columns_with_results(tuple(numbers)), strict=True):
+            value = numbers[name]
+            if column.startswith(ACCURACY_COLUMN) and not 0.0 <= value <= 1.0:
+                column = name  # percent, or no accuracy at all: nothing that could be judged
+            if math.isnan(value) and is_result_column(column):
+                apart[name] = value  # in a column it would say that nothing was measured
+            elif column:
+                row[column] = value
         if row:
             self._row(step, row, total=total, t=t)
-        for name, value in numbers.items():
-            if is_result(name) and not self._result(step, name, value):
+        for name, value in apart.items():
+            if not self._result(step, name, value):
                 self._row(step, {name: value}, total=total, t=t)
 
     def _block(self, steps: list[int], names: tuple[str, ...], columns: list[list[float]]) -> None:
         """Many rows at once, under printed names: as `_numbers` of each, but fast."""
         rising = all(map(operator.le, steps, steps[1:])) and steps[0] >= self._step
-        if not rising or any(map(is_result, names)):
+        found = _columns_with_results(names)
+        results = any(map(is_result_column, found))
+        once = not results or all(map(operator.lt, steps, steps[1:]))
+        whole = all(map(_holds, found, columns))
+        if not rising or not once or not whole:
             for step, row in zip(steps, zip(*columns, strict=True), strict=True):
                 self._numbers(step, dict(zip(names, row, strict=True)))
             return
-        kept = [
-            (column, values)
-            for column, values in zip(_columns_of(names), columns, strict=True)
-            if column
-        ]
+        kept = [(column, values) for column, values in zip(found, columns, strict=True) if column]
         if not kept:
             return
         self._enter(steps[0])

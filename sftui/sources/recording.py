@@ -205,6 +205,8 @@ class Timeline:
         else:
             clock = np.full(len(steps), now)
         self._last_update = max(int(steps.max()), self._last_update or int(steps[0]))
+        for name in filter(ev.is_result_column, batch.columns):
+            self.holds |= {"validations" if name.startswith(ev.VALIDATION_COLUMN) else "evals"}
         self._keep(batch)
         self._now, self._top = float(clock[-1]), int(highest[-1])
         self._clock.extend(clock)

@@ -79,10 +79,10 @@ class Catalog:
         own.sort(key=lambda name: first.get(name, 1))
         clocks = [name for name in own if name in _CLOCKS]
         yield from (self._of_updates(name) for name in own if name not in _CLOCKS)
-        if state.validations:
-            validations = state.validations
-            name = VALIDATION + validations.metric
-            yield Entry(name=name, kind="validation", series=validations.loss)
+        for validations in (state.validations, *state.validations_of.values()):
+            if validations:
+                name = VALIDATION + validations.metric
+                yield Entry(name=name, kind="validation", series=validations.loss)
         for task, found in state.evals.items():
             if found:
                 yield Entry(

@@ -18,7 +18,8 @@ import numpy as np
 
 from engine import events as ev
 from sftui.state.records import Validation
-from sftui.state.series import Series, Table
+from sftui.state.series import Doubles, Series, Table
+from sftui.state.step_columns import Results as Columns
 
 Record = TypeVar("Record")
 
@@ -158,6 +159,21 @@ class Validations(Results[Validation]):
             self._best = (found.loss, found.step)
         self.version = next(_VERSIONS)
 
+    def extend(self, found: Columns, metric: str) -> None:
+        """Add many at once; their steps rise and start after the last one."""
+        steps, losses = found.steps, found.values
+        if self._first is None:
+            self._first = Validation(
+                step=int(steps[0]), loss=float(losses[0]), metric=metric, seconds=None, t=None
+            )
+        self.table.extend(steps, {"loss": losses} | _times(found))
+        finite = np.flatnonzero(np.isfinite(losses))
+        if len(finite):
+            i = int(finite[np.argmin(losses[finite])])
+            lowest = (float(losses[i]), int(steps[i]))
+            self._best = lowest if self._best is None else min(self._best, lowest)
+        self.version = next(_VERSIONS)
+
     def at(self, index: int) -> Validation:
         """See `Results.at`."""
         table = self.table
@@ -258,9 +274,22 @@ class Evaluations(Results[ev.EvalFinished]):
             seconds=known["seconds"],
         )
 
+    def extend(self, found: Columns, stamp: ev.Stamp) -> None:
+        """Add many without counts at once; their steps rise and start after the last one."""
+        accuracies = found.values
+        if not len(self):
+            self._stamp = replace(stamp, t=None, seq=0)
+        values = np.where(np.isfinite(accuracies), np.clip(accuracies, 0.0, 1.0), np.nan)
+        self.table.extend(found.steps, {"value": values, "accuracy": accuracies} | _times(found))
+        self.version = next(_VERSIONS)
+
     def _dropped_after(self, step: float) -> None:
         for kept in [s for s in self._kept if s > step]:
             del self._kept[kept]
+
+
+def _times(found: Columns) -> dict[str, Doubles]:
+    return {} if found.times is None else {"t": found.times}
 
 
 def _fraction(found: ev.EvalFinished) -> float | None:

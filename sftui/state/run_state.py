@@ -76,6 +76,8 @@ class RunState:
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     """(steps, losses) that a later attempt did again from its checkpoint."""
     validations: Validations = field(default_factory=Validations)
+    validations_of: dict[str, Validations] = field(default_factory=dict)
+    """By metric, where a log measures another one beside that of `validations`."""
     evals: dict[str, Evaluations] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
@@ -304,7 +306,8 @@ class RunState:
                 (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
             )
             self.steps.truncate(start_step)
-        self.validations.drop_after(start_step)
+        for validations in (self.validations, *self.validations_of.values()):
+            validations.drop_after(start_step)
         for by_step in self.evals.values():
             by_step.drop_after(start_step)
 
@@ -348,11 +351,15 @@ class RunState:
         simple = bool((x[1:] > x[:-1]).all()) and list(batch.times) == sorted(batch.times)
         simple = simple and (bool(batch.times) or batch.stamp.t is None)
         free = step_columns.free_columns(batch)
+        results = step_columns.result_columns(batch)
         tables = [self.metrics[name] for name in free if name in self.metrics]
+        tables += [found.table for name in results if (found := self._results(name)) is not None]
         if step_columns.has_updates(batch):
             self._enter_attempt(attempt, first)
             simple = simple and not self._superseded(attempt, batch.steps[-1])
             tables.append(self.steps)
+        if results:
+            simple = simple and not self._superseded(attempt, batch.steps[-1] - 1)
         if not simple or any(len(table) and table.x[-1] >= x[0] for table in tables):
             touched = Topic.NOTHING
             for event in batch.rows():
@@ -379,12 +386,45 @@ class RunState:
             if self.badge == "starting" and not self.ended:
                 self.badge = "running"
                 touched |= Topic.RUN
+        for name, measured in results.items():
+            touched |= self._extend_results(name, measured, batch.stamp)
         for name, values in free.items():
             if name not in self.metrics and len(self.metrics) >= MOST_NAMES:
                 self.ignored_names += len(x)
                 continue
             self.metrics.setdefault(name, Table([name])).extend(x, {name: values})
         return touched
+
+    def _results(self, column: str) -> Validations | Evaluations | None:
+        """Where the results of a batch's column are kept; None before the first of them."""
+        kind, _, name = column.partition(":")
+        if kind + ":" == ev.ACCURACY_COLUMN:
+            return self.evals.get(name)
+        if not self.validations or self.validations.metric == name:
+            return self.validations
+        return self.validations_of.get(name)
+
+    def _extend_results(
+        self, column: str, measured: step_columns.Results, stamp: ev.Stamp
+    ) -> Topic:
+        name = column.partition(":")[2]
+        found = self._results(column)
+        if found is None and len(self.evals) + len(self.validations_of) >= MOST_NAMES:
+            self.ignored_names += len(measured.steps)
+            return Topic.NOTHING
+        if column.startswith(ev.VALIDATION_COLUMN):
+            self._validations_of(name).extend(measured, name)
+            return Topic.VALIDATION
+        if found is None:
+            self.evals[name] = Evaluations(name)
+        self.evals[name].extend(measured, stamp)
+        return Topic.EVALS
+
+    def _validations_of(self, metric: str) -> Validations:
+        """Those of the first metric a log measures, or of another one beside it."""
+        if not self.validations or self.validations.metric == metric:
+            return self.validations
+        return self.validations_of.setdefault(metric, Validations())
 
     def _heartbeat(self, event: ev.RankHeartbeat) -> Topic:
         rank = self.ranks.get(event.rank)
@@ -427,7 +467,7 @@ class RunState:
         step = event.step if event.step is not None else self.updates
         if self._superseded(event.stamp.att, step - 1):
             return Topic.NOTHING
-        self.validations.put(
+        self._validations_of(event.metric).put(
             Validation(
                 step=step,
                 loss=event.loss,

@@ -7,11 +7,19 @@ ways end in float32 under the same names, the learning rate of a group as `lr/<g
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from engine import events as ev
-from engine.events import STEP_MAPPINGS, STEP_NUMBERS, StepBatch, StepFinished, is_step_column
+from engine.events import (
+    STEP_MAPPINGS,
+    STEP_NUMBERS,
+    StepBatch,
+    StepFinished,
+    is_result_column,
+    is_step_column,
+)
 from sftui.state.series import Doubles, Floats
 
 STEP_COLUMNS = (*STEP_NUMBERS, "since_start")
@@ -82,8 +90,34 @@ def has_updates(batch: StepBatch) -> bool:
 def free_columns(batch: StepBatch) -> dict[str, Floats]:
     """What is no part of an update."""
     return {
-        name: _float32(values) for name, values in batch.columns.items() if not is_step_column(name)
+        name: _float32(values)
+        for name, values in batch.columns.items()
+        if not is_step_column(name) and not is_result_column(name)
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The rows of one column of results that have one; all float64, in order of rows."""
+
+    steps: Doubles
+    values: Doubles
+    times: Doubles | None
+    """Wall clock, where the batch has it."""
+
+
+def result_columns(batch: StepBatch) -> dict[str, Results]:
+    """Validations and accuracies by column; none for a column without a single one."""
+    found = {}
+    times = np.asarray(batch.times, dtype=np.float64) if batch.times else None
+    for name, values in batch.columns.items():
+        if is_result_column(name):
+            wide = np.asarray(values, dtype=np.float64)
+            known = ~np.isnan(wide)
+            if known.any():
+                at = None if times is None else times[known]
+                found[name] = Results(steps(batch)[known], wide[known], at)
+    return found
 
 
 def num_nonfinite(batch: StepBatch, names: Collection[str]) -> int:
