@@ -8,6 +8,7 @@ would take as much room as all the rest.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -24,6 +25,16 @@ MOST_ROWS = 4000
 
 Again = Callable[[int, int], Iterable[ev.Event]]
 """The events of a recording from one position to before another."""
+
+
+def _mean_validation(part: ev.StepBatch) -> list[ev.Event]:
+    """What rows that all were validated say to the rules for validation: one result, their mean."""
+    losses = part.columns.get(f"{ev.VALIDATION_COLUMN}loss", ())
+    known = [loss for loss in losses if math.isfinite(loss)]
+    if not known:
+        return []
+    mean = sum(known) / len(known)
+    return [ev.ValidationFinished(step=part.steps[-1], loss=mean, stamp=part.stamp)]
 
 
 class ScreenAlarms:
@@ -51,7 +62,9 @@ class ScreenAlarms:
             if isinstance(event, ev.StepBatch):
                 size = len(event.steps)
                 for start in range(0, size, MOST_ROWS):
-                    self._waiting.append(event.cut(start, min(size, start + MOST_ROWS)))
+                    part = event.cut(start, min(size, start + MOST_ROWS))
+                    self._waiting.append(part)
+                    self._waiting.extend(_mean_validation(part))
             else:
                 self._waiting.append(event)
 

@@ -94,8 +94,7 @@ class Scoreboard:
 
     def scores(self, state: RunState) -> Scores:
         """Every comparison, judged as one family."""
-        # Results are frozen and kept by the state, so the same ids are the same results.
-        key = tuple((task, id(r)) for task, found in state.evals.items() for r in found.values())
+        key = tuple((task, found.version) for task, found in state.evals.items())
         if self._judged is None or self._judged[0] != key:
             self._judged = None  # not two of them at a time: a long log's are large
             self._judged = key, self._judge(state.evals)
@@ -109,7 +108,7 @@ class Scoreboard:
         best: dict[str, tuple[int, Best]] = {}
         notes: dict[str, str] = {}
         for task, found in evals.items():
-            known = {step: self.evaluation(found[step]) for step in sorted(found)}
+            known = {step: self.evaluation(found[step]) for step in _judged_steps(found)}
             values = [value for e in known.values() if (value := e.value) is not None]
             own = wobble(values)
             since_start: list[tuple[int, Comparison]] = []
@@ -182,6 +181,16 @@ class Scoreboard:
                 return None
             self._items[key] = items.right()
         return self._items[key]
+
+
+MOST_JUDGED = 500
+"""Evaluations of a task that are judged: of more, the first and the newest."""
+
+
+def _judged_steps(found: Mapping[int, ev.EvalFinished]) -> list[int]:
+    """Steps in order; a log that evaluates at every step is a curve, not a family of tests."""
+    steps = sorted(found)
+    return steps if len(steps) <= MOST_JUDGED else [steps[0], *steps[1 - MOST_JUDGED :]]
 
 
 def difference_words(judged: Judged) -> str:

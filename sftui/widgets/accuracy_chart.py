@@ -85,11 +85,15 @@ class AccuracyChart(Panel):
             plot.polyline(steps, accuracy, style(role))
         for i, (steps, accuracy, error) in enumerate(points):
             role = SERIES_ROLES[i % len(SERIES_ROLES)]
+            if len(steps) > plot.width:
+                continue  # more than a bar a cell would be a wall
             for step, value, half in zip(steps, accuracy, error, strict=True):
                 self._error_bar(plot, step, value, half, style(role))
         for i, (steps, accuracy, _) in enumerate(points):
             mark, role = SERIES_MARKS[i % len(SERIES_MARKS)], SERIES_ROLES[i % len(SERIES_ROLES)]
-            for step, value in zip(steps, accuracy, strict=True):
+            for step, value in (
+                zip(steps, accuracy, strict=True) if len(steps) <= plot.width else ()
+            ):
                 plot.mark(step, value, mark, style(role))
         if chance is not None:
             self._chance_words(plot, 100 * chance)
@@ -105,9 +109,9 @@ class AccuracyChart(Panel):
         plot.tint(col, Back.CURSOR)
         spans: list[Span] = []
         for i, by_step in enumerate(self.state.evals.values()):
-            done = [step for step in by_step if step <= round(at)]
-            if done:
-                words = f" {fmt.percent(accuracy_of(by_step[max(done)]))}"
+            done = by_step.until(round(at))
+            if done is not None:
+                words = f" {fmt.percent(accuracy_of(done))}"
                 spans.append((words, style(SERIES_ROLES[i % len(SERIES_ROLES)], bold=True)))
         cells = sum(text_width(text) for text, _ in spans)
         right = col + 1 + cells <= plot.col + plot.width
@@ -115,8 +119,7 @@ class AccuracyChart(Panel):
 
     def _x_limits(self) -> tuple[float, float]:
         state = self.state
-        last = max(max(by_step) for by_step in state.evals.values())
-        last = max(last, state.updates)
+        last = max([state.updates, *(found.last_step for found in state.evals.values() if found)])
         x_scale = self.view.x_scale(state)
         return x_range(x_scale, 0.0, float(last), state.planned, whole=self.view.whole)
 
@@ -124,22 +127,15 @@ class AccuracyChart(Panel):
         """Steps, percent and standard error in points, task by task."""
         out = []
         for by_step in self.state.evals.values():
-            steps = sorted(by_step)
-            accuracy, error = [], []
-            for step in steps:
-                result = by_step[step]
-                p = accuracy_of(result)
-                accuracy.append(np.nan if p is None else 100 * p)
-                total = result.total or 0
-                spread = np.sqrt(p * (1 - p) / total) if p is not None and total else 0.0
-                error.append(100 * spread)
-            out.append((np.array(steps, dtype=np.float64), np.array(accuracy), np.array(error)))
+            value = 100 * by_step.value.y.astype(np.float64)
+            error = 100 * np.nan_to_num(by_step.error.y.astype(np.float64))
+            out.append((by_step.table.x, value, error))
         return out
 
     def _chance(self) -> float | None:
         """The chance level of the first task that names one."""
         for by_step in self.state.evals.values():
-            chance = by_step[max(by_step)].chance
+            chance = by_step.ordered[-1].chance if by_step else None
             if chance is not None:
                 return chance
         return None

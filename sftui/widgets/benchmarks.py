@@ -8,6 +8,8 @@ words.
 
 from __future__ import annotations
 
+import numpy as np
+
 from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
@@ -74,7 +76,7 @@ class Benchmarks(Panel):
         for i, task in enumerate(tasks[:shown]):
             self._head(grid, 2 + _STEP + i * cells, task, columns, _role(i))
         grid.text(2, 2, "step".rjust(_STEP - 1), style(Role.FAINT))
-        steps = sorted({s for by_step in state.evals.values() for s in by_step}, reverse=True)
+        steps = _newest_steps(state, grid.height)
         rows = grid.height - 4
         verdicts = 1 + len(tasks)
         if len(steps) + verdicts > rows >= _MIN_ROWS + verdicts:
@@ -92,7 +94,7 @@ class Benchmarks(Panel):
 
     def _head(self, grid: Grid, col: int, task: str, columns: list[str], role: Role) -> None:
         results = self.state.evals[task]
-        total = results[max(results)].total
+        total = results.ordered[-1].total
         n = f" n={total}" if total else ""
         ends = _ends(columns)
         end = col + max(ends.values()) - 1
@@ -156,7 +158,7 @@ class Benchmarks(Panel):
         lines: list[tuple[str, str, Span]] = []
         more: list[tuple[str, str, Span]] = []
         for i, task in enumerate(tasks):
-            newest, first = max(self.state.evals[task]), min(self.state.evals[task])
+            newest, first = self.state.evals[task].last_step, self.state.evals[task].first_step
             named = (f"{clean(task, 24)} ", style(_role(i)))
             for against, words in ((START, f"vs {first_words(first)}"), (BASELINE, "vs baseline")):
                 judged = scores.of(task, newest, against)
@@ -193,7 +195,19 @@ class Benchmarks(Panel):
 
 def _top(state: RunState, task: str) -> int:
     """Step of the highest accuracy, the first of equals; the start is a candidate."""
-    return max(sorted(state.evals[task]), key=lambda s: accuracy_of(state.evals[task][s]) or 0.0)
+    found = state.evals[task]
+    values = np.nan_to_num(found.value.y)
+    return int(found.table.x[np.argmax(values)])
+
+
+def _newest_steps(state: RunState, most: int) -> list[int]:
+    """Steps of the newest evaluations, at most so many of each task, of the first and the best."""
+    found: set[int] = set()
+    for task, by_step in state.evals.items():
+        if by_step:
+            found |= {int(step) for step in by_step.table.x[-max(1, most) :]}
+            found |= {by_step.first_step, _top(state, task)}
+    return sorted(found, reverse=True)
 
 
 def _difference(grid: Grid, row: int, end: int, judged: Judged | None) -> None:

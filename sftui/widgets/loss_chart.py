@@ -7,7 +7,6 @@ newest. Before the first update the panel tells the start-up story instead.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ from sftui.drawing.x_axis import AXES, WORDS, x_range
 from sftui.logbook.event_lines import command_words, val_name
 from sftui.state.means import Line
 from sftui.state.records import Topic
-from sftui.state.series import Floats, Series
+from sftui.state.series import Doubles, Floats, Series
 from sftui.text import format as fmt
 from sftui.view.viewport import Extent
 from sftui.widgets.startup import paint_startup
@@ -31,6 +30,9 @@ _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
 _HEADROOM = 0.3
 """Part of the range added on top; a maximum that it holds is not clipped at all."""
 _RATE_COLUMNS = 7
+_DENSE = 0.5
+"""Validations a cell of the chart's width above which they are a line and no marks."""
+_MANY_MARKS = 200
 _FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
 """How a measure of the x axis is written."""
 
@@ -178,16 +180,18 @@ class LossChart(ZoomChart):
         else:
             plot.band(low, high, style(Role.RAW))
         self._events(plot, words_row)
-        validations = [v for v in state.validation_list() if x_low <= v.step <= x_high]
-        steps = np.array([v.step for v in validations], dtype=np.float64)
-        losses = np.array([v.loss for v in validations], dtype=np.float64)
-        if len(steps) > 1:
+        steps, losses = self._validations(x_low, x_high)
+        dense = len(steps) > plot.width * _DENSE
+        if dense:
+            # Marks in every cell would be a thick band: a line through the extremes instead.
+            plot.band(*bridge(*plot.columns(state.validations.loss)), style(Role.VAL))
+        elif len(steps) > 1:
             plot.polyline(steps, losses, style(Role.VAL_LINE))
         if not plain:
             s_low, s_high = bridge(*plot.columns(smooth))
             plot.band(s_low, s_high, style(Role.TRAIN), thick=2)
-        for validation in validations:
-            plot.mark(validation.step, validation.loss, "●", style(Role.VAL))
+        for step, loss in [] if dense else zip(steps.tolist(), losses.tolist(), strict=True):
+            plot.mark(step, loss, "●", style(Role.VAL))
         newest = smooth.last
         if newest is not None:
             plot.mark(float(raw.x[-1]), newest, "◉", style(Role.TEXT, bold=True))
@@ -246,10 +250,10 @@ class LossChart(ZoomChart):
             lines.append((f"train{then}", fmt.loss(smooth.at(step)), Role.TRAIN))
         word = "raw" if smooth.window else "train"
         lines.append((f"{word}{then}", fmt.loss(float(raw.y[i])), Role.TEXT))
-        before = [v for v in state.validation_list() if v.step <= place]
-        if before:
-            words = "val" if before[-1].step == place else f"val @{before[-1].step}"
-            lines.append((words, fmt.loss(before[-1].loss), Role.VAL))
+        before = state.validations.until(place)
+        if before is not None:
+            words = "val" if before.step == place else f"val @{before.step}"
+            lines.append((words, fmt.loss(before.loss), Role.VAL))
         for axis in AXES[1:]:
             x_scale = self.view.x_scale(state, axis)
             if x_scale is not None:
@@ -276,26 +280,31 @@ class LossChart(ZoomChart):
     ) -> tuple[float, float]:
         values = raw.sample(x_low, x_high)
         seen = smooth.sample(x_low, x_high)
-        marks = [
-            v.loss
-            for v in self.state.validations.values()
-            if math.isfinite(v.loss) and x_low <= v.step <= x_high
-        ]
+        _, losses = self._validations(x_low, x_high)
+        marks = losses[np.isfinite(losses)]
         log = self.view.log_y
         if log:
             values, seen = values[values > 0], seen[seen > 0]
-            marks = [loss for loss in marks if loss > 0]
-        if not len(values) and not marks:
+            marks = marks[marks > 0]
+        # Of many, a hundredth at either end must not set the range.
+        ends = percentiles(marks, (1, 99)) if len(marks) > _MANY_MARKS else marks.tolist()
+        if not len(values) and not ends:
             return (0.0, 1.0)
         if len(values):
             low, high = percentiles(values, (_BOTTOM, _TOP_RAW))
             if len(seen):
                 high = max(high, *percentiles(seen, (_TOP_SMOOTH,)))
             high = min(high + _HEADROOM * (high - low), float(values.max()))
-            low, high = min([low, *marks]), max([high, *marks])
+            low, high = min([low, *ends]), max([high, *ends])
         else:
-            low, high = min(marks), max(marks)
+            low, high = min(ends), max(ends)
         return self.y_limits(low, high)
+
+    def _validations(self, x_low: float, x_high: float) -> tuple[Doubles, Doubles]:
+        """Steps and losses of the validations in sight."""
+        table = self.state.validations.table
+        low, high = np.searchsorted(table.x, (x_low, np.nextafter(x_high, np.inf)))
+        return table.x[low:high], table.column("loss")[low:high].astype(np.float64)
 
     def _epochs(self, plot: Plot) -> None:
         epoch = self.state.steps_an_epoch

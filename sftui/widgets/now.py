@@ -16,7 +16,7 @@ from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
-from sftui.state.series import Series, Table
+from sftui.state.series import Series
 from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
 
@@ -73,10 +73,7 @@ class Now(Panel):
 
     def _validation(self, room: int) -> tuple[str, list[Span], Series, Role]:
         results = self.state.validation_list()
-        table = Table(["loss"])
-        for result in results:
-            table.put(result.step, {"loss": result.loss})
-        losses = table.series("loss")
+        losses = self.state.validations.loss
         if not results:
             return "val loss", [(fmt.UNKNOWN, style(Role.DIM))], losses, Role.VAL_LINE
         newest, best = results[-1], self.state.best_validation

@@ -13,6 +13,9 @@ _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev"
 """Heads and cells, in order; what does not fit is left out from the right."""
 
 
+_MOST_JUDGED = 500
+
+
 class ValidationTable(Panel):
     """Newest first; the start stays in sight at the bottom."""
 
@@ -21,7 +24,9 @@ class ValidationTable(Panel):
 
     def paint(self, grid: Grid) -> None:
         results = self.state.validation_list()
-        changes = self.view.losses.changes(results)
+        # Of a log that validates with every row, what has room here and the first.
+        judged = results if len(results) <= _MOST_JUDGED else [results[0], *results[-_MOST_JUDGED:]]
+        changes = self.view.losses.changes(judged)
         title: list[Span] = [("validation", style(Role.TITLE, bold=True))]
         corner: list[Span] = []
         if results:
@@ -37,7 +42,7 @@ class ValidationTable(Panel):
         ends = self._ends(grid.width - 4)
         for name, end in ends.items():
             grid.right(1, 2 + end, [(name, style(Role.FAINT))], 2)
-        rows = list(reversed(results))
+        rows = list(reversed(judged))
         room = grid.height - 3
         best = self.state.best_validation
         if len(rows) > room > 2:

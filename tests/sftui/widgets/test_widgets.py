@@ -11,6 +11,7 @@ from engine import events as ev
 from sftui.drawing.canvas import Grid
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Role, parts
+from sftui.state.results import Evaluations, Validations
 from sftui.state.run_state import RunState
 from sftui.view.view import View
 from sftui.view.viewport import Viewport
@@ -624,3 +625,20 @@ def test_requests_at_one_step_keep_all_their_words():
         for command, value, after in done
     ]
     assert "paused 36s, lr ×0.5" in text(drawn(LossChart, run, width=120))
+
+
+@pytest.mark.parametrize("kind", [LossChart, AccuracyChart, Now, Benchmarks, ValidationTable])
+def test_panels_read_no_more_of_many_results_than_they_draw(kind, monkeypatch):
+    """A hundred thousand validations and evaluations: records are made for what is shown."""
+    n = 100_000
+    values = np.linspace(0.2, 0.8, n).tolist()
+    names = ("loss", "validation:loss", "accuracy:MMLU")
+    batch = ev.StepBatch(step=n - 1, steps=range(n), columns=dict.fromkeys(names, values))
+    made = []
+    for results in (Validations, Evaluations):
+        plain = results.at
+        monkeypatch.setattr(
+            results, "at", lambda self, i, plain=plain: (made.append(i), plain(self, i))[1]
+        )
+    drawn(kind, [batch])
+    assert len(made) < 3000
