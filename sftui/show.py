@@ -18,6 +18,7 @@ from engine import events as ev
 from sftui import accuracy, words
 from sftui import format as fmt
 from sftui.clean import clean
+from sftui.records import Validation
 from sftui.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick, score_lines
 from sftui.snapshot import Snapshot
 from sftui.state import RunState
@@ -67,7 +68,9 @@ def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[s
         "train_loss": _spread(state),
         "val": [
             {"step": v.step, "metric": v.metric, "value": _number(v.loss)}
-            for v in state.validation_list()
+            | ({"set": v.set_name} if v.set_name else {})
+            for results in state.validations_by_set().values()
+            for v in results
         ],
         "evals": [
             _evaluation(step, result, scores)
@@ -163,16 +166,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     lines.append("  " + ", ".join(parts))
     if shot.run is None and state.metrics and not len(state.steps):
         lines.append(f"  {words.other_numbers(state)}")
-    validations = state.validation_list()
-    if validations:
-        first, last = validations[0], validations[-1]
-        line = f"  validation {fmt.loss(first.loss)} (step {first.step})"
-        if last is not first:
-            line += f" -> {fmt.loss(last.loss)} (step {last.step})"
-        best = state.best_validation
-        if best is not None:
-            line += f", best {fmt.loss(best.loss)} at step {best.step}"
-        lines.append(line)
+    for name, results in state.validations_by_set().items():
+        lines.append(_validation_line(name, results))
     for task, by_step in state.evals.items():
         ordered = [by_step[step] for step in sorted(by_step)]
         lines.append(f"  {clean(task, 40)} {words.score(ordered[-1])} at step {ordered[-1].step}")
@@ -184,6 +179,18 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     if kept:
         lines.append("  checkpoints " + ", ".join(clean(row.path or "", 120) for row in kept))
     return lines
+
+
+def _validation_line(name: str, results: list[Validation]) -> str:
+    """The first, last and best loss of one set of rows."""
+    first, last = results[0], results[-1]
+    of_set = f" {clean(name, 40)}" if name else ""
+    line = f"  validation{of_set} {fmt.loss(first.loss)} (step {first.step})"
+    if last is not first:
+        line += f" -> {fmt.loss(last.loss)} (step {last.step})"
+    finite = [each for each in results if math.isfinite(each.loss)]
+    best = min(finite, key=lambda each: (each.loss, each.step), default=None)
+    return line + (f", best {fmt.loss(best.loss)} at step {best.step}" if best else "")
 
 
 def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:

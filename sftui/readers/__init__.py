@@ -92,6 +92,7 @@ class LineBuffer:
         self._tail = bytearray()
         self._overlong = False  # `_tail` is full: what follows in its line is thrown away
         self._after_return = False  # a \n that comes next ends no second line
+        self._first = True  # a byte order mark may stand before the first line
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that `data` completes, without their ends."""
@@ -108,13 +109,19 @@ class LineBuffer:
             start = min(at for at in breaks if at >= 0)
         block = self._take_tail() + data[start:end]
         self._keep(data[end:])
-        return _split(block)
+        return self._unmarked(_split(block))
 
     def close(self) -> str | None:
         """The last line, if the file did not end it."""
         if not self._tail:
             return None
-        return _split(self._take_tail() + b"\n")[0]
+        return self._unmarked(_split(self._take_tail() + b"\n"))[0]
+
+    def _unmarked(self, lines: list[str]) -> list[str]:
+        if self._first:
+            self._first = False
+            lines[0] = lines[0].removeprefix("\ufeff")
+        return lines
 
     def _keep(self, data: bytes) -> None:
         room = MAX_LINE_BYTES - len(self._tail)

@@ -6,6 +6,7 @@ was recognised, and by what, is said in the header; `--format` overrides it.
 
 from __future__ import annotations
 
+import codecs
 import math
 import stat
 import threading
@@ -18,6 +19,7 @@ from engine.events import Event
 from engine.run_dir import RunDir
 from sftui.readers import Reader, Sniffed
 from sftui.readers.csv_metrics import CsvReader
+from sftui.readers.envelopes import unwrapped
 from sftui.readers.journal import JournalReader
 from sftui.sources.feed import FileFeed
 from sftui.sources.recording import Recording
@@ -90,6 +92,7 @@ def recognise(head: bytes, format_name: str | None = None) -> tuple[type[Reader]
     Raises:
         UsageError: `format_name` is no format.
     """
+    head = unwrapped(head, _LONG_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
     if format_name is None:
         for signed in _SIGNED:
             sniffed = signed.sniff(head)

@@ -348,7 +348,14 @@ class Recording:
     def __init__(self) -> None:
         self.stages: list[Stage] = []
         self.where = ByteMarks()
+        self.version = 0
+        """Raised when all of it was thrown away, to be read again."""
         self._prelude: list[ev.Event] = []
+
+    def clear(self) -> None:
+        """Forget everything: the log is read again from its start."""
+        self.stages, self._prelude, self.where = [], [], ByteMarks()
+        self.version += 1
 
     def extend(self, events: Iterable[ev.Event]) -> None:
         """Add events; a `RunStarted` of another run than before begins a stage."""
