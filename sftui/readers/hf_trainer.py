@@ -8,7 +8,7 @@ Without a bar, entries are counted and `format` says so.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sftui.readers.printed import PrintedReader
 
@@ -22,3 +22,7 @@ class HfTrainerReader(PrintedReader):
         rb"\{'(?:loss|eval_[\w/. -]{0,80}loss|train_loss|train_runtime)': '?[-\d.a-z]+'?, "
         rb"'[^\n]{0,4000}'epoch': "
     )
+
+    def _other_row(self, *_: Any, **__: Any) -> bool:
+        """DeepSpeed's `step=0, lr=[0.0]` and the like count on an axis of their own."""
+        return False

@@ -266,8 +266,7 @@ class LedgerReader(TextReader):
         mixed: bool,
     ) -> None:
         at, name, _ = layout.losses[0]
-        fresh = self._is_fresh(step, total)
-        if fresh:
+        if (name == self._primary or self._ended) and self._is_fresh(step, total):
             self._new_run()
         row = self._row_of(layout, numbers)
         if not stepped and self._row_count > self._epoch_rows:

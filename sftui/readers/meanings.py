@@ -197,6 +197,8 @@ def _result(name: str, words: list[str]) -> Meaning | None:
     at = next((i for i, word in enumerate(words) if word in VALIDATION_WORDS), None)
     if at is None or _NO_CURVE & set(words):
         return None
+    if not set(words[:at]) <= _LOSS_WORDS.keys() and "/" not in name:
+        return None  # `Initial eval_acc` is `eval_acc` behind a word of the line
     rest = words[:at] + words[at + 1 :]
     plain = "_".join(words)
     if "loss" in rest or "bpb" in rest:

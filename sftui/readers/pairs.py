@@ -218,7 +218,7 @@ _ITEM = re.compile(
 )
 _DICT = re.compile(r"\{\s?['\"][^'\"{}\n]{1,100}['\"]: .{0,20000}?\}")
 _COUNT = re.compile(r"\s*(\d{1,12})\s*(?:/|of)\s*(\d{1,12})\s*")
-_SPLIT_KEYS = frozenset(
+SPLIT_KEYS = frozenset(
     "split phase mode event type stage subset set kind partition tag dataset prefix fold".split()
 )
 
@@ -255,7 +255,7 @@ class Row:
         flat = list(_flat(items, "", 0))[:2000]
         for name, value in flat:
             key = words_of(name)
-            if isinstance(value, str) and len(key) == 1 and key[0] in _SPLIT_KEYS:
+            if isinstance(value, str) and len(key) == 1 and key[0] in SPLIT_KEYS:
                 self.split = split_of(value) or self.split
         for name, value in flat:
             self._take(name, value)
