@@ -142,7 +142,7 @@ class CsvReader(LedgerReader):
         return found
 
     def _convert(self, kind: tuple[tuple[bool, ...], str], block: list[list[str]]) -> None:
-        if not block:
+        if not block or self.overturned:
             return
         layout = self._layout(kind)
         columns: dict[int, Sequence[float | None]] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from engine.events import EvalFinished, Event, ValidationFinished
 from sftui.readers.bars import Bar
@@ -30,6 +30,9 @@ Numbers = Sequence[float | None]
 
 class LedgerReader(TextReader):
     """See the module; a subclass cuts its format into rows and gives them to `_take`."""
+
+    carries: ClassVar[bool] = False
+    """Whether its lines print the last result again until there is a newer one."""
 
     def __init__(self, names: Names | None = None, settled: Decisions | None = None) -> None:
         super().__init__()
@@ -81,6 +84,8 @@ class LedgerReader(TextReader):
 
         `entry`: it is one of many without a step, to be counted if nothing tells.
         """
+        if self.overturned:
+            return True  # void, as all that was read: nothing more is to be settled by it
         if layout.rank >= 0:
             rank = whole(_get(numbers, layout.rank))
         self._note_epoch(layout, numbers)
@@ -98,7 +103,7 @@ class LedgerReader(TextReader):
             self._training(layout, numbers, step, total, t, stepped, has_result)
         elif layout.columns or layout.free:
             self._extras(layout, numbers, step)
-        self._take_results(layout, numbers, step, carried=loss is not None)
+        self._take_results(layout, numbers, step, carried=self.carries and loss is not None)
         return True
 
     def _note_epoch(self, layout: Layout, numbers: Numbers) -> None:
@@ -327,7 +332,7 @@ class LedgerReader(TextReader):
             for name, value in self._row_of(layout, numbers).items()
             if name.startswith("val/") or name not in _OF_AN_UPDATE and not name.startswith("lrs/")
         }
-        if row and self._running:
+        if row:
             self._plain_row(step, row, None, None)
 
     def _begins_again(self, step: int) -> bool:

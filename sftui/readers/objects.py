@@ -39,6 +39,8 @@ class ObjectReader(LedgerReader):
         entry: bool = False,
     ) -> bool:
         """One row; `at` is its step, where its names do not say it. False for nothing in it."""
+        if self.overturned:
+            return True
         if self._is_summary(items):
             runtime = number_of(items["train_runtime"])
             self._end_of_run(number_of(items.get("train_loss")), runtime)

@@ -8,7 +8,7 @@ long log costs a cut and a look-up a line.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from engine.events import CheckpointSaved
 from sftui.readers.bars import Bar, is_bar, take_bars
@@ -40,6 +40,8 @@ _EXPECTED_END = frozenset({"train_runtime", "train_loss"})
 class PrintedReader(LedgerReader):
     """See the module; one instance reads one file from its start."""
 
+    carries: ClassVar[bool] = True
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._shapes: dict[tuple[str, ...], Layout] = {}
@@ -56,6 +58,8 @@ class PrintedReader(LedgerReader):
             self._bars.wipe()
 
     def _line(self, line: str) -> bool:
+        if self.overturned:
+            return True
         bars: list[Bar] = []
         rest = line
         if "%|" in line or "━" in line or "=]" in line or "..." in line and "/" in line:
