@@ -37,6 +37,8 @@ class Decisions:
     """Counters that do not, though their line names an epoch."""
     stepped: bool = False
     """Training losses have steps, so an epoch is no step."""
+    decimal_commas: bool = False
+    """A comma stands before decimals, not between thousands."""
     from_zero: bool = False
     """Epochs are counted from zero."""
     passes: int = 0

@@ -19,7 +19,7 @@ from sftui.readers.layouts import Layout, Pair, layout_of
 from sftui.readers.ledger import LedgerReader
 from sftui.readers.meanings import Kind, meaning, split_of, words_of
 from sftui.readers.pairs import SPLIT_KEYS
-from sftui.readers.quantities import quantity, whole
+from sftui.readers.quantities import is_decimal_comma, quantity, whole
 
 MAX_COLUMNS = 2000
 _SURE_ROWS = 3
@@ -151,12 +151,18 @@ class CsvReader(LedgerReader):
                 try:
                     columns[at] = list(map(float, cells))
                 except ValueError:  # words, or numbers in another dress
-                    columns[at] = list(map(_number, cells))
+                    columns[at] = self._quantities(cells)
         if not self._take_block(layout, columns, len(block)):
             width = len(self._header)
             for row in range(len(block)):
                 numbers = [columns[at][row] if at in columns else None for at in range(width)]
                 self._take(layout, numbers)
+
+    def _quantities(self, cells: Sequence[str]) -> list[float | None]:
+        if self._delimiter != "," and any(map(is_decimal_comma, cells)):
+            self._reads_decimal_commas()
+        commas = self.settled.decimal_commas
+        return [_number(cell, decimal_commas=commas) for cell in cells]
 
     def _take_block(
         self, layout: Layout, columns: dict[int, Sequence[float | None]], num_rows: int
@@ -247,8 +253,8 @@ def _is_step(cell: str) -> bool:
     return cell[:1].isdigit() and whole(_number(cell)) is not None
 
 
-def _number(cell: str) -> float | None:
+def _number(cell: str, *, decimal_commas: bool = False) -> float | None:
     try:
-        return quantity(cell)
+        return quantity(cell, decimal_commas=decimal_commas)
     except ValueError:
         return None

@@ -46,7 +46,7 @@ class LedgerReader(TextReader):
         self._planned: int | None = None
         self._primary = ""
         self._tally: dict[str, list[int]] = {}
-        self._seen: dict[int, tuple[Layout, list[int | None]]] = {}
+        self._seen: dict[tuple[str, ...], dict[str, int | None]] = {}
         self._results: list[tuple[int, str, str, float, bool]] = []
         self._carried: dict[str, float] = {}
         self._num_results = 0
@@ -188,22 +188,24 @@ class LedgerReader(TextReader):
             return None
         best = good[0]
         if len(known) > 1 and has_loss:
-            values = [whole(_get(numbers, c.at)) for c in layout.counters]
-            before = self._seen.get(id(layout))
-            self._seen[id(layout)] = (layout, values)
+            values = {c.name: whole(_get(numbers, c.at)) for c in layout.counters}
+            before = self._seen.get(tuple(values))
+            self._seen[tuple(values)] = values
             if before is not None and best.name not in settled.demoted:
-                self._compare(layout.counters, before[1], values, best)
+                self._compare(layout.counters, before, values, best)
         return best
 
     def _compare(
         self,
         counters: Sequence[Counter],
-        before: Sequence[int | None],
-        now: Sequence[int | None],
+        before: Mapping[str, int | None],
+        now: Mapping[str, int | None],
         best: Counter,
     ) -> None:
+        """Demote the best name if it stands still or falls while another counter rises."""
         rises = falls = False
-        for counter, old, new in zip(counters, before, now, strict=True):
+        for counter in counters:
+            old, new = before[counter.name], now[counter.name]
             if old is None or new is None:
                 continue
             if counter is best:
@@ -213,6 +215,12 @@ class LedgerReader(TextReader):
         if falls and rises:
             self.settled.demoted.add(best.name)
             self._overturn(f"{best.name!r} does not count every step")
+
+    def _reads_decimal_commas(self) -> None:
+        """A loss was printed with a comma that parts no thousands."""
+        if not self.settled.decimal_commas:
+            self.settled.decimal_commas = True
+            self._overturn("its numbers have decimal commas")
 
     def _placed(
         self, name: str, value: int, total: int | None, layout: Layout

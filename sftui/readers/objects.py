@@ -51,7 +51,6 @@ class ObjectReader(LedgerReader):
         if layout is None:
             if len(self._layouts) >= MOST_LAYOUTS:
                 self._layouts.clear()
-                self._seen.clear()
             layout = self._layouts[key] = layout_of(row.pairs, self.names)
         if t is None:
             t = _time_of(items)

@@ -150,7 +150,7 @@ class _Scan:
             if {"best", "min", "lowest", "previous", "prev", "target"} & set(map(str.lower, before)):
                 return "_".join([*before, name]), self.split
             if kind in (Kind.STEP, Kind.EPOCH):
-                if _NO_COUNTER & set(map(str.lower, before)):
+                if kind is Kind.STEP and _NO_COUNTER & set(map(str.lower, before)):
                     return "_".join([*before, name]), self.split
                 self.split = split or self.split
             return name, split or self.split

@@ -11,13 +11,13 @@ import re
 from typing import Any, ClassVar
 
 from engine.events import CheckpointSaved
-from sftui.readers.bars import Bar, is_bar, take_bars
+from sftui.readers.bars import Bar, take_bars
 from sftui.readers.layouts import Layout, Pair, layout_of
 from sftui.readers.ledger import LedgerReader
 from sftui.readers.meanings import split_of
 from sftui.readers.pairs import Row, dicts_of, pairs_of_shape, with_plain_units
 from sftui.readers.prefixes import take_clock, take_rank, without_noise
-from sftui.readers.quantities import NUMBER, quantity, whole
+from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
 
 MOST_CHARACTERS = 4000
 """Longer lines are read for the dicts in them alone."""
@@ -97,7 +97,7 @@ class PrintedReader(LedgerReader):
             parts, rank = ["", str(rank), ": " + parts[0], *parts[1:]], None
             layout = self._layout(parts)
         try:
-            numbers = [quantity(part) for part in parts[1::2]]
+            numbers = self._quantities(parts, layout)
         except ValueError:
             return False
         label, self._label = self._label, ""
@@ -107,13 +107,20 @@ class PrintedReader(LedgerReader):
             return True
         return self._facts(text)
 
+    def _quantities(self, parts: list[str], layout: Layout) -> list[float | None]:
+        commas = self.settled.decimal_commas
+        losses = [*layout.losses, *layout.validations]
+        if not commas and any(is_decimal_comma(parts[2 * at + 1]) for at, *_ in losses):
+            self._reads_decimal_commas()
+            commas = True
+        return [quantity(part, decimal_commas=commas) for part in parts[1::2]]
+
     def _layout(self, parts: list[str]) -> Layout:
         key = tuple(parts[::2])
         found = self._shapes.get(key)
         if found is None:
             if len(self._shapes) >= MOST_SHAPES:
                 self._shapes.clear()
-                self._seen.clear()
             found = layout_of(pairs_of_shape(parts, self.names), self.names)
             self._shapes[key] = found
         return found
@@ -200,7 +207,6 @@ class PrintedReader(LedgerReader):
         if found is None:
             if len(self._keys) >= MOST_SHAPES:
                 self._keys.clear()
-                self._seen.clear()
             found = self._keys[key] = layout_of(row.pairs, self.names)
         return found
 
@@ -228,11 +234,3 @@ def _number(value: Any) -> float | None:
         return quantity(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
         return None
-
-
-def is_noise(line: str) -> bool:
-    """A line that holds a bar alone."""
-    return is_bar(line)
-
-
-__all__ = ["PrintedReader", "whole"]

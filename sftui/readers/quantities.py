@@ -53,11 +53,14 @@ NUMBER = re.compile(
 
 _PARTS = re.compile(rf"([-+]?)({_DIGITS})\s?({_UNIT})?")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_EITHER = re.compile(r"\d{1,3},\d{3}(?:[eE][-+]?\d+)?")
 _MISSING = frozenset({"n/a", "none", "null", "na", "-", ""})
 
 
-def quantity(text: str) -> float | None:
+def quantity(text: str, *, decimal_commas: bool = False) -> float | None:
     """What a printed number is worth; None where it says that there is none.
+
+    `decimal_commas`: of one comma that could part thousands or decimals, it is the latter.
 
     Raises:
         ValueError: it is no number.
@@ -73,7 +76,7 @@ def quantity(text: str) -> float | None:
     if match is None:
         raise ValueError(f"{text[:40]!r} is no number")
     sign, digits, unit = match.groups()
-    value = _worth(digits)
+    value = _worth(digits, decimal_commas)
     if unit:
         worth = UNITS[unit]
         # Dividing rounds once: 12.3 % is 0.123, where a product with 0.01 is not.
@@ -89,6 +92,8 @@ def unit_of(text: str) -> str:
 
 def is_decimal_comma(text: str) -> bool:
     """Whether a comma in it can part no thousands: `0,85`, `2,3456`, `1.234,5`."""
+    if "," not in text:
+        return False
     match = _PARTS.fullmatch(text)
     return bool(match) and "," in match[2] and not _THOUSANDS.fullmatch(match[2])
 
@@ -111,9 +116,9 @@ def clock(text: str) -> float | None:
     return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
 
 
-def _worth(digits: str) -> float:
+def _worth(digits: str, decimal_commas: bool) -> float:
     if "," not in digits:
         return float(digits.replace("_", ""))
-    if _THOUSANDS.fullmatch(digits):
+    if _THOUSANDS.fullmatch(digits) and not (decimal_commas and _EITHER.fullmatch(digits)):
         return float(digits.replace(",", ""))
     return float(digits.replace(".", "").replace(",", "."))
