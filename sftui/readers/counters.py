@@ -149,7 +149,7 @@ class BarTrack:
         """One redraw."""
         if not _may_train(bar):
             self._since_wipe = True
-            self._last = bar if bar.split == "val" else self._last
+            self._last = bar if bar.split in ("val", "test") else self._last
             return
         self._last = bar
         self._since_wipe = True
@@ -187,6 +187,11 @@ class BarTrack:
         self._votes = {}
         self.place = self.total = self._shadow = self._last = None
         self._wiped.clear()
+
+    def forget(self) -> int:
+        """The bar that was taken for the training's was another's: training has not begun."""
+        self.place = self.total = self._shadow = None
+        return 0
 
     def step_of_result(self, *, repeated: bool = False) -> int | None:
         """Where training stood when an evaluation was printed."""
@@ -236,7 +241,7 @@ class BarTrack:
 
 def _may_train(bar: Bar) -> bool:
     """Whether its label leaves that open: none, an epoch, or the word training."""
-    if bar.split == "val":
+    if bar.split in ("val", "test"):
         return False
     label = bar.label.lower().strip(" []")
     if not label or bar.split == "train" or "loss" in label:

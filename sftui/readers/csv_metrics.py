@@ -24,6 +24,8 @@ from sftui.readers.quantities import is_decimal_comma, quantity, whole
 MAX_COLUMNS = 2000
 _SURE_ROWS = 3
 _DELIMITERS = (",", "\t", ";", "|")
+_SPACES = " "
+"""Columns under each other, as a data frame is printed; an index may have no name."""
 _LINES_BEFORE_HEADER = 20
 _RANGE = re.compile(r".*__(?:MIN|MAX)")
 _EXPORTED = re.compile(r"(.+?) - (.+)")
@@ -61,7 +63,10 @@ class CsvReader(LedgerReader):
             if step_at < 0 or len(header) < 2:
                 continue
             rest = lines[number + 1 : number + 21]
-            rows = [_cells(each.decode("utf-8", "replace"), delimiter) for each in rest]
+            width = len(header)
+            rows = [_cells(each.decode("utf-8", "replace"), delimiter, width) for each in rest]
+            if delimiter == _SPACES and not _is_table(header, rows):
+                continue
             good = [row for row in rows if len(row) == len(header) and _is_step(row[step_at])]
             if not good:
                 continue
@@ -88,7 +93,7 @@ class CsvReader(LedgerReader):
         kind: tuple[tuple[bool, ...], str] = ((), "")
         block: list[list[str]] = []
         for line in lines:
-            cells = _cells(line, self._delimiter)
+            cells = _cells(line, self._delimiter, len(self._header))
             if (
                 not self._header
                 or self._step_at >= len(cells)
@@ -224,7 +229,13 @@ def _plain_name(name: str, *, one_run: bool) -> str:
     return match[2] if match and one_run else name
 
 
-def _cells(line: str, delimiter: str = ",") -> list[str]:
+def _cells(line: str, delimiter: str = ",", width: int = 0) -> list[str]:
+    """The cells of a line; `width`: of a table of blanks, how many its header has."""
+    if delimiter == _SPACES:
+        if not width:
+            return re.split(r"\s{2,}", line.strip())[:MAX_COLUMNS]
+        cells = ["" if cell == "NaN" else cell for cell in line.split()[:MAX_COLUMNS]]
+        return cells[1:] if len(cells) == width + 1 else cells
     if '"' not in line:
         # Most rows are numbers alone: a tenth of what the csv module takes for a line.
         cells = line.split(delimiter, MAX_COLUMNS)[:MAX_COLUMNS]
@@ -236,7 +247,8 @@ def _cells(line: str, delimiter: str = ",") -> list[str]:
 
 
 def _delimiter_of(line: str) -> str:
-    return max(_DELIMITERS, key=lambda delimiter: (line.count(delimiter), delimiter == ","))
+    best = max(_DELIMITERS, key=lambda delimiter: (line.count(delimiter), delimiter == ","))
+    return best if best in line else _SPACES
 
 
 def _step_column(header: list[str]) -> int:
@@ -247,6 +259,14 @@ def _step_column(header: list[str]) -> int:
     steps = [(each.order, i) for each, i in found if each.kind is Kind.STEP]
     epochs = [i for each, i in found if each.kind is Kind.EPOCH]
     return min(steps)[1] if steps else epochs[0] if epochs else -1
+
+
+def _is_table(header: list[str], rows: list[list[str]]) -> bool:
+    """Whether lines parted by blanks are one: numbers under names, a loss among them."""
+    losses = any(meaning(name).kind in (Kind.LOSS, Kind.VALIDATION) for name in header)
+    whole_rows = [row for row in rows if len(row) == len(header)]
+    numbers = all(not cell or _number(cell) is not None for row in whole_rows for cell in row)
+    return losses and len(whole_rows) == len(rows) and numbers
 
 
 def _is_step(cell: str) -> bool:

@@ -45,7 +45,9 @@ class JsonLinesReader(ObjectReader):
             if items is None:
                 continue
             rows += 1
-            kinds = {meaning(name).kind for name in items}
+            kinds = {
+                meaning(name).kind for name, value in items.items() if not isinstance(value, list)
+            }
             if kinds & {Kind.STEP, Kind.EPOCH} and kinds - {Kind.STEP, Kind.EPOCH, Kind.TIME}:
                 good += 1
                 example = example or line.decode("utf-8", "replace").strip()[:60]

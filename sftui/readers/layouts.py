@@ -8,7 +8,7 @@ keys and rows of the same columns share one.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sftui.readers.meanings import Kind, Meaning, Names, words_of
 
@@ -23,7 +23,7 @@ class Pair:
     total: int = -1
     """Index of what it counts up to (`12/400`); -1 for none."""
     split: str = ""
-    """`train` or `val` where a marker before it says so."""
+    """`train`, `val` or `test` where a marker before it says so."""
     unit: str = ""
     whole: bool = True
     """Whether the number looked like a count when it was first seen."""
@@ -77,6 +77,8 @@ class Layout:
         return not (self.validations or self.accuracies or self.rank >= 0 or self.is_validation)
 
 
+EVALUATED = ("val", "test")
+"""Splits whose loss is no training loss."""
 _WITHOUT_NAME = {"#": BARE, "/": NAMELESS}
 _OTHER_SETS = frozenset({"test"})
 """A set of rows beside the one that is validated on, not a part of its loss."""
@@ -85,20 +87,25 @@ _OTHER_SETS = frozenset({"test"})
 def layout_of(pairs: Iterable[Pair], names: Names) -> Layout:
     """What the numbers of a row of these pairs mean."""
     found = Layout()
-    implied: list[tuple[int, str, int]] = []
+    implied: list[tuple[int, str, int, str]] = []
+    pairs = list(pairs)
+    nameless = [pair for pair in pairs if pair.name == "/"]
+    if len(nameless) > 1 and all(pair.at <= nameless[1].at for pair in pairs[:2]):
+        # `[1/3][100/400] loss: 2.3` begins with its epoch.
+        pairs[pairs.index(nameless[0])] = replace(nameless[0], name="epoch")
     for pair in pairs:
         if pair.name in _WITHOUT_NAME:
             order = _WITHOUT_NAME[pair.name]
             found.counters.append(Counter(pair.name, order, pair.at, pair.total))
             continue
         meaning = names.of(pair.name)
-        if pair.split == "val" and meaning.kind not in _ALSO_IN_VALIDATION:
+        if pair.split in EVALUATED and meaning.kind not in _ALSO_IN_VALIDATION:
             found.is_validation = True
             if meaning.kind is Kind.LOSS:
-                implied.append((pair.at, pair.name, meaning.order))
+                implied.append((pair.at, pair.name, meaning.order, _set_of(pair)))
                 continue
             meaning = Meaning(Kind.ACCURACY, "eval") if _is_accuracy(pair.name) else _AN_EVALUATIONS
-        elif pair.split == "val":
+        elif pair.split in EVALUATED:
             found.is_validation = True
         _place(found, pair, meaning)
     found.losses.sort(key=lambda loss: loss[2])
@@ -107,10 +114,12 @@ def layout_of(pairs: Iterable[Pair], names: Names) -> Layout:
     # Behind the best name for the training loss, the others are metrics of their own.
     found.free += [(at, name) for at, name, _ in found.losses[1:]]
     del found.losses[1:]
-    if implied and not found.validations:
-        found.validations.append((implied[0][0], "", "loss"))
-        del implied[0]
-    found.free += [(at, f"val/{name}") for at, name, _ in implied]
+    explicit = bool(found.validations)
+    for at, name, _, of_set in implied:
+        if explicit or of_set in {each[1] for each in found.validations}:
+            found.free.append((at, f"val/{name}"))
+        else:
+            found.validations.append((at, of_set, "loss"))
     _keep_sets(found)
     return found
 
@@ -120,6 +129,10 @@ _ALSO_IN_VALIDATION = frozenset(
     | {Kind.VALIDATION, Kind.ACCURACY}
 )
 _AN_EVALUATIONS = Meaning(Kind.FREE, "val/")
+
+
+def _set_of(pair: Pair) -> str:
+    return "test" if pair.split == "test" else ""
 
 
 def _keep_sets(found: Layout) -> None:
@@ -140,9 +153,8 @@ def _place(found: Layout, pair: Pair, meaning: Meaning) -> None:
         case Kind.LOSS:
             found.losses.append((pair.at, pair.name, meaning.order))
         case Kind.VALIDATION:
-            others = any(not name for _, name, _ in found.validations)
-            test = others and not meaning.name and "test" in words_of(pair.name)
-            found.validations.append((pair.at, "test" if test else meaning.name, meaning.metric))
+            name = meaning.name or _set_of(pair)
+            found.validations.append((pair.at, name, meaning.metric))
         case Kind.ACCURACY:
             if meaning.name in {task for _, task, _ in found.accuracies}:
                 found.free.append((pair.at, pair.name))

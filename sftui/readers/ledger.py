@@ -252,11 +252,9 @@ class LedgerReader(TextReader):
         bars = self._bars
         if not has_loss:
             place = bars.step_of_result()
-            if place is None:
-                place = max(self._step, 0)
-                if not self.settled.bars and self._step < 0:
-                    place = 0
-            return place, bars.total
+            if place is not None and place == bars.total and not self._row_count:
+                place = bars.forget()  # an evaluation of as many batches, before the first step
+            return place if place is not None else max(self._step, 0), bars.total
         place, found = bars.step_of_loss()
         if found:
             self._overturn(found)
@@ -298,6 +296,8 @@ class LedgerReader(TextReader):
             row = {f"{name}": loss}
         if "loss" in row:
             self._settle_results()
+            if not self._num_rows and self._running:
+                self._first_step = step
             self._plain_row(step, row, total, t, train=True)
         elif self._running:
             self._plain_row(step, row, total, t)

@@ -210,6 +210,7 @@ def _result(name: str, words: list[str]) -> Meaning | None:
         if _NOT_A_SET & set(middle):
             return _FREE
         named = printed[1] if printed and middle else "_".join(middle)
+        named = named or ("test" if words[at] in ("test", "testing") else "")
         return Meaning(Kind.VALIDATION, named, len(rest), metric)
     if rest and rest[-1] in ("acc", "accuracy") or (rest[-2:-1] and rest[-2] in ("acc", "accuracy")):
         task = "_".join(w for w in rest if w not in ("acc", "accuracy", "epoch"))
@@ -288,8 +289,10 @@ def parse_map(text: str) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=256)
 def word_split(word: str) -> str:
-    """`val` or `train` for a word that marks a split or phase; empty for any other."""
+    """`train`, `val` or `test` for a word that marks a split or phase; empty for any other."""
     small = word.lower()
+    if small in ("test", "testing"):
+        return "test"
     if small in VALIDATION_WORDS:
         return "val"
     return "train" if small in TRAINING_WORDS else ""

@@ -30,7 +30,7 @@ class PlainTextReader(PrintedReader):
         """Its lines with a loss are read until enough of them are updates or results."""
         reader = cls()
         example = ""
-        good = 0
+        good = updates = 0
         for raw in re.split(rb"[\r\n]+", head):
             if len(raw) >= 4000 or not raw or not (b"poch" in raw or _LOSS.search(raw)):
                 continue
@@ -38,12 +38,17 @@ class PlainTextReader(PrintedReader):
             line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
             reader._line(line)
             reader._out.clear()
+            if reader.overturned:
+                reader = reader.again()
+                before = 0
+                reader._line(line)
+            updates += reader._row_count > 0
             if reader._row_count + reader._num_results > before:
                 example = example or line.strip()[:60]
                 good += 1
                 if good == _ENOUGH:
                     break
-        if good < _FEWEST or not reader._row_count:
+        if good < _FEWEST or not updates:
             return Sniffed(0.0)
         return Sniffed(
             min(cls.most_sure, 0.35 + 0.01 * good), f"lines with a step and a loss, {example!r}"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from engine.events import CheckpointSaved
 from sftui.readers.bars import Bar, take_bars
-from sftui.readers.layouts import Layout, Pair, layout_of
+from sftui.readers.layouts import EVALUATED, Layout, Pair, layout_of
 from sftui.readers.ledger import LedgerReader
 from sftui.readers.meanings import split_of
 from sftui.readers.pairs import Row, dicts_of, pairs_of_shape, with_plain_units
@@ -34,6 +34,8 @@ _PLAN = re.compile(
 _EPOCH = re.compile(r"\W{0,6}epoch\b[ :#\[]{0,3}(\d{1,9})(?:\s?(?:/|of)\s?(\d{1,9}))?\W{0,12}", re.I)
 _LABEL = re.compile(r"\W{0,10}([A-Za-z][\w ]{2,40}?)(?: error| results?| set| metrics)?\W{0,10}", re.I)
 _SAVED = re.compile(r"Saving model checkpoint to (\S{1,400}?checkpoint-(\d{1,12}))\b")
+_EXACT = 5
+"""Digits of a gradient norm that two steps do not share by chance."""
 _EXPECTED_END = frozenset({"train_runtime", "train_loss"})
 
 
@@ -128,7 +130,7 @@ class PrintedReader(LedgerReader):
     def _words(self, text: str) -> bool:
         """A line without a number may head the ones below: `Test Error:`."""
         match = _LABEL.fullmatch(text)
-        if match and split_of(match[1]) == "val" and len(match[1].split()) <= 3:
+        if match and split_of(match[1]) in EVALUATED and len(match[1].split()) <= 3:
             self._label = match[1]
         return False
 
@@ -153,7 +155,8 @@ class PrintedReader(LedgerReader):
 
     def _entry(self, items: dict[str, Any], outer: str) -> bool:
         """One printed dict; `outer` is what its line says besides."""
-        row = Row(items, "val" if split_of(outer[-60:]) == "val" else "")
+        split = split_of(outer[-60:])
+        row = Row(items, "" if split == "train" else split)
         layout = self._layout_of_row(row)
         numbers = row.numbers
         if items.keys() >= _EXPECTED_END and "loss" not in items:
@@ -214,12 +217,17 @@ class PrintedReader(LedgerReader):
         """Whether a callback and the trainer print the same step, each in its own words."""
         now = {name: _number(items.get(name)) for name in ("loss", "epoch")}
         before, self._last_items = self._last_items, now
+        old_items, self._last_dict = getattr(self, "_last_dict", {}), items
         keys = frozenset(items)
         old_keys, self._last_keys = getattr(self, "_last_keys", frozenset()), keys
         place, old_place = self._bars.place, getattr(self, "_last_place", None)
         self._last_place = place
-        if now["loss"] is None or before.get("loss") != now["loss"] or keys == old_keys:
+        if now["loss"] is None or before.get("loss") != now["loss"]:
             return False
+        if keys == old_keys:
+            norm = str(items.get("grad_norm", ""))
+            exact = len(norm.strip("0.")) > _EXACT and items == old_items
+            return exact
         epochs = now["epoch"], before.get("epoch")
         same = epochs[0] is not None and epochs[1] is not None
         same = same and abs((epochs[0] or 0) - (epochs[1] or 0)) < 0.0051

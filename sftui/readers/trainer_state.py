@@ -19,6 +19,7 @@ from sftui.readers.objects import ObjectReader
 MAX_BYTES = 256 * 1024 * 1024
 """More is no trainer state: a million log entries take half of it."""
 _LIST = re.compile(rb"\s*\[\s*\{")
+_COLUMNS = re.compile(rb'"(?:train_|training_)?loss(?:es)?"\s*:\s*\[\s*[-\d.N]')
 _ROW = re.compile(rb'"(?:step|epoch|global_step|iteration|iter|current_steps|_step)"\s*:')
 _HISTORY = re.compile(rb'\n\s*"log_history":\s*\[|\{\s*"log_history":\s*\[|"log_history":\s*\[')
 
@@ -43,6 +44,8 @@ class TrainerStateReader(ObjectReader):
     def sniff(cls, head: bytes) -> Sniffed:
         if _LIST.match(head) and _ROW.search(head):
             return Sniffed(0.97, "a JSON list of objects with steps")
+        if head.lstrip()[:1] == b"{" and _COLUMNS.search(head) and not _is_lines(head):
+            return Sniffed(0.9, "a JSON object of columns")
         if head.lstrip()[:1] == b"{" and cls.marks.search(head) and not _is_lines(head):
             return Sniffed(0.98, "a JSON object with a log_history")
         return Sniffed(0.0)
@@ -58,7 +61,7 @@ class TrainerStateReader(ObjectReader):
             found = json.loads(self._data.decode("utf-8-sig", "replace"))
             self._is_list = isinstance(found, list)
             raw = {} if self._is_list else found
-            history = found if self._is_list else found["log_history"]
+            history = found if self._is_list else found.get("log_history") or _rows_of(found)
             entries = [entry for entry in history if isinstance(entry, dict)]
         except (ValueError, KeyError, TypeError, RecursionError):
             self.lines.unrecognised = self.lines.total
@@ -76,6 +79,19 @@ class TrainerStateReader(ObjectReader):
             self._object(entry, entry=True)
         self._settle_results()
         return self._drain()
+
+
+def _rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of columns of one length, as Keras' `history` keeps them."""
+    for inner in (found, *found.values()):
+        if isinstance(inner, dict) and any("loss" in name for name in inner):
+            columns = {name: each for name, each in inner.items() if isinstance(each, list)}
+            longest = max(map(len, columns.values()), default=0)
+            return [
+                {name: each[i] for name, each in columns.items() if len(each) == longest}
+                for i in range(longest)
+            ]
+    return []
 
 
 def _is_lines(head: bytes) -> bool:
