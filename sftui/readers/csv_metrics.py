@@ -8,7 +8,6 @@ count from 0, and its last rows of an epoch repeat a step with other columns.
 from __future__ import annotations
 
 import csv
-import operator
 import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -157,67 +156,13 @@ class CsvReader(LedgerReader):
                     columns[at] = list(map(float, cells))
                 except ValueError:  # words, or numbers in another dress
                     columns[at] = self._quantities(cells)
-        if not self._take_block(layout, columns, len(block)):
-            width = len(self._header)
-            for row in range(len(block)):
-                numbers = [columns[at][row] if at in columns else None for at in range(width)]
-                self._take(layout, numbers)
+        self._take_rows(layout, columns, len(block))
 
     def _quantities(self, cells: Sequence[str]) -> list[float | None]:
         if self._delimiter != "," and any(map(is_decimal_comma, cells)):
             self._reads_decimal_commas()
         commas = self.settled.decimal_commas
         return [_number(cell, decimal_commas=commas) for cell in cells]
-
-    def _take_block(
-        self, layout: Layout, columns: dict[int, Sequence[float | None]], num_rows: int
-    ) -> bool:
-        """Many updates at once, as `_take` of each; False where each must be looked at."""
-        if not (layout.is_plain and layout.losses and len(layout.counters) == 1) or num_rows < 4:
-            return False
-        counter = layout.counters[0]
-        at_loss, name, _ = layout.losses[0]
-        parts: list[tuple[str, int]] = [("loss", at_loss)]
-        parts += [(column, at) for at, column, scale in layout.columns if scale == 1.0]
-        parts += [("epoch", layout.epoch)] if layout.epoch >= 0 else []
-        parts += [(free, at) for at, free in layout.free if at in columns]
-        names = tuple(part for part, _ in parts)
-        wanted = [columns[at] for _, at in parts]
-        if len(set(names)) < len(names) or any(scale != 1.0 for _, _, scale in layout.columns):
-            return False
-        printed = columns[counter.at]
-        if any(None in column for column in (*wanted, printed)):
-            return False
-        steps = [int(value) for value in printed if value is not None and value == value]
-        rising = len(steps) == num_rows and steps == printed
-        rising = rising and all(map(operator.le, steps, steps[1:])) and steps[0] >= self._step
-        if not rising or not 0 <= steps[0] <= steps[-1] < 10**12 or not self._is_main(name):
-            return False
-        for row in (0, num_rows - 1):
-            numbers = [columns[at][row] if at in columns else None for at in range(len(self._header))]
-            self._note_epoch(layout, numbers)
-            placed, _ = self._placed(counter.name, steps[row], None, layout)
-            if placed != steps[row]:
-                return False
-        self._is_primary(name, mixed=False)
-        self._tally[name][0] += num_rows - 1
-        self._row_count += num_rows
-        self.settled.stepped = True
-        self._settle_results()
-        self._enter_stage(steps[0], None)
-        times = columns.get(layout.time, ()) if layout.time >= 0 else ()
-        timed = bool(times) and None not in times
-        if not self._rows.fits(names) or self._rows_timed != timed:
-            self._out += self._rows.drain(self._stamp)
-        self._rows_timed = timed
-        self._rows.extend(steps, names, wanted, times if timed else ())  # type: ignore[arg-type]
-        self._step = steps[-1]
-        self._num_rows += num_rows
-        return True
-
-    def _is_main(self, name: str) -> bool:
-        stage = self._stages + (not self._running)
-        return (stage, name) not in self.settled.secondary and self._primary in ("", name)
 
 
 def _plain_name(name: str, *, one_run: bool) -> str:

@@ -82,6 +82,7 @@ class JsonLinesReader(ObjectReader):
         step, total = raw.get("current_steps"), raw.get("total_steps")
         if type(step) is not int or type(total) is not int:
             return False
+        self._flush_block()
         self._enter_stage(step, total)
         if step >= total - 1:
             self._finish(self._elapsed)

@@ -7,6 +7,7 @@ keys and rows of the same columns share one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -44,7 +45,7 @@ BARE, NAMELESS = 5, 4
 """Orders of a line's leading number and of a count without a name, behind all names."""
 
 
-@dataclass(slots=True)
+@dataclass
 class Layout:
     """See the module."""
 
@@ -65,6 +66,28 @@ class Layout:
     free: list[tuple[int, str]] = field(default_factory=list)
     is_validation: bool = False
     """The row says of itself that it is of an evaluation."""
+
+    @functools.cached_property
+    def parts(self) -> tuple[tuple[str, int], ...] | None:
+        """Columns of an update and where they are; None where a row needs more than a copy."""
+        if not self.losses or any(scale != 1.0 for _, _, scale in self.columns):
+            return None
+        found = [("loss", self.losses[0][0])]
+        found += [(column, at) for at, column, _ in self.columns]
+        found += [("epoch", self.epoch)] if self.epoch >= 0 else []
+        found += [(name, at) for at, name in self.free]
+        names = {name for name, _ in found}
+        return tuple(found) if len(names) == len(found) else None
+
+    @functools.cached_property
+    def part_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.parts or ())
+
+    @functools.cached_property
+    def goes_in_blocks(self) -> bool:
+        """Whether rows of it can be taken together when their steps rise."""
+        one = len(self.counters) == 1 and bool(self.losses)
+        return self.is_plain and one and self.parts is not None
 
     @property
     def tells(self) -> bool:

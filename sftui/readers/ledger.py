@@ -9,6 +9,7 @@ it was cut.
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
@@ -25,7 +26,12 @@ MOST_PENDING = 1000
 """Results that wait for the next loss to say which run they are of."""
 _ROWS_OF_A_RUN = 3
 
-Numbers = Sequence[float | None]
+_WORTH_A_BLOCK = 4
+_FIRST_MOMENT = 1e8
+"""Seconds since 1970 are more; a duration is less."""
+
+Numbers = Sequence[float | None] | Mapping[int, float | None]
+Columns = Mapping[int, Sequence[float | None]]
 
 
 class LedgerReader(TextReader):
@@ -88,6 +94,8 @@ class LedgerReader(TextReader):
             return True  # void, as all that was read: nothing more is to be settled by it
         if layout.rank >= 0:
             rank = whole(_get(numbers, layout.rank))
+        if t is None and layout.time >= 0:
+            t = _moment(numbers[layout.time])
         self._note_epoch(layout, numbers)
         loss = _get(numbers, layout.losses[0][0]) if layout.losses else None
         if rank is not None and not self._leads(rank, loss is not None):
@@ -105,6 +113,71 @@ class LedgerReader(TextReader):
             self._extras(layout, numbers, step)
         self._take_results(layout, numbers, step, carried=self.carries and loss is not None)
         return True
+
+    def _take_rows(
+        self, layout: Layout, columns: Columns, num_rows: int, times: Sequence[float | None] = ()
+    ) -> None:
+        """Many rows of one layout, in columns by index: as `_take` of each, but fast."""
+        if self.overturned or self._take_block(layout, columns, num_rows, times):
+            return
+        width = max(columns, default=-1) + 1
+        by_index = [columns.get(at, ()) for at in range(width)]
+        for row in range(num_rows):
+            numbers = [column[row] if column else None for column in by_index]
+            self._take(layout, numbers, t=times[row] if times else None)
+
+    def _take_block(
+        self, layout: Layout, columns: Columns, num_rows: int, times: Sequence[float | None]
+    ) -> bool:
+        """Updates of rising steps at once; False where each must be looked at."""
+        parts = layout.parts
+        if num_rows < _WORTH_A_BLOCK or not layout.goes_in_blocks or parts is None:
+            return False
+        counter, printed = layout.counters[0], columns[layout.counters[0].at]
+        wanted = [columns[at] for _, at in parts]
+        name = layout.losses[0][1]
+        if not self._is_main(name) or any(None in column for column in (*wanted, printed)):
+            return False
+        try:
+            steps = list(map(int, printed))  # type: ignore[arg-type]
+        except (ValueError, OverflowError):
+            return False
+        rising = steps == printed and all(map(operator.le, steps, steps[1:]))
+        if not rising or steps[0] < max(self._step, 0) or steps[-1] >= 10**12:
+            return False
+        totals = columns[counter.total] if counter.total >= 0 else (None,)
+        if totals[0] != totals[-1]:
+            return False
+        total: int | None = None
+        for row in (0, num_rows - 1):
+            self._note_epoch(layout, {at: column[row] for at, column in columns.items()})
+            step, total = self._placed(counter.name, steps[row], whole(totals[0]), layout)
+            if step != steps[row] or self.overturned:
+                return False
+        self._settle_results()
+        if not self._num_rows and self._running:
+            self._first_step = steps[0]
+        self._enter_stage(steps[0], total)
+        self._is_primary(name, mixed=False)
+        self._tally[name][0] += num_rows - 1
+        self._row_count += num_rows
+        self.settled.stepped = True
+        if layout.time >= 0 and not times:
+            times = [_moment(value) for value in columns[layout.time]]
+        timed = bool(times) and None not in times
+        names = layout.part_names
+        if not self._rows.fits(names) or self._rows_timed != timed:
+            self._out += self._rows.drain(self._stamp)
+        self._rows_timed = timed
+        self._rows.extend(steps, names, wanted, times if timed else ())  # type: ignore[arg-type]
+        self._step = steps[-1]
+        self._num_rows += num_rows
+        return True
+
+    def _is_main(self, name: str) -> bool:
+        """Whether a loss of this name is taken for the training's."""
+        stage = self._stages + (not self._running)
+        return (stage, name) not in self.settled.secondary and self._primary in ("", name)
 
     def _note_epoch(self, layout: Layout, numbers: Numbers) -> None:
         if layout.epochs >= 0 and (epochs := whole(_get(numbers, layout.epochs))):
@@ -454,6 +527,13 @@ _OF_AN_UPDATE = frozenset({"epoch", "grad_norm", "seconds", "tokens_per_second",
 
 def _get(numbers: Numbers, at: int) -> float | None:
     return numbers[at] if at >= 0 else None
+
+
+def _moment(value: float | None) -> float | None:
+    """Seconds since 1970 of a time in seconds or milliseconds; None for a duration."""
+    if value is None or not _FIRST_MOMENT <= value < 1e14:
+        return None
+    return value if value < 1e11 else value / 1000
 
 
 def _is_better(new: Sequence[int], old: Sequence[int]) -> bool:

@@ -52,7 +52,12 @@ def with_plain_units(text: str) -> str:
     """`time (ms): 5` as `time_ms: 5`, so that a name holds no bracket with a number."""
     if "(" not in text:
         return text
-    return _IN_BRACKETS.sub(lambda match: "_" + re.sub(r"[^\w]+", "_", match[1]), text)
+    return _IN_BRACKETS.sub(_with_plain_unit, text)
+
+
+def _with_plain_unit(match: re.Match[str]) -> str:
+    """As long as it was, so that all else keeps its place."""
+    return ("_" + re.sub(r"[^\w]+", "_", match[1])).ljust(len(match[0]))
 
 
 class _Scan:

@@ -39,9 +39,9 @@ def take_clock(line: str) -> tuple[str, float | None]:
     match = _CLOCK.search(line, 0, 200)
     if match is None:
         if ":" in line and (short := _SHORT_CLOCK.search(line, 0, 120)):
-            return line[: short.start()] + " " + line[short.end() :], None
+            return _blanked(line, short), None
         return line, None
-    rest = line[: match.start()] + " " + line[match.end() :]
+    rest = _blanked(line, match)
     try:
         year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
         # Read as this machine's zone, so that it is shown again as printed.
@@ -55,12 +55,17 @@ def take_rank(line: str) -> tuple[str, int | None, bool]:
     """The line without its rank, the rank, and whether that might be a step instead (`12: `)."""
     for number, pattern in enumerate(_RANKS):
         if match := pattern.match(line):
-            return line[match.end() :], int(match[1]), number in (1, 3)
+            return _blanked(line, match), int(match[1]), number in (1, 3)
     if match := _INNER_RANK.search(line, 0, 300):
-        return line[: match.start()] + " " + line[match.end() :], int(match[1]), False
+        return _blanked(line, match), int(match[1]), False
     return line, None, False
 
 
 def without_noise(line: str) -> str:
     """The line without what loggers put before it."""
-    return _NOISE.sub(" ", line)
+    return _NOISE.sub(lambda match: " " * len(match[0]), line)
+
+
+def _blanked(line: str, match: re.Match[str]) -> str:
+    """The line with blanks in place of a match, so that all else keeps its place."""
+    return line[: match.start()] + " " * len(match[0]) + line[match.end() :]

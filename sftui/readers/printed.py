@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from engine.events import CheckpointSaved
+from engine.events import CheckpointSaved, Event
+from sftui.readers.alikes import Alike, alike
 from sftui.readers.bars import Bar, take_bars
 from sftui.readers.layouts import EVALUATED, Layout, Pair, layout_of
 from sftui.readers.ledger import LedgerReader
@@ -49,11 +50,46 @@ class PrintedReader(LedgerReader):
         self._shapes: dict[tuple[str, ...], Layout] = {}
         self._keys: dict[tuple[Any, ...], Layout] = {}
         self._label = ""
+        self._like: Alike | None = None
         self._last_items: dict[str, float | None] = {}
 
     @property
     def format(self) -> str:
         return self.words + (" (steps counted: it prints none)" if self._counted else "")
+
+    def feed(self, data: bytes) -> list[Event]:
+        lines = self._buffer.feed(data)
+        self.lines.total += len(lines)
+        run: list[tuple[str, ...]] = []
+        for line in lines:
+            if self._like is not None and (match := self._like.match(line)):
+                run.append(match.groups())
+                continue
+            if run:
+                self._take_run(run)
+                run = []
+            if line and not line.isspace():
+                if not self._line(line):
+                    self._unknown(line)
+            else:
+                self._blank(line)
+        if run:
+            self._take_run(run)
+        return self._drain()
+
+    def _take_run(self, run: list[tuple[str, ...]]) -> None:
+        """Lines that are alike but for their numbers."""
+        like = self._like
+        assert like is not None
+        texts = list(zip(*run, strict=True))
+        times: list[float | None] = []
+        if like.clocked:
+            times = [take_clock(text)[1] for text in texts.pop(0)]
+        columns = {
+            at: like.numbers(column, unit)
+            for (at, unit), column in zip(like.slots, texts, strict=True)
+        }
+        self._take_rows(like.layout, columns, len(run), times)
 
     def _blank(self, line: str) -> None:
         if len(line) > 10:
@@ -80,13 +116,17 @@ class PrintedReader(LedgerReader):
             return True
         if len(rest) > MOST_CHARACTERS:
             return known
-        return self._text(rest, bars[-1] if bars else None) or known
+        known = self._text(rest, bars[-1] if bars else None) or known
+        if rest is not line:
+            self._like = None
+        return known
 
     # ---- text ------------------------------------------------------------------------------
 
     def _text(self, text: str, bar: Bar | None) -> bool:
         if not _WORTH_A_LOOK.search(text):
             return self._facts(text)
+        line, text_was = text, len(text)
         text, t = take_clock(text)
         text, rank, unsure = take_rank(text)
         text = with_plain_units(without_noise(text))
@@ -97,6 +137,7 @@ class PrintedReader(LedgerReader):
         if unsure and rank is not None and layout.tells and not layout.counters:
             # `12: loss 0.5` begins with its step, `0: step 12 loss 0.5` with a rank.
             parts, rank = ["", str(rank), ": " + parts[0], *parts[1:]], None
+            text_was = -1
             layout = self._layout(parts)
         try:
             numbers = self._quantities(parts, layout)
@@ -105,7 +146,11 @@ class PrintedReader(LedgerReader):
         label, self._label = self._label, ""
         if label and layout.losses and not layout.counters and layout.epoch < 0:
             layout = self._layout([label + ": " + parts[0], *parts[1:]])
+            text_was = -1
         if self._take(layout, numbers, rank=rank, t=t, bar=bar):
+            alone = layout.is_plain and layout.losses and rank is None
+            if alone and text_was == len(text) and not self.settled.decimal_commas:
+                self._like = alike(line, text, layout, clocked=t is not None)
             return True
         return self._facts(text)
 
