@@ -214,7 +214,7 @@ def show(words: list[str]) -> ExitCode:
     from sftui import show as show_module  # noqa: PLC0415  numpy
     from sftui import snapshot  # noqa: PLC0415  numpy
 
-    found = snapshot.look(flags.target, flags.runs_dir)
+    found = snapshot.look(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
     baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
         print(show_module.as_json(found, baseline))  # noqa: T201

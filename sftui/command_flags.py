@@ -55,7 +55,9 @@ class ReplayFlags:
     follow: bool = False
     """Keep reading: the file grows, or is replaced by a newer one."""
     format: str | None = None
-    """Read it as this format (default: found out)."""
+    """Read it as this format (default: found out); kept beside the log for the next time."""
+    map: str | None = None
+    """What its names mean, as step=global_step,train.loss=closs; kept beside the log too."""
     stage: int | None = None
     """Stage to open, counted from 1 (default: the SFT stage)."""
     baseline: str | None = None
@@ -101,6 +103,10 @@ class ShowFlags:
     """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
     json: bool = False
     """Print the machine-readable form."""
+    format: str | None = None
+    """Of a log: read it as this format (default: found out); kept beside it for the next time."""
+    map: str | None = None
+    """Of a log: what its names mean, as step=global_step,train.loss=closs; kept beside it too."""
     baseline: str | None = None
     """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
     JSON of task = percentage."""

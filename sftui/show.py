@@ -18,6 +18,7 @@ from engine import events as ev
 from sftui import accuracy, words
 from sftui import format as fmt
 from sftui.clean import clean
+from sftui.readers import leftovers
 from sftui.records import Validation
 from sftui.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick, score_lines
 from sftui.snapshot import Snapshot
@@ -47,6 +48,11 @@ def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]
             "total": shot.lines_total,
             "read": shot.lines_total - shot.lines_unrecognised,
             "unrecognised": shot.lines_unrecognised,
+            "with_numbers": shot.leftovers.with_numbers,
+            "shapes": [
+                {"shape": shape, "count": count}
+                for shape, count in shot.leftovers.shapes.most_common(3)
+            ],
         },
     }
 
@@ -146,6 +152,11 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         names = ", ".join(clean(found.name, 40) for found in shot.stages)
         this = clean(shot.stages[shot.shown].name, 40)
         lines.append(f"  {shot.format}; stages: {names}; this is {this}")
+    if shot.leftovers.with_numbers:
+        shapes = clean(leftovers.commonest(shot.leftovers.shapes), 300)
+        lines.append(
+            f"  {shot.leftovers.with_numbers:,} lines held numbers and gave none: {shapes}"
+        )
     if state.run is not None:
         parts = []
         if state.run.source:

@@ -8,13 +8,14 @@ ended and whose processes are gone was interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import events as ev
 from engine import lock, run_dir
 from engine.run_dir import RunDir
 from sftui import on_disk
+from sftui.readers import LineCounts
 from sftui.sources import open as open_sources
 from sftui.sources.tail import TailSource
 from sftui.state import RunState
@@ -49,6 +50,8 @@ class Snapshot:
     """What `alive` rests on, or how the log was recognised, in words."""
     lines_total: int
     lines_unrecognised: int
+    leftovers: LineCounts = field(default_factory=LineCounts)
+    """Of a log: the lines that held numbers and gave none."""
     run: RunDir | None = None
 
     @property
@@ -74,18 +77,26 @@ class Snapshot:
 
 
 def look(
-    target: str | None, runs_dir: str | Path | None = None, listener: Listener | None = None
+    target: str | None,
+    runs_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    format_name: str | None = None,
+    mapped: str | None = None,
 ) -> Snapshot:
     """Whatever a person names: a run, its folder, or a log of any known format.
 
-    `listener` is for what the state does not keep.
+    `listener` is for what the state does not keep; `format_name` and `mapped` are those of
+    `--format` and `--map`.
 
     Raises:
         UsageError: there is no such run or file, or it is no log that anybody can read.
     """
     if target is None:
         return take(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
-    opened = open_sources.read_whole(target, runs_dir=runs_dir)
+    opened = open_sources.read_whole(
+        target, runs_dir=runs_dir, format_name=format_name, mapped=mapped
+    )
     if opened.run is not None:
         return take(opened.run, listener)
     stages: list[Stage] = []
@@ -107,6 +118,7 @@ def look(
         evidence=opened.why,
         lines_total=lines.total,
         lines_unrecognised=lines.unrecognised,
+        leftovers=lines,
     )
 
 

@@ -10,7 +10,8 @@ same `stamp.run` says more about the stage that is going on.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from engine.events import Event
@@ -43,6 +44,10 @@ class LineCounts:
 
     total: int = 0
     unrecognised: int = 0
+    with_numbers: int = 0
+    """Of the unrecognised: held a number, and gave none."""
+    shapes: Counter[str] = field(default_factory=Counter)
+    """What those look like, `#` for a number."""
 
     @property
     def read(self) -> int:

@@ -92,7 +92,12 @@ class Axis:
         return step, planned, found
 
     def _judge(
-        self, value: int, total: int | None, epoch: int | None, epochs: int | None, settled: Decisions
+        self,
+        value: int,
+        total: int | None,
+        epoch: int | None,
+        epochs: int | None,
+        settled: Decisions,
     ) -> str:
         """Whether the counter begins again in each epoch, once that shows."""
         if self.name in settled.within or self.name in settled.over_run or epoch is None:

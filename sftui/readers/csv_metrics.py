@@ -16,7 +16,7 @@ from engine.events import Event
 from sftui.readers import Sniffed
 from sftui.readers.layouts import Layout, Pair, layout_of
 from sftui.readers.ledger import LedgerReader
-from sftui.readers.meanings import Kind, meaning, split_of, words_of
+from sftui.readers.meanings import Kind, Names, meaning, split_of, words_of
 from sftui.readers.pairs import SPLIT_KEYS
 from sftui.readers.quantities import is_decimal_comma, quantity, whole
 
@@ -51,14 +51,15 @@ class CsvReader(LedgerReader):
         self._layouts: dict[tuple[tuple[bool, ...], str], Layout] = {}
 
     @classmethod
-    def sniff(cls, head: bytes) -> Sniffed:
+    def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
+        names = names or Names()
         lines = head[: 256 * 1024].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         lines = [line for line in lines[:60] if line.strip()]
         for number, raw in enumerate(lines[:_LINES_BEFORE_HEADER]):
             line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
             delimiter = _delimiter_of(line)
             header = _cells(line, delimiter)
-            step_at = _step_column(header)
+            step_at = _step_column(header, names)
             if step_at < 0 or len(header) < 2:
                 continue
             rest = lines[number + 1 : number + 21]
@@ -116,7 +117,7 @@ class CsvReader(LedgerReader):
     def _take_header(self, line: str) -> None:
         delimiter = _delimiter_of(line)
         cells = _cells(line, delimiter)
-        step_at = _step_column(cells)
+        step_at = _step_column(cells, self.names)
         if step_at < 0:
             self._unknown(line)
             return
@@ -196,11 +197,11 @@ def _delimiter_of(line: str) -> str:
     return best if best in line else _SPACES
 
 
-def _step_column(header: list[str]) -> int:
+def _step_column(header: list[str], names: Names) -> int:
     """The column that counts: of steps where there is one, else of epochs; -1 for none."""
     if any(len(name) > 200 or "=" in name or ": " in name for name in header):
         return -1
-    found = [(meaning(name.strip()), i) for i, name in enumerate(header) if name.strip()]
+    found = [(names.of(name.strip()), i) for i, name in enumerate(header) if name.strip()]
     steps = [(each.order, i) for each, i in found if each.kind is Kind.STEP]
     epochs = [i for each, i in found if each.kind is Kind.EPOCH]
     return min(steps)[1] if steps else epochs[0] if epochs else -1

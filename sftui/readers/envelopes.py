@@ -36,9 +36,12 @@ class Envelope(Protocol):
 class _Unpacker(Protocol):
     """What the decompressors of `bz2` and `lzma` have in common."""
 
-    eof: bool
-    needs_input: bool
-    unused_data: bytes
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
 

@@ -11,7 +11,7 @@ import re
 from typing import Any, ClassVar
 
 from sftui.readers import Sniffed
-from sftui.readers.meanings import Kind, meaning
+from sftui.readers.meanings import Kind, Names
 from sftui.readers.objects import ObjectReader, number_of
 
 _SNIFFED_LINES = 400
@@ -32,7 +32,8 @@ class JsonLinesReader(ObjectReader):
         self._elapsed: float | None = None
 
     @classmethod
-    def sniff(cls, head: bytes) -> Sniffed:
+    def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
+        meaning = (names or Names()).of
         good = rows = 0
         example = ""
         lines = [line for line in head.split(b"\n")[:_SNIFFED_LINES] if line.strip()]
@@ -73,7 +74,7 @@ class JsonLinesReader(ObjectReader):
             self._elapsed = number_of(raw["elapsed_time"])
         if "log_history" in raw:
             return True  # a summary of what stood in the lines before it
-        if not any(meaning(name).kind not in _ABOUT_PLACE for name in raw):
+        if not any(self.names.of(name).kind not in _ABOUT_PLACE for name in raw):
             return self._last_line(raw)
         return self._object(raw)
 
@@ -89,7 +90,9 @@ class JsonLinesReader(ObjectReader):
         return True
 
 
-_ABOUT_PLACE = frozenset({Kind.STEP, Kind.EPOCH, Kind.EPOCHS, Kind.PLANNED, Kind.NOTHING, Kind.TIME})
+_ABOUT_PLACE = frozenset(
+    {Kind.STEP, Kind.EPOCH, Kind.EPOCHS, Kind.PLANNED, Kind.NOTHING, Kind.TIME}
+)
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

@@ -219,7 +219,9 @@ def _column(found: Layout, pair: Pair, column: str, scale: float) -> None:
         found.columns.append((pair.at, column, scale))
 
 
-_ACCURACIES = frozenset("acc accuracy top1 acc1 acc_1 token_acc mean_token_accuracy".split())
+_ACCURACIES = frozenset(
+    {"acc", "accuracy", "top1", "acc1", "acc_1", "token_acc"} | {"mean_token_accuracy"}
+)
 
 
 def _is_accuracy(name: str) -> bool:

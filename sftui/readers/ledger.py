@@ -14,7 +14,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
-from engine.events import EvalFinished, Event, ValidationFinished
+from engine.events import EvalFinished, Event, LogLine, ValidationFinished
+from sftui.readers import leftovers
 from sftui.readers.bars import Bar
 from sftui.readers.counters import MOST_PASSES, Axis, BarTrack, Decisions
 from sftui.readers.layouts import NAMELESS, Counter, Layout
@@ -71,7 +72,18 @@ class LedgerReader(TextReader):
     def close(self) -> list[Event]:
         events = super().close()
         self._settle_results()
+        self._say_leftovers()
         return events + self._drain()
+
+    def _say_leftovers(self) -> None:
+        """A line in the log of the screen about those that could not be read."""
+        lines = self.lines
+        if lines.with_numbers and self._running and not self.overturned:
+            text = (
+                f"sftui: {lines.with_numbers:,} lines held numbers and gave none: "
+                f"{leftovers.commonest(lines.shapes)}. --map says what a name means."
+            )
+            self._emit(LogLine(text=text, level="info", stamp=self._stamp))
 
     # ---- what a row says -------------------------------------------------------------------
 
@@ -302,7 +314,9 @@ class LedgerReader(TextReader):
         if axis is None:
             axis = self._axes[name] = Axis(name)
         named = layout.epoch >= 0
-        nested = named and layout.epoch < min(c.at for c in layout.counters) if layout.counters else True
+        nested = (
+            named and layout.epoch < min(c.at for c in layout.counters) if layout.counters else True
+        )
         nested = nested or (name == "/" and self._epoch is not None)
         if name == "/" and self._epoch is not None:
             self.settled.within.add("/")
@@ -311,9 +325,7 @@ class LedgerReader(TextReader):
             nested = nested and (bool(epochs) or name in ("/", "bar"))
         else:
             nested = False
-        step, planned, found = axis.place(
-            value, total, self._epoch, epochs, nested, self.settled
-        )
+        step, planned, found = axis.place(value, total, self._epoch, epochs, nested, self.settled)
         if found:
             self._overturn(found)
         if planned is not None and step > planned and name not in self.settled.within:
@@ -411,7 +423,8 @@ class LedgerReader(TextReader):
         row = {
             name: value
             for name, value in self._row_of(layout, numbers).items()
-            if name.startswith("val/") or name not in _OF_AN_UPDATE and not name.startswith("lrs/")
+            if name.startswith("val/")
+            or (name not in _OF_AN_UPDATE and not name.startswith("lrs/"))
         }
         if row:
             self._plain_row(step, row, None, None)
@@ -455,9 +468,7 @@ class LedgerReader(TextReader):
             self._overturn(f"{name!r} is the training loss, not {self._primary!r}")
         return False
 
-    def _take_results(
-        self, layout: Layout, numbers: Numbers, step: int, *, carried: bool
-    ) -> None:
+    def _take_results(self, layout: Layout, numbers: Numbers, step: int, *, carried: bool) -> None:
         for at, name, metric in layout.validations:
             value = _get(numbers, at)
             if value is None or (carried and self._is_carried(f"{metric}/{name}", value)):

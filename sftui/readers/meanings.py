@@ -47,10 +47,24 @@ class Meaning:
 
 
 VALIDATION_WORDS = frozenset(
-    "val valid validation validate validating eval evaluation evaluate evaluating test testing dev "
-    "heldout holdout".split()
+    [
+        "val",
+        "valid",
+        "validation",
+        "validate",
+        "validating",
+        "eval",
+        "evaluation",
+        "evaluate",
+        "evaluating",
+        "test",
+        "testing",
+        "dev",
+        "heldout",
+        "holdout",
+    ]
 )
-TRAINING_WORDS = frozenset("train training trn".split())
+TRAINING_WORDS = frozenset(["train", "training", "trn"])
 
 _FREE = Meaning(Kind.FREE)
 _NOTHING = Meaning(Kind.NOTHING)
@@ -71,40 +85,104 @@ _STEPS = {
     for name in names.split()
 }
 _PLANNED = frozenset(
-    "max_steps total_steps num_iterations total_iterations max_iters num_training_steps "
-    "total_optimization_steps num_train_steps train_iters max_updates".split()
+    [
+        "max_steps",
+        "total_steps",
+        "num_iterations",
+        "total_iterations",
+        "max_iters",
+        "num_training_steps",
+        "total_optimization_steps",
+        "num_train_steps",
+        "train_iters",
+        "max_updates",
+    ]
 )
-_EPOCHS = frozenset("num_epochs num_train_epochs total_epochs max_epochs n_epochs".split())
-_TIMES = frozenset("timestamp wall_time walltime time created_at".split())
+_EPOCHS = frozenset(["num_epochs", "num_train_epochs", "total_epochs", "max_epochs", "n_epochs"])
+_TIMES = frozenset(["timestamp", "wall_time", "walltime", "time", "created_at"])
 _FIELDS = {
-    **dict.fromkeys("lr learning_rate current_lr lr_0 lr_group_0".split(), "lrs/lr"),
+    **dict.fromkeys(["lr", "learning_rate", "current_lr", "lr_0", "lr_group_0"], "lrs/lr"),
     "lrm": "lr_mult",
     **dict.fromkeys(
-        "grad_norm gradnorm gnorm norm gradient_norm global_grad_norm total_norm "
-        "gradient_norms grad_global_norm".split(),
+        [
+            "grad_norm",
+            "gradnorm",
+            "gnorm",
+            "norm",
+            "gradient_norm",
+            "global_grad_norm",
+            "total_norm",
+            "gradient_norms",
+            "grad_global_norm",
+        ],
         "grad_norm",
     ),
     **dict.fromkeys(
-        "tps tok_s tok_sec tok_per_sec tok_per_s tok_per_second toks_per_sec tokens_s tokens_sec "
-        "tokens_per_sec tokens_per_s tokens_per_second wps tgs".split(),
+        [
+            "tps",
+            "tok_s",
+            "tok_sec",
+            "tok_per_sec",
+            "tok_per_s",
+            "tok_per_second",
+            "toks_per_sec",
+            "tokens_s",
+            "tokens_sec",
+            "tokens_per_sec",
+            "tokens_per_s",
+            "tokens_per_second",
+            "wps",
+            "tgs",
+        ],
         "tokens_per_second",
     ),
 }
 _SECONDS = {
     **dict.fromkeys(
-        "dt step_time iter_time iteration_time time_per_step time_per_iteration sec_per_step "
-        "seconds_per_step time_per_iter batch_time elapsed_time_per_iteration dt_s".split(),
+        [
+            "dt",
+            "step_time",
+            "iter_time",
+            "iteration_time",
+            "time_per_step",
+            "time_per_iteration",
+            "sec_per_step",
+            "seconds_per_step",
+            "time_per_iter",
+            "batch_time",
+            "elapsed_time_per_iteration",
+            "dt_s",
+        ],
         1.0,
     ),
     **dict.fromkeys(
-        "dt_ms step_ms iter_ms ms_per_step elapsed_time_per_iteration_ms step_time_ms "
-        "iter_time_ms time_ms ms_step ms_iter".split(),
+        [
+            "dt_ms",
+            "step_ms",
+            "iter_ms",
+            "ms_per_step",
+            "elapsed_time_per_iteration_ms",
+            "step_time_ms",
+            "iter_time_ms",
+            "time_ms",
+            "ms_step",
+            "ms_iter",
+        ],
         1e-3,
     ),
 }
 _LEFT_OUT = frozenset(
-    "percentage total_tokens throughput runtime progress remaining_time elapsed_time eta "
-    "remaining".split()
+    [
+        "percentage",
+        "total_tokens",
+        "throughput",
+        "runtime",
+        "progress",
+        "remaining_time",
+        "elapsed_time",
+        "eta",
+        "remaining",
+    ]
 )
 
 _LOSS_WORDS = {
@@ -122,11 +200,37 @@ _LOSS_WORDS = {
     for word in words.split()
 }
 _NOT_A_SET = frozenset(
-    "nll ce kl aux z router balance balancing load mtp moe lm contrastive reg regularization "
-    "policy value reward margin ranking distill distillation mlm nsp".split()
+    [
+        "nll",
+        "ce",
+        "kl",
+        "aux",
+        "z",
+        "router",
+        "balance",
+        "balancing",
+        "load",
+        "mtp",
+        "moe",
+        "lm",
+        "contrastive",
+        "reg",
+        "regularization",
+        "policy",
+        "value",
+        "reward",
+        "margin",
+        "ranking",
+        "distill",
+        "distillation",
+        "mlm",
+        "nsp",
+    ]
 )
 """Words between `eval` and `loss` that name a part of a loss, not a set of rows."""
-_NO_CURVE = frozenset("best min max lowest highest prev previous target final_best ema".split())
+_NO_CURVE = frozenset(
+    ["best", "min", "max", "lowest", "highest", "prev", "previous", "target", "final_best", "ema"]
+)
 _COST = re.compile(
     r".*(?:runtime|samples_per_second|steps_per_second|samples_per_sec|model_preparation_time"
     r"|_seconds|_time|_steps|_samples)"
@@ -212,7 +316,9 @@ def _result(name: str, words: list[str]) -> Meaning | None:
         named = printed[1] if printed and middle else "_".join(middle)
         named = named or ("test" if words[at] in ("test", "testing") else "")
         return Meaning(Kind.VALIDATION, named, len(rest), metric)
-    if rest and rest[-1] in ("acc", "accuracy") or (rest[-2:-1] and rest[-2] in ("acc", "accuracy")):
+    if (rest and rest[-1] in ("acc", "accuracy")) or (
+        rest[-2:-1] and rest[-2] in ("acc", "accuracy")
+    ):
         task = "_".join(w for w in rest if w not in ("acc", "accuracy", "epoch"))
         return Meaning(Kind.ACCURACY, (printed[1] if printed and task else task) or "eval")
     return _NOTHING if words[0] in VALIDATION_WORDS and _COST.fullmatch(plain) else None

@@ -26,7 +26,7 @@ class ObjectReader(LedgerReader):
         self._layouts: dict[tuple[Any, ...], Layout] = {}
         self._plain_layouts: dict[tuple[str, ...], Layout] = {}
         self._block_layout: Layout | None = None
-        self._block: list[list[float | None]] = []
+        self._waiting: list[list[float | None]] = []
 
     def _line(self, line: str) -> bool:
         raise AssertionError("the file holds objects, not lines")
@@ -53,7 +53,7 @@ class ObjectReader(LedgerReader):
                 if known is not self._block_layout:
                     self._flush_block()
                     self._block_layout = known
-                self._block.append(plain)
+                self._waiting.append(plain)
                 return True
             return self._give(known, plain, at, t, entry)
         row = Row(items)
@@ -71,9 +71,9 @@ class ObjectReader(LedgerReader):
 
     def _flush_block(self) -> None:
         """Give the rows that wait for others of their kind."""
-        layout, rows = self._block_layout, self._block
+        layout, rows = self._block_layout, self._waiting
         if layout is not None and rows:
-            self._block = []
+            self._waiting = []
             columns = dict(enumerate(zip(*rows, strict=True)))
             self._take_rows(layout, columns, len(rows))
 

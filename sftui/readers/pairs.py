@@ -16,7 +16,9 @@ from sftui.readers.quantities import is_decimal_comma, quantity, unit_of, whole
 
 MOST_NUMBERS = 400
 """In one line; more is a dump of a tensor."""
-_DELIMITERS = re.compile(r"[|,;{}<>\t\"]+|\s[-\u2013\u2014\u2022\u00b7~]+\s|(?<=[\w)])\. |\s{4,}(?=[A-Za-z])")
+_DELIMITERS = re.compile(
+    r"[|,;{}<>\t\"]+|\s[-\u2013\u2014\u2022\u00b7~]+\s|(?<=[\w)])\. |\s{4,}(?=[A-Za-z])"
+)
 _LABELS = re.compile(r"[\[\]():=#@]+|\s-+\s")
 _WORD = re.compile(r"[A-Za-z][A-Za-z]*(?![\w.]*\.\w)")
 _UNIT_AFTER = re.compile(
@@ -39,8 +41,25 @@ _UNIT_NAMES = {
 }
 _SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "eval", "test", "dev"})
 _NO_COUNTER = frozenset(
-    "of number num skipped nan per every total max warmup save remaining last each in until "
-    "logging".split()
+    [
+        "of",
+        "number",
+        "num",
+        "skipped",
+        "nan",
+        "per",
+        "every",
+        "total",
+        "max",
+        "warmup",
+        "save",
+        "remaining",
+        "last",
+        "each",
+        "in",
+        "until",
+        "logging",
+    ]
 )
 """Words before `iterations` that make it a number of some, not the one that goes on."""
 _IS = frozenset({":", "=", "is", "was", "->", "of", ": ="})
@@ -103,7 +122,7 @@ class _Scan:
         return taken
 
     def _is_total(self, at: int) -> bool:
-        if at >= len(self.numbers) or not 0 < at:
+        if at >= len(self.numbers) or not at > 0:
             return False
         gap = self.texts[at].strip()
         both = _is_count(self.numbers[at]) and _is_count(self.numbers[at - 1])
@@ -152,7 +171,9 @@ class _Scan:
                 continue
             before = words[:-size]
             split = self._split_of(before)
-            if {"best", "min", "lowest", "previous", "prev", "target"} & set(map(str.lower, before)):
+            if {"best", "min", "lowest", "previous", "prev", "target"} & set(
+                map(str.lower, before)
+            ):
                 return "_".join([*before, name]), self.split
             if kind in (Kind.STEP, Kind.EPOCH):
                 if kind is Kind.STEP and _NO_COUNTER & set(map(str.lower, before)):
@@ -224,7 +245,22 @@ _ITEM = re.compile(
 _DICT = re.compile(r"\{\s?['\"][^'\"{}\n]{1,100}['\"]: .{0,20000}?\}")
 _COUNT = re.compile(r"\s*(\d{1,12})\s*(?:/|of)\s*(\d{1,12})\s*")
 SPLIT_KEYS = frozenset(
-    "split phase mode event type stage subset set kind partition tag dataset prefix fold".split()
+    [
+        "split",
+        "phase",
+        "mode",
+        "event",
+        "type",
+        "stage",
+        "subset",
+        "set",
+        "kind",
+        "partition",
+        "tag",
+        "dataset",
+        "prefix",
+        "fold",
+    ]
 )
 
 
@@ -235,8 +271,7 @@ def dicts_of(line: str) -> tuple[list[dict[str, Any]], str]:
     end = 0
     for match in _DICT.finditer(line):
         items = {
-            name: text if quote else word
-            for _, name, quote, text, word in _ITEM.findall(match[0])
+            name: text if quote else word for _, name, quote, text, word in _ITEM.findall(match[0])
         }
         if items:
             found.append(items)

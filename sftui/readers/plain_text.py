@@ -9,6 +9,7 @@ import re
 from typing import ClassVar
 
 from sftui.readers import Sniffed
+from sftui.readers.meanings import Names
 from sftui.readers.printed import PrintedReader
 
 _LOSS = re.compile(rb"loss", re.IGNORECASE)
@@ -26,13 +27,13 @@ class PlainTextReader(PrintedReader):
     """It leaves the file to whoever knows it better."""
 
     @classmethod
-    def sniff(cls, head: bytes) -> Sniffed:
+    def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
         """Its lines with a loss are read until enough of them are updates or results."""
-        reader = cls()
+        reader = cls(names)
         example = ""
         good = updates = 0
         for raw in re.split(rb"[\r\n]+", head):
-            if len(raw) >= 4000 or not raw or not (b"poch" in raw or _LOSS.search(raw)):
+            if len(raw) >= 4000 or not raw or not (names or b"poch" in raw or _LOSS.search(raw)):
                 continue
             before = reader._row_count + reader._num_results
             line = raw.decode("utf-8", "replace").removeprefix("\ufeff")

@@ -18,7 +18,9 @@ _SHORT_CLOCK = re.compile(
     r"\b\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?[AP]M)?\]?(?=[\s|:\]>,-]|$)"
 )
 _RANKS = (
-    re.compile(r"\s*\[?(?:global[_ ])?(?:rank|RANK|default|Rank)[ _:=]?\s?(\d{1,5})\]?\s?[:|>-]{0,2}\s"),
+    re.compile(
+        r"\s*\[?(?:global[_ ])?(?:rank|RANK|default|Rank)[ _:=]?\s?(\d{1,5})\]?\s?[:|>-]{0,2}\s"
+    ),
     re.compile(r"\s*(\d{1,5}): (?=\S)"),
     re.compile(r"\s*\[\d{1,4},(\d{1,5})\]<\w+>:\s?"),
     re.compile(r"\s*\[(\d{1,5})\]:?\s(?=\S)"),
@@ -45,7 +47,7 @@ def take_clock(line: str) -> tuple[str, float | None]:
     try:
         year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
         # Read as this machine's zone, so that it is shown again as printed.
-        moment = datetime(year, month, day, hour, minute, second).timestamp()  # noqa: DTZ001
+        moment = datetime(year, month, day, hour, minute, second).timestamp()
     except (ValueError, OverflowError, OSError):
         return line, None
     return rest, moment + float(f"0.{match[7] or 0}")

@@ -32,8 +32,12 @@ _PLAN = re.compile(
     r"([\d,]{1,15})\b",
     re.IGNORECASE,
 )
-_EPOCH = re.compile(r"\W{0,6}epoch\b[ :#\[]{0,3}(\d{1,9})(?:\s?(?:/|of)\s?(\d{1,9}))?\W{0,12}", re.I)
-_LABEL = re.compile(r"\W{0,10}([A-Za-z][\w ]{2,40}?)(?: error| results?| set| metrics)?\W{0,10}", re.I)
+_EPOCH = re.compile(
+    r"\W{0,6}epoch\b[ :#\[]{0,3}(\d{1,9})(?:\s?(?:/|of)\s?(\d{1,9}))?\W{0,12}", re.I
+)
+_LABEL = re.compile(
+    r"\W{0,10}([A-Za-z][\w ]{2,40}?)(?: error| results?| set| metrics)?\W{0,10}", re.I
+)
 _SAVED = re.compile(r"Saving model checkpoint to (\S{1,400}?checkpoint-(\d{1,12}))\b")
 _EXACT = 5
 """Digits of a gradient norm that two steps do not share by chance."""
@@ -51,6 +55,9 @@ class PrintedReader(LedgerReader):
         self._keys: dict[tuple[Any, ...], Layout] = {}
         self._label = ""
         self._like: Alike | None = None
+        self._last_keys: frozenset[str] = frozenset()
+        self._last_place: int | None = None
+        self._last_dict: dict[str, Any] = {}
         self._last_items: dict[str, float | None] = {}
 
     @property
@@ -100,7 +107,7 @@ class PrintedReader(LedgerReader):
             return True
         bars: list[Bar] = []
         rest = line
-        if "%|" in line or "━" in line or "=]" in line or "..." in line and "/" in line:
+        if "%|" in line or "━" in line or "=]" in line or ("..." in line and "/" in line):
             bars, rest = take_bars(line)
             for bar in bars:
                 self._bars.take(bar)
@@ -124,7 +131,7 @@ class PrintedReader(LedgerReader):
     # ---- text ------------------------------------------------------------------------------
 
     def _text(self, text: str, bar: Bar | None) -> bool:
-        if not _WORTH_A_LOOK.search(text):
+        if not (self.names or _WORTH_A_LOOK.search(text)):
             return self._facts(text)
         line, text_was = text, len(text)
         text, t = take_clock(text)
@@ -262,10 +269,10 @@ class PrintedReader(LedgerReader):
         """Whether a callback and the trainer print the same step, each in its own words."""
         now = {name: _number(items.get(name)) for name in ("loss", "epoch")}
         before, self._last_items = self._last_items, now
-        old_items, self._last_dict = getattr(self, "_last_dict", {}), items
+        old_items, self._last_dict = self._last_dict, items
         keys = frozenset(items)
-        old_keys, self._last_keys = getattr(self, "_last_keys", frozenset()), keys
-        place, old_place = self._bars.place, getattr(self, "_last_place", None)
+        old_keys, self._last_keys = self._last_keys, keys
+        place, old_place = self._bars.place, self._last_place
         self._last_place = place
         if now["loss"] is None or before.get("loss") != now["loss"]:
             return False

@@ -46,9 +46,7 @@ _DIGITS = (
 )
 _WORDS = r"(?<!of )(?<!num )[-+]?(?:[nN][aA][nN]|[iI]nf(?:inity)?|INF)|[nN]/[aA]|None|null"
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
-NUMBER = re.compile(
-    rf"(?<![\w.])(?<![\w)]-)((?:[-+]?{_DIGITS}(?:{_UNIT})?|{_WORDS})(?!\w|\.\d))"
-)
+NUMBER = re.compile(rf"(?<![\w.])(?<![\w)]-)((?:[-+]?{_DIGITS}(?:{_UNIT})?|{_WORDS})(?!\w|\.\d))")
 """A number that stands alone, with the unit that touches it; one group."""
 
 _PARTS = re.compile(rf"([-+]?)({_DIGITS})\s?({_UNIT})?")
@@ -95,7 +93,7 @@ def is_decimal_comma(text: str) -> bool:
     if "," not in text:
         return False
     match = _PARTS.fullmatch(text)
-    return bool(match) and "," in match[2] and not _THOUSANDS.fullmatch(match[2])
+    return match is not None and "," in match[2] and not _THOUSANDS.fullmatch(match[2])
 
 
 def whole(value: float | None) -> int | None:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from engine.events import Event
 from sftui.readers import Sniffed
-from sftui.readers.protobuf import ProtobufError, fields, signed
 from sftui.readers.objects import ObjectReader
+from sftui.readers.protobuf import ProtobufError, fields, signed
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """An image or a graph may be large; more is damage."""

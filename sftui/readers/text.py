@@ -24,7 +24,7 @@ from engine.events import (
     ValidationFinished,
 )
 from sftui.log_level import log_level
-from sftui.readers import LineBuffer, LineCounts, Sniffed
+from sftui.readers import LineBuffer, LineCounts, Sniffed, leftovers
 from sftui.readers.rows import Rows
 
 LOG_LINES = 20_000
@@ -307,6 +307,9 @@ class TextReader:
 
     def _unknown(self, line: str) -> None:
         self.lines.unrecognised += 1
+        if shape := leftovers.shape_of(line):
+            self.lines.with_numbers += 1
+            leftovers.note(self.lines.shapes, shape)
         if self._logged < LOG_LINES and not is_progress_bar(line):
             self._logged += 1
             text = line[:LOG_CHARACTERS]

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from engine.events import Event, RunFinished, Scalar
 from sftui.readers import Sniffed
-from sftui.readers.protobuf import ProtobufError, fields, signed
 from sftui.readers.objects import ObjectReader
+from sftui.readers.protobuf import ProtobufError, fields, signed
 
 _MAGIC = b":W&B"
 _FILE_HEADER = 7

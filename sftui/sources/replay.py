@@ -125,6 +125,8 @@ class ReplaySource:
             words += f", read again from its start: {why}"
         if self.lines.unrecognised:
             words += f", {self.lines.unrecognised:,} of {self.lines.total:,} lines unrecognised"
+        if self.lines.with_numbers:
+            words += f", {self.lines.with_numbers:,} of them with numbers"
         return words
 
     def alive(self) -> tuple[bool, str]:

@@ -33,7 +33,9 @@ def bar(done: int, total: int, label: str = "", beside: str = "") -> str:
     full = 10 * done // total
     blocks = "█" * full + " " * (10 - full)
     rate = f"[00:{done % 60:02d}<00:30,  1.05it/s{', ' + beside if beside else ''}]"
-    return f"{label}{': ' if label else ''}{100 * done // total:3d}%|{blocks}| {done}/{total} {rate}"
+    return (
+        f"{label}{': ' if label else ''}{100 * done // total:3d}%|{blocks}| {done}/{total} {rate}"
+    )
 
 
 def redraws(*places: int, total: int, label: str = "") -> str:
@@ -288,7 +290,8 @@ SAMPLES["OpenRLHF"] = Sample(
 SAMPLES["verl"] = Sample(
     lines(
         *(
-            bar(s - 1, 4, "Epoch 1/2") + f"step:{s} - train/loss:{1.5 - s / 8} - train/lr(1e-3):0.01"
+            bar(s - 1, 4, "Epoch 1/2")
+            + f"step:{s} - train/loss:{1.5 - s / 8} - train/lr(1e-3):0.01"
             for s in (1, 2, 3, 4)
         ),
         "step:4 - val/loss:1.25",
@@ -340,7 +343,8 @@ SAMPLES["nanotron"] = Sample(
     planned=200,
 )
 SAMPLES["accelerate bar"] = Sample(
-    "".join("\r" + bar(s, 40, "Steps", f"lr=1e-5, step_loss={1 - s / 8}") for s in (1, 2, 3)) + "\n",
+    "".join("\r" + bar(s, 40, "Steps", f"lr=1e-5, step_loss={1 - s / 8}") for s in (1, 2, 3))
+    + "\n",
     losses=[(1, 0.875), (2, 0.75), (3, 0.625)],
     planned=40,
 )
