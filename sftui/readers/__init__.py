@@ -28,6 +28,11 @@ _ANSI = re.compile(
 )
 
 
+def without_colours(data: bytes) -> bytes:
+    """Text without escape sequences."""
+    return _ANSI.sub(b"", data)
+
+
 @dataclass(frozen=True, slots=True)
 class Sniffed:
     """How sure a reader is that a file is its own, and by what."""

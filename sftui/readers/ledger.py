@@ -380,6 +380,9 @@ class LedgerReader(TextReader):
         else:
             row = {f"{name}": loss}
         if "loss" in row:
+            if total is None and self._total is not None and self.settled.within:
+                self._total = None  # of one epoch; how many there are is not known
+                self._say_start()
             self._settle_results()
             if not self._num_rows and self._running:
                 self._first_step = step

@@ -18,6 +18,7 @@ _SHORT_CLOCK = re.compile(
     r"\b\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?[AP]M)?\]?(?=[\s|:\]>,-]|$)"
 )
 _RANKS = (
+    re.compile(r"\s*\[(?:rank|RANK|default|Rank)[ _:=]?\s?(\d{1,5})\]:?\s?"),
     re.compile(
         r"\s*\[?(?:global[_ ])?(?:rank|RANK|default|Rank)[ _:=]?\s?(\d{1,5})\]?\s?[:|>-]{0,2}\s"
     ),
@@ -57,7 +58,7 @@ def take_rank(line: str) -> tuple[str, int | None, bool]:
     """The line without its rank, the rank, and whether that might be a step instead (`12: `)."""
     for number, pattern in enumerate(_RANKS):
         if match := pattern.match(line):
-            return _blanked(line, match), int(match[1]), number in (1, 3)
+            return _blanked(line, match), int(match[1]), number in (2, 4)
     if match := _INNER_RANK.search(line, 0, 300):
         return _blanked(line, match), int(match[1]), False
     return line, None, False

@@ -96,7 +96,8 @@ def _rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _is_lines(head: bytes) -> bool:
     """Whether each line is an object of its own."""
-    first, _, rest = head.lstrip().partition(b"\n")
+    first, *others = re.split(rb"[\r\n]+", head.lstrip(), maxsplit=1)
+    rest = others[0] if others else b""
     try:
         return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
     except (ValueError, RecursionError):

@@ -18,7 +18,7 @@ from engine import run_dir
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
 from engine.run_dir import RunDir
-from sftui.readers import Reader, Sniffed, leftovers
+from sftui.readers import Reader, Sniffed, leftovers, without_colours
 from sftui.readers.csv_metrics import CsvReader
 from sftui.readers.envelopes import envelope_of, unwrapped
 from sftui.readers.journal import JournalReader
@@ -111,6 +111,8 @@ def recognise(
         UsageError: `format_name` is no format.
     """
     head = unwrapped(head, _LONG_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
+    if b"\x1b" in head and b"\0" not in head[:_HEAD_BYTES]:
+        head = without_colours(head)
     if format_name is None:
         for signed in _SIGNED:
             sniffed = signed.sniff(head)

@@ -69,7 +69,7 @@ def hf_loss(step: int, loss: float, total: int = 60) -> str:
 SAMPLES: dict[str, Sample] = {}
 
 SAMPLES["axolotl"] = Sample(
-    "[2025-03-02 09:15:00,101] [INFO] [axolotl.load_tokenizer:294] [PID:812] [RANK:0] EOS: 2 / </s>\n"
+    "[2025-03-02 09:15:00,101] [INFO] [axolotl.load_tokenizer:294] [PID:812] [RANK:0] EOS: 2\n"
     + redraws(1, 2, 3, total=3)
     + "\n[2025-03-02 09:15:04,000] [INFO] [axolotl.train:173] [PID:812] [RANK:0] Starting trainer\n"
     + redraws(0, total=60)
@@ -253,14 +253,17 @@ SAMPLES["NeMo"] = Sample(
 SAMPLES["Megatron-LM"] = Sample(
     lines(
         *(
-            f" [2025-01-05 07:00:{i:02d}] iteration {i:8d}/     500 | consumed samples: {i * 64:12d} | "
+            f" [2025-01-05 07:00:{i:02d}] iteration {i:8d}/     500 | "
+            f"consumed samples: {i * 64:12d} | "
             f"elapsed time per iteration (ms): 812.5 | learning rate: 1.500E-04 | "
             f"global batch size:    64 | lm loss: {9 - i:.6E} | loss scale: 1.0 | "
-            f"grad norm: 1.250 | number of skipped iterations:   0 | number of nan iterations:   0 |"
+            f"grad norm: 1.250 | number of skipped iterations:   0 | "
+            f"number of nan iterations:   0 |"
             for i in (1, 2, 3)
         ),
         "-" * 60,
-        " validation loss at iteration 3 | lm loss value: 6.250000E+00 | lm loss PPL: 5.180128E+02 | ",
+        " validation loss at iteration 3 | lm loss value: 6.250000E+00 | "
+        "lm loss PPL: 5.180128E+02 | ",
         "-" * 60,
     ),
     losses=[(1, 8.0), (2, 7.0), (3, 6.0)],
@@ -303,7 +306,8 @@ SAMPLES["verl"] = Sample(
 SAMPLES["open-instruct"] = Sample(
     lines(
         *(
-            f"2025-02-01 12:00:{s:02d} - INFO - __main__ -   Step: {s}, LR: 1e-05, Loss: {2 - s / 4}, "
+            f"2025-02-01 12:00:{s:02d} - INFO - __main__ -   Step: {s}, LR: 1e-05, "
+            f"Loss: {2 - s / 4}, "
             f"TPS: {1000 + s}.5"
             for s in (1, 2, 3)
         )
@@ -410,7 +414,8 @@ SAMPLES["log_history list"] = Sample(
     ended=True,
 )
 SAMPLES["wandb export"] = Sample(
-    '"Step","calm-dew-7 - train/loss","calm-dew-7 - train/loss__MIN","calm-dew-7 - train/loss__MAX"\n'
+    '"Step","calm-dew-7 - train/loss","calm-dew-7 - train/loss__MIN",'
+    '"calm-dew-7 - train/loss__MAX"\n'
     '"10","1.5","1.4","1.6"\n"20","1.25","1.2","1.3"\n"30","1.125","1.1","1.2"\n',
     losses=[(10, 1.5), (20, 1.25), (30, 1.125)],
 )
