@@ -244,7 +244,10 @@ class LedgerReader(TextReader):
         """Step, planned steps and whether the step is more than an epoch."""
         if at is not None:
             return at, self._planned, True
-        if layout.counters and (counter := self._best(layout, numbers, has_loss)):
+        counter = self._best(layout, numbers, has_loss) if layout.counters else None
+        if counter is not None and not has_loss and layout.is_validation and counter.name == "/":
+            counter = None  # how many batches were evaluated
+        if counter is not None:
             value = whole(_get(numbers, counter.at))
             if value is not None:
                 total = whole(_get(numbers, counter.total))

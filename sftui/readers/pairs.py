@@ -62,6 +62,7 @@ _NO_COUNTER = frozenset(
     ]
 )
 """Words before `iterations` that make it a number of some, not the one that goes on."""
+_COUNTS = (Kind.STEP, Kind.EPOCH)
 _IS = frozenset({":", "=", "is", "was", "->", "of", ": ="})
 _AT = frozenset({"at", "after", "for", "in", "on"})
 _HEADS = re.compile(r"\b(loss|losses|acc|accuracy|ppl|perplexity)\b", re.IGNORECASE)
@@ -110,7 +111,7 @@ class _Scan:
             name, split = self._resolve([w for w in self.phrase.split() if w not in _AT])
         if not name and total < 0:
             name = _UNIT_NAMES.get(unit, "")
-        if not name and total >= 0:
+        if total >= 0 and (not name or name.lower() in _SPLIT_NAMES):
             name = "/"
         elif not name and self._is_bare(at, after):
             name = "#"
@@ -153,6 +154,10 @@ class _Scan:
         for label in labels[:-1]:
             self._mark(label)
         words = labels[-1].split()[-8:]
+        if not words:  # `Iter(train) [10/90]` counts iterations
+            heads = [label.split() for label in labels[:-1] if label.split()]
+            heads = [head for head in heads if self.names.of(head[-1]).kind in _COUNTS]
+            words = heads[-1][-1:] if heads else []
         return self._resolve(words)
 
     def _resolve(self, words: list[str]) -> tuple[str, str]:

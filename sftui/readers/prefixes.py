@@ -34,6 +34,7 @@ _NOISE = re.compile(
     r"|\b(?:INFO|WARNING|WARN|DEBUG|ERROR)\b:?(?:[\w.]{1,60}:)?"
     r"|\[[\w./-]{1,80}(?::\w+)?:\d{1,6}(?::\w+)?\]|\b[\w./-]{1,80}\.py:\d{1,6}(?::\w+)?\]?"
     r"|^(?:stdout|stderr) [FP] "
+    r"|(?<![\w.:])(?:\d{1,5} days?, )?\d{1,4}:\d\d(?::\d\d)?(?![\w.:])"  # durations
 )
 
 

@@ -23,6 +23,7 @@ from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
 MOST_CHARACTERS = 4000
 """Longer lines are read for the dicts in them alone."""
 MOST_SHAPES = 2000
+_MOST_IN_HEADING = 9
 _WORTH_A_LOOK = re.compile(
     r"loss|acc|reward|ppl|perplexity|bpb|error|norm|\blr\b|_lr|epoch|train|val|eval|test", re.I
 )
@@ -54,6 +55,8 @@ class PrintedReader(LedgerReader):
         self._shapes: dict[tuple[str, ...], Layout] = {}
         self._keys: dict[tuple[Any, ...], Layout] = {}
         self._label = ""
+        self._above = ""
+        """Counters that stand on a line of their own, above the numbers they count."""
         self._like: Alike | None = None
         self._last_keys: frozenset[str] = frozenset()
         self._last_place: int | None = None
@@ -154,6 +157,14 @@ class PrintedReader(LedgerReader):
         if label and layout.losses and not layout.counters and layout.epoch < 0:
             layout = self._layout([label + ": " + parts[0], *parts[1:]])
             text_was = -1
+        if layout.tells and not layout.counters and self._above and text[:1].isspace():
+            above, self._above = self._above, ""
+            known = self._text(f"{above} | {text.strip()}", bar)
+            self._above = above
+            return known
+        if layout.counters or layout.epoch >= 0:
+            heads = not layout.tells and text.rstrip().endswith(":")
+            self._above = text.strip() if heads and len(parts) <= _MOST_IN_HEADING else ""
         if self._take(layout, numbers, rank=rank, t=t, bar=bar):
             alone = layout.is_plain and layout.losses and rank is None
             if alone and text_was == len(text) and not self.settled.decimal_commas:
