@@ -40,8 +40,8 @@ class AttachFlags:
 class ReplayFlags:
     """Show a log or a run that was, with a clock: play, scrub, step, jump from event to event.
 
-    A log is told by its content: ours, nanochat's, and those of ten other trainers. A file of
-    several stages opens on its SFT stage.
+    A log is told by its content: ours, nanochat's, and those of other trainers, by what their
+    names and counters mean. A file of several stages opens on its SFT stage.
 
     Examples:
       sftui replay logs/run.log

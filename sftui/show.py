@@ -48,12 +48,17 @@ def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]
             "total": shot.lines_total,
             "read": shot.lines_total - shot.lines_unrecognised,
             "unrecognised": shot.lines_unrecognised,
-            "with_numbers": shot.leftovers.with_numbers,
-            "shapes": [
-                {"shape": shape, "count": count}
-                for shape, count in shot.leftovers.shapes.most_common(3)
-            ],
-        },
+        }
+        | (_leftovers(shot) if shot.run is None else {}),
+    }
+
+
+def _leftovers(shot: Snapshot) -> dict[str, Any]:
+    """The lines of a log that held numbers and gave none."""
+    shapes = shot.leftovers.shapes.most_common(3)
+    return {
+        "with_numbers": shot.leftovers.with_numbers,
+        "shapes": [{"shape": shape, "count": count} for shape, count in shapes],
     }
 
 
