@@ -158,10 +158,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         this = clean(shot.stages[shot.shown].name, 40)
         lines.append(f"  {shot.format}; stages: {names}; this is {this}")
     if shot.leftovers.with_numbers:
-        shapes = clean(leftovers.commonest(shot.leftovers.shapes), 300)
-        lines.append(
-            f"  {shot.leftovers.with_numbers:,} lines held numbers and gave none: {shapes}"
-        )
+        found = leftovers.sentence(shot.leftovers.with_numbers, shot.leftovers.shapes)
+        lines.append(f"  {clean(found, 400)}")
     if state.run is not None:
         parts = []
         if state.run.source:

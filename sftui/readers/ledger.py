@@ -79,10 +79,8 @@ class LedgerReader(TextReader):
         """A line in the log of the screen about those that could not be read."""
         lines = self.lines
         if lines.with_numbers and self._running and not self.overturned:
-            text = (
-                f"sftui: {lines.with_numbers:,} lines held numbers and gave none: "
-                f"{leftovers.commonest(lines.shapes)}. --map says what a name means."
-            )
+            found = leftovers.sentence(lines.with_numbers, lines.shapes)
+            text = f"sftui: {found}. --map says what a name means."
             self._emit(LogLine(text=text, level="info", stamp=self._stamp))
 
     # ---- what a row says -------------------------------------------------------------------

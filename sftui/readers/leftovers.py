@@ -30,6 +30,12 @@ def note(shapes: Counter[str], shape: str) -> None:
         shapes[shape] += 1
 
 
+def sentence(with_numbers: int, shapes: Counter[str]) -> str:
+    """How many lines held numbers and gave none, and their commonest shapes."""
+    lines = "line" if with_numbers == 1 else "lines"
+    return f"{with_numbers:,} {lines} held numbers and gave none: {commonest(shapes)}"
+
+
 def commonest(shapes: Counter[str], most: int = 3) -> str:
     """The commonest shapes in words: `8 like 'wrote # of # shards', 2 like ...`."""
     found = shapes.most_common(most)

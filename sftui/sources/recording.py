@@ -401,7 +401,8 @@ def _kind(has_time: bool, has_duration: bool) -> str:
 def _label(event: ev.Event) -> str:
     match event:
         case ev.ValidationFinished():
-            return f"validation {event.metric} {event.loss:.4f}"
+            named = f" {event.set_name}" if event.set_name else ""
+            return f"validation{named} {event.metric} {event.loss:.4f}"
         case ev.EvalFinished():
             accuracy = event.accuracy
             if accuracy is None and event.correct is not None and event.total:

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from engine.errors import UsageError
-from engine.events import LogLine, StepFinished
+from engine.events import LogLine, StepFinished, ValidationFinished
+from sftui import words
 from sftui.cli import main
 from sftui.readers.leftovers import MOST_SHAPES
 from sftui.readers.plain_text import PlainTextReader
@@ -133,3 +134,20 @@ def test_a_reading_is_overturned_a_few_times_at_most():
     reader, events = read_by(PlainTextReader, text.encode())
     assert isinstance(reader, PrintedReader)
     assert of(StepFinished, events)
+
+
+def test_a_named_validation_set_is_shown_by_its_name(tmp_path, capsys):
+    """show and its JSON, and the words of the log pane."""
+    rows = [{"step": s, "loss": 2.0} for s in (1, 2)]
+    rows += [{"step": 2, "eval_wiki_loss": 2.5, "eval_code_loss": 1.5}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["show", str(tmp_path / "a.jsonl")]) == 0
+    out = capsys.readouterr().out
+    assert "validation wiki 2.5000 (step 2)" in out
+    assert "validation code 1.5000 (step 2)" in out
+    assert main(["show", str(tmp_path / "a.jsonl"), "--json"]) == 0
+    val = json.loads(capsys.readouterr().out)["stages"][0]["val"]
+    assert [(v["set"], v["value"]) for v in val] == [("wiki", 2.5), ("code", 1.5)]
+    stage = read_whole(str(tmp_path / "a.jsonl")).recording.stages[-1]
+    named = of(ValidationFinished, list(stage.timeline.events(0, len(stage.timeline))))
+    assert "val wiki" in words.entry(named[0]).text
