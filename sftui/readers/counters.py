@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from sftui.readers.bars import Bar
+if TYPE_CHECKING:
+    from sftui.readers.bars import Bar
 
 MOST_PASSES = 8
 """Times that later lines may overturn a reading; every time one more thing is settled."""

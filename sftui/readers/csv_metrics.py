@@ -16,8 +16,7 @@ from engine.events import Event
 from sftui.readers import Sniffed
 from sftui.readers.layouts import Layout, Pair, layout_of
 from sftui.readers.ledger import LedgerReader
-from sftui.readers.meanings import Kind, Names, meaning, split_of, words_of
-from sftui.readers.pairs import SPLIT_KEYS
+from sftui.readers.meanings import SPLIT_KEYS, Kind, Names, meaning, split_of, words_of
 from sftui.readers.quantities import is_decimal_comma, quantity, whole
 
 MAX_COLUMNS = 2000

@@ -6,10 +6,8 @@ gives those of the log. Nothing is taken out whole: a gigabyte costs megabytes.
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import json
-import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -86,7 +84,7 @@ class _Packed:
                 self._unpack = self._make()
             try:
                 piece = self._unpack.decompress(data, MOST_OUT)
-            except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError):
+            except Exception:  # damage: zlib, bz2 and lzma have an error each
                 self._broken = True
                 return
             data = b""
@@ -176,8 +174,12 @@ def _outermost(head: bytes) -> Envelope | None:
     if head[:2] == b"\x1f\x8b":
         return _Packed("gzip", _Gzip)
     if head[:3] == b"BZh":
+        import bz2  # noqa: PLC0415  a library of its own
+
         return _Packed("bzip2", bz2.BZ2Decompressor)
     if head[:6] == b"\xfd7zXZ\0":
+        import lzma  # noqa: PLC0415  a library of its own
+
         return _Packed("xz", lzma.LZMADecompressor)
     if head[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
         return _Encoded("UTF-32", "utf-32")

@@ -12,16 +12,18 @@ import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from engine.events import EvalFinished, Event, LogLine, ValidationFinished
 from sftui.readers import leftovers
-from sftui.readers.bars import Bar
 from sftui.readers.counters import MOST_PASSES, Axis, BarTrack, Decisions
 from sftui.readers.layouts import NAMELESS, Counter, Layout
 from sftui.readers.meanings import Names
 from sftui.readers.quantities import whole
 from sftui.readers.text import TextReader
+
+if TYPE_CHECKING:
+    from sftui.readers.bars import Bar
 
 MOST_PENDING = 1000
 """Results that wait for the next loss to say which run they are of."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from sftui.readers.prefixes import take_clock
-
 MOST_SHAPES = 1000
 """Kept; a log that invents words must not eat memory."""
 _LONGEST = 400
@@ -19,6 +17,8 @@ def shape_of(line: str) -> str:
     """A line with `#` for its numbers, its time left out; empty if it holds none."""
     if not any(map(str.isdigit, line[:_LONGEST])):
         return ""
+    from sftui.readers.prefixes import take_clock  # noqa: PLC0415  most logs have no such line
+
     text, _ = take_clock(line[:_LONGEST])
     shape, found = _NUMBER.subn("#", text)
     return _BLANKS.sub(" ", shape).strip()[:_SHOWN] if found else ""

@@ -66,6 +66,26 @@ VALIDATION_WORDS = frozenset(
 )
 TRAINING_WORDS = frozenset(["train", "training", "trn"])
 
+SPLIT_KEYS = frozenset(
+    [
+        "split",
+        "phase",
+        "mode",
+        "event",
+        "type",
+        "stage",
+        "subset",
+        "set",
+        "kind",
+        "partition",
+        "tag",
+        "dataset",
+        "prefix",
+        "fold",
+    ]
+)
+"""Keys and columns whose words say which rows a number is of."""
+
 _FREE = Meaning(Kind.FREE)
 _NOTHING = Meaning(Kind.NOTHING)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sftui.readers.layouts import Pair
-from sftui.readers.meanings import Kind, Names, split_of, word_split, words_of
+from sftui.readers.meanings import SPLIT_KEYS, Kind, Names, split_of, word_split, words_of
 from sftui.readers.quantities import is_decimal_comma, quantity, unit_of, whole
 
 MOST_NUMBERS = 400
@@ -249,24 +249,6 @@ _ITEM = re.compile(
 )
 _DICT = re.compile(r"\{\s?['\"][^'\"{}\n]{1,100}['\"]: .{0,20000}?\}")
 _COUNT = re.compile(r"\s*(\d{1,12})\s*(?:/|of)\s*(\d{1,12})\s*")
-SPLIT_KEYS = frozenset(
-    [
-        "split",
-        "phase",
-        "mode",
-        "event",
-        "type",
-        "stage",
-        "subset",
-        "set",
-        "kind",
-        "partition",
-        "tag",
-        "dataset",
-        "prefix",
-        "fold",
-    ]
-)
 
 
 def dicts_of(line: str) -> tuple[list[dict[str, Any]], str]:

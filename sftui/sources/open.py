@@ -13,25 +13,24 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import run_dir
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
 from engine.run_dir import RunDir
-from sftui.readers import Reader, Sniffed, leftovers, without_colours
-from sftui.readers.csv_metrics import CsvReader
+from sftui.readers import Reader, Sniffed, without_colours
 from sftui.readers.envelopes import envelope_of, unwrapped
 from sftui.readers.journal import JournalReader
-from sftui.readers.ledger import LedgerReader
-from sftui.readers.meanings import Names, parse_map
 from sftui.sources import hints
 from sftui.sources.feed import FileFeed
 from sftui.sources.hints import Hints
 from sftui.sources.recording import Recording
 from sftui.sources.replay import ReplaySource
 
-_SIGNED = (CsvReader, JournalReader)
-"""Asked first: what they are certain of is theirs, and the other readers need not be imported."""
+if TYPE_CHECKING:
+    from sftui.readers.meanings import Names
+
 SURE_ENOUGH = 0.35
 _CERTAIN = 0.99
 """No other reader is surer of the same bytes: they hold a format's own signature."""
@@ -114,10 +113,15 @@ def recognise(
     if b"\x1b" in head and b"\0" not in head[:_HEAD_BYTES]:
         head = without_colours(head)
     if format_name is None:
-        for signed in _SIGNED:
-            sniffed = signed.sniff(head)
-            if sniffed.confidence >= _CERTAIN:
-                return signed, sniffed
+        # What these two are certain of is theirs, and the other readers need not be imported.
+        sniffed = JournalReader.sniff(head)
+        if sniffed.confidence >= _CERTAIN:
+            return JournalReader, sniffed
+        from sftui.readers.csv_metrics import CsvReader  # noqa: PLC0415  as above
+
+        sniffed = CsvReader.sniff(head)
+        if sniffed.confidence >= _CERTAIN and not names:
+            return CsvReader, sniffed
     from sftui.readers.plain_text import PlainTextReader  # noqa: PLC0415  the last to be asked
     from sftui.sources.formats import BY_NAMES, READERS  # noqa: PLC0415  a dozen modules
 
@@ -152,10 +156,11 @@ def _prepare(
     speed: float,
 ) -> tuple[Opened, FileFeed]:
     path, run = _locate(target, runs_dir, format_name)
-    said = Hints(format=format_name, mapped=parse_map(mapped) if mapped else {})
+    said = Hints(format=format_name, mapped=_told(mapped))
     known = hints.load(path) if run is None else Hints()
     format_name = said.format or known.format
-    names = Names(said.mapped or known.mapped)
+    told = said.mapped or known.mapped
+    names = _names(told) if told else None
     beside: list[Event] = []
     if run is not None:
         path, beside = run.events, _supervisor_events(run)
@@ -169,7 +174,7 @@ def _prepare(
         found = _recognised_later(path, names)
     if found is None and not follow:
         raise UsageError(_not_recognised(path, head))
-    if names and found is not None and not issubclass(found[0], LedgerReader):
+    if names and found is not None and not hasattr(found[0], "again"):
         raise UsageError(
             f"--map says what names mean; {found[0].name} logs have names of their own. "
             "--format plain, jsonl or csv reads it by names."
@@ -184,7 +189,7 @@ def _prepare(
         if chosen is None:
             return None
         reader = chosen[0]
-        made = reader(names) if issubclass(reader, LedgerReader) else reader()
+        made = reader(names) if names else reader()  # type: ignore[call-arg]
         if hasattr(made, "file_name"):
             made.file_name = path.name
         return made
@@ -203,7 +208,22 @@ def _prepare(
     return opened, feed
 
 
-def _recognised_later(path: Path, names: Names) -> tuple[type[Reader], Sniffed] | None:
+def _told(mapped: str | None) -> dict[str, str]:
+    """What `--map` says, by meaning."""
+    if not mapped:
+        return {}
+    from sftui.readers.meanings import parse_map  # noqa: PLC0415  only where something was said
+
+    return parse_map(mapped)
+
+
+def _names(told: dict[str, str]) -> Names:
+    from sftui.readers.meanings import Names  # noqa: PLC0415  only where something was said
+
+    return Names(told)
+
+
+def _recognised_later(path: Path, names: Names | None) -> tuple[type[Reader], Sniffed] | None:
     """Of a log that begins with much else: the rest of the file, a window after the other.
 
     A pipeline may print megabytes of installing and downloading before it trains.
@@ -291,6 +311,8 @@ def _not_recognised(path: Path, head: bytes) -> str:
     names = ", ".join(reader.name for reader in READERS)
     if b"\0" in head:
         return f"{path} is a binary file of no known kind. Known formats: {names}."
+    from sftui.readers import leftovers  # noqa: PLC0415  for a refusal alone
+
     shapes: Counter[str] = Counter()
     for line in unwrapped(head, _HEAD_BYTES).decode("utf-8", "replace").splitlines()[:_MOST_LINES]:
         if shape := leftovers.shape_of(line):

@@ -14,12 +14,9 @@ from engine.events import EvalFinished, StepFinished, ValidationFinished
 from tests.sftui.reader_checks import flat, of
 from tests.sftui.test_strangers import opened
 
+FILE = Path(__file__).parent / "variants.jsonl"
 VARIANTS = {
-    each["name"]: each
-    for each in map(
-        json.loads,
-        (Path(__file__).parent / "variants.jsonl").read_text(encoding="utf-8").splitlines(),
-    )
+    each["name"]: each for each in map(json.loads, FILE.read_text(encoding="utf-8").splitlines())
 }
 
 
