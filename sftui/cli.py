@@ -211,17 +211,17 @@ def show(words: list[str]) -> ExitCode:
     """`sftui show`: one look without a screen."""
     one_target(ShowFlags, words, "sftui show", "shows one run or log")
     flags = flags_of(ShowFlags, words, "sftui show")
-    from sftui import show as show_module  # noqa: PLC0415  numpy
-    from sftui import snapshot  # noqa: PLC0415  numpy
+    from sftui import run_json, snapshot  # noqa: PLC0415  numpy
+    from sftui.show import as_text  # noqa: PLC0415  numpy
 
     found = snapshot.look(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
     baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
-        print(show_module.as_json(found, baseline))  # noqa: T201
+        print(run_json.as_json(found, baseline))  # noqa: T201
     else:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         size = _terminal_size()
-        print(show_module.as_text(found, *size, baseline=baseline, colour=colour))  # noqa: T201
+        print(as_text(found, *size, baseline=baseline, colour=colour))  # noqa: T201
     return ExitCode.DONE
 
 

@@ -34,9 +34,9 @@ from sftui.validation_scores import LossBoard
 from sftui.view import PANELS, SMOOTHING, View
 
 if TYPE_CHECKING:
+    from sftui.checkpoint_row import CheckpointRow
     from sftui.flips import Questions
     from sftui.notices import Notices
-    from sftui.shelf import Row
 
 TICK_SECONDS, SLOW_TICK_SECONDS, QUIET_SECONDS = 0.1, 0.5, 3.0
 """Ticks while events flow, ticks when none came for so long."""
@@ -274,7 +274,7 @@ class Cockpit:
 
     # ---- checkpoints -----------------------------------------------------------------------
 
-    def delete_checkpoint(self, row: Row) -> str:
+    def delete_checkpoint(self, row: CheckpointRow) -> str:
         """Remove it from disk, and show it as gone: no event of the run will tell it."""
         words = self.shelf.delete(row, alive=not self.over)
         self.dashboard.show(self._miss())

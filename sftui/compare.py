@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from sftui import show, snapshot
+from sftui import run_json, snapshot
 from sftui.pairing import LETTERS, Comparison, Side, TaskPair, ValidationPair, check_number, of
 from sftui.stats import Evaluation
 
@@ -97,7 +97,7 @@ def _side(side: Side) -> dict[str, Any]:
     return {
         "source": {"path": str(side.path), "format": side.format},
         "status": side.status,
-        "stage": show.stage(side.state, side.stage),
+        "stage": run_json.stage(side.state, side.stage),
     }
 
 

@@ -18,7 +18,7 @@ from sftui.jobs import Job
 
 if TYPE_CHECKING:
     from engine.run_dir import RunDir
-    from sftui.shelf import Row
+    from sftui.checkpoint_row import CheckpointRow
 
 MOST_TOKENS = 200
 MOST_SAMPLES = 50
@@ -58,7 +58,7 @@ class Sampler:
     def busy(self) -> bool:
         return self._job is not None or bool(self._waiting)
 
-    def ask(self, run: RunDir | None, row: Row, prompt: str, *, alive: bool) -> str:
+    def ask(self, run: RunDir | None, row: CheckpointRow, prompt: str, *, alive: bool) -> str:
         """Ask soon; what a person must know if that cannot be. `alive`: the run trains now."""
         self.prompt = prompt
         try:
@@ -119,7 +119,7 @@ class Sampler:
         self.samples = [*kept, sample][-MOST_SAMPLES:]
 
 
-def target_of(run: RunDir | None, row: Row) -> str:
+def target_of(run: RunDir | None, row: CheckpointRow) -> str:
     """The checkpoint of a row as `sftui chat` takes it.
 
     Raises:

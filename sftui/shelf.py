@@ -7,42 +7,16 @@ evaluating need torch, so each is a process of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from engine import checkpoint_dir
-from engine.checkpoint_dir import KEEP_SUFFIX, CheckpointInfo
+from engine.checkpoint_dir import KEEP_SUFFIX
 from engine.run_dir import RunDir
+from sftui.checkpoint_row import CheckpointRow
 from sftui.clean import clean
 from sftui.jobs import Job
-from sftui.records import Checkpoint
 from sftui.samples import Sampler
 from sftui.state import RunState
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One checkpoint."""
-
-    known: Checkpoint
-    info: CheckpointInfo | None
-    """What lies on disk; None when it is gone, or is no resumable checkpoint of a run here."""
-    best: bool
-    marked: bool
-    exported: bool
-
-    @property
-    def step(self) -> int:
-        return self.known.step
-
-    @property
-    def name(self) -> str:
-        """In words."""
-        if self.known.kind == "start":
-            return "start"
-        if self.known.kind == "nanochat":
-            return f"nanochat {self.known.step:,}"
-        return f"step {self.known.step:,}"
 
 
 def busy_words(job: Job) -> str:
@@ -58,7 +32,7 @@ class Shelf:
         self.job: Job | None = None
         self.sampler = Sampler()
 
-    def rows(self, state: RunState) -> list[Row]:
+    def rows(self, state: RunState) -> list[CheckpointRow]:
         """Newest first, the start last."""
         disk = {} if self.run is None else {
             info.step: info for info in checkpoint_dir.list_checkpoints(self.run)
@@ -69,7 +43,7 @@ class Shelf:
         for known in state.checkpoint_rows():
             info = disk.pop(known.step, None) if known.kind == "sftui" else None
             rows.append(
-                Row(
+                CheckpointRow(
                     known=known,
                     info=info,
                     best=best is not None and best.step == known.step and known.kind != "nanochat",
@@ -79,7 +53,7 @@ class Shelf:
             )
         return rows
 
-    def why_not(self, row: Row) -> str:
+    def why_not(self, row: CheckpointRow) -> str:
         """Why nothing can be done with this one; empty when something can."""
         if self.run is None:
             return "These lie where the log was written, not here."
@@ -91,7 +65,7 @@ class Shelf:
             return f"{row.name} is not on disk any more."
         return ""
 
-    def toggle_mark(self, row: Row) -> str:
+    def toggle_mark(self, row: CheckpointRow) -> str:
         """Keep it for ever, or let it be pruned again; what was done."""
         if problem := self.why_not(row):
             return problem
@@ -107,7 +81,7 @@ class Shelf:
             return f"{mark} cannot be written: {error.strerror}."
         return f"{row.name} is marked: it is never pruned."
 
-    def why_not_delete(self, row: Row, *, alive: bool) -> str:
+    def why_not_delete(self, row: CheckpointRow, *, alive: bool) -> str:
         """Why it stays; empty when it may go."""
         if problem := self.why_not(row):
             return problem
@@ -119,7 +93,7 @@ class Shelf:
             return f"{row.name} is what this run would go on from after a crash: it stays."
         return ""
 
-    def delete(self, row: Row, *, alive: bool) -> str:
+    def delete(self, row: CheckpointRow, *, alive: bool) -> str:
         """Remove it from disk; what was done, or why not."""
         if problem := self.why_not_delete(row, alive=alive):
             return problem
@@ -132,7 +106,7 @@ class Shelf:
             return f"{row.name} cannot be deleted: {error.strerror}."
         return f"{row.name} is deleted."
 
-    def start(self, what: str, row: Row) -> str:
+    def start(self, what: str, row: CheckpointRow) -> str:
         """Begin `eval`, `nanochat` or `hf` (an export) of one; what a person must know."""
         if problem := self.why_not(row):
             return problem

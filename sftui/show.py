@@ -1,135 +1,22 @@
-"""One look at a run: a summary and a chart for people, one JSON object for scripts.
-
-The JSON is a contract (`schema` 1): fields may be added, never changed. Numbers
-that are unknown, or are no numbers, are null.
-"""
+"""One look at a run for people: a summary and a printed chart."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from engine import events as ev
-from sftui import accuracy, words
 from sftui import format as fmt
+from sftui import words
 from sftui.clean import clean
 from sftui.readers import leftovers
 from sftui.records import Validation
-from sftui.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick, score_lines
+from sftui.scores import Scoreboard, Yardstick, score_lines
 from sftui.snapshot import Snapshot
 from sftui.state import RunState
-from sftui.stats import Judged
 from sftui.weights import sentence, travels
-
-SCHEMA = 1
-
-
-def as_json(shot: Snapshot, baseline: Yardstick | None = None) -> str:
-    """The machine-readable form, indented."""
-    return json.dumps(to_dict(shot, baseline), indent=2, allow_nan=False)
-
-
-def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]:
-    """The object `show --json` prints."""
-    folder = shot.run.path if shot.run is not None else None
-    return {
-        "schema": SCHEMA,
-        "source": {"path": str(shot.path), "format": shot.format},
-        "status": shot.status,
-        "stages": [
-            stage(found.state, found.name, Scoreboard(folder, baseline)) for found in shot.stages
-        ],
-        "lines": {
-            "total": shot.lines_total,
-            "read": shot.lines_total - shot.lines_unrecognised,
-            "unrecognised": shot.lines_unrecognised,
-        }
-        | (_leftovers(shot) if shot.run is None else {}),
-    }
-
-
-def _leftovers(shot: Snapshot) -> dict[str, Any]:
-    """The lines of a log that held numbers and gave none."""
-    shapes = shot.leftovers.shapes.most_common(3)
-    return {
-        "with_numbers": shot.leftovers.with_numbers,
-        "shapes": [{"shape": shape, "count": count} for shape, count in shapes],
-    }
-
-
-def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[str, Any]:
-    """One stage of a run or log; steps are those the log prints."""
-    scores = (board or Scoreboard()).scores(state)
-    steps = state.steps.x
-    settings: Mapping[str, Any] = state.run.settings if state.run else {}
-    planned = state.run.num_iterations if state.run else None
-    return {
-        "name": name,
-        "steps": {
-            "first": int(steps[0]) if len(steps) else None,
-            "last": int(steps[-1]) if len(steps) else None,
-            "logged": len(steps),
-            "planned": planned,
-        },
-        "train_loss": _spread(state),
-        "val": [
-            {"step": v.step, "metric": v.metric, "value": _number(v.loss)}
-            | ({"set": v.set_name} if v.set_name else {})
-            for results in state.validations_by_set().values()
-            for v in results
-        ],
-        "evals": [
-            _evaluation(step, result, scores)
-            for task, by_step in state.evals.items()
-            for step, result in sorted(by_step.items())
-        ],
-        "checkpoints": [
-            {"step": row.step, "path": row.path, "kind": row.kind}
-            for row in sorted(state.checkpoints.values(), key=lambda row: row.step)
-            if not row.removed
-        ],
-        "controls": [
-            {
-                "step": control.step,
-                "command": control.command,
-                "outcome": control.outcome,
-                "reason": control.reason or None,
-                "author": control.author or None,
-                "argument": control.argument,
-                "time": control.stamp.t,
-            }
-            for control in state.controls
-        ],
-        "alarms": [
-            {
-                "step": alarm.event.step,
-                "kind": alarm.event.kind,
-                "severity": alarm.event.severity,
-                "text": alarm.event.text or None,
-                "count": alarm.count,
-                "active": alarm.active,
-            }
-            for alarm in state.alarms.values()
-        ],
-        "weights": [
-            {
-                "group": each.group,
-                "step": each.step,
-                "update_ratio": {
-                    "first": _number(each.first_ratio),
-                    "last": _number(each.last_ratio),
-                },
-                "distance": _number(each.distance),
-            }
-            for each in travels(state)
-        ],
-        "settings": dict(settings),
-    }
 
 
 def as_text(
@@ -248,59 +135,3 @@ def _thinned(x: Any, y: Any, most: int) -> tuple[list[float], list[float]]:
         block = ys[start:end]
         chosen += sorted({start + int(block.argmin()), start + int(block.argmax())})
     return xs[chosen].tolist(), ys[chosen].tolist()
-
-
-def _spread(state: RunState) -> dict[str, Any]:
-    values = np.asarray(state.step_series(state.loss_name).y, dtype=np.float64)
-    finite = values[np.isfinite(values)]
-    known = len(finite) > 0
-    return {
-        "count": len(values),
-        "first": _number(values[0]) if len(values) else None,
-        "last": _number(values[-1]) if len(values) else None,
-        "min": _number(finite.min()) if known else None,
-        "max": _number(finite.max()) if known else None,
-        "mean": _number(finite.mean()) if known else None,
-        "nonfinite": int(len(values) - len(finite)),
-        "kind": state.loss_name,
-    }
-
-
-def _evaluation(step: int, result: ev.EvalFinished, scores: Scores) -> dict[str, Any]:
-    interval = None
-    if result.correct is not None and result.total:
-        interval = [round(bound, 6) for bound in accuracy.wilson(result.correct, result.total)]
-    return {
-        "step": step,
-        "task": result.task,
-        "accuracy": _number(result.accuracy),
-        "correct": result.correct,
-        "total": result.total,
-        "chance": _number(result.chance),
-        "interval": interval,
-        "against": {
-            name: _against(judged)
-            for name in (START, PREVIOUS, BASELINE)
-            if (judged := scores.of(result.task, step, name)) is not None
-        },
-    }
-
-
-def _against(judged: Judged) -> dict[str, Any]:
-    found = judged.comparison
-    return {
-        "points": _number(found.points),
-        "interval": [_number(100 * found.low), _number(100 * found.high)],
-        "p": _number(found.p),
-        "p_adjusted": _number(judged.p_adjusted),
-        "gains": found.gains,
-        "losses": found.losses,
-        "kind": found.kind,
-        "verdict": judged.verdict,
-    }
-
-
-def _number(value: Any) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return float(value)

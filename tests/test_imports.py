@@ -35,7 +35,7 @@ PROGRAMS = {
         (*HEAVY, "textual"),
     ),
     "report, compare": ("import sftui.report.command, sftui.compare", (*HEAVY, "textual")),
-    "show": ("import sftui.show, sftui.runs", (*HEAVY, "textual")),
+    "show": ("import sftui.show, sftui.run_json, sftui.runs", (*HEAVY, "textual")),
 }
 
 

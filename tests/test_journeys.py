@@ -27,7 +27,7 @@ from engine.events import (
     ValidationFinished,
 )
 from engine.run_dir import RunDir
-from sftui import show, snapshot
+from sftui import run_json, snapshot
 from tests.place import Place, ended, final_weights, finish, of, post
 from tests.processes import children, wait_for
 
@@ -84,7 +84,7 @@ def test_a_run_tells_its_whole_story_and_its_result_loads_again(place, ranks):
     assert "Step 00011/00013 | Training loss: " in log
     assert (place.path / "logs").exists() is False
     assert "finished" in out
-    shown = show.to_dict(snapshot.take(run))
+    shown = run_json.to_dict(snapshot.take(run))
     assert shown["status"] == "finished"
     assert shown["stages"][0]["steps"] == {"first": 0, "last": 11, "logged": 12, "planned": 13}
     assert len(shown["stages"][0]["val"]) == 4

@@ -19,7 +19,8 @@ from sftui.shelf import busy_words
 from sftui.stats import accuracy_of
 
 if TYPE_CHECKING:
-    from sftui.shelf import Row, Shelf
+    from sftui.checkpoint_row import CheckpointRow
+    from sftui.shelf import Shelf
     from sftui.state import RunState
     from sftui.view import View
 
@@ -39,7 +40,7 @@ class ShelfTable(Panel):
         self.cursor = 0
         self.said = ""
         """What the last action did."""
-        self.rows: list[Row] = []
+        self.rows: list[CheckpointRow] = []
         self._top = 0
 
     def look(self) -> None:
@@ -52,7 +53,7 @@ class ShelfTable(Panel):
         self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
 
     @property
-    def chosen(self) -> Row | None:
+    def chosen(self) -> CheckpointRow | None:
         return self.rows[self.cursor] if self.rows else None
 
     def move(self, by: int) -> None:
@@ -124,7 +125,7 @@ class ShelfTable(Panel):
         self,
         grid: Grid,
         row: int,
-        item: Row,
+        item: CheckpointRow,
         columns: dict[str, tuple[int, int]],
         *,
         chosen: bool,
@@ -173,7 +174,7 @@ class ShelfTable(Panel):
             grid.back(row, 1, grid.width - 1, Back.ROW)
             grid.put(row, 1, "▌", style(Ink.FOCUS, back=Back.ROW))
 
-    def _age(self, item: Row) -> str:
+    def _age(self, item: CheckpointRow) -> str:
         t = item.info.created if item.info is not None else item.known.t
         return "" if t is None else fmt.age(max(0.0, self.view.now() - t))
 
@@ -215,5 +216,5 @@ def _place(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def _size(item: Row) -> int | None:
+def _size(item: CheckpointRow) -> int | None:
     return item.info.size_bytes if item.info is not None else item.known.size_bytes

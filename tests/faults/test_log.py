@@ -20,7 +20,7 @@ from engine.events import (
     Stamp,
     StepFinished,
 )
-from sftui import show, snapshot
+from sftui import run_json, snapshot
 from sftui.state import RunState
 from tests.faults.place import Place, end_of, fill, read_only, small_disk, told, work
 from tests.processes import ROOT, environment, events
@@ -283,7 +283,7 @@ def test_a_run_of_an_earlier_boot_is_shown_as_ended(tmp_path):
     run.lock.write_text(
         json.dumps({"pid": 1, "host": socket.gethostname(), "started": 1.0, "boot": "another boot"})
     )
-    assert show.to_dict(snapshot.take(run))["status"] == "interrupted"
+    assert run_json.to_dict(snapshot.take(run))["status"] == "interrupted"
     from engine import lock
 
     alive, why = lock.evidence(run)

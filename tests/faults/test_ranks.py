@@ -220,9 +220,9 @@ def test_a_resumed_run_replaces_what_the_dead_attempt_did_after_its_checkpoint(p
     begin = told(run, PhaseStarted)[0].stamp.m
     assert end_of(run).seconds == pytest.approx(end_of(run).stamp.m - begin, abs=0.1)
     assert weights(run) == weights(whole)
-    from sftui import show, snapshot
+    from sftui import run_json, snapshot
 
-    shown = show.to_dict(snapshot.take(run))["stages"][0]
+    shown = run_json.to_dict(snapshot.take(run))["stages"][0]
     assert shown["steps"]["logged"] == 12
     state = snapshot.take(run).state
     losses = {event.step: event.loss for event in told(run, StepFinished)}

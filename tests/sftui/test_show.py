@@ -22,7 +22,7 @@ from engine.events import (
 )
 from engine.lock import RunLock
 from engine.sinks import EventBus
-from sftui import show, snapshot
+from sftui import run_json, show, snapshot
 from sftui.cli import main
 from tests.conftest import SHARED, needs_shared
 from tests.sftui.test_reader_formats import proto, record, scalar
@@ -89,7 +89,7 @@ STORY = (
 
 def test_the_json_of_a_run_is_the_contract(tmp_path):
     """Every field of the schema, with the values an independent count gives."""
-    found = json.loads(show.as_json(snapshot.take(make(tmp_path, *STORY))))
+    found = json.loads(run_json.as_json(snapshot.take(make(tmp_path, *STORY))))
     check(found)
     assert found["status"] == "finished"
     [stage] = found["stages"]
@@ -132,7 +132,7 @@ def test_bad_lines_are_counted(tmp_path):
     run = make(tmp_path, *STORY)
     with run.events.open("ab") as file:
         file.write(b'{"v":1,"type":"moon_rose","seq":99}\nnot json\n')
-    assert show.to_dict(snapshot.take(run))["lines"] == {
+    assert run_json.to_dict(snapshot.take(run))["lines"] == {
         "total": 16,
         "read": 14,
         "unrecognised": 2,
@@ -178,14 +178,14 @@ def test_a_plain_log_can_be_shown(tmp_path, capsys):
 )
 def test_real_logs_keep_the_contract(path):
     """Whatever a reader makes of them."""
-    check(json.loads(show.as_json(snapshot.look(str(path)))))
+    check(json.loads(run_json.as_json(snapshot.look(str(path)))))
 
 
 def test_a_checkpoint_deleted_by_hand_is_not_offered(tmp_path):
     """No event tells of it; the disk does."""
     run = make(tmp_path, *STORY)
     (run.path / "ckpt" / "step-4").rmdir()
-    [stage] = json.loads(show.as_json(snapshot.take(run)))["stages"]
+    [stage] = json.loads(run_json.as_json(snapshot.take(run)))["stages"]
     assert stage["checkpoints"] == []
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from engine import events as ev
-from sftui import run_facts, show
+from sftui import run_facts, run_json
 from sftui.state import RunState
 from sftui.weights import sentence, share, travels
 
@@ -41,7 +41,7 @@ def test_every_view_tells_the_same():
     assert sentence(travels(MOVED)).startswith(
         "weights moved: matrices 87 % from the start (first update 0.70 %, newest 0.0080 %); wte "
     )
-    told = show.stage(MOVED, "x")["weights"]
+    told = run_json.stage(MOVED, "x")["weights"]
     assert [(entry["group"], entry["distance"]) for entry in told] == [
         ("matrices", pytest.approx(0.87)),
         ("wte", pytest.approx(0.44)),
