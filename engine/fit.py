@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.config import RunConfig
-from engine.model_config import GPTConfig
+from engine.model.nanochat.gpt_config import GPTConfig
 
 MIB = 2**20
 GIB = 2**30

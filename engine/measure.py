@@ -18,13 +18,18 @@ import torch
 from torch import Tensor
 
 from engine.errors import DataError, UsageError
-from engine.eval_items import EvalResult, save_items
-from engine.evaluate import PreparedQuestions, batch_tokens_for, evaluate_letters, validate
+from engine.evaluation.eval_items import EvalResult, save_items
+from engine.evaluation.evaluate import (
+    PreparedQuestions,
+    batch_tokens_for,
+    evaluate_letters,
+    validate,
+)
+from engine.evaluation.samples import answers
+from engine.evaluation.validation_rows import RowLosses, load_rows, paired_error, save_rows
 from engine.events import EvalFinished, EvalStarted, LogLine, PhaseStarted, ValidationFinished
-from engine.samples import answers
 from engine.session import Session
-from engine.step_losses import AllReduceSum
-from engine.validation_rows import RowLosses, load_rows, paired_error, save_rows
+from engine.step.step_losses import AllReduceSum
 
 T = TypeVar("T")
 

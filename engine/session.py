@@ -18,37 +18,33 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from engine import (
-    checkpoint,
-    checkpoint_dir,
-    config,
-    nanochat_io,
-    nanochat_paths,
-    resume_file,
-    run_plan,
-    samples,
-    tasks,
-)
-from engine.checkpoint import Checkpointer
-from engine.checkpoint_dir import CheckpointInfo
+from engine import config
+from engine.checkpoints import checkpoint_dir, nanochat_io, nanochat_paths
+from engine.checkpoints import checkpointer as checkpoint
+from engine.checkpoints.checkpoint_dir import CheckpointInfo
+from engine.checkpoints.checkpointer import Checkpointer
+from engine.checkpoints.nanochat_paths import CheckpointRef
 from engine.config import RunConfig
-from engine.dataloader import PAD_TOKEN, MicroStep, StepLoader, TokenRows
+from engine.conversations.tokenizer import Tokenizer
+from engine.data import tasks
+from engine.data.mixture import Mixture
 from engine.distributed import Ranks
-from engine.evaluate import PreparedQuestions, prepare_questions
+from engine.evaluation import samples
+from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
+from engine.evaluation.validation_rows import RowLosses
 from engine.events import AttemptStarted, Event, LogLine, PhaseStarted, RunStarted
-from engine.loss import weighted_loss
-from engine.lr_schedule import LrSchedule
-from engine.mixture import Mixture
-from engine.model import GPT, GPTConfig
-from engine.nanochat_paths import CheckpointRef
-from engine.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_scale
-from engine.plan import Plan, ValidationPlan
-from engine.run_dir import RunDir
-from engine.run_plan import STARTER
-from engine.step_clock import OwnClock
-from engine.tokenizer import Tokenizer
-from engine.validation_rows import RowLosses
-from engine.weight_travel import WeightTravel
+from engine.model.nanochat.gpt import GPT, GPTConfig
+from engine.optimizer.lr_schedule import LrSchedule
+from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs, width_scale
+from engine.optimizer.weight_distance import WeightTravel
+from engine.run import resume_file
+from engine.run.run_dir import RunDir
+from engine.step import run_plan
+from engine.step.dataloader import PAD_TOKEN, MicroStep, StepLoader, TokenRows
+from engine.step.loss import weighted_loss
+from engine.step.plan import Plan, ValidationPlan
+from engine.step.run_plan import STARTER
+from engine.step.step_clock import OwnClock
 
 Emit = Callable[[Event], None]
 

@@ -21,15 +21,19 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from engine import checkpoint_dir, inbox, journal, machines, reaper, resume_file, unheard, wire
+from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
-from engine.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
-from engine.run_dir import RunDir
+from engine.journal import event_files, wire
+from engine.processes import machines, reaper
+from engine.run import resume_file
+from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
+from engine.run.run_dir import RunDir
+from engine.steering import inbox, undelivered_stop
 
 if TYPE_CHECKING:
-    from engine.elastic import Failure
+    from engine.processes.elastic import Failure
 
 WORKER_VARIABLE = "SFTUI_WORKER"
 """Module of a rank, for tests of the supervisor itself."""
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
             sys.stderr.write(f"sftui: error: {error}\n")
             end = RunFinished(status="failed", reason=str(error))
             with contextlib.suppress(OSError):
-                journal.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup").write(end)
+                event_files.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup").write(end)
             return 2
         return Supervisor(run_dir, manifest).run()
 
@@ -67,10 +71,10 @@ class Supervisor:
     def __init__(self, run_dir: RunDir, manifest: dict[str, Any]) -> None:
         self._run_dir = run_dir
         self._manifest = manifest
-        last = journal.last_stamp(run_dir.events)
+        last = event_files.last_stamp(run_dir.events)
         self._first_seq = last.seq if last else 0
         self._attempt = _next_log_attempt(run_dir)
-        self._journal = journal.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
+        self._journal = event_files.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
         self._num_signals = 0
         self._launching = False
         self._reasons: list[str] = []
@@ -82,7 +86,7 @@ class Supervisor:
         local_world_size = max(1, world_size // nodes)
         self._set_environment(local_world_size)
         # torch: two seconds that the lock and the signal handlers must not wait for.
-        from engine import elastic  # noqa: PLC0415
+        from engine.processes import elastic  # noqa: PLC0415
 
         agent = elastic.Agent(
             command=(
@@ -104,7 +108,7 @@ class Supervisor:
                 LogLine(text=machines.other_machines(self._run_dir, self._manifest), level="warn")
             )
         self._launching = True
-        with unheard.Listener(
+        with undelivered_stop.Listener(
             self._run_dir,
             lambda: self._end() is not None,
             history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
@@ -122,7 +126,7 @@ class Supervisor:
     def _set_environment(self, local_world_size: int) -> None:
         """What the ranks inherit."""
         os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
-        os.environ[journal.FIRST_SEQ_VARIABLE] = str(self._first_seq)
+        os.environ[event_files.FIRST_SEQ_VARIABLE] = str(self._first_seq)
         if self._first_seq:
             # Taken up again: what nobody answered in the last session is not obeyed in this.
             os.environ[inbox.HISTORY_VARIABLE] = str(_size(self._run_dir.control))
@@ -143,7 +147,7 @@ class Supervisor:
     def _before_start(self, num_starts: int, failure: Failure | None) -> None:
         """Called by the agent before each start of the ranks."""
         # Imported already, by `run`.
-        from engine import elastic  # noqa: PLC0415
+        from engine.processes import elastic  # noqa: PLC0415
 
         if num_starts == 0:
             return
@@ -169,7 +173,7 @@ class Supervisor:
         )
 
     def _end(self) -> RunFinished | None:
-        return journal.finished(self._run_dir, self._first_seq)
+        return event_files.finished(self._run_dir, self._first_seq)
 
     def _conclude(self, failure: Failure | None, stop: Request | None) -> int:
         """Write the end where no rank did; `stop` is one that no rank was there to read."""
@@ -214,13 +218,13 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(unheard.SIGNAL, self._on_unheard)
+        signal.signal(undelivered_stop.SIGNAL, self._on_unheard)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """First signal: ask the ranks to stop. Second: end them."""
         self._num_signals += 1
         if self._num_signals > 1:
-            elastic = sys.modules.get("engine.elastic")
+            elastic = sys.modules.get("engine.processes.elastic")
             if elastic is None:
                 sys.exit(128 + signum)
             elastic.hurry(signum)
@@ -239,7 +243,7 @@ class Supervisor:
     def _on_unheard(self, signum: int, frame: FrameType | None) -> None:
         """Leave elastic, which waits for ranks that nobody wants any more."""
         if self._launching:
-            sys.modules["engine.elastic"].hurry(signum)
+            sys.modules["engine.processes.elastic"].hurry(signum)
 
 
 def _signal_children(signum: int) -> None:
@@ -256,7 +260,7 @@ def _next_log_attempt(run_dir: RunDir) -> int:
         for path in run_dir.logs.glob("attempt-*")
         if path.name.removeprefix("attempt-").isdigit()
     ]
-    return max(journal.next_attempt(run_dir), max(taken, default=0) + 1)
+    return max(event_files.next_attempt(run_dir), max(taken, default=0) + 1)
 
 
 def _size(path: Path) -> int:

@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from engine import nanochat_io, nanochat_paths
-from engine.checkpoint import Snapshot, random_state
-from engine.dataloader import MicroStep, StepBatch
+from engine.checkpoints import nanochat_io, nanochat_paths
+from engine.checkpoints.checkpointer import Snapshot, random_state
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, MetricLogged, PhaseStarted, StepFinished
 from engine.measure import measure_samples, measure_tasks, measure_validation
-from engine.optim import grad_norm
+from engine.optimizer.optim import grad_norm
 from engine.session import Session, start_checkpoint
-from engine.steering import Decision, Steering
-from engine.step_losses import StepLosses, step_losses
+from engine.steering.steering import Decision, Steering
+from engine.step.dataloader import MicroStep, StepBatch
+from engine.step.step_losses import StepLosses, step_losses
 
 ROWS_NAMED = 16
 """Rows of a bad step that are named: a step of the reference run has 32."""

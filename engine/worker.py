@@ -13,14 +13,16 @@ import time
 import traceback
 from pathlib import Path
 
-from engine import config, orphan, resume_file
+from engine import config
+from engine.alarms.run_alarms import Watchman
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
-from engine.journal import FIRST_SEQ_VARIABLE, began, finished, next_attempt
-from engine.lock import hold_event_log
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
-from engine.watchman import Watchman
+from engine.journal.event_files import FIRST_SEQ_VARIABLE, began, finished, next_attempt
+from engine.journal.sinks import EventBus
+from engine.processes import orphan
+from engine.run import resume_file
+from engine.run.lock import hold_event_log
+from engine.run.run_dir import RunDir
 
 
 def main(arguments: list[str]) -> int:
@@ -83,8 +85,8 @@ def _train(
     import torch  # noqa: PLC0415
 
     from engine import distributed, session, trainer  # noqa: PLC0415
-    from engine.heartbeat import Heartbeat  # noqa: PLC0415
-    from engine.steering import Steering  # noqa: PLC0415
+    from engine.processes.heartbeat import Heartbeat  # noqa: PLC0415
+    from engine.steering.steering import Steering  # noqa: PLC0415
 
     manifest = resume_file.manifest_now(run)
     emit(PhaseStarted(phase="group", detail=f"{manifest['world_size']} ranks"))

@@ -25,25 +25,26 @@ from textual.screen import Screen
 
 from engine.control import Command
 from engine.errors import SftuiError
-from sftui import diagnostics, keys
-from sftui import keymap as keymap_module
-from sftui import preferences as preferences_module
-from sftui.bindings import bindings, rebind
-from sftui.clock_actions import ClockActions
-from sftui.keymap import Keymap
-from sftui.log_actions import LogActions
-from sftui.look_actions import LookActions
-from sftui.preferences import Preferences
-from sftui.screens.opening import Opening
-from sftui.terminal_app import TerminalApp
+from sftui import diagnostics
+from sftui.actions.chart_actions import LookActions
+from sftui.actions.log_actions import LogActions
+from sftui.actions.replay_actions import ClockActions
+from sftui.keys import key_table
+from sftui.keys import keymap as keymap_module
+from sftui.keys import preferences as preferences_module
+from sftui.keys.bindings import bindings, rebind
+from sftui.keys.keymap import Keymap
+from sftui.keys.preferences import Preferences
+from sftui.screens.first_frame import Opening
+from sftui.terminal.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
-    from sftui.cockpit import Cockpit
-    from sftui.notices import Notices
-    from sftui.scores import Yardstick
+    from sftui.cockpit.cockpit import Cockpit
+    from sftui.cockpit.notices import Notices
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
-    from sftui.state import RunState
+    from sftui.state.run_state import RunState
+    from sftui.statistics.scores import Yardstick
 
 
 GARBAGE = (50_000, 20, 20)
@@ -79,7 +80,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
     """One run, one screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in keys.TABLE if key.mode not in keys.SCREENS)
+        *bindings(key for key in key_table.TABLE if key.mode not in key_table.SCREENS)
     ]
 
     def __init__(
@@ -104,7 +105,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         `keymap`: other keys than those of the table.
         """
         super().__init__(preferences, keymap)
-        rebind(self, (key for key in keys.in_use() if key.mode not in keys.SCREENS))
+        rebind(self, (key for key in key_table.in_use() if key.mode not in key_table.SCREENS))
         self.source = source
         self.cockpit: Cockpit | None = None
         """None until the first frame is out."""
@@ -152,11 +153,11 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
 
     def _make_cockpit(self) -> Cockpit:
         # numpy, events and panels: as long again as Textual itself, not before the first frame.
-        from sftui.cockpit import Cockpit  # noqa: PLC0415
+        from sftui.cockpit.cockpit import Cockpit  # noqa: PLC0415
 
         playback = None
         if self._replay_of is not None:
-            from sftui.playback import Playback  # noqa: PLC0415  as above
+            from sftui.cockpit.playback import Playback  # noqa: PLC0415  as above
 
             replay = cast("ReplaySource", self.source)
             playback = Playback(replay, why=self._replay_of, follow=self._follow)
@@ -177,7 +178,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         """Bells and commands are for runs: what a replay tells was news once."""
         if self._replay_of is not None:
             return None
-        from sftui.notices import Notices, terminal_notice  # noqa: PLC0415  as above
+        from sftui.cockpit.notices import Notices, terminal_notice  # noqa: PLC0415  as above
 
         def call(text: str) -> None:
             if self._driver is not None:
@@ -305,8 +306,8 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         self.push_screen(QuestionsScreen(self._cockpit))
 
     def action_show_facts(self) -> None:
-        from sftui.run_facts import sections  # noqa: PLC0415  as above
-        from sftui.screens.facts import Facts  # noqa: PLC0415  as above
+        from sftui.screens.run_panel import Facts  # noqa: PLC0415  as above
+        from sftui.view.run_facts import sections  # noqa: PLC0415  as above
 
         self.push_screen(Facts(sections(self._cockpit.state)))
 
@@ -318,7 +319,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the table, and Textual's themes."""
         mode = "live" if self.cockpit is None else self.cockpit.view.mode
-        for key in keys.of_mode(mode):
+        for key in key_table.of_mode(mode):
             if key.id != "palette":
                 words = f"{key.help} ({key.shown})"
                 yield SystemCommand(key.words, words, self._runner(key.action))
@@ -336,8 +337,8 @@ _WITHOUT_KEY = {"scrub_to": "replay", "zoom_at": "", "pan_by": "", "point_at": "
 """Actions of the mouse."""
 _MODES = _WITHOUT_KEY | {
     key.action.split("(")[0]: key.mode
-    for key in keys.TABLE
-    if key.id != "palette" and key.mode not in keys.SCREENS
+    for key in key_table.TABLE
+    if key.id != "palette" and key.mode not in key_table.SCREENS
 }
 """Our actions, and where they mean something."""
 _ALWAYS = frozenset({"leave", "interrupt"})
@@ -387,7 +388,7 @@ def run_screen(
         preferences=preferences_module.load(),
         keymap=keymap,
     )
-    from sftui import ascii_glyphs  # noqa: PLC0415  numpy; the first frame waits for neither
+    from sftui.terminal import ascii_glyphs  # noqa: PLC0415  numpy; the first frame waits for neither
 
     app.ascii = ascii_glyphs.needed()
     try:
@@ -398,7 +399,7 @@ def run_screen(
             app.cockpit.view.log.close()
     if (liked := app.liked()) is not None:
         preferences_module.save(liked)
-    from sftui.state import RunState  # noqa: PLC0415  numpy, needed by now anyway
+    from sftui.state.run_state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 
     state = app.cockpit.state if app.cockpit else RunState()
     trouble = app.cockpit.view.trouble if app.cockpit else ""

@@ -14,10 +14,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import run_dir
 from engine.errors import SftuiError, UsageError
+from engine.run import run_dir
 from sftui import diagnostics
-from sftui.command_flags import (
+from sftui.commands.parse import flags_of, one_target
+from sftui.commands.reading_flags import (
     AttachFlags,
     CtlFlags,
     RemoveFlags,
@@ -25,12 +26,11 @@ from sftui.command_flags import (
     RunsFlags,
     ShowFlags,
 )
-from sftui.command_line import flags_of, one_target
 from sftui.diagnostics import ExitCode
 
 if TYPE_CHECKING:
-    from sftui.baseline import Baseline
-    from sftui.flags import RunFlags
+    from sftui.commands.run_flags import RunFlags
+    from sftui.compare.baseline import Baseline
 
 HELP = """\
 usage: sftui COMMAND [flags]
@@ -99,12 +99,12 @@ def _dispatch(words: list[str]) -> ExitCode:
 
 def run(words: list[str]) -> ExitCode:
     """`sftui run`: check, make the run directory, show the screen, start the supervisor."""
-    from sftui.flags import parse_run  # noqa: PLC0415  all settings
+    from sftui.commands.run_flags import parse_run  # noqa: PLC0415  all settings
 
     flags, typed = parse_run(words)
     if flags.resume is not None:
         return _resume(flags, frozenset(typed), words)
-    from engine import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
+    from engine.processes import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
     prepared = launch.prepare(flags.settings, frozenset(typed))
@@ -132,7 +132,7 @@ def run(words: list[str]) -> ExitCode:
 
 def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCode:
     """`sftui run --resume`: the same run directory, a new supervisor."""
-    from engine import launch, resume  # noqa: PLC0415  as in `run`
+    from engine.processes import launch, resume  # noqa: PLC0415
 
     found = run_dir.find(flags.resume, run_dir.runs_root(flags.runs_dir))
     baseline = _baseline(flags.baseline, flags.runs_dir)
@@ -159,7 +159,8 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
 
 def _say_other_machines(found: run_dir.RunDir) -> None:
     """What to type on them: above the screen, so that it is there after the screen as well."""
-    from engine import machines, resume_file  # noqa: PLC0415  as in `run`
+    from engine.processes import machines  # noqa: PLC0415  as in `run`
+    from engine.run import resume_file  # noqa: PLC0415  as in `run`
 
     manifest = resume_file.manifest_now(found)
     if int(manifest.get("nodes", 1)) > 1:
@@ -182,7 +183,7 @@ def replay(words: list[str]) -> ExitCode:
     flags = flags_of(ReplayFlags, words, "sftui replay")
     if not flags.speed > 0:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
-    from sftui import watch  # noqa: PLC0415  numpy, psutil
+    from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
     return watch.watch_replay(flags, plain=flags.headless or not _has_terminal(), baseline=baseline)
@@ -190,8 +191,8 @@ def replay(words: list[str]) -> ExitCode:
 
 def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
-    from engine import lock  # noqa: PLC0415  psutil
-    from sftui import ctl  # noqa: PLC0415  the wire
+    from engine.run import lock  # noqa: PLC0415  psutil
+    from sftui.commands import ctl  # noqa: PLC0415  the wire
 
     flags = flags_of(CtlFlags, words, "sftui ctl")
     command, argument = ctl.parse_command(flags.command, flags.argument)
@@ -211,8 +212,9 @@ def show(words: list[str]) -> ExitCode:
     """`sftui show`: one look without a screen."""
     one_target(ShowFlags, words, "sftui show", "shows one run or log")
     flags = flags_of(ShowFlags, words, "sftui show")
-    from sftui import run_json, snapshot  # noqa: PLC0415  numpy
-    from sftui.show import as_text  # noqa: PLC0415  numpy
+    from sftui import run_json  # noqa: PLC0415  numpy
+    from sftui.commands.show import as_text  # noqa: PLC0415  numpy
+    from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
     found = snapshot.look(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
     baseline = _baseline(flags.baseline, flags.runs_dir)
@@ -227,8 +229,8 @@ def show(words: list[str]) -> ExitCode:
 
 def compare(words: list[str]) -> ExitCode:
     """`sftui compare`: two or more runs or logs."""
-    from sftui import compare as module  # noqa: PLC0415  numpy
-    from sftui import compare_text  # noqa: PLC0415  as above
+    from sftui.compare import compare_text  # noqa: PLC0415  as above
+    from sftui.compare import comparison as module  # noqa: PLC0415  numpy
 
     flags = flags_of(module.CompareFlags, words, "sftui compare")
     targets = [flags.a, flags.b, *flags.more]
@@ -248,7 +250,7 @@ def compare(words: list[str]) -> ExitCode:
 
 def report(words: list[str]) -> ExitCode:
     """`sftui report`: the Markdown report of a run or log."""
-    from sftui.report import command  # noqa: PLC0415  numpy
+    from sftui.commands import write_report as command  # noqa: PLC0415  numpy
 
     one_target(command.ReportFlags, words, "sftui report", "describes one run or log")
     for line in command.run(flags_of(command.ReportFlags, words, "sftui report")):
@@ -260,7 +262,7 @@ def questions(words: list[str]) -> ExitCode:
     """`sftui questions`: what flipped between two evaluations."""
     import json  # noqa: PLC0415  this command alone prints its JSON here
 
-    from sftui import question_list  # noqa: PLC0415  numpy, and the readers of data
+    from sftui.commands import question_list  # noqa: PLC0415  numpy, and the readers of data
 
     flags = flags_of(question_list.QuestionFlags, words, "sftui questions")
     if flags.json:
@@ -276,7 +278,7 @@ def runs(words: list[str]) -> ExitCode:
     if words and words[0] == "rm":
         return _remove_run(words[1:])
     flags = flags_of(RunsFlags, words, "sftui runs")
-    from sftui import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
 
     root = run_dir.runs_root(flags.runs_dir)
     for line in runs_module.table(root, datetime.now().timestamp()):
@@ -287,7 +289,7 @@ def runs(words: list[str]) -> ExitCode:
 def _remove_run(words: list[str]) -> ExitCode:
     """`sftui runs rm`: show what goes, ask, delete."""
     flags = flags_of(RemoveFlags, words, "sftui runs rm")
-    from sftui import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
 
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     for line in runs_module.what_goes(found, datetime.now().timestamp()):
@@ -306,7 +308,7 @@ def _remove_run(words: list[str]) -> ExitCode:
 
 def evaluate(words: list[str]) -> ExitCode:
     """`sftui eval`: one checkpoint's accuracies, and a results file."""
-    from sftui import evaluate as module  # noqa: PLC0415  numpy and tiktoken
+    from sftui.commands import evaluate as module  # noqa: PLC0415  numpy and tiktoken
 
     lines, path = module.evaluate(flags_of(module.EvalFlags, words, "sftui eval"))
     for line in lines:
@@ -317,14 +319,14 @@ def evaluate(words: list[str]) -> ExitCode:
 
 def chat(words: list[str]) -> ExitCode:
     """`sftui chat`: talk to a checkpoint."""
-    from sftui import chat as module  # noqa: PLC0415  tiktoken
+    from sftui.commands import chat as module  # noqa: PLC0415  tiktoken
 
     return module.chat(flags_of(module.ChatFlags, words, "sftui chat"))
 
 
 def export(words: list[str]) -> ExitCode:
     """`sftui export`: a checkpoint for other programs."""
-    from sftui import export as module  # noqa: PLC0415  as above
+    from sftui.commands import export as module  # noqa: PLC0415  as above
 
     diagnostics.note(module.export(flags_of(module.ExportFlags, words, "sftui export")))
     return ExitCode.DONE
@@ -332,8 +334,8 @@ def export(words: list[str]) -> ExitCode:
 
 def fit(words: list[str]) -> ExitCode:
     """`sftui fit`: what a rank needs, and what would make it fit."""
-    from sftui import fit_table  # noqa: PLC0415  as above
-    from sftui.flags import FitFlags, parse_settings  # noqa: PLC0415  all settings
+    from sftui.commands import fit_table  # noqa: PLC0415  as above
+    from sftui.commands.run_flags import FitFlags, parse_settings  # noqa: PLC0415  all settings
 
     flags, typed = parse_settings(FitFlags, fit_table.with_positional(words), "sftui fit")
     for line in fit_table.lines(flags, frozenset(typed)):
@@ -367,7 +369,7 @@ def _watch(
     on_event: str | None = None,
 ) -> ExitCode:
     """Show a run until the person leaves or it ends."""
-    from sftui import watch  # noqa: PLC0415  numpy, psutil
+    from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
 
     show = watch.watch_plain if plain else watch.watch_screen
     return show(found, launcher, baseline, on_event)
@@ -377,7 +379,7 @@ def _baseline(target: str | None, runs_dir: Path | None) -> Baseline | None:
     """What the run is compared with; a mistyped one is told before anything starts."""
     if target is None:
         return None
-    from sftui import baseline  # noqa: PLC0415  numpy, and all readers of logs
+    from sftui.compare import baseline  # noqa: PLC0415  numpy, and all readers of logs
 
     return baseline.load(target, runs_dir)
 

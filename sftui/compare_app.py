@@ -7,15 +7,16 @@ from pathlib import Path
 
 from textual.screen import Screen
 
-from sftui import diagnostics, keymap, preferences
-from sftui.clean import clean
+from sftui import diagnostics
+from sftui.compare.overlay_feed import OverlayFeed, open_overlay
 from sftui.diagnostics import ExitCode
-from sftui.keymap import Keymap
-from sftui.overlay_feed import OverlayFeed, open_overlay
-from sftui.preferences import Preferences
+from sftui.keys import keymap, preferences
+from sftui.keys.keymap import Keymap
+from sftui.keys.preferences import Preferences
 from sftui.screens.overlay import OverlayScreen
-from sftui.terminal_app import TerminalApp
-from sftui.view import SMOOTHING
+from sftui.terminal.terminal_app import TerminalApp
+from sftui.text.clean import clean
+from sftui.view.view import SMOOTHING
 
 
 class CompareApp(TerminalApp):
@@ -54,7 +55,7 @@ def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> Ex
         if own.said:
             diagnostics.note(own.said)
         app = CompareApp(feed, preferences.load(), own)
-        from sftui import ascii_glyphs  # noqa: PLC0415  as in `app.run_screen`
+        from sftui.terminal import ascii_glyphs  # noqa: PLC0415  as in `app.run_screen`
 
         app.ascii = ascii_glyphs.needed()
         app.run()

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from engine import events as ev
-from sftui import accuracy
-from sftui.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick
-from sftui.snapshot import Snapshot
-from sftui.state import RunState
-from sftui.stats import Judged
-from sftui.weights import travels
+from sftui.sources.snapshot import Snapshot
+from sftui.state.run_state import RunState
+from sftui.state.weight_change import travels
+from sftui.statistics import accuracy
+from sftui.statistics.paired_tests import Judged
+from sftui.statistics.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick
 
 SCHEMA = 1
 

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sftui import snapshot
-from sftui.baseline import Baseline, load
-from sftui.loss_stats import wobble
-from sftui.scores import BASELINE, START, Scoreboard
-from sftui.snapshot import Snapshot
-from sftui.stats import CLEAR, compare_evaluations, judge
+from sftui.compare.baseline import Baseline, load
+from sftui.sources import snapshot
+from sftui.sources.snapshot import Snapshot
+from sftui.statistics.loss_statistics import wobble
+from sftui.statistics.paired_tests import CLEAR, compare_evaluations, judge
+from sftui.statistics.scores import BASELINE, START, Scoreboard
 
 ALLOWED = 0.05
 """Share of false `clear` verdicts that the project allows itself."""

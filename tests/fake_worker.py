@@ -14,10 +14,10 @@ from pathlib import Path
 
 from engine.control import Command
 from engine.events import AttemptStarted, RunFinished, StepFinished
-from engine.inbox import Inbox, answer
-from engine.journal import finished, last_stamp, next_attempt
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
+from engine.journal.event_files import finished, last_stamp, next_attempt
+from engine.journal.sinks import EventBus
+from engine.run.run_dir import RunDir
+from engine.steering.inbox import Inbox, answer
 
 
 def main() -> int:

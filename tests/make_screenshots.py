@@ -28,7 +28,7 @@ os.environ.setdefault("TEXTUAL_ANIMATIONS", "none")
 time.tzset()
 
 from engine import events as ev  # noqa: E402  after the environment is fixed
-from engine import run_dir  # noqa: E402
+from engine.run import run_dir  # noqa: E402
 from tests import pictures  # noqa: E402
 from tests.pictures import Shot, Size  # noqa: E402
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from engine.dataset import open_rows, parse_row
-from engine.mixture import Mixture, TaskRows
-from engine.model import GPT
-from engine.model_config import GPTConfig
-from engine.questions import Question, with_ids
-from engine.tokenizer import Tokenizer
+from engine.conversations.letter_questions import Question, with_ids
+from engine.conversations.tokenizer import Tokenizer
+from engine.data.dataset import open_rows, parse_row
+from engine.data.mixture import Mixture, TaskRows
+from engine.model.nanochat.gpt import GPT
+from engine.model.nanochat.gpt_config import GPTConfig
 from tests.conftest import SHARED
 from tests.engine.small import BYTES
 

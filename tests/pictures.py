@@ -15,17 +15,17 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from engine import events as ev
-from engine.run_dir import RunDir
-from engine.wire import decode
+from engine.journal.wire import decode
+from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
-from sftui.canvas import BLANK, CONTINUED, text_width
+from sftui.compare.overlay_feed import open_overlay
 from sftui.compare_app import CompareApp
-from sftui.ink import Back, parts
-from sftui.overlay_feed import open_overlay
-from sftui.records import Topic
+from sftui.drawing.canvas import BLANK, CONTINUED, text_width
+from sftui.drawing.roles import Back, parts
 from sftui.screens.dashboard import Dashboard
 from sftui.screens.overlay import OverlayScreen
-from sftui.terminal_app import TerminalApp
+from sftui.state.records import Topic
+from sftui.terminal.terminal_app import TerminalApp
 from tests.sftui.fake_run import ListSource, fake_run
 
 Size = tuple[int, int]

@@ -10,10 +10,13 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from engine import checkpoint_dir, inbox, run_dir, wire
+from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
 from engine.events import RunFinished
-from engine.run_dir import RunDir
+from engine.journal import wire
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
+from engine.steering import inbox
 from tests import tiny
 from tests.processes import Children, environment, events, wait_for
 

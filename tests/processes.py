@@ -13,9 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from engine import run_dir, wire
 from engine.events import Event
-from engine.run_dir import RunDir
+from engine.journal import wire
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from engine import distributed
-from engine.orphan import end_with_parent
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
-from engine.steering import Steering
+from engine.journal.sinks import EventBus
+from engine.processes.orphan import end_with_parent
+from engine.run.run_dir import RunDir
+from engine.steering.steering import Steering
 
 
 def main() -> None:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine import eval_items, wire
+from engine.evaluation import eval_items
 from engine.events import EvalFinished
-from sftui.stats import CLEAR
+from engine.journal import wire
+from sftui.statistics.paired_tests import CLEAR
 from tests import aa
 from tests.faults.place import Place, work
 from tests.processes import events

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import config, machines
-from engine.run_dir import RunDir
-from sftui import keys
+from engine import config
+from engine.processes import machines
+from engine.run.run_dir import RunDir
 from sftui.cli import COMMANDS
-from sftui.flags import parse_run
+from sftui.commands.run_flags import parse_run
+from sftui.keys import key_table
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -25,7 +26,7 @@ def test_the_keys_of_the_readme_are_those_of_the_table():
     """Regenerate with `python -m tests.test_docs`."""
     found = re.search(r"<!-- keys: .*? -->\n(.*?)<!-- /keys -->", README, re.DOTALL)
     assert found is not None
-    assert found[1] == keys.markdown() + "\n"
+    assert found[1] == key_table.markdown() + "\n"
 
 
 def test_every_command_is_in_the_readme():
@@ -75,7 +76,7 @@ if __name__ == "__main__":
     path.write_text(
         re.sub(
             r"(<!-- keys: .*? -->\n).*?(<!-- /keys -->)",
-            lambda match: match[1] + keys.markdown() + "\n" + match[2],
+            lambda match: match[1] + key_table.markdown() + "\n" + match[2],
             README,
             flags=re.DOTALL,
         ),

@@ -16,26 +16,34 @@ FOR_RUNS_ALONE = ("tyro", "psutil", "multiprocessing", "tomllib", "tiktoken", "n
 PROGRAMS = {
     "the command line": ("import sftui.cli", (*HEAVY, "textual", "numpy")),
     "the flags of run": (
-        "from sftui.flags import parse_run; parse_run(['--gpus', '2'])",
+        "from sftui.commands.run_flags import parse_run; parse_run(['--gpus', '2'])",
         (*HEAVY, "textual"),
     ),
-    "the launcher": ("import engine.launch", (*HEAVY, "textual")),
-    "the screen": ("import sftui.watch, sftui.app, sftui.screens.dashboard", HEAVY),
+    "the launcher": ("import engine.processes.launch", (*HEAVY, "textual")),
+    "the screen": ("import sftui.commands.watch, sftui.app, sftui.screens.dashboard", HEAVY),
     "the flags of replay": (
         "from sftui import cli; cli.flags_of(cli.ReplayFlags, ['x', '--speed', '2'], 'sftui')",
         (*HEAVY, "textual", "numpy", "tyro", "engine.config"),
     ),
     "the screen of a replay": (
-        "import sftui.cli, sftui.watch, sftui.sources.open, sftui.app, sftui.cockpit",
+        "import sftui.cli, sftui.commands.watch, sftui.sources.open, sftui.app, "
+        "sftui.cockpit.cockpit",
         (*HEAVY, *FOR_RUNS_ALONE),
     ),
-    "plain lines": ("import sftui.watch, sftui.plain", (*HEAVY, "textual")),
+    "plain lines": ("import sftui.commands.watch, sftui.commands.plain", (*HEAVY, "textual")),
     "eval, export, chat, fit, resume": (
-        "import sftui.evaluate, sftui.export, sftui.chat, sftui.fit_table, engine.resume",
+        "import sftui.commands.evaluate, sftui.commands.export, sftui.commands.chat, "
+        "sftui.commands.fit_table, engine.processes.resume",
         (*HEAVY, "textual"),
     ),
-    "report, compare": ("import sftui.report.command, sftui.compare", (*HEAVY, "textual")),
-    "show": ("import sftui.show, sftui.run_json, sftui.runs", (*HEAVY, "textual")),
+    "report, compare": (
+        "import sftui.commands.write_report, sftui.compare.comparison",
+        (*HEAVY, "textual"),
+    ),
+    "show": (
+        "import sftui.commands.show, sftui.run_json, sftui.commands.runs",
+        (*HEAVY, "textual"),
+    ),
 }
 
 

@@ -13,7 +13,7 @@ import signal
 
 import pytest
 
-from engine import checkpoint_dir, nanochat_io, nanochat_paths
+from engine.checkpoints import checkpoint_dir, nanochat_io, nanochat_paths
 from engine.control import Command
 from engine.events import (
     AttemptStarted,
@@ -26,8 +26,9 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.run_dir import RunDir
-from sftui import run_json, snapshot
+from engine.run.run_dir import RunDir
+from sftui import run_json
+from sftui.sources import snapshot
 from tests.place import Place, ended, final_weights, finish, of, post
 from tests.processes import children, wait_for
 
@@ -65,9 +66,9 @@ def test_a_run_tells_its_whole_story_and_its_result_loads_again(place, ranks):
     assert str(exported.model_path) == export.path
     shape, state = nanochat_io.load_weights(exported)
     info = checkpoint_dir.verify(run.checkpoint(12))
-    from engine import checkpoint
+    from engine.checkpoints import checkpointer
 
-    saved = checkpoint.load_model_state(info)
+    saved = checkpointer.load_model_state(info)
     assert all(saved[name].equal(tensor) for name, tensor in state.items())
     assert shape.n_layer == 1
 

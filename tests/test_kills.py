@@ -14,10 +14,10 @@ import time
 
 import pytest
 
-from engine import lock
 from engine.events import AttemptStarted, EvalFinished, StepFinished, ValidationFinished
-from engine.heartbeat import read_record
-from engine.run_dir import RunDir
+from engine.processes.heartbeat import read_record
+from engine.run import lock
+from engine.run.run_dir import RunDir
 from tests.place import Place, ended, final_weights, finish, of
 from tests.processes import children, wait_for
 

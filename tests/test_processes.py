@@ -9,7 +9,7 @@ import pytest
 
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, RankLost, RunFinished, StepFinished
-from engine.wire import new_id
+from engine.journal.wire import new_id
 from sftui.sources.live import LiveSource
 from sftui.sources.tail import TailSource
 from tests.processes import children, environment, events, make_run, wait_for
@@ -20,7 +20,7 @@ LAUNCHER = """
 import sys
 from pathlib import Path
 from engine import launch
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 print(launch.start_supervisor(RunDir(Path(sys.argv[1]))), flush=True)
 sys.stdin.read()
 """

@@ -10,8 +10,8 @@ from typing import Any
 
 import tiktoken
 
-from engine.nanochat_io import export
-from engine.nanochat_paths import SOURCE_FOLDERS
+from engine.checkpoints.nanochat_io import export
+from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS
 from tests.engine.small import BYTES, tiny_model
 
 LETTERS = "ABCD"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import CheckpointError
-from engine.model_config import GPTConfig
+from engine.model.nanochat.gpt_config import GPTConfig
 
 ASSETS = Path(__file__).parent / "assets"
 WEIGHTS = "base.safetensors"

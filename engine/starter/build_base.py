@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from engine.chat import render_conversation
 from engine.config import OptimConfig
-from engine.conversation import parse_messages
-from engine.loss import weighted_loss
-from engine.model import GPT, GPTConfig
-from engine.optim import build_optimizer
-from engine.questions import PROMPT_HEAD, PROMPT_TAIL
+from engine.conversations.chat_format import render_conversation
+from engine.conversations.conversation import parse_messages
+from engine.conversations.letter_questions import PROMPT_HEAD, PROMPT_TAIL
+from engine.conversations.tokenizer import BOS, Tokenizer
+from engine.model.nanochat.gpt import GPT, GPTConfig
+from engine.optimizer.optim import build_optimizer
 from engine.starter.base import ASSETS, INFO, TOKENIZER, WEIGHTS
 from engine.starter.conversations import conversations, word_problems
 from engine.starter.corpus import Corpus, Document
@@ -34,7 +34,7 @@ from engine.starter.facts import fact_problems, fact_sentences
 from engine.starter.lists import list_problems
 from engine.starter.logic import logic_problems
 from engine.starter.words import RELATIONS
-from engine.tokenizer import BOS, Tokenizer
+from engine.step.loss import weighted_loss
 
 SEED = 1
 

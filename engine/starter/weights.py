@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from engine.model_config import GPTConfig
+from engine.model.nanochat.gpt_config import GPTConfig
 from engine.starter.base import ASSETS, checked_weights
 
 

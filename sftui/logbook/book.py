@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sftui import format as fmt
-from sftui.clean import clean
-from sftui.logbook.journal import JournalRows
+from sftui.logbook.entry_index import JournalRows
 from sftui.logbook.kinds import FILTERS
 from sftui.logbook.pages import Pages
 from sftui.logbook.sheet import Query, Sheet, Window
 from sftui.logbook.story import Story
-from sftui.logbook.text import TextFile
-from sftui.state import RunState
+from sftui.logbook.text_file import TextFile
+from sftui.state.run_state import RunState
+from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 MOST_TYPED = 200
 

@@ -5,13 +5,13 @@ A place is the offset of a line's first byte.
 
 from __future__ import annotations
 
-from sftui.clean import clean
-from sftui.ink import Ink
-from sftui.log_level import log_level
-from sftui.logbook.hunt import Hunt
+from sftui.drawing.roles import Ink
+from sftui.logbook.log_level import log_level
+from sftui.logbook.search import Hunt
 from sftui.logbook.sheet import Line, Matches, Query, Window
-from sftui.logbook.text import TextFile
-from sftui.state import RunState
+from sftui.logbook.text_file import TextFile
+from sftui.state.run_state import RunState
+from sftui.text.clean import clean
 
 _INKS = {"error": Ink.BAD, "warn": Ink.WARN, "info": Ink.DIM}
 

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from sftui.ink import Ink
-from sftui.state import RunState
+from sftui.drawing.roles import Ink
+from sftui.state.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from itertools import islice
 from typing import Any
 
 from engine.events import Event
-from sftui.logbook.hunt import Hunt
-from sftui.logbook.journal import JournalRows
+from sftui.logbook.entry_index import JournalRows
+from sftui.logbook.event_lines import entry
 from sftui.logbook.kinds import EVERYTHING, kind_of
+from sftui.logbook.search import Hunt
 from sftui.logbook.sheet import Line, Matches, Query, Window
-from sftui.state import RunState
-from sftui.words import entry
+from sftui.state.run_state import RunState
 
 MEMORY = 1 << 60
 

@@ -11,9 +11,9 @@ import contextlib
 import json
 from typing import Any, ClassVar
 
-from engine import wire
 from engine.errors import WireError
 from engine.events import TYPE_NAME, Event, MetricLogged, Stamp, StepFinished, Unknown
+from engine.journal import wire
 from sftui.readers import LineBuffer, LineCounts, Sniffed
 from sftui.readers.rows import Rows
 from sftui.readers.skeleton import Skeleton

@@ -23,7 +23,7 @@ from engine.events import (
     Stamp,
     ValidationFinished,
 )
-from sftui.log_level import log_level
+from sftui.logbook.log_level import log_level
 from sftui.readers import LineBuffer, LineCounts, Sniffed, leftovers
 from sftui.readers.rows import Rows
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from engine.errors import UsageError
 from sftui.report import closing, making, memory, numbers, opening, pictures, story
 from sftui.report import markdown as md
-from sftui.report.case import Case, open_case
 from sftui.report.findings import findings
-from sftui.report.tongue import Lang, Tongue
+from sftui.report.language import Lang, Tongue
+from sftui.report.report_facts import Case, open_case
 
 __all__ = ["Written", "markdown", "open_case", "target_path", "write"]
 

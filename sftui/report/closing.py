@@ -5,9 +5,8 @@ from __future__ import annotations
 import shlex
 
 from sftui.report import markdown as md
-from sftui.report.case import Case
 from sftui.report.findings import Finding
-from sftui.report.judgement import sharpness
+from sftui.report.language import Tongue
 from sftui.report.numbers import (
     SHOWN,
     evaluation_head,
@@ -15,7 +14,8 @@ from sftui.report.numbers import (
     validation_head,
     validation_rows,
 )
-from sftui.report.tongue import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.verdicts import sharpness
 
 
 def findings(say: Tongue, found: list[Finding]) -> str:

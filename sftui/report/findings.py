@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sftui.report import markdown as md
-from sftui.report.case import Case
-from sftui.report.judgement import (
+from sftui.report.language import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.sentences import loss, points, relative
+from sftui.report.verdicts import (
     any_evidence,
     at_chance,
     letter_share,
@@ -18,9 +20,7 @@ from sftui.report.judgement import (
     task_outcomes,
     validation_outcome,
 )
-from sftui.report.sayings import loss, points, relative
-from sftui.report.tongue import Tongue
-from sftui.stats import SUGGESTIVE
+from sftui.statistics.paired_tests import SUGGESTIVE
 
 Kind = Literal["strength", "weakness", "next"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 
-from sftui import format as fmt
 from sftui.report import markdown as md
-from sftui.report.case import Case
+from sftui.report.language import Tongue
 from sftui.report.meanings import CHINESE
-from sftui.report.sayings import percent
-from sftui.report.tongue import Tongue
-from sftui.run_facts import meanings
+from sftui.report.report_facts import Case
+from sftui.report.sentences import percent
+from sftui.text import format as fmt
+from sftui.view.run_facts import meanings
 
 
 def model(say: Tongue, case: Case) -> str | None:

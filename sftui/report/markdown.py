@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from sftui.clean import clean
+from sftui.text.clean import clean
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+\-!|~&$@:])")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,/=]*(?:[-_][A-Za-z0-9 .,/=]+)*")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from engine import config, fit, run_plan
+from engine import config, fit
 from engine.errors import SftuiError
+from engine.step import run_plan
 from sftui.report import markdown as md
-from sftui.report.case import Case
-from sftui.report.tongue import Tongue
+from sftui.report.language import Tongue
+from sftui.report.report_facts import Case
 
 GIB = 2**30
 

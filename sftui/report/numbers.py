@@ -6,12 +6,10 @@ import math
 
 import numpy as np
 
-from sftui.accuracy import wilson
-from sftui.loss_stats import wobble
 from sftui.report import markdown as md
-from sftui.report.case import Case
-from sftui.report.judgement import chance_of, task_outcomes, training_trend, validation_outcome
-from sftui.report.sayings import (
+from sftui.report.language import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.sentences import (
     best_sentence,
     evidence,
     loss,
@@ -21,8 +19,10 @@ from sftui.report.sayings import (
     relative,
     task_sentence,
 )
-from sftui.report.tongue import Tongue
-from sftui.scores import BASELINE, BEST, PREVIOUS, START
+from sftui.report.verdicts import chance_of, task_outcomes, training_trend, validation_outcome
+from sftui.statistics.accuracy import wilson
+from sftui.statistics.loss_statistics import wobble
+from sftui.statistics.scores import BASELINE, BEST, PREVIOUS, START
 
 SHOWN = 60
 """Rows of a table in the body; the appendix holds all."""

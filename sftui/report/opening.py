@@ -6,12 +6,12 @@ import shlex
 import time
 
 from engine.config import RunConfig
-from engine.run_log import NANOCHAT_DEFAULTS
+from engine.journal.run_log import NANOCHAT_DEFAULTS
 from sftui.report import markdown as md
-from sftui.report.case import Case
 from sftui.report.findings import Finding
-from sftui.report.sayings import better_line, keep_line, percent, validation_line
-from sftui.report.tongue import Tongue
+from sftui.report.language import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.sentences import better_line, keep_line, percent, validation_line
 
 
 def verdict(say: Tongue, case: Case, found: list[Finding]) -> str:

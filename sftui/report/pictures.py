@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sftui.accuracy import wilson
-from sftui.clean import clean
-from sftui.report.case import Case
-from sftui.report.judgement import chance_of
+from sftui.report.report_facts import Case
+from sftui.report.verdicts import chance_of
+from sftui.statistics.accuracy import wilson
+from sftui.text.clean import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

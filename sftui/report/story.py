@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine import events as ev
-from sftui.accuracy import ALPHA, k_candidates
+from sftui.logbook.event_lines import time_of_day
 from sftui.report import markdown as md
-from sftui.report.case import Case
-from sftui.report.sayings import evidence, percent, points
-from sftui.report.tongue import Tongue
-from sftui.scores import BASELINE
-from sftui.stats import Comparison, Evaluation, unpaired, why_not_paired
-from sftui.words import time_of_day
+from sftui.report.language import Tongue
+from sftui.report.report_facts import Case
+from sftui.report.sentences import evidence, percent, points
+from sftui.statistics.accuracy import ALPHA, k_candidates
+from sftui.statistics.paired_tests import Comparison, Evaluation, unpaired, why_not_paired
+from sftui.statistics.scores import BASELINE
 
 BENCHMARK_SIZES = {"mmlu": 14_042, "arceasy": 2_376, "arcchallenge": 1_172, "gsm8k": 1_319}
 """Questions of the whole test sets, which published percentages usually rest on."""

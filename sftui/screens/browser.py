@@ -9,14 +9,14 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from sftui import keys
-from sftui.bindings import bindings, rebind
+from sftui.keys import key_table
+from sftui.keys.bindings import bindings, rebind
 from sftui.screens.confirm import Answer, Confirm
 from sftui.widgets.answer_list import AnswerList
-from sftui.widgets.shelf_table import ShelfTable
+from sftui.widgets.checkpoint_table import ShelfTable
 
 if TYPE_CHECKING:
-    from sftui.cockpit import Cockpit
+    from sftui.cockpit.cockpit import Cockpit
 
 LOOK_SECONDS = 1.0
 """How often the disk is looked at while the browser is open: a checkpoint is seconds of work."""
@@ -26,12 +26,12 @@ class Browser(ModalScreen[None]):
     """Closed by `esc`; a job that works goes on."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in keys.TABLE if key.mode == "browser")
+        *bindings(key for key in key_table.TABLE if key.mode == "browser")
     ]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
-        rebind(self, keys.of_mode("browser"))
+        rebind(self, key_table.of_mode("browser"))
         self._cockpit = cockpit
         self.table = ShelfTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
 

@@ -11,29 +11,29 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
 from textual.widget import Widget
 
-from sftui.panel import Panel
-from sftui.records import Topic
 from sftui.screens.arrangement import Box, arrange, family
-from sftui.spans import SpanCompositor
-from sftui.view import PANELS
+from sftui.state.records import Topic
+from sftui.terminal.compositor import SpanCompositor
+from sftui.view.view import PANELS
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
 from sftui.widgets.benchmarks import Benchmarks
-from sftui.widgets.checkpoints import Checkpoints
+from sftui.widgets.checkpoint_panel import Checkpoints
 from sftui.widgets.footer import KeyFooter
-from sftui.widgets.glance import Glance
 from sftui.widgets.log_pane import LogPane
 from sftui.widgets.loss_chart import LossChart
 from sftui.widgets.now import Now
+from sftui.widgets.panel import Panel
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
-from sftui.widgets.samples import Samples
+from sftui.widgets.sample_panel import Samples
 from sftui.widgets.scrubber import Scrubber
+from sftui.widgets.small_summary import Glance
 from sftui.widgets.validation_table import ValidationTable
 
 if TYPE_CHECKING:
-    from sftui.state import RunState
-    from sftui.view import View
+    from sftui.state.run_state import RunState
+    from sftui.view.view import View
 
 
 class CockpitLayout(Layout):

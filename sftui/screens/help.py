@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from sftui.keys import GROUPS, PROGRAMS, in_use
+from sftui.keys.key_table import GROUPS, PROGRAMS, in_use
 
 MARKS = (
     ("━", "training loss, moving average"),

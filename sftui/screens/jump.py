@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from textual import events
 from textual.screen import ModalScreen
 
-from sftui.keys import JUMP_LETTERS
+from sftui.keys.key_table import JUMP_LETTERS
 
 
 class Jump(ModalScreen[tuple[str, bool] | None]):

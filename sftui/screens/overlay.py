@@ -12,19 +12,19 @@ from textual.layout import ArrangeResult, Layout, WidgetPlacement
 from textual.screen import Screen
 from textual.widget import Widget
 
-from sftui import keys
-from sftui.bindings import bindings, rebind
+from sftui.keys import key_table
+from sftui.keys.bindings import bindings, rebind
 from sftui.screens.arrangement import Box
-from sftui.spans import SpanCompositor
-from sftui.state import RunState
+from sftui.state.run_state import RunState
+from sftui.terminal.compositor import SpanCompositor
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.overlay_chart import OverlayChart
 from sftui.widgets.overlay_details import OverlayDetails
 from sftui.widgets.overlay_list import OverlayList
 
 if TYPE_CHECKING:
-    from sftui.overlay import Overlay
-    from sftui.panel import Panel
+    from sftui.compare.overlaid_runs import Overlay
+    from sftui.widgets.panel import Panel
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5
 """While files are read; while living runs are followed."""
@@ -78,13 +78,13 @@ class OverlayScreen(Screen[None]):
 
     AUTO_FOCUS: ClassVar[str | None] = "#chart"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings((key for key in keys.TABLE if key.mode == "compare"), priority=True)
+        *bindings((key for key in key_table.TABLE if key.mode == "compare"), priority=True)
     ]
 
     def __init__(self, overlay: Overlay, poll: Callable[[], bool]) -> None:
         """`poll` takes what has come of the runs; whether anything has."""
         super().__init__()
-        rebind(self, keys.of_mode("compare"), priority=True)
+        rebind(self, key_table.of_mode("compare"), priority=True)
         self.overlay = overlay
         self._poll = poll
         self._overlay_layout = OverlayLayout()
@@ -200,7 +200,7 @@ class OverlayScreen(Screen[None]):
         self.app.exit()
 
 
-_ACTIONS = frozenset(key.action.split("(")[0] for key in keys.of_mode("compare"))
+_ACTIONS = frozenset(key.action.split("(")[0] for key in key_table.of_mode("compare"))
 
 
 def _region(box: Box) -> Region:

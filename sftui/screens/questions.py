@@ -8,13 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
-from sftui import keys
-from sftui.bindings import bindings, rebind
-from sftui.flips import KINDS, Questions, open_book
+from sftui.keys import key_table
+from sftui.keys.bindings import bindings, rebind
+from sftui.statistics.flips import KINDS, Questions, open_book
 from sftui.widgets.flip_table import FlipTable
 
 if TYPE_CHECKING:
-    from sftui.cockpit import Cockpit
+    from sftui.cockpit.cockpit import Cockpit
 
 LOOK_SECONDS = 0.25
 """Between looks whether the questions have come."""
@@ -24,12 +24,12 @@ class QuestionsScreen(ModalScreen[None]):
     """Opens on the newest evaluation against the start."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in keys.TABLE if key.mode == "questions")
+        *bindings(key for key in key_table.TABLE if key.mode == "questions")
     ]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
-        rebind(self, keys.of_mode("questions"))
+        rebind(self, key_table.of_mode("questions"))
         self._cockpit = cockpit
         self._tasks = list(cockpit.state.evals)
         self._task_at = 0

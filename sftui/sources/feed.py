@@ -19,7 +19,7 @@ from engine.events import Event, LogLine, StepBatch
 from sftui.readers import LineCounts, Reader
 from sftui.readers.envelopes import Envelope, envelope_of
 from sftui.sources.recording import Recording
-from sftui.sources.where import PIECE_BYTES
+from sftui.sources.text_position import PIECE_BYTES
 
 FIRST_BLOCK_BYTES = 64 * 1024
 SHORT_BYTES = 2 * 1024 * 1024

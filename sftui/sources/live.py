@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from engine.control import Request
 from engine.events import Event
-from engine.live_queue import LiveServer
-from engine.run_dir import RunDir
+from engine.journal.live_queue import LiveServer
+from engine.run.run_dir import RunDir
 from sftui.sources.tail import EventTail, RunPulse
 
 SILENCE_SECONDS = 0.4

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import run_dir
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
-from engine.run_dir import RunDir
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
 from sftui.readers import Reader, Sniffed, without_colours
 from sftui.readers.envelopes import envelope_of, unwrapped
 from sftui.readers.journal import JournalReader

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine import events as ev
 from sftui.sources.packed import Packed
-from sftui.sources.where import ByteMarks
+from sftui.sources.text_position import ByteMarks
 
 _LONGEST = 1e6
 """No step takes longer than 11 days; a torn number must not stretch the clock."""

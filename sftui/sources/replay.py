@@ -22,7 +22,7 @@ from sftui.readers import LineCounts
 from sftui.sources.clock import ReplayClock
 from sftui.sources.filling import Feed, Finished
 from sftui.sources.recording import Mark, Recording, Stage, Timeline
-from sftui.sources.where import end_of_share, end_of_stage, end_of_step
+from sftui.sources.text_position import end_of_share, end_of_stage, end_of_step
 
 _PART = 20_000
 """Positions looked through at one go: some milliseconds, and 3 MB of 20 series."""

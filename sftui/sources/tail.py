@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import inbox, lock, wire
 from engine.control import Request
 from engine.errors import WireError
 from engine.events import AttemptStarted, Event, RunFinished
-from engine.run_dir import RunDir
+from engine.journal import wire
+from engine.run import lock
+from engine.run.run_dir import RunDir
+from engine.steering import inbox
 
 _READ_BYTES = 512 * 1024
 """About 1500 events, 20 ms of decoding: less than one poll."""

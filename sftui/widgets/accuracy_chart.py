@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from sftui import format as fmt
-from sftui.canvas import BLANK, Grid, Span, fit, settle, text_width
-from sftui.clean import clean
-from sftui.ink import SERIES_INKS, SERIES_MARKS, Back, Ink, style
-from sftui.panel import Panel
-from sftui.plot import Plot
-from sftui.records import Topic
-from sftui.ruler import x_range
-from sftui.stats import accuracy_of
+from sftui.drawing.canvas import BLANK, Grid, Span, fit, settle, text_width
+from sftui.drawing.plot import Plot
+from sftui.drawing.roles import SERIES_INKS, SERIES_MARKS, Back, Ink, style
+from sftui.drawing.x_axis import x_range
+from sftui.state.records import Topic
+from sftui.statistics.paired_tests import accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 _DASH = "╌"
 

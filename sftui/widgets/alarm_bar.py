@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from sftui import format as fmt
-from sftui.canvas import Grid, fit, text_width
-from sftui.clean import clean
-from sftui.ink import Back, Ink, style
-from sftui.panel import Panel
-from sftui.records import Alarm, Topic
+from sftui.drawing.canvas import Grid, fit, text_width
+from sftui.drawing.roles import Back, Ink, style
+from sftui.state.records import Alarm, Topic
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 _BESIDE = 30
 """Cells of the mark, and of the step and how to hide it, beside an alarm's name and words."""

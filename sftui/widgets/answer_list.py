@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sftui.answers import lines_of, paint_lines
-from sftui.canvas import Grid
-from sftui.ink import Ink, style
-from sftui.panel import Panel
-from sftui.records import Topic
+from sftui.checkpoints.answers import lines_of, paint_lines
+from sftui.drawing.canvas import Grid
+from sftui.drawing.roles import Ink, style
+from sftui.state.records import Topic
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.samples import Sampler
-    from sftui.state import RunState
-    from sftui.view import View
+    from sftui.checkpoints.prompts import Sampler
+    from sftui.state.run_state import RunState
+    from sftui.view.view import View
 
 
 class AnswerList(Panel):

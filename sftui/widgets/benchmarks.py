@@ -8,15 +8,14 @@ words.
 
 from __future__ import annotations
 
-from sftui import format as fmt
-from sftui.accuracy import wilson
-from sftui.answers import wrap
-from sftui.canvas import Grid, Span, fit
-from sftui.clean import clean
-from sftui.ink import SERIES_INKS, Back, Ink, style
-from sftui.panel import Panel
-from sftui.records import Topic
-from sftui.scores import (
+from sftui.checkpoints.answers import wrap
+from sftui.drawing.canvas import Grid, Span, fit
+from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
+from sftui.state.records import Topic
+from sftui.state.run_state import RunState
+from sftui.statistics.accuracy import wilson
+from sftui.statistics.paired_tests import CLEAR, Judged, accuracy_of
+from sftui.statistics.scores import (
     BASELINE,
     BEST,
     PREVIOUS,
@@ -27,8 +26,9 @@ from sftui.scores import (
     sentence,
     short_sentence,
 )
-from sftui.state import RunState
-from sftui.stats import CLEAR, Judged, accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 _STEP = 6
 _MIN_ROWS = 4

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from textual.events import Click
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, text_width
-from sftui.clean import clean
-from sftui.ink import Back, Ink, style
-from sftui.keys import of_mode
-from sftui.panel import Panel
-from sftui.records import Topic
+from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.roles import Back, Ink, style
+from sftui.keys.key_table import of_mode
+from sftui.state.records import Topic
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from engine.questions import Question
-    from sftui.flips import FlipBook, Item, Questions
-    from sftui.state import RunState
-    from sftui.view import View
+    from engine.conversations.letter_questions import Question
+    from sftui.state.run_state import RunState
+    from sftui.statistics.flips import FlipBook, Item, Questions
+    from sftui.view.view import View
 
 _MARKS = {
     # Green and red are kept for differences that are clear; one question never is.

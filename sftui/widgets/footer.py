@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sftui.canvas import Grid, text_width
-from sftui.ink import Back, Ink, style
-from sftui.keys import JUMP_LETTERS, Key, by_id, footer_keys
-from sftui.panel import Panel
-from sftui.records import Topic
+from sftui.drawing.canvas import Grid, text_width
+from sftui.drawing.roles import Back, Ink, style
+from sftui.keys.key_table import JUMP_LETTERS, Key, by_id, footer_keys
+from sftui.state.records import Topic
+from sftui.widgets.panel import Panel
 
 
 class KeyFooter(Panel):

@@ -6,15 +6,15 @@ import re
 
 from textual.events import Key, Paste
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, text_width
-from sftui.ink import Back, Ink, style
-from sftui.keys import by_id
+from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.roles import Back, Ink, style
+from sftui.keys.key_table import by_id
 from sftui.logbook.book import LogBook
+from sftui.logbook.event_lines import time_of_day
 from sftui.logbook.sheet import Line, Window
-from sftui.panel import Panel
-from sftui.records import Topic
-from sftui.words import time_of_day
+from sftui.state.records import Topic
+from sftui.text import format as fmt
+from sftui.widgets.panel import Panel
 
 _PROMPT_END = "▌"
 _STEPS = ("next", "previous", "end")

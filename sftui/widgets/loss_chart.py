@@ -21,16 +21,16 @@ from textual.events import (
     MouseUp,
 )
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, bridge, settle, text_width
-from sftui.ink import Back, Ink, style
-from sftui.panel import Panel
-from sftui.plot import Plot, percentiles
-from sftui.records import Topic
-from sftui.ruler import AXES, WORDS, x_range
-from sftui.series import Floats, Series
-from sftui.startup import paint_startup
-from sftui.words import command_words, val_name
+from sftui.drawing.canvas import Grid, Span, bridge, settle, text_width
+from sftui.drawing.plot import Plot, percentiles
+from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.x_axis import AXES, WORDS, x_range
+from sftui.logbook.event_lines import command_words, val_name
+from sftui.state.records import Topic
+from sftui.state.series import Floats, Series
+from sftui.text import format as fmt
+from sftui.widgets.panel import Panel
+from sftui.widgets.startup import paint_startup
 
 _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
 """Percentiles of the y range: the top lets the common noise in and cuts lone spikes off."""

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, ratchet, sparkline, text_width
-from sftui.ink import Ink, style
-from sftui.panel import Panel
-from sftui.records import Topic
-from sftui.series import Series, Table
-from sftui.words import val_name
+from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
+from sftui.drawing.roles import Ink, style
+from sftui.logbook.event_lines import val_name
+from sftui.state.records import Topic
+from sftui.state.series import Series, Table
+from sftui.text import format as fmt
+from sftui.widgets.panel import Panel
 
 
 class Now(Panel):

@@ -20,17 +20,17 @@ from textual.events import (
     MouseUp,
 )
 
-from sftui import format as fmt
-from sftui.canvas import BRAILLE, Grid, Span, bridge, ratchet, settle, text_width
-from sftui.ink import Back, Ink, style
-from sftui.panel import Panel
-from sftui.plot import Plot, percentiles
-from sftui.series import Floats, Series
+from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, settle, text_width
+from sftui.drawing.plot import Plot, percentiles
+from sftui.drawing.roles import Back, Ink, style
+from sftui.state.series import Floats, Series
+from sftui.text import format as fmt
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.overlay import Contender, Overlay
-    from sftui.records import Validation
-    from sftui.state import RunState
+    from sftui.compare.overlaid_runs import Contender, Overlay
+    from sftui.state.records import Validation
+    from sftui.state.run_state import RunState
 
 _TOP, _TOP_RAW, _BOTTOM = 96.0, 97.5, 0.3
 """Percentiles of the y range, of the averages and of the pinned run's raw losses."""

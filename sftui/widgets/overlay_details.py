@@ -5,20 +5,20 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit
-from sftui.clean import clean
-from sftui.differences import told, value_words
-from sftui.ink import Ink, style
-from sftui.panel import Panel
-from sftui.scores import sentence
-from sftui.stats import CLEAR
+from sftui.compare.differences import told, value_words
+from sftui.drawing.canvas import Grid, Span, fit
+from sftui.drawing.roles import Ink, style
+from sftui.statistics.paired_tests import CLEAR
+from sftui.statistics.scores import sentence
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.overlay import Overlay
-    from sftui.pairing import Comparison, TaskPair
-    from sftui.state import RunState
-    from sftui.stats import Evaluation
+    from sftui.compare.overlaid_runs import Overlay
+    from sftui.compare.pairing import Comparison, TaskPair
+    from sftui.state.run_state import RunState
+    from sftui.statistics.paired_tests import Evaluation
 
 
 class OverlayDetails(Panel):

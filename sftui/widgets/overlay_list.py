@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from textual.events import Click
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, text_width
-from sftui.clean import clean
-from sftui.ink import Back, Ink, style
-from sftui.panel import Panel
+from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.roles import Back, Ink, style
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from sftui.overlay import Contender, Overlay
-    from sftui.state import RunState
+    from sftui.compare.overlaid_runs import Contender, Overlay
+    from sftui.state.run_state import RunState
 
 _TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, ratchet, sparkline, text_width
-from sftui.clean import clean
-from sftui.ink import Ink, style
-from sftui.panel import Panel
-from sftui.records import Rank, Topic
+from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
+from sftui.drawing.roles import Ink, style
+from sftui.state.records import Rank, Topic
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 SILENT_SECONDS = 10.0
 """Heartbeats come every second; ten missing ones are worth a word."""

@@ -6,14 +6,14 @@ where the events come from. Things fall away from the least important to the bad
 
 from __future__ import annotations
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit, text_width
-from sftui.clean import clean
-from sftui.ink import Back, Ink, style
-from sftui.panel import Panel
-from sftui.records import Topic
-from sftui.startup import PHASES
-from sftui.words import ranks
+from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.roles import Back, Ink, style
+from sftui.logbook.event_lines import ranks
+from sftui.state.records import Topic
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
+from sftui.widgets.startup import PHASES
 
 BADGES = {
     "starting": ("STARTING", Back.BUSY),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from textual.events import Click
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, text_width
-from sftui.clean import clean
-from sftui.ink import Back, Ink, style
-from sftui.panel import Panel
-from sftui.records import Topic
-from sftui.tape import Tape
+from sftui.drawing.canvas import Grid, Span, text_width
+from sftui.drawing.roles import Back, Ink, style
+from sftui.state.records import Topic
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.view.replay_status import Tape
+from sftui.widgets.panel import Panel
 
 _MARKS = {
     "validation": ("╵", Ink.VAL),

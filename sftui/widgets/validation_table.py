@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sftui import format as fmt
-from sftui.canvas import Grid, Span, fit
-from sftui.clean import clean
-from sftui.ink import Back, Ink, style
-from sftui.panel import Panel
-from sftui.records import Topic, Validation
-from sftui.validation_scores import PREVIOUS, START, LossChange
+from sftui.drawing.canvas import Grid, Span, fit
+from sftui.drawing.roles import Back, Ink, style
+from sftui.state.records import Topic, Validation
+from sftui.statistics.validation_scores import PREVIOUS, START, LossChange
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
 
 _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev", 10), ("took", 8))
 """Heads and cells, in order; what does not fit is left out from the right."""

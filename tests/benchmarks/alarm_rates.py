@@ -24,8 +24,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine import events as ev
-from engine.alarm_board import SEVERITY
-from engine.alarms import AlarmEngine
+from engine.alarms.alarm_engine import AlarmEngine
+from engine.alarms.board import SEVERITY
 from tests.simulated_run import Simulation, losses, run
 
 CLEAN = {

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from engine import run_dir, wire
 from engine.events import StepFinished
-from engine.live_queue import LiveServer
-from engine.sinks import EventBus
+from engine.journal import wire
+from engine.journal.live_queue import LiveServer
+from engine.journal.sinks import EventBus
+from engine.run import run_dir
 
 STEP_SECONDS = 0.05
 EVENTS_A_STEP = 2

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from engine.evaluate import PreparedQuestions, evaluate_letters, prepare_questions
-from engine.model import GPT
+from engine.evaluation.evaluate import PreparedQuestions, evaluate_letters, prepare_questions
+from engine.model.nanochat.gpt import GPT
 from tests import material
 
 BATCH = 4

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 
-from engine.generate import Dialogue, Sampling
-from engine.model import GPT
+from engine.model.generate import Dialogue, Sampling
+from engine.model.nanochat.gpt import GPT
 from tests import material
 
 TARGET = 5

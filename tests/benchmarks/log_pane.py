@@ -17,11 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine import events as ev
-from engine import wire
-from sftui.canvas import Grid
+from engine.journal import wire
+from sftui.drawing.canvas import Grid
 from sftui.logbook.book import LogBook
-from sftui.state import RunState
-from sftui.view import View
+from sftui.state.run_state import RunState
+from sftui.view.view import View
 from sftui.widgets.log_pane import LogPane
 from tests.benchmarks.readers import SFT
 

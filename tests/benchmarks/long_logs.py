@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import psutil
 
 from engine import events as ev
-from engine import wire
+from engine.journal import wire
 from tests.benchmarks.first_frame import EMPTY, first_frame
 from tests.faults.terminal import Terminal
 from tests.processes import Children, children, environment

@@ -43,9 +43,9 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 def main() -> None:
-    from engine import lock, run_dir
-    from engine.journal import last_stamp
-    from sftui import snapshot
+    from engine.journal.event_files import last_stamp
+    from engine.run import lock, run_dir
+    from sftui.sources import snapshot
     from tests.faults.place import Place
     from tests.faults.terminal import Terminal
     from tests.processes import children, wait_for

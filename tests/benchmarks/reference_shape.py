@@ -24,8 +24,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from engine import config, fit, nanochat_io, nanochat_paths, resume_file, run_plan
+from engine import config, fit
+from engine.checkpoints import nanochat_io, nanochat_paths
 from engine.control import Command
+from engine.conversations.tokenizer import SPECIAL_TOKENS, Tokenizer
 from engine.events import (
     CheckpointSaved,
     ControlApplied,
@@ -35,9 +37,10 @@ from engine.events import (
     StateChanged,
     StepFinished,
 )
-from engine.model_config import GPTConfig
-from engine.run_dir import RunDir
-from engine.tokenizer import SPECIAL_TOKENS, Tokenizer
+from engine.model.nanochat.gpt_config import GPTConfig
+from engine.run import resume_file
+from engine.run.run_dir import RunDir
+from engine.step import run_plan
 from tests import material
 from tests.place import Place, of, post
 from tests.processes import children, wait_for

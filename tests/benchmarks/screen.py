@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from sftui.canvas import Grid
-from sftui.series import Table
-from sftui.state import RunState
-from sftui.view import View
+from sftui.drawing.canvas import Grid
+from sftui.state.run_state import RunState
+from sftui.state.series import Table
+from sftui.view.view import View
 from sftui.widgets.loss_chart import LossChart
 from tests.sftui.fake_run import fake_run
 

@@ -42,7 +42,7 @@ FLAGS = (
 WATCH = """
 import sys
 from pathlib import Path
-from engine.run_dir import RunDir
+from engine.run.run_dir import RunDir
 from sftui import watch
 watch.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
 """
@@ -50,9 +50,11 @@ watch.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
 
 
 def main() -> None:
-    from engine import inbox, lock, run_dir, wire
     from engine.control import Command, Request
     from engine.events import StepFinished
+    from engine.journal import wire
+    from engine.run import lock, run_dir
+    from engine.steering import inbox
     from sftui.sources.tail import TailSource
     from tests.faults.terminal import Terminal
     from tests.processes import children, environment, wait_for

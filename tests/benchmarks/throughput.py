@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 import torch.nn.functional as F
 
-from engine import optim
 from engine.config import OptimConfig
-from engine.dataloader import PAD_TOKEN, StepLoader, TokenRows
-from engine.loss import weighted_loss
-from engine.model import GPT
-from engine.optim import build_optimizer
-from engine.plan import Plan
+from engine.model.nanochat.gpt import GPT
+from engine.optimizer import optim
+from engine.optimizer.optim import build_optimizer
+from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
+from engine.step.loss import weighted_loss
+from engine.step.plan import Plan
 from tests import material
 
 ROWS_A_STEP = 16

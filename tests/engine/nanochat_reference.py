@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.checkpoints.nanochat_io import load_weights
+from engine.checkpoints.nanochat_paths import find_checkpoint
 from engine.config import OptimConfig
-from engine.dataloader import PAD_TOKEN, StepBatch, StepLoader, TokenRows
-from engine.evaluate import ValidationResult, validate
-from engine.loss import weighted_loss
-from engine.lr_schedule import LrSchedule
-from engine.model import GPT
-from engine.nanochat_io import load_weights
-from engine.nanochat_paths import find_checkpoint
-from engine.optim import ADAM_BETAS, ADAM_EPS, build_optimizer, grad_norm
-from engine.packing import Layout
-from engine.plan import Plan, ValidationPlan, validation_rows
-from engine.step_losses import StepLosses, document_sums, losses_of
-from engine.tasks import DataSettings, build_mixture, load_validation
-from engine.tokenizer import Tokenizer
+from engine.conversations.tokenizer import Tokenizer
+from engine.data.tasks import DataSettings, build_mixture, load_validation
+from engine.evaluation.evaluate import ValidationResult, validate
+from engine.model.nanochat.gpt import GPT
+from engine.optimizer.lr_schedule import LrSchedule
+from engine.optimizer.optim import ADAM_BETAS, ADAM_EPS, build_optimizer, grad_norm
+from engine.step.dataloader import PAD_TOKEN, StepBatch, StepLoader, TokenRows
+from engine.step.loss import weighted_loss
+from engine.step.packing import Layout
+from engine.step.plan import Plan, ValidationPlan, validation_rows
+from engine.step.step_losses import StepLosses, document_sums, losses_of
 from tests.conftest import SHARED
 
 NANOCHAT = SHARED / "nanochat"

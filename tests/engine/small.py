@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from engine.conversation import Conversation, parse_messages
-from engine.model import GPT
-from engine.model_config import GPTConfig
-from engine.tokenizer import Tokenizer
+from engine.conversations.conversation import Conversation, parse_messages
+from engine.conversations.tokenizer import Tokenizer
+from engine.model.nanochat.gpt import GPT
+from engine.model.nanochat.gpt_config import GPTConfig
 
 BYTES = Tokenizer.from_merges(r"[\s\S]", [bytes([value]) for value in range(256)])
 """One token a byte; the special tokens are ids 256 to 264."""

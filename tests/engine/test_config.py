@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import config, launch, resume
+from engine import config
 from engine.config import RunConfig
 from engine.errors import ConfigError
-from sftui.flags import parse_run
+from engine.processes import launch, resume
+from sftui.commands.run_flags import parse_run
 
 
 def test_every_recipe_loads_and_is_in_range():

@@ -6,7 +6,6 @@ import dataclasses
 
 import pytest
 
-from engine import run_plan
 from engine.config import RunConfig
 from engine.fit import (
     GIB,
@@ -23,7 +22,8 @@ from engine.fit import (
     plan_for,
     table,
 )
-from engine.model_config import GPTConfig
+from engine.model.nanochat.gpt_config import GPTConfig
+from engine.step import run_plan
 
 T = 2048
 
@@ -160,8 +160,8 @@ def tracked_growth(shape: GPTConfig, tokens: int, chunk: int, *, mixed: bool) ->
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.distributed._tools.mem_tracker import MemTracker
 
-    from engine.loss import weighted_loss
-    from engine.model import GPT
+    from engine.model.nanochat.gpt import GPT
+    from engine.step.loss import weighted_loss
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = GPT(shape)
@@ -275,7 +275,7 @@ def test_the_chunk_is_the_loss_functions_own() -> None:
     """What is estimated is what is run, on every device and vocabulary."""
     import torch
 
-    from engine.loss import default_chunk
+    from engine.step.loss import default_chunk
 
     for vocab in (265, 4096, 65536, 262_144):
         for kind in ("cpu", "cuda"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine import trainer
+from engine.evaluation.validation_rows import load_rows
 from engine.events import MetricLogged, RankHeartbeat, StepFinished, ValidationFinished
-from engine.validation_rows import load_rows
 from tests.faults.place import Place, told, work
 
 GROUPS = ("lm_head", "matrices", "wte")
@@ -94,7 +94,7 @@ def test_a_run_tells_how_far_its_weights_go(place):
 def test_a_rank_tells_its_own_time_per_token(place):
     """In its heartbeat, less than the whole step's time by its tokens."""
     run = place.make()
-    from engine.heartbeat import Heartbeat
+    from engine.processes.heartbeat import Heartbeat
 
     with pytest.MonkeyPatch.context() as patch:
         # Beats by the clock are rarer than the steps of so small a model.

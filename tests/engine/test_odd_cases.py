@@ -19,16 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine import nanochat_io, nanochat_paths
+from engine.checkpoints import nanochat_io, nanochat_paths
 from engine.config import OptimConfig
-from engine.dataloader import PAD_TOKEN, StepLoader, TokenRows
-from engine.loss import weighted_loss
-from engine.lr_schedule import LrSchedule
-from engine.model import GPT, GPTConfig
-from engine.optim import build_optimizer
-from engine.packing import Layout
-from engine.plan import Plan
-from engine.step_losses import document_sums, losses_of
+from engine.model.nanochat.gpt import GPT, GPTConfig
+from engine.optimizer.lr_schedule import LrSchedule
+from engine.optimizer.optim import build_optimizer
+from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
+from engine.step.loss import weighted_loss
+from engine.step.packing import Layout
+from engine.step.plan import Plan
+from engine.step.step_losses import document_sums, losses_of
 from tests.engine.small import BYTES, ListSource
 
 ROWS = [

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from engine.evaluate import evaluate_letters, prepare_questions
-from engine.packing import Layout
-from engine.plan import Plan
-from engine.questions import Question
-from engine.tasks import DataEntry, DataSettings, load_questions
+from engine.conversations.letter_questions import Question
+from engine.data.tasks import DataEntry, DataSettings, load_questions
+from engine.evaluation.evaluate import evaluate_letters, prepare_questions
+from engine.step.packing import Layout
+from engine.step.plan import Plan
 from tests.conftest import SHARED, needs_shared
 from tests.engine.nanochat_reference import (
     ReferenceRun,

@@ -7,12 +7,14 @@ import time
 
 import pytest
 
-from engine import lock, supervisor, wire
+from engine import supervisor
 from engine.control import Command, Request
-from engine.elastic import backoff_seconds, last_words
 from engine.events import AttemptStarted, ControlApplied, RankLost, RunFinished, Stamp
-from engine.inbox import Inbox, post
-from engine.lock import RunLock
+from engine.journal import wire
+from engine.processes.elastic import backoff_seconds, last_words
+from engine.run import lock
+from engine.run.lock import RunLock
+from engine.steering.inbox import Inbox, post
 from tests.processes import children, environment, events, make_run, wait_for
 
 

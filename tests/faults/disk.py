@@ -69,7 +69,7 @@ def failing(n: int, action: Callable[[], object] | None = None) -> Iterator[Disk
         patches.enter_context(mock.patch.object(builtins, "open", open_counted))
         patches.enter_context(mock.patch.object(io, "open", open_counted))
         # Only where tensors are saved: importing it brings torch.
-        if (checkpoint := sys.modules.get("engine.checkpoint")) is not None:
+        if (checkpoint := sys.modules.get("engine.checkpoints.checkpointer")) is not None:
             patches.enter_context(
                 mock.patch.object(checkpoint, "save_file", before(checkpoint.save_file))
             )

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from engine import launch, orphan
 from engine.events import Event, RunFinished
-from engine.run_dir import RunDir
-from sftui.flags import parse_run
+from engine.processes import launch, orphan
+from engine.run.run_dir import RunDir
+from sftui.commands.run_flags import parse_run
 from tests import tiny
 from tests.processes import Children, environment, events, wait_for
 

@@ -27,10 +27,10 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.inbox import Inbox, answer
-from engine.journal import finished, last_stamp, next_attempt
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
+from engine.journal.event_files import finished, last_stamp, next_attempt
+from engine.journal.sinks import EventBus
+from engine.run.run_dir import RunDir
+from engine.steering.inbox import Inbox, answer
 
 PATIENCE_SECONDS = 0.01
 
@@ -121,7 +121,7 @@ class Loop:
 
 def _steps_done(run: RunDir) -> int:
     """As a trainer that checkpoints at every step."""
-    from engine.journal import scan
+    from engine.journal.event_files import scan
 
     return max((event.step + 1 for event in scan(run.events, StepFinished)), default=0)
 

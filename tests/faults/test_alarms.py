@@ -4,11 +4,11 @@ from datetime import datetime
 
 import pytest
 
-from engine import launch
-from engine.alarm_board import CLOCK_KINDS
-from engine.alarms import AlarmEngine
+from engine.alarms.alarm_engine import AlarmEngine
+from engine.alarms.board import CLOCK_KINDS
 from engine.events import AlarmRaised, LogLine, RankHeartbeat
-from sftui.flags import parse_run
+from engine.processes import launch
+from sftui.commands.run_flags import parse_run
 from tests.faults.place import Place, end_of, told
 from tests.processes import children, events
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine import checkpoint, checkpoint_dir, run_dir
-from engine.checkpoint import Checkpointer, Snapshot
-from engine.checkpoint_dir import CheckpointInfo
+from engine.checkpoints import checkpoint_dir, checkpointer
+from engine.checkpoints.checkpoint_dir import CheckpointInfo
+from engine.checkpoints.checkpointer import Checkpointer, Snapshot
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, RunFinished
+from engine.run import run_dir
 from tests.faults.place import Place, end_of, fill, small_disk, told, work
 from tests.processes import ROOT, environment
 
@@ -46,7 +47,7 @@ class Saver:
             step,
             Snapshot(
                 optimizer={"w/momentum": tensor},
-                random=checkpoint.random_state(),
+                random=checkpointer.random_state(),
                 model={"w": tensor} if self.rank == 0 else None,
                 state={"step": step, "val_loss": None},
             ),
@@ -237,7 +238,7 @@ def test_a_run_that_could_save_nothing_has_failed(place, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint_dir, "commit", full)
-    monkeypatch.setattr("engine.nanochat_io.export", full)
+    monkeypatch.setattr("engine.checkpoints.nanochat_io.export", full)
     work(run)
     assert end_of(run).status == "failed"
     assert "nothing of it could be saved" in end_of(run).reason
@@ -320,7 +321,7 @@ def test_a_file_that_the_manifest_does_not_name_is_not_loaded(run):
     (folder / "optim-rank-1.safetensors").write_bytes(
         (folder / "optim-rank-0.safetensors").read_bytes()
     )
-    assert len(checkpoint.load_optimizer_states(checkpoint_dir.verify(folder))) == 1
+    assert len(checkpointer.load_optimizer_states(checkpoint_dir.verify(folder))) == 1
 
 
 def test_broken_checkpoints_only_do_not_start_the_run_again_from_zero(place):

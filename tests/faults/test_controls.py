@@ -6,9 +6,12 @@ import time
 
 import pytest
 
-from engine import checkpoint, checkpoint_dir, inbox, journal, measure, trainer, wire
+from engine import measure, trainer
+from engine.checkpoints import checkpoint_dir, checkpointer
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, RunFinished, StepFinished
+from engine.journal import event_files, wire
+from engine.steering import inbox
 from tests.faults.place import Place, end_of, fill, small_disk, told, work
 
 
@@ -68,13 +71,13 @@ def test_a_stop_during_an_evaluation_ends_the_run_after_it(place, monkeypatch):
 def test_a_stop_while_a_checkpoint_is_written_waits_for_it(place, monkeypatch):
     """Fault 57: both checkpoints are whole, and the end comes once."""
     run = place.make()
-    save = checkpoint._save_tensors
+    save = checkpointer._save_tensors
 
     def slow(path, tensors):
         time.sleep(0.1)
         return save(path, tensors)
 
-    monkeypatch.setattr(checkpoint, "_save_tensors", slow)
+    monkeypatch.setattr(checkpointer, "_save_tensors", slow)
     at_step(monkeypatch, 4, lambda: post(run, Command.STOP))
     work(run)
     assert one_end(run) == 5
@@ -175,7 +178,7 @@ def test_a_request_that_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
         place = Place(tmp_path)
         place.root = disk / "runs"
         run = place.make()
-        from engine.lock import RunLock
+        from engine.run.lock import RunLock
 
         with RunLock.acquire(run):
             run.control.write_bytes(b"x" * 4095 + b"\n")
@@ -195,7 +198,7 @@ def test_a_request_that_does_not_fit_on_the_disk_is_an_error_at_once(tmp_path):
 
 def test_an_answer_by_the_supervisor_reaches_who_asked(place, monkeypatch):
     """The ranks are gone; what the supervisor answered in their place is not called silence."""
-    from sftui import ctl
+    from sftui.commands import ctl
 
     monkeypatch.setattr(ctl, "ALIVE_SECONDS", 0.0)
     run = place.make()
@@ -205,7 +208,7 @@ def test_an_answer_by_the_supervisor_reaches_who_asked(place, monkeypatch):
         looks.append(1)
         if len(looks) == 2:
             [request] = inbox.Inbox(run, 1).read().requests
-            journal.JournalWriter(run.supervisor_events, run.id, "sup").write(
+            event_files.JournalWriter(run.supervisor_events, run.id, "sup").write(
                 inbox.late_answer(request)
             )
         return len(looks) == 1

@@ -7,8 +7,10 @@ import time
 
 import pytest
 
-from engine import checkpoint_dir, dataloader, measure, trainer
-from engine.checkpoint_dir import MODEL
+from engine import measure, trainer
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
+from engine.conversations.tokenizer import Tokenizer
 from engine.events import (
     AttemptStarted,
     ControlApplied,
@@ -18,7 +20,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.tokenizer import Tokenizer
+from engine.step import dataloader
 from tests.faults.place import Place, end_of, told, work
 from tests.faults.worker import out_of_memory
 from tests.processes import children
@@ -179,8 +181,9 @@ def test_memory_full_in_an_evaluation_costs_that_evaluation(place, monkeypatch):
 def test_an_evaluation_that_was_asked_for_and_failed_is_not_called_applied(place, monkeypatch):
     """Fault 23: the answer to the request says what happened."""
     run = place.make()
-    from engine import inbox, wire
     from engine.control import Command, Request
+    from engine.journal import wire
+    from engine.steering import inbox
 
     inbox.post(run, Request(id=wire.new_id(), command=Command.EVALUATE, author="test"))
     monkeypatch.setattr(measure, "evaluate_letters", lambda *a, **o: out_of_memory())

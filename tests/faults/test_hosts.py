@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import checkpoint_dir, inbox, machines, wire
+from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
 from engine.events import AttemptStarted, ControlApplied, LogLine, RunFinished, StepFinished
+from engine.journal import wire
+from engine.processes import machines
+from engine.steering import inbox
 from tests.faults.place import Place, end_of, told
 from tests.processes import children, wait_for
 

@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from engine import checkpoint_dir, sinks, trainer
-from engine.checkpoint_dir import MODEL
+from engine import trainer
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
 from engine.events import (
     AlarmCleared,
     AlarmRaised,
@@ -20,8 +21,10 @@ from engine.events import (
     Stamp,
     StepFinished,
 )
-from sftui import run_json, snapshot
-from sftui.state import RunState
+from engine.journal import sinks
+from sftui import run_json
+from sftui.sources import snapshot
+from sftui.state.run_state import RunState
 from tests.faults.place import Place, end_of, fill, read_only, small_disk, told, work
 from tests.processes import ROOT, environment, events
 from tests.sftui.fake_run import fake_run
@@ -34,7 +37,7 @@ from datetime import datetime
 from pathlib import Path
 from engine import run_dir, sinks
 from engine.events import ControlApplied, StepFinished
-from engine.journal import next_attempt
+from engine.journal.event_files import next_attempt
 from tests.faults.disk import failing
 
 how, folder = sys.argv[1], Path(sys.argv[2])
@@ -275,7 +278,7 @@ def test_a_run_of_an_earlier_boot_is_shown_as_ended(tmp_path):
     place = Place(tmp_path)
     run = place.make("--num-iterations=6")
     stamp = Stamp(run=run.id, seq=1, t=time.time(), m=5.0, boot="another boot")
-    from engine import wire
+    from engine.journal import wire
 
     run.events.write_bytes(wire.encode(StepFinished(step=0, loss=1.0, stamp=stamp)))
     import socket
@@ -284,7 +287,7 @@ def test_a_run_of_an_earlier_boot_is_shown_as_ended(tmp_path):
         json.dumps({"pid": 1, "host": socket.gethostname(), "started": 1.0, "boot": "another boot"})
     )
     assert run_json.to_dict(snapshot.take(run))["status"] == "interrupted"
-    from engine import lock
+    from engine.run import lock
 
     alive, why = lock.evidence(run)
     assert not alive

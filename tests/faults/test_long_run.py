@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from sftui.sources.live import LiveSource
-from sftui.state import LOG_LINES, RunState
+from sftui.state.run_state import LOG_LINES, RunState
 from tests.benchmarks.long_run import resident_bytes
 from tests.processes import ROOT, environment, events, make_run
 
@@ -20,8 +20,8 @@ RANK = """
 import json, sys
 from pathlib import Path
 from engine.events import LogLine, RankHeartbeat, StepFinished
-from engine.run_dir import RunDir
-from engine.sinks import EventBus
+from engine.run.run_dir import RunDir
+from engine.journal.sinks import EventBus
 from tests.benchmarks.long_run import resident_bytes
 run, num_steps = RunDir(Path(sys.argv[1])), int(sys.argv[2])
 bus = EventBus(run, run.id, 1)

@@ -8,8 +8,8 @@ import signal
 
 import pytest
 
-from engine import checkpoint_dir, elastic, lock, run_dir
-from engine.checkpoint_dir import MODEL
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
 from engine.events import (
     AttemptStarted,
     ControlApplied,
@@ -19,6 +19,8 @@ from engine.events import (
     RunFinished,
     StepFinished,
 )
+from engine.processes import elastic
+from engine.run import lock, run_dir
 from tests.faults.place import Place, end_of, told, work
 from tests.processes import children, events, wait_for
 
@@ -220,7 +222,8 @@ def test_a_resumed_run_replaces_what_the_dead_attempt_did_after_its_checkpoint(p
     begin = told(run, PhaseStarted)[0].stamp.m
     assert end_of(run).seconds == pytest.approx(end_of(run).stamp.m - begin, abs=0.1)
     assert weights(run) == weights(whole)
-    from sftui import run_json, snapshot
+    from sftui import run_json
+    from sftui.sources import snapshot
 
     shown = run_json.to_dict(snapshot.take(run))["stages"][0]
     assert shown["steps"]["logged"] == 12
@@ -297,8 +300,9 @@ def test_a_pause_longer_than_every_timeout_changes_no_bit(place):
     whole = place.make("--gpus=2", "--run=whole")
     assert place.ended(place.supervise(whole)) == 0
     run = place.make("--gpus=2", "--run=paused")
-    from engine import inbox, wire
     from engine.control import Command, Request
+    from engine.journal import wire
+    from engine.steering import inbox
 
     inbox.post(run, Request(id=wire.new_id(), command=Command.PAUSE, author="test"))
     process = place.supervise(run, SFTUI_COLLECTIVE_TIMEOUT="5")

@@ -11,7 +11,6 @@ import time
 import psutil
 import pytest
 
-from engine import lock, run_dir
 from engine.events import (
     AlarmCleared,
     AlarmRaised,
@@ -20,7 +19,8 @@ from engine.events import (
     RunFinished,
     StepFinished,
 )
-from sftui.keys import GROUPS
+from engine.run import lock, run_dir
+from sftui.keys.key_table import GROUPS
 from tests.faults.place import Place, end_of, fill, small_disk, told
 from tests.faults.terminal import Terminal
 from tests.faults.worker import HOSTILE
@@ -218,7 +218,7 @@ def test_process_1_of_a_container_does_not_take_the_run_along(desk, how):
 
 BROKEN = """
 import sys
-from sftui.cockpit import Cockpit
+from sftui.cockpit.cockpit import Cockpit
 tick, ticks = Cockpit.tick, []
 def broken(self):
     ticks.append(1)

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import checkpoint_dir, eval_items, run_dir
+from engine.checkpoints import checkpoint_dir
 from engine.errors import CheckpointError, DataError
-from engine.live_queue import LiveServer
+from engine.evaluation import eval_items
+from engine.journal.live_queue import LiveServer
+from engine.run import run_dir
 from tests.faults.place import Place, work
 from tests.processes import ROOT
 
@@ -60,7 +62,7 @@ FORBIDDEN = {
 }
 
 
-SHELLS = {"sftui/notices.py"}
+SHELLS = {"sftui/cockpit/notices.py"}
 """Where a person's own command line is run; what a run says goes to its stdin, never into it."""
 
 
@@ -116,10 +118,11 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
     """Fault 27: tokenizer, nanochat checkpoint, tensors, per-item results, event log, controls."""
     import torch
 
-    from engine import checkpoint, journal, nanochat_io, nanochat_paths
+    from engine.checkpoints import checkpointer, nanochat_io, nanochat_paths
+    from engine.conversations.tokenizer import Tokenizer
     from engine.errors import SftuiError
-    from engine.inbox import Inbox
-    from engine.tokenizer import Tokenizer
+    from engine.journal import event_files
+    from engine.steering.inbox import Inbox
 
     mark = tmp_path / "executed"
     hostile = pickle.dumps(Payload(mark))
@@ -138,7 +141,7 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
             checkpoint_dir.verify(info.path)
         if name == checkpoint_dir.MODEL:
             with pytest.raises(CheckpointError):
-                checkpoint.load_model_state(info)
+                checkpointer.load_model_state(info)
         path.write_bytes(whole)
     items = next(run.evals.glob("*MMLU.npz"))
     np.savez(items, format=1, task=np.array([Payload(mark)], dtype=object))
@@ -154,7 +157,7 @@ def test_pickles_in_every_file_we_read_run_nothing(place, tmp_path):
     with pytest.raises(SftuiError):
         nanochat_io.load_weights(start)
     run.events.write_bytes(hostile + b"\n")
-    assert journal.last_stamp(run.events) is None
+    assert event_files.last_stamp(run.events) is None
     run.control.write_bytes(hostile + b"\n")
     assert Inbox(run, 1).read() == ([], [])
     assert not mark.exists()
@@ -217,7 +220,7 @@ def test_a_result_of_the_run_itself_is_opened(tmp_path):
 
 def test_tags_and_run_names_cannot_leave_their_folder(place):
     """`--model-tag ../..` and `--run ../../x` are names, not paths."""
-    from engine import nanochat_paths
+    from engine.checkpoints import nanochat_paths
     from engine.errors import SftuiError
 
     with pytest.raises(SftuiError):

@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import pytest
 from markdown_it import MarkdownIt
 
-from engine import wire
 from engine.events import KINDS, AttemptStarted, RunFinished, RunStarted, Stamp, StepFinished
+from engine.journal import wire
 from sftui.cli import COMMANDS
-from sftui.keys import GROUPS
+from sftui.keys.key_table import GROUPS
 from tests.faults.place import Place
 from tests.faults.terminal import Terminal
 from tests.processes import children

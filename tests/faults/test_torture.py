@@ -16,8 +16,8 @@ import time
 import psutil
 import pytest
 
-from engine import checkpoint_dir, inbox, lock, wire
-from engine.checkpoint_dir import MODEL
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import MODEL
 from engine.control import Command, Request
 from engine.events import (
     AttemptStarted,
@@ -28,7 +28,10 @@ from engine.events import (
     StateChanged,
     StepFinished,
 )
-from engine.run_dir import RunDir
+from engine.journal import wire
+from engine.run import lock
+from engine.run.run_dir import RunDir
+from engine.steering import inbox
 from sftui.sources.tail import TailSource
 from tests.faults.place import Place, end_of, told
 from tests.faults.terminal import Terminal

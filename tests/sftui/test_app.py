@@ -18,11 +18,11 @@ from engine import events as ev
 from engine.control import Command
 from engine.errors import RunDirError, UsageError
 from sftui.app import Outcome, SftuiApp
-from sftui.ink import Back, Ink, parts, style
+from sftui.drawing.roles import Back, Ink, parts, style
+from sftui.drawing.theme import Palette
 from sftui.screens.arrangement import arrange, family
 from sftui.screens.dashboard import Dashboard
-from sftui.theme import Palette
-from sftui.view import PANELS
+from sftui.view.view import PANELS
 from tests.sftui.fake_run import START, ListSource, fake_run
 
 RUNNING = fake_run(until=120)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import devices, lock, run_dir
+from engine.processes import devices
+from engine.run import lock, run_dir
 from sftui.cli import main
 from tests import tiny
 

@@ -7,14 +7,14 @@ import pytest
 
 from engine.errors import UsageError
 from engine.events import LogLine, StepFinished, ValidationFinished
-from sftui import words
 from sftui.cli import main
+from sftui.logbook import event_lines as words
 from sftui.readers.leftovers import MOST_SHAPES
 from sftui.readers.plain_text import PlainTextReader
 from sftui.readers.printed import PrintedReader
 from sftui.sources.open import open_replay, read_whole
-from sftui.state import RunState
-from tests.sftui.reader_checks import flat, of, read_by
+from sftui.state.run_state import RunState
+from tests.sftui.readers.reader_checks import flat, of, read_by
 
 ODD = "tick 10 closs 2.5 zeta 3\ntick 20 closs 2.25 zeta 3\ntick 30 closs 2.0 zeta 3\n"
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from textual.geometry import Region
 
 from sftui.app import SftuiApp
-from sftui.cockpit import (
+from sftui.cockpit.cockpit import (
     IDLE_SECONDS,
     QUIET_SECONDS,
     SILENT_SECONDS,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from engine.errors import UsageError
 from engine.events import StepFinished
 from tests.conftest import examples
-from tests.sftui.reader_checks import flat, of
+from tests.sftui.readers.reader_checks import flat, of
 from tests.sftui.strangers import SAMPLES, WIPE, Sample, bar, entry, redraws
 from tests.sftui.test_strangers import check, opened
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import run_dir
-from engine.wire import encode
-from sftui.ink import Ink
+from engine.journal.wire import encode
+from engine.run import run_dir
+from sftui.drawing.roles import Ink
 from tests import pictures
 from tests.pictures import ROLES, Shot, made_up
 from tests.sftui.fake_run import fake_run

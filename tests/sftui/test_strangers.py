@@ -4,7 +4,7 @@ import pytest
 
 from engine.events import RunFinished, StepFinished, ValidationFinished
 from sftui.sources.open import read_whole
-from tests.sftui.reader_checks import flat, of
+from tests.sftui.readers.reader_checks import flat, of
 from tests.sftui.strangers import SAMPLES, Sample
 
 

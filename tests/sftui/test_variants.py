@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import EvalFinished, StepFinished, ValidationFinished
-from tests.sftui.reader_checks import flat, of
+from tests.sftui.readers.reader_checks import flat, of
 from tests.sftui.test_strangers import opened
 
 FILE = Path(__file__).parent / "variants.jsonl"

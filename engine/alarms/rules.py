@@ -1,0 +1,388 @@
+"""The arithmetic of the alarms: windows of a run's numbers and what stands out in them.
+
+Every rule counts *observations*, not step numbers, so a log that writes each tenth
+step is judged as well. Medians, not means: one odd batch must not move the measure
+it is judged by.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from dataclasses import dataclass
+
+from engine.alarms.windows import MIN_SIGMA, RECENT, Reading, RecentMedian, SortedWindow
+
+WINDOW = 100
+"""Observations that say what is normal; fewer than MIN_WINDOW say nothing yet."""
+MIN_WINDOW = 30
+
+SPIKE_SIGMAS = 6.0
+SPIKE_STEPS = 5
+"""Two marks within so many observations are an alarm: a single one happens in heavy tails."""
+DIVERGING_SHARE = 0.20
+"""Rise over the best stretch. At 10 % two of five clean runs with autocorrelated noise alarm."""
+BEST_EVERY = 10
+"""Observations between looks for a new best stretch of 100; looking costs a sort."""
+
+OVERFITTING_SHARE = 0.01
+OVERFITTING_ERRORS = 3.0
+FIRST_JUDGED_VALIDATION = 4
+
+SLOW_SHARE = 0.5
+"""At 0.7 a quarter of clean runs alarm when step times scatter by 40 %."""
+WARM_UP = 10
+
+STRAGGLER_FACTOR = 1.25
+STRAGGLER_STEPS = 50
+STRAGGLER_WINDOWS = 3
+STRAGGLER_SAMPLES = 5
+
+STALL_SECONDS = 30.0
+STALL_FACTOR = 10.0
+STEP_TIMES = 50
+MIN_STEP_TIMES = 3
+LOOK_AT_RANKS_SECONDS = 1.0
+
+MEMORY_SHARE = 0.92
+
+
+class LossRule:
+    """Spikes and divergence of the step loss."""
+
+    def __init__(self) -> None:
+        self._window = SortedWindow(WINDOW)
+        self._recent = RecentMedian()
+        self._count = 0
+        self._last_mark: int | None = None
+        self.best: float | None = None
+        """Lowest median of 100 observations so far."""
+        self._best_sigma = MIN_SIGMA
+        self.mark: Reading | None = None
+        """The newest loss in sigmas, when it stands out."""
+        self.spiking = False
+        self.diverging: Reading | None = None
+
+    def restart(self) -> None:
+        """The ranks started again: what is normal has to be seen anew; the best stays."""
+        self._window.clear()
+        self._recent.clear()
+        self._last_mark, self.mark, self.spiking, self.diverging = None, None, False, None
+
+    def add(self, loss: float) -> None:
+        """Judge a finite loss against the 100 before it, then let it in."""
+        self._count += 1
+        self.mark = self._stands_out(loss)
+        if self.mark is not None:
+            near = self._last_mark is not None and self._count - self._last_mark < SPIKE_STEPS
+            self.spiking = self.spiking or near
+            self._last_mark = self._count
+        elif self.spiking and self._last_mark is not None:
+            self.spiking = self._count - self._last_mark < RECENT
+        self._window.push(loss)
+        self._recent.push(loss)
+        if self._count % BEST_EVERY == 0 and self._window.full:
+            self._look_for_best()
+        if self.best is not None:
+            self._judge_divergence(self.best)
+
+    def _stands_out(self, loss: float) -> Reading | None:
+        window = self._window
+        if len(window) < MIN_WINDOW:
+            return None
+        median = window.median()
+        rise = loss - median
+        if rise <= SPIKE_SIGMAS * MIN_SIGMA:
+            return None
+        if window.fewer_than_half_within(median, rise / SPIKE_SIGMAS / 1.4826):
+            return None
+        z = rise / window.sigma(median)
+        return Reading(value=z, limit=SPIKE_SIGMAS) if z > SPIKE_SIGMAS else None
+
+    def _look_for_best(self) -> None:
+        median = self._window.median()
+        if self.best is None or median < self.best:
+            self.best, self._best_sigma = median, self._window.sigma(median)
+
+    def _judge_divergence(self, best: float) -> None:
+        share = DIVERGING_SHARE * abs(best)
+        # Half the way back: a loss that hovers at the limit is one alarm, not ten.
+        self._recent.set_limit(best + (share / 2 if self.diverging is not None else share))
+        median = self._recent.above_limit()
+        if median is None:
+            self.diverging = None
+            return
+        # 1.2533: a median scatters by sqrt(pi / 2) more than a mean.
+        noise = 6 * 1.2533 * self._best_sigma * math.sqrt(1 / RECENT + 1 / WINDOW)
+        if self.diverging is not None or median - best > noise:
+            self.diverging = Reading(value=median, limit=best + max(share, noise))
+
+
+class ValidationRule:
+    """Validation that rises above its best, beyond its error and its own wobble."""
+
+    def __init__(self) -> None:
+        self._steps: list[int] = []
+        self._losses: list[float] = []
+        self._bends: list[float] = []  # sizes of the second differences, rising
+        self._above = 0
+        self.overfitting: Reading | None = None
+        self.best_step: int | None = None
+        self.best: float | None = None
+
+    def rewind(self, step: int) -> None:
+        """Forget what an earlier attempt measured after `step`."""
+        keep = bisect_right(self._steps, step)
+        del self._steps[keep:], self._losses[keep:]
+        self._above, self.overfitting = 0, None
+        self._bends = sorted(map(self._bend, range(2, keep)))
+        self.best = self.best_step = None
+        for i in range(keep):
+            self._compare(i)
+
+    def add(self, step: int, loss: float, paired_error: float | None) -> None:
+        """Judge a finite validation loss.
+
+        `paired_error` is the standard error of its difference from the best one, where
+        losses row by row were at hand.
+        """
+        if self._steps and step == self._steps[-1]:
+            # Asked for by hand, or done again after a restart: the same model.
+            last = len(self._losses) - 1
+            if last >= 2:
+                del self._bends[bisect_left(self._bends, self._bend(last))]
+            self._losses[-1] = loss
+            if last >= 2:
+                insort(self._bends, self._bend(last))
+            return
+        if self._steps and step < self._steps[-1]:
+            self.rewind(step - 1)
+        if self._losses:
+            self._compare(len(self._losses) - 1)
+        self._steps.append(step)
+        self._losses.append(loss)
+        if len(self._losses) > 2:
+            insort(self._bends, self._bend(len(self._losses) - 1))
+        best = self.best
+        if best is None or len(self._losses) < FIRST_JUDGED_VALIDATION:
+            return
+        spread = math.hypot(paired_error or 0.0, math.sqrt(2) * self.wobble)
+        limit = best + max(OVERFITTING_SHARE * abs(best), OVERFITTING_ERRORS * spread)
+        self._above = self._above + 1 if loss > limit else 0
+        self.overfitting = Reading(value=loss, limit=limit) if self._above >= 2 else None
+
+    def _compare(self, index: int) -> None:
+        """The first of equals is the best."""
+        if self.best is None or self._losses[index] < self.best:
+            self.best, self.best_step = self._losses[index], self._steps[index]
+
+    def _bend(self, index: int) -> float:
+        """Size of the second difference that ends at a validation."""
+        a, b, c = self._losses[index - 2 : index + 1]
+        return abs(a - 2 * b + c)
+
+    @property
+    def wobble(self) -> float:
+        """Scatter of the validations around their own trend, from second differences.
+
+        Kept sorted as they come: a log may hold twenty thousand. Needs three validations.
+        """
+        size = len(self._bends)
+        middle = self._bends[(size - 1) // 2 : size // 2 + 1]
+        return 1.4826 * statistics.median(middle) / math.sqrt(6)
+
+
+class SpeedRule:
+    """Speed of now against the speed of the beginning, warm-up left out."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first: list[float] = []
+        self.normal: float | None = None
+        # Negative, so that slow is high.
+        self._recent = RecentMedian()
+        self.slow: Reading | None = None
+
+    def add(self, rate: float) -> None:
+        """A finite rate above 0, larger is faster."""
+        self._count += 1
+        if self.normal is None:
+            if self._count > WARM_UP:
+                self._first.append(rate)
+            if len(self._first) == WINDOW:
+                self.normal = statistics.median(self._first)
+            return
+        limit = SLOW_SHARE * self.normal
+        # Back at 60 % it is over; between the two nothing changes.
+        self._recent.set_limit(-1.2 * limit if self.slow is not None else -limit)
+        self._recent.push(-rate)
+        median = self._recent.above_limit()
+        self.slow = None if median is None else Reading(value=-median, limit=limit)
+
+
+class StragglerRule:
+    """A rank that is slower than the others, window after window."""
+
+    def __init__(self) -> None:
+        self._start: int | None = None
+        self._times: dict[int, dict[int, float]] = {}
+        self._streak: dict[int, int] = {}
+        self._factor: dict[int, float] = {}
+
+    def add(self, rank: int, step: int, seconds: float) -> bool:
+        """A rank's own time of a step; True when a window was judged."""
+        if self._start is None or step < self._start:
+            self._start, self._times = step, {}
+        self._times.setdefault(rank, {})[step] = seconds
+        if step - self._start < STRAGGLER_STEPS or len(self._times) < 2:
+            return False
+        if any(len(times) < STRAGGLER_SAMPLES for times in self._times.values()):
+            return False
+        medians = {r: statistics.median(times.values()) for r, times in self._times.items()}
+        for r, median in medians.items():
+            others = statistics.median(m for other, m in medians.items() if other != r)
+            self._factor[r] = median / others if others > 0 else math.inf
+            streak = self._streak.get(r, 0)
+            # Half the way back: a rank that hovers at the limit is one alarm, not ten.
+            known = streak >= STRAGGLER_WINDOWS
+            limit = (1 + STRAGGLER_FACTOR) / 2 if known else STRAGGLER_FACTOR
+            self._streak[r] = streak + 1 if self._factor[r] > limit else 0
+        self._start, self._times = None, {}
+        return True
+
+    def slowest(self) -> tuple[int, Reading] | None:
+        """The rank that was late in three windows in a row, and its factor."""
+        late = [r for r, streak in self._streak.items() if streak >= STRAGGLER_WINDOWS]
+        if not late:
+            return None
+        rank = max(late, key=self._factor.__getitem__)
+        return rank, Reading(value=self._factor[rank], limit=STRAGGLER_FACTOR)
+
+
+class SilenceRule:
+    """Nothing happens although steps are due, or one rank says nothing while others do.
+
+    Times are wall clock (t) and monotonic (m) seconds of the events. A gap counts as the
+    smaller of the two: a clock that was set, or a laptop that slept, is not a stalled run.
+    """
+
+    def __init__(self, rank_seconds: float) -> None:
+        self._rank_seconds = rank_seconds
+        self._times: deque[float] = deque(maxlen=STEP_TIMES)
+        self._life: tuple[float | None, float | None] = (None, None)
+        self._looked: float | None = None
+        self._step_due = False
+        self._last_step_t: float | None = None
+        self.saving = False
+        self.paused = False
+        self.beats: dict[int, float] = {}
+        """Wall clock of each rank's newest beat."""
+
+    def life(self, t: float | None, m: float | None, *, step_due: bool | None = None) -> None:
+        """Something happened; `step_due` says whether steps are to follow now."""
+        self._life = (t, m)
+        if step_due is not None:
+            self._step_due = step_due
+            self._last_step_t = None
+
+    def step(self, t: float | None, seconds: float | None) -> None:
+        """A step ended; without its `seconds` the spacing of the steps is taken."""
+        if seconds is None and t is not None and self._last_step_t is not None:
+            seconds = t - self._last_step_t
+        self._step_due, self.paused, self.saving = True, False, False
+        self._last_step_t = t
+        if seconds is not None and 0 < seconds < math.inf:
+            self._times.append(seconds)
+
+    @property
+    def judges_steps(self) -> bool:
+        """False while measuring, saving or paused, and before the usual time is known."""
+        waiting = self.paused or self.saving or not self._step_due
+        return not waiting and len(self._times) >= MIN_STEP_TIMES
+
+    @property
+    def usual_seconds(self) -> float:
+        """Median time of a step."""
+        return statistics.median(self._times)
+
+    def stall(self, t: float, m: float | None) -> Reading | None:
+        """The gap until now, when it is too long for a step."""
+        last_t, last_m = self._life
+        if last_t is None or not self.judges_steps:
+            return None
+        gap = t - last_t
+        if m is not None and last_m is not None:
+            gap = min(gap, m - last_m)
+        if gap <= STALL_SECONDS:
+            return None
+        limit = max(STALL_SECONDS, STALL_FACTOR * self.usual_seconds)
+        return Reading(value=gap, limit=limit) if gap > limit else None
+
+    def silent_ranks(self, t: float, *, watched: bool) -> tuple[list[int], Reading] | None:
+        """Ranks without a beat for too long, and the longest silence.
+
+        Without a watcher the newest beat is the only clock: after a gap in the log every
+        rank has been silent. When all are silent at once it is a stall, not a rank, unless
+        no step was due.
+        """
+        if not self.beats:
+            return None
+        newest, limit = max(self.beats.values()), self._rank_seconds
+        now = newest
+        if watched and (t - newest <= limit or not self.judges_steps):
+            now = t
+        silent = {rank: now - beat for rank, beat in self.beats.items() if now - beat > limit}
+        if not silent:
+            return None
+        return sorted(silent), Reading(value=max(silent.values()), limit=limit)
+
+    def look_due(self, t: float) -> bool:
+        """Whether the ranks should be looked at again; once a second is enough."""
+        if self._looked is not None and 0 <= t - self._looked < LOOK_AT_RANKS_SECONDS:
+            return False
+        self._looked = t
+        return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUse:
+    """What one rank uses of the memory that it shares with nobody (device) or with its host."""
+
+    host: str
+    used: int
+    total: int
+    on_device: bool
+
+
+class MemoryRule:
+    """How full the fullest memory is."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[int, MemoryUse] = {}
+
+    def add(self, rank: int, use: MemoryUse) -> None:
+        self._ranks[rank] = use
+
+    def forget(self, rank: int) -> None:
+        self._ranks.pop(rank, None)
+
+    def fullest(self) -> tuple[int, MemoryUse] | None:
+        """A rank of the fullest memory, and that memory with all its ranks' use added up."""
+        found: tuple[int, MemoryUse] | None = None
+        for rank, use in self._ranks.items():
+            used = use.used
+            if not use.on_device:
+                # Ranks on the CPU share one memory.
+                used = sum(
+                    other.used
+                    for other in self._ranks.values()
+                    if other.host == use.host and not other.on_device
+                )
+            if found is None or used / use.total > found[1].used / found[1].total:
+                whole = MemoryUse(
+                    host=use.host, used=used, total=use.total, on_device=use.on_device
+                )
+                found = rank, whole
+        return found

@@ -1,0 +1,279 @@
+"""Which checkpoints of a run are whole: manifests, digests, pruning. No torch in here.
+
+A directory without a valid MANIFEST.json does not exist as a checkpoint. It is
+written under another name beside its place and renamed when everything in it is
+on disk, so a kill at any moment leaves either the old state or the new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CheckpointError
+from engine.run.run_dir import RunDir
+
+MANIFEST = "MANIFEST.json"
+STATE = "state.json"
+MODEL = "model.safetensors"
+KEEP_SUFFIX = ".keep"
+"""`ckpt/step-N.keep` beside a checkpoint marks it: never pruned."""
+
+
+def optim_file(rank: int) -> str:
+    """One rank's shard of the optimizer state."""
+    return f"optim-rank-{rank}.safetensors"
+
+
+def rng_file(rank: int) -> str:
+    """One rank's random state."""
+    return f"rng-rank-{rank}.safetensors"
+
+
+ROOM_FACTOR = 1.2
+"""Free space wanted for a checkpoint, in its own size: logs and results grow meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointInfo:
+    """A checkpoint whose manifest is valid (digests are checked by `verify`)."""
+
+    path: Path
+    step: int
+    """Updates done; training goes on with this step."""
+    size_bytes: int
+    created: float
+    """Wall clock of the manifest, seconds."""
+    val_loss: float | None
+    marked: bool
+    state: dict[str, Any]
+    files: frozenset[str] = frozenset()
+    """Names in the manifest; nothing else in the folder belongs to the checkpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """Size and digest of one file of a checkpoint."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+def check_room(folder: Path, wanted_bytes: int, what: str) -> None:
+    """Refuse what would not fit before a byte is written: a full disk hurts the event log too.
+
+    Args:
+        folder: of the disk that is meant; it need not exist yet.
+        what: begins the message: `the checkpoint of step 5`.
+
+    Raises:
+        CheckpointError: naming both sizes.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < ROOM_FACTOR * wanted_bytes:
+        raise CheckpointError(
+            f"{what} takes about {_size(wanted_bytes)} and the disk of {folder} has "
+            f"{_size(free)} left"
+        )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def step_of(path: Path) -> int | None:
+    """The step a directory name claims, or None for another kind of name."""
+    prefix, _, number = path.name.partition("-")
+    return int(number) if prefix == "step" and number.isdigit() else None
+
+
+def partial_path(run: RunDir, step: int, attempt: int, save: int) -> Path:
+    """Where a checkpoint grows before it is renamed; the same name on every rank.
+
+    `save` counts the saves of this attempt, so that a second try never meets the
+    leftovers of the first.
+    """
+    return run.checkpoints / f".step-{step}.attempt-{attempt}.save-{save}.partial"
+
+
+def digest_file(path: Path) -> FileRecord:
+    """Size and SHA-256 of a file on disk."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(name=path.name, size_bytes=path.stat().st_size, sha256=digest)
+
+
+def sync(path: Path) -> None:
+    """Make a file or a directory entry durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write and sync a small JSON file."""
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    sync(path)
+
+
+def commit(
+    run: RunDir, partial: Path, step: int, records: Sequence[FileRecord], created: float
+) -> Path:
+    """Give a finished partial directory its name; afterwards the checkpoint exists."""
+    manifest = {
+        "schema": 1,
+        "step": step,
+        "created": created,
+        "files": {r.name: {"size": r.size_bytes, "sha256": r.sha256} for r in records},
+    }
+    write_json(partial / MANIFEST, manifest)
+    sync(partial)
+    target = run.checkpoint(step)
+    if target.exists():
+        # Only a damaged or half-deleted one can stand here: a valid one is never saved again.
+        shutil.rmtree(target)
+    partial.rename(target)
+    sync(run.checkpoints)
+    return target
+
+
+def read(path: Path) -> CheckpointInfo:
+    """What the manifest and the state of one checkpoint say.
+
+    Raises:
+        CheckpointError: no manifest, a malformed one, or a file missing or of another size.
+    """
+    try:
+        if (path / MANIFEST).is_symlink():
+            raise CheckpointError(f"{path / MANIFEST} is a link; expected a file")
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = {str(k): (int(v["size"]), str(v["sha256"])) for k, v in manifest["files"].items()}
+        step, created = int(manifest["step"]), float(manifest["created"])
+        for name, (size, _) in files.items():
+            if Path(name).name != name:
+                raise CheckpointError(f"{path}: the manifest names a file outside: {name!r}")
+            entry = (path / name).lstat()
+            if not stat.S_ISREG(entry.st_mode):
+                raise CheckpointError(f"{path / name} is a link or a folder; expected a file")
+            found = entry.st_size
+            if found != size:
+                raise CheckpointError(f"{path / name} has {found} bytes; expected {size}")
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        missing = Path(error.filename).name
+        raise CheckpointError(f"{path} is incomplete: {missing} is missing") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path / STATE} is not a JSON object")
+    val_loss = state.get("val_loss")
+    return CheckpointInfo(
+        path=path,
+        step=step,
+        size_bytes=sum(size for size, _ in files.values()),
+        created=created,
+        val_loss=val_loss if isinstance(val_loss, int | float) else None,
+        marked=path.with_name(path.name + KEEP_SUFFIX).exists(),
+        state=state,
+        files=frozenset(files),
+    )
+
+
+def verify(path: Path) -> CheckpointInfo:
+    """`read`, and every byte compared with its digest.
+
+    Flipped bytes load silently in every tensor format, so this is the only check
+    that finds them.
+
+    Raises:
+        CheckpointError: as `read`, or a digest differs.
+    """
+    info = read(path)
+    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    for name, entry in manifest["files"].items():
+        if digest_file(path / name).sha256 != entry["sha256"]:
+            raise CheckpointError(f"{path / name} does not match its checksum")
+    return info
+
+
+def list_checkpoints(run: RunDir) -> list[CheckpointInfo]:
+    """Whole checkpoints of a run, oldest first; broken ones are left out."""
+    found = []
+    for path in _step_directories(run):
+        try:
+            found.append(read(path))
+        except CheckpointError:
+            continue
+    return sorted(found, key=lambda info: info.step)
+
+
+def newest_valid(run: RunDir) -> tuple[CheckpointInfo | None, list[str]]:
+    """The newest checkpoint whose every byte is right, and what is wrong with newer ones.
+
+    Raises:
+        CheckpointError: there are checkpoints and none is valid: starting from zero would
+            throw work away silently.
+    """
+    problems: list[str] = []
+    directories = sorted(_step_directories(run), key=lambda p: step_of(p) or 0, reverse=True)
+    for path in directories:
+        try:
+            return verify(path), problems
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise CheckpointError(
+            f"none of the {len(problems)} checkpoints of {run.id} is valid: {problems[0]}. "
+            f"Move {run.checkpoints} away to start this run from its beginning."
+        )
+    return None, problems
+
+
+def to_prune(
+    infos: Sequence[CheckpointInfo], keep: int, protected: Iterable[int] = ()
+) -> list[CheckpointInfo]:
+    """Which checkpoints may go: all but the newest `keep`, the best, the marked, the protected."""
+    ordered = sorted(infos, key=lambda info: info.step)
+    stay = {info.step for info in ordered[-keep:]} | set(protected)
+    stay |= {info.step for info in ordered if info.marked}
+    # A NaN compares with nothing, so it would be the best by standing first.
+    scored = [(info.val_loss, info.step) for info in ordered if info.val_loss is not None]
+    finite = [entry for entry in scored if math.isfinite(entry[0])]
+    if finite:
+        stay.add(min(finite)[1])
+    return [info for info in ordered if info.step not in stay]
+
+
+def remove(path: Path) -> None:
+    """Delete one checkpoint; half-way through it is a leftover like any other."""
+    leftover = path.with_name(f".{path.name}.removed.partial")
+    path.rename(leftover)
+    shutil.rmtree(leftover, ignore_errors=True)
+
+
+def remove_partials(run: RunDir, but: Path | None = None) -> list[Path]:
+    """Clear what killed or failed savers left behind, `but` the one that is growing."""
+    found = [path for path in run.checkpoints.glob(".step-*.partial") if path != but]
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+def _step_directories(run: RunDir) -> list[Path]:
+    if not run.checkpoints.is_dir():
+        return []
+    return [p for p in run.checkpoints.iterdir() if p.is_dir() and step_of(p) is not None]

@@ -1,0 +1,253 @@
+"""Which checkpoint a person means, found and described without loading it.
+
+One set of names for every command that takes a checkpoint: a run (its newest
+checkpoint), `RUN:STEP`, a `ckpt/step-N` folder, nanochat's names (`sft:d4:224`, or
+`--source`, `--model-tag`, `--step`), a folder in nanochat's layout or one that was
+exported for transformers, and `starter`. No torch in here: a slip costs one line at
+once. `load_target` reads the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.checkpoints import checkpoint_dir, nanochat_paths
+from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, CheckpointRef
+from engine.errors import CheckpointError, RunDirError
+from engine.model.nanochat.gpt_config import GPTConfig
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
+
+STARTER = "starter"
+
+HF_WEIGHTS = "model.safetensors"
+HF_TOKENIZER = "sftui_tokenizer.json"
+"""Our own form of the tokenizer beside transformers' `tokenizer.json`: exact, and no conversion."""
+
+_EXAMPLES = (
+    "Name a run, RUN:STEP, a ckpt/step-N folder, sft:d16:700 (nanochat's source, tag and step), or "
+    "an exported folder."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One checkpoint of any origin."""
+
+    kind: Literal["sftui", "nanochat", "hf", "starter"]
+    label: str
+    """In words, e.g. `sft d4 step 224`."""
+    config: GPTConfig
+    path: Path
+    """Checkpoint folder (`sftui`, `hf`) or weights file."""
+    tokenizer: Path
+    step: int | None = None
+    ref: CheckpointRef | None = None
+    """Of a nanochat checkpoint."""
+    run: RunDir | None = None
+    """The run it belongs to, whose settings then say how it was evaluated."""
+    val_loss: float | None = None
+    accuracies: Mapping[str, float] | None = None
+    """As they were measured in the run, by task."""
+
+
+def find(
+    text: str | None,
+    *,
+    source: str | None = None,
+    model_tag: str | None = None,
+    step: int | None = None,
+    runs: Path,
+) -> Target:
+    """The checkpoint that these words name.
+
+    Args:
+        text: as typed; None when nanochat's three names were given instead.
+        step: chooses among the checkpoints of a run or of a nanochat folder.
+        runs: where runs lie, for ids.
+
+    Raises:
+        UsageError: nothing or no usable checkpoint of that name; what there is is named.
+    """
+    if text is None:
+        if source is None and model_tag is None:
+            raise CheckpointError(f"no checkpoint was named. {_EXAMPLES}")
+        return _nanochat(nanochat_paths.find_checkpoint(source or "sft", model_tag, step))
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return _folder(path.absolute(), step)
+    if path.is_file():
+        return _file(path.absolute())
+    if text == STARTER:
+        return _starter()
+    name, _, rest = text.partition(":")
+    if name in SOURCE_FOLDERS:
+        tag, _, number = rest.partition(":")
+        return _nanochat(
+            nanochat_paths.find_checkpoint(name, tag or model_tag, _number(number, text) or step)
+        )
+    if "/" in text:
+        raise CheckpointError(f"{text}: no such file or folder. {_EXAMPLES}")
+    try:
+        found = run_dir.find(name, runs)
+    except RunDirError as error:
+        raise CheckpointError(f"{error} {_EXAMPLES}") from None
+    return _run(found, _number(rest, text) or step)
+
+
+def of_run(run: RunDir, info: checkpoint_dir.CheckpointInfo) -> Target:
+    """A resumable checkpoint as a target."""
+    # Later evaluations only: a checkpoint may carry numbers measured steps before it.
+    own = info.state.get("eval_step") == info.step
+    accuracies = info.state.get("accuracies") if own else None
+    return Target(
+        kind="sftui",
+        label=f"{run.id} step {info.step}",
+        config=_shape(info.path, info.state.get("model_config")),
+        path=info.path,
+        tokenizer=run.tokenizer,
+        step=info.step,
+        run=run,
+        val_loss=info.val_loss,
+        accuracies=accuracies if isinstance(accuracies, dict) else None,
+    )
+
+
+def _number(text: str, whole: str) -> int | None:
+    if not text:
+        return None
+    if not text.isdigit():
+        raise CheckpointError(f"{whole}: {text!r} is no step number. {_EXAMPLES}")
+    return int(text)
+
+
+def _folder(path: Path, step: int | None) -> Target:
+    if (path / "run.json").is_file():
+        return _run(RunDir(path), step)
+    if checkpoint_dir.step_of(path) is not None and path.parent.name == "ckpt":
+        # `read` says what is wrong with a broken one.
+        return of_run(RunDir(path.parents[1]), checkpoint_dir.read(path))
+    if (path / "config.json").is_file():
+        return _hf(path)
+    if any(path.glob("model_*.pt")):
+        return _nanochat_folder(path, step)
+    for source in ("sft", "rl", "mid", "base"):
+        if (path / SOURCE_FOLDERS[source]).is_dir():
+            return _nanochat(nanochat_paths.find_checkpoint(source, None, step, base=path))
+    raise CheckpointError(f"{path} holds no checkpoint that is known here. {_EXAMPLES}")
+
+
+def _file(path: Path) -> Target:
+    digits = path.stem.removeprefix("model_")
+    if path.suffix == ".pt" and digits.isdigit():
+        return _nanochat_folder(path.parent, int(digits))
+    if path.name in (checkpoint_dir.MODEL, checkpoint_dir.MANIFEST, "config.json"):
+        return _folder(path.parent, None)
+    raise CheckpointError(f"{path} is no checkpoint that is known here. {_EXAMPLES}")
+
+
+def _run(run: RunDir, step: int | None) -> Target:
+    found = checkpoint_dir.list_checkpoints(run)
+    if not found:
+        # Names what is wrong with broken ones, if there are some.
+        checkpoint_dir.newest_valid(run)
+        raise CheckpointError(
+            f"{run.id} has no checkpoint. Ask a running run for one with "
+            f"`sftui ctl {run.id} checkpoint`."
+        )
+    chosen = found[-1] if step is None else next((i for i in found if i.step == step), None)
+    if chosen is None:
+        steps = ", ".join(str(info.step) for info in found)
+        raise CheckpointError(f"{run.id} has no checkpoint of step {step}; there are {steps}.")
+    return of_run(run, chosen)
+
+
+def _nanochat_folder(path: Path, step: int | None) -> Target:
+    source = next((name for name, f in SOURCE_FOLDERS.items() if f == path.parent.name), None)
+    if source is None:
+        raise CheckpointError(
+            f"{path} lies in {path.parent.name}; expected nanochat's layout, e.g. "
+            "chatsft_checkpoints/d16 beside tokenizer/tokenizer.pkl. Copy it into such a folder."
+        )
+    base = path.parents[1]
+    return _nanochat(nanochat_paths.find_checkpoint(source, path.name, step, base=base))
+
+
+def _nanochat(ref: CheckpointRef) -> Target:
+    val_loss = ref.meta.get("val_loss")
+    return Target(
+        kind="nanochat",
+        label=ref.label,
+        config=ref.config,
+        path=ref.model_path,
+        tokenizer=ref.tokenizer_path,
+        step=ref.step,
+        ref=ref,
+        val_loss=val_loss if isinstance(val_loss, int | float) else None,
+    )
+
+
+def _hf(path: Path) -> Target:
+    config = _read_json(path / "config.json")
+    if config.get("model_type") != "nanochat":
+        raise CheckpointError(
+            f"{path}/config.json is of model type {config.get('model_type')!r}; expected "
+            "'nanochat'. Other families cannot be read yet."
+        )
+    if not (path / HF_TOKENIZER).is_file():
+        raise CheckpointError(
+            f"{path} has no {HF_TOKENIZER}; expected a folder written by `sftui export --format "
+            "hf`. Export it again from the checkpoint it was made of."
+        )
+    shape = {
+        "sequence_len": config.get("max_position_embeddings"),
+        "vocab_size": config.get("vocab_size"),
+        "n_layer": config.get("num_hidden_layers"),
+        "n_head": config.get("num_attention_heads"),
+        "n_kv_head": config.get("num_key_value_heads"),
+        "n_embd": config.get("hidden_size"),
+    }
+    return Target(
+        kind="hf",
+        label=f"{path.name} (transformers)",
+        config=_shape(path / "config.json", shape),
+        path=path,
+        tokenizer=path / HF_TOKENIZER,
+    )
+
+
+def _starter() -> Target:
+    # The starter's files concern the starter alone.
+    from engine.starter import base  # noqa: PLC0415
+
+    info = base.base_info()
+    return Target(
+        kind="starter",
+        label="starter base",
+        config=info.config,
+        path=info.weights_path,
+        tokenizer=info.tokenizer_path,
+    )
+
+
+def _shape(where: Path, raw: Any) -> GPTConfig:
+    if not isinstance(raw, dict):
+        raise CheckpointError(f"{where} does not say the model's shape. {_EXAMPLES}")
+    try:
+        return GPTConfig.from_dict(raw)
+    except CheckpointError as error:
+        raise CheckpointError(f"{where}: {error}") from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path} is not a JSON object.")
+    return found

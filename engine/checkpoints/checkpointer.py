@@ -1,0 +1,293 @@
+"""Save a run so that it can go on to the last bit, in the background.
+
+Three things happen at the step boundary on every rank: its tensors are copied
+to host buffers, nothing else. A thread per rank then writes that rank's files
+and their digests; rank 0's thread waits for all of them, writes the manifest and
+renames. No collective runs in a thread: the ranks meet through files only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import (
+    MODEL,
+    STATE,
+    CheckpointInfo,
+    FileRecord,
+    optim_file,
+    rng_file,
+)
+from engine.errors import CheckpointError
+from engine.events import CheckpointRemoved, CheckpointSaved, CheckpointStarted, Event, LogLine
+from engine.run.run_dir import RunDir
+
+PEERS_TIMEOUT_SECONDS = 600.0
+"""How long rank 0's thread waits for the other ranks' files: a slow network disk writes 4 GB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What one rank brings to a checkpoint. Rank 0 alone brings model and state."""
+
+    optimizer: Mapping[str, Tensor]
+    random: Mapping[str, Tensor]
+    """This rank's generators, by `random_state`."""
+    model: Mapping[str, Tensor] | None = None
+    state: Mapping[str, Any] | None = None
+
+
+class Checkpointer:
+    """Saves checkpoints of one run from one rank, one at a time."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        *,
+        rank: int,
+        world_size: int,
+        attempt: int,
+        keep: int,
+        emit: Callable[[Event], None],
+        settle_log: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`settle_log`: waits until what was emitted is in the file; rank 0's alone is called."""
+        self.run = run
+        self.rank = rank
+        self.world_size = world_size
+        self.attempt = attempt
+        self.keep = keep
+        self.protected: set[int] = set()
+        """Steps never pruned: the one this attempt resumed from."""
+        self._emit = emit
+        self._settle_log = settle_log
+        self._thread: threading.Thread | None = None
+        self._buffers: dict[str, Tensor] = {}
+        self._failure: str | None = None
+        self._saves = 0
+
+    def has(self, step: int) -> bool:
+        """Whether a whole checkpoint of `step` is on disk (waits for a save in flight).
+
+        Ask on rank 0 and tell the others: the answer of another rank may be older.
+        """
+        self._join()
+        return any(info.step == step for info in checkpoint_dir.list_checkpoints(self.run))
+
+    def save(self, step: int, snapshot: Snapshot, reason: str) -> None:
+        """Start saving the state after `step` updates.
+
+        Waits for a save still in flight first. Every rank calls it for the same step.
+        """
+        self._join()
+        self._failure = None
+        self._saves += 1
+        partial = checkpoint_dir.partial_path(self.run, step, self.attempt, self._saves)
+        started = time.monotonic()
+        if self.rank == 0:
+            self._emit(CheckpointStarted(step=step, reason=reason))
+        copied = self._copy(snapshot)
+        self._thread = threading.Thread(
+            target=self._write_or_report,
+            args=(partial, step, copied, reason, started),
+            name=f"checkpoint-{step}",
+        )
+        self._thread.start()
+
+    def wait(self) -> str | None:
+        """Wait for the save in flight; what went wrong with the last one, or None."""
+        self._join()
+        failure, self._failure = self._failure, None
+        return failure
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _copy(self, snapshot: Snapshot) -> Snapshot:
+        return Snapshot(
+            optimizer=self._host_copy("optim", snapshot.optimizer),
+            random=self._host_copy("random", snapshot.random),
+            model=None if snapshot.model is None else self._host_copy("model", snapshot.model),
+            state=None if snapshot.state is None else json.loads(json.dumps(snapshot.state)),
+        )
+
+    def _host_copy(self, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        # Buffers are kept between saves: copying into memory that exists takes a quarter of the
+        # time of a fresh clone.
+        copies = {}
+        for name, tensor in tensors.items():
+            key = f"{kind}/{name}"
+            buffer = self._buffers.get(key)
+            if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+                buffer = torch.empty(tensor.shape, dtype=tensor.dtype)
+                self._buffers[key] = buffer
+            buffer.copy_(tensor.detach())
+            copies[name] = buffer
+        return copies
+
+    def _write_or_report(
+        self, partial: Path, step: int, snapshot: Snapshot, reason: str, started: float
+    ) -> None:
+        try:
+            self._write(partial, step, snapshot, reason, started)
+        except (OSError, CheckpointError, RuntimeError, SafetensorError) as error:
+            # Training goes on: the last good checkpoint stands, and the screen says why.
+            self._failure = f"checkpoint of step {step} was not saved: {error}"
+            if self.rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                self._emit(LogLine(step=step, text=self._failure, level="error"))
+            else:
+                _give_up(partial, self.rank, str(error))
+
+    def _write(
+        self, partial: Path, step: int, snapshot: Snapshot, reason: str, started: float
+    ) -> None:
+        if self.rank == 0:
+            checkpoint_dir.remove_partials(self.run, but=partial)
+            wanted = self._wanted_bytes(snapshot)
+            checkpoint_dir.check_room(self.run.checkpoints, wanted, "it")
+        partial.mkdir(exist_ok=True)
+        files = [
+            _save_tensors(partial / optim_file(self.rank), snapshot.optimizer),
+            _save_tensors(partial / rng_file(self.rank), snapshot.random),
+        ]
+        if self.rank != 0:
+            _write_record(partial, self.rank, files)
+            return
+        if snapshot.model is not None:
+            files.append(_save_tensors(partial / MODEL, snapshot.model))
+        state = dict(snapshot.state or {})
+        checkpoint_dir.write_json(partial / STATE, state)
+        files.append(checkpoint_dir.digest_file(partial / STATE))
+        for peer in range(1, self.world_size):
+            files += _wait_for_record(partial, peer)
+        # A run that resumes here must not lack the events of the steps it stands on.
+        self._settle_log()
+        target = checkpoint_dir.commit(self.run, partial, step, files, time.time())
+        self._emit(
+            CheckpointSaved(
+                step=step,
+                path=self.run.relative(target),
+                size_bytes=sum(record.size_bytes for record in files),
+                seconds=round(time.monotonic() - started, 3),
+                reason=reason,
+                val_loss=state.get("val_loss"),
+            )
+        )
+        self._prune()
+
+    def _wanted_bytes(self, snapshot: Snapshot) -> int:
+        """About what the whole checkpoint takes on the disk: the ranks' shards are alike."""
+        own = sum(tensor.nbytes for tensor in snapshot.optimizer.values())
+        model = sum(tensor.nbytes for tensor in (snapshot.model or {}).values())
+        return model + own * self.world_size
+
+    def _prune(self) -> None:
+        infos = checkpoint_dir.list_checkpoints(self.run)
+        for info in checkpoint_dir.to_prune(infos, self.keep, self.protected):
+            try:
+                checkpoint_dir.remove(info.path)
+            except OSError as error:
+                text = f"{info.path} could not be removed: {error.strerror}"
+                self._emit(LogLine(step=info.step, text=text, level="warn"))
+                continue
+            self._emit(CheckpointRemoved(step=info.step, path=self.run.relative(info.path)))
+
+
+def load_model_state(info: CheckpointInfo) -> dict[str, Tensor]:
+    """Model tensors of a checkpoint, on the CPU."""
+    return _load(info.path / MODEL)
+
+
+def load_optimizer_states(info: CheckpointInfo) -> list[dict[str, Tensor]]:
+    """Every rank's shard, by rank; their number is the world size that saved them."""
+    shards: list[dict[str, Tensor]] = []
+    while (name := optim_file(len(shards))) in info.files:
+        shards.append(_load(info.path / name))
+    return shards
+
+
+def restore_random_state(info: CheckpointInfo, rank: int) -> None:
+    """Set torch's generators as this rank left them; a new rank keeps its own."""
+    if rng_file(rank) not in info.files:
+        return
+    state = _load(info.path / rng_file(rank))
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+def random_state() -> dict[str, Tensor]:
+    """This rank's generators (a copy)."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    checkpoint_dir.sync(path)
+    return checkpoint_dir.digest_file(path)
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+
+
+def _record_path(partial: Path, rank: int) -> Path:
+    # A dot file beside the data: it never becomes part of the manifest.
+    return partial / f".rank-{rank}.json"
+
+
+def _write_record(partial: Path, rank: int, files: list[FileRecord]) -> None:
+    path = _record_path(partial, rank)
+    fresh = path.with_suffix(".new")
+    checkpoint_dir.write_json(fresh, [dataclasses.asdict(record) for record in files])
+    fresh.rename(path)
+
+
+def _failed_path(partial: Path, rank: int) -> Path:
+    return partial / f".rank-{rank}.failed"
+
+
+def _give_up(partial: Path, rank: int, why: str) -> None:
+    """Tell rank 0 not to wait; on a disk without room for that, by taking the folder away."""
+    fresh = _failed_path(partial, rank).with_suffix(".new")
+    try:
+        fresh.write_text(why, encoding="utf-8")
+        fresh.rename(_failed_path(partial, rank))
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _wait_for_record(partial: Path, rank: int) -> list[FileRecord]:
+    path, failed = _record_path(partial, rank), _failed_path(partial, rank)
+    deadline = time.monotonic() + PEERS_TIMEOUT_SECONDS
+    while not path.exists():
+        if time.monotonic() > deadline or not partial.exists() or failed.exists():
+            why = failed.read_text(encoding="utf-8") if failed.exists() else ""
+            raise CheckpointError(f"rank {rank} did not write its part{why and ': '}{why}")
+        time.sleep(0.01)
+    records = [FileRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    path.unlink()
+    return records

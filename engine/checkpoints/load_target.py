@@ -1,0 +1,64 @@
+"""Load the model of any checkpoint a person can name: the torch side of `checkpoint_target`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.checkpoints import checkpoint_dir, checkpointer, hf_export, nanochat_io
+from engine.checkpoints.checkpoint_target import Target
+from engine.conversations.tokenizer import Tokenizer
+from engine.errors import CheckpointError
+from engine.model.nanochat.gpt import GPT, check_state
+
+
+def load_tokenizer(target: Target) -> Tokenizer:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        CheckpointError: missing or damaged, or not of the model's vocabulary.
+    """
+    tokenizer = Tokenizer.load(target.tokenizer)
+    if tokenizer.vocab_size != target.config.vocab_size:
+        raise CheckpointError(
+            f"{target.tokenizer} has {tokenizer.vocab_size:,} tokens, the model ({target.label}) "
+            f"{target.config.vocab_size:,}; expected the same. Copy the tokenizer the model was "
+            "trained with."
+        )
+    return tokenizer
+
+
+def load_state(target: Target) -> dict[str, Tensor]:
+    """Tensors by nanochat's names, on the CPU. The embedding may be bf16, all others are fp32.
+
+    Raises:
+        CheckpointError: damaged or incomplete, or of another shape than it says.
+    """
+    match target.kind:
+        case "sftui":
+            state = checkpointer.load_model_state(checkpoint_dir.verify(target.path))
+            check_state(target.config, state)
+            return state
+        case "hf":
+            return hf_export.load(target.path, target.config)
+        case "nanochat":
+            assert target.ref is not None
+            return nanochat_io.load_weights(target.ref)[1]
+        case "starter":
+            # The starter's files concern the starter alone.
+            from engine.starter import weights  # noqa: PLC0415
+
+            return weights.load_base()[1]
+
+
+def load_model(target: Target, device: torch.device) -> GPT:
+    """The model on `device`, fp32 but for an embedding that was trained in bf16 and goes to CUDA.
+
+    Raises:
+        CheckpointError: as `load_state`.
+    """
+    state = load_state(target)
+    if device.type != "cuda":
+        # A CPU cannot mix the two.
+        state = {name: tensor.float() for name, tensor in state.items()}
+    return GPT.from_state(target.config, {name: t.to(device) for name, t in state.items()})

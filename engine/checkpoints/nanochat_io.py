@@ -1,0 +1,137 @@
+"""nanochat's checkpoint files: load one to start from, write one that nanochat can load.
+
+Files of strangers are read with `weights_only`, so nothing in them can run. A
+model trained on a GPU has its embedding in bfloat16; it is widened to fp32 on
+loading (exact), because a CPU cannot mix the two and because bf16 weights round
+away part of AdamW's smaller updates.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.checkpoints.nanochat_paths import CheckpointRef, checkpoint_paths
+from engine.errors import CheckpointError
+from engine.model.nanochat.gpt import GPTConfig, check_state
+
+_COMPILE_PREFIX = "_orig_mod."
+_EMBEDDING = "transformer.wte.weight"
+
+
+def load_weights(
+    ref: CheckpointRef, *, embedding_dtype: torch.dtype = torch.float32
+) -> tuple[GPTConfig, dict[str, Tensor]]:
+    """Shape and tensors of a checkpoint, on the CPU, in fp32.
+
+    `embedding_dtype` is of the embedding alone; bfloat16 is what nanochat trains with on CUDA.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another kind, or holds a number that
+            is not finite.
+    """
+    found = _read_tensors(ref.model_path)
+    state = {name.removeprefix(_COMPILE_PREFIX): tensor for name, tensor in found.items()}
+    try:
+        check_state(ref.config, state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{ref.model_path}: {error}") from error
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{ref.model_path}: tensor {name} holds numbers that are not finite; expected a "
+                "usable model. Start from an earlier --step."
+            )
+        wanted = embedding_dtype if name == _EMBEDDING else torch.float32
+        state[name] = tensor.to(wanted).contiguous()
+    return ref.config, state
+
+
+def export(
+    folder: Path,
+    step: int,
+    config: GPTConfig,
+    state: Mapping[str, Tensor],
+    meta: Mapping[str, Any],
+    *,
+    embedding_dtype: torch.dtype | None = None,
+) -> tuple[Path, Path]:
+    """Write `model_{step}.pt` and `meta_{step}.json` as nanochat's loader expects them.
+
+    `folder` is `nanochat_paths.export_folder(...)` or any other. `meta` holds what is known of
+    `val_loss`, `mmlu_acc`, `arc_easy_acc`; step and shape are added. Each file appears whole or
+    not at all, the model first: whoever sees the meta file may load. The embedding keeps its
+    dtype (bfloat16 on CUDA, as in nanochat) unless `embedding_dtype` names another.
+
+    Returns the two paths.
+
+    Raises:
+        CheckpointError: the folder cannot be written.
+    """
+    check_state(config, state)
+    plain = {}
+    for name, tensor in state.items():
+        wanted = (embedding_dtype or tensor.dtype) if name == _EMBEDDING else torch.float32
+        # A view would be saved with the whole storage behind it.
+        plain[name] = tensor.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
+    described = {"step": step, **meta, "model_config": config.to_dict()}
+    model_path, meta_path = checkpoint_paths(folder, step)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(model_path, lambda path: torch.save(plain, path))
+        text = json.dumps(described, indent=2)
+        _write(meta_path, lambda path: path.write_text(text, encoding="utf-8"))
+    except (OSError, RuntimeError) as error:
+        # torch.save reports a full disk as a RuntimeError.
+        raise CheckpointError(
+            f"{folder}: the checkpoint could not be written ({error}); expected a folder with "
+            "enough room. Free some space, or set NANOCHAT_BASE_DIR."
+        ) from error
+    return model_path, meta_path
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    advice = (
+        "Expected a model_*.pt of nanochat's: copy it again, or name another with --model-tag and "
+        "--step."
+    )
+    try:
+        # Only the zip form: torch's older one goes through another reader, with warnings.
+        if path.stat().st_size and not zipfile.is_zipfile(path):
+            raise CheckpointError(f"{path}: not a whole torch.save file. {advice}")
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: holds more than tensors, so it is not loaded. {advice}"
+        ) from error
+    except (RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged ({type(error).__name__}). {advice}") from error
+    except (zipfile.BadZipFile, IndexError, MemoryError, AssertionError) as error:
+        raise CheckpointError(f"{path}: damaged ({type(error).__name__}). {advice}") from error
+    if not isinstance(found, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in found.items()
+    ):
+        raise CheckpointError(f"{path}: is not a table of tensors. {advice}")
+    return dict(found)
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write aside, flush to disk, rename: a crash leaves the old file or the new one."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(aside)
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""Write a checkpoint in another program's layout.
+
+`python -P -m engine.commands.export_checkpoint`, the job as JSON on stdin.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine.checkpoints import checkpoint_target, nanochat_paths
+from engine.errors import CheckpointError
+from engine.processes import child
+
+
+def main() -> int:
+    return child.serve(export)
+
+
+def export(job: dict[str, Any]) -> dict[str, Any]:
+    """Export as nanochat's loader or as transformers wants it; what was written.
+
+    Job: `target` (arguments of `checkpoint_target.find`), `format` (`nanochat` or `hf`),
+    `output` (folder), `tag` (model folder of nanochat's, or None for `d<layers>`).
+
+    Raises:
+        UsageError: the checkpoint cannot be read, or the place not be written.
+    """
+    target = checkpoint_target.find(**job["target"] | {"runs": Path(job["target"]["runs"])})
+    folder = Path(job["output"])
+    if job["format"] == "hf" and folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(
+            f"{folder} exists and is not empty; expected a new folder. Name another with -o."
+        )
+
+    # torch: seconds, which a missing checkpoint must not cost.
+    from engine.checkpoints import hf_export, load_target, nanochat_io  # noqa: PLC0415
+
+    tokenizer = load_target.load_tokenizer(target)
+    state = load_target.load_state(target)
+    if job["format"] == "hf":
+        size = hf_export.export(folder, target.config, state, tokenizer)
+        return {"path": str(folder), "size_bytes": size, "label": target.label}
+
+    tag = job["tag"] or f"d{target.config.n_layer}"
+    step = target.step or 0
+    place = nanochat_paths.export_folder(tag, folder)
+    existing = nanochat_paths.checkpoint_paths(place, step)[0]
+    if existing.exists():
+        raise CheckpointError(
+            f"{existing} exists; expected a place of its own. Name another folder with -o, or "
+            "another tag with --tag."
+        )
+    _write_tokenizer(folder / "tokenizer" / "tokenizer.pkl", tokenizer)
+    meta: dict[str, Any] = {"val_loss": target.val_loss}
+    for task, accuracy in (target.accuracies or {}).items():
+        meta[nanochat_paths.metric_name(task)] = accuracy
+    model_path, _ = nanochat_io.export(place, step, target.config, state, meta)
+    return {
+        "path": str(model_path),
+        "size_bytes": model_path.stat().st_size,
+        "label": target.label,
+    }
+
+
+def _write_tokenizer(path: Path, tokenizer: Any) -> None:
+    """nanochat's form of the tokenizer; an equal one that is there stays, another is refused.
+
+    Raises:
+        CheckpointError: another tokenizer stands there, or it cannot be written.
+    """
+    if path.exists():
+        if type(tokenizer).load(path).digest != tokenizer.digest:
+            raise CheckpointError(
+                f"{path} is another tokenizer than the checkpoint's; a cache can hold one. Name "
+                "another folder with -o."
+            )
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer.save_pickle(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

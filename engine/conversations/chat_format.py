@@ -1,0 +1,138 @@
+"""Render a conversation to token ids and a loss mask.
+
+Only what the assistant says carries loss. The mask is aligned with the ids and
+*not* yet shifted: entry t says whether token t was spoken by the assistant.
+`dataloader` does the shift, once, for every caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.conversations.conversation import Conversation, Message, Part
+from engine.errors import DataError
+
+MAX_TOKENS = 2048
+"""Where nanochat cuts a rendered conversation; no end token is put back."""
+
+
+class ChatTokenizer(Protocol):
+    """What rendering needs of a tokenizer."""
+
+    def encode_ordinary(self, text: str, /) -> list[int]: ...
+
+    def special(self, name: str, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    ids: list[int]
+    mask: list[int]
+    """1 where the token is supervised; as long as `ids`."""
+    num_dropped: int = 0
+    """Tokens cut off at the end."""
+
+
+def render_conversation(
+    tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int = MAX_TOKENS
+) -> Rendered:
+    """Ids and mask of a whole conversation, cut to the first `max_tokens`.
+
+    A leading system message is put before the first user text with an empty
+    line between. Text is encoded as ordinary text, so `<|bos|>` written by a
+    user never becomes the special token.
+    """
+    ids = [tokenizer.special("<|bos|>")]
+    mask = [0]
+
+    def add(tokens: Sequence[int], supervised: int) -> None:
+        ids.extend(tokens)
+        mask.extend([supervised] * len(tokens))
+
+    for message in _merge_system(conversation.messages):
+        if message.role == "user":
+            add([tokenizer.special("<|user_start|>")], 0)
+            add(tokenizer.encode_ordinary(_plain(message)), 0)
+            add([tokenizer.special("<|user_end|>")], 0)
+        else:
+            add([tokenizer.special("<|assistant_start|>")], 0)
+            for part in _parts(message):
+                # Every part is encoded alone: no token may span what the model
+                # says and what the calculator answers.
+                tokens = tokenizer.encode_ordinary(part.text)
+                match part.kind:
+                    case "text":
+                        add(tokens, 1)
+                    case "python":
+                        add([tokenizer.special("<|python_start|>")], 1)
+                        add(tokens, 1)
+                        add([tokenizer.special("<|python_end|>")], 1)
+                    case "python_output":  # forced by the calculator, not spoken
+                        add([tokenizer.special("<|output_start|>")], 0)
+                        add(tokens, 0)
+                        add([tokenizer.special("<|output_end|>")], 0)
+            add([tokenizer.special("<|assistant_end|>")], 1)
+    return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
+
+
+def render_for_completion(
+    tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int = MAX_TOKENS
+) -> list[int]:
+    """Ids up to where the assistant speaks: the last message dropped, its start token added.
+
+    Raises:
+        ValueError: the last message is not the assistant's.
+    """
+    if conversation.messages[-1].role != "assistant":
+        raise ValueError("the last message must be the assistant's")
+    asked = Conversation(conversation.messages[:-1])
+    ids = render_conversation(tokenizer, asked, max_tokens).ids
+    return [*ids, tokenizer.special("<|assistant_start|>")]
+
+
+def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
+    """Refuse an id that the model has no row for, while it still has a name.
+
+    Inside the model it is an index error without a row, or on a GPU an assertion of the
+    device that takes the process with it.
+
+    Raises:
+        DataError: naming `what` and the id.
+    """
+    most = max(ids, default=0)
+    if most >= vocab_size:
+        raise DataError(
+            f"{what} holds the token id {most:,}; the model knows ids below {vocab_size:,}. The "
+            "tokenizer is not the one that this model was trained with."
+        )
+
+
+def render_user_turn(tokenizer: ChatTokenizer, text: str) -> list[int]:
+    """Ids of one more user message, up to where the assistant speaks; `<|bos|>` comes before the
+    first only."""
+    return [
+        tokenizer.special("<|user_start|>"),
+        *tokenizer.encode_ordinary(text),
+        tokenizer.special("<|user_end|>"),
+        tokenizer.special("<|assistant_start|>"),
+    ]
+
+
+def _merge_system(messages: Sequence[Message]) -> Sequence[Message]:
+    if messages[0].role != "system":
+        return messages
+    system, user = messages[0], messages[1]
+    return [Message("user", f"{_plain(system)}\n\n{_plain(user)}"), *messages[2:]]
+
+
+def _plain(message: Message) -> str:
+    assert isinstance(message.content, str)  # `parse_messages` gives parts to the assistant only
+    return message.content
+
+
+def _parts(message: Message) -> Sequence[Part]:
+    if isinstance(message.content, str):
+        return [Part("text", message.content)]
+    return message.content

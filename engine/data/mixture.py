@@ -1,0 +1,118 @@
+"""The rows of several tasks in one fixed order.
+
+nanochat's order is kept to the row: every task is shuffled with seed 42 before
+anything is cut from it, and only then are the tasks mixed, once for all epochs.
+Row i of a mixture is therefore the same row in every run and every epoch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from engine.conversations.conversation import Conversation
+from engine.conversations.letter_questions import Question
+from engine.data.dataset import Item
+
+SEED = 42
+"""nanochat's only seed, of the tasks' order and of the mixture's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of a mixture."""
+
+    conversation: Conversation
+    source: str
+    """Task name, for `loss_by_source`."""
+    id: str
+    """Stable over runs: the hub's id, else content hash and occurrence."""
+
+
+@dataclass(kw_only=True)
+class TaskRows:
+    """The rows of one entry, in the order training visits them before mixing."""
+
+    name: str
+    items: Sequence[Item]
+    hub_ids: Sequence[str] = ()
+    skipped: int = 0
+    """Malformed rows left out on request."""
+    epochs: int = 1
+    note: str = ""
+
+    def conversation(self, index: int) -> Conversation:
+        item = self.items[index]
+        return item.conversation() if isinstance(item, Question) else item
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Made on first use: hashing every row costs more than reading it."""
+        seen: Counter[str] = Counter()
+        ids: list[str] = []
+        for index in range(len(self.items)):
+            base = (self.hub_ids[index] if self.hub_ids else "") or self.items[index].content_hash()
+            seen[base] += 1
+            ids.append(base if seen[base] == 1 else f"{base}#{seen[base]}")
+        return ids
+
+
+class Mixture:
+    """Rows of several tasks in one fixed order; index i is row i of every epoch."""
+
+    def __init__(self, tasks: Iterable[TaskRows], *, seed: int | None = SEED) -> None:
+        """`seed=None` leaves task after task, as validation wants it."""
+        self.tasks = list(tasks)
+        self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
+        pairs = [
+            (number, index)
+            for number, task in enumerate(self.tasks)
+            for _ in range(task.epochs)
+            for index in range(len(task.items))
+        ]
+        if seed is not None:
+            random.Random(seed).shuffle(pairs)
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def row(self, index: int) -> Row:
+        number, local = self._pairs[index]
+        task = self.tasks[number]
+        return Row(conversation=task.conversation(local), source=task.name, id=task.ids[local])
+
+    def conversation(self, index: int) -> Conversation:
+        number, local = self._pairs[index]
+        return self.tasks[number].conversation(local)
+
+    def source_of(self, index: int) -> str:
+        return self.tasks[self._pairs[index][0]].name
+
+    def index_map(self) -> list[tuple[int, int]]:
+        """(task number, index within the task) of every row, in order."""
+        return list(self._pairs)
+
+    def counts(self) -> dict[str, int]:
+        """Rows by task, in the order of the tasks."""
+        counts: dict[str, int] = {}
+        for task in self.tasks:
+            counts[task.name] = counts.get(task.name, 0) + len(task.items) * task.epochs
+        return counts
+
+    def skipped(self) -> dict[str, int]:
+        """Malformed rows left out, by task; only tasks that have some."""
+        return {task.name: task.skipped for task in self.tasks if task.skipped}
+
+    def notes(self) -> tuple[str, ...]:
+        return tuple(task.note for task in self.tasks if task.note)
+
+
+def seed_order(num_rows: int, seed: int = SEED) -> list[int]:
+    """The order `datasets.Dataset.shuffle(seed=...)` gives: place i holds row `order[i]`."""
+    return [int(index) for index in np.random.default_rng(seed).permutation(num_rows)]

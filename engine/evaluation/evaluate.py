@@ -1,0 +1,265 @@
+"""Validation loss and letter accuracy; the model, its mode and the random state stay as they were.
+
+Nothing is generated. A question is one forward pass over its prompt, and the
+head is run at the last position only: the whole vocabulary at every position
+would cost more than the model at a vocabulary of 65,536.
+"""
+
+# B prompts, T tokens of the longest, D width, V vocabulary, L letters at most.
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.conversations.chat_format import (
+    MAX_TOKENS,
+    ChatTokenizer,
+    check_ids,
+    render_for_completion,
+)
+from engine.conversations.letter_questions import Question, chance, item_set, one_letter
+from engine.errors import DataError
+from engine.evaluation.eval_items import EvalResult
+from engine.model.nanochat.gpt import GPT
+from engine.step.dataloader import StepBatch
+from engine.step.loss import weighted_loss
+from engine.step.step_losses import AllReduceSum, one_rank, step_losses
+
+PAD_TOKEN = "<|bos|>"
+
+CPU_BATCH_TOKENS = 1024
+"""As in training, larger batches leave the cache: 2,048 are 5 to 10 % slower, 4,096 20 %."""
+
+CUDA_BATCH_TOKENS = 16_384
+"""No gradients and no full logits: far less memory a token than in training."""
+
+
+def batch_tokens_for(device: torch.device) -> int:
+    """Tokens of one batch of prompts, padding included."""
+    return CUDA_BATCH_TOKENS if device.type == "cuda" else CPU_BATCH_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationResult:
+    """Validation loss by nanochat's rule: the mean over micro-batches of their means."""
+
+    loss: float
+    rows: int
+    row_losses: npt.NDArray[np.float64]
+    """Mean of each row in nats a token, in the plan's order; NaN without a supervised token."""
+    row_ids: npt.NDArray[np.int64]
+    """Index of each row in the validation rows."""
+    loss_by_source: dict[str, float]
+    """Mean over the supervised tokens of each source."""
+    skipped: int
+    """Micro-batches without a supervised token, left out of the mean (nanochat's becomes NaN)."""
+
+
+@torch.no_grad()
+def validate(
+    model: GPT,
+    batch: StepBatch,
+    *,
+    all_reduce_sum: AllReduceSum = one_rank,
+    on_micro_step: Callable[[], None] | None = None,
+) -> ValidationResult:
+    """Loss on the rows of `batch`, the one step of a `ValidationPlan`; the same on every rank.
+
+    The caller sets up autocast. `on_micro_step` is called after each forward
+    pass: a place for a heartbeat.
+    """
+    with _eval_mode(model):
+        nlls: list[Tensor] = []
+        for micro in batch.micro_steps:
+            hidden = model(micro.ids, spans=micro.spans, positions=micro.positions)
+            _, nll = weighted_loss(
+                hidden.flatten(0, -2)[micro.supervised],
+                model.lm_head.weight,
+                micro.targets,
+                micro.weights,
+            )
+            nlls.append(nll)
+            if on_micro_step is not None:
+                on_micro_step()
+    losses = step_losses(batch, nlls, all_reduce_sum)
+    return ValidationResult(
+        loss=losses.loss_rows_mean,
+        rows=len(batch.documents),
+        row_losses=losses.document_losses,
+        row_ids=np.array([document.row for document in batch.documents], np.int64),
+        loss_by_source=losses.loss_by_source,
+        skipped=batch.num_empty_micro_batches,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedQuestions:
+    """A task's questions with their prompts encoded, once for the whole run."""
+
+    task: str
+    questions: tuple[Question, ...]
+    prompts: tuple[npt.NDArray[np.int32], ...]
+    letter_ids: tuple[tuple[int, ...], ...]
+    pad_id: int
+    item_set: str
+
+    @property
+    def total(self) -> int:
+        return len(self.questions)
+
+
+def prepare_questions(
+    tokenizer: ChatTokenizer,
+    task: str,
+    questions: Sequence[Question],
+    max_tokens: int = MAX_TOKENS,
+    vocab_size: int | None = None,
+) -> PreparedQuestions:
+    """Encode the prompts.
+
+    Raises:
+        DataError: a letter is not one token of this tokenizer, so no logit stands for it; or an
+            id is not among the model's `vocab_size`.
+    """
+    letter_ids: dict[str, int] = {}
+    for letter in sorted({letter for question in questions for letter in question.letters}):
+        ids = tokenizer.encode_ordinary(letter)
+        if len(ids) != 1:
+            raise DataError(
+                f'{task}: the letter "{letter}" is {len(ids)} tokens of this tokenizer; expected '
+                "one. Use letters that are single tokens, such as A to D."
+            )
+        letter_ids[letter] = ids[0]
+    prompts = [
+        render_for_completion(tokenizer, question.conversation(), max_tokens)
+        for question in questions
+    ]
+    if vocab_size is not None:
+        check_ids(list(letter_ids.values()), vocab_size, f"a letter of {task}")
+        for question, prompt in zip(questions, prompts, strict=True):
+            check_ids(prompt, vocab_size, f"question {question.id} ({task})")
+    return PreparedQuestions(
+        task=task,
+        questions=tuple(questions),
+        prompts=tuple(np.array(prompt, np.int32) for prompt in prompts),
+        letter_ids=tuple(
+            tuple(letter_ids[letter] for letter in question.letters) for question in questions
+        ),
+        pad_id=tokenizer.special(PAD_TOKEN),
+        item_set=item_set(questions),
+    )
+
+
+@torch.no_grad()
+def evaluate_letters(
+    model: GPT,
+    prepared: PreparedQuestions,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    all_reduce_sum: AllReduceSum = one_rank,
+    batch_tokens: int = CPU_BATCH_TOKENS,
+    on_batch: Callable[[int], None] | None = None,
+) -> EvalResult:
+    """Answer every question with the likeliest of its own letters; the same on every rank.
+
+    Logits are compared in fp32 (in bf16 letters tie), the first letter winning
+    ties. `on_batch` is told how many questions this rank has answered. The
+    caller sets up autocast.
+    """
+    device = model.lm_head.weight.device
+    most = max((len(ids) for ids in prepared.letter_ids), default=1)
+    # Float64 holds an fp32 logit exactly, and a sum of one number and zeros gives it back.
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    logits_IL = torch.zeros(prepared.total, most, dtype=dtype, device=device)
+    done = 0
+    with _eval_mode(model):
+        for batch in _batches(prepared, rank, world_size, batch_tokens):
+            logits_BV = _answer_logits(
+                model, [prepared.prompts[item] for item in batch], prepared.pad_id
+            )
+            columns = [prepared.letter_ids[item] for item in batch]
+            padded = torch.tensor([ids + ids[:1] * (most - len(ids)) for ids in columns])
+            items = torch.tensor(batch, device=device)
+            logits_IL[items] = logits_BV.gather(1, padded.to(device)).to(dtype)
+            done += len(batch)
+            if on_batch is not None:
+                on_batch(done)
+    letter_logits = np.array(all_reduce_sum(logits_IL).tolist(), np.float64).reshape(-1, most)
+    return _result(prepared, letter_logits)
+
+
+def _result(prepared: PreparedQuestions, logits_IL: npt.NDArray[np.float64]) -> EvalResult:
+    logits = logits_IL.copy()
+    for item, ids in enumerate(prepared.letter_ids):
+        logits[item, len(ids) :] = -np.inf
+    peak = logits.max(axis=1, keepdims=True)
+    logprobs = logits - peak - np.log(np.exp(logits - peak).sum(axis=1, keepdims=True))
+    questions = prepared.questions
+    return EvalResult(
+        task=prepared.task,
+        item_set=prepared.item_set,
+        item_ids=tuple(question.id for question in questions),
+        subjects=tuple(question.subject for question in questions),
+        gold=tuple(question.gold for question in questions),
+        predicted=tuple(
+            question.letters[int(best)]
+            for question, best in zip(questions, logits.argmax(axis=1), strict=True)
+        ),
+        letter_logprobs=logprobs.astype(np.float32),
+        item_letters=tuple(question.letters for question in questions),
+        chance=chance(questions),
+        one_letter=one_letter(questions),
+    )
+
+
+def _batches(
+    prepared: PreparedQuestions, rank: int, world_size: int, batch_tokens: int
+) -> Iterator[list[int]]:
+    """This rank's items in batches of like length, each at most `batch_tokens` with padding.
+
+    Sorted longest first and dealt out in turn: the ranks get the same work to
+    within one prompt, and the largest batch comes first, where running out of
+    memory costs least.
+    """
+    lengths = [len(prompt) for prompt in prepared.prompts]
+    mine = sorted(range(len(lengths)), key=lambda item: -lengths[item])[rank::world_size]
+    batch: list[int] = []
+    for item in mine:
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _answer_logits(model: GPT, prompts: Sequence[npt.NDArray[np.int32]], pad_id: int) -> Tensor:
+    """fp32 logits [B, V] after each prompt's last token. Padding on the right changes nothing."""
+    device = model.lm_head.weight.device
+    width = max(len(prompt) for prompt in prompts)
+    ids = np.full((len(prompts), width), pad_id, np.int64)
+    for place, prompt in enumerate(prompts):
+        ids[place, : len(prompt)] = prompt
+    last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=device)
+    hidden_BTD = model(torch.from_numpy(ids).to(device))
+    hidden_BD = hidden_BTD[torch.arange(len(prompts), device=device), last]
+    with torch.autocast(device.type, enabled=False):
+        return model.logits(hidden_BD.float())
+
+
+@contextlib.contextmanager
+def _eval_mode(model: GPT) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

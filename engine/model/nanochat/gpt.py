@@ -1,0 +1,329 @@
+"""nanochat's October-2025 GPT: token ids in, final hidden states out.
+
+The head is a separate call (`GPT.logits`), because the training loss runs it
+only where a token carries weight and never needs the whole [B, T, V] tensor.
+A batch comes in one of two layouts that give the same numbers: padded [B, T],
+or packed [N], where documents lie end to end, attention stays inside each
+document and positions restart at 0.
+"""
+
+# B batch, T tokens of a padded row, N tokens of a packed row, D width, V vocabulary,
+# H heads, K key/value heads, E head_dim.
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from engine.errors import CheckpointError
+from engine.model.kv_cache import KeyValueCache
+from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP
+from engine.model.nanochat.gpt_config import GPTConfig as GPTConfig
+
+Span = tuple[int, int]
+"""Start and end (not included) of one document in a packed row."""
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Causal attention over q [..., tokens, H, E] and k, v [..., tokens, K, E]; the shape of q out."""
+
+
+class GPT(nn.Module):
+    """The decoder. Parameter names are those of nanochat's checkpoints.
+
+    A new model has torch's default weights; call `init_weights`, or use
+    `GPT.from_state`. `checkpoint_blocks = True` keeps only the block inputs and
+    computes the rest again in the backward pass: less memory, about a third
+    more time, the same gradient.
+    """
+
+    checkpoint_blocks: bool = False
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = nn.ModuleDict(
+            {
+                "wte": nn.Embedding(config.vocab_size, config.n_embd),
+                "h": nn.ModuleList(_Block(config) for _ in range(config.n_layer)),
+            }
+        )
+        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        cos, sin = _rotary_tables(config)
+        self.cos: Tensor
+        self.sin: Tensor
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @classmethod
+    def from_state(cls, config: GPTConfig, state: Mapping[str, Tensor]) -> GPT:
+        """A model whose parameters are the tensors of `state` themselves (no copy).
+
+        Raises:
+            CheckpointError: names or shapes do not fit `config`.
+        """
+        check_state(config, state)
+        # On the meta device no weight is allocated or filled: 335 M random numbers take seconds.
+        with torch.device("meta"):
+            model = cls(config)
+        model.load_state_dict(dict(state), strict=True, assign=True)
+        # Tables are never saved; they go where the weights are.
+        model.cos, model.sin = (t.to(model.lm_head.weight.device) for t in _rotary_tables(config))
+        return model
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """nanochat's initial weights for training from nothing.
+
+        Embedding N(0, 1); linears of standard deviation
+        `min(1, sqrt(fan_out / fan_in)) / sqrt(fan_in)`; head and every `c_proj` zero.
+        """
+        for name, weight in self.named_parameters():
+            rows, columns = weight.shape
+            if name == "transformer.wte.weight":
+                weight.normal_(0.0, 1.0, generator=generator)
+            elif name == "lm_head.weight" or name.endswith("c_proj.weight"):
+                weight.zero_()
+            else:
+                std = min(1.0, (rows / columns) ** 0.5) / columns**0.5
+                weight.normal_(0.0, std, generator=generator)
+
+    def forward(
+        self,
+        ids: Tensor,
+        *,
+        spans: Sequence[Span] | None = None,
+        positions: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Hidden states after the final norm: [B, T, D] for ids [B, T], [N, D] for ids [N].
+
+        A packed row [N] needs `spans`: the documents, in order and without gaps.
+        Padding belongs to the right of a padded row; being causal, it needs no
+        mask. `positions` (same shape as the tokens of a row) restart at 0 in each
+        document; they are worked out when not given. With a `cache` (padded rows,
+        without padding) the tokens follow those it holds, and are kept in it.
+        """
+        if (ids.dim() == 1) != (spans is not None):
+            raise ValueError("ids [N] go with spans, ids [B, T] without")
+        seen = cache.length if cache is not None else 0
+        longest = max((end - start for start, end in spans), default=0) if spans else ids.shape[-1]
+        longest += seen
+        if longest > self.config.max_positions:
+            raise ValueError(
+                f"a row of {longest} tokens does not fit the {self.config.max_positions} "
+                "positions of the rotary tables"
+            )
+        if positions is None:
+            positions = _positions(ids, spans) + seen
+        attend = _padded_attention if spans is None else _packed_attention(spans, ids.device)
+
+        x = self.transformer["wte"](ids)
+        if torch.is_autocast_enabled(x.device.type):
+            # nanochat's residual stream has the autocast dtype from the embedding on.
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        x = _norm(x)
+        # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
+        cos = self.cos.index_select(0, positions).to(x.dtype).unsqueeze(-2)
+        sin = self.sin.index_select(0, positions).to(x.dtype).unsqueeze(-2)
+        for layer, block in enumerate(cast(nn.ModuleList, self.transformer["h"])):
+            if cache is not None:
+                attend = _cached_attention(cache, layer)
+            if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
+                x = checkpoint(block, x, cos, sin, attend, use_reentrant=False)
+            else:
+                x = block(x, cos, sin, attend)
+        if cache is not None:
+            cache.advance(ids.shape[-1])
+        return _norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """fp32 logits [..., V] in (-15, 15) of hidden states [..., D]."""
+        z = self.lm_head(hidden).float()
+        return SOFTCAP * torch.tanh(z / SOFTCAP)
+
+
+class _Block(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.attn = _Attention(config)
+        self.mlp = _MLP(config)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        x = x + self.attn(_norm(x), cos, sin, attend)
+        x = x + self.mlp(_norm(x))
+        return x
+
+
+class _Attention(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.head_dim = config.head_dim
+        self.c_q = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.c_k = nn.Linear(config.n_embd, config.kv_dim, bias=False)
+        self.c_v = nn.Linear(config.n_embd, config.kv_dim, bias=False)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        q = self.c_q(x).unflatten(-1, (-1, self.head_dim))
+        k = self.c_k(x).unflatten(-1, (-1, self.head_dim))
+        v = self.c_v(x).unflatten(-1, (-1, self.head_dim))
+        # Rotation first, norm second: nanochat's order ("QK norm").
+        q = _norm(_rotate(q, cos, sin))
+        k = _norm(_rotate(k, cos, sin))
+        return cast(Tensor, self.c_proj(attend(q, k, v).flatten(-2)))
+
+
+class _MLP(nn.Module):
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=False)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.c_proj(F.relu(self.c_fc(x)).square()))
+
+
+def check_state(config: GPTConfig, state: Mapping[str, Tensor]) -> None:
+    """Names and shapes of `state` are exactly those of `config`.
+
+    Raises:
+        CheckpointError: naming the first tensor that is missing, unknown or of another shape.
+    """
+    wanted = config.parameter_shapes()
+    if any(name.startswith(("smear_", "resid_lambdas", "value_embeds.")) for name in state):
+        raise CheckpointError(
+            "This checkpoint is of nanochat's 2026 generation (it holds smear_gate or "
+            "resid_lambdas), which sftui cannot train yet; expected one of the October-2025 "
+            "generation. Name another with --source, --model-tag and --step."
+        )
+    for name in state:
+        if name not in wanted:
+            raise CheckpointError(
+                f"The checkpoint holds a tensor {name}; expected only those of a "
+                f"{config.n_layer}-layer nanochat model. Name another checkpoint."
+            )
+    for name, shape in wanted.items():
+        if name not in state:
+            raise CheckpointError(
+                f"The checkpoint lacks the tensor {name}; expected it with shape {shape}. "
+                "Name another checkpoint."
+            )
+        if tuple(state[name].shape) != shape:
+            raise CheckpointError(
+                f"Tensor {name} has shape {tuple(state[name].shape)}; expected {shape} from the "
+                "meta file. Name another checkpoint."
+            )
+
+
+def _norm(x: Tensor) -> Tensor:
+    return F.rms_norm(x, (x.size(-1),))
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate [..., heads, E] by minus the position's angle, first half against second half."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos + second * sin, second * cos - first * sin), dim=-1)
+
+
+def _rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
+    """cos and sin [positions, E/2], rounded to bfloat16 as nanochat stores them.
+
+    The rounding is part of the model on a CPU too: with fp32 tables the logits
+    of a trained checkpoint move by more than the parity tolerance.
+    """
+    with torch.device("cpu"):
+        half = torch.arange(0, config.head_dim, 2, dtype=torch.float32)
+        inverse_frequency = 1.0 / (ROTARY_BASE ** (half / config.head_dim))
+        position = torch.arange(config.max_positions, dtype=torch.float32)
+        angle = torch.outer(position, inverse_frequency)
+        return angle.cos().bfloat16(), angle.sin().bfloat16()
+
+
+def _positions(ids: Tensor, spans: Sequence[Span] | None) -> Tensor:
+    if spans is None:
+        return torch.arange(ids.shape[-1], device=ids.device)
+    parts = [torch.arange(end - start) for start, end in spans]
+    return torch.cat(parts).to(ids.device)
+
+
+def _one_key_a_query(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """k and v with as many heads as q: each key head serves consecutive query heads."""
+    times = q.shape[-2] // k.shape[-2]
+    if times == 1:
+        return k, v
+    return k.repeat_interleave(times, dim=-2), v.repeat_interleave(times, dim=-2)
+
+
+def _padded_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """[B, T, H, E]; SDPA wants heads before tokens."""
+    k, v = _one_key_a_query(q, k, v)
+    out = F.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True
+    )
+    return out.transpose(1, 2)
+
+
+def _cached_attention(cache: KeyValueCache, layer: int) -> Attend:
+    """Attention of new tokens over themselves and all that the cache holds of this layer."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if not cache.length:
+            cache.append(layer, k, v)
+            return _padded_attention(q, k, v)
+        k, v = _one_key_a_query(q, *cache.append(layer, k, v))
+        new, seen = q.shape[1], k.shape[1]
+        # The newest token sees all there is; of several, each sees those up to itself.
+        mask = None
+        if new > 1:
+            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
+        out = F.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+        )
+        return out.transpose(1, 2)
+
+    return attend
+
+
+def _packed_attention(spans: Sequence[Span], device: torch.device) -> Attend:
+    """Attention over [N, H, E] that never crosses a document."""
+    lengths = [end - start for start, end in spans]
+    varlen = _varlen_attention(lengths, device) if device.type == "cuda" else None
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        k, v = _one_key_a_query(q, k, v)
+        if varlen is not None and q.dtype in (torch.bfloat16, torch.float16):
+            return varlen(q, k, v)
+        # One call per document: no mask is built, and no work is spent on pairs of documents.
+        documents = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
+        return torch.cat([_padded_attention(a[None], b[None], c[None])[0] for a, b, c in documents])
+
+    return attend
+
+
+def _varlen_attention(lengths: Sequence[int], device: torch.device) -> Attend | None:
+    """All documents in one flash-attention kernel; None where this torch has none (before 2.10).
+
+    Not run on a GPU yet: only the call and its shapes were checked, with fake
+    tensors. The loop over documents is what it has to equal.
+    """
+    try:
+        # Deferred: only CUDA needs it, and torch 2.9 does not have it.
+        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
+    except ImportError:
+        return None
+    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
+    longest = max(lengths)
+    # torch 2.10 calls it is_causal; later versions have a window that reaches left only.
+    by_window = "window_size" in inspect.signature(varlen_attn).parameters
+    causal = {"window_size": (-1, 0)} if by_window else {"is_causal": True}
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return cast(Tensor, varlen_attn(q, k, v, ends, ends, longest, longest, **causal))
+
+    return attend

@@ -1,0 +1,308 @@
+"""The screen's side of starting a run: check everything cheap, then start the supervisor.
+
+Nothing is made and no process is started before every check has passed, so a
+mistake costs one line and leaves nothing behind. No torch in here: the first
+frame of the screen must not wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from engine import config as config_module
+from engine import fit
+from engine.checkpoints import checkpoint_dir, nanochat_paths
+from engine.checkpoints.nanochat_paths import CheckpointRef
+from engine.config import RunConfig
+from engine.conversations.tokenizer import Tokenizer
+from engine.data.tasks import DataSummary, check_data
+from engine.errors import CheckpointError, RunDirError, RunFailedError
+from engine.model.nanochat.gpt_config import GPTConfig
+from engine.processes import devices, logout, reaper
+from engine.run import resume_file, run_dir
+from engine.run.run_dir import RunDir
+from engine.step import run_plan
+from engine.step.plan import Plan
+from engine.step.run_plan import STARTER
+
+START_SETTINGS = frozenset({"source", "model_tag", "step"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Where the weights come from."""
+
+    model: GPTConfig
+    checkpoint: CheckpointRef | None = None
+    """None: the base that ships with sftui."""
+
+    @property
+    def label(self) -> str:
+        return "starter base" if self.checkpoint is None else self.checkpoint.label
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the manifest keeps it; the ranks find the checkpoint again by these names."""
+        found = self.checkpoint
+        return {
+            "source": STARTER if found is None else found.source,
+            "tag": None if found is None else found.model_tag,
+            "step": None if found is None else found.step,
+            "base_dir": None if found is None else str(nanochat_paths.base_dir().absolute()),
+            "label": self.label,
+            "model_config": self.model.to_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A run that can be started: every check has passed."""
+
+    config: RunConfig
+    start: Start
+    tokenizer: Tokenizer
+    data: DataSummary
+    plan: Plan
+    device: devices.Devices
+    notes: tuple[str, ...]
+    """What a person should know before it starts: choices made for them, rows skipped."""
+
+    @property
+    def name(self) -> str:
+        return self.config.runtime.run or self.config.recipe or "run"
+
+
+def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
+    """Check a run from end to end without starting anything.
+
+    `typed` names the settings that were given as flags: where the recipe was left
+    open, they decide it.
+
+    Raises:
+        UsageError: the first thing that stands in the way.
+    """
+    config, choice = choose_recipe(config, typed)
+    config = absolute_paths(config).check()
+    cores = os.cpu_count() or 1
+    device = devices.choose(
+        config.runtime.gpus // config.runtime.nodes,
+        config.runtime.device_type,
+        devices.count_gpus(),
+        cores,
+    )
+    start, tokenizer = find_start(config)
+    settings = run_plan.data_settings(config)
+    data = check_data(
+        settings,
+        max_validation_rows=run_plan.validation_rows_wanted(config),
+        max_problems=config.eval.eval_metrics_max_problems,
+    )
+    plan = run_plan.make_plan(config, data.num_rows)
+    notes = [choice, device.note, *data.notes, logout.protection().note]
+    notes += [f"{count} malformed rows skipped in {name}" for name, count in data.skipped.items()]
+    return Prepared(
+        config=config,
+        start=start,
+        tokenizer=tokenizer,
+        data=data,
+        plan=plan,
+        device=device,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def absolute_paths(config: RunConfig) -> RunConfig:
+    """The ranks run in another folder than the one these paths were typed in."""
+    settings: dict[str, Any] = {}
+    if config.data.data_dir is not None:
+        settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
+    settings["mixture"] = tuple(run_plan.absolute_entry(text) for text in config.data.mixture)
+    return config.replace(**settings)
+
+
+def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, str]:
+    """The config with a recipe, and the choice in words when it was ours.
+
+    Typed alone: with a nanochat cache, `nanochat-sft` from its newest mid, else base,
+    checkpoint; without one, the starter.
+    """
+    if config.recipe is not None or START_SETTINGS & typed:
+        return config, ""
+    flags = {name: value for name, value in config.flat().items() if name in typed}
+    source = nanochat_paths.newest_start()
+    if source is not None:
+        chosen = config_module.load_recipe("nanochat-sft").replace(**flags, source=source)
+        ref = nanochat_paths.find_checkpoint(source, chosen.start.model_tag, chosen.start.step)
+        return chosen, f"recipe nanochat-sft, from {ref.label} in {nanochat_paths.base_dir()}"
+    chosen = config_module.load_recipe(STARTER).replace(**flags)
+    return chosen, f"recipe starter, since {nanochat_paths.base_dir()} holds no checkpoint"
+
+
+def find_start(config: RunConfig) -> tuple[Start, Tokenizer]:
+    """The starting checkpoint and its tokenizer, checked against each other.
+
+    Raises:
+        CheckpointError: missing, of another kind, or vocabularies that differ.
+    """
+    wanted = config.start
+    if wanted.source == STARTER:
+        # The starter's files concern the starter alone.
+        from engine.starter import base  # noqa: PLC0415
+
+        info = base.base_info()
+        return Start(model=info.config), Tokenizer.load(info.tokenizer_path)
+    ref = nanochat_paths.find_checkpoint(wanted.source, wanted.model_tag, wanted.step)
+    tokenizer = Tokenizer.load(ref.tokenizer_path)
+    nanochat_paths.check_vocabulary(ref, tokenizer)
+    return Start(model=ref.config, checkpoint=ref), tokenizer
+
+
+def create(
+    prepared: Prepared, root: Path, *, command: Sequence[str], cwd: Path, now: datetime
+) -> RunDir:
+    """Make the run directory with everything the ranks need to start.
+
+    Raises:
+        RunDirError: the place is not writable, or has no room for a checkpoint.
+    """
+    check_room(prepared.config, prepared.start.model, prepared.device.device_type, root)
+    run = run_dir.create(root, prepared.name, now)
+    try:
+        prepared.tokenizer.save_json(run.tokenizer)
+        run.config.write_text(config_module.to_toml(prepared.config), encoding="utf-8")
+        run.control.touch(mode=0o600)
+        # Last: a directory without a manifest is no run.
+        run_dir.write_private(
+            run.manifest, json.dumps(manifest(prepared, run, command, cwd, now), indent=1).encode()
+        )
+    except OSError as error:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise RunDirError(
+            f"cannot write {run.path}: {error.strerror}. Choose another place with --runs-dir."
+        ) from None
+    run_dir.link_run_log(run, cwd)
+    return run
+
+
+def check_room(config: RunConfig, model: GPTConfig, device_type: str, root: Path) -> None:
+    """Refuse a run whose first checkpoint could not be saved under `root`.
+
+    Raises:
+        RunDirError: naming the sizes needed and there.
+    """
+    mixed = device_type == "cuda" and config.runtime.dtype == "bfloat16"
+    try:
+        wanted = fit.checkpoint_bytes(model, mixed=mixed)
+        checkpoint_dir.check_room(root, wanted, "one checkpoint of this model")
+    except CheckpointError as error:
+        raise RunDirError(f"{error}. Make room, or choose another place with --runs-dir.") from None
+    except OSError as error:
+        raise RunDirError(f"cannot look at {root}: {error.strerror}.") from None
+
+
+def manifest(
+    prepared: Prepared, run: RunDir, command: Sequence[str], cwd: Path, now: datetime
+) -> dict[str, Any]:
+    """`run.json`: what was asked for, and where it began. Never changed afterwards."""
+    flat = prepared.config.flat()
+    return {
+        "schema": run_dir.SCHEMA,
+        "id": run.id,
+        "name": prepared.name,
+        "recipe": prepared.config.recipe,
+        "created": now.timestamp(),
+        "command": list(command),
+        "cwd": str(cwd),
+        "host": socket.gethostname(),
+        "world_size": prepared.config.runtime.gpus,
+        "device_type": prepared.device.device_type,
+        "max_restarts": prepared.config.runtime.max_restarts,
+        "nodes": prepared.config.runtime.nodes,
+        "rendezvous": prepared.config.runtime.rendezvous,
+        "config": flat,
+        "config_sha256": resume_file.config_digest(flat),
+        "start": prepared.start.to_dict(),
+        "tokenizer_sha256": prepared.tokenizer.digest,
+        "num_iterations": prepared.plan.num_iterations,
+        "rows": prepared.data.num_rows,
+        "notes": list(prepared.notes),
+        "versions": {
+            "sftui": version("sftui"),
+            "torch": version("torch"),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def describe(prepared: Prepared) -> list[str]:
+    """What would happen, in plain lines: the answer of `--dry-run`."""
+    config, plan, model = prepared.config, prepared.plan, prepared.start.model
+    rows = ", ".join(f"{task} {count:,}" for task, count in prepared.data.train.items())
+    asked = ", ".join(f"{task} {count:,}" for task, count in prepared.data.questions.items())
+    return [
+        f"start       {prepared.start.label}, {model.num_parameters:,} parameters",
+        f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
+        f"rows        {prepared.data.num_rows:,} ({rows})",
+        f"step        {config.batch.target_examples_per_step} rows = "
+        f"{config.batch.device_batch_size} x {config.runtime.gpus} ranks x "
+        f"{plan.grad_accum_steps} micro-batches",
+        f"iterations  {plan.num_iterations:,} ({plan.num_updates:,} updates, then one evaluation)",
+        f"validation  {prepared.data.validation_rows:,} rows every {config.eval.eval_every} steps",
+        f"questions   {asked} every {config.eval.eval_metrics_every} steps",
+        f"memory      {_memory(prepared)}",
+        "nothing was started",
+    ]
+
+
+def _memory(prepared: Prepared) -> str:
+    """Whether a rank fits its device, and what would make it fit."""
+    config = prepared.config
+    device_type = prepared.device.device_type
+    plan = run_plan.memory_plan(config, prepared.start.model, device_type)
+    _, room = devices.memory_of_rank(device_type, config.runtime.gpus)
+    if room is None:
+        return f"{fit.needed(plan) / fit.GIB:.1f} GiB a rank"
+    return fit.advice(plan, room, row_tokens=config.data.max_tokens)
+
+
+def start_supervisor(run: RunDir) -> int:
+    """Start the supervisor in a session of its own; its pid.
+
+    It inherits no terminal and no descriptor of ours: closing the screen, the
+    terminal or the SSH connection does not reach it.
+
+    Raises:
+        RunFailedError: the process could not be started.
+    """
+    environment = dict(os.environ)
+    # The screen's own wishes about its terminal are none of the ranks'.
+    for name in ("TEXTUAL", "TEXTUAL_ANIMATIONS", "COLUMNS", "LINES"):
+        environment.pop(name, None)
+    reaper.start_if_first()
+    prefix = logout.protection().prefix
+    command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
+    try:
+        with run.supervisor_log.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=run.path,
+                env=environment,
+            )
+    except OSError as error:
+        raise RunFailedError(f"the supervisor could not be started: {error}.") from None
+    return process.pid

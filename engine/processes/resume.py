@@ -1,0 +1,266 @@
+"""Check that a run can be taken up again, and with what: the launcher's side of `--resume`.
+
+The run's own settings hold. What is typed beside `--resume` is compared with them:
+where the run began can never change, what shapes the training changes only with
+`--resume-changed` and is told in the event log, the rest (ranks, checkpoints, how
+often is evaluated) changes freely. No torch in here, and nothing is written before
+every check has passed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from engine import config as config_module
+from engine.checkpoints import checkpoint_dir, nanochat_paths
+from engine.config import RunConfig
+from engine.conversations.tokenizer import Tokenizer
+from engine.data.tasks import check_data
+from engine.errors import CheckpointError, ConfigError, RunDirError
+from engine.journal import event_files
+from engine.model.nanochat.gpt_config import GPTConfig
+from engine.processes import devices, launch, logout
+from engine.run import lock, resume_file
+from engine.run.resume_file import Resumption
+from engine.run.run_dir import RunDir
+from engine.step import run_plan
+from engine.step.plan import Plan
+from engine.step.run_plan import STARTER
+
+FIXED = frozenset({"source", "model_tag", "step", "run"})
+"""Settings that say what the run is; another value is another run."""
+
+FREE = frozenset(
+    {
+        "gpus",
+        "device_type",
+        "threads",
+        "layout",
+        "activation_checkpointing",
+        "on_nonfinite",
+        "max_restarts",
+        "nodes",
+        "rendezvous",
+        "checkpoint_every",
+        "keep",
+        "eval_every",
+        "eval_metrics_every",
+        "sample_every",
+        "sample_prompts",
+    }
+)
+"""Settings that change neither the rows and weights of a step nor what is measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A run that can go on: every check has passed."""
+
+    run: RunDir
+    config: RunConfig
+    """As it will be used; `gpus` is the plan's number of ranks."""
+    world_size: int
+    """Ranks that will run."""
+    device: devices.Devices
+    plan: Plan
+    start_step: int
+    checkpoint: Path | None
+    """Newest checkpoint by its manifest; None starts from the beginning."""
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that differ from the run's own, with their new values."""
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    run: RunDir, wanted: RunConfig, typed: frozenset[str], *, allow_changes: bool = False
+) -> Prepared:
+    """Check a run from end to end without starting anything.
+
+    Args:
+        wanted: holds the settings that were typed beside `--resume`.
+        typed: their names; all other settings of `wanted` are ignored.
+        allow_changes: `--resume-changed`.
+
+    Raises:
+        UsageError: the first thing that stands in the way.
+    """
+    alive, why = lock.evidence(run)
+    if alive:
+        raise RunDirError(
+            f"{run.id} is running: {why}. Watch it with `sftui attach {run.id}`, or stop it "
+            f"first with `sftui ctl {run.id} stop`."
+        )
+    manifest = resume_file.manifest_now(run)
+    end = event_files.finished(run)
+    if end is not None and end.status == "finished":
+        raise RunDirError(
+            f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
+            "new run from its result with `sftui run --source sft`, or begin again without "
+            "--resume."
+        )
+    own = config_module.from_flat(manifest["config"], manifest.get("recipe"))
+    changed = changes(own, wanted, typed)
+    forbid(own, changed, allow_changes=allow_changes)
+    # The plan stays that of the ranks it was made for; the running number is another thing.
+    world_size = int(changed.pop("gpus", manifest["world_size"]))
+    config = own.replace(**changed).check()
+    local = max(1, world_size // config.runtime.nodes)
+    device = devices.choose(
+        local, config.runtime.device_type, devices.count_gpus(), os.cpu_count() or 1
+    )
+    Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    newest = _newest_checkpoint(run, manifest)
+    data = check_data(
+        run_plan.data_settings(config),
+        max_validation_rows=run_plan.validation_rows_wanted(config),
+        max_problems=config.eval.eval_metrics_max_problems,
+    )
+    if data.num_rows != manifest["rows"] and not allow_changes:
+        raise ConfigError(
+            f"the data has {data.num_rows:,} training rows now; {run.id} was planned for "
+            f"{manifest['rows']:,}. Put the files back as they were, or type --resume-changed "
+            "to go on with these."
+        )
+    plan = run_plan.make_plan(config, data.num_rows)
+    shape = GPTConfig.from_dict(manifest["start"]["model_config"])
+    launch.check_room(config, shape, device.device_type, run.path)
+    start_step = 0 if newest is None else newest.step
+    if start_step > plan.num_updates:
+        raise ConfigError(
+            f"{run.id} has done {start_step} updates already; the settings plan "
+            f"{plan.num_updates}. Type a larger --num-iterations or --num-epochs."
+        )
+    return Prepared(
+        run=run,
+        config=config,
+        world_size=world_size,
+        device=device,
+        plan=plan,
+        start_step=start_step,
+        checkpoint=None if newest is None else newest.path,
+        changed=changed,
+        notes=tuple(
+            note
+            for note in (device.note, *differences(own, changed), logout.protection().note)
+            if note
+        ),
+    )
+
+
+def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[str, Any]:
+    """Typed settings whose value is not the run's own.
+
+    Typing the run's first command again with `--resume` added changes nothing.
+
+    Raises:
+        ConfigError: another recipe was named.
+    """
+    if "recipe" in typed and wanted.recipe != own.recipe:
+        raise ConfigError(
+            f"--recipe {wanted.recipe} with --resume: the run was started with "
+            f"{own.recipe or 'no recipe'}. Leave it out; type the settings that shall change."
+        )
+    old, new = own.flat(), launch.absolute_paths(wanted).flat()
+    names = [name for name in config_module.setting_names() if name in typed]
+    return {name: new[name] for name in names if new[name] != old[name]}
+
+
+def forbid(own: RunConfig, changed: Mapping[str, Any], *, allow_changes: bool) -> None:
+    """Refuse changes that would make it another run, or that nobody said are meant.
+
+    Raises:
+        ConfigError: naming every such setting with both values.
+    """
+    fixed = [name for name in changed if name in FIXED]
+    if fixed:
+        raise ConfigError(
+            f"{'; '.join(differences(own, {name: changed[name] for name in fixed}))}. Where a run "
+            "began cannot change. Leave the flag out, or start a new run without --resume."
+        )
+    shaping = {name: value for name, value in changed.items() if name not in FREE}
+    if shaping and not allow_changes:
+        raise ConfigError(
+            f"{'; '.join(differences(own, shaping))}. This changes the training. Type "
+            "--resume-changed to go on so (it is logged), or leave the flag out."
+        )
+
+
+def differences(own: RunConfig, changed: Mapping[str, Any]) -> list[str]:
+    """`matrix_lr is 0.02 now, was 0.04`, one text a setting."""
+    old = own.flat()
+    return [f"{name} is {_text(new)} now, was {_text(old[name])}" for name, new in changed.items()]
+
+
+def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None:
+    """Write the resumption down; the ranks read it when they start.
+
+    Raises:
+        RunDirError: the directory is not writable.
+    """
+    try:
+        resume_file.append(
+            prepared.run,
+            Resumption(
+                created=now.timestamp(),
+                attempt=event_files.next_attempt(prepared.run),
+                world_size=prepared.world_size,
+                device_type=prepared.device.device_type,
+                changed=prepared.changed,
+                command=tuple(command),
+            ),
+        )
+    except OSError as error:
+        raise RunDirError(
+            f"cannot write {prepared.run.resume}: {error.strerror}. Free some space, or check "
+            "that the run directory is yours."
+        ) from None
+
+
+def describe(prepared: Prepared) -> list[str]:
+    """What would happen, in plain lines: the answer of `--dry-run`."""
+    plan = prepared.plan
+    where = "its beginning" if prepared.checkpoint is None else str(prepared.checkpoint)
+    ranks = f"{prepared.world_size} x {prepared.device.device_type}"
+    if prepared.world_size != plan.world_size:
+        ranks += f", executing the plan of {plan.world_size}"
+    return [
+        f"resume      {prepared.run.id} from {where}",
+        f"ranks       {ranks}",
+        f"step        {prepared.start_step:,} of {plan.num_updates:,} updates",
+        *(f"changed     {name} {_text(value)}" for name, value in prepared.changed.items()),
+        "nothing was started",
+    ]
+
+
+def _newest_checkpoint(
+    run: RunDir, manifest: Mapping[str, Any]
+) -> checkpoint_dir.CheckpointInfo | None:
+    """The newest checkpoint whose files are all there; the ranks compare every byte."""
+    found = checkpoint_dir.list_checkpoints(run)
+    if not found:
+        # Directories, but no whole one among them: that is an error with its own words.
+        checkpoint_dir.newest_valid(run)
+        start = manifest["start"]
+        if start["source"] != STARTER:
+            base = Path(start["base_dir"])
+            nanochat_paths.find_checkpoint(start["source"], start["tag"], start["step"], base=base)
+        return None
+    newest = found[-1]
+    shape = newest.state.get("model_config")
+    if shape != manifest["start"]["model_config"]:
+        raise CheckpointError(
+            f"{newest.path} holds a model of another shape than run.json says ({shape}). Resume "
+            "the run it belongs to."
+        )
+    return newest
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) or "none"
+    return "not set" if value is None or value == "" else str(value)

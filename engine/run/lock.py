@@ -1,0 +1,268 @@
+"""Who holds a run, and whether its holder is still alive.
+
+The kernel frees a `flock` when its holder dies, however it died, so the lock is
+the proof of life; the text in the file only names the holder for a person. The
+descriptor must not be inherited: a child that kept it would hold the lock for a
+dead parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import socket
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from engine.errors import RunDirError
+from engine.run.run_dir import RunDir
+
+START_TOLERANCE_SECONDS = 5.0
+"""psutil derives start times from the wall clock at boot, which may be corrected later."""
+
+HEARTBEAT_FRESH_SECONDS = 15.0
+"""Heartbeats are written every second; 10 s is when a person should start to wonder."""
+
+SUPERVISOR_PID_VARIABLE = "SFTUI_SUPERVISOR_PID"
+"""Tells a rank who its parent was, even if that one died before the rank could look."""
+
+WRITER_PATIENCE_SECONDS = 30.0
+"""A rank that has lost its supervisor saves a checkpoint first; elastic kills after 30 s."""
+
+_RETRY_SECONDS = 0.5
+"""Someone who only looks (`holder`) takes a shared lock for an instant; we outwait that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The process that wrote the lock file."""
+
+    pid: int
+    host: str = ""
+    started: float = 0.0
+    """Start time of the process, seconds since the epoch."""
+    boot: str = ""
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started))
+        return f"process {self.pid} on {self.host}, started {since}"
+
+
+class RunLock:
+    """The lock of one run, held from `acquire` to `release` or to the end of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def acquire(cls, run_dir: RunDir) -> RunLock:
+        """Take the lock and put our name into it.
+
+        Raises:
+            RunDirError: somebody else holds it (the message says who), or it cannot be made.
+        """
+        try:
+            # Python opens with O_CLOEXEC: not inherited by the ranks.
+            descriptor = os.open(run_dir.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise RunDirError(
+                f"cannot open the lock {run_dir.lock}: {error.strerror}. "
+                "Check that the run directory exists and is yours."
+            ) from None
+        deadline = time.monotonic() + _RETRY_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() < deadline:
+                    time.sleep(0.02)
+                    continue
+                os.close(descriptor)
+                who = last_holder(run_dir)
+                if isinstance(error, BlockingIOError):
+                    raise RunDirError(
+                        f"{run_dir.path} is in use by {who or 'another process'}. "
+                        f"Watch it with `sftui attach {run_dir.id}`, or start a new run."
+                    ) from None
+                raise RunDirError(
+                    f"{run_dir.lock} cannot be locked: {error.strerror}. "
+                    "Put the runs on a file system with locks (--runs-dir)."
+                ) from None
+        me = Holder(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started=process_start(os.getpid()) or time.time(),
+            boot=boot_id(),
+        )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, (json.dumps(asdict(me)) + "\n").encode(), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def hold_event_log(run_dir: RunDir, patience_seconds: float = WRITER_PATIENCE_SECONDS) -> int:
+    """Become the one writer of the event log; the descriptor that holds it while it is open.
+
+    A rank whose supervisor was killed, or that was stopped and continued, may outlive its
+    session: two writers would mix their numbers, and the end that the old one writes would
+    be taken for the new one's. So whoever is second waits, and does not write.
+
+    Raises:
+        RunDirError: somebody else still writes after that time, or the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(run_dir.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise RunDirError(f"cannot open {run_dir.events}: {error.strerror}.") from None
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise RunDirError(
+                    f"{run_dir.events} is still written by an older rank of this run "
+                    f"({_living_rank(run_dir) or 'which gives no sign of life'}). End that process "
+                    "and start the run again with --resume."
+                ) from None
+            time.sleep(0.02)
+        except OSError:
+            # A file system without locks: nothing better than the run's own lock there.
+            return descriptor
+
+
+def last_holder(run_dir: RunDir) -> Holder | None:
+    """Who wrote the lock file last, dead or alive; None when nobody ever did."""
+    return _read_holder(run_dir.lock)
+
+
+def holder(run_dir: RunDir) -> Holder | None:
+    """Who holds the lock now; None when it is free. Only meaningful on the holder's machine."""
+    try:
+        descriptor = os.open(run_dir.lock, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        # Locked and not yet named is a supervisor between its two first calls.
+        return last_holder(run_dir) or Holder(pid=0)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def is_running(run_dir: RunDir) -> bool:
+    """Whether some process drives this run now."""
+    return evidence(run_dir)[0]
+
+
+def evidence(run_dir: RunDir) -> tuple[bool, str]:
+    """Whether the run is alive, and what that rests on, in words."""
+    held = holder(run_dir)
+    if held is not None:
+        return True, f"the supervisor (pid {held.pid}) holds the lock"
+    rank = _living_rank(run_dir)
+    if rank is not None:
+        # Started by torchrun, on another machine, or orphaned and saving its last checkpoint.
+        return True, rank
+    last = last_holder(run_dir)
+    if last is None:
+        return False, "no supervisor has held this run"
+    if last.boot and boot_id() and last.host == socket.gethostname() and last.boot != boot_id():
+        return False, f"the machine was restarted since (the supervisor was pid {last.pid})"
+    where = "" if last.host == socket.gethostname() else f" on {last.host}"
+    return False, f"the supervisor (pid {last.pid}{where}) is gone"
+
+
+def is_alive(pid: int, started: float | None) -> bool:
+    """Whether `pid` is still the process that started then: ids are reused after a death."""
+    born = process_start(pid)
+    if born is None:
+        return False
+    return not started or abs(born - started) <= START_TOLERANCE_SECONDS
+
+
+def process_start(pid: int) -> float | None:
+    """Start time of a process, seconds since the epoch; None when it is gone or a zombie."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return float(process.create_time())
+    except (psutil.Error, OSError, ValueError):
+        return None
+
+
+@functools.cache
+def boot_id() -> str:
+    """What tells this boot of the machine from another; empty where nothing does."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        # macOS.
+        done = subprocess.run(
+            ["sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, timeout=2
+        )
+        return done.stdout.strip()
+    return ""
+
+
+def _read_holder(path: Path) -> Holder | None:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(
+            pid=int(raw["pid"]),
+            host=str(raw.get("host", "")),
+            started=float(raw.get("started", 0.0)),
+            boot=str(raw.get("boot", "")),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _living_rank(run_dir: RunDir) -> str | None:
+    """A rank that beats: fresh heartbeat, and on this machine also a living process."""
+    here = socket.gethostname()
+    for path in sorted(run_dir.heartbeats.glob("rank-*.json")):
+        try:
+            age = time.time() - path.stat().st_mtime
+            if age > HEARTBEAT_FRESH_SECONDS:
+                continue
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            pid, host, rank = int(raw["pid"]), str(raw["host"]), int(raw["rank"])
+            started = float(raw.get("started") or 0.0)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if host != here or is_alive(pid, started):
+            where = "" if host == here else f" on {host}"
+            return f"rank {rank} (pid {pid}{where}) beat {max(age, 0):.0f} s ago"
+    return None

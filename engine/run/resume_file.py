@@ -1,0 +1,108 @@
+"""What changed when a run was taken up again: `resume.json`, laid over the immutable manifest.
+
+`run.json` says what was first asked for and is never rewritten. Each `--resume`
+appends one entry here: how many ranks run now, and which settings a person
+changed on purpose. The plan's number of ranks stays the manifest's: two ranks' rows
+are executed by one, not planned anew. No torch in here: launcher, supervisor and
+ranks all read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.errors import RunDirError
+from engine.run import run_dir
+from engine.run.run_dir import RunDir
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """One time that a run was taken up again."""
+
+    created: float
+    """Wall clock, seconds since the epoch."""
+    attempt: int
+    """First attempt that belongs to it."""
+    world_size: int
+    """Ranks that run, whatever number the plan was made for."""
+    device_type: str
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """Settings laid over those before, by flat name."""
+    command: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def read(run: RunDir) -> list[Resumption]:
+    """Every resumption of a run, oldest first; none when it was never taken up again.
+
+    Raises:
+        RunDirError: the file is damaged.
+    """
+    try:
+        raw = json.loads(run.resume.read_text(encoding="utf-8"))
+        return [
+            Resumption(
+                created=float(entry["created"]),
+                attempt=int(entry["attempt"]),
+                world_size=int(entry["world_size"]),
+                device_type=str(entry["device_type"]),
+                changed=dict(entry["changed"]),
+                command=tuple(str(word) for word in entry["command"]),
+            )
+            for entry in raw["resumptions"]
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunDirError(
+            f"{run.resume} cannot be read ({error}); expected what `sftui run --resume` wrote. "
+            "Move it away to go on with the settings in run.json."
+        ) from None
+
+
+def append(run: RunDir, resumption: Resumption) -> None:
+    """Add one entry, durable under its name or not there at all."""
+    entries = [entry.to_dict() for entry in [*read(run), resumption]]
+    text = json.dumps({"schema": SCHEMA, "resumptions": entries}, indent=1)
+    run_dir.write_private(run.resume, text.encode())
+
+
+def manifest_now(run: RunDir) -> dict[str, Any]:
+    """The manifest as it holds today: `run.json` with every resumption laid over it.
+
+    `world_size` is the number of ranks that run; `config["gpus"]` stays the plan's.
+
+    Raises:
+        RunDirError: one of the two files cannot be read.
+    """
+    manifest = run.read_manifest()
+    for entry in read(run):
+        manifest["world_size"] = entry.world_size
+        manifest["device_type"] = entry.device_type
+        if entry.changed:
+            manifest["config"] = dict(manifest["config"]) | dict(entry.changed)
+            for name in ("max_restarts", "nodes", "rendezvous"):
+                manifest[name] = manifest["config"].get(name, manifest.get(name))
+            manifest["config_sha256"] = config_digest(manifest["config"])
+    return manifest
+
+
+def newest(run: RunDir, attempt: int) -> Resumption | None:
+    """The resumption that begins with this attempt; None for a restart or a first start."""
+    found = read(run)
+    return found[-1] if found and found[-1].attempt == attempt else None
+
+
+def config_digest(flat: Mapping[str, Any]) -> str:
+    """SHA-256 of all settings; two runs with the same one asked for the same."""
+    return hashlib.sha256(json.dumps(flat, sort_keys=True, default=list).encode()).hexdigest()

@@ -1,0 +1,193 @@
+"""Where controls come from: new lines of `control.jsonl`, whoever appended them.
+
+Each request gets exactly one answer over the whole life of a run, restarts of
+the ranks included: the file is read from its start by every attempt, and what
+the event log has already answered is passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from engine.control import Command, Request
+from engine.errors import RunDirError, WireError
+from engine.events import ControlApplied
+from engine.journal import wire
+from engine.journal.event_files import ends_a_line, scan
+from engine.run.run_dir import RunDir
+
+HISTORY_VARIABLE = "SFTUI_CONTROL_BYTES"
+"""Size of `control.jsonl` when the present supervisor took a run up again."""
+
+MAX_REQUEST_BYTES = 16 * 1024
+"""A request is a few hundred bytes; a longer line is no request."""
+
+
+class Mail(NamedTuple):
+    """What one look at the inbox found."""
+
+    requests: list[Request]
+    """To be carried out, in file order."""
+    refusals: list[ControlApplied]
+    """Answers to requests that must not be carried out: expired, outdated, unknown."""
+
+
+class Inbox:
+    """Rank 0's reader of `control.jsonl`; a look without news costs one stat (about 2 us).
+
+    Args:
+        attempt: of the ranks; requests that name an older one are refused.
+        history_bytes: size of the file when this session of the run began
+            (`HISTORY_VARIABLE`): what nobody answered then is not obeyed today.
+    """
+
+    def __init__(
+        self,
+        run_dir: RunDir,
+        attempt: int,
+        *,
+        history_bytes: int = 0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = run_dir.control
+        self._attempt = attempt
+        self._history_bytes = history_bytes
+        self._now = now
+        self._answered = answered_ids(run_dir)
+        self._offset = 0
+        self._seen: tuple[int, int, int] | None = None
+        self.num_bad_lines = 0
+        """Lines that are no request and have no id to answer to."""
+
+    def changed(self) -> bool:
+        """Whether the file has changed since the last `read`."""
+        return self._look() not in (None, self._seen)
+
+    def read(self) -> Mail:
+        """The requests that came in since the last call, each id once."""
+        mail = Mail([], [])
+        seen = self._look()
+        if seen is None or seen == self._seen:
+            return mail
+        if self._seen is None or seen[0] != self._seen[0] or seen[2] < self._offset:
+            # Another file, or a shortened one: read it all; ids keep answers single.
+            self._offset = 0
+        self._seen = seen
+        for start, line in self._new_lines():
+            self._sort(line, start < self._history_bytes, mail)
+        return mail
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  Path.stat costs twice as much, every step
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def _new_lines(self) -> Iterator[tuple[int, bytes]]:
+        """Whole lines that were not there before, each with its offset."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            return
+        # A line without its newline is still being written.
+        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+            if line.strip():
+                yield self._offset, line
+            self._offset += len(line)
+
+    def _sort(self, line: bytes, is_history: bool, mail: Mail) -> None:
+        try:
+            if len(line) > MAX_REQUEST_BYTES:
+                raise WireError(f"a request of {len(line)} bytes; at most {MAX_REQUEST_BYTES}")
+            request = wire.decode_request(line)
+        except WireError as error:
+            if len(error.args) < 2:
+                self.num_bad_lines += 1
+                return
+            request_id = str(error.args[1])
+            if request_id not in self._answered:
+                self._answered.add(request_id)
+                mail.refusals.append(
+                    ControlApplied(
+                        id=request_id, command="?", outcome="rejected", reason=str(error.args[0])
+                    )
+                )
+            return
+        if request.id in self._answered:
+            return
+        self._answered.add(request.id)
+        if is_history:
+            reason = "left over from an earlier session of the run; ask again"
+            mail.refusals.append(answer(request, "rejected", reason))
+        elif request.attempt is not None and request.attempt < self._attempt:
+            reason = f"the ranks were restarted since: this is attempt {self._attempt}, not "
+            mail.refusals.append(answer(request, "rejected", f"{reason}{request.attempt}"))
+        elif request.expires is not None and request.expires < self._now():
+            late = self._now() - request.expires
+            mail.refusals.append(answer(request, "expired", f"read {late:.0f} s too late"))
+        else:
+            mail.requests.append(request)
+
+
+def answer(
+    request: Request, outcome: str = "applied", reason: str = "", step: int | None = None
+) -> ControlApplied:
+    """The answer to a request."""
+    return ControlApplied(
+        id=request.id,
+        command=request.command.value,
+        outcome=outcome,
+        reason=reason,
+        author=request.author,
+        argument=request.argument,
+        step=step,
+    )
+
+
+def late_answer(request: Request, step: int | None = None) -> ControlApplied:
+    """The answer to a request that came when the run was over."""
+    if request.command is Command.STOP:
+        return answer(request, "applied", "the run was ending anyway", step)
+    return answer(request, "rejected", "the run has ended", step)
+
+
+def post(run_dir: RunDir, request: Request) -> None:
+    """Append a request to `control.jsonl` with one write call, from any process.
+
+    Raises:
+        RunDirError: it could not be written whole.
+    """
+    line = wire.encode_request(request)
+    try:
+        descriptor = os.open(run_dir.control, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise RunDirError(f"cannot open {run_dir.control}: {error.strerror}.") from None
+    try:
+        # A writer that died in the middle of a line must not spoil this one.
+        data = b"" if ends_a_line(descriptor) else b"\n"
+        data += line
+        written = os.write(descriptor, data)
+    except OSError as error:
+        raise RunDirError(
+            f"cannot write {run_dir.control}: {error.strerror}. "
+            "Make room on the disk and ask again."
+        ) from None
+    finally:
+        os.close(descriptor)
+    if written < len(data):
+        raise RunDirError(f"{run_dir.control}: the disk is full. Make room and ask again.")
+
+
+def answered_ids(run_dir: RunDir) -> set[str]:
+    """Ids of the requests that have their answer, by a rank or by the supervisor."""
+    found = [
+        *scan(run_dir.events, ControlApplied),
+        *scan(run_dir.supervisor_events, ControlApplied),
+    ]
+    return {event.id for event in found if isinstance(event, ControlApplied)}

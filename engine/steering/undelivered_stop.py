@@ -1,0 +1,84 @@
+"""A stop that no rank is there to read: machines that have not met yet, ranks between two attempts.
+
+Rank 0 reads the inbox, and only at the boundary of a step. A supervisor that waits
+for another machine may wait for half an hour, and a person, or a cluster that takes
+the machine back, must not have to wait with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+import psutil
+
+from engine.control import Command, Request
+from engine.run.run_dir import RunDir
+from engine.steering.inbox import Inbox
+
+LOOK_SECONDS = 0.5
+
+LOOKS = 3
+"""So many looks in a row without a rank: between two attempts of a healthy run there are fewer."""
+
+SIGNAL = signal.SIGUSR1
+"""Tells the main thread, which sits in elastic's rendezvous, to come out of it."""
+
+
+class Listener:
+    """Looks into the inbox while the `with` block lasts; signals this process once.
+
+    Args:
+        has_end: whether the run has its end, so that nobody needs to be told.
+        history_bytes: as for `Inbox`.
+    """
+
+    def __init__(
+        self, run_dir: RunDir, has_end: Callable[[], bool], *, history_bytes: int = 0
+    ) -> None:
+        self.request: Request | None = None
+        """The stop, once the signal was sent."""
+        # Attempt 0: a stop meant for ranks that have died since is meant for their successors.
+        self._inbox = Inbox(run_dir, 0, history_bytes=history_bytes)
+        self._has_end = has_end
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._listen, name="unheard", daemon=True)
+
+    def __enter__(self) -> Listener:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _listen(self) -> None:
+        stop: Request | None = None
+        alone = 0
+        while not self._stop.wait(LOOK_SECONDS):
+            for request in self._inbox.read().requests:
+                if request.command is Command.STOP:
+                    stop = stop or request
+            alone = 0 if _a_rank_lives() else alone + 1
+            if stop is not None and alone >= LOOKS and not self._has_end():
+                self.request = stop
+                os.kill(os.getpid(), SIGNAL)
+                return
+
+
+def _a_rank_lives() -> bool:
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    return True
+    return False

@@ -1,0 +1,340 @@
+"""A step's rows as tensors for one rank: tokenised, laid out, shifted, weighted.
+
+The shift is made here and nowhere else: input t is a row's token t, its target
+is token t+1, and the target is supervised if the mask says so of token t+1. Only
+supervised targets are handed out, as places in the flattened hidden states, so
+the head is never run where it earns nothing.
+"""
+
+# B rows, T tokens of the longest, N tokens of a micro-step, K of them supervised.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.conversations.chat_format import (
+    MAX_TOKENS,
+    ChatTokenizer,
+    check_ids,
+    render_conversation,
+)
+from engine.conversations.conversation import Conversation
+from engine.step.packing import CPU_MAX_TOKENS, Layout, packed_layout, padded_layout
+from engine.step.plan import LossNorm, MicroBatch, token_weights
+
+PAD_TOKEN = "<|assistant_end|>"
+
+CACHE_TOKENS = 100_000_000
+"""500 MB of tokenised rows are kept; rows past that are tokenised anew in every epoch."""
+
+LATE_SECONDS = 5.0
+"""Longer for a step's rows is a stall (a slow disk or network): they take milliseconds."""
+
+
+class RowSource(Protocol):
+    """What the loader needs of a mixture."""
+
+    def __len__(self) -> int: ...
+
+    def conversation(self, index: int, /) -> Conversation: ...
+
+    def source_of(self, index: int, /) -> str: ...
+
+
+class StepPlan(Protocol):
+    """What the loader needs of a plan: training's or validation's."""
+
+    def micro_batches(self, step: int, /) -> list[MicroBatch]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One row at one place of a step."""
+
+    row: int
+    """In the mixture."""
+    source: str
+    micro_batch: int
+    """Of the step's micro-batches as the plan lists them."""
+    num_tokens: int
+    """Input tokens."""
+    num_supervised: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroStep:
+    """What one forward pass of one rank takes."""
+
+    ids: Tensor
+    """int64 [B, T] padded, or [N] packed."""
+    spans: tuple[tuple[int, int], ...] | None
+    """Documents of a packed row; None when padded."""
+    positions: Tensor | None
+    """int64 [N], restarting in each document; None when padded."""
+    supervised: Tensor
+    """int64 [K]: places in `hidden.flatten(0, -2)` whose loss is wanted."""
+    targets: Tensor
+    """int64 [K]: the token that should follow there."""
+    weights: Tensor
+    """fp32 [K]: `sum(weights * nll)` over all micro-steps of all ranks is the step's loss."""
+    documents: Tensor
+    """int64 [K]: index in `StepBatch.documents`."""
+    num_tokens: int
+    """Real input tokens, padding not counted."""
+
+    def to(self, device: torch.device) -> MicroStep:
+        """The same on `device`."""
+
+        def moved(tensor: Tensor) -> Tensor:
+            if device.type == "cuda":  # from pinned memory the copy overlaps with the work before
+                return tensor.pin_memory().to(device, non_blocking=True)
+            return tensor.to(device)
+
+        return replace(
+            self,
+            ids=moved(self.ids),
+            positions=None if self.positions is None else moved(self.positions),
+            supervised=moved(self.supervised),
+            targets=moved(self.targets),
+            weights=moved(self.weights),
+            documents=moved(self.documents),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepBatch:
+    """One step: this rank's micro-steps, and what every rank knows of the whole."""
+
+    step: int
+    micro_steps: tuple[MicroStep, ...]
+    """May be empty, and of another number on another rank, when packed."""
+    documents: tuple[Document, ...]
+    """Of all ranks, in the plan's order."""
+    micro_batches: tuple[MicroBatch, ...]
+    """The plan's, of all ranks."""
+    num_tokens: int
+    """Real input tokens, all ranks."""
+    num_supervised: int
+    """Supervised tokens, all ranks."""
+    device: torch.device
+    """Of the micro-steps, also when this rank has none: a reduction needs to know."""
+
+    @property
+    def num_empty_micro_batches(self) -> int:
+        """Micro-batches without a supervised token: weight 0, and worth a warning."""
+        filled = {found.micro_batch for found in self.documents if found.num_supervised}
+        return len(self.micro_batches) - len(filled)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """A rendered row: `ids[t]` is followed by `ids[t + 1]`, supervised if `mask[t + 1]`."""
+
+    ids: npt.NDArray[np.int32]
+    mask: npt.NDArray[np.bool_]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.ids) - 1
+
+    @property
+    def num_supervised(self) -> int:
+        return int(self.mask[1:].sum())
+
+
+class TokenRows:
+    """Rows of a mixture, rendered and encoded when first asked for."""
+
+    def __init__(
+        self,
+        rows: RowSource,
+        tokenizer: ChatTokenizer,
+        max_tokens: int = MAX_TOKENS,
+        vocab_size: int | None = None,
+    ) -> None:
+        """With `vocab_size` a row with an id from there on is a `DataError` that names it."""
+        self._rows = rows
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self._vocab_size = vocab_size
+        self._cache: dict[int, TokenRow] = {}
+        self._room = CACHE_TOKENS
+        self._cut: set[int] = set()
+
+    def __getitem__(self, index: int) -> TokenRow:
+        found = self._cache.get(index)
+        if found is not None:
+            return found
+        rendered = render_conversation(
+            self._tokenizer, self._rows.conversation(index), self._max_tokens
+        )
+        if self._vocab_size is not None:
+            what = f"row {index} ({self._rows.source_of(index)})"
+            check_ids(rendered.ids, self._vocab_size, what)
+        if rendered.num_dropped:
+            self._cut.add(index)
+        row = TokenRow(np.array(rendered.ids, np.int32), np.array(rendered.mask, np.bool_))
+        if len(row.ids) <= self._room:
+            self._room -= len(row.ids)
+            self._cache[index] = row
+        return row
+
+    @property
+    def num_cut(self) -> int:
+        """Rows among those seen so far that lost their end at `max_tokens`."""
+        return len(self._cut)
+
+    def source_of(self, index: int) -> str:
+        return self._rows.source_of(index)
+
+
+class StepLoader:
+    """Gives `StepBatch`es by step number, the next one made ready by a thread meanwhile.
+
+    Every rank renders all rows of a step, not only its own: weights and layout
+    depend on all of them, and no rank has to ask another.
+    """
+
+    def __init__(
+        self,
+        rows: TokenRows,
+        plan: StepPlan,
+        *,
+        pad_id: int,
+        rank: int = 0,
+        world_size: int = 1,
+        layout: Layout = "packed",
+        loss_norm: LossNorm = "microbatch",
+        max_tokens: int = CPU_MAX_TOKENS,
+        device: torch.device | None = None,
+        prefetch: bool = True,
+    ) -> None:
+        """`rank` and `world_size` are the running ones; the plan may be made for others.
+
+        `max_tokens` bounds a packed micro-step; `pad_id` fills padded ones.
+        """
+        self._rows = rows
+        self._plan = plan
+        self._pad_id = pad_id
+        self._rank = rank
+        self._world_size = world_size
+        self._layout = layout
+        self._loss_norm = loss_norm
+        self._max_tokens = max_tokens
+        self._device = device or torch.device("cpu")
+        self._pool = ThreadPoolExecutor(1, "step-loader") if prefetch else None
+        self._next: tuple[int, Future[StepBatch]] | None = None
+
+    @property
+    def num_cut(self) -> int:
+        """Rows among those seen so far that lost their end at the longest length."""
+        return self._rows.num_cut
+
+    def load(self, step: int, *, on_wait: Callable[[float], None] | None = None) -> StepBatch:
+        """The step's batch, its tensors on the device; any order of steps is allowed.
+
+        `on_wait` is told once how long it has taken when the thread is late.
+        """
+        if self._next is not None and self._next[0] == step:
+            future = self._next[1]
+            if on_wait is not None and not wait([future], LATE_SECONDS).done:
+                on_wait(LATE_SECONDS)
+            batch = future.result()
+        else:
+            batch = self._build(step)
+        if self._pool is not None:
+            self._next = (step + 1, self._pool.submit(self._build, step + 1))
+        moved = tuple(micro.to(self._device) for micro in batch.micro_steps)
+        return replace(batch, micro_steps=moved)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _build(self, step: int) -> StepBatch:
+        micro_batches = self._plan.micro_batches(step)
+        by_micro: list[list[int]] = []
+        documents: list[Document] = []
+        token_rows: list[TokenRow] = []
+        for number, micro_batch in enumerate(micro_batches):
+            by_micro.append([])
+            for row in micro_batch.rows:
+                token_row = self._rows[row]
+                by_micro[-1].append(len(documents))
+                token_rows.append(token_row)
+                documents.append(
+                    Document(
+                        row=row,
+                        source=self._rows.source_of(row),
+                        micro_batch=number,
+                        num_tokens=token_row.num_tokens,
+                        num_supervised=token_row.num_supervised,
+                    )
+                )
+        supervised = [
+            sum(documents[document].num_supervised for document in members) for members in by_micro
+        ]
+        weights = token_weights(self._loss_norm, supervised)
+        if self._layout == "padded":
+            shares = padded_layout(by_micro, self._world_size)
+        else:
+            lengths = [document.num_tokens for document in documents]
+            shares = packed_layout(lengths, self._world_size, self._max_tokens)
+        return StepBatch(
+            step=step,
+            micro_steps=tuple(
+                self._micro_step(
+                    members,
+                    [token_rows[document] for document in members],
+                    [weights[documents[document].micro_batch] for document in members],
+                )
+                for members in shares[self._rank]
+            ),
+            documents=tuple(documents),
+            micro_batches=tuple(micro_batches),
+            num_tokens=sum(document.num_tokens for document in documents),
+            num_supervised=sum(supervised),
+            device=self._device,
+        )
+
+    def _micro_step(
+        self, members: Sequence[int], rows: Sequence[TokenRow], weights: Sequence[float]
+    ) -> MicroStep:
+        """Tensors of some documents; `weights` is each one's weight of a supervised token."""
+        lengths = [row.num_tokens for row in rows]
+        packed = self._layout == "packed"
+        width = max(lengths)
+        ends = np.cumsum(lengths)
+        starts = ends - lengths if packed else np.arange(len(rows)) * width
+        ids = np.full(int(ends[-1]) if packed else len(rows) * width, self._pad_id, np.int64)
+        places: list[npt.NDArray[np.int64]] = []
+        targets: list[npt.NDArray[np.int32]] = []
+        for start, length, row in zip(starts, lengths, rows, strict=True):
+            ids[start : start + length] = row.ids[:-1]
+            wanted = np.flatnonzero(row.mask[1:])
+            places.append(wanted + start)
+            targets.append(row.ids[1:][wanted])
+        counts = [len(found) for found in places]
+        flat_ids = torch.from_numpy(ids)
+        spans = tuple(
+            (int(end - length), int(end)) for end, length in zip(ends, lengths, strict=True)
+        )
+        return MicroStep(
+            ids=flat_ids if packed else flat_ids.view(len(rows), width),
+            spans=spans if packed else None,
+            positions=torch.cat([torch.arange(length) for length in lengths]) if packed else None,
+            supervised=torch.from_numpy(np.concatenate(places)),
+            targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
+            weights=torch.from_numpy(np.repeat(np.array(weights, np.float32), counts)),
+            documents=torch.from_numpy(np.repeat(np.array(members, np.int64), counts)),
+            num_tokens=sum(lengths),
+        )

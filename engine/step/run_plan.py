@@ -1,0 +1,130 @@
+"""From what was typed to what each owner needs: the bridge between `config` and the engine.
+
+The launcher uses it to check and to say what would happen, the ranks to do it,
+so both see the same numbers. No torch in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.config import RunConfig
+from engine.data.tasks import DataEntry, DataSettings
+from engine.errors import ConfigError
+from engine.fit import MemoryPlan, plan_for
+from engine.model.nanochat.gpt_config import GPTConfig
+from engine.step.packing import CPU_MAX_TOKENS
+from engine.step.plan import Plan
+
+STARTER = "starter"
+"""`source` of the base model that ships with sftui."""
+
+
+def data_settings(config: RunConfig) -> DataSettings:
+    """Which rows are trained, validated and asked.
+
+    Raises:
+        ConfigError: a mixture or task entry cannot be understood.
+    """
+    data = config.data
+    return DataSettings(
+        data_dir=None if data.data_dir is None else Path(data.data_dir).expanduser(),
+        mixture=tuple(_entry(text) for text in data.mixture),
+        questions=tuple(DataEntry(name=name, split="test") for name in _task_names(config)),
+        skip_bad_rows=data.skip_bad_rows,
+        starter=config.start.source == STARTER and not data.data_dir and not data.mixture,
+        max_smoltalk_rows=data.smoltalk_rows,
+        seed=data.seed,
+    )
+
+
+def make_plan(config: RunConfig, num_rows: int) -> Plan:
+    """Which rows every step takes.
+
+    Raises:
+        ConfigError: the batch does not divide, or there are too few rows for one step.
+    """
+    batch = config.batch
+    return Plan(
+        num_rows=num_rows,
+        world_size=config.runtime.gpus,
+        device_batch_size=batch.device_batch_size,
+        target_examples_per_step=batch.target_examples_per_step,
+        num_epochs=batch.num_epochs,
+        requested_iterations=batch.num_iterations,
+    )
+
+
+def validation_rows_wanted(config: RunConfig) -> int:
+    """Rows of one validation: nanochat's eval_steps micro-batches on every rank."""
+    return config.eval.eval_steps * config.batch.device_batch_size * config.runtime.gpus
+
+
+def packed_tokens(config: RunConfig, device_type: str) -> int:
+    """Most tokens of a packed micro-step, or one single longer row."""
+    if device_type == "cuda":
+        # What a padded micro-batch may take at worst: who set a small batch has little memory.
+        return config.batch.device_batch_size * config.data.max_tokens
+    return CPU_MAX_TOKENS
+
+
+def memory_plan(config: RunConfig, model: GPTConfig, device_type: str) -> MemoryPlan:
+    """What the memory of one rank depends on."""
+    # On CUDA the micro-step follows device_batch_size in both layouts.
+    limit = None if device_type == "cuda" else packed_tokens(config, device_type)
+    return plan_for(config, model, device_type=device_type, packed_tokens=limit)
+
+
+def effective_settings(
+    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float], scale: float
+) -> dict[str, bool | int | float | str | None]:
+    """What the typed settings come to: the run panel's second column."""
+    return {
+        "n_layer": model.n_layer,
+        "n_embd": model.n_embd,
+        "n_head": model.n_head,
+        "n_kv_head": model.n_kv_head,
+        "vocab_size": model.vocab_size,
+        "sequence_len": model.sequence_len,
+        "num_parameters": model.num_parameters,
+        "examples_per_micro_step": config.batch.device_batch_size * config.runtime.gpus,
+        "grad_accum_steps": plan.grad_accum_steps,
+        "num_iterations": plan.num_iterations,
+        "updates": plan.num_iterations - 1,
+        "width_scale": scale,
+        **{f"lr/{name}": lr for name, lr in lrs.items()},
+    }
+
+
+def _task_names(config: RunConfig) -> tuple[str, ...]:
+    return config.eval.eval_tasks
+
+
+def absolute_entry(text: str) -> str:
+    """The same mixture entry with its file, if it is one, as an absolute path."""
+    name, size = _split_entry(text)
+    if not _is_file(name):
+        return text
+    path = str(Path(name).expanduser().absolute())
+    return path if size is None else f"{path}:{size}"
+
+
+def _entry(text: str) -> DataEntry:
+    """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`."""
+    name, size = _split_entry(text)
+    if not name:
+        raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
+    if _is_file(name):
+        path = Path(name).expanduser()
+        return DataEntry(name=path.stem, file=path, size=size)
+    return DataEntry(name=name, size=size)
+
+
+def _split_entry(text: str) -> tuple[str, int | None]:
+    name, colon, rows = text.rpartition(":")
+    return (name, int(rows)) if colon and rows.isdigit() else (text, None)
+
+
+def _is_file(name: str) -> bool:
+    return "/" in name or name.endswith((".jsonl", ".parquet"))

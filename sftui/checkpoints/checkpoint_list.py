@@ -1,0 +1,139 @@
+"""The checkpoints of a run as they lie on disk, and what a person can do with one.
+
+The state knows what was saved; the disk knows what is there. A row is both: an action
+touches files only, never the state, and never the last checkpoint there is. Exporting and
+evaluating need torch, so each is a process of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.checkpoints import checkpoint_dir
+from engine.checkpoints.checkpoint_dir import KEEP_SUFFIX
+from engine.run.run_dir import RunDir
+from sftui.checkpoints.checkpoint_row import CheckpointRow
+from sftui.checkpoints.jobs import Job
+from sftui.checkpoints.prompts import Sampler
+from sftui.state.run_state import RunState
+from sftui.text.clean import clean
+
+
+def busy_words(job: Job) -> str:
+    """Why another has to wait, while this one works."""
+    return f"One at a time: {job.words} is not done yet."
+
+
+class Shelf:
+    """What can be done with the checkpoints of `run`; nothing, over a log of another program."""
+
+    def __init__(self, run: RunDir | None) -> None:
+        self.run = run
+        self.job: Job | None = None
+        self.sampler = Sampler()
+
+    def rows(self, state: RunState) -> list[CheckpointRow]:
+        """Newest first, the start last."""
+        disk = {} if self.run is None else {
+            info.step: info for info in checkpoint_dir.list_checkpoints(self.run)
+        }  # fmt: skip
+        best = state.best_validation
+        exported = {c.step for c in state.checkpoints.values() if c.kind == "nanochat"}
+        rows = []
+        for known in state.checkpoint_rows():
+            info = disk.pop(known.step, None) if known.kind == "sftui" else None
+            rows.append(
+                CheckpointRow(
+                    known=known,
+                    info=info,
+                    best=best is not None and best.step == known.step and known.kind != "nanochat",
+                    marked=info is not None and info.marked,
+                    exported=known.kind == "sftui" and known.step in exported,
+                )
+            )
+        return rows
+
+    def why_not(self, row: CheckpointRow) -> str:
+        """Why nothing can be done with this one; empty when something can."""
+        if self.run is None:
+            return "These lie where the log was written, not here."
+        if row.known.kind == "start":
+            return "The start is the checkpoint this run was started from; it is not its own."
+        if row.known.kind == "nanochat":
+            return f"It is an export: {clean(row.known.path or '', 200)}"
+        if row.info is None:
+            return f"{row.name} is not on disk any more."
+        return ""
+
+    def toggle_mark(self, row: CheckpointRow) -> str:
+        """Keep it for ever, or let it be pruned again; what was done."""
+        if problem := self.why_not(row):
+            return problem
+        assert row.info is not None
+        path = row.info.path
+        mark = path.with_name(path.name + KEEP_SUFFIX)
+        try:
+            if row.marked:
+                mark.unlink(missing_ok=True)
+                return f"{row.name} may be pruned again."
+            mark.touch()
+        except OSError as error:
+            return f"{mark} cannot be written: {error.strerror}."
+        return f"{row.name} is marked: it is never pruned."
+
+    def why_not_delete(self, row: CheckpointRow, *, alive: bool) -> str:
+        """Why it stays; empty when it may go."""
+        if problem := self.why_not(row):
+            return problem
+        assert self.run is not None
+        found = checkpoint_dir.list_checkpoints(self.run)
+        if len(found) < 2:
+            return f"{row.name} is the only checkpoint there is: it stays."
+        if alive and found[-1].step == row.step:
+            return f"{row.name} is what this run would go on from after a crash: it stays."
+        return ""
+
+    def delete(self, row: CheckpointRow, *, alive: bool) -> str:
+        """Remove it from disk; what was done, or why not."""
+        if problem := self.why_not_delete(row, alive=alive):
+            return problem
+        assert row.info is not None
+        path = row.info.path
+        try:
+            checkpoint_dir.remove(path)
+            path.with_name(path.name + KEEP_SUFFIX).unlink(missing_ok=True)
+        except OSError as error:
+            return f"{row.name} cannot be deleted: {error.strerror}."
+        return f"{row.name} is deleted."
+
+    def start(self, what: str, row: CheckpointRow) -> str:
+        """Begin `eval`, `nanochat` or `hf` (an export) of one; what a person must know."""
+        if problem := self.why_not(row):
+            return problem
+        if self.job is not None and self.job.code is None:
+            return busy_words(self.job)
+        assert row.info is not None
+        assert self.run is not None
+        target = str(row.info.path)
+        if what == "eval":
+            words, arguments = f"evaluating {row.name}", ["eval", target]
+        else:
+            output = self.run.path / f"export-step-{row.step}-{what}"
+            words = f"exporting {row.name} for {'transformers' if what == 'hf' else 'nanochat'}"
+            arguments = ["export", target, "--format", what, "-o", str(output)]
+        self._close_job()
+        try:
+            self.job = Job(words, arguments, Path.cwd())
+        except OSError as error:
+            return f"{words} could not be started: {error.strerror}."
+        return ""
+
+    def close(self) -> None:
+        """End what works."""
+        self._close_job()
+        self.sampler.close()
+
+    def _close_job(self) -> None:
+        if self.job is not None:
+            self.job.close()
+            self.job = None

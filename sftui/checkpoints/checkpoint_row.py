@@ -1,0 +1,33 @@
+"""One checkpoint as the browser lists it: what the state knows of it and what the disk has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.checkpoints.checkpoint_dir import CheckpointInfo
+from sftui.state.records import Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRow:
+    """One checkpoint."""
+
+    known: Checkpoint
+    info: CheckpointInfo | None
+    """What lies on disk; None when it is gone, or is no resumable checkpoint of a run here."""
+    best: bool
+    marked: bool
+    exported: bool
+
+    @property
+    def step(self) -> int:
+        return self.known.step
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        if self.known.kind == "start":
+            return "start"
+        if self.known.kind == "nanochat":
+            return f"nanochat {self.known.step:,}"
+        return f"step {self.known.step:,}"

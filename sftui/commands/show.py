@@ -1,0 +1,139 @@
+"""One look at a run for people: a summary and a printed chart."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from sftui.logbook import event_lines
+from sftui.readers import leftovers
+from sftui.sources.snapshot import Snapshot
+from sftui.state.records import Validation
+from sftui.state.run_state import RunState
+from sftui.state.weight_change import sentence, travels
+from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+
+
+def as_text(
+    shot: Snapshot,
+    columns: int,
+    lines: int,
+    *,
+    baseline: Yardstick | None = None,
+    colour: bool = False,
+) -> str:
+    """A summary and a chart that fit a terminal of that size."""
+    summary = summary_lines(shot, baseline)
+    rows = max(8, min(22, lines - len(summary) - 2))
+    chart = loss_chart(shot.state, columns, rows, colour=colour)
+    return "\n".join([*summary, *(["", chart] if chart else [])])
+
+
+def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str]:
+    """The run in a few lines, every outside text cleaned."""
+    state = shot.state
+    lines = [f"{clean(shot.title, 120)}  {shot.status}: {clean(shot.evidence, 200)}"]
+    if state.reason:
+        lines[0] += f"  {clean(state.reason, 120)}"
+    if shot.run is None:
+        names = ", ".join(clean(found.name, 40) for found in shot.stages)
+        this = clean(shot.stages[shot.shown].name, 40)
+        lines.append(f"  {shot.format}; stages: {names}; this is {this}")
+    if shot.leftovers.with_numbers:
+        found = leftovers.sentence(shot.leftovers.with_numbers, shot.leftovers.shapes)
+        lines.append(f"  {clean(found, 400)}")
+    if state.run is not None:
+        parts = []
+        if state.run.source:
+            parts.append(f"from {clean(state.run.source, 80)}")
+        if state.run.num_parameters is not None:
+            parts.append(f"{fmt.si(state.run.num_parameters)} parameters")
+        if machine := event_lines.ranks(state.run):
+            parts.append(machine)
+        if parts:
+            lines.append("  " + ", ".join(parts))
+    planned = state.planned
+    of = f" of {fmt.count(planned)}" if planned is not None else ""
+    parts = [f"step {fmt.count(state.done)}{of}"]
+    if state.first_t is not None and state.last_t is not None:
+        parts.append(f"{fmt.duration(state.last_t - state.first_t)} elapsed")
+    if shot.alive and not state.ended and (eta := state.eta_seconds()) is not None:
+        parts.append(f"about {fmt.duration(eta)} to go")
+    lines.append("  " + ", ".join(parts))
+    if shot.run is None and state.metrics and not len(state.steps):
+        lines.append(f"  {event_lines.other_numbers(state)}")
+    for name, results in state.validations_by_set().items():
+        lines.append(_validation_line(name, results))
+    for task, by_step in state.evals.items():
+        ordered = [by_step[step] for step in sorted(by_step)]
+        lines.append(
+            f"  {clean(task, 40)} {event_lines.score(ordered[-1])} at step {ordered[-1].step}"
+        )
+    board = Scoreboard(shot.run.path if shot.run is not None else None, baseline)
+    lines += [f"  {line}" for line in score_lines(board, state)]
+    if moved := sentence(travels(state)):
+        lines.append(f"  {clean(moved, 400)}")
+    kept = [row for row in state.checkpoints.values() if not row.removed]
+    if kept:
+        lines.append("  checkpoints " + ", ".join(clean(row.path or "", 120) for row in kept))
+    return lines
+
+
+def _validation_line(name: str, results: list[Validation]) -> str:
+    """The first, last and best loss of one set of rows."""
+    first, last = results[0], results[-1]
+    of_set = f" {clean(name, 40)}" if name else ""
+    line = f"  validation{of_set} {fmt.loss(first.loss)} (step {first.step})"
+    if last is not first:
+        line += f" -> {fmt.loss(last.loss)} (step {last.step})"
+    finite = [each for each in results if math.isfinite(each.loss)]
+    best = min(finite, key=lambda each: (each.loss, each.step), default=None)
+    return line + (f", best {fmt.loss(best.loss)} at step {best.step}" if best else "")
+
+
+def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:
+    """Training and validation loss as plotext draws them; empty without two points.
+
+    At most two points a column: plotext takes each through Python.
+    """
+    series = state.step_series(state.loss_name)
+    if len(series) < 2:
+        return ""
+    # plotext: 0.25 s of imports that only a printed chart is worth.
+    import plotext  # noqa: PLC0415
+
+    width = max(40, min(columns, 160))
+    figure = plotext.figure
+    figure.clear()
+    # Without this it takes the size of the terminal it believes to be in.
+    figure.plot_size(width, rows)
+    figure.theme("simple" if colour else "colorless")
+    train = figure.signal(*_thinned(series.x, series.y, 2 * width), marker="braille")
+    figure.draw(train.lines().label("train"))
+    validations = [v for v in state.validation_list() if math.isfinite(v.loss)]
+    if validations:
+        steps, losses = [v.step for v in validations], [v.loss for v in validations]
+        figure.draw(figure.signal(steps, losses, marker="o").label("validation"))
+    figure.title("loss by step")
+    text: str = figure.build().string(colorless=not colour)
+    figure.clear()
+    return text.rstrip("\n")
+
+
+def _thinned(x: Any, y: Any, most: int) -> tuple[list[float], list[float]]:
+    """Finite points, at most `most`: lowest and highest of each block, in order."""
+    finite = np.isfinite(y)
+    xs, ys = np.asarray(x)[finite], np.asarray(y)[finite]
+    if len(xs) <= most:
+        return xs.tolist(), ys.tolist()
+    edges = np.linspace(0, len(xs), most // 2 + 1).astype(int)
+    chosen: list[int] = []
+    for start, end in itertools.pairwise(edges.tolist()):
+        block = ys[start:end]
+        chosen += sorted({start + int(block.argmin()), start + int(block.argmax())})
+    return xs[chosen].tolist(), ys[chosen].tolist()

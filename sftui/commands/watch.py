@@ -1,0 +1,261 @@
+"""Show a run until the person leaves or it ends, and say how to come back.
+
+One place for the screen and for plain lines: which source, what is printed
+afterwards, and the exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from engine.errors import UsageError
+from engine.run.run_dir import RunDir
+from sftui import diagnostics
+from sftui.diagnostics import ExitCode
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+
+if TYPE_CHECKING:
+    from sftui.commands.reading_flags import ReplayFlags
+    from sftui.sources import Source
+    from sftui.sources.replay import ReplaySource
+    from sftui.state.run_state import RunState
+    from sftui.statistics.scores import Scoreboard, Yardstick
+
+
+def watch_plain(
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None = None,
+    on_event: str | None = None,
+) -> ExitCode:
+    """Plain lines; Ctrl-C stops a run we started (twice: leaves it)."""
+    from sftui.cockpit.notices import Notices  # noqa: PLC0415  numpy; a replay gives none
+    from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
+    from sftui.sources.tail import TailSource  # noqa: PLC0415  psutil, of no use to a replay
+    from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  numpy
+
+    source: Source = TailSource(run)
+    if launcher is not None:
+        launcher()
+    try:
+        notices = Notices(time.time(), call=lambda _: None, command=on_event)
+        state, left = plain.watch(source, send_stop=launcher is not None, tell=notices.observe)
+    finally:
+        source.close()
+    if left:
+        _say_how_to_return(run)
+        return ExitCode.INTERRUPTED
+    _say_scores(Scoreboard(run.path, baseline), state)
+    return _closing(run, state, baseline)
+
+
+def watch_screen(
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None = None,
+    on_event: str | None = None,
+) -> ExitCode:
+    """The screen. A run we start feeds it through the queue, any other through its files."""
+    # Textual: a quarter of a second that plain mode does not need.
+    from sftui import app  # noqa: PLC0415
+    from sftui.sources.live import LiveSource  # noqa: PLC0415  psutil, of no use to a replay
+    from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
+
+    # Made before the app runs: inside it, Textual's stand-in for stderr has no file number.
+    source: Source = TailSource(run) if launcher is None else LiveSource(run)
+    try:
+        end = app.run_screen(
+            source,
+            title=run.id,
+            launch=launcher,
+            folder=run.path,
+            baseline=baseline,
+            on_event=on_event,
+        )
+    finally:
+        source.close()
+    if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
+        return _closing(run, end.state, baseline)
+    if end.error is not None:
+        # The screen failed, not the run: say what and where, and how to look again.
+        what = f"{type(end.error).__name__}: {end.error}"
+        diagnostics.note(f"the screen failed: {clean(what, 300)}")
+    if end.outcome is app.Outcome.LOST:
+        diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
+        _say_how_to_go_on(run)
+        sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
+        return ExitCode.RUN_FAILED
+    if launcher is not None and end.outcome is app.Outcome.LEFT_RUNNING and os.getpid() == 1:
+        return _stay(run, baseline, told_to_end=end.told_to_end)
+    _say_how_to_return(run)
+    return ExitCode.DONE if end.error is None else ExitCode.RUN_FAILED
+
+
+def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> ExitCode:
+    """Process 1 of a container takes the run along when it leaves, so it does not."""
+    from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
+    from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
+
+    diagnostics.note("this is process 1 of its container: it stays here until the run ends.")
+    diagnostics.note(f"  look again: sftui attach {run.id}, in the same container")
+    source = TailSource(run)
+    try:
+        state, left = plain.watch(source, send_stop=True, history=False, told_to_end=told_to_end)
+    finally:
+        source.close()
+    return ExitCode.INTERRUPTED if left else _closing(run, state, baseline)
+
+
+def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
+    """The screen (or plain lines) over a run that was.
+
+    Raises:
+        UsageError: no such file or run, no log that is known, or no such stage.
+    """
+    from sftui.sources import open as open_sources  # noqa: PLC0415  thirteen readers
+
+    opened = open_sources.open_replay(
+        flags.log,
+        runs_dir=flags.runs_dir,
+        format_name=flags.format,
+        mapped=flags.map,
+        follow=flags.follow,
+        speed=flags.speed,
+    )
+    try:
+        if flags.stage is not None:
+            choose_stage(opened.source, flags.stage)
+        if plain:
+            from sftui.commands import plain as plain_lines  # noqa: PLC0415  the screen does not need it
+            from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  as above
+
+            diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")
+            state, _ = plain_lines.watch(opened.source, send_stop=False)
+            folder = opened.run.path if opened.run is not None else None
+            _say_scores(Scoreboard(folder, baseline), state)
+            return ExitCode.DONE
+        from sftui import app  # noqa: PLC0415  Textual, as above
+
+        end = app.run_screen(
+            opened.source,
+            title=opened.title,
+            replay_of=opened.why,
+            follow=flags.follow,
+            folder=opened.run.path if opened.run is not None else None,
+            baseline=baseline,
+        )
+    finally:
+        opened.source.close()
+    if end.error is not None:
+        diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
+        return ExitCode.RUN_FAILED
+    return ExitCode.DONE
+
+
+def choose_stage(source: ReplaySource, number: int) -> None:
+    """Play stage `number`, counted from 1; a file that is still read is waited for.
+
+    Raises:
+        UsageError: the file has fewer.
+    """
+    source.read_on()
+    while len(source.stages) < number and source.loading:
+        time.sleep(0.02)
+    names = [stage.name for stage in source.stages]
+    if not 1 <= number <= len(names):
+        there = ", ".join(f"{i} {clean(name, 40)}" for i, name in enumerate(names, start=1))
+        raise UsageError(f"there is no stage {number}; the file has {there or 'none'}.")
+    source.select_stage(number - 1)
+
+
+def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCode:
+    """The last words about a run that is over."""
+    from engine.run import lock  # noqa: PLC0415  psutil
+
+    best = state.best_validation
+    ended = state.badge if state.ended else f"interrupted, {clean(lock.evidence(run)[1], 300)}"
+    parts = [f"{run.id}: {ended}"]
+    if state.reason:
+        parts.append(clean(state.reason, 300))
+    parts.append(f"{fmt.count(state.updates)} updates")
+    if best is not None:
+        parts.append(f"best validation {fmt.loss(best.loss)} at step {best.step}")
+    exported = [c.path for c in state.checkpoints.values() if c.kind == "nanochat" and c.path]
+    if exported:
+        where = exported[-1] if exported[-1].startswith("/") else str(run.path / exported[-1])
+        parts.append(f"exported to {where}")
+    diagnostics.note("; ".join(parts))
+    if not state.ended or state.badge == "stopped":
+        _say_how_to_go_on(run)
+    write_report(run, baseline)
+    if state.badge in ("finished", "stopped"):
+        return ExitCode.DONE
+    sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
+    return ExitCode.RUN_FAILED
+
+
+REPORT_SECONDS = 2.0
+"""Longest that the report may hold up the end of the command."""
+
+
+def somebody_reads() -> bool:
+    """Whether what is said at the end appears on a terminal."""
+    return sys.stderr.isatty()
+
+
+def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
+    """The report of a run that ends in front of a person; a failure of it is no failure.
+
+    It compares with the baseline that the screen compared with.
+
+    A process of its own: the first use of matplotlib on a machine looks through all fonts,
+    and nobody should wait for that.
+    """
+    if not somebody_reads():
+        return
+    command = [sys.executable, "-P", "-m", "sftui", "report", str(run.path)]
+    command += baseline.flags if baseline is not None else ()
+    try:
+        writer = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        diagnostics.note(f"no report was written: {error.strerror}")
+        return
+    try:
+        code = writer.wait(REPORT_SECONDS)
+    except subprocess.TimeoutExpired:
+        diagnostics.note(f"the report is being written to {run.report}")
+        return
+    if code == 0:
+        diagnostics.note(f"report in {run.report}")
+    else:
+        diagnostics.note(f"no report was written; `sftui report {run.id}` says why")
+
+
+def _say_scores(board: Scoreboard, state: RunState) -> None:
+    """The last evaluation of each task, against the start and the baseline."""
+    from sftui.statistics.scores import score_lines  # noqa: PLC0415  numpy
+
+    for line in score_lines(board, state):
+        diagnostics.note(line)
+
+
+def _say_how_to_go_on(run: RunDir) -> None:
+    diagnostics.note(f"  go on:      sftui run --resume {run.id}")
+
+
+def _say_how_to_return(run: RunDir) -> None:
+    diagnostics.note(f"{run.id} goes on without the screen.")
+    diagnostics.note(f"  come back:  sftui attach {run.id}")
+    diagnostics.note(f"  stop it:    sftui ctl {run.id} stop")

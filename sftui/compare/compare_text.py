@@ -1,0 +1,189 @@
+"""A comparison in words and on a printed chart, for a terminal of any size and for pipes."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sftui.compare.differences import told, value_words
+from sftui.compare.pairing import Comparison, Side
+from sftui.drawing.canvas import ticks
+from sftui.statistics.paired_tests import Evaluation
+from sftui.statistics.scores import sentence
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+
+MARKERS = ("braille", "·", "+", "x", "o", "=")
+"""Of the printed curves, in the order of the runs."""
+
+
+def as_text(found: Sequence[Comparison], columns: int, lines: int, *, colour: bool = False) -> str:
+    """Settings, results and the curves, fit for a terminal of that size.
+
+    `found`: the same first run with each of the others.
+    """
+    runs = [(found[0].letters[0], found[0].a), *((pair.letters[1], pair.b) for pair in found)]
+    out = [_title(letter, shot) for letter, shot in runs]
+    for pair in found:
+        if len(found) > 1:
+            out += ["", f"{pair.letters[1]} against {pair.letters[0]}"]
+        out += ["", *setting_lines(pair, columns), "", *result_lines(pair)]
+    rows = max(8, min(22, lines - len(out) - 2))
+    chart = overlay(runs, columns, rows, colour=colour)
+    return "\n".join([*out, *(["", chart] if chart else [])])
+
+
+def _title(letter: str, shot: Side) -> str:
+    return (
+        f"{letter}  {clean(shot.title, 120)}  {shot.status}, {clean(shot.format, 40)}, "
+        f"{clean(shot.stage, 40)}, {fmt.count(shot.state.updates)} updates"
+    )
+
+
+def setting_lines(found: Comparison, columns: int) -> list[str]:
+    if not found.settings:
+        if not told(found.a.state) and not told(found.b.state):
+            return ["settings: neither side tells any"]
+        return ["settings: no difference"]
+    width = min(28, max(len(clean(name, 28)) for name, _, _ in found.settings))
+    each = max(12, (max(columns, 60) - width - 6) // 2)
+    out = ["settings that differ:"]
+    both = [
+        s for s in found.settings if s[0] in told(found.a.state) and s[0] in told(found.b.state)
+    ]
+    if not both:
+        out = ["settings: none that both sides tell differs"]
+    for name, ours, theirs in both:
+        out.append(
+            f"  {clean(name, 28):<{width}}  {clean(value_words(ours), each):<{each}}  "
+            f"{clean(value_words(theirs), each)}".rstrip()
+        )
+    for letter, state in zip(found.letters, (found.a.state, found.b.state), strict=True):
+        names = [s[0] for s in found.settings if s not in both and s[0] in told(state)]
+        if names:
+            listed = clean(", ".join(names), 400)
+            out += textwrap.wrap(
+                f"only {letter} tells: {listed}",
+                max(40, columns - 2),
+                initial_indent="  ",
+                subsequent_indent="    ",
+            )
+    return out
+
+
+def result_lines(found: Comparison) -> list[str]:
+    """The last validation and the last evaluation of every task, B minus A."""
+    out = []
+    a, b = found.letters
+    pair = found.validation
+    if pair is None:
+        out.append("validation: not measured on both sides")
+    else:
+        line = (
+            f"validation: {a} {fmt.loss(pair.a.loss)} at step {pair.a.step}, "
+            f"{b} {fmt.loss(pair.b.loss)} at step {pair.b.step}"
+        )
+        if pair.difference is not None:
+            d = pair.difference
+            line += (
+                f"; {b} - {a} {d.mean:+.4f} nats ({100 * d.relative:+.2f}%), 95% "
+                f"[{d.low:+.4f}, {d.high:+.4f}], paired over {d.rows} rows"
+            )
+        elif pair.comparable:
+            change = f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}"
+            line += f"; {change}; not paired: {clean(pair.reason, 200)}"
+        else:
+            line += f"; not compared: {clean(pair.reason, 200)}"
+        out.append(line)
+    for task in found.tasks:
+        name = clean(task.task, 40)
+        values = (
+            f"{a} {_score(task.a)} at step {task.step_a}, "
+            f"{b} {_score(task.b)} at step {task.step_b}"
+        )
+        line = f"{name}: {values}"
+        if task.judged is not None:
+            line += f"; {b} - {a} {sentence(task.judged)}"
+        if task.reason:
+            line += f"; not paired: {clean(task.reason, 200)}"
+        out.append(line)
+    for letter, names in ((a, found.only_a), (b, found.only_b)):
+        if names:
+            listed = ", ".join(clean(name, 40) for name in names)
+            out.append(f"only {letter} was asked: {listed}")
+    if not found.tasks and not found.only_a and not found.only_b:
+        out.append("tasks: none were evaluated")
+    return out
+
+
+def _score(result: Evaluation) -> str:
+    text = fmt.percent(result.value)
+    if result.correct is not None and result.total:
+        return f"{result.correct}/{result.total} {text}"
+    return text
+
+
+def overlay(
+    runs: Sequence[tuple[str, Side]], columns: int, rows: int, *, colour: bool = False
+) -> str:
+    """The training losses, smoothed, and the validations of all on one pair of axes.
+
+    Smoothed because two noisy curves on each other show neither; empty without points.
+    """
+    width = max(40, min(columns, 160))
+    curves, legend, last = [], [], 0.0
+    for i, (letter, shot) in enumerate(runs):
+        marker = MARKERS[i % len(MARKERS)]
+        series = shot.state.step_series(shot.state.loss_name)
+        smooth_x, smooth_y = _smoothed(series.x, series.y)
+        # A smooth curve needs no more points than there are dots; the last one stays.
+        stride = max(1, len(smooth_x) // (2 * width))
+        x, y = smooth_x[::-stride][::-1].tolist(), smooth_y[::-stride][::-1].tolist()
+        if len(x) >= 2:
+            curves.append((x, y, marker, True))
+            legend.append(f"{'dots' if marker == 'braille' else marker} train {letter}, smoothed")
+            last = max(last, x[-1])
+        known = [v for v in shot.state.validation_list() if math.isfinite(v.loss)]
+        if known:
+            steps = [float(v.step) for v in known]
+            curves.append((steps, [v.loss for v in known], letter.lower(), False))
+            legend.append(f"{letter.lower()} validation {letter}")
+            last = max(last, steps[-1])
+    if not curves:
+        return ""
+    # plotext: 0.25 s of imports that only a printed chart is worth.
+    import plotext  # noqa: PLC0415
+
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, max(12, rows - 1))
+    figure.theme("simple" if colour else "colorless")
+    for x, y, marker, joined in curves:
+        signal = figure.signal(x, y, marker=marker)
+        figure.draw(signal.lines() if joined else signal)
+    figure.title("loss by step")
+    # Its own labels would read 3.3e2.
+    places, _ = ticks(0.0, max(1.0, last), max(3, width // 16))
+    step = places[1] - places[0] if len(places) > 1 else 1.0
+    figure.ruler("x").ticks(places, [fmt.tick(place, step) for place in places])
+    text: str = figure.build().string(colorless=not colour)
+    figure.clear()
+    return text.rstrip("\n") + "\n" + ", ".join(legend)
+
+
+def _smoothed(steps: Any, values: Any) -> tuple[Any, Any]:
+    """Running mean of the finite values over a fiftieth of them, at least 5."""
+    finite = np.isfinite(values)
+    x, y = np.asarray(steps)[finite], np.asarray(values, dtype=np.float64)[finite]
+    window = min(len(y), max(5, len(y) // 50))
+    if window < 2:
+        return x, y
+    sums = np.cumsum(np.concatenate(([0.0], y)))
+    mean = (sums[window:] - sums[:-window]) / window
+    if len(mean) < 2:
+        return x, y
+    return x[window // 2 : window // 2 + len(mean)], mean

@@ -1,0 +1,166 @@
+"""`sftui compare A B`: what was set differently, the curves on each other, and B minus A.
+
+Any format that is read can be compared with any other: `differences` has the settings,
+`pairing` the results, `compare_text` the words, and `screens.overlay` the screen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from sftui import run_json
+from sftui.compare.pairing import (
+    LETTERS,
+    Comparison,
+    Side,
+    TaskPair,
+    ValidationPair,
+    check_number,
+    of,
+)
+from sftui.sources import snapshot
+from sftui.statistics.paired_tests import Evaluation
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareFlags:
+    """Two or more runs or logs of any format: curves on each other, settings, paired statistics.
+
+    On a terminal this opens a screen; the first is what the others are compared with, until
+    another is pinned. Runs that are alive are followed.
+
+    Examples:
+      sftui compare 20260102-030405-starter 20260103-040506-starter
+      sftui compare run.log trainer_state.json --json
+    """
+
+    a: tyro.conf.Positional[str]
+    """The one compared with: a run id, its beginning or name, a folder, or a log."""
+    b: tyro.conf.Positional[str]
+    """The one looked at."""
+    more: tyro.conf.Positional[tuple[str, ...]] = ()
+    """More of them, each compared with the first."""
+    plain: bool = False
+    """Print, also on a terminal."""
+    json: bool = False
+    """Print the machine-readable form."""
+    runs_dir: Annotated[str | None, tyro.conf.arg(name="runs-dir")] = None
+    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
+
+
+def compare(a: str, b: str, runs_dir: str | None = None) -> Comparison:
+    """Read both and compare them.
+
+    Raises:
+        UsageError: one of them is no run and no log.
+    """
+    return compare_all([a, b], runs_dir)[0]
+
+
+def compare_all(targets: Sequence[str], runs_dir: str | None = None) -> list[Comparison]:
+    """Read all and compare each with the first.
+
+    Raises:
+        UsageError: one of them is no run and no log, or there are more than letters.
+    """
+    check_number(len(targets))
+    first, *others = (snapshot.look(target, runs_dir) for target in targets)
+    return [
+        of(first, other, (LETTERS[0], letter))
+        for letter, other in zip(LETTERS[1:], others, strict=False)
+    ]
+
+
+def as_json(found: Sequence[Comparison]) -> str:
+    """The machine-readable form, indented; of the third run on, under `more`."""
+    first, *more = map(to_dict, found)
+    return json.dumps(first | ({"more": more} if more else {}), indent=2, allow_nan=False)
+
+
+def to_dict(found: Comparison) -> dict[str, Any]:
+    """What `compare --json` prints: fields may be added, never changed. Unknown is null."""
+    return {
+        "schema": SCHEMA,
+        "a": _side(found.a),
+        "b": _side(found.b),
+        "settings": [
+            {"name": name, "a": _value(ours), "b": _value(theirs)}
+            for name, ours, theirs in found.settings
+        ],
+        "validation": _validation_dict(found.validation),
+        "tasks": [_task_dict(task) for task in found.tasks],
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+    }
+
+
+def _side(side: Side) -> dict[str, Any]:
+    return {
+        "source": {"path": str(side.path), "format": side.format},
+        "status": side.status,
+        "stage": run_json.stage(side.state, side.stage),
+    }
+
+
+def _validation_dict(pair: ValidationPair | None) -> dict[str, Any] | None:
+    if pair is None:
+        return None
+    d = pair.difference
+    change = pair.b.loss - pair.a.loss if pair.comparable else None
+    return {
+        "metric": pair.b.metric,
+        "a": {"step": pair.a.step, "value": _finite(pair.a.loss)},
+        "b": {"step": pair.b.step, "value": _finite(pair.b.loss)},
+        "difference": _finite(d.mean if d is not None else change),
+        "interval": [_finite(d.low), _finite(d.high)] if d is not None else None,
+        "rows": d.rows if d is not None else None,
+        "kind": "paired" if d is not None else "unpaired" if pair.comparable else "refused",
+        "reason": pair.reason or None,
+    }
+
+
+def _task_dict(task: TaskPair) -> dict[str, Any]:
+    sides: Mapping[str, tuple[int, Evaluation]] = {
+        "a": (task.step_a, task.a),
+        "b": (task.step_b, task.b),
+    }
+    out: dict[str, Any] = {"task": task.task}
+    for letter, (step, result) in sides.items():
+        out[letter] = {
+            "step": step,
+            "correct": result.correct,
+            "total": result.total,
+            "accuracy": _finite(result.value),
+        }
+    judged = task.judged
+    known = judged.comparison if judged is not None else None
+    out |= {
+        "points": _finite(known.points) if known is not None else None,
+        "interval": None
+        if known is None or known.kind == "bare"
+        else [_finite(100 * known.low), _finite(100 * known.high)],
+        "p": _finite(known.p) if known is not None else None,
+        "p_adjusted": _finite(judged.p_adjusted) if judged is not None else None,
+        "gains": known.gains if known is not None else None,
+        "losses": known.losses if known is not None else None,
+        "kind": known.kind if known is not None else None,
+        "verdict": judged.verdict if judged is not None else None,
+        "reason": task.reason or None,
+    }
+    return out
+
+
+def _value(value: Any) -> Any:
+    return _finite(value) if isinstance(value, float) else value
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

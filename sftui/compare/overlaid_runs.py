@@ -1,0 +1,175 @@
+"""Several runs on one pair of axes: who they are, which one is pinned, what is hidden.
+
+A run keeps its letter, its mark and its colour whatever is hidden or pinned. The pinned
+one is drawn with its raw losses, and the others are compared with it. Nothing here reads
+a file (`overlay_feed` does) or draws.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.run.run_dir import RunDir
+from sftui.compare.pairing import LETTERS, Comparison, of
+from sftui.drawing.roles import Ink
+from sftui.state.run_state import RunState
+from sftui.state.series import Series, Smoothed
+from sftui.view.view import SMOOTHING, View
+
+INKS = (
+    Ink.TRAIN,
+    Ink.VAL,
+    Ink.SAVED,
+    Ink.SECOND,
+    Ink.WARN,
+    Ink.BAD,
+    Ink.GOOD,
+    Ink.THIRD,
+)
+"""By place on the command line; the ninth run has the colour of the first, not its letter."""
+MARKS = "●■▲◆▼○□△◇"
+"""Validations, by the same places; one more than colours, so that no pair comes twice."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Contender:
+    """One run or log, as far as it was read: a `Side` of a comparison."""
+
+    place: int
+    """On the command line, from 0."""
+    title: str
+    path: Path
+    run: RunDir | None = None
+    format: str = ""
+    stage: str = ""
+    status: str = "reading"
+    state: RunState = field(default_factory=RunState)
+    hidden: bool = False
+    loading: bool = True
+    """There is more in its file than has come."""
+    follow: bool = False
+    """It is alive: more is written."""
+    _smoothed: Smoothed | None = None
+
+    @property
+    def letter(self) -> str:
+        return LETTERS[self.place]
+
+    @property
+    def ink(self) -> Ink:
+        return INKS[self.place % len(INKS)]
+
+    @property
+    def mark(self) -> str:
+        """Of its validations."""
+        return MARKS[self.place % len(MARKS)]
+
+    @property
+    def moving(self) -> bool:
+        """Whether more may come."""
+        return self.loading or (self.follow and not self.state.ended)
+
+    @property
+    def raw(self) -> Series:
+        return self.state.step_series(self.state.loss_name)
+
+    def smooth(self, strength: float) -> Series:
+        """The moving average of the training loss; at strength 0 the loss itself."""
+        raw = self.raw
+        if not strength:
+            return raw
+        if self._smoothed is None or self._smoothed.source is not raw:
+            self._smoothed = Smoothed(raw, strength)
+        self._smoothed.set_strength(strength)
+        return self._smoothed.series
+
+
+class Overlay:
+    """All of them, and how a person looks at them."""
+
+    def __init__(self, contenders: Sequence[Contender]) -> None:
+        """At least two."""
+        self.contenders = list(contenders)
+        self.view = View(now=time.time, screen="compare")
+        self.pinned = 0
+        self.chosen = 1
+        """The one that is compared with the pinned one."""
+        self.scrolled = 0
+        """Lines of the comparison above the first one in sight."""
+        self._found: Comparison | None = None
+
+    @property
+    def reference(self) -> Contender:
+        """The pinned one."""
+        return self.contenders[self.pinned]
+
+    @property
+    def other(self) -> Contender:
+        """What is compared with the pinned one: the chosen one, else the next."""
+        place = self.chosen
+        if place == self.pinned:
+            place = (place + 1) % len(self.contenders)
+        return self.contenders[place]
+
+    @property
+    def shown(self) -> list[Contender]:
+        """What is not hidden, in the order of the command line."""
+        return [c for c in self.contenders if not c.hidden]
+
+    @property
+    def loading(self) -> bool:
+        return any(c.loading for c in self.contenders)
+
+    @property
+    def moving(self) -> bool:
+        return any(c.moving for c in self.contenders)
+
+    def comparison(self) -> Comparison | None:
+        """The other against the pinned one; None until both are read."""
+        a, b = self.reference, self.other
+        if a.loading or b.loading:
+            return None
+        letters = a.letter, b.letter
+        if self._found is None or self._found.letters != letters:
+            # Item results are read from disk: once for a pair, and when there are newer ones.
+            self._found = of(a, b, letters)
+        return self._found
+
+    def forget_comparison(self) -> None:
+        """There are newer results."""
+        self._found = None
+
+    def last_step(self) -> float:
+        """Of all that are shown."""
+        return max((float(c.raw.x[-1]) for c in self.shown if len(c.raw)), default=0.0)
+
+    # ---- keys ------------------------------------------------------------------------------
+
+    def choose(self, by: int) -> None:
+        self.chosen = (self.chosen + by) % len(self.contenders)
+        self.scrolled = 0
+
+    def pin(self) -> None:
+        """The chosen one; the one that was pinned becomes what it is compared with."""
+        if self.chosen != self.pinned:
+            self.pinned, self.chosen = self.chosen, self.pinned
+            self.reference.hidden = False
+            self.scrolled = 0
+
+    def toggle(self) -> str:
+        """Hide or show the chosen one; why not, if not."""
+        contender = self.contenders[self.chosen]
+        if not contender.hidden and len(self.shown) == 1:
+            return "The last one stays: there would be no curve."
+        contender.hidden = not contender.hidden
+        return ""
+
+    def show_all(self) -> None:
+        for contender in self.contenders:
+            contender.hidden = False
+
+    def cycle_smoothing(self) -> None:
+        self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)

@@ -1,0 +1,125 @@
+"""Read several runs or logs for one screen, and follow those that are alive."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.run import lock
+from sftui.compare.overlaid_runs import Contender, Overlay
+from sftui.compare.pairing import check_number
+from sftui.sources.open import Opened, open_replay
+from sftui.state.records import Topic
+from sftui.state.run_state import RunState
+
+FRESH_SECONDS = 120.0
+"""A log that was written to so recently may grow: it is followed."""
+MAX_EVENTS, MAX_SECONDS = 2000, 0.05
+_RESULTS = Topic.EVALS | Topic.VALIDATION | Topic.RUN
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    contender: Contender
+    opened: Opened
+    generation: int
+
+
+class OverlayFeed:
+    """The files behind an overlay."""
+
+    def __init__(self, readings: Sequence[_Reading]) -> None:
+        self._readings = list(readings)
+        self.overlay = Overlay([reading.contender for reading in readings])
+
+    def poll(self) -> bool:
+        """Take what has come; whether anything changed."""
+        changed = False
+        for reading in self._readings:
+            if reading.contender.moving:
+                touched = self._take(reading)
+                changed = changed or bool(touched)
+                if touched & _RESULTS:
+                    self.overlay.forget_comparison()
+        return changed
+
+    def close(self) -> None:
+        for reading in self._readings:
+            reading.opened.source.close()
+
+    def _take(self, reading: _Reading) -> Topic:
+        contender, source = reading.contender, reading.opened.source
+        touched = Topic.NOTHING
+        events = source.poll(MAX_EVENTS, MAX_SECONDS)
+        if source.generation != reading.generation:
+            # Another stage, or the file from its start again: these events are its first.
+            reading.generation = source.generation
+            contender.state, touched = RunState(), Topic.ALL
+        for event in events:
+            touched |= contender.state.apply(event)
+        loading = not contender.follow and not source.closed
+        if contender.loading and not loading:
+            stages, at = source.stages, source.stage or 0
+            contender.format = source.format
+            contender.stage = stages[at].name if at < len(stages) else ""
+            contender.loading = False
+            touched |= Topic.ALL
+        if touched & Topic.RUN or not contender.loading:
+            contender.status = _status(contender)
+        return touched
+
+
+def open_overlay(
+    targets: Sequence[str],
+    runs_dir: str | Path | None = None,
+    *,
+    now: Callable[[], float] = time.time,
+) -> OverlayFeed:
+    """Begin to read all of them.
+
+    Raises:
+        UsageError: one of them is no run and no log, or there are too many.
+    """
+    check_number(len(targets))
+    readings: list[_Reading] = []
+    try:
+        for place, target in enumerate(targets):
+            opened = open_replay(target, runs_dir=runs_dir)
+            follow = _grows(opened, now())
+            if follow:
+                opened.source.close()
+                opened = open_replay(target, runs_dir=runs_dir, follow=True)
+            contender = Contender(
+                place=place,
+                title=opened.title,
+                path=opened.run.path if opened.run is not None else opened.path,
+                run=opened.run,
+                follow=follow,
+            )
+            readings.append(_Reading(contender, opened, opened.source.generation))
+    except BaseException:
+        for reading in readings:
+            reading.opened.source.close()
+        raise
+    return OverlayFeed(readings)
+
+
+def _grows(opened: Opened, now: float) -> bool:
+    if opened.run is not None:
+        return lock.is_running(opened.run)
+    try:
+        return now - opened.path.stat().st_mtime < FRESH_SECONDS
+    except OSError:
+        return False
+
+
+def _status(contender: Contender) -> str:
+    """As `Snapshot.status` calls it."""
+    state = contender.state
+    if state.ended:
+        return {"finished": "finished", "failed": "failed"}.get(state.badge, "interrupted")
+    if contender.follow:
+        return "paused" if state.badge == "paused" else "running"
+    return "interrupted" if contender.run is not None else "unknown"

@@ -1,0 +1,431 @@
+"""Points in, a grid of cells out: the braille rasteriser and the axes, as pure functions.
+
+A cell has one colour, so layers are painted bottom to top and the top layer owns
+the cell: merging the dots of two curves in one cell would give one of them the
+other's colour. Nothing here knows a widget; a grid is two arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.cells import get_character_cell_size
+
+from sftui.drawing.roles import Back, on
+
+Codes = NDArray[np.uint32]
+Styles = NDArray[np.uint16]
+Dots = NDArray[np.bool_]
+Span = tuple[str, int]
+"""Text and its style number."""
+
+BLANK = ord(" ")
+BRAILLE = 0x2800
+CONTINUED = 0
+"""Code of the right half of a two-cell character."""
+
+_BIT_ORDER = [0, 2, 4, 1, 3, 5, 6, 7]
+"""Dots of a cell, counted along its rows, in the order of the bits of a braille code."""
+
+
+class Grid:
+    """Cells of a panel: character codes and style numbers, both height x width.
+
+    Every drawing call clips: a row, column or text outside the grid is not an error, so
+    a panel of any size can be painted by the same code.
+    """
+
+    __slots__ = ("_wide", "codes", "height", "styles", "width")
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height = max(0, height)
+        self.width = max(0, width)
+        self.codes: Codes = np.full((self.height, self.width), BLANK, dtype=np.uint32)
+        self.styles: Styles = np.zeros((self.height, self.width), dtype=np.uint16)
+        self._wide = False
+
+    def text(self, row: int, col: int, text: str, number: int, end: int | None = None) -> int:
+        """Write cleaned text from `col`, cut before `end`; returns the column after it."""
+        limit = self.width if end is None else min(end, self.width)
+        if not 0 <= row < self.height:
+            return col + text_width(text)
+        if text.isascii():
+            start, stop = max(col, 0), min(col + len(text), limit)
+            if start < stop:
+                piece = text[start - col : stop - col].encode("ascii")
+                self.codes[row, start:stop] = np.frombuffer(piece, dtype=np.uint8)
+                self.styles[row, start:stop] = number
+            return max(col, min(col + len(text), limit))
+        codes = _cells(text)
+        # Not by the lengths: a mark without a cell makes up for one that takes two.
+        self._wide = self._wide or bool((codes == CONTINUED).any())
+        start, stop = max(col, 0), min(col + len(codes), limit)
+        if start < stop:
+            if stop - col < len(codes) and codes[stop - col] == CONTINUED:
+                stop -= 1  # half a character is none
+            if start > col and codes[start - col] == CONTINUED:
+                start += 1
+            self.codes[row, start:stop] = codes[start - col : stop - col]
+            self.styles[row, start:stop] = number
+        return max(col, stop)
+
+    def rule(self, row: int, start: int, end: int, char: str, number: int) -> None:
+        """One single-width character from `start` to before `end`."""
+        start, end = max(0, start), min(end, self.width)
+        if 0 <= row < self.height and start < end:
+            self.codes[row, start:end] = ord(char)
+            self.styles[row, start:end] = number
+
+    def spans(self, row: int, col: int, spans: Sequence[Span], end: int | None = None) -> int:
+        """Write several texts one after the other."""
+        for text, number in spans:
+            col = self.text(row, col, text, number, end)
+        return col
+
+    def right(self, row: int, end: int, spans: Sequence[Span], start: int = 0) -> int:
+        """Write so that the last cell is before `end`; returns the first column used.
+
+        Text that would begin before `start` is left out whole: half a number is a lie.
+        """
+        col = end - sum(text_width(text) for text, _ in spans)
+        if col < start:
+            return end
+        self.spans(row, col, spans, end)
+        return col
+
+    def put(self, row: int, col: int, char: str, number: int) -> None:
+        """One single-width character."""
+        if 0 <= row < self.height and 0 <= col < self.width:
+            self.codes[row, col] = ord(char)
+            self.styles[row, col] = number
+
+    def back(self, row: int, start: int, end: int, back: Back) -> None:
+        """Put a background under part of a row."""
+        if 0 <= row < self.height:
+            part = self.styles[row, max(0, start) : max(0, end)]
+            part[:] = (part & 0xFF) | on(back, 0)
+
+    def overlay(self, row: int, col: int, codes: Codes, number: int) -> None:
+        """Paint the cells of `codes` that are not blank; they now own their place."""
+        height, width = codes.shape
+        top, left = max(row, 0), max(col, 0)
+        bottom, right = min(row + height, self.height), min(col + width, self.width)
+        if top >= bottom or left >= right:
+            return
+        piece = codes[top - row : bottom - row, left - col : right - col]
+        mask = piece != BRAILLE
+        self.codes[top:bottom, left:right][mask] = piece[mask]
+        self.styles[top:bottom, left:right][mask] = number
+
+    def settle(self) -> None:
+        """Blank the halves of wide characters whose other half was painted over.
+
+        Call it when all is painted: a half alone would make its row a cell longer or shorter.
+        """
+        if not self._wide:
+            return
+        for row, col in np.argwhere(self.codes == CONTINUED).tolist():
+            if col == 0 or not _is_wide(self.codes[row, col - 1]):
+                self.codes[row, col] = BLANK
+        # Nothing is wide below U+1100.
+        for row, col in np.argwhere(self.codes >= 0x1100).tolist():
+            if _is_wide(self.codes[row, col]) and (
+                col + 1 == self.width or self.codes[row, col + 1] != CONTINUED
+            ):
+                self.codes[row, col] = BLANK
+
+    def line(self, row: int) -> str:
+        """The characters of one row as text."""
+        raw: str = self.codes[row].tobytes().decode("utf-32-le")
+        return raw.replace("\0", "")
+
+    def lines(self) -> list[str]:
+        """All rows as text, for tests and for people."""
+        self.settle()
+        return [self.line(row) for row in range(self.height)]
+
+    def bar(self, row: int, start: int, end: int, fraction: float, full: int, trough: int) -> None:
+        """A thin horizontal bar, exact to half a cell."""
+        cells = end - start
+        if cells <= 0:
+            return
+        fraction = min(1.0, max(0.0, fraction)) if math.isfinite(fraction) else 0.0
+        halves = round(fraction * cells * 2)
+        self.rule(row, start, end, "━", trough)
+        self.rule(row, start, start + halves // 2, "━", full)
+        if halves % 2:
+            self.put(row, start + halves // 2, "╸", full)
+
+    def frame(
+        self,
+        title: Sequence[Span] = (),
+        subtitle: Sequence[Span] = (),
+        *,
+        border: int,
+        corner: Sequence[Span] = (),
+    ) -> None:
+        """A round border with a title top left, a corner top right, a subtitle bottom right.
+
+        What does not fit is left out whole (subtitle, corner) or cut (title): the border
+        itself is never broken.
+        """
+        h, w = self.height, self.width
+        if h < 2 or w < 2:
+            return
+        for row, left, right in ((0, "╭", "╮"), (h - 1, "╰", "╯")):
+            self.rule(row, 0, w, "─", border)
+            self.put(row, 0, left, border)
+            self.put(row, w - 1, right, border)
+        self.codes[1 : h - 1, [0, w - 1]] = ord("│")
+        self.styles[1 : h - 1, [0, w - 1]] = border
+        used = 2
+        if title and w > 6:
+            used = self.spans(0, 2, [(" ", border), *title, (" ", border)], w - 2)
+        if corner:
+            self.right(0, w - 2, [(" ", border), *corner, (" ", border)], used + 1)
+        if subtitle:
+            self.right(h - 1, w - 2, [(" ", border), *subtitle, (" ", border)], 2)
+
+
+@lru_cache(maxsize=4096)
+def _cells(text: str) -> Codes:
+    """Codes of the cells of `text`; the right half of a wide character is CONTINUED.
+
+    Cached: a panel prints the same few words in every frame.
+    """
+    codes = []
+    for char in text:
+        width = get_character_cell_size(char)
+        if width:
+            codes.append(ord(char))
+        if width == 2:
+            codes.append(CONTINUED)
+    return np.array(codes, dtype=np.uint32)
+
+
+def _is_wide(code: int) -> bool:
+    return get_character_cell_size(chr(code)) == 2
+
+
+def text_width(text: str) -> int:
+    """Cells that `text` takes."""
+    return len(text) if text.isascii() else sum(map(get_character_cell_size, text))
+
+
+def fit(text: str, cells: int) -> str:
+    """`text` in at most `cells` cells, an ellipsis where it was cut."""
+    if text_width(text) <= cells:
+        return text
+    if cells <= 0:
+        return ""
+    out, used = [], 0
+    for char in text:
+        width = get_character_cell_size(char)
+        if used + width > cells - 1:
+            break
+        out.append(char)
+        used += width
+    return "".join(out) + "…"
+
+
+def abbreviated(names: Sequence[str], cells: int) -> dict[str, str]:
+    """Heads of columns: a beginning that all share (`Starter-`) says nothing."""
+    head = names[0][: names[0].find("-") + 1] if len(names) > 1 else ""
+    shared = head if all(name.startswith(head) for name in names) else ""
+    return {name: fit(name.removeprefix(shared), cells) for name in names}
+
+
+# ---- curves ----------------------------------------------------------------------------------
+
+
+def dots_to_codes(dots: Dots) -> Codes:
+    """Braille codes (rows x columns of cells) of a dot picture (4 rows x 2 columns a cell)."""
+    rows, cols = dots.shape[0] // 4, dots.shape[1] // 2
+    cells = dots[: rows * 4, : cols * 2].reshape(rows, 4, cols, 2).transpose(0, 2, 1, 3)
+    bits = np.packbits(cells.reshape(rows, cols, 8)[..., _BIT_ORDER], axis=-1, bitorder="little")
+    return BRAILLE + bits[..., 0].astype(np.uint32)
+
+
+def curve(
+    low: NDArray[Any],
+    high: NDArray[Any],
+    bottom: float,
+    top: float,
+    num_rows: int,
+    *,
+    thick: int = 1,
+) -> Codes:
+    """A connected curve through dot columns that each span [low, high].
+
+    `low` and `high` have two entries a cell; NaN leaves the column empty and breaks the
+    curve. What lies outside [bottom, top] is not drawn (the caller marks it).
+    """
+    height = num_rows * 4
+    num_columns = len(low)
+    if height <= 0 or num_columns < 2 or not top > bottom:
+        return np.full((max(0, num_rows), num_columns // 2), BRAILLE, dtype=np.uint32)
+    scale = (height - 1) / (top - bottom)
+    with np.errstate(invalid="ignore", over="ignore"):
+        # Row 0 is the top. Far outside values are pulled to just outside the picture, so
+        # that a connection to them still leaves it at the right edge.
+        first = np.clip((top - high.astype(np.float64)) * scale, -height, 2 * height)
+        last = np.clip((top - low.astype(np.float64)) * scale, -height, 2 * height)
+    known = np.isfinite(first) & np.isfinite(last)
+    first = np.where(known, np.rint(first), 0).astype(np.int64)
+    last = np.where(known, np.rint(last), -1).astype(np.int64)
+    # Reach half way to a neighbour that does not touch.
+    both = known[:-1] & known[1:]
+    gap_down = both & (first[1:] > last[:-1] + 1)
+    gap_up = both & (last[1:] < first[:-1] - 1)
+    middle_down = (last[:-1] + first[1:]) // 2
+    middle_up = (first[:-1] + last[1:]) // 2
+    first_out, last_out = first.copy(), last.copy()
+    last_out[:-1] = np.where(gap_down, np.maximum(last_out[:-1], middle_down), last_out[:-1])
+    first_out[1:] = np.where(gap_down, np.minimum(first_out[1:], middle_down + 1), first_out[1:])
+    first_out[:-1] = np.where(gap_up, np.minimum(first_out[:-1], middle_up + 1), first_out[:-1])
+    last_out[1:] = np.where(gap_up, np.maximum(last_out[1:], middle_up), last_out[1:])
+    if thick > 1:
+        flat = known & (last_out - first_out + 1 < thick)
+        last_out = np.where(flat, first_out + thick - 1, last_out)
+    index = np.arange(height)[:, None]
+    dots: Dots = (index >= first_out) & (index <= last_out) & known
+    return dots_to_codes(dots)
+
+
+def bridge(low: NDArray[Any], high: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Fill empty columns between two filled ones with a straight line."""
+    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
+    if len(known) < 2:
+        return low, high
+    middle = (low[known] + high[known]) / 2
+    inside = np.arange(known[0], known[-1] + 1)
+    filled = np.interp(inside, known, middle).astype(np.float32)
+    out_low, out_high = low.copy(), high.copy()
+    hole = ~(np.isfinite(low[inside]) & np.isfinite(high[inside]))
+    out_low[inside[hole]] = filled[hole]
+    out_high[inside[hole]] = filled[hole]
+    return out_low, out_high
+
+
+def line_through(
+    x: NDArray[Any], y: NDArray[Any], x_low: float, x_high: float, num_columns: int
+) -> NDArray[Any]:
+    """Height of the polyline through (x, y) at each of `num_columns` dot columns.
+
+    NaN outside the first and last known point; for the few points of a validation curve.
+    """
+    out = np.full(num_columns, np.nan, dtype=np.float64)
+    known = np.isfinite(y)
+    if not known.any() or num_columns < 1 or not x_high > x_low:
+        return out
+    x, y = x[known], y[known]
+    at = x_low + (np.arange(num_columns) + 0.5) * (x_high - x_low) / num_columns
+    half = (x_high - x_low) / num_columns / 2
+    inside = (at >= x[0] - half) & (at <= x[-1] + half)
+    out[inside] = np.interp(at[inside], x, y)
+    return out
+
+
+def sparkline(values: NDArray[Any], num_cells: int, *, from_zero: bool = False) -> str:
+    """The last values as eighth blocks, one a cell; NaN is a blank."""
+    if num_cells <= 0:
+        return ""
+    values = np.asarray(values[-num_cells:], dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return " " * num_cells
+    low, high = (0.0 if from_zero else float(finite.min())), float(finite.max())
+    span = (high - low) or 1.0
+    levels = np.where(np.isfinite(values), values, low)
+    levels = np.clip(np.rint((levels - low) / span * 7), 0, 7).astype(int)
+    marks = [
+        "▁▂▃▄▅▆▇█"[level] if ok else " "
+        for level, ok in zip(levels, np.isfinite(values), strict=True)
+    ]
+    return "".join(marks).ljust(num_cells)
+
+
+# ---- axes ------------------------------------------------------------------------------------
+
+
+def tick_step(span: float, most: int) -> float:
+    """The smallest of 1, 2, 2.5, 5 x 10^n that cuts `span` into at most `most` parts."""
+    if not (span > 0 and math.isfinite(span)):
+        return 1.0
+    rough = span / max(1, most)
+    base = 10.0 ** math.floor(math.log10(rough))
+    for factor in (1.0, 2.0, 2.5, 5.0, 10.0):
+        if factor * base >= rough * (1 - 1e-9):
+            return factor * base
+    return 10.0 * base
+
+
+def ticks(low: float, high: float, most: int, *, whole: bool = False) -> tuple[list[float], float]:
+    """Round values within [low, high] and the step between them."""
+    step = tick_step(high - low, most)
+    if whole:
+        step = max(1.0, step if step != 2.5 else 5.0)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)][: most + 2], step
+
+
+_TIME_STEPS = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(60.0 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
+    *(3600.0 * hours for hours in (1, 2, 3, 6, 12)),
+)
+
+
+def time_ticks(low: float, high: float, most: int) -> tuple[list[float], float]:
+    """Round times within [low, high], in seconds, and the step between them."""
+    rough = (high - low) / max(1, most)
+    step = next((step for step in _TIME_STEPS if step >= rough), 0.0)
+    if not step:
+        step = 86400.0 * max(1.0, math.ceil(tick_step((high - low) / 86400.0, most)))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)][: most + 2], step
+
+
+def ratchet(value: float) -> float:
+    """The end of an axis that grows in jumps, so that most frames do not move it.
+
+    By half while the run is young (a jump repaints the whole chart, and steps come fast),
+    by a quarter, then by 8 %.
+    """
+    end = 16.0
+    for factor, limit in ((1.5, 256.0), (1.25, 1024.0)):
+        while end < value and end < limit:
+            end = math.ceil(end * factor)
+    if end < value:
+        end *= 1.08 ** math.ceil(math.log(value / end) / math.log(1.08) - 1e-9)
+    return float(math.ceil(end))
+
+
+def settle(before: tuple[float, float] | None, low: float, high: float) -> tuple[float, float]:
+    """Axis limits snapped outwards to a round step; kept while they still serve.
+
+    The old limits stay when they hold [low, high] and it fills at least 60 % of them.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return before or (0.0, 1.0)
+    if high - low < 1e-9 * max(1.0, abs(high)):
+        pad = abs(high) * 0.05 or 0.5
+        low, high = low - pad, high + pad
+    if before is not None:
+        old_low, old_high = before
+        if old_low <= low and high <= old_high and high - low >= 0.6 * (old_high - old_low):
+            return before
+    step = tick_step(high - low, 10)
+    if before is not None:
+        # An axis that had to follow once will have to again: leave it room on that side.
+        room = step * (low < old_low)
+        # Down to zero, not past it: a loss has nothing there.
+        low = max(low - room, 0.0) if low >= 0 else low - room
+        high += step * (high > old_high)
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step

@@ -1,0 +1,199 @@
+"""A plotting area on a grid: limits, axes with round ticks, curves and marks in data units.
+
+The y axis may be logarithmic: limits and data stay in plain units for callers, and
+only `Plot` takes logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sftui.drawing.canvas import Codes, Grid, curve, line_through, ticks, time_ticks
+from sftui.drawing.roles import Ink, style
+from sftui.drawing.x_axis import Ruler
+from sftui.state.series import Floats, Series
+from sftui.text import format as fmt
+
+
+def percentiles(values: NDArray[Any], percents: Sequence[float]) -> list[float]:
+    """Of known values, at least one; linear between neighbours, as numpy's, which imports its
+    masked arrays for it: a fortieth of the time to a first curve.
+    """
+    ordered = np.sort(values).astype(np.float64)
+    places = [percent / 100 * (len(ordered) - 1) for percent in percents]
+    return np.interp(places, np.arange(len(ordered)), ordered).tolist()
+
+
+@dataclass(slots=True, kw_only=True)
+class Plot:
+    """Cells [row, row + height) x [col, col + width) of `grid` show the data limits."""
+
+    grid: Grid
+    row: int
+    col: int
+    height: int
+    width: int
+    x_low: float
+    x_high: float
+    y_low: float
+    y_high: float
+    """Limits; logarithms to base ten when `log`."""
+    log: bool = False
+    ruler: Ruler | None = None
+    """What the x axis measures; None for updates, in which all of `x` is given in any case."""
+
+    axis_limits: tuple[float, float] = field(init=False)
+    """Of the x axis, in what it measures."""
+
+    def __post_init__(self) -> None:
+        low, high, ruler = self.x_low, self.x_high, self.ruler
+        self.axis_limits = (low, high) if ruler is None else (ruler.to(low), ruler.to(high))
+
+    def columns(self, series: Series) -> tuple[Floats, Floats]:
+        """Lowest and highest value of each dot column."""
+        limits = None
+        if self.ruler is not None:
+            limits = self.ruler.back(np.linspace(*self.axis_limits, self.num_dots + 1))
+        return series.columns(self.x_low, self.x_high, self.num_dots, limits)
+
+    def x_of(self, col: int) -> float:
+        """The place in the middle of a column of the grid."""
+        low, high = self.axis_limits
+        at = low + (col - self.col + 0.5) / self.width * (high - low)
+        return at if self.ruler is None else self.ruler.back(at)
+
+    @property
+    def num_dots(self) -> int:
+        """Dot columns: two a cell."""
+        return max(0, self.width) * 2
+
+    def scale(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Data to axis units."""
+        if not self.log:
+            return values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs: NDArray[Any] = np.log10(values)
+        return np.where(np.isfinite(logs), logs, np.nan)
+
+    def x_cell(self, x: float) -> int:
+        """Column of the grid at `x`; just outside the plot when `x` is outside its limits."""
+        if x == self.x_high:
+            return self.col + self.width - 1
+        low, high = self.axis_limits
+        part = ((x if self.ruler is None else self.ruler.to(x)) - low) / (high - low)
+        return self.col + min(self.width, max(-1, math.floor(part * self.width)))
+
+    def y_cell(self, y: float) -> int | None:
+        """Row of the grid at `y`; None when it lies outside or is no number."""
+        if self.log:
+            y = math.log10(y) if y > 0 else math.nan
+        if not math.isfinite(y) or not self.y_low <= y <= self.y_high:
+            return None
+        # The same rounding as `curve`, so that a mark sits on its line.
+        dots = self.height * 4 - 1
+        return self.row + round((self.y_high - y) / (self.y_high - self.y_low) * dots) // 4
+
+    def holds_column(self, col: int) -> bool:
+        return self.col <= col < self.col + self.width
+
+    def is_above(self, y: float) -> bool:
+        """Whether a number lies above the range."""
+        if self.log:
+            y = math.log10(y) if y > 0 else math.nan
+        return y > self.y_high
+
+    def dots(self, low: NDArray[Any], high: NDArray[Any], *, thick: int = 1) -> Codes:
+        """The cells of a connected curve through per-dot-column extremes."""
+        return curve(
+            self.scale(low), self.scale(high), self.y_low, self.y_high, self.height, thick=thick
+        )
+
+    def band(self, low: NDArray[Any], high: NDArray[Any], number: int, *, thick: int = 1) -> None:
+        """That curve, painted over what is there."""
+        self.grid.overlay(self.row, self.col, self.dots(low, high, thick=thick), number)
+
+    def polyline(self, x: NDArray[Any], y: NDArray[Any], number: int) -> None:
+        """A thin line through a few points."""
+        if self.ruler is not None:
+            x = self.ruler.to(np.asarray(x, dtype=np.float64))
+        at = line_through(x, self.scale(y), *self.axis_limits, self.num_dots)
+        codes = curve(at, at, self.y_low, self.y_high, self.height)
+        self.grid.overlay(self.row, self.col, codes, number)
+
+    def mark(self, x: float, y: float, char: str, number: int) -> None:
+        """One character at a point, if it lies inside."""
+        row, col = self.y_cell(y), self.x_cell(x)
+        if row is not None and self.holds_column(col):
+            self.grid.put(row, col, char, number)
+
+    def vertical(self, x: float, char: str, number: int) -> int | None:
+        """A line of `char` over the whole height; its column, or None when outside."""
+        col = self.x_cell(x)
+        if not self.holds_column(col):
+            return None
+        for row in range(self.row, self.row + self.height):
+            self.grid.put(row, col, char, number)
+        return col
+
+    def y_ticks(self) -> tuple[list[float], float]:
+        """Tick values in data units, and their step (0 on a logarithmic axis)."""
+        most = max(3, round(self.height / 2.5))
+        if not self.log:
+            return ticks(self.y_low, self.y_high, most)
+        if self.y_high - self.y_low < 1.0:
+            # Under a decade, evenly spaced values read better than 1-2-5.
+            return ticks(10**self.y_low, 10**self.y_high, most)
+        decades = range(math.floor(self.y_low), math.ceil(self.y_high) + 1)
+        factors = (1.0,) if len(decades) > most else (1.0, 2.0, 5.0)
+        values = [f * 10.0**d for d in decades for f in factors]
+        return [v for v in values if self.y_low <= math.log10(v) <= self.y_high], 0.0
+
+    def draw_y_axis(self, label_col: int, *, suffix: str = "") -> None:
+        """Labels from `label_col` to the axis, the axis line, dotted grid lines."""
+        label, axis, grid = style(Ink.DIM), style(Ink.AXIS), style(Ink.GRID)
+        for row in range(self.row, self.row + self.height):
+            self.grid.put(row, self.col - 1, "│", axis)
+        values, step = self.y_ticks()
+        taken: set[int] = set()
+        for value in values:
+            at = self.y_cell(value)
+            if at is None or taken & {at - 1, at, at + 1}:
+                continue
+            taken.add(at)
+            text = fmt.tick(value, step) if step else fmt.si(value, 2)
+            self.grid.right(at, self.col - 2, [(text + suffix, label)], label_col)
+            self.grid.put(at, self.col - 1, "┤", axis)
+            self.grid.rule(at, self.col, self.col + self.width, "┈", grid)
+
+    def draw_x_axis(self, row: int, *, labels: bool = True) -> None:
+        """The axis line at `row` with ticks, and their labels in the row below, named in front."""
+        axis, label = style(Ink.AXIS), style(Ink.DIM)
+        name = "step" if self.ruler is None else self.ruler.name
+        low, high = self.axis_limits
+        self.grid.put(row, self.col - 1, "└", axis)
+        self.grid.rule(row, self.col, self.col + self.width, "─", axis)
+        most = max(2, self.width // 12)
+        if name == "time":
+            values, step = time_ticks(low, high, most)
+        else:
+            values, step = ticks(low, high, most, whole=name in ("step", "tokens"))
+        if labels and self.col >= 7:
+            self.grid.right(row + 1, self.col - 1, [(name, style(Ink.FAINT))])
+        end_of_last = self.col - 3
+        for value in values:
+            col = self.col + min(
+                self.width - 1, math.floor((value - low) / (high - low) * self.width)
+            )
+            if not self.holds_column(col) or (value == high and name != "step"):
+                continue
+            self.grid.put(row, col, "┴", axis)
+            text = fmt.time_tick(value) if name == "time" else fmt.tick(value, step)
+            start = max(self.col, col - len(text) // 2)
+            if labels and start > end_of_last + 1 and start + len(text) <= self.col + self.width:
+                end_of_last = self.grid.text(row + 1, start, text, label)

@@ -1,0 +1,178 @@
+"""An event as one line for a person: the log pane, plain mode and the report say it alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine import events as ev
+from sftui.drawing.roles import Ink
+from sftui.statistics.paired_tests import accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+
+if TYPE_CHECKING:
+    from sftui.state.records import Validation
+    from sftui.state.run_state import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the story."""
+
+    mark: str
+    ink: Ink
+    """Colour of mark and text: what kind of news it is."""
+    text: str
+
+
+def time_of_day(t: float | None) -> str:
+    """hh:mm:ss in the person's own time zone."""
+    if t is None:
+        return "--:--:--"
+    try:
+        return time.strftime("%H:%M:%S", time.localtime(t))
+    except (ValueError, OverflowError, OSError):
+        return "--:--:--"
+
+
+def val_name(results: Sequence[Validation]) -> str:
+    """`val`, with the unit where it is not that of the training loss beside it."""
+    metric = clean(results[-1].metric, 12) if results else "loss"
+    return "val" if metric == "loss" else f"val {metric}"
+
+
+def entry(event: ev.Event) -> Entry | None:
+    """The line of an event, all outside text cleaned; None when it is not worth one."""
+    at = f"  step {fmt.count(event.step)}" if event.step is not None else ""
+    match event:
+        case ev.LogLine():
+            mark, ink = _LEVELS.get(event.level, ("·", Ink.DIM))
+            rank = f"rank {event.rank}: " if event.rank is not None else ""
+            return Entry(mark, ink, rank + clean(event.text))
+        case ev.ValidationFinished():
+            took = f"  in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
+            named = f" {clean(event.set_name, 40)}" if event.set_name else ""
+            loss = f"{clean(event.metric)} {fmt.loss(event.loss)}"
+            return Entry("●", Ink.VAL, f"val{named} {loss}{at}{took}")
+        case ev.EvalFinished():
+            return Entry("✓", Ink.TEXT, f"{clean(event.task, 40)} {score(event)}{at}")
+        case ev.CheckpointSaved():
+            size = f"  {fmt.size(event.size_bytes)}" if event.size_bytes is not None else ""
+            took = f" in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
+            what = "exported for nanochat" if event.kind == "nanochat" else "checkpoint saved"
+            return Entry("◆", Ink.SAVED, f"{what}  {clean(event.path, 200)}{size}{took}")
+        case ev.ControlApplied():
+            return Entry("▾", Ink.WARN, _answer(event) + at)
+        case ev.AlarmRaised():
+            bad = event.severity == "error"
+            text = clean(event.text) or clean(event.kind)
+            return Entry("▲", Ink.BAD if bad else Ink.WARN, text + at)
+        case ev.RankLost():
+            who = "a rank" if event.rank is None else f"rank {event.rank}"
+            why = f": {clean(event.reason)}" if event.reason else ""
+            return Entry("✗", Ink.BAD, f"lost {who}{why}")
+        case ev.RunStarted():
+            return Entry("▶", Ink.TEXT, _started(event))
+        case ev.AttemptStarted():
+            source = f" from {clean(event.resumed_from, 200)}" if event.resumed_from else ""
+            return Entry(
+                "↻",
+                Ink.WARN,
+                f"attempt {event.stamp.att} goes on at step {event.start_step}{source}",
+            )
+        case ev.RunFinished():
+            return _finished(event)
+        case ev.EventsDropped():
+            why = f": {clean(event.reason)}" if event.reason else ""
+            return Entry("▲", Ink.WARN, f"{fmt.count(event.count)} events dropped{why}")
+        case ev.SampleGenerated():
+            return Entry("“", Ink.DIM, f"{clean(event.prompt, 300)} → {clean(event.text, 600)}")
+        case ev.StateChanged() if event.reason:
+            return Entry("·", Ink.DIM, f"{clean(event.state, 40)}: {clean(event.reason)}")
+        case _:
+            return None
+
+
+def score(event: ev.EvalFinished) -> str:
+    """`271/1024 26.5%`, or the percentage alone when the log had no counts."""
+    percent = fmt.percent(accuracy_of(event))
+    if event.correct is not None and event.total:
+        return f"{event.correct}/{event.total} {percent}"
+    return percent
+
+
+_LEVELS = {
+    "info": ("·", Ink.DIM),
+    "warn": ("▲", Ink.WARN),
+    "warning": ("▲", Ink.WARN),
+    "error": ("✗", Ink.BAD),
+}
+
+_COMMANDS = {
+    "pause": "paused",
+    "resume": "resumed",
+    "eval": "eval on request",
+    "checkpoint": "checkpoint on request",
+    "stop": "stopping",
+}
+
+
+def command_words(event: ev.ControlApplied) -> str:
+    """What an applied request did, short enough for the chart: `paused`, `lr ×0.5`."""
+    if event.command == "lr" and event.argument is not None:
+        return f"lr ×{event.argument:g}"
+    return _COMMANDS.get(event.command) or clean(event.command, 20)
+
+
+def _answer(event: ev.ControlApplied) -> str:
+    by = f" by {clean(event.author, 40)}" if event.author else ""
+    why = f": {clean(event.reason)}" if event.reason else ""
+    if event.outcome == "applied":
+        return command_words(event) + by + why
+    return f"{clean(event.command, 20)} {clean(event.outcome, 20)}{by}{why}"
+
+
+def _started(event: ev.RunStarted) -> str:
+    parts = [clean(event.name, 80)]
+    if event.source:
+        parts.append(f"from {clean(event.source, 80)}")
+    if machine := ranks(event):
+        parts.append(machine)
+    if event.num_parameters is not None:
+        parts.append(f"{fmt.si(event.num_parameters)} parameters")
+    if event.rows is not None:
+        parts.append(f"{fmt.count(event.rows)} rows")
+    return " · ".join(parts)
+
+
+def ranks(run: ev.RunStarted) -> str:
+    """`2 ranks on cpu (gloo)`; only what is known of it, so it may be empty."""
+    words = []
+    if run.world_size is not None:
+        words.append(f"{run.world_size} rank{'' if run.world_size == 1 else 's'}")
+    if run.device:
+        words.append(f"on {clean(run.device, 20)}")
+    if run.backend:
+        words.append(f"({clean(run.backend, 20)})")
+    return " ".join(words)
+
+
+def other_numbers(state: RunState, most: int = 12) -> str:
+    """What a log tells in place of a training loss; names come from the log."""
+    names = list(state.metrics)
+    told = [f"{clean(name, 40)} ({fmt.count(len(state.metrics[name]))})" for name in names[:most]]
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"No training loss so far. Other numbers, with how many: {', '.join(told)}{more}"
+
+
+def _finished(event: ev.RunFinished) -> Entry:
+    mark, ink = {"finished": ("✓", Ink.GOOD), "stopped": ("■", Ink.WARN)}.get(
+        event.status, ("✗", Ink.BAD)
+    )
+    after = f" after {fmt.count(event.updates)} updates" if event.updates is not None else ""
+    took = f" in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
+    why = f": {clean(event.reason)}" if event.reason else ""
+    return Entry(mark, ink, f"run {clean(event.status, 20)}{after}{took}{why}")

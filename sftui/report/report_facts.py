@@ -1,0 +1,333 @@
+"""All that a report rests on, worked out once and free of any language.
+
+A `Case` is one stage of a run or log, what was counted on the way (`Tally`) and the
+comparisons. Sections only put it into words, so English and Chinese cannot differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import events as ev
+from engine.errors import CheckpointError, SftuiError
+from engine.model.nanochat.gpt_config import GPTConfig
+from sftui.compare.baseline import Baseline
+from sftui.report.counts import Tally
+from sftui.sources import snapshot
+from sftui.sources.snapshot import Snapshot
+from sftui.state.run_state import RunState
+from sftui.statistics.scores import Scoreboard, Scores
+from sftui.statistics.validation_scores import LossBoard, LossChange
+
+NANOCHAT_MIXTURE = {"ARC-Easy": 2251, "ARC-Challenge": 1119, "GSM8K": 7473, "SmolTalk": 10_000}
+"""Training rows of nanochat's chat_sft of October 2025, which its log does not print."""
+
+_SHAPE = ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """Parameters by group, computed from the shape."""
+
+    matrices: int
+    table: int
+    """Embedding; the head has as many."""
+
+    @property
+    def total(self) -> int:
+        return self.matrices + 2 * self.table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One stage of a run or log, ready to be put into words."""
+
+    shot: Snapshot
+    tally: Tally
+    baseline: Baseline | None = None
+    against: Snapshot | None = None
+    """The run that the baseline is, if it is one: its settings are compared too."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    """What writes this report again."""
+
+    @property
+    def state(self) -> RunState:
+        return self.shot.state
+
+    @property
+    def run(self) -> ev.RunStarted | None:
+        return self.state.run
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.run.settings if self.run is not None else {}
+
+    @property
+    def effective(self) -> Mapping[str, Any]:
+        return self.run.effective if self.run is not None else {}
+
+    @property
+    def stage_name(self) -> str:
+        return self.shot.stages[self.shot.shown].name
+
+    @property
+    def is_ours(self) -> bool:
+        return self.shot.run is not None
+
+    @property
+    def is_nanochat(self) -> bool:
+        """A log that nanochat's own programs printed."""
+        return not self.is_ours and self.shot.format.startswith("nanochat")
+
+    @property
+    def machine(self) -> tuple[int, str] | None:
+        """Number of ranks and their device; None where a log does not name both."""
+        run = self.run
+        if run is None or run.world_size is None or run.device is None:
+            return None
+        return run.world_size, run.device
+
+    @property
+    def status(self) -> str:
+        """As `show` says it, and `stopped` where somebody stopped it."""
+        if self.state.ended and self.state.badge == "stopped":
+            return "stopped"
+        return self.shot.status
+
+    # ---- comparisons -----------------------------------------------------------------------
+
+    @cached_property
+    def board(self) -> Scoreboard:
+        folder = self.shot.run.path if self.shot.run is not None else None
+        return Scoreboard(folder, self.baseline)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Every comparison of evaluations, judged as on the screen."""
+        return self.board.scores(self.state)
+
+    @cached_property
+    def loss_changes(self) -> Mapping[tuple[int, str], LossChange]:
+        folder = self.shot.run.path if self.shot.run is not None else None
+        return LossBoard(folder).changes(self.state.validation_list())
+
+    # ---- numbers ---------------------------------------------------------------------------
+
+    @cached_property
+    def losses(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """(steps, training losses) that are finite."""
+        series = self.state.step_series(self.state.loss_name)
+        steps, values = np.asarray(series.x), np.asarray(series.y, dtype=np.float64)
+        finite = np.isfinite(values)
+        return steps[finite], values[finite]
+
+    @cached_property
+    def shape(self) -> GPTConfig | None:
+        """The model's shape, when the run or log says all of it."""
+        found = {name: self.effective.get(name) for name in _SHAPE}
+        if any(type(value) is not int for value in found.values()):
+            return None
+        try:
+            return GPTConfig.from_dict(found)
+        except CheckpointError:
+            return None
+
+    @cached_property
+    def groups(self) -> Groups | None:
+        if self.shape is None:
+            return None
+        table = self.shape.vocab_size * self.shape.n_embd
+        return Groups(matrices=self.shape.num_parameters - 2 * table, table=table)
+
+    @property
+    def rows_a_step(self) -> int | None:
+        value = self.settings.get("target_examples_per_step")
+        return value if type(value) is int and value > 0 else None
+
+    @property
+    def epochs_asked(self) -> int | None:
+        value = self.settings.get("num_epochs")
+        if value is None and self.is_nanochat and self.stage_name == "chat_sft":
+            return 1  # nanochat's default: only overrides are printed
+        return value if type(value) is int and value > 0 else None
+
+    @cached_property
+    def mixture(self) -> Mapping[str, int]:
+        """Rows by source: told by the run, or nanochat's own when the planned steps fit it."""
+        if self.run is None:
+            return {}
+        if self.run.mixture:
+            return self.run.mixture
+        return NANOCHAT_MIXTURE if self._fits_nanochat else {}
+
+    @property
+    def mixture_is_inferred(self) -> bool:
+        return bool(self.mixture) and not (self.run is not None and self.run.mixture)
+
+    @cached_property
+    def _fits_nanochat(self) -> bool:
+        if not self.is_nanochat or self.run is None or self.stage_name != "chat_sft":
+            return False
+        if self.rows_a_step is None or self.epochs_asked is None:
+            return False
+        whole = sum(NANOCHAT_MIXTURE.values()) // self.rows_a_step
+        return whole * self.epochs_asked == self.run.num_iterations
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of one epoch."""
+        if self.run is not None and self.run.rows:
+            return self.run.rows
+        return sum(self.mixture.values()) or None
+
+    @property
+    def steps_an_epoch(self) -> int | None:
+        if self.rows is None or self.rows_a_step is None:
+            return None
+        return self.rows // self.rows_a_step
+
+    @property
+    def epochs_seen(self) -> float | None:
+        if self.rows and self.rows_a_step:
+            return self.state.updates * self.rows_a_step / self.rows
+        return self.state.last_step.epoch if self.state.last_step is not None else None
+
+    @property
+    def epochs(self) -> list[tuple[int, int]]:
+        """(first step, step after the last) of every epoch begun; the whole run where unknown."""
+        updates, length = self.state.updates, self.steps_an_epoch
+        if not length or length >= updates:
+            return [(0, updates)]
+        return [(start, min(start + length, updates)) for start in range(0, updates, length)][:50]
+
+    @property
+    def seconds(self) -> float | None:
+        """From the first event to the last, by the run's own word where there is one."""
+        if self.state.end is not None and self.state.end.seconds is not None:
+            return self.state.end.seconds
+        if self.state.first_t is None or self.state.last_t is None:
+            return None
+        seconds = self.state.last_t - self.state.first_t
+        return seconds if seconds > 0 else None
+
+    @property
+    def complete(self) -> bool:
+        planned = self.state.planned
+        return planned is not None and self.state.updates >= planned
+
+    @property
+    def tasks(self) -> list[str]:
+        return list(self.state.evals)
+
+    def looks(self, task: str) -> Sequence[int]:
+        return sorted(self.state.evals[task])
+
+    def setting_as_used(self, name: str) -> str | float | None:
+        """What a setting came to, where that differs from what was asked."""
+        group = {"unembedding_lr": "lm_head", "embedding_lr": "wte", "matrix_lr": "matrices"}
+        asked = self.settings.get(name)
+        if name in group:
+            used = self.effective.get(f"lr/{group[name]}")
+            if isinstance(used, int | float):
+                return float(used)
+            fraction, scale = self.settings.get("init_lr_frac", 0.02), self.width_scale
+            if not (isinstance(asked, int | float) and isinstance(fraction, int | float)):
+                return None
+            if self.is_nanochat and scale is not None:
+                return float(asked) * float(fraction) * (1.0 if name == "matrix_lr" else scale)
+            return None
+        if name == "num_iterations" and self.run is not None and self.run.num_iterations:
+            return f"{self.run.num_iterations:,}"
+        if name == "dtype" and self.run is not None and self.run.device == "cpu":
+            return "float32"
+        if name == "device_type" and self.run is not None:
+            return self.run.device
+        if name == "gpus" and self.run is not None and self.run.world_size not in (None, asked):
+            return str(self.run.world_size)
+        return None
+
+    @property
+    def width_scale(self) -> float | None:
+        """1/sqrt(width/768), which the rates of embedding and head are multiplied with."""
+        for name in ("width_scale", "lr_scale"):
+            value = self.effective.get(name)
+            if isinstance(value, int | float):
+                return float(value)
+        width = self.effective.get("n_embd")
+        known = self.is_ours or self.is_nanochat
+        return (width / 768) ** -0.5 if known and type(width) is int and width > 0 else None
+
+    @cached_property
+    def linear_to_zero(self) -> bool | None:
+        """Whether the logged rates fell on nanochat's line; None when they were not logged.
+
+        A factor asked for during the run bends the line; then it is not this schedule.
+        """
+        series = self.state.step_series("lr_mult")
+        planned = self.run.num_iterations if self.run is not None else None
+        if not planned or len(series) < 2:
+            return None
+        x, y = np.asarray(series.x, dtype=np.float64), np.asarray(series.y, dtype=np.float64)
+        known = np.isfinite(y)
+        return bool(known.any()) and bool(np.abs(y[known] - (1 - x[known] / planned)).max() < 2e-3)
+
+    def finite_validations(self) -> list[tuple[int, float]]:
+        """(step, loss) of the validations that are numbers."""
+        return [(v.step, v.loss) for v in self.state.validation_list() if math.isfinite(v.loss)]
+
+
+def open_case(
+    target: str | None,
+    runs_dir: str | None = None,
+    *,
+    baseline: Baseline | None = None,
+    baseline_target: str | None = None,
+    command: str = "",
+) -> Case:
+    """Read what a person names, once.
+
+    Raises:
+        UsageError: there is no such run or file, or it is no log that anybody can read.
+    """
+    tallies: dict[int, Tally] = {}
+
+    def listener(stage: int, event: ev.Event) -> None:
+        tallies.setdefault(stage, Tally()).hear(event)
+
+    shot = snapshot.look(target, runs_dir, listener)
+    manifest: Mapping[str, Any] = {}
+    if shot.run is not None:
+        try:
+            manifest = shot.run.read_manifest()
+        except SftuiError:
+            manifest = {}  # what it would have told is left out, and said so
+    against = None
+    if baseline is not None and baseline_target is not None:
+        against = _run_of(baseline_target, runs_dir)
+    return Case(
+        shot=shot,
+        tally=tallies.get(shot.shown, Tally()),
+        baseline=baseline,
+        against=against,
+        manifest=manifest,
+        command=command,
+    )
+
+
+def _run_of(target: str, runs_dir: str | None) -> Snapshot | None:
+    """The run or log that a baseline names; None for a file of results."""
+    name, _, number = target.rpartition(":")
+    if target.lower().endswith((".toml", ".json")):
+        return None
+    try:
+        return snapshot.look(name if number.isdigit() and name else target, runs_dir)
+    except SftuiError:
+        return None

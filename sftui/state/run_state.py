@@ -1,0 +1,608 @@
+"""`RunState.apply(event)`: all we know of a run, and the only door to change it.
+
+Deterministic: no clock, no file, no randomness; times come inside events. So the
+same events give the same screen, however they were cut into batches and whether
+they came through the queue, from the file, or twice. A request is not an event:
+what was asked and not yet answered is the app's business.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, assert_never, cast
+
+import numpy as np
+
+from engine import events as ev
+from sftui.state import batches
+from sftui.state.records import (
+    Alarm,
+    Checkpoint,
+    Phase,
+    Rank,
+    RunClock,
+    SeenNumbers,
+    Topic,
+    Validation,
+    closed,
+)
+from sftui.state.series import Series, Table
+
+STEP_COLUMNS = (
+    "loss",
+    "loss_rows_mean",
+    "loss_micro_last",
+    "lr_mult",
+    "grad_norm",
+    "tokens_per_second",
+    "seconds",
+    "since_start",
+    "tokens",
+    "supervised_tokens",
+    "epoch",
+)
+LOG_LINES = 5000
+"""Log entries kept for the screen; the file keeps all."""
+_COUNT_UPDATES = ("", "r0", "nanochat")
+"""Whose step n is the update that n others came before; other trainers count either way."""
+MOST_NAMES = 256
+"""Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
+
+
+@dataclass(slots=True, eq=False)
+class RunState:
+    """Everything the views show. Read-only for them."""
+
+    run: ev.RunStarted | None = None
+    run_id: str = ""
+    badge: str = "starting"
+    """starting, running, paused, stopping, finished, stopped or failed."""
+    reason: str = ""
+    """Why the badge says what it says."""
+    end: ev.RunFinished | None = None
+    first_t: float | None = None
+    last_t: float | None = None
+    """Wall clock of the first and the newest event, jumps of the clock taken out."""
+    clock_moved: float = 0.0
+    """Seconds by which the run's wall clock was set since the first event of this boot."""
+    attempt: int = 1
+    attempt_starts: dict[int, int] = field(default_factory=dict)
+    """First step of each attempt."""
+    phase: Phase | None = None
+    startup: list[Phase] = field(default_factory=list)
+    """Phases before the first update of this attempt."""
+    updates: int = 0
+    """Optimizer updates in the weights: the step number of evaluations and checkpoints."""
+    steps: Table = field(default_factory=lambda: Table(STEP_COLUMNS))
+    """x = step; learning rates by group are columns named `lr/<group>`."""
+    last_step: ev.StepFinished | None = None
+    nonfinite: int = 0
+    """Updates whose loss or gradient norm was not a finite number."""
+    replaced: list[tuple[Any, Any]] = field(default_factory=list)
+    """(steps, losses) that a later attempt did again from its checkpoint."""
+    validations: dict[int, Validation] = field(default_factory=dict)
+    """Of the only set of rows, or of the first that a log names."""
+    other_validations: dict[str, dict[int, Validation]] = field(default_factory=dict)
+    """Of every further set, by its name."""
+    evals: dict[str, dict[int, ev.EvalFinished]] = field(default_factory=dict)
+    """Task -> step -> result, tasks in order of appearance."""
+    evaluating: ev.EvalStarted | None = None
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    controls: list[ev.ControlApplied] = field(default_factory=list)
+    ranks: dict[int, Rank] = field(default_factory=dict)
+    alarms: dict[str, Alarm] = field(default_factory=dict)
+    metrics: dict[str, Table] = field(default_factory=dict)
+    samples: deque[ev.SampleGenerated] = field(default_factory=lambda: deque(maxlen=100))
+    log: deque[ev.Event] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+    log_total: int = 0
+    """Entries ever logged; the first of `log` is number `log_total - len(log)`."""
+    dropped: int = 0
+    unknown: int = 0
+    ignored_names: int = 0
+    _seen: dict[str, SeenNumbers] = field(default_factory=dict)
+    _clock: RunClock = field(default_factory=RunClock)
+
+    # ---- what views ask --------------------------------------------------------------------
+
+    @property
+    def planned(self) -> int | None:
+        """Updates planned: our last iteration, as that of nanochat's chat_sft, only evaluates."""
+        run = self.run
+        if run is None or run.num_iterations is None:
+            return None
+        only_evaluates = run.stamp.src in ("", "r0") or run.name == "chat_sft"
+        return max(0, run.num_iterations - 1) if only_evaluates else run.num_iterations
+
+    @property
+    def done(self) -> int:
+        """Updates as a person reads them beside `planned`: of another's log, the step it prints."""
+        if self.run is not None and self.run.stamp.src not in _COUNT_UPDATES:
+            return max(0, self.updates - 1)
+        return self.updates if self.planned is None else min(self.updates, self.planned)
+
+    @property
+    def newest_place(self) -> float:
+        """Where the newest point stands on the x axis: the last update, or a measurement after it.
+
+        Update n has index n - 1; what is measured on its weights stands at n.
+        """
+        places = [
+            self.updates - 1,
+            *self.validations,
+            *(max(found) for found in self.evals.values()),
+        ]
+        return float(max(0, *places))
+
+    @property
+    def steps_an_epoch(self) -> float | None:
+        """Updates that one pass over the rows takes."""
+        rows = self.run.rows if self.run else None
+        per_step = self.run.settings.get("target_examples_per_step") if self.run else None
+        if not rows or not isinstance(per_step, int) or per_step <= 0:
+            return None
+        return rows / per_step
+
+    @property
+    def ended(self) -> bool:
+        return self.end is not None
+
+    @property
+    def loss_name(self) -> str:
+        """The best training loss this run has: over all ranks before a single micro-batch."""
+        for name in ("loss", "loss_rows_mean"):
+            if self.steps.last(name) is not None:
+                return name
+        return "loss_micro_last" if self.steps.last("loss_micro_last") is not None else "loss"
+
+    def step_series(self, name: str) -> Series:
+        return self.steps.series(name)
+
+    @property
+    def best_validation(self) -> Validation | None:
+        """The lowest finite validation loss; the first of equals. The start counts."""
+        finite = [v for v in self.validations.values() if math.isfinite(v.loss)]
+        return min(finite, key=lambda v: (v.loss, v.step), default=None)
+
+    def validation_list(self) -> list[Validation]:
+        """In order of steps."""
+        return [self.validations[step] for step in sorted(self.validations)]
+
+    def validations_by_set(self) -> dict[str, list[Validation]]:
+        """Of every set by its name, each in order of steps; the one of `validation_list` first."""
+        first = self.validation_list()
+        found = {first[0].set_name: first} if first else {}
+        for name, results in self.other_validations.items():
+            found[name] = [results[step] for step in sorted(results)]
+        return found
+
+    def step_seconds(self) -> float | None:
+        """Median time of the last 50 updates, or the spacing of their times."""
+        recent = self.steps.tail("seconds", 50)
+        known = [value for value in recent.tolist() if math.isfinite(value)]
+        if not known:
+            times = self.steps.tail("since_start", 51).tolist()
+            pairs = itertools.pairwise(times)
+            known = [b - a for a, b in pairs if b - a > 0]
+        return statistics.median(known) if known else None
+
+    def eta_seconds(self) -> float | None:
+        """Time that the rest needs after the newest event: updates and evaluations to come."""
+        planned, pace = self.planned, self.step_seconds()
+        if planned is None or pace is None or self.ended:
+            return None
+        seconds = max(0, planned - self.updates) * pace
+        settings = self.run.settings if self.run else {}
+        seconds += self._looks_left(settings.get("eval_every")) * _last_seconds(
+            self.validation_list()
+        )
+        looks = self._looks_left(settings.get("eval_metrics_every"))
+        for by_step in self.evals.values():
+            seconds += looks * _last_seconds([by_step[s] for s in sorted(by_step)])
+        return seconds
+
+    def _looks_left(self, every: object) -> int:
+        planned = self.planned
+        if planned is None or not isinstance(every, int) or every <= 0:
+            return 0
+        # One at every multiple, one after the last update.
+        regular = max(0, (planned - 1) // every - self.updates // every)
+        return regular + (1 if self.updates < planned else 0)
+
+    # ---- the only door ---------------------------------------------------------------------
+
+    def apply(self, event: ev.Event) -> Topic:
+        """Take one event in; says what it touched. An event seen before touches nothing."""
+        if isinstance(event, ev.StepBatch):
+            return self._batch(event)
+        stamp = event.stamp
+        if stamp.seq:
+            seen = self._seen.get(stamp.src)
+            if seen is None:
+                seen = self._seen[stamp.src] = SeenNumbers()
+            if not seen.add(stamp.seq):
+                return Topic.NOTHING
+        t = self._clock.at(stamp)
+        if t is not None and stamp.t is not None:
+            if self.first_t is None or t < self.first_t:
+                self.first_t = t
+            if self.last_t is None or t > self.last_t:
+                self.last_t = t
+                self.clock_moved = stamp.t - t
+        if stamp.run and not self.run_id:
+            self.run_id = stamp.run
+        return self._fold(cast(ev.AnyEvent, event))
+
+    def _fold(self, event: ev.AnyEvent) -> Topic:
+        match event:
+            case ev.StepFinished():
+                return self._step(event)
+            case ev.RankHeartbeat():
+                return self._heartbeat(event)
+            case ev.LogLine():
+                return self._log(event)
+            case ev.MetricLogged():
+                return self._metric(event)
+            case ev.ValidationFinished():
+                return self._validation(event)
+            case ev.EvalStarted():
+                self.evaluating = event
+                return Topic.EVALS | Topic.RUN
+            case ev.EvalFinished():
+                return self._evaluation(event)
+            case ev.RunStarted():
+                self.run = event
+                self._log(event)
+                return Topic.ALL
+            case ev.AttemptStarted():
+                return self._attempt(event)
+            case ev.PhaseStarted():
+                return self._phase(event)
+            case ev.StateChanged():
+                # A request that was applied a moment ago has said it already.
+                told = bool(self.log) and isinstance(self.log[-1], ev.ControlApplied)
+                said = Topic.NOTHING if told or not event.reason else self._log(event)
+                return self._badge(event.state, event.reason) | said
+            case ev.RunFinished():
+                return self._finished(event)
+            case ev.RankLost():
+                if event.rank is not None and event.rank in self.ranks:
+                    self.ranks[event.rank].lost = event.reason or "lost"
+                # All ranks are started anew now, unless this was told late.
+                again = event.stamp.att >= self.attempt
+                touched = self._badge("starting", event.reason) if again else Topic.NOTHING
+                return Topic.RANKS | touched | self._log(event)
+            case ev.CheckpointStarted():
+                return Topic.NOTHING
+            case ev.CheckpointSaved():
+                return self._checkpoint(event)
+            case ev.CheckpointRemoved():
+                return self._removed(event)
+            case ev.ControlApplied():
+                return self._control(event)
+            case ev.SampleGenerated():
+                self.samples.append(event)
+                return Topic.SAMPLES | self._log(event)
+            case ev.AlarmRaised():
+                known = self.alarms.get(event.kind)
+                count = known.count + 1 if known else 1
+                self.alarms[event.kind] = Alarm(event=event, count=count)
+                return Topic.ALARMS | self._log(event)
+            case ev.AlarmCleared():
+                if event.kind in self.alarms:
+                    self.alarms[event.kind].active = False
+                return Topic.ALARMS
+            case ev.EventsDropped():
+                self.dropped += event.count
+                return Topic.RUN | self._log(event)
+            case ev.Unknown():
+                self.unknown += 1
+                return Topic.RUN
+            case _:
+                assert_never(event)
+
+    def _log(self, event: ev.Event) -> Topic:
+        self.log.append(event)
+        self.log_total += 1
+        return Topic.LOG
+
+    def _superseded(self, attempt: int, step: int) -> bool:
+        """True when a later attempt did this step again: for a step, the highest wins."""
+        return any(a > attempt and start <= step for a, start in self.attempt_starts.items())
+
+    def _enter_attempt(self, attempt: int, start_step: int) -> None:
+        """A new attempt goes on at `start_step`: what older ones did from there is replaced."""
+        if attempt in self.attempt_starts:
+            return
+        self.attempt_starts[attempt] = start_step
+        if attempt < max(self.attempt_starts):
+            return
+        self.attempt = attempt
+        name = self.loss_name
+        keep = int(self.steps.x.searchsorted(start_step))
+        if keep < len(self.steps):
+            self.replaced.append(
+                (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
+            )
+            self.steps.truncate(start_step)
+        for results in (self.validations, *self.other_validations.values()):
+            for step in [s for s in results if s > start_step]:
+                del results[step]
+        for by_step in self.evals.values():
+            for step in [s for s in by_step if s > start_step]:
+                del by_step[step]
+
+    def _step(self, event: ev.StepFinished) -> Topic:
+        step, attempt = event.step, event.stamp.att
+        if step is None:
+            return Topic.NOTHING
+        self._enter_attempt(attempt, step)
+        if self._superseded(attempt, step):
+            return Topic.NOTHING
+        values: dict[str, float | None] = {
+            "loss": event.loss,
+            "loss_rows_mean": event.loss_rows_mean,
+            "loss_micro_last": event.loss_micro_last,
+            "lr_mult": event.lr_mult,
+            "grad_norm": event.grad_norm,
+            "tokens_per_second": event.tokens_per_second,
+            "seconds": event.seconds,
+            "tokens": event.tokens,
+            # One count of tokens is enough to measure by, and this one is the lesser.
+            "supervised_tokens": event.supervised_tokens if event.tokens is None else None,
+            "epoch": event.epoch,
+        }
+        t = self._clock.at(event.stamp)
+        if t is not None and self.first_t is not None:
+            values["since_start"] = t - self.first_t
+        for group, rate in event.lrs.items():
+            if f"lr/{group}" in self.steps.names or len(self.steps.names) < MOST_NAMES:
+                values[f"lr/{group}"] = rate
+        self.steps.put(step, values)
+        if _bad(event.loss) or _bad(event.grad_norm):
+            self.nonfinite += 1
+        touched = Topic.STEPS
+        if self.last_step is None or step >= (self.last_step.step or 0):
+            self.last_step = event
+            self.updates = step + 1
+        if self.badge == "starting" and not self.ended:
+            self.badge = "running"
+            touched |= Topic.RUN
+        return touched
+
+    def _batch(self, batch: ev.StepBatch) -> Topic:
+        """Many updates at once: the same state as from its rows, a thousand times faster."""
+        x = batches.steps(batch)
+        if not len(x):
+            return Topic.NOTHING
+        attempt, first = batch.stamp.att, batch.steps[0]
+        simple = bool((x[1:] > x[:-1]).all()) and list(batch.times) == sorted(batch.times)
+        simple = simple and (bool(batch.times) or batch.stamp.t is None)
+        free = batches.free_columns(batch)
+        tables = [self.metrics[name] for name in free if name in self.metrics]
+        if batches.has_updates(batch):
+            self._enter_attempt(attempt, first)
+            simple = simple and not self._superseded(attempt, batch.steps[-1])
+            tables.append(self.steps)
+        if not simple or any(len(table) and table.x[-1] >= x[0] for table in tables):
+            touched = Topic.NOTHING
+            for event in batch.rows():
+                touched |= self.apply(event)
+            return touched
+        touched = Topic.STEPS
+        if batch.times:
+            low, high = batch.times[0], batch.times[-1]
+            self.first_t = low if self.first_t is None else min(low, self.first_t)
+            self.last_t = high if self.last_t is None else max(high, self.last_t)
+        if batches.has_updates(batch):
+            columns = batches.step_columns(batch, STEP_COLUMNS)
+            if "tokens" in columns:
+                columns.pop("supervised_tokens", None)
+            new = [name for name in columns if name not in self.steps.names]
+            for name in new[max(0, MOST_NAMES - len(self.steps.names)) :]:
+                del columns[name]
+            if batch.times and self.first_t is not None:
+                since = np.asarray(batch.times, dtype=np.float64) - self.first_t
+                columns["since_start"] = since.astype(np.float32)
+            self.steps.extend(x, columns)
+            self.nonfinite += batches.num_nonfinite(batch, ("loss", "grad_norm"))
+            newest = cast(ev.StepFinished, next(batch.cut(len(x) - 1, len(x)).rows()))
+            if self.last_step is None or batch.steps[-1] >= (self.last_step.step or 0):
+                self.last_step = newest
+                self.updates = batch.steps[-1] + 1
+            if self.badge == "starting" and not self.ended:
+                self.badge = "running"
+                touched |= Topic.RUN
+        for name, values in free.items():
+            if name not in self.metrics and len(self.metrics) >= MOST_NAMES:
+                self.ignored_names += len(x)
+                continue
+            self.metrics.setdefault(name, Table([name])).extend(x, {name: values})
+        return touched
+
+    def _heartbeat(self, event: ev.RankHeartbeat) -> Topic:
+        rank = self.ranks.get(event.rank)
+        if rank is None:
+            if len(self.ranks) >= MOST_NAMES:
+                self.ignored_names += 1
+                return Topic.NOTHING
+            rank = self.ranks[event.rank] = Rank(event)
+        rank.last = event
+        rank.lost = None
+        if event.stamp.t is not None:
+            gpu = event.memory_kind == "cuda"
+            load = event.gpu_util_percent if gpu else event.cpu_percent
+            rank.memory.put(event.stamp.t, {"memory_bytes": event.memory_bytes, "load": load})
+        return Topic.RANKS
+
+    def _metric(self, event: ev.MetricLogged) -> Topic:
+        if event.step is None:
+            return Topic.NOTHING
+        for name, value in event.values.items():
+            table = self.metrics.get(name)
+            if table is None:
+                if len(self.metrics) >= MOST_NAMES:
+                    self.ignored_names += 1
+                    continue
+                table = self.metrics[name] = Table([name])
+            table.put(event.step, {name: value})
+        return Topic.STEPS
+
+    def _validation(self, event: ev.ValidationFinished) -> Topic:
+        step = event.step if event.step is not None else self.updates
+        if self._superseded(event.stamp.att, step - 1):
+            return Topic.NOTHING
+        results = self._set_of(event.set_name)
+        if results is None:
+            self.ignored_names += 1
+            return Topic.NOTHING
+        results[step] = Validation(
+            step=step,
+            loss=event.loss,
+            metric=event.metric,
+            seconds=event.seconds,
+            t=event.stamp.t,
+            rows_file=event.rows_file,
+            set_name=event.set_name,
+        )
+        return Topic.VALIDATION | self._log(event)
+
+    def _set_of(self, name: str) -> dict[int, Validation] | None:
+        """The validations of a set of rows; None when there are too many sets."""
+        first = next(iter(self.validations.values()), None)
+        if first is None or first.set_name == name:
+            return self.validations
+        if name not in self.other_validations and len(self.other_validations) >= MOST_NAMES:
+            return None
+        return self.other_validations.setdefault(name, {})
+
+    def _evaluation(self, event: ev.EvalFinished) -> Topic:
+        step = event.step if event.step is not None else self.updates
+        if self._superseded(event.stamp.att, step - 1):
+            return Topic.NOTHING
+        if event.task not in self.evals and len(self.evals) >= MOST_NAMES:
+            self.ignored_names += 1
+            return Topic.NOTHING
+        self.evals.setdefault(event.task, {})[step] = event
+        if self.evaluating is not None and self.evaluating.task == event.task:
+            self.evaluating = None
+        return Topic.EVALS | Topic.RUN | self._log(event)
+
+    def _attempt(self, event: ev.AttemptStarted) -> Topic:
+        attempt = event.stamp.att
+        self._enter_attempt(attempt, event.start_step)
+        if attempt >= self.attempt and attempt == max(self.attempt_starts):
+            self.updates = event.start_step
+            self.last_step = None
+            self.badge, self.reason, self.end = "starting", "", None
+            # Imports and the like are told before the attempt is, as they come before it.
+            self.startup = [phase for phase in self.startup if phase.attempt == attempt]
+            self.evaluating = None
+            # Taken up again on fewer ranks: the others do not belong to the run any more.
+            self.ranks = {n: r for n, r in self.ranks.items() if n < event.world_size}
+            for rank in self.ranks.values():
+                rank.lost = None
+        return Topic.ALL & ~Topic.LOG | (self._log(event) if attempt > 1 else Topic.NOTHING)
+
+    def _phase(self, event: ev.PhaseStarted) -> Topic:
+        t = event.stamp.t
+        if self.end is not None and event.stamp.att > self.end.stamp.att:
+            # Taken up again after its end: it is starting, seconds before the attempt says so.
+            self.badge, self.reason, self.end, self.startup = "starting", "", None, []
+        if self.startup and self.startup[-1].end is None:
+            self.startup[-1] = closed(self.startup[-1], t)
+        self.phase = Phase(name=event.phase, detail=event.detail, start=t, attempt=event.stamp.att)
+        starting = not len(self.steps) or self.badge == "starting"
+        if starting and len(self.startup) < MOST_NAMES:
+            self.startup.append(self.phase)
+        return Topic.RUN
+
+    def _badge(self, badge: str, reason: str) -> Topic:
+        if not self.ended:
+            self.badge, self.reason = badge, reason
+        return Topic.RUN
+
+    def _finished(self, event: ev.RunFinished) -> Topic:
+        self.end = event
+        self.badge, self.reason = event.status, event.reason
+        self.evaluating = None
+        if self.phase is not None:
+            self.phase = closed(self.phase, event.stamp.t)
+        if self.startup and self.startup[-1].end is None:
+            self.startup[-1] = closed(self.startup[-1], event.stamp.t)
+        return Topic.ALL & ~Topic.LOG | self._log(event)
+
+    def _checkpoint(self, event: ev.CheckpointSaved) -> Topic:
+        step = event.step if event.step is not None else self.updates
+        self.checkpoints.pop(event.path, None)
+        self.checkpoints[event.path] = Checkpoint(
+            step=step,
+            path=event.path,
+            size_bytes=event.size_bytes,
+            reason=event.reason,
+            kind=event.kind,
+            val_loss=event.val_loss,
+            t=event.stamp.t,
+        )
+        return Topic.CHECKPOINTS | self._log(event)
+
+    def _removed(self, event: ev.CheckpointRemoved) -> Topic:
+        known = self.checkpoints.get(event.path)
+        if known is None:
+            return Topic.NOTHING
+        values: dict[str, Any] = {name: getattr(known, name) for name in Checkpoint.__slots__}
+        self.checkpoints[event.path] = Checkpoint(**(values | {"removed": True}))
+        return Topic.CHECKPOINTS
+
+    def _control(self, event: ev.ControlApplied) -> Topic:
+        self.controls.append(event)
+        touched = Topic.CONTROLS | self._log(event)
+        # The badge follows the answer too, for writers that send no StateChanged.
+        after = {"pause": "paused", "resume": "running", "stop": "stopping"}.get(event.command)
+        if event.outcome == "applied" and after and not self.ended:
+            touched |= self._badge(after, event.reason)
+        return touched
+
+    # ---- rows of the checkpoint list -------------------------------------------------------
+
+    def checkpoint_rows(self) -> list[Checkpoint]:
+        """Resumable checkpoints, newest first, then the start if it was evaluated."""
+        rows = [c for c in self.checkpoints.values() if c.kind == "sftui"]
+        rows.sort(key=lambda c: c.step, reverse=True)
+        rows += [c for c in self.checkpoints.values() if c.kind != "sftui"]
+        start = self.validations.get(0)
+        if start is not None or any(0 in by_step for by_step in self.evals.values()):
+            rows.append(
+                Checkpoint(
+                    step=0,
+                    path=None,
+                    size_bytes=None,
+                    reason="start",
+                    kind="start",
+                    val_loss=start.loss if start else None,
+                    t=start.t if start else None,
+                )
+            )
+        return rows
+
+    def checkpoint_loss(self, row: Checkpoint) -> float | None:
+        """Validation loss of a checkpoint: its own, else the one measured at its step."""
+        if row.val_loss is not None:
+            return row.val_loss
+        measured = self.validations.get(row.step)
+        return measured.loss if measured else None
+
+
+def _bad(value: float | None) -> bool:
+    return value is not None and not math.isfinite(value)
+
+
+def _last_seconds(results: Sequence[Validation | ev.EvalFinished]) -> float:
+    for result in reversed(results):
+        if result.seconds is not None and math.isfinite(result.seconds):
+            return result.seconds
+    return 0.0

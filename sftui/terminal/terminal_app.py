@@ -1,0 +1,111 @@
+"""What every full-screen command shares: signals, themes, colours by role.
+
+Light on purpose: it is imported before the first frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from pathlib import Path
+
+from textual.app import App
+from textual.driver import Driver
+
+from sftui.drawing.theme import DAY, NIGHT, Palette
+from sftui.keys import key_table
+from sftui.keys.keymap import Keymap
+from sftui.keys.preferences import Preferences
+from sftui.terminal.sgr import thrifty
+
+
+class TerminalApp(App[None]):
+    """An app of panels."""
+
+    CSS_PATH = Path(__file__).with_name("app.tcss")
+    TITLE = "sftui"
+
+    def __init__(
+        self, preferences: Preferences | None = None, keymap: Keymap | None = None
+    ) -> None:
+        """`preferences`: how the person looked last; `keymap`: their keys."""
+        super().__init__()
+        key_table.use(keymap.keys if keymap is not None else {})
+        self._keymap_said = keymap.said if keymap is not None else ""
+        self.told_to_end = False
+        self.ascii = False
+        """Whether the terminal can print nothing but ASCII."""
+        self._palette: Palette | None = None
+        self.register_theme(NIGHT)
+        self.register_theme(DAY)
+        self.theme = NIGHT.name
+        if preferences is not None and preferences.theme in self.available_themes:
+            self.theme = preferences.theme
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            # Without this the terminal keeps the alternate screen and the mouse mode. Not every
+            # host of an event loop has signals (a thread has none).
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+                loop.add_signal_handler(number, self._signalled, number)
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+            loop.add_signal_handler(signal.SIGCONT, self._continued)
+        self.theme_changed_signal.subscribe(self, self._theme_changed)
+        if self._keymap_said:
+            said, long = self._keymap_said, 12
+            self.notify(said, title="Keys", severity="warning", markup=False, timeout=long)
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's choice, writing fewer bytes."""
+        return thrifty(super().get_driver_class())
+
+    def tell(self, words: str, *, title: str = "") -> None:
+        """A sentence about the key that was just pressed, in place of the one before.
+
+        A key that is held down must not fill the screen with the same words.
+        """
+        self.clear_notifications()
+        if title:
+            self.notify(words, title=title, severity="warning", markup=False)
+        else:
+            self.notify(words, markup=False, timeout=3)
+
+    def _signalled(self, number: int) -> None:
+        self.told_to_end = number == signal.SIGTERM
+        self.exit()
+
+    def _continued(self) -> None:
+        """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.
+
+        Textual 8.2 then starts a second reader and writer beside those it has: keys get lost,
+        the program hangs at its end, the terminal stays raw. Its own handler may come back when
+        it leaves the application mode before it enters it again.
+        """
+        driver = self._driver
+        if driver is None:
+            return
+        if not getattr(driver, "_must_signal_resume", False):
+            driver.suspend_application_mode()
+        driver.resume_application_mode()
+        self.refresh(layout=True)
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Textual's, and our roles as they are under the present theme."""
+        variables = super().get_css_variables()
+        return variables | Palette(variables).variables()
+
+    @property
+    def palette(self) -> Palette:
+        """Style numbers to terminal styles, under the present theme."""
+        if self._palette is None:
+            self._palette = Palette(self.theme_variables)
+        return self._palette
+
+    def _theme_changed(self, _: object) -> None:
+        self._palette = None
+        self.forget_colours()
+
+    def forget_colours(self) -> None:
+        """The theme changed: have the panels of the screen painted anew."""

@@ -1,0 +1,230 @@
+"""Everything a run was asked to do and what it came to, as titled lists of facts.
+
+A setting's meaning is the sentence under it in `engine/config.py`, read from there, so a
+setting and its explanation cannot part ways. A foreign log has the facts it printed.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from engine import config
+from engine.events import RunStarted, Scalar
+from sftui.logbook.event_lines import ranks
+from sftui.state.run_state import RunState
+from sftui.state.weight_change import share, travels
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+
+_RATE_GROUPS = {"unembedding_lr": "lm_head", "embedding_lr": "wte", "matrix_lr": "matrices"}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line: a name, its value as asked, what it came to if that differs, its meaning."""
+
+    name: str
+    value: str
+    effective: str = ""
+    meaning: str = ""
+
+
+Section = tuple[str, list[Fact]]
+
+
+@lru_cache(maxsize=1)
+def meanings() -> Mapping[str, str]:
+    """Setting -> the sentence under it in its dataclass."""
+    found: dict[str, str] = {}
+    for kind in config.GROUPS.values():
+        body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, doc in zip(body.body, body.body[1:], strict=False):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and isinstance(doc, ast.Expr)
+                and isinstance(doc.value, ast.Constant)
+            ):
+                found[field.target.id] = " ".join(str(doc.value.value).split())
+    return found
+
+
+def sections(state: RunState) -> list[Section]:
+    """What is known of the run, in the order in which a person asks."""
+    run = state.run
+    if run is None:
+        return []
+    out = [
+        ("The run", _identity(state, run)),
+        ("A step", _step(state, run)),
+        ("The optimizer", _optimizer(run)),
+        ("How far the weights went", _travel(state)),
+        ("The data", _data(run)),
+    ]
+    groups: dict[str, list[str]] = {}
+    for group, kind in config.GROUPS.items():
+        groups[group] = [name for name in kind.__dataclass_fields__ if name in run.settings]
+    for group, names in groups.items():
+        out.append((f"Settings: {group}", [_setting(state, run, name) for name in names]))
+    known = {name for names in groups.values() for name in names}
+    rest = [name for name in run.settings if name not in known]
+    out.append(("Other settings", [Fact(name, _value(run.settings[name])) for name in rest]))
+    return [(title, facts) for title, facts in out if facts]
+
+
+def _identity(state: RunState, run: RunStarted) -> list[Fact]:
+    effective = run.effective
+    facts = [
+        Fact("name", _value(run.name)),
+        Fact("recipe", _value(run.recipe)),
+        Fact("starts from", _value(run.source)),
+        Fact("ranks", ranks(run)),
+        Fact("parameters", _number(run.num_parameters)),
+        Fact("precision", _precision(run)),
+    ]
+    shape = [
+        f"{effective[name]} {word}"
+        for name, word in (
+            ("n_layer", "layers"),
+            ("n_embd", "wide"),
+            ("n_head", "heads"),
+            ("n_kv_head", "KV heads"),
+            ("vocab_size", "tokens of vocabulary"),
+            ("sequence_len", "tokens of context"),
+        )
+        if effective.get(name) is not None
+    ]
+    facts.append(Fact("shape", ", ".join(shape)))
+    if state.attempt > 1:
+        facts.append(Fact("attempt", str(state.attempt)))
+    notes = effective.get("notes")
+    if isinstance(notes, str):
+        try:
+            found = json.loads(notes)
+        except ValueError:
+            found = []
+        for note in found if isinstance(found, list) else []:
+            facts.append(Fact("note", clean(str(note), 300)))
+    return [fact for fact in facts if fact.value]
+
+
+def _precision(run: RunStarted) -> str:
+    dtype = run.settings.get("dtype")
+    if run.device == "cpu" and dtype is not None:
+        return "float32: the CPU always computes in it"
+    return f"{_value(dtype)} autocast" if dtype is not None else ""
+
+
+def _step(state: RunState, run: RunStarted) -> list[Fact]:
+    micro = run.settings.get("device_batch_size")
+    accumulation = run.effective.get("grad_accum_steps")
+    rows = run.settings.get("target_examples_per_step")
+    facts = []
+    if micro is not None:
+        words = "1 row" if micro == 1 else f"{_value(micro)} rows"
+        if run.world_size is not None:
+            s = "" if run.world_size == 1 else "s"
+            words += f" on each of {run.world_size} rank{s}"
+        facts.append(Fact("micro-batch", words))
+    if accumulation is not None:
+        each = run.effective.get("examples_per_micro_step")
+        of = f" of {_value(each)} rows" if each is not None else ""
+        facts.append(Fact("accumulation", f"{_value(accumulation)} micro-steps{of}"))
+    if rows is not None:
+        facts.append(Fact("rows a step", _value(rows)))
+    if run.num_iterations is not None:
+        meaning = ""
+        if state.planned != run.num_iterations:
+            meaning = f"{fmt.count(state.planned)} updates; the last iteration only evaluates"
+        facts.append(Fact("iterations", fmt.count(run.num_iterations), meaning=meaning))
+    if run.rows and isinstance(rows, int) and rows > 0:
+        facts.append(Fact("steps an epoch", f"{run.rows / rows:,.1f}"))
+    return facts
+
+
+def _optimizer(run: RunStarted) -> list[Fact]:
+    facts = [
+        Fact(
+            name.removeprefix("lr/"),
+            fmt.rate(float(value)),
+            meaning="Muon" if name == "lr/matrices" else "AdamW",
+        )
+        for name, value in run.effective.items()
+        if name.startswith("lr/") and isinstance(value, int | float)
+    ]
+    scale = run.effective.get("width_scale")
+    if isinstance(scale, int | float):
+        meaning = "1/sqrt(width/768): on the rates of embedding and head"
+        facts.append(Fact("width scale", f"×{scale:.4g}", meaning=meaning))
+    return facts
+
+
+def _travel(state: RunState) -> list[Fact]:
+    return [
+        Fact(
+            clean(each.group, 40),
+            f"{share(each.distance)} from the start",
+            meaning=f"of the weights' size, after update {fmt.count(each.step)}, which moved them "
+            f"by {share(each.last_ratio)}; the first one measured moved them by "
+            f"{share(each.first_ratio)}",
+        )
+        for each in travels(state)
+    ]
+
+
+def _data(run: RunStarted) -> list[Fact]:
+    facts = []
+    total = sum(run.mixture.values())
+    for task, rows in run.mixture.items():
+        share = fmt.percent(rows / total) if total else ""
+        facts.append(Fact(clean(task, 60), f"{fmt.count(rows)} rows", meaning=share))
+    if run.rows is not None:
+        facts.append(Fact("one epoch", f"{fmt.count(run.rows)} rows"))
+    return facts
+
+
+def _setting(state: RunState, run: RunStarted, name: str) -> Fact:
+    value = run.settings[name]
+    effective = ""
+    if name in _RATE_GROUPS:
+        rate = run.effective.get(f"lr/{_RATE_GROUPS[name]}")
+        fraction = run.settings.get("init_lr_frac")
+        if isinstance(rate, int | float):
+            effective = fmt.rate(float(rate))
+            if effective == _value(value) and not isinstance(fraction, int | float):
+                effective = ""
+    elif name == "num_iterations" and run.num_iterations not in (None, value):
+        effective = fmt.count(run.num_iterations)
+    elif name == "dtype" and run.device == "cpu":
+        effective = "float32"
+    elif name == "device_type" and not value:
+        effective = run.device or ""
+    elif name == "gpus" and run.world_size not in (None, value):
+        effective = str(run.world_size)
+    elif name == "eval_tasks" and state.evals:
+        # The starter asks its own questions, whatever stands here.
+        effective = _value(",".join(state.evals))
+    if effective == _value(value):
+        effective = ""
+    return Fact(name, _value(value), effective, meanings().get(name, ""))
+
+
+def _value(value: Scalar) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return fmt.rate(value)
+    return clean(str(value), 200)
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{fmt.count(value)} ({fmt.si(value)})"

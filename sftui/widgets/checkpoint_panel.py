@@ -1,0 +1,111 @@
+"""The checkpoints of the run, newest first; the starting weights are the last row."""
+
+from __future__ import annotations
+
+from sftui.drawing.canvas import Grid, Span, abbreviated, fit
+from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
+from sftui.state.records import Checkpoint, Topic
+from sftui.statistics.paired_tests import accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
+
+
+class Checkpoints(Panel):
+    """Step, validation loss, accuracies, size and age."""
+
+    TOPICS = Topic.CHECKPOINTS | Topic.VALIDATION | Topic.EVALS | Topic.RUN
+    can_focus = True
+
+    @property
+    def clock(self) -> tuple[str, ...]:
+        """The column of ages."""
+        return tuple(map(self._age, self.state.checkpoint_rows()))
+
+    def paint(self, grid: Grid) -> None:
+        rows = self.state.checkpoint_rows()
+        kept = sum(1 for row in rows if row.kind == "sftui" and not row.removed)
+        title = [("checkpoints", style(Ink.TITLE, bold=True))]
+        notes: list[Span] = [(f"{kept} to resume from", style(Ink.FAINT))] if kept else []
+        grid.frame(title, notes, border=self.border)
+        if not rows:
+            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
+            return
+        columns = self._columns(grid.width - 4)
+        heads = abbreviated([clean(task, 60) for task in self.state.evals], 6)
+        for name, end in columns.items():
+            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Ink.FAINT))], 2)
+        room = grid.height - 3
+        if len(rows) > room > 1:
+            rows = [*rows[: room - 1], rows[-1]]
+        best = self.state.best_validation
+        for i, row in enumerate(rows[: max(0, room)]):
+            is_best = best is not None and row.step == best.step and not row.removed
+            is_best = is_best and row.kind != "nanochat"
+            self._row(grid, 2 + i, row, columns, is_best=is_best)
+
+    def _columns(self, width: int) -> dict[str, int]:
+        """Column ends, relative; what does not fit is dropped from the right of this list."""
+        wanted = [("checkpoint", 13), ("val", 8), ("size", 6), ("age", 5)]
+        tasks = [(task, 7) for task in self.state.evals]
+        used = sum(cells for _, cells in wanted)
+        shown = []
+        for name, cells in tasks:
+            if used + cells > width:
+                break
+            used += cells
+            shown.append((name, cells))
+        ends, at = {}, 0
+        for name, cells in [*wanted[:2], *shown, *wanted[2:]]:
+            if at + cells > width:
+                break
+            at += cells
+            ends[name] = at
+        if "checkpoint" in ends:
+            ends["checkpoint"] = 12  # over the names, which are set from the left
+        return ends
+
+    def _row(
+        self, grid: Grid, row: int, item: Checkpoint, columns: dict[str, int], *, is_best: bool
+    ) -> None:
+        if row >= grid.height - 1:
+            return
+        faded = item.removed
+        text = style(Ink.FAINT if faded else Ink.TEXT, bold=is_best)
+        if item.kind == "start":
+            mark, name = ("▷", style(Ink.DIM)), "start"
+        elif item.kind == "nanochat":
+            mark, name = ("⇪", style(Ink.SAVED)), "nanochat"
+        else:
+            mark, name = ("◆", style(Ink.SAVED)), f"step {fmt.count(item.step)}"
+        if faded:
+            mark = ("◇", style(Ink.FAINT))
+        if is_best:
+            mark = ("★", style(Ink.GOOD, bold=True))
+        grid.text(row, 2, *mark)
+        grid.text(row, 4, fit(name, 14), text)
+        end = 2 + columns.get("val", -2)
+        loss = self.state.checkpoint_loss(item)
+        if loss is not None:
+            grid.right(row, end, [(fmt.loss(loss), style(Ink.FAINT if faded else Ink.VAL))], 2)
+        for i, (column, by_step) in enumerate(self.state.evals.items()):
+            result = by_step.get(item.step)
+            if result is None or column not in columns:
+                continue
+            ink = Ink.FAINT if faded else SERIES_INKS[i % len(SERIES_INKS)]
+            percent = fmt.percent(accuracy_of(result)).removesuffix("%")
+            grid.right(row, 2 + columns[column], [(percent, style(ink))], 2)
+        dim = style(Ink.FAINT if faded else Ink.DIM)
+        if "size" in columns and item.kind != "start":
+            words = "gone" if faded else fmt.size(item.size_bytes)
+            grid.right(row, 2 + columns["size"], [(words, dim)], 2)
+        if "age" in columns and item.t is not None:
+            grid.right(row, 2 + columns["age"], [(self._age(item), dim)], 2)
+        if is_best:
+            grid.back(row, 1, grid.width - 1, Back.ROW)
+
+    def _age(self, item: Checkpoint) -> str:
+        if item.t is None:
+            return ""
+        now = self.state.last_t if self.state.ended else self.view.now()
+        return fmt.age((now or item.t) - item.t)

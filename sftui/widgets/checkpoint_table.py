@@ -1,0 +1,220 @@
+"""The checkpoint browser's table: a cursor over every checkpoint, and what is done with it."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.events import Click
+
+from sftui.checkpoints.checkpoint_list import busy_words
+from sftui.drawing.canvas import Grid, Span, abbreviated, fit, text_width
+from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
+from sftui.keys.key_table import of_mode
+from sftui.state.records import Topic
+from sftui.statistics.paired_tests import accuracy_of
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from sftui.checkpoints.checkpoint_list import Shelf
+    from sftui.checkpoints.checkpoint_row import CheckpointRow
+    from sftui.state.run_state import RunState
+    from sftui.view.view import View
+
+_DETAIL_ROWS = 7
+_FLAGS_CELLS = len("best · marked · exported") + 2
+
+
+class ShelfTable(Panel):
+    """All rows with a cursor; below, where the chosen one lies and how the job stands."""
+
+    TOPICS = Topic.ALL
+    can_focus = True
+
+    def __init__(self, state: RunState, view: View, shelf: Shelf, *, id: str) -> None:
+        super().__init__(state, view, id=id)
+        self.shelf = shelf
+        self.cursor = 0
+        self.said = ""
+        """What the last action did."""
+        self.rows: list[CheckpointRow] = []
+        self._top = 0
+
+    def look(self) -> None:
+        """Read the disk again; the cursor stays on its checkpoint when others come or go."""
+        chosen = self.chosen
+        self.rows = self.shelf.rows(self.state)
+        if chosen is not None:
+            same = (i for i, row in enumerate(self.rows) if row.known.path == chosen.known.path)
+            self.cursor = next(same, self.cursor)
+        self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
+
+    @property
+    def chosen(self) -> CheckpointRow | None:
+        return self.rows[self.cursor] if self.rows else None
+
+    def move(self, by: int) -> None:
+        self.cursor = max(0, min(len(self.rows) - 1, self.cursor + by))
+        self.said = ""
+        self.rebuild()
+
+    def on_click(self, event: Click) -> None:
+        self.move(self._top + event.y - 2 - self.cursor)
+
+    def paint(self, grid: Grid) -> None:
+        notes: list[Span] = []
+        room = grid.width - 8
+        for key in of_mode("browser"):
+            if not key.footer:
+                continue
+            piece = f"{key.shown} {key.words}  "
+            if text_width(piece) > room:
+                break
+            room -= text_width(piece)
+            notes += [(key.shown, style(Ink.WARN, bold=True)), (f" {key.words}  ", style(Ink.DIM))]
+        if notes:
+            notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
+        title = [("checkpoints", style(Ink.TITLE, bold=True))]
+        disk = [row.info.size_bytes for row in self.rows if row.info is not None]
+        corner: list[Span] = []
+        if disk:
+            corner = [(f"{len(disk)} on disk, {fmt.size(sum(disk))}", style(Ink.DIM))]
+        grid.frame(title, notes, border=self.border, corner=corner)
+        if not self.rows:
+            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
+            return
+        columns = self._columns(grid.width - 4)
+        heads = abbreviated([clean(task, 60) for task in self.state.evals], 9)
+        for name, (end, _) in columns.items():
+            if name == "checkpoint":
+                grid.text(1, 4, name, style(Ink.FAINT))
+                continue
+            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Ink.FAINT))], 2)
+        detail = _DETAIL_ROWS if grid.height >= 16 else 2
+        room = max(1, grid.height - 3 - detail)
+        self._top = max(0, min(self.cursor - room // 2, len(self.rows) - room))
+        for i, row in enumerate(self.rows[self._top : self._top + room]):
+            self._row(grid, 2 + i, row, columns, chosen=self._top + i == self.cursor)
+        # Under the table, where the eye is.
+        below = 3 + min(len(self.rows), room)
+        self._detail(grid, min(below, grid.height - 1 - detail), detail)
+
+    def _columns(self, width: int) -> dict[str, tuple[int, int]]:
+        """Name -> end and cells, while they fit."""
+        wanted = [("checkpoint", 16), ("val", 9), *((task, 10) for task in self.state.evals)]
+        wanted += [("size", 8), ("age", 6), ("", 20)]
+        # Size and age stay when there are too many tasks.
+        while len(wanted) > 5 and sum(cells for _, cells in wanted) > width:
+            wanted.pop(-4)
+        found, at = {}, 0
+        for name, cells in wanted:
+            if at + cells > width:
+                break
+            at += cells
+            found[name] = (at, cells)
+        if "" in found:
+            at, cells = found[""]
+            more = max(0, min(width - at, _FLAGS_CELLS - cells))
+            found[""] = (at + more, cells + more)
+        return found
+
+    def _row(
+        self,
+        grid: Grid,
+        row: int,
+        item: CheckpointRow,
+        columns: dict[str, tuple[int, int]],
+        *,
+        chosen: bool,
+    ) -> None:
+        gone = item.known.removed or (
+            self.shelf.run is not None and item.known.kind == "sftui" and item.info is None
+        )
+        text = style(Ink.FAINT if gone else Ink.TEXT, bold=chosen)
+        mark, ink = {"start": ("▷", Ink.DIM), "nanochat": ("⇪", Ink.SAVED)}.get(
+            item.known.kind, ("◇", Ink.FAINT) if gone else ("◆", Ink.SAVED)
+        )
+        if item.best and item.known.kind != "nanochat":
+            mark, ink = "★", Ink.GOOD
+        grid.text(row, 2, mark, style(ink))
+        grid.text(row, 4, fit(item.name, 14), text)
+        loss = self.state.checkpoint_loss(item.known)
+        values: dict[str, Span] = {
+            "val": (
+                fmt.loss(loss) if loss is not None else "",
+                style(Ink.FAINT if gone else Ink.VAL),
+            ),
+            "size": (
+                "gone" if gone else fmt.size(_size(item)) if _size(item) is not None else "",
+                style(Ink.FAINT if gone else Ink.DIM),
+            ),
+            "age": (self._age(item), style(Ink.FAINT if gone else Ink.DIM)),
+        }
+        for i, (task, by_step) in enumerate(self.state.evals.items()):
+            result = by_step.get(item.step)
+            percent = fmt.percent(accuracy_of(result)) if result is not None else ""
+            ink_here = Ink.FAINT if gone else SERIES_INKS[i % len(SERIES_INKS)]
+            values[task] = (percent, style(ink_here))
+        for name, (end, _) in columns.items():
+            if name in values:
+                grid.right(row, 2 + end, [values[name]], 18)
+        if "" in columns:
+            end, cells = columns[""]
+            words = [
+                "best" if item.best else "",
+                "marked" if item.marked else "",
+                "exported" if item.exported else "",
+            ]
+            flags = " · ".join(word for word in words if word)
+            grid.text(row, 2 + end - cells + 2, fit(flags, cells - 2), style(Ink.DIM))
+        if chosen:
+            grid.back(row, 1, grid.width - 1, Back.ROW)
+            grid.put(row, 1, "▌", style(Ink.FOCUS, back=Back.ROW))
+
+    def _age(self, item: CheckpointRow) -> str:
+        t = item.info.created if item.info is not None else item.known.t
+        return "" if t is None else fmt.age(max(0.0, self.view.now() - t))
+
+    def _detail(self, grid: Grid, row: int, rows: int) -> None:
+        end = grid.width - 2
+        job = self.shelf.job
+        lines: list[Span] = []
+        over = job is not None and job.code is not None and self.said == busy_words(job)
+        if self.said and not over:
+            lines.append((self.said, style(Ink.WARN)))
+        if job is not None:
+            code = job.code
+            if code is None:
+                lines.append((f"{job.words}…", style(Ink.SAVED)))
+            else:
+                done = "done" if code == 0 else f"failed (exit code {code})"
+                ink = Ink.GOOD if code == 0 else Ink.BAD
+                lines.append((f"{job.words}: {done}", style(ink, bold=True)))
+            tail = job.lines()[-(rows - len(lines)) :] if rows > len(lines) else []
+            lines += [(line, style(Ink.DIM)) for line in tail]
+        chosen = self.chosen
+        if chosen is not None and len(lines) < rows:
+            where = _place(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
+            reason = f"({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
+            lines.append((f"{clean(where, 300)}  {reason}".strip(), style(Ink.FAINT)))
+        # Wrapped: a path that is cut cannot be typed.
+        pieces = [
+            (piece, number)
+            for text, number in lines
+            for piece in textwrap.wrap(text, max(8, end - 2), break_on_hyphens=False)
+        ]
+        for i, (text, number) in enumerate(pieces[:rows]):
+            grid.text(row + i, 2, fit(text, end - 2), number)
+
+
+def _place(path: Path) -> str:
+    """As it can be typed here."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _size(item: CheckpointRow) -> int | None:
+    return item.info.size_bytes if item.info is not None else item.known.size_bytes

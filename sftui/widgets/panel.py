@@ -1,0 +1,174 @@
+"""The base of every panel: a grid of cells, of which only the changed ones are painted.
+
+A panel says which topics make it stale and how to paint itself; everything else
+(diff, strips, theme, focus) is here. No layout pass, no Rich renderable, no message
+per event: a rebuild costs a few numpy calls and the terminal gets what moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.segment import Segment
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from sftui.drawing.canvas import BLANK, Grid
+from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.theme import Palette
+from sftui.keys.key_table import JUMP_LETTERS
+from sftui.state.records import Topic
+from sftui.terminal import ascii_glyphs
+
+if TYPE_CHECKING:
+    from sftui.state.run_state import RunState
+    from sftui.view.view import View
+
+
+_NEAR = 8
+"""Cells between two changes that cost less to send again than a cursor movement."""
+
+
+class Panel(Widget):
+    """A line-API widget over a `Grid`."""
+
+    TOPICS: ClassVar[Topic] = Topic.ALL
+    """Topics of the state that this panel shows."""
+
+    can_focus = False
+
+    def __init__(self, state: RunState, view: View, *, id: str) -> None:
+        super().__init__(id=id)
+        self.state = state
+        self.view = view
+        self.rebuilds = 0
+        self.cells_changed = 0
+        """Cells sent for painting since the start: what the tests count."""
+        self._clock: Hashable = None
+        self._grid = Grid(0, 0)
+        self._strips: dict[int, Strip] = {}
+        self._sized = False
+        """Given its size, and painted, since it was last hidden."""
+
+    @property
+    def clock(self) -> Hashable:
+        """What it shows of the clock: asked once a second, painted anew when it is another."""
+        return None
+
+    def tick(self) -> None:
+        """A second went by and nothing else made it stale."""
+        if self.clock != self._clock:
+            self.rebuild()
+
+    def paint(self, grid: Grid) -> None:
+        """Draw the state into an empty grid of this panel's size."""
+        raise NotImplementedError
+
+    def rebuild(self) -> None:
+        """Paint anew and refresh the spans that differ from what is on screen."""
+        if not self.is_mounted or not self.display:
+            return
+        width, height = self.size
+        grid = Grid(height, width)
+        if height and width:
+            self.paint(grid)
+            if self.id in self.view.jumping:
+                number = style(Ink.ON_BADGE, bold=True, back=Back.WARN)
+                grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
+            grid.settle()
+        self.rebuilds += 1
+        self._clock = self.clock
+        before, self._grid = self._grid, grid
+        if before.codes.shape != grid.codes.shape:
+            self._strips.clear()
+            self.cells_changed += grid.codes.size
+            self.refresh()
+            return
+        # A blank shows no foreground, so only its background can differ.
+        blank = (before.codes == BLANK) & (grid.codes == BLANK)
+        styles = before.styles ^ grid.styles
+        styles[blank] &= 0xFF00
+        changed = (before.codes != grid.codes) | (styles != 0)
+        rows = np.flatnonzero(changed.any(axis=1))
+        if not len(rows):
+            return
+        spans = []
+        for row in rows.tolist():
+            where = np.flatnonzero(changed[row])
+            self._strips.pop(row, None)
+            self.cells_changed += len(where)
+            gaps = np.flatnonzero(np.diff(where) > _NEAR)
+            for first, last in zip(
+                where[[0, *(gaps + 1)]].tolist(), where[[*gaps, -1]].tolist(), strict=True
+            ):
+                spans.append(Region(first, row, last - first + 1, 1))
+        self.refresh(*spans)
+
+    def forget_colours(self) -> None:
+        """The theme changed: the cells stay, their strips are made again."""
+        self._strips.clear()
+        self.refresh()
+
+    def on_resize(self) -> None:
+        self.rebuild()
+        self._sized = True
+
+    def on_hide(self) -> None:
+        self._sized = False
+
+    def on_show(self) -> None:
+        # It may come back at its old size, without a resize; what changed meanwhile was not
+        # painted.
+        if not self._sized:
+            self.rebuild()
+
+    def watch_has_focus(self, has_focus: bool) -> None:
+        # Not `on_focus`: Textual calls that before `has_focus` is true.
+        super().watch_has_focus(has_focus)
+        self.rebuild()
+
+    def render_line(self, y: int) -> Strip:
+        strip = self._strips.get(y)
+        if strip is None:
+            app = cast(Any, self.app)
+            palette = app.palette
+            if y < self._grid.height:
+                codes, styles = self._grid.codes[y], self._grid.styles[y]
+                if getattr(app, "ascii", False):
+                    codes = ascii_glyphs.plain(codes, styles)
+                strip = to_strip(codes, styles, palette)
+            else:
+                strip = Strip.blank(self.size.width, palette[0])
+            self._strips[y] = strip
+        return strip
+
+    @property
+    def border(self) -> int:
+        """Style of the frame: the focused panel alone is bright."""
+        return style(Ink.FOCUS if self.has_focus else Ink.BORDER)
+
+
+def to_strip(codes: NDArray[Any], styles: NDArray[Any], palette: Palette) -> Strip:
+    """One row of cells as runs of equal style; a blank joins the run on its left."""
+    width = len(codes)
+    if not width:
+        return Strip([], 0)
+    # The background still matters under a blank; the foreground does not.
+    inherit = codes == BLANK
+    inherit[1:] &= (styles[1:] >> 8) == (styles[:-1] >> 8)
+    inherit[0] = False
+    source = np.where(inherit, 0, np.arange(width))
+    effective = styles[np.maximum.accumulate(source)]
+    starts = np.flatnonzero(np.diff(effective, prepend=-1))
+    bounds = [*starts.tolist(), width]
+    numbers = effective[starts].tolist()
+    text = codes.tobytes().decode("utf-32-le")
+    segments = [
+        Segment(text[a:b].replace("\0", ""), palette[number])
+        for a, b, number in zip(bounds, bounds[1:], numbers, strict=False)
+    ]
+    return Strip(segments, width)

@@ -1,0 +1,106 @@
+"""A few lines that always answer "is it well?", for screens too small for all panels."""
+
+from __future__ import annotations
+
+import math
+
+from sftui.drawing.canvas import Grid, Span, text_width
+from sftui.drawing.roles import SERIES_INKS, Ink, style
+from sftui.logbook.event_lines import val_name
+from sftui.state.records import Topic
+from sftui.statistics.paired_tests import CLEAR, accuracy_of
+from sftui.statistics.scores import START, difference_words, first_words
+from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.widgets.panel import Panel
+
+
+class Glance(Panel):
+    """Losses and speed left, memory and accuracy right; one column when narrow."""
+
+    TOPICS = Topic.ALL & ~Topic.LOG
+
+    def paint(self, grid: Grid) -> None:
+        framed = grid.height >= 5 and grid.width >= 40
+        if framed:
+            grid.frame([("now", style(Ink.TITLE, bold=True))], border=self.border)
+        inset = 2 if framed else 0
+        top, rows = (1, grid.height - 2) if framed else (0, grid.height)
+        left, right = self._left(), self._right()
+        width = grid.width - 2 * inset
+        if width >= 56:
+            middle = inset + max(36, width * 2 // 5) if width >= 70 else inset + width // 2
+            for i in range(rows):
+                if i < len(left):
+                    self._line(grid, top + i, inset, middle - 2, left[i])
+                if i < len(right):
+                    self._line(grid, top + i, middle, grid.width - inset, right[i])
+            return
+        for i, spans in enumerate([*left, *right][:rows]):
+            self._line(grid, top + i, inset, grid.width - inset, spans)
+
+    def _line(self, grid: Grid, row: int, col: int, end: int, spans: list[Span]) -> None:
+        for text, number in spans:
+            if col + text_width(text) > end:
+                return
+            col = grid.text(row, col, text, number)
+
+    def _left(self) -> list[list[Span]]:
+        state = self.state
+        dim = style(Ink.DIM)
+        newest = state.last_step.loss if state.last_step else None
+        bad = newest is not None and not math.isfinite(newest)
+        smooth = self.view.smoothed(state).last
+        train: list[Span] = [("train  ", dim), (fmt.loss(smooth), style(Ink.TRAIN, bold=True))]
+        if bad:
+            train.append((f"  now {fmt.loss(newest)}", style(Ink.BAD, bold=True)))
+        lines = [train]
+        results = state.validation_list()
+        best = state.best_validation
+        if results:
+            bright = style(Ink.VAL, bold=True)
+            name = val_name(results).removeprefix("val ")
+            value: list[Span] = [(f"{name:<6} ", dim), (fmt.loss(results[-1].loss), bright)]
+            if best is not None and best.step != results[-1].step:
+                over = fmt.loss(results[-1].loss - best.loss)
+                value.append((f"  {over} above best", dim))
+            lines.append(value)
+        speed = state.steps.last("tokens_per_second")
+        pace = state.step_seconds()
+        if speed is not None or pace is not None:
+            third: list[Span] = [("tok/s  ", dim), (fmt.si(speed), style(Ink.THIRD, bold=True))]
+            third.append((f"  {fmt.duration(pace)}/step", style(Ink.FAINT)))
+            lines.append(third)
+        if best is not None:
+            where = "start" if best.step == 0 else f"step {fmt.count(best.step)}"
+            star: list[Span] = [("★ best ", style(Ink.GOOD)), (fmt.loss(best.loss), dim)]
+            lines.append([*star, (f"  {where}", dim)])
+        return lines
+
+    def _right(self) -> list[list[Span]]:
+        state, dim = self.state, style(Ink.DIM)
+        lines: list[list[Span]] = []
+        for number, rank in sorted(state.ranks.items())[:2]:
+            word = "resident" if rank.last.memory_kind == "resident" else "allocated"
+            size = fmt.size_of(rank.last.memory_bytes, rank.last.memory_total_bytes)
+            spans: list[Span] = [(f"rank {number} ", dim), (size, style(Ink.TEXT, bold=True))]
+            spans.append((f" {word}", style(Ink.FAINT)))
+            if rank.lost is not None:
+                spans = [(f"rank {number} ", dim), ("lost", style(Ink.BAD, bold=True))]
+            lines.append(spans)
+        scores = self.view.board.scores(state)
+        for i, (task, results) in enumerate(state.evals.items()):
+            newest = results[max(results)]
+            ink = style(SERIES_INKS[i % len(SERIES_INKS)], bold=True)
+            spans = [(f"{clean(task, 20)} ", dim), (fmt.percent(accuracy_of(newest)), ink)]
+            first = results[min(results)]
+            if first is not newest:
+                judged = scores.of(task, max(results), START)
+                if judged is not None:
+                    clear = judged.verdict == CLEAR
+                    up = judged.comparison.difference > 0
+                    number_style = style(Ink.GOOD if up else Ink.BAD, bold=True) if clear else dim
+                    since = first_words(min(results))
+                    spans.append((f"  {difference_words(judged)} vs {since}", number_style))
+            lines.append(spans)
+        return lines

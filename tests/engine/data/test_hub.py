@@ -1,0 +1,214 @@
+"""The hub, its cache, and what happens without a network; against a mirror of our own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from engine.conversations.conversation import RowFault
+from engine.data import hub
+from engine.data.hub import HUB, HubRows, hub_answers, is_cached, require_hub
+from engine.data.mixture import seed_order
+from engine.data.tasks import DataEntry, DataSettings, build_mixture, check_data
+from engine.errors import DataError
+
+COMMIT = "a" * 40
+REPO = "openai/gsm8k"
+CARD = b"""---
+configs:
+- config_name: main
+  data_files:
+  - split: train
+    path: main/train-*
+  - split: test
+    path: main/test-*
+---
+"""
+
+
+def parquet(rows: int) -> bytes:
+    made = [{"question": f"q{i}", "answer": f"<<{i}+0={i}>>{i}"} for i in range(rows)]
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(made), buffer)
+    return buffer.getvalue()
+
+
+FILES = {
+    "README.md": CARD,
+    "main/train-00000-of-00001.parquet": parquet(20),
+    "main/test-00000-of-00001.parquet": parquet(7),
+}
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """Just enough of a hub for one data set."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        path = urllib.parse.unquote(self.path.partition("?")[0])
+        for revision in ("main", COMMIT):
+            name = path.removeprefix(f"/datasets/{REPO}/resolve/{revision}/")
+            if name in FILES:
+                tag = f'"{hashlib.sha1(FILES[name]).hexdigest()}"'
+                return self.reply(FILES[name], {"ETag": tag, "X-Repo-Commit": COMMIT})
+        info, tree = f"/api/datasets/{REPO}", f"/api/datasets/{REPO}/tree/{COMMIT}"
+        if path in (info, f"{info}/revision/main", f"{info}/revision/{COMMIT}"):
+            siblings = [{"rfilename": name} for name in FILES]
+            return self.json({"id": REPO, "sha": COMMIT, "siblings": siblings, "tags": []})
+        if path == tree:
+            folder = {"type": "directory", "path": "main", "oid": "b" * 40}
+            return self.json([self.entry("README.md"), folder])
+        if path == f"{tree}/main":
+            return self.json([self.entry(name) for name in FILES if name.startswith("main/")])
+        return self.reply(b"", {"X-Error-Code": "EntryNotFound"}, code=404)
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.reply(b"", {}, code=404)
+
+    def entry(self, name: str) -> dict[str, object]:
+        digest = hashlib.sha1(FILES[name]).hexdigest()
+        return {"type": "file", "path": name, "size": len(FILES[name]), "oid": digest}
+
+    def json(self, content: object) -> None:
+        self.reply(json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def reply(self, content: bytes, headers: dict[str, str], *, code: int = 200) -> None:
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_args: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """No network and an empty cache; the address refuses every connection at once."""
+    import datasets
+    import huggingface_hub
+
+    closed = "http://127.0.0.1:9"
+    point_at(closed, monkeypatch)
+    for name in ("HF_DATASETS_CACHE", "HF_HUB_OFFLINE", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return closed
+
+
+def point_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What HF_ENDPOINT does when it is set before the libraries are imported."""
+    import datasets
+    import huggingface_hub
+
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.fixture
+def mirror(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    point_at(f"http://127.0.0.1:{server.server_port}", monkeypatch)
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+GSM8K = DataSettings(
+    mixture=(DataEntry(name="GSM8K", size=5),),
+    validation=DataEntry(name="GSM8K", split="test"),
+    questions=(),
+)
+
+
+def test_without_network_and_cache_one_sentence_comes_at_once(endpoint: str) -> None:
+    """It names the data sets, `--data-dir` and the mirror variable; nothing is retried for long."""
+    before = time.monotonic()
+    with pytest.raises(DataError) as caught:
+        check_data(DataSettings())
+
+    text = str(caught.value)
+    for words in ("allenai/ai2_arc", "openai/gsm8k", "HuggingFaceTB/smol-smoltalk", "cais/mmlu"):
+        assert text.count(words) == 1
+    assert "--data-dir" in text
+    assert "HF_ENDPOINT" in text
+    assert endpoint in text
+    # The library alone takes 24 s for each data set.
+    assert time.monotonic() - before < hub.REACH_SECONDS + 2
+
+
+def test_offline_by_choice_does_not_even_ask(
+    mirror: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HF_HUB_OFFLINE=1 counts as no network."""
+    assert hub_answers()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert not hub_answers()
+    with pytest.raises(DataError, match="does not answer"):
+        require_hub(["GSM8K"])
+
+
+def test_a_check_downloads_nothing(mirror: ThreadingHTTPServer, tmp_path: Path) -> None:
+    """The launcher plans with the published sizes and leaves the download to the run."""
+    found = check_data(GSM8K)
+
+    assert (found.train, found.validation_rows) == ({"GSM8K": 5}, 400)
+    assert found.from_hub == ("GSM8K",)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RowFault, match="only looked for"):
+        HubRows("GSM8K", "train", download=False).read(0)
+
+
+def test_rows_come_from_the_mirror_and_then_from_the_cache(
+    mirror: ThreadingHTTPServer, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first load asks the mirror; afterwards no network is needed or asked."""
+    first = build_mixture(GSM8K)
+    assert [first.tasks[0].conversation(i).messages[0].content for i in range(5)] == [
+        f"q{place}" for place in seed_order(20)[:5]
+    ]
+
+    assert is_cached(HUB["GSM8K"])
+    point_at(endpoint, monkeypatch)
+    again = build_mixture(GSM8K)
+    assert [again.row(i) for i in range(5)] == [first.row(i) for i in range(5)]
+    rows = HubRows("GSM8K", "test", download=True)
+    assert (len(rows), rows.where(2)) == (7, "openai/gsm8k (main, test), row 3")
+
+
+def test_a_data_set_the_mirror_lacks_is_named(mirror: ThreadingHTTPServer) -> None:
+    """An answering hub without the data set is another sentence than no hub."""
+    with pytest.raises(DataError, match=r"cais/mmlu \(all, test\) could not be loaded from"):
+        HubRows("MMLU", "test", download=True)
+
+
+def test_a_split_nobody_uses_is_refused() -> None:
+    """The message lists the splits there are."""
+    with pytest.raises(DataError, match="expected one of train, test"):
+        HubRows("GSM8K", "dev", download=False)

@@ -1,0 +1,167 @@
+"""Every request gets exactly one answer, whoever wrote it and however often ranks restart."""
+
+import threading
+
+import pytest
+
+from engine.control import Command, Request
+from engine.errors import RunDirError
+from engine.events import ControlApplied, Stamp
+from engine.journal import wire
+from engine.journal.event_files import JournalWriter
+from engine.steering.inbox import MAX_REQUEST_BYTES, Inbox, answer, late_answer, post
+from tests.processes import make_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path)
+
+
+def ask(name, command=Command.PAUSE, **rest):
+    return Request(id=name, command=command, **rest)
+
+
+def test_requests_come_in_file_order_and_once(run):
+    """Two screens with opposite wishes: both are read, in the order of the file."""
+    inbox = Inbox(run, 1)
+    assert inbox.read() == ([], [])
+    post(run, ask("a"))
+    post(run, ask("b", Command.RESUME))
+    assert inbox.changed()
+    assert [request.id for request in inbox.read().requests] == ["a", "b"]
+    assert not inbox.changed()
+    assert inbox.read() == ([], [])
+
+
+def test_the_same_id_is_applied_once(run):
+    """A request that was sent twice (a retry) acts once."""
+    inbox = Inbox(run, 1)
+    post(run, ask("a"))
+    post(run, ask("a"))
+    assert len(inbox.read().requests) == 1
+
+
+def test_a_restarted_rank_does_not_answer_again(run):
+    """What the event log has answered stays answered; what it has not is read again."""
+    post(run, ask("answered"))
+    post(run, ask("open"))
+    [first, _] = Inbox(run, 1).read().requests
+    event = answer(first, step=7)
+    stamped = ControlApplied(id=event.id, command=event.command, stamp=Stamp(seq=1))
+    run.events.write_bytes(wire.encode(stamped))
+    assert [request.id for request in Inbox(run, 2).read().requests] == ["open"]
+
+
+def test_a_request_to_an_older_attempt_is_rejected(run):
+    """Its author was looking at ranks that are gone."""
+    post(run, ask("old", attempt=1))
+    post(run, ask("new", attempt=2))
+    mail = Inbox(run, 2).read()
+    assert [request.id for request in mail.requests] == ["new"]
+    [refusal] = mail.refusals
+    assert (refusal.id, refusal.outcome) == ("old", "rejected")
+    assert "attempt 2" in refusal.reason
+
+
+def test_what_an_earlier_session_left_over_is_not_obeyed(run):
+    """A stop that nobody read before the power went does not stop tomorrow's session."""
+    post(run, ask("yesterday", Command.STOP))
+    inbox = Inbox(run, 2, history_bytes=run.control.stat().st_size)
+    post(run, ask("today"))
+    mail = inbox.read()
+    assert [request.id for request in mail.requests] == ["today"]
+    assert [(r.id, r.outcome) for r in mail.refusals] == [("yesterday", "rejected")]
+
+
+def test_what_the_supervisor_answered_is_answered(run):
+    """It speaks for ranks that are gone."""
+    post(run, ask("a"))
+    writer = JournalWriter(run.supervisor_events, run.id, "sup")
+    writer.write(late_answer(ask("a")))
+    assert Inbox(run, 2).read() == ([], [])
+
+
+def test_an_expired_request_is_not_applied(run):
+    """A wish that came too late is answered and not carried out."""
+    post(run, ask("late", expires=100.0))
+    post(run, ask("early", expires=200.0))
+    mail = Inbox(run, 1, now=lambda: 150.0).read()
+    assert [request.id for request in mail.requests] == ["early"]
+    assert [(r.id, r.outcome) for r in mail.refusals] == [("late", "expired")]
+
+
+def test_an_unknown_command_is_rejected_by_its_id(run):
+    """A newer screen's command gets an answer, not silence."""
+    run.control.write_bytes(b'{"v":1,"id":"x","command":"dance"}\nnonsense\n[]\n')
+    inbox = Inbox(run, 1)
+    [refusal] = inbox.read().refusals
+    assert (refusal.id, refusal.outcome) == ("x", "rejected")
+    assert "dance" in refusal.reason
+    assert inbox.num_bad_lines == 2
+
+
+def test_half_a_line_waits_for_its_other_half(run):
+    """A request that is being written is not taken for a bad one."""
+    line = wire.encode_request(ask("a"))
+    inbox = Inbox(run, 1)
+    with run.control.open("ab", buffering=0) as file:
+        file.write(line[:20])
+        assert inbox.read() == ([], [])
+        file.write(line[20:])
+    assert [request.id for request in inbox.read().requests] == ["a"]
+    assert inbox.num_bad_lines == 0
+
+
+def test_a_writer_that_died_mid_line_does_not_swallow_the_next_request(run):
+    """`post` ends a torn line first."""
+    run.control.write_bytes(wire.encode_request(ask("dead"))[:20])
+    post(run, ask("next"))
+    inbox = Inbox(run, 1)
+    assert [request.id for request in inbox.read().requests] == ["next"]
+    assert inbox.num_bad_lines == 1
+
+
+def test_a_replaced_file_is_read_from_its_start(run):
+    """Somebody cleaned up: new requests are still heard, old ones not again."""
+    inbox = Inbox(run, 1)
+    post(run, ask("a"))
+    post(run, ask("b"))
+    inbox.read()
+    run.control.write_bytes(wire.encode_request(ask("c")))
+    assert [request.id for request in inbox.read().requests] == ["c"]
+
+
+def test_an_endless_line_is_no_request(run):
+    """Whatever its id, a line beyond any request's size is not parsed."""
+    run.control.write_bytes(
+        b'{"id":"a","command":"pause","author":"' + b"x" * MAX_REQUEST_BYTES + b'"}\n'
+    )
+    inbox = Inbox(run, 1)
+    assert inbox.read() == ([], [])
+    assert inbox.num_bad_lines == 1
+
+
+def test_many_writers_lose_nothing(run):
+    """Four screens writing at once: every request arrives whole."""
+
+    def write(name):
+        for index in range(50):
+            post(run, ask(f"{name}-{index}"))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    inbox = Inbox(run, 1)
+    assert len(inbox.read().requests) == 200
+    assert inbox.num_bad_lines == 0
+
+
+def test_a_run_that_is_gone_says_so(tmp_path):
+    """The message names the file."""
+    run = make_run(tmp_path)
+    run.control.mkdir()
+    with pytest.raises(RunDirError, match=r"control\.jsonl"):
+        post(run, ask("a"))

@@ -1,0 +1,202 @@
+"""`show --json` keeps its contract, and `show` fits the terminal."""
+
+import json
+import math
+from datetime import datetime
+
+import pytest
+
+from engine.events import (
+    AlarmRaised,
+    AttemptStarted,
+    CheckpointSaved,
+    ControlApplied,
+    EvalFinished,
+    LogLine,
+    RunFinished,
+    RunStarted,
+    StateChanged,
+    StepFinished,
+    ValidationFinished,
+)
+from engine.journal.sinks import EventBus
+from engine.run import run_dir
+from engine.run.lock import RunLock
+from sftui import run_json
+from sftui.cli import main
+from sftui.commands import show
+from sftui.sources import snapshot
+from tests.conftest import SHARED, needs_shared
+from tests.sftui.readers.test_reader_formats import proto, record, scalar
+
+KEYS = {
+    "top": {"schema", "source", "status", "stages", "lines"},
+    "source": {"path", "format"},
+    "stage": {"name", "steps", "train_loss", "val", "evals", "checkpoints", "controls", "alarms"},
+    "steps": {"first", "last", "logged", "planned"},
+    "train_loss": {"count", "first", "last", "min", "max", "mean"},
+    "val": {"step", "metric", "value"},
+    "evals": {"step", "task", "accuracy", "correct", "total", "chance", "interval"},
+    "checkpoints": {"step", "path"},
+    "lines": {"total", "read", "unrecognised"},
+}
+STATUSES = {"running", "paused", "finished", "failed", "interrupted", "unknown"}
+
+
+def check(found):
+    """Assert that an object is what DESIGN promises to scripts."""
+    assert found.keys() >= KEYS["top"]
+    assert found["schema"] == 1
+    assert found["status"] in STATUSES
+    assert found["source"].keys() >= KEYS["source"]
+    assert found["lines"].keys() >= KEYS["lines"]
+    for stage in found["stages"]:
+        assert stage.keys() >= KEYS["stage"]
+        for name in ("steps", "train_loss"):
+            assert stage[name].keys() >= KEYS[name]
+        for name in ("val", "evals", "checkpoints"):
+            for entry in stage[name]:
+                assert entry.keys() >= KEYS[name]
+
+
+def make(tmp_path, *events, name="demo"):
+    run = run_dir.create(tmp_path / "runs", name, datetime(2026, 1, 1))
+    run.manifest.write_text("{}")
+    bus = EventBus(run, run.id, 1, live=False)
+    for event in events:
+        bus.emit(event)
+        if isinstance(event, CheckpointSaved) and event.path is not None:
+            (run.path / event.path).mkdir(parents=True, exist_ok=True)
+    assert bus.close()
+    return run
+
+
+STORY = (
+    RunStarted(name="demo", num_iterations=5, num_parameters=12, settings={"seed": 42}),
+    AttemptStarted(),
+    ValidationFinished(step=0, loss=2.0),
+    EvalFinished(step=0, task="MMLU", correct=25, total=100, accuracy=0.25, chance=0.25),
+    StepFinished(step=0, loss=2.0),
+    StepFinished(step=1, loss=math.nan),
+    StepFinished(step=2, loss=1.0),
+    StepFinished(step=3, loss=1.5),
+    ControlApplied(step=3, id="a", command="eval", author="ctl"),
+    AlarmRaised(step=1, kind="nonfinite", severity="error", text="a NaN"),
+    ValidationFinished(step=4, loss=1.5),
+    EvalFinished(step=4, task="MMLU", correct=50, total=100, accuracy=0.5, chance=0.25),
+    CheckpointSaved(step=4, path="ckpt/step-4"),
+    RunFinished(status="finished", updates=4),
+)
+
+
+def test_the_json_of_a_run_is_the_contract(tmp_path):
+    """Every field of the schema, with the values an independent count gives."""
+    found = json.loads(run_json.as_json(snapshot.take(make(tmp_path, *STORY))))
+    check(found)
+    assert found["status"] == "finished"
+    [stage] = found["stages"]
+    assert stage["name"] == "chat_sft"
+    assert stage["steps"] == {"first": 0, "last": 3, "logged": 4, "planned": 5}
+    loss = stage["train_loss"]
+    assert (loss["count"], loss["first"], loss["last"]) == (4, 2.0, 1.5)
+    assert (loss["min"], loss["max"], loss["mean"]) == (1.0, 2.0, 1.5)
+    assert stage["val"] == [
+        {"step": 0, "metric": "loss", "value": 2.0},
+        {"step": 4, "metric": "loss", "value": 1.5},
+    ]
+    last = stage["evals"][-1]
+    assert (last["correct"], last["total"], last["chance"]) == (50, 100, 0.25)
+    # Wilson, 50 of 100, from scipy.stats.binomtest.
+    assert last["interval"] == pytest.approx([0.403832, 0.596168], abs=1e-6)
+    assert stage["checkpoints"][0]["path"] == "ckpt/step-4"
+    assert stage["controls"][0]["command"] == "eval"
+    assert stage["alarms"][0]["kind"] == "nonfinite"
+    assert found["lines"] == {"total": 14, "read": 14, "unrecognised": 0}
+
+
+def test_status_comes_from_evidence(tmp_path):
+    """Alive, paused, gone without a word, nothing yet: four different words."""
+    start = (RunStarted(name="x"), AttemptStarted(), StepFinished(step=0, loss=1.0))
+    gone = make(tmp_path, *start, name="gone")
+    assert snapshot.take(gone).status == "interrupted"
+    with RunLock.acquire(gone):
+        assert snapshot.take(gone).status == "running"
+    paused = make(tmp_path, *start, StateChanged(state="paused"), name="paused")
+    with RunLock.acquire(paused):
+        assert snapshot.take(paused).status == "paused"
+    assert snapshot.take(make(tmp_path, name="empty")).status == "unknown"
+    failed = make(tmp_path, *start, RunFinished(status="failed", reason="boom"), name="failed")
+    assert snapshot.take(failed).status == "failed"
+
+
+def test_bad_lines_are_counted(tmp_path):
+    """Torn and foreign lines cost themselves only."""
+    run = make(tmp_path, *STORY)
+    with run.events.open("ab") as file:
+        file.write(b'{"v":1,"type":"moon_rose","seq":99}\nnot json\n')
+    assert run_json.to_dict(snapshot.take(run))["lines"] == {
+        "total": 16,
+        "read": 14,
+        "unrecognised": 2,
+    }
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_the_text_fits_the_terminal(tmp_path, columns):
+    """No line of the chart is wider than asked, and hostile text is drawn as text."""
+    hostile = LogLine(text="\x1b]52;c;aGk=\x07[/] gone")
+    text = show.as_text(snapshot.take(make(tmp_path, *STORY, hostile)), columns, 24)
+    chart = text.split("\n\n", 1)[1]
+    assert all(len(line) <= columns for line in chart.splitlines())
+    assert "\x1b]52" not in text
+    assert "loss by step" in text
+
+
+def test_the_text_says_what_the_difference_is_worth(tmp_path):
+    """Points and a verdict, never a bare percentage."""
+    text = show.as_text(snapshot.take(make(tmp_path, *STORY)), 100, 30)
+    assert "against the start: clear, +25.0 points" in text
+
+
+def test_a_plain_log_can_be_shown(tmp_path, capsys):
+    """nanochat's own text, without a run directory."""
+    log = tmp_path / "out.txt"
+    log.write_text(
+        "Step 00000 | Validation loss: 1.500000\n"
+        "Step 00000/00003 | Training loss: 1.250000| lrm: 1.000000| num_tokens: 1,000\n"
+        "Step 00001/00003 | Training loss: 1.125000| lrm: 0.666667| num_tokens: 900\n"
+    )
+    assert main(["show", str(log), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    check(found)
+    assert found["stages"][0]["steps"] == {"first": 0, "last": 1, "logged": 2, "planned": 3}
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for p in (SHARED / "nanochat" / "logs").glob("*.log")) if SHARED.is_dir() else [],
+    ids=lambda path: path.name,
+)
+def test_real_logs_keep_the_contract(path):
+    """Whatever a reader makes of them."""
+    check(json.loads(run_json.as_json(snapshot.look(str(path)))))
+
+
+def test_a_checkpoint_deleted_by_hand_is_not_offered(tmp_path):
+    """No event tells of it; the disk does."""
+    run = make(tmp_path, *STORY)
+    (run.path / "ckpt" / "step-4").rmdir()
+    [stage] = json.loads(run_json.as_json(snapshot.take(run)))["stages"]
+    assert stage["checkpoints"] == []
+
+
+def test_a_log_without_a_loss_says_what_it_has(tmp_path, capsys):
+    """An event file of scalars that no reader knows: their names and numbers, no made-up rank."""
+    log = tmp_path / "events.out.tfevents.1"
+    scalars = [scalar(s, "odd/a", 1.0) + scalar(s, "odd/b", 2.0) for s in range(3)]
+    log.write_bytes(record(proto((1, 1e9), (3, b"brain.Event:2"))) + b"".join(scalars))
+    assert main(["show", str(log)]) == 0
+    words = capsys.readouterr().out
+    assert "No training loss so far. Other numbers, with how many: odd/a (3), odd/b (3)" in words
+    assert "rank" not in words

@@ -1,0 +1,106 @@
+"""The report at the end of a run: written in front of a person, and never in anybody's way."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sftui import cli
+from sftui.commands import watch
+from sftui.compare import baseline
+from tests.sftui.report.test_report import END, RUN, make
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Somebody is there."""
+    monkeypatch.setattr(watch, "somebody_reads", lambda: True)
+
+
+def test_a_run_that_ends_leaves_its_report(tmp_path, monkeypatch, terminal, capsys):
+    """In its own folder, by a process of its own."""
+    run = make(tmp_path, *RUN, *END)
+    monkeypatch.setattr(watch, "REPORT_SECONDS", 60.0)
+    watch.write_report(run)
+    assert run.report.read_text().startswith("# Report: ")
+    assert str(run.report) in capsys.readouterr().err
+
+
+def test_the_report_compares_with_what_the_screen_compared_with(
+    tmp_path, monkeypatch, terminal, capsys
+):
+    """`--baseline` of the run is that of its report."""
+    run = make(tmp_path, *RUN, *END)
+    base = tmp_path / "base.toml"
+    base.write_text('MMLU = "480/1000"\n')
+    monkeypatch.setattr(watch, "REPORT_SECONDS", 60.0)
+    watch.write_report(run, baseline.load(str(base)))
+    text = run.report.read_text()
+    assert "Baseline: `base.toml`." in text
+    assert "48.00 %" in text
+    earlier = make(tmp_path, *RUN, *END, name="earlier")
+    found = baseline.load(earlier.id, tmp_path / "runs")
+    watch.write_report(run, found)
+    assert f"Baseline: `{earlier.id}`." in run.report.read_text()
+    assert f"--baseline {earlier.id}" in run.report.read_text()
+
+
+def test_the_baseline_of_the_command_reaches_the_report(tmp_path, monkeypatch):
+    """From the flag to the end of the run, on plain lines."""
+    run = make(tmp_path, *RUN, *END)
+    base = tmp_path / "base.toml"
+    base.write_text("MMLU = 48.0\n")
+    written = []
+    monkeypatch.setattr(watch, "write_report", lambda run, found: written.append((run.id, found)))
+    words = ["attach", run.id, "--runs-dir", str(tmp_path / "runs"), "--baseline", str(base)]
+    assert cli.main([*words, "--headless"]) == 0
+    [(name, found)] = written
+    assert name == run.id
+    assert found.flags[:2] == ("--baseline", str(base))
+
+
+def test_nobody_there_nothing_written(tmp_path, monkeypatch):
+    """A pipe or a script asks for it when it wants it."""
+    run = make(tmp_path, *RUN, *END)
+    monkeypatch.setattr(watch, "somebody_reads", lambda: False)
+    watch.write_report(run)
+    assert not run.report.exists()
+
+
+def test_a_report_that_fails_is_no_failure_of_the_run(tmp_path, monkeypatch, terminal, capsys):
+    """Neither without processes nor with a run that cannot be read."""
+    run = make(tmp_path, *RUN, *END)
+
+    def none(*_args, **_kwargs):
+        raise OSError(11, "no more processes")
+
+    with monkeypatch.context() as context:
+        context.setattr(subprocess, "Popen", none)
+        watch.write_report(run)
+    assert "no more processes" in capsys.readouterr().err
+    run.manifest.unlink()
+    monkeypatch.setattr(watch, "REPORT_SECONDS", 60.0)
+    watch.write_report(run)
+    assert "says why" in capsys.readouterr().err
+
+
+def test_a_slow_report_does_not_hold_up_the_end(tmp_path, monkeypatch, terminal, capsys):
+    """The command ends; the report comes after it."""
+    run = make(tmp_path, *RUN, *END)
+    started = []
+    real = subprocess.Popen
+
+    def slow(_command, **kwargs):
+        started.append(
+            real([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+        )
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    monkeypatch.setattr(watch, "REPORT_SECONDS", 0.1)
+    begun = time.monotonic()
+    watch.write_report(run)
+    assert time.monotonic() - begun < 5
+    assert "being written" in capsys.readouterr().err
+    started[0].communicate(b"", timeout=30)

@@ -1,0 +1,223 @@
+"""Points in, cells out; no app."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sftui.drawing import canvas
+from sftui.drawing.canvas import Grid
+from sftui.drawing.roles import Back, Ink, parts, style
+
+
+def dots(codes) -> np.ndarray:
+    """Braille codes back to dots."""
+    rows, cols = codes.shape
+    out = np.zeros((rows * 4, cols * 2), dtype=bool)
+    for r in range(rows):
+        for c in range(cols):
+            bits = int(codes[r, c]) - 0x2800
+            for y, x, bit in (
+                (0, 0, 1),
+                (1, 0, 2),
+                (2, 0, 4),
+                (3, 0, 64),
+                (0, 1, 8),
+                (1, 1, 16),
+                (2, 1, 32),
+                (3, 1, 128),
+            ):
+                out[4 * r + y, 2 * c + x] = bool(bits & bit)
+    return out
+
+
+def test_dots_round_trip():
+    """Every dot of a cell has its own bit, as Unicode orders them."""
+    rng = np.random.default_rng(0)
+    picture = rng.random((12, 10)) < 0.4
+    assert (dots(canvas.dots_to_codes(picture)) == picture).all()
+
+
+def test_flat_line_is_one_dot_row():
+    """A constant in the middle of the range is one straight row of dots."""
+    y = np.full(8, 0.5)
+    picture = dots(canvas.curve(y, y, 0.0, 1.0, 2))
+    assert picture.any(axis=1).sum() == 1
+    assert picture.any(axis=0).all()
+
+
+def test_limits_are_inside_the_picture():
+    """The lowest and the highest value of the range have a dot."""
+    y = np.array([0.0, 1.0])
+    picture = dots(canvas.curve(y, y, 0.0, 1.0, 3))
+    assert picture[-1, 0]
+    assert picture[0, 1]
+
+
+@given(st.lists(st.floats(-3, 4), min_size=4, max_size=40).filter(lambda v: len(v) % 2 == 0))
+def test_curve_is_connected(values):
+    """Neighbouring columns touch, however steep the curve."""
+    y = np.array(values)
+    picture = dots(canvas.curve(y, y, -4.0, 5.0, 6))
+    for a, b in zip(picture.T, picture.T[1:], strict=False):
+        assert a.any()
+        assert b.any()
+        gap = max(
+            np.flatnonzero(b)[0] - np.flatnonzero(a)[-1],
+            np.flatnonzero(a)[0] - np.flatnonzero(b)[-1],
+        )
+        assert gap <= 1
+
+
+def test_unknown_breaks_the_curve():
+    """No dot is drawn where nothing is known, and none reaches into the hole."""
+    y = np.array([0.5, 0.5, math.nan, math.nan, 0.1, 0.1])
+    picture = dots(canvas.curve(y, y, 0.0, 1.0, 2))
+    assert picture.any(axis=0).tolist() == [True, True, False, False, True, True]
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, 1e300, -1e300])
+def test_values_far_outside_draw_nothing_and_do_not_raise(bad):
+    """A diverged loss leaves the picture at its edge."""
+    y = np.array([0.5, bad, 0.5, 0.5])
+    canvas.curve(y, y, 0.0, 1.0, 2)
+
+
+def test_thick_line_has_two_dots():
+    """The average is two dots thick so that it stands out without colour."""
+    y = np.full(6, 0.5)
+    picture = dots(canvas.curve(y, y, 0.0, 1.0, 3, thick=2))
+    assert (picture.sum(axis=0) == 2).all()
+
+
+def test_bridge_fills_between_points_only():
+    """Holes between two points are crossed; the ends are not extended."""
+    y = np.array([math.nan, 1.0, math.nan, 3.0, math.nan], dtype=np.float32)
+    low, high = canvas.bridge(y, y)
+    assert low[1:4].tolist() == high[1:4].tolist() == [1, 2, 3]
+    assert np.isnan(low[[0, 4]]).all()
+
+
+def test_top_layer_owns_the_cell():
+    """Two curves in one cell are not merged: the colour would lie about one of them."""
+    grid = Grid(1, 1)
+    grid.overlay(0, 0, np.array([[0x2801]], dtype=np.uint32), style(Ink.RAW))
+    grid.overlay(0, 0, np.array([[0x2880]], dtype=np.uint32), style(Ink.TRAIN))
+    assert grid.codes[0, 0] == 0x2880
+    assert parts(int(grid.styles[0, 0]))[0] is Ink.TRAIN
+    grid.overlay(0, 0, np.array([[0x2800]], dtype=np.uint32), style(Ink.RAW))
+    assert grid.codes[0, 0] == 0x2880
+
+
+@pytest.mark.parametrize(
+    ("col", "expected"), [(0, "x 練  "), (1, " x練  "), (2, "訓x   "), (3, "訓 x  "), (4, "訓練x ")]
+)
+def test_half_a_wide_character_is_never_left(col, expected):
+    """Whatever is painted over one half of it, the row keeps its number of cells."""
+    grid = Grid(1, 6)
+    grid.text(0, 0, "訓練", 1)
+    grid.put(0, col, "x", 2)
+    assert grid.lines() == [expected]
+    assert canvas.text_width(expected) == 6
+
+
+@given(
+    st.integers(0, 12),
+    st.integers(0, 30),
+    st.text(max_size=40),
+    st.integers(-5, 15),
+    st.integers(-10, 40),
+)
+@example(3, 3, "\x1f⼀", 1, 3)
+def test_drawing_anywhere_never_raises(height, width, text, row, col):
+    """A panel of any size is painted by the same code."""
+    grid = Grid(height, width)
+    grid.text(row, col, text, style(Ink.TEXT))
+    grid.right(row, col, [(text, style(Ink.DIM))])
+    grid.put(row, col, "x", style(Ink.TEXT))
+    grid.bar(row, col, col + 9, 0.4, 1, 2)
+    grid.back(row, col, col + 5, Back.ROW)
+    grid.overlay(row, col, np.full((2, 3), 0x28FF, dtype=np.uint32), 3)
+    grid.frame([(text, 1)], [(text, 2)], border=3, corner=[(text, 4)])
+    for line in grid.lines():
+        assert canvas.text_width(line) <= width
+
+
+def test_border_is_never_broken():
+    """A title that is too long is cut, and every edge of the frame is whole."""
+    grid = Grid(4, 20)
+    grid.frame([("a title far too long for this", 1)], [("so is this subtitle here", 2)], border=3)
+    top, *_, bottom = grid.lines()
+    assert top[0] == "╭"
+    assert top[-1] == "╮"
+    assert bottom == "╰" + "─" * 18 + "╯"
+    assert [line[0] + line[-1] for line in grid.lines()[1:-1]] == ["││", "││"]
+
+
+def test_wide_characters_take_two_cells():
+    """A Chinese character is never cut in half."""
+    grid = Grid(1, 5)
+    grid.text(0, 0, "训练集", 0)
+    assert grid.line(0) == "训练 "
+    assert canvas.text_width(grid.line(0)) == 5
+    assert canvas.fit("训练集", 5) == "训练…"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "most", "expected"),
+    [
+        (0, 1, 5, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.9, 1.9, 4, [1.0, 1.25, 1.5, 1.75]),
+        (0, 1953, 8, [0, 250, 500, 750, 1000, 1250, 1500, 1750]),
+        (-1, 1, 2, [-1, 0, 1]),
+    ],
+)
+def test_ticks_are_round(low, high, most, expected):
+    """Steps are 1, 2, 2.5 or 5 times a power of ten."""
+    values, _ = canvas.ticks(low, high, most)
+    assert values == pytest.approx(expected)
+
+
+@given(st.floats(1, 1e9))
+def test_ratchet_holds_and_does_not_waste(value):
+    """The axis always holds the newest point, with at most half, later 8 %, to spare."""
+    end = canvas.ratchet(value)
+    assert end >= value
+    assert end <= max(16.0, value * (1.5 if value < 1024 else 1.08) + 1)
+
+
+def test_ratchet_stays_between_jumps():
+    """Most appended points do not move the axis: that is what keeps the diff small."""
+    assert len({canvas.ratchet(n) for n in range(1000, 2000)}) < 12
+
+
+@given(st.floats(-1e5, 1e5), st.floats(1e-6, 1e5))
+def test_settled_limits_hold_the_data(low, span):
+    """Limits are snapped outwards, never inwards."""
+    bottom, top = canvas.settle(None, low, low + span)
+    slack = 1e-8 * max(span, abs(low))
+    assert bottom <= low + slack
+    assert top >= low + span - slack
+
+
+def test_settled_limits_stay_while_they_serve():
+    """A little more or less data does not move the axis."""
+    before = canvas.settle(None, 1.0, 2.0)
+    assert canvas.settle(before, 1.1, 1.9) == before
+    assert canvas.settle(before, 1.0, 2.3) != before
+    assert canvas.settle(before, 1.0, 1.1) != before
+
+
+def test_room_to_follow_ends_at_zero():
+    """A loss that has fallen near zero gets no axis below it; what is negative does."""
+    assert canvas.settle((4.0, 8.0), 0.3, 8.0)[0] == 0.0
+    assert canvas.settle((-1.0, 3.0), -2.2, 3.0)[0] < -2.2
+
+
+def test_sparkline_shows_the_last_values():
+    """One block a value, the newest last; unknown ones are blank."""
+    assert canvas.sparkline(np.array([0.0, 1.0, math.nan, 0.5]), 3) == "█ ▁"
+    assert canvas.sparkline(np.array([]), 3) == "   "
+    assert canvas.sparkline(np.array([2.0]), 4) == "▁   "

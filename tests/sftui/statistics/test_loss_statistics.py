@@ -1,0 +1,136 @@
+"""Loss curves: paired differences, wobble and trend against worked examples and scipy.stats."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sftui.statistics.loss_statistics import (
+    LossDifference,
+    compare_losses,
+    fit_trend,
+    trend,
+    wobble,
+)
+
+
+def near(value: float, digits: int = 6) -> object:
+    return pytest.approx(value, abs=0.51 * 10**-digits)
+
+
+BASE = [1.10, 1.30, 1.20, 1.40, 1.00, 1.25, 1.15, 1.35]
+CHANGE = [0.02, 0.03, 0.01, 0.04, 0.02, 0.0, 0.03, 0.01]
+NOW = [b + c for b, c in zip(BASE, CHANGE, strict=True)]
+
+floats = st.floats(-5, 5).map(lambda x: round(x, 3))
+
+
+def test_paired_validation_of_the_worked_example() -> None:
+    """Eight rows that each rise a little are a clear rise: each is compared with itself."""
+    found = compare_losses(NOW, BASE)
+    assert isinstance(found, LossDifference)
+    assert (found.mean, found.error) == (near(0.02), near(0.004629))
+    assert found.z == near(4.3205, 4)
+    assert 100 * found.relative == near(1.6410, 4)
+    assert found.rows == 8
+    assert found.low < found.mean < found.high
+
+
+@given(st.lists(st.tuples(floats, floats), min_size=3, max_size=40))
+def test_paired_validation_is_scipys_paired_t_test(rows: list[tuple[float, float]]) -> None:
+    """Any two row tables give the interval of scipy's paired t test."""
+    from scipy.stats import ttest_rel
+
+    now, before = [a for a, _ in rows], [b for _, b in rows]
+    found = compare_losses(now, before)
+    assert isinstance(found, LossDifference)
+    if found.error < 1e-9:  # nothing varies: scipy has no interval
+        return
+    reference = ttest_rel(now, before)
+    interval = reference.confidence_interval(0.95)
+    assert found.z == pytest.approx(reference.statistic, rel=1e-6)
+    assert (found.low, found.high) == (
+        pytest.approx(interval.low, abs=1e-9),
+        pytest.approx(interval.high, abs=1e-9),
+    )
+
+
+def test_other_rows_are_refused_with_the_reason() -> None:
+    """Different rows are never compared as if they were the same."""
+    assert "8 and 7 rows" in str(compare_losses(NOW, BASE[:7]))
+    ids = [str(i) for i in range(8)]
+    assert "not the same ones" in str(compare_losses(NOW, BASE, ids_now=ids, ids_before=ids[::-1]))
+    assert "at least 2" in str(compare_losses([1.0], [1.0]))
+
+
+def test_rows_without_supervised_tokens_do_not_spoil_the_mean() -> None:
+    """A row whose loss is NaN is left out of both sides."""
+    found = compare_losses([*NOW, math.nan], [*BASE, 1.0])
+    assert isinstance(found, LossDifference)
+    assert (found.rows, found.mean) == (8, near(0.02))
+
+
+def test_rise_of_the_reference_run() -> None:
+    """The reference run's validation rose by 1.56 %, its perplexity from 3.47 to 3.54."""
+    found = compare_losses([1.263363] * 400, [1.243950] * 400)
+    assert isinstance(found, LossDifference)
+    assert (found.mean, 100 * found.relative) == (near(0.019413), near(1.5606, 4))
+    assert (math.exp(1.243950), math.exp(1.263363)) == (near(3.469290), near(3.537297))
+
+
+def test_wobble_of_the_worked_example() -> None:
+    """Second differences measure the scatter of evaluations, and ignore a straight drift."""
+    values = [1.243, 1.240, 1.244, 1.239, 1.245, 1.241]
+    assert wobble(values) == near(0.005750)
+    drifting = [v + 0.01 * i for i, v in enumerate(values)]
+    assert wobble(drifting) == near(0.005750)
+    assert wobble(values[:3]) is None
+    assert wobble([*values, math.nan]) == near(0.005750)
+
+
+def test_wobble_estimates_the_standard_deviation() -> None:
+    """Over many evaluations of equal quality it is their standard deviation."""
+    noise = np.random.default_rng(1).normal(0.25, 0.013, 4000)
+    assert wobble(noise.tolist()) == pytest.approx(0.013, rel=0.05)
+
+
+def test_trend_of_the_worked_example() -> None:
+    """A falling curve has the slope, error and p of the regression."""
+    found = trend(range(6), [1.30, 1.28, 1.27, 1.27, 1.25, 1.24])
+    assert found is not None
+    assert (found.slope, found.error, found.p) == (near(-0.011143), near(0.001256), near(0.000892))
+
+
+@given(st.lists(floats, min_size=4, max_size=60))
+def test_trend_is_scipys_regression(values: list[float]) -> None:
+    """Any curve gives scipy's slope, error and p."""
+    from scipy.stats import linregress
+
+    steps = [10 * i for i in range(len(values))]
+    found, reference = fit_trend(steps, values), linregress(steps, values)
+    assert found is not None
+    assert found.slope == pytest.approx(reference.slope, abs=1e-9)
+    if reference.stderr > 1e-6:  # a constant has none in scipy
+        assert found.error == pytest.approx(reference.stderr, rel=1e-6)
+        assert found.p == pytest.approx(reference.pvalue, rel=1e-6, abs=1e-12)
+
+
+def test_no_trend_is_shown_where_the_interval_contains_zero() -> None:
+    """Noise is not a trend, and two points are not a curve."""
+    noise = np.random.default_rng(0).normal(1.2, 0.05, 40)
+    assert fit_trend(range(40), noise) is not None
+    assert trend(range(40), noise) is None
+    assert trend([1, 2], [1.0, 0.5]) is None
+    assert trend([3, 3, 3], [1.0, 0.9, 0.5]) is None
+    assert trend(range(5), [1.0] * 5) is None
+
+
+def test_about_one_flat_curve_in_twenty_shows_a_trend() -> None:
+    """The interval is a 95 % one: over flat noise a trend appears in about 5 % of cases."""
+    rng = np.random.default_rng(7)
+    shown = sum(trend(range(30), rng.normal(1.2, 0.05, 30)) is not None for _ in range(1000))
+    assert 25 <= shown <= 80

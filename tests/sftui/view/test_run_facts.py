@@ -1,0 +1,135 @@
+"""The run panel: every setting with its value, what it came to and what it means."""
+
+import pytest
+
+from engine import config
+from engine import events as ev
+from sftui.app import SftuiApp
+from sftui.screens.run_panel import facts_content
+from sftui.state.run_state import RunState
+from sftui.view.run_facts import meanings, sections
+from tests.sftui.fake_run import ListSource
+from tests.sftui.test_app import Clock, ready
+
+SETTINGS = {
+    name: ",".join(value) if isinstance(value, tuple) else value
+    for name, value in config.RunConfig().flat().items()
+}
+STARTED = ev.RunStarted(
+    name="x",
+    recipe="nanochat-sft",
+    source="mid d16 step 770",
+    num_iterations=1953,
+    world_size=2,
+    device="cpu",
+    backend="gloo",
+    num_parameters=335_544_320,
+    rows=20843,
+    mixture={"ARC-Easy": 2251, "SmolTalk": 10000},
+    settings=SETTINGS,
+    effective={
+        "n_layer": 16,
+        "n_embd": 1024,
+        "grad_accum_steps": 8,
+        "examples_per_micro_step": 4,
+        "width_scale": 0.8660254,
+        "lr/wte": 0.0034641,
+        "lr/matrices": 0.02,
+        "notes": '["2 GPUs were asked for: CPU ranks it is"]',
+    },
+    stamp=ev.Stamp(seq=1, t=1.0),
+)
+
+
+def facts(started=STARTED):
+    state = RunState()
+    state.apply(started)
+    return dict(sections(state))
+
+
+def test_every_setting_has_a_meaning():
+    """A setting without a sentence under it would stand there unexplained."""
+    assert meanings().keys() >= set(config.setting_names())
+    assert all(text.endswith(".") or text.endswith(")") for text in meanings().values())
+
+
+def test_every_setting_is_shown_once():
+    """In the group of its owner."""
+    shown = [f.name for title, found in facts().items() for f in found if "ettings" in title]
+    assert sorted(shown) == sorted(SETTINGS)
+
+
+def test_what_settings_come_to():
+    """Scaled rates, accumulation, iterations and the precision of a CPU."""
+    found = {f.name: f for group in facts().values() for f in group}
+    assert found["embedding_lr"].effective == "3.5e-3"
+    assert found["matrix_lr"].effective == ""
+    assert found["num_iterations"].effective == "1,953"
+    assert found["dtype"].effective == "float32"
+    assert found["accumulation"].value == "8 micro-steps of 4 rows"
+    assert "1,952 updates" in found["iterations"].meaning
+    assert found["width scale"].value == "×0.866"
+    assert found["SmolTalk"].value == "10,000 rows"
+    assert found["parameters"].value == "335,544,320 (336M)"
+    assert "CPU ranks" in found["note"].value
+
+
+def test_the_same_number_is_not_told_twice():
+    """`3000 → 3,000` would look like a change."""
+    started = ev.RunStarted(name="x", num_iterations=3000, settings={"num_iterations": 3000})
+    found = {fact.name: fact for group in facts(started).values() for fact in group}
+    assert found["num_iterations"].effective == ""
+
+
+def test_the_tasks_that_were_asked_stand_beside_those_that_were_typed():
+    """The starter asks questions of its own."""
+    state = RunState()
+    state.apply(STARTED)
+    state.apply(ev.EvalFinished(step=0, task="Starter-Facts", correct=1, total=2))
+    facts = {fact.name: fact for _, found in sections(state) for fact in found}
+    assert facts["eval_tasks"].effective == "Starter-Facts"
+
+
+def test_one_row_is_one_row():
+    """The smallest micro-batch there is."""
+    started = ev.RunStarted(name="x", world_size=2, settings={"device_batch_size": 1})
+    assert facts(started)["A step"][0].value == "1 row on each of 2 ranks"
+
+
+def test_only_our_last_iteration_only_evaluates():
+    """Another program that plans 30 steps makes 30 updates."""
+    foreign = ev.RunStarted(name="train", num_iterations=30, stamp=ev.Stamp(src="hf-trainer"))
+    assert facts(foreign)["A step"][0].meaning == ""
+
+
+def test_a_foreign_log_shows_what_it_printed():
+    """Settings nobody here knows, cleaned; nothing is made up."""
+    found = facts(ev.RunStarted(name="hf", settings={"fp16": True, "x\x1b[31m": "a\x1b]0;b\x07"}))
+    assert [f.value for f in found["Other settings"]] == ["yes", "a"]
+    assert "A step" not in found
+
+
+@pytest.mark.parametrize("width", [20, 50, 73, 111])
+def test_the_page_fits(width):
+    """No line is wider than the page, names and single words apart."""
+    state = RunState()
+    state.apply(STARTED)
+    lines = str(facts_content(sections(state), width).plain).splitlines()
+    too_wide = [line for line in lines if len(line) > max(width, 60)]
+    assert not too_wide
+
+
+async def test_i_opens_and_any_key_closes():
+    """The page says what the header has no room for."""
+    app = SftuiApp(ListSource([STARTED]), title="t", now=Clock(2.0))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await ready(pilot)
+        await pilot.press("i")
+        await pilot.pause()
+        assert app.screen is not app.cockpit.dashboard
+        await pilot.press("pagedown")
+        assert app.screen is not app.cockpit.dashboard
+        await pilot.press("space")
+        await pilot.pause()
+        assert app.screen is app.cockpit.dashboard
+        assert app.source.sent == []
