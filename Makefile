@@ -6,7 +6,7 @@ ARGS ?=
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test hunt check format lint types imports coverage slow torture aa long-run bench screenshots starter clean
+.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture honesty aa long-run bench screenshots reports clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,7 +42,7 @@ fast: $(VENV)/.installed-dev ## run the tests a person runs all the time
 hunt: $(VENV)/.installed-dev ## the fast tests, every property with twenty times its examples (15 minutes)
 	SFTUI_EXAMPLES=20 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout 1200 -m "not slow and not torture" $(ARGS)
 
-check: format lint types imports test ## all gates: format, lint, types, import contracts, tests
+check: format lint types imports docs-check test ## all gates: format, lint, types, import contracts, documentation, tests
 
 format: $(VENV)/.installed-dev ## check the format
 	$(BIN)/ruff format --check .
@@ -56,8 +56,20 @@ types: $(VENV)/.installed-dev ## strict types
 imports: $(VENV)/.installed-dev ## who may import whom
 	$(BIN)/lint-imports
 
+docs-check: $(VENV)/.installed-dev ## links, commands, paths and generated tables of the documentation
+	$(BIN)/python -m tests.docs_check
+
+docs: $(VENV)/.installed-dev ## write the generated tables of the documentation anew
+	$(BIN)/python -m tests.docs_check --write
+
+structure: $(VENV)/.installed-dev ## rooms, arrows, circles, longest file and function; of another checkout: ROOT=DIR
+	$(BIN)/python -m tests.structure $(ROOT)
+
 torture: $(VENV)/.installed-dev ## 200 random kills, and what takes minutes of waiting (45 minutes)
 	$(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
+
+honesty: $(VENV)/.installed-dev ## false claims, hidden gains and false alarms in simulated worlds, as rates with limits
+	$(BIN)/python tests/honesty_sim.py $(ARGS)
 
 aa: $(VENV)/.installed-dev ## 20 starter runs that differ in their seed alone: are any called different? (25 minutes)
 	$(BIN)/python -m tests.aa $(ARGS)
@@ -70,6 +82,9 @@ bench: $(VENV)/.installed-dev ## print every benchmark's ratios
 
 screenshots: $(VENV)/.installed-dev ## draw the pictures again, from starter runs made for them
 	$(BIN)/python tests/make_screenshots.py $(ARGS)
+
+reports: $(VENV)/.installed-dev ## write the example reports again
+	$(BIN)/python -m tests.make_reports
 
 clean: ## remove the environment and caches, never runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -21,7 +21,10 @@ from typing import Any, Literal
 from engine.errors import ConfigError
 
 MOST_SAMPLE_PROMPTS = 8
-"""All ranks wait while they are answered."""
+"""Most prompts of a run: all ranks wait while rank 0 answers them."""
+
+STARTER = "starter"
+"""`source` of the base model that ships with sftui."""
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -39,7 +42,7 @@ class StartConfig:
     """Step of the checkpoint (default: the last)."""
 
     def faults(self) -> list[str]:
-        return _one_of("source", self.source, ("base", "mid", "sft", "rl", "starter"))
+        return _one_of("source", self.source, ("base", "mid", "sft", "rl", STARTER))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,9 @@ class DataConfig:
     mixture: tuple[str, ...] = ()
     """Training files or task names, comma-separated, each NAME[:ROWS] or FILE[:ROWS] (default:
     ARC-Easy, ARC-Challenge, GSM8K, SmolTalk)."""
+    validation: str = ""
+    """Validation rows: NAME, FILE, or held-out for a twentieth of the training rows (default:
+    held-out for own files without --data-dir, else SmolTalk's test rows)."""
     skip_bad_rows: bool = False
     """Skip and count malformed rows instead of refusing the file."""
     max_tokens: int = 2048
@@ -90,8 +96,7 @@ class BatchConfig:
             *_at_least("device_batch_size", self.device_batch_size, 1),
             *_at_least("target_examples_per_step", self.target_examples_per_step, 1),
             *_at_least("num_epochs", self.num_epochs, 1),
-            *_one_of("loss_norm", self.loss_norm, ("microbatch", "tokens")),
-            *_one_of("layout", self.layout, ("packed", "padded")),
+            *_wrong_choices(self),
         ]
         if self.num_iterations != -1 and self.num_iterations < 1:
             found.append(f"num_iterations is {self.num_iterations}; expected -1 or at least 1")
@@ -214,9 +219,7 @@ class RuntimeConfig:
             *_at_least("nodes", self.nodes, 1),
             *self._node_faults(),
             *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
-            *_one_of("dtype", self.dtype, ("bfloat16", "float32")),
-            *_one_of("on_nonfinite", self.on_nonfinite, ("stop", "skip", "warn")),
-            *_one_of("on_diverging", self.on_diverging, ("warn", "pause", "stop")),
+            *_wrong_choices(self),
         ]
 
     def _node_faults(self) -> list[str]:
@@ -249,7 +252,7 @@ class RunConfig:
     """Name of the recipe the settings came from."""
 
     def check(self) -> RunConfig:
-        """Itself, when every value is in range.
+        """Return self, or raise with every value that is out of range.
 
         Raises:
             ConfigError: with all faults in one message.
@@ -280,14 +283,12 @@ class RunConfig:
         return dataclasses.replace(self, **groups)
 
 
+_GROUP_HINTS = typing.get_type_hints(RunConfig)
+
 GROUPS: dict[str, Any] = {
-    "start": StartConfig,
-    "data": DataConfig,
-    "batch": BatchConfig,
-    "optim": OptimConfig,
-    "eval": EvalConfig,
-    "checkpoint": CheckpointConfig,
-    "runtime": RuntimeConfig,
+    f.name: _GROUP_HINTS[f.name]
+    for f in dataclasses.fields(RunConfig)
+    if dataclasses.is_dataclass(_GROUP_HINTS[f.name])
 }
 """Group name -> its dataclass. A setting's name occurs in one group only."""
 
@@ -300,6 +301,7 @@ ALIASES = {"max_iterations": "num_iterations"}
 _HINTS: dict[str, Any] = {
     name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()
 }
+"""Setting -> its type."""
 
 
 def setting_names() -> list[str]:
@@ -334,11 +336,11 @@ def load_toml(path: Path, base: RunConfig) -> RunConfig:
         ConfigError: unreadable, not TOML, unknown keys or wrong types, all named at once.
     """
     flat = _flat_toml(path)
-    return apply(under(base, _names(flat)), flat, where=str(path))
+    return apply(drop_shadowed_iterations(base, _names(flat)), flat, where=str(path))
 
 
-def under(base: RunConfig, names: Collection[str]) -> RunConfig:
-    """`base` as a layer that gives `names` finds it: epochs alone decide the length anew.
+def drop_shadowed_iterations(base: RunConfig, names: Collection[str]) -> RunConfig:
+    """`base` without num_iterations, when the layer above it sets `names` with num_epochs only.
 
     Within one layer num_iterations wins over num_epochs, as in nanochat. From the layer below
     (a recipe's, say) it must not: the epochs that somebody typed would do nothing.
@@ -473,6 +475,16 @@ def _coerce(value: Any, hint: Any) -> Any:
 
 def _at_least(name: str, value: int, low: int) -> list[str]:
     return [] if value >= low else [f"{name} is {value}; expected at least {low}"]
+
+
+def _wrong_choices(group: Any) -> list[str]:
+    """Faults of a group's settings whose type is a `Literal`: values that are not among it."""
+    return [
+        fault
+        for f in dataclasses.fields(group)
+        if typing.get_origin(_HINTS[f.name]) is Literal
+        for fault in _one_of(f.name, getattr(group, f.name), typing.get_args(_HINTS[f.name]))
+    ]
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> list[str]:

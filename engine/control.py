@@ -1,4 +1,4 @@
-"""What a person can ask of a run.
+"""Requests to a running run: their commands and fields.
 
 A request names a wanted state, not a toggle: `pause` twice is one pause. Each
 request gets exactly one `ControlApplied` with the same id. Requests are lines
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 NOTICES = frozenset({"SIGTERM", "SIGINT"})
 """Authors of stops that a machine asked for. It tells every process of a job at once, so a
-second one of them is the same wish, not a person who insists."""
+second one is the same request, not a person who insists."""
 
 
 class Command(enum.Enum):
-    """Value = the word on the wire and on the command line."""
+    """What a request asks for; the value is its word on the wire and on the command line."""
 
     PAUSE = "pause"
     RESUME = "resume"

@@ -99,16 +99,7 @@ def join(
     rank, world_size = _env(environ, "RANK", 0), _env(environ, "WORLD_SIZE", 1)
     local_rank = _env(environ, "LOCAL_RANK", 0)
     local_world_size = _env(environ, "LOCAL_WORLD_SIZE", world_size)
-    place = torch.device(device)
-    if place.type == "cuda":
-        found = torch.cuda.device_count()
-        if local_rank >= found:
-            raise UsageError(
-                f"rank {rank} needs GPU {local_rank}, and this machine has {found}. "
-                f"Start with --gpus {max(found, 1)}."
-            )
-        place = torch.device("cuda", local_rank)
-        torch.cuda.set_device(place)
+    place = _own_device(device, rank, local_rank)
     if world_size == 1:
         return Ranks(device=place, local_rank=local_rank)
 
@@ -142,6 +133,21 @@ def join(
         group=dist.group.WORLD,
         control_group=dist.new_group(backend="gloo", timeout=timeout),
     )
+
+
+def _own_device(device: str, rank: int, local_rank: int) -> torch.device:
+    """The device of this rank, made the current one if it is a GPU."""
+    if torch.device(device).type != "cuda":
+        return torch.device(device)
+    found = torch.cuda.device_count()
+    if local_rank >= found:
+        raise UsageError(
+            f"rank {rank} needs GPU {local_rank}, and this machine has {found}. "
+            f"Start with --gpus {max(found, 1)}."
+        )
+    own = torch.device("cuda", local_rank)
+    torch.cuda.set_device(own)
+    return own
 
 
 def launch_warnings(environ: Mapping[str, str] = os.environ) -> list[str]:

@@ -16,9 +16,7 @@ from typing import Literal
 
 from engine.config import RunConfig
 from engine.model.nanochat.gpt_config import GPTConfig
-
-MIB = 2**20
-GIB = 2**30
+from engine.sizes import GIB
 
 CUDA_OUTSIDE = 1.2 * GIB
 """CUDA context, cuBLAS and NCCL: 0.6 to 1.2 GiB that torch's allocator does not see."""
@@ -42,7 +40,7 @@ def loss_chunk(vocab_size: int, device_type: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """All that the memory of one rank depends on."""
+    """Everything the memory of one rank is estimated from."""
 
     shape: GPTConfig
     tokens: int
@@ -70,7 +68,7 @@ class MemoryPlan:
 
     @property
     def outside(self) -> float:
-        """Bytes that no tensor of ours explains."""
+        """Bytes used outside torch's allocator: device context and libraries."""
         return CUDA_OUTSIDE if self.mixed else CPU_OUTSIDE
 
 

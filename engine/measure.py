@@ -1,7 +1,7 @@
 """Measure the model between two updates: validation loss, letter questions, samples, their files.
 
-Every rank calls these functions for the same step and gets the same numbers; rank 0
-tells them. The training state is not touched: no random number is drawn.
+Every rank calls these functions for the same step (each holds collectives) and gets the
+same numbers; rank 0 emits them. The training state is not touched: no random number is drawn.
 """
 
 from __future__ import annotations
@@ -167,13 +167,13 @@ def measure_samples(session: Session, step: int) -> None:
 
 
 class _PeerRanOut(Exception):
-    """Another rank has no result to reduce."""
+    """Another rank ran out of memory and has no result to reduce."""
 
 
 def _evaluated(
     session: Session, step: int, what: str, evaluate: Callable[[AllReduceSum], T]
 ) -> tuple[T | None, str]:
-    """The result, or on every rank None and the reason when one of them ran out of memory.
+    """Run `evaluate`; returns its result, or None and the reason when a rank ran out of memory.
 
     The forward passes of an evaluation talk to nobody, so the ranks can agree just before
     its one reduction whether all of them got that far. Nothing of the training is touched.
@@ -211,7 +211,7 @@ def _evaluated(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator gave up: CUDA's own error, or the CPU's words for it."""
+    """Whether `error` is an allocator that failed: CUDA's own error, or the CPU's message."""
     words = str(error).lower()
     return (
         isinstance(error, torch.OutOfMemoryError)

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class Supervisor:
-    """One life of the ranks, restarts included, from lock to verdict."""
+    """Runs the ranks, with restarts, until the run has its end; the caller holds the lock."""
 
     def __init__(self, run_dir: RunDir, manifest: dict[str, Any]) -> None:
         self._run_dir = run_dir
@@ -108,7 +108,7 @@ class Supervisor:
                 LogLine(text=machines.other_machines(self._run_dir, self._manifest), level="warn")
             )
         self._launching = True
-        with undelivered_stop.Listener(
+        with undelivered_stop.StopListener(
             self._run_dir,
             lambda: self._end() is not None,
             history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
@@ -124,11 +124,11 @@ class Supervisor:
         return self._conclude(failure, listener.request)
 
     def _set_environment(self, local_world_size: int) -> None:
-        """What the ranks inherit."""
+        """Set the environment variables that the ranks inherit."""
         os.environ[SUPERVISOR_PID_VARIABLE] = str(os.getpid())
         os.environ[event_files.FIRST_SEQ_VARIABLE] = str(self._first_seq)
         if self._first_seq:
-            # Taken up again: what nobody answered in the last session is not obeyed in this.
+            # A resumed run does not carry out requests left unanswered by the session before.
             os.environ[inbox.HISTORY_VARIABLE] = str(_size(self._run_dir.control))
         # Without it restarted ranks read the dead attempt's addresses: killing one rank lost
         # the run in 3 of 5 trials. (pytorch issue 135712)
@@ -166,7 +166,7 @@ class Supervisor:
         self._attempt = max(self._attempt + 1, _next_log_attempt(self._run_dir))
 
     def _out_of_memory_again(self) -> bool:
-        """Memory that did not suffice twice will not suffice the third time."""
+        """Whether the last two attempts both ended for want of memory: a third would too."""
         last = [reason.lower() for reason in self._reasons[-2:]]
         return len(last) == 2 and all(
             "out of memory" in text or "outofmemory" in text for text in last
@@ -176,7 +176,10 @@ class Supervisor:
         return event_files.finished(self._run_dir, self._first_seq)
 
     def _conclude(self, failure: Failure | None, stop: Request | None) -> int:
-        """Write the end where no rank did; `stop` is one that no rank was there to read."""
+        """Write the run's end if no rank did; returns the exit code.
+
+        `stop` is a stop request that came while no rank was running.
+        """
         end = self._end()
         if end is None and stop is not None:
             self._tell(inbox.answer(stop, reason="no rank was running"))
@@ -200,7 +203,7 @@ class Supervisor:
         return 0 if end.status in ("finished", "stopped") else 1
 
     def _answer_the_rest(self) -> None:
-        """No request is left without an answer, and none is obeyed when the run goes on."""
+        """Answer every open request, so that a resumed run does not carry it out."""
         requests, refusals = inbox.Inbox(self._run_dir, self._attempt).read()
         for event in [*refusals, *(inbox.late_answer(request) for request in requests)]:
             self._tell(event)
@@ -218,7 +221,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(undelivered_stop.SIGNAL, self._on_unheard)
+        signal.signal(undelivered_stop.SIGNAL, self._on_undelivered_stop)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """First signal: ask the ranks to stop. Second: end them."""
@@ -227,7 +230,7 @@ class Supervisor:
             elastic = sys.modules.get("engine.processes.elastic")
             if elastic is None:
                 sys.exit(128 + signum)
-            elastic.hurry(signum)
+            elastic.end_ranks_now(signum)
         request = Request(
             id=wire.new_id(),
             command=Command.STOP,
@@ -237,13 +240,13 @@ class Supervisor:
         try:
             inbox.post(self._run_dir, request)
         except SftuiError:
-            # No room for a request: the ranks obey the signal itself as well.
+            # No room for a request: the ranks handle the signal itself as well.
             _signal_children(signum)
 
-    def _on_unheard(self, signum: int, frame: FrameType | None) -> None:
-        """Leave elastic, which waits for ranks that nobody wants any more."""
+    def _on_undelivered_stop(self, signum: int, frame: FrameType | None) -> None:
+        """End elastic: a stop was requested while no rank was there to read it."""
         if self._launching:
-            sys.modules["engine.processes.elastic"].hurry(signum)
+            sys.modules["engine.processes.elastic"].end_ranks_now(signum)
 
 
 def _signal_children(signum: int) -> None:
@@ -254,7 +257,8 @@ def _signal_children(signum: int) -> None:
 
 
 def _next_log_attempt(run_dir: RunDir) -> int:
-    """The ranks' own number, unless an attempt that never spoke left its logs there."""
+    """Number of the log folder to use next: past the event log's attempts and past existing
+    folders, which ranks that died before their first event leave behind."""
     taken = [
         int(path.name.removeprefix("attempt-"))
         for path in run_dir.logs.glob("attempt-*")

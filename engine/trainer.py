@@ -1,55 +1,58 @@
 """The training loop. Read it from top to bottom.
 
-Everything before the loop is in `session`, everything measured in `measure`. The
-order inside a step is nanochat's: evaluate first, then update, so the numbers of
-step s describe the model after s updates; the last iteration only evaluates.
-Every decision below is taken from values that are equal on all ranks, or the
-next collective would hang.
+Everything before the loop is in `session_setup`, everything measured in `measure`, every
+report of a step in `step_reports`, the end of a run in `conclusion`. The order inside
+a step is nanochat's: evaluate first, then update, so the numbers of step s describe
+the model after s updates; the last iteration only evaluates.
+
+Every rank runs the same lines. Those marked "collective" talk to the other ranks: all
+ranks must reach them, in the same order and as often, or they wait for each other until
+the collective times out. So every branch around one is taken from values that are equal
+on all ranks: the settings, the step, sums over ranks, and what `Steering` agreed on.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from engine.checkpoints import nanochat_io, nanochat_paths
-from engine.checkpoints.checkpointer import Snapshot, random_state
-from engine.errors import CheckpointError
-from engine.events import CheckpointSaved, LogLine, MetricLogged, PhaseStarted, StepFinished
+from engine.checkpoints.checkpointer import RankState, random_state
+from engine.events import CheckpointReason, ControlOutcome, EndStatus, LogLine, PhaseStarted
 from engine.measure import measure_samples, measure_tasks, measure_validation
 from engine.optimizer.optim import grad_norm
-from engine.session import Session, start_checkpoint
+from engine.session import Session
 from engine.steering.steering import Decision, Steering
 from engine.step.dataloader import MicroStep, StepBatch
 from engine.step.step_losses import StepLosses, step_losses
-
-ROWS_NAMED = 16
-"""Rows of a bad step that are named: a step of the reference run has 32."""
+from engine.step_reports import (
+    report_late_data,
+    report_nonfinite,
+    report_rows,
+    report_step,
+    report_travel,
+)
 
 SAVE_RETRY_SECONDS = 10.0
 SAVE_TRIES = 60
 """Ten minutes of patience for the last checkpoint of a run: long enough to be called and to
 make room, short enough not to hold machines for a night."""
 
-SAVE_LOOKS = 20
-"""Between two tries the ranks meet so often: a stop is heard, and no collective times out."""
+SAVE_MEETINGS = 20
+"""Meetings of the ranks between two tries: a stop is noticed, and no collective times out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How training ended; the same on every rank."""
 
-    status: str
-    """finished, stopped or failed."""
+    status: EndStatus
     reason: str
     step: int
     """Updates done."""
@@ -60,35 +63,35 @@ def train(
 ) -> Outcome:
     """Run the loop until its planned end, a stop, or a loss that is no number.
 
-    `on_step` is told (for heartbeats) the step that begins, and this rank's own seconds
-    per token of the step before it.
+    `on_step` is called (for heartbeats) with the step that begins, and this rank's own
+    seconds per token of the step before it.
     """
     config, plan, progress = session.config, session.plan, session.progress
     first, last = progress.step, plan.num_iterations - 1
 
     for step in range(first, plan.num_iterations):
+        # First of all: a rank that hangs in any of the collectives below is then seen in its
+        # heartbeat at the step where it hangs. And the clock still holds the last step's time.
         on_step(step, session.clock.seconds_per_token())
+        due = progress.due(config, step, last)
 
-        # 1. Measure, where this step is due. The start is always measured.
-        validation_due = step % config.eval.eval_every == 0 or step == last
-        tasks_due = step % config.eval.eval_metrics_every == 0 or step == last
-        measured_tasks = tasks_due and progress.eval_step != step
-        if validation_due and progress.val_step != step:
+        # 1. Measure, where this step is due (collectives).
+        if due.validation:
             measure_validation(session, step)
-        if measured_tasks:
+        if due.tasks:
             measure_tasks(session, step)
-        every = config.eval.sample_every
-        sampled = every and (step % every == 0 or step == last) and progress.sample_step != step
-        if sampled:
+        if due.samples:
             measure_samples(session, step)
 
-        # 2. Keep what was reached, where this step is due.
-        every = config.checkpoint.checkpoint_every
-        if every and step > 0 and step % every == 0 and step != last:
+        # 2. Keep what was reached, where this step is due (collective). After measuring, so that
+        # the checkpoint carries its own validation loss and can be chosen as the best one; before
+        # the update, so that it holds the weights after exactly `step` updates.
+        if due.checkpoint:
             save_checkpoint(session, step, "schedule")
 
-        # 3. Obey. All ranks act on the same wishes at this very step; a pause waits in here.
-        decision = obey(session, steering, step)
+        # 3. Do what people asked for (collective). All ranks learn of the same requests at this
+        # very step, between two updates; a pause waits in here.
+        decision = apply_requests(session, steering, step)
         if decision.stop:
             if not decision.hurry:
                 save_last(session, steering, step, "stop")
@@ -96,42 +99,42 @@ def train(
         if step == last:
             break
 
-        # 4. Update.
-        if step == first or validation_due or measured_tasks or sampled:
+        # 4. Update. The learning rate follows from the step alone (and a person's factor), so a
+        # resumed run needs no schedule state.
+        if step == first or due.validation or due.tasks or due.samples:
             session.emit(PhaseStarted(phase="train", step=step))
         started = time.monotonic()
         session.clock.begin()
         session.lr_factor = decision.lr_factor
         multiplier = session.schedule.multiplier(step) * decision.lr_factor
         session.optimizer.set_lr(multiplier)
-        batch = session.loader.load(step, on_wait=lambda seconds: tell_wait(session, seconds))
-        losses = accumulate_gradients(session, batch)
+        batch = session.loader.load(step, on_wait=lambda late: report_late_data(session, late))
+        losses = accumulate_gradients(session, batch)  # collective
+        # The gradients are averaged by now, so this norm and `good` are equal on all ranks
+        # without asking: they take the same branch below.
         norm = float(grad_norm(session.model.parameters()))
         # A step without a supervised token has no loss; its gradient is zero, which is fine.
         loss_is_good = math.isfinite(losses.loss) or not batch.num_supervised
         good = loss_is_good and math.isfinite(norm)
         if not good:
-            what = f"not a number: loss {losses.loss}, gradient norm {norm} at step {step}"
-            session.emit(
-                LogLine(step=step, text=f"{what}; {rows_of(batch, losses)}", level="error")
-            )
+            what = report_nonfinite(session, step, batch, losses, norm)
             if config.runtime.on_nonfinite == "stop":
                 # Before the optimizer touched anything: the weights are still good.
                 report_step(session, step, losses, multiplier, norm, started)
                 save_last(session, steering, step, "nonfinite")
                 return Outcome(status="failed", reason=what, step=step)
-        if batch.num_empty_micro_batches:
-            text = f"{batch.num_empty_micro_batches} micro-batches have no supervised token"
-            session.emit(LogLine(step=step, text=f"{text}; they weigh nothing", level="warn"))
-        tell_cut_rows(session, step)
-        travelled: dict[str, Tensor] = {}
+        report_rows(session, step, batch)
+        update_squares: dict[str, Tensor] = {}
         if good or config.runtime.on_nonfinite != "skip":
-            travelled = session.optimizer.step(measure=session.travel.due(step))
+            # Collective: each rank updates its share, then broadcasts it.
+            update_squares = session.optimizer.step(measure=session.travel.due(step))
         session.optimizer.zero_grad()
+        # Only now: a checkpoint written from here on counts this update.
         progress.step = step + 1
+        # Before the distance is measured, which is no part of the step's time.
         report_step(session, step, losses, multiplier, norm, started)
-        if travelled:
-            report_travel(session, step, travelled)
+        if update_squares:
+            report_travel(session, step, update_squares)  # collective
 
     save_last(session, steering, last, "final")
     return Outcome(status="finished", reason="all iterations done", step=last)
@@ -140,23 +143,29 @@ def train(
 def accumulate_gradients(session: Session, batch: StepBatch) -> StepLosses:
     """Forward and backward over this rank's micro-steps; gradients end up averaged over ranks.
 
-    DDP divides by the number of ranks, and the plan's weights already add up to the
-    whole step's loss over all ranks, so the loss is multiplied by that number. Only
-    the last backward pass of a step talks to the other ranks; a rank without rows
-    takes part with an empty one.
+    With W ranks, token weights w (from the plan) and token losses l, the step's loss is
+    sum(w * l) over all ranks: the plan's weights add up over the whole step. DDP gives each
+    rank mean over ranks of d(loss_r) = 1/W * sum_r d(loss_r), so each rank's own sum is
+    multiplied by W.
+
+    Collectives: DDP's reduction in the last backward pass, then one sum of the losses.
     """
+    # The last backward pass is a collective, so a rank without rows joins it with an empty one.
     micro_steps = batch.micro_steps or (empty_micro_step(session.device),)
     nlls: list[Tensor] = []
     for index, micro in enumerate(micro_steps):
         is_last = index == len(micro_steps) - 1
+        # Gradients add up in `.grad`; only the last backward pass sends them, summed, to the
+        # other ranks. The forward pass must lie inside too: DDP decides there whether to reduce.
         with syncing(session, is_last), session.autocast():
             loss, nll = session.loss_module(micro)
             if is_last:
-                # From here on a rank waits for the others.
+                # From here on a rank waits for the others: its own time ends here.
                 session.clock.end([each.num_tokens for each in micro_steps])
             (loss * session.ranks.world_size).backward()
         if batch.micro_steps:
             nlls.append(nll)
+    # Reads the losses back from the device, which waits for all of the above.
     return step_losses(batch, nlls, session.ranks.sum)
 
 
@@ -172,7 +181,10 @@ def syncing(session: Session, wanted: bool) -> Iterator[None]:
 
 
 def empty_micro_step(device: torch.device) -> MicroStep:
-    """One token without weight: its backward pass reaches every parameter with zeros."""
+    """One token without weight: its backward pass reaches every parameter with zeros.
+
+    Every parameter, because DDP's reduction waits for a gradient of each.
+    """
     nothing = torch.empty(0, dtype=torch.int64, device=device)
     return MicroStep(
         ids=torch.zeros(1, dtype=torch.int64, device=device),
@@ -186,18 +198,24 @@ def empty_micro_step(device: torch.device) -> MicroStep:
     )
 
 
-def obey(session: Session, steering: Steering, step: int) -> Decision:
-    """Do what people asked for at this boundary; wait here while paused."""
-    decision = steering.at_boundary(step)
+def apply_requests(session: Session, steering: Steering, step: int) -> Decision:
+    """Carry out the requests that arrived before the update of `step`; wait here while paused.
+
+    Returns the decision that ends the boundary: to stop, or to go on. The texts of requests
+    are known to rank 0 only, their number and kind to every rank.
+    """
+    decision = steering.at_boundary(step)  # collective
     while True:
+        # Evaluate before saving: the checkpoint then carries the loss that was just measured.
         if decision.evaluate:
             missing = measure_validation(session, step) or measure_tasks(session, step)
             measure_samples(session, step)
-            outcome = "rejected" if missing else "applied"
+            outcome: ControlOutcome = "rejected" if missing else "applied"
             steering.acknowledge(decision.evaluate, step, outcome, missing)
             session.emit(PhaseStarted(phase="train", step=step))
         if decision.checkpoint:
             written = save_checkpoint(session, step, "request")
+            # Answered when it is on disk, not when it was begun.
             failure = session.checkpointer.wait()
             if failure:
                 steering.acknowledge(decision.checkpoint, step, "rejected", failure)
@@ -206,37 +224,40 @@ def obey(session: Session, steering: Steering, step: int) -> Decision:
                 steering.acknowledge(decision.checkpoint, step, "applied", note)
         if decision.stop or not decision.paused:
             return decision
-        decision = steering.wait_while_paused(step)
+        decision = steering.wait_while_paused(step)  # collective, four times a second
 
 
-def save_checkpoint(session: Session, step: int, reason: str) -> bool:
+def save_checkpoint(session: Session, step: int, reason: CheckpointReason) -> bool:
     """Start saving the state after `step` updates; False when it is on disk already.
 
-    Every rank calls it; rank 0 alone knows what is on disk and tells the others.
+    A collective: rank 0 alone knows what is on disk and tells the others. They must agree:
+    each rank writes its own files, and rank 0 waits for all of them.
     """
     missing = torch.zeros(1, dtype=torch.int64)
     if session.is_main:
         missing[0] = int(not session.checkpointer.has(step))
     if not session.ranks.max(missing).item():
         return False
-    snapshot = Snapshot(
+    # All of it describes the model after `step` updates: nothing may move between these lines.
+    own = RankState(
         optimizer=session.optimizer.state_dict(),
         random=random_state(),
         model=session.model.state_dict() if session.is_main else None,
         state=checkpoint_state(session) if session.is_main else None,
     )
-    session.checkpointer.save(step, snapshot, reason)
+    session.checkpointer.save(step, own, reason)
     return True
 
 
-def save_last(session: Session, steering: Steering, step: int, reason: str) -> None:
+def save_last(session: Session, steering: Steering, step: int, reason: CheckpointReason) -> None:
     """Save what nobody can compute again: where there is no room, wait for it and try again.
 
-    All ranks count the same tries and hear of the same stop, so they give up together.
+    All ranks count the same tries and learn of the same stop, so they give up together.
     """
     for attempt in range(SAVE_TRIES):
         save_checkpoint(session, step, reason)
         failure = session.checkpointer.wait()
+        # Collective: one rank's full disk sends all of them into the next try.
         failed = torch.tensor([int(failure is not None)])
         if not session.ranks.max(failed).item():
             session.unsaved = ""
@@ -252,9 +273,9 @@ def save_last(session: Session, steering: Steering, step: int, reason: str) -> N
                 " without."
             )
             session.emit(LogLine(step=step, text=text, level="error"))
-        for _ in range(SAVE_LOOKS):
-            time.sleep(SAVE_RETRY_SECONDS / SAVE_LOOKS)
-            decision = steering.at_boundary(step)
+        for _ in range(SAVE_MEETINGS):
+            time.sleep(SAVE_RETRY_SECONDS / SAVE_MEETINGS)
+            decision = steering.at_boundary(step)  # collective
             late = (*decision.evaluate, *decision.checkpoint)
             steering.acknowledge(late, step, "rejected", "the run is ending")
             if decision.hurry or (decision.stop and reason != "stop"):
@@ -272,139 +293,3 @@ def checkpoint_state(session: Session) -> dict[str, object]:
         "config_sha256": session.manifest["config_sha256"],
         "tokenizer_sha256": session.manifest["tokenizer_sha256"],
     }
-
-
-def rows_of(batch: StepBatch, losses: StepLosses) -> str:
-    """Which rows may be to blame: those whose own loss is no number, else all of the step."""
-    supervised = np.array([document.num_supervised for document in batch.documents])
-    guilty = np.flatnonzero(~np.isfinite(losses.document_losses) & (supervised > 0)).tolist()
-    members = guilty or range(len(batch.documents))
-    found = [f"{batch.documents[i].row} ({batch.documents[i].source})" for i in members]
-    more = f" and {len(found) - ROWS_NAMED} more" if len(found) > ROWS_NAMED else ""
-    which = "rows whose loss it is" if guilty else "rows of the step"
-    return f"{which}: {', '.join(found[:ROWS_NAMED])}{more}"
-
-
-def tell_wait(session: Session, seconds: float) -> None:
-    """The data is late: a person should not look for the fault in the model."""
-    step = session.progress.step
-    text = f"waiting for data: step {step} is not ready after {seconds:.0f} s"
-    session.emit(LogLine(step=step, text=text, level="warn"))
-    session.emit(PhaseStarted(phase="data", detail="waiting", step=step))
-
-
-def tell_cut_rows(session: Session, step: int) -> None:
-    """Say it at the first row that was cut, and how many there were at the end of each epoch."""
-    count, told = session.loader.num_cut, session.rows_cut_told
-    epoch_ends = int(session.plan.epoch_at(step + 1)) > int(session.plan.epoch_at(step))
-    if count > told and (told == 0 or epoch_ends or step == session.plan.num_updates - 1):
-        session.rows_cut_told = count
-        limit = session.config.data.max_tokens
-        rows = "1 row so far is" if count == 1 else f"{count} rows so far are"
-        cut = "was cut" if count == 1 else "were cut"
-        text = f"{rows} longer than {limit} tokens and {cut} (--max-tokens)"
-        session.emit(LogLine(step=step, text=text, level="warn"))
-
-
-def report_step(
-    session: Session,
-    step: int,
-    losses: StepLosses,
-    multiplier: float,
-    norm: float,
-    started: float,
-) -> None:
-    """Tell what the update did, over all ranks."""
-    seconds = time.monotonic() - started
-    session.emit(
-        StepFinished(
-            step=step,
-            # None: no token was supervised, so there was nothing to lose.
-            loss=losses.loss if losses.supervised_tokens else None,
-            loss_rows_mean=losses.loss_rows_mean if losses.supervised_tokens else None,
-            loss_micro_last=losses.loss_micro_last,
-            lr_mult=multiplier,
-            lrs=session.optimizer.lrs(),
-            grad_norm=norm,
-            supervised_tokens=losses.supervised_tokens,
-            tokens=losses.tokens,
-            seconds=round(seconds, 6),
-            tokens_per_second=round(losses.tokens / seconds, 1) if seconds > 0 else None,
-            epoch=round(session.plan.epoch_at(step + 1), 4),
-            loss_by_source=losses.loss_by_source,
-        )
-    )
-
-
-def report_travel(session: Session, step: int, travelled: dict[str, Tensor]) -> None:
-    """Tell how far the update went, and how far the weights are from the start."""
-    known = not session.travel.failure
-    values = session.travel.measure(travelled, session.ranks.sum)
-    session.emit(MetricLogged(step=step, values=values))
-    if known and session.travel.failure:
-        text = (
-            "the distance from the start is not told: the weights the run began with cannot be "
-            f"read ({session.travel.failure})"
-        )
-        session.emit(LogLine(step=step, text=text, level="warn"))
-
-
-def export_result(session: Session, step: int) -> bool:
-    """Write the model in nanochat's layout, where nanochat's own loader finds it; False if not.
-
-    Into nanochat's cache when the run began there and nothing of that name exists (a
-    person's earlier result is never overwritten), else into the run directory, laid
-    out as a cache of its own. Rank 0 only.
-    """
-    session.emit(PhaseStarted(phase="export", step=step))
-    shape = session.model.config
-    tag = f"d{shape.n_layer}"
-    start = start_checkpoint(session.manifest)
-    folder = nanochat_paths.export_folder(tag, session.run.export)
-    if start is not None:
-        in_cache = nanochat_paths.export_folder(tag, start.tokenizer_path.parents[1])
-        if not nanochat_paths.checkpoint_paths(in_cache, step)[0].exists():
-            folder = in_cache
-    progress = session.progress
-    meta: dict[str, object] = {"val_loss": progress.val_loss}
-    for task, accuracy in progress.accuracies.items():
-        meta[nanochat_paths.metric_name(task)] = accuracy
-    started = time.monotonic()
-    try:
-        state = session.model.state_dict()
-        model_path, _ = nanochat_io.export(folder, step, shape, state, meta)
-        if start is not None and folder.is_relative_to(session.run.export):
-            tokenizer_folder = session.run.export / "tokenizer"
-            tokenizer_folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(start.tokenizer_path, tokenizer_folder / "tokenizer.pkl")
-    except (CheckpointError, OSError) as error:
-        session.emit(
-            LogLine(step=step, text=f"the result was not exported: {error}", level="error")
-        )
-        return False
-    session.emit(
-        CheckpointSaved(
-            step=step,
-            path=session.run.relative(model_path),
-            size_bytes=model_path.stat().st_size,
-            seconds=round(time.monotonic() - started, 3),
-            reason="export",
-            kind="nanochat",
-            val_loss=progress.val_loss if progress.val_step == step else None,
-        )
-    )
-    return True
-
-
-def conclude(session: Session, outcome: Outcome) -> Outcome:
-    """Wait for the last checkpoint, export the result, and let the outcome tell what failed."""
-    session.checkpointer.wait()
-    exported = False
-    if session.is_main and outcome.status != "failed":
-        exported = export_result(session, outcome.step)
-    if not session.unsaved:
-        return outcome
-    if outcome.status == "finished" and not exported:
-        text = f"trained to the end, and nothing of it could be saved: {session.unsaved}"
-        return replace(outcome, status="failed", reason=text)
-    return replace(outcome, reason=f"{outcome.reason}; but the {session.unsaved}")

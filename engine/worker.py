@@ -14,11 +14,11 @@ import traceback
 from pathlib import Path
 
 from engine import config
-from engine.alarms.run_alarms import Watchman
+from engine.alarms.run_alarms import RunAlarms
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import FIRST_SEQ_VARIABLE, began, finished, next_attempt
-from engine.journal.sinks import EventBus
 from engine.processes import orphan
 from engine.run import resume_file
 from engine.run.lock import hold_event_log
@@ -26,7 +26,7 @@ from engine.run.run_dir import RunDir
 
 
 def main(arguments: list[str]) -> int:
-    """Train; 0 when the run has its end, 1 when the ranks should be started again."""
+    """Train; returns 0 when the run has its end, 1 when the ranks should be started again."""
     if len(arguments) != 1:
         sys.stderr.write("usage: python -P -m engine.worker RUN_DIR\n")
         return 2
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     if _has_ended(run):
         return 0
     started = time.monotonic()
-    writer = watchman = bus = None
+    writer = alarms = bus = None
     if os.environ.get("RANK", "0") == "0":
         try:
             writer = hold_event_log(run)
@@ -46,12 +46,12 @@ def main(arguments: list[str]) -> int:
     attempt = next_attempt(run)
     if writer is not None:
         settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
-        watchman = Watchman(run, settings.runtime)
-        # The run is told to have taken as long as all its attempts, not the last one.
+        alarms = RunAlarms(run, settings.runtime)
+        # The run's seconds count from its first attempt, not from the last.
         started = min(started, began(run.events) or started)
-        bus = EventBus(run, run.id, attempt, watch=watchman.observe)
+        bus = EventBus(run, run.id, attempt, watch=alarms.observe)
     try:
-        return _train(run, bus, watchman, attempt, started)
+        return _train(run, bus, alarms, attempt, started)
     except SftuiError as error:
         # Starting again would meet the same mistake, so this is the end of the run.
         traceback.print_exc()
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _train(
-    run: RunDir, bus: EventBus | None, watchman: Watchman | None, attempt: int, started: float
+    run: RunDir, bus: EventBus | None, alarms: RunAlarms | None, attempt: int, started: float
 ) -> int:
     def emit(event: Event) -> None:
         if bus is not None:
@@ -84,7 +84,7 @@ def _train(
     # torch: seconds and 200 MiB; the screen should know by now that this rank is alive.
     import torch  # noqa: PLC0415
 
-    from engine import distributed, session, trainer  # noqa: PLC0415
+    from engine import conclusion, distributed, session_setup, trainer  # noqa: PLC0415
     from engine.processes.heartbeat import Heartbeat  # noqa: PLC0415
     from engine.steering.steering import Steering  # noqa: PLC0415
 
@@ -97,15 +97,15 @@ def _train(
     attempt = int(ranks.broadcast(torch.tensor([attempt])))
     steering = Steering(run, bus, ranks, attempt)
     steering.handle_signals()
-    if watchman is not None:
-        watchman.helm = steering
+    if alarms is not None:
+        alarms.run_control = steering
     with Heartbeat(run, ranks, emit) as heartbeat:
         settle_log = bus.flush if bus is not None else lambda: None
-        built = session.build(run, ranks, attempt, emit, settle_log)
-        session.set_threads(built.config, ranks)
-        outcome = trainer.train(built, steering, heartbeat.at_step)
+        session = session_setup.build(run, ranks, attempt, emit, settle_log)
+        session_setup.set_threads(session.config, ranks)
+        outcome = trainer.train(session, steering, heartbeat.at_step)
         if steering.agent_lost:
-            built.close()
+            session.close()
             text = (
                 "the agent of one machine is gone; the step is saved, and the run goes on when "
                 "as many machines as before have joined"
@@ -114,8 +114,8 @@ def _train(
             return 1
         steering.finish(outcome.step)
         emit(PhaseStarted(phase="save", step=outcome.step))
-        outcome = trainer.conclude(built, outcome)
-        built.close()
+        outcome = conclusion.conclude(session, outcome)
+        session.close()
     emit(
         RunFinished(
             step=outcome.step,
@@ -135,7 +135,7 @@ def _train(
 
 
 def _has_ended(run: RunDir) -> bool:
-    """Whether the run has its end; one from before it was taken up again is history."""
+    """Whether the run has ended in this session; an end from before a resumption does not count."""
     first_seq = os.environ.get(FIRST_SEQ_VARIABLE)
     end = finished(run, int(first_seq or 0))
     if end is None or first_seq is not None:

@@ -1,4 +1,4 @@
-"""The commands. Each is a short function; what is heavy is imported where it is used.
+"""The commands, a short function each; heavy modules are imported where they are used.
 
 `sftui --help` and a mistyped flag must answer at once, so neither Textual nor
 plotext is imported before a command needs it; torch never is.
@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import SftuiError, UsageError
 from engine.run import run_dir
 from sftui import diagnostics
-from sftui.commands.parse import flags_of, one_target
-from sftui.commands.reading_flags import (
-    AttachFlags,
-    CtlFlags,
-    RemoveFlags,
-    ReplayFlags,
-    RunsFlags,
-    ShowFlags,
-)
 from sftui.diagnostics import ExitCode
 
 if TYPE_CHECKING:
     from sftui.commands.run_flags import RunFlags
     from sftui.compare.baseline import Baseline
+
+F = TypeVar("F")
 
 HELP = """\
 usage: sftui COMMAND [flags]
@@ -41,7 +35,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   attach   the screen of a run that is running
   replay   the same screen over any log or run, with a clock
   ctl      pause, resume, eval, checkpoint, stop or lr from a script
-  show     one look at a run or log without a screen (--json for scripts)
+  show     a run or log as it stands, without a screen (--json for scripts)
   compare  runs or logs on one chart: curves, settings, paired statistics
   report   a run or log as Markdown with pictures, in English or Chinese
   questions  which questions a run gained and lost
@@ -51,7 +45,8 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   export   write a checkpoint for nanochat or for transformers
   fit      memory a run needs per GPU, before anything is loaded
 
-  sftui COMMAND --help says more. Examples:
+  sftui COMMAND --help says more; sftui --print-completion bash, zsh or fish prints what
+  completes commands, flags, run ids and files in that shell. Examples:
     sftui run --gpus 2
     sftui replay logs/run.log
 """
@@ -60,9 +55,9 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # Modules, events and rows stay: looking for dead rings among them after every 700 new
-    # objects takes a seventh of a start and a fifth of reading a long log. A screen that is up
-    # looks more often, lest a key wait for it.
+    # Modules, events and rows stay: collecting reference cycles among them after every 700 new
+    # objects takes a seventh of a start and a fifth of reading a long log. A screen collects
+    # more often, because one long collection would delay a key.
     gc.set_threshold(200_000, 20, 20)
     diagnostics.print_in_any_encoding()
     try:
@@ -86,6 +81,12 @@ def _dispatch(words: list[str]) -> ExitCode:
 
         print(f"sftui {version('sftui')}")  # noqa: T201
         return ExitCode.DONE
+    if words[0].partition("=")[0] == "--print-completion":
+        from sftui.commands import completion  # noqa: PLC0415  all settings
+
+        shell = " ".join([*words[0].split("=")[1:], *words[1:]])
+        print(completion.script(shell), end="")  # noqa: T201
+        return ExitCode.DONE
     command = COMMANDS.get(words[0])
     if command is None:
         from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped word
@@ -102,6 +103,11 @@ def run(words: list[str]) -> ExitCode:
     from sftui.commands.run_flags import parse_run  # noqa: PLC0415  all settings
 
     flags, typed = parse_run(words)
+    if flags.command:
+        raise UsageError(
+            f"keeping another trainer ({shlex.join(flags.command)}) is not there yet; `sftui run` "
+            "runs its own. Write its output to a file and `sftui replay FILE --follow`."
+        )
     if flags.resume is not None:
         return _resume(flags, frozenset(typed), words)
     from engine.processes import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
@@ -158,7 +164,7 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
 
 
 def _say_other_machines(found: run_dir.RunDir) -> None:
-    """What to type on them: above the screen, so that it is there after the screen as well."""
+    """Print what to type on the other machines, before the screen, so that it stays above it."""
     from engine.processes import machines  # noqa: PLC0415  as in `run`
     from engine.run import resume_file  # noqa: PLC0415  as in `run`
 
@@ -169,8 +175,9 @@ def _say_other_machines(found: run_dir.RunDir) -> None:
 
 def attach(words: list[str]) -> ExitCode:
     """`sftui attach`: the screen of any run of this machine."""
-    one_target(AttachFlags, words, "sftui attach", "shows one run")
-    flags = flags_of(AttachFlags, words, "sftui attach")
+    from sftui.commands.screen_flags import AttachFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(AttachFlags, words, "sftui attach", one="shows one run")
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     baseline = _baseline(flags.baseline, flags.runs_dir)
     plain = flags.headless or not _has_terminal()
@@ -179,8 +186,9 @@ def attach(words: list[str]) -> ExitCode:
 
 def replay(words: list[str]) -> ExitCode:
     """`sftui replay`: the screen over a run that was."""
-    one_target(ReplayFlags, words, "sftui replay", "shows one log")
-    flags = flags_of(ReplayFlags, words, "sftui replay")
+    from sftui.commands.screen_flags import ReplayFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(ReplayFlags, words, "sftui replay", one="shows one log")
     if not flags.speed > 0:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
     from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
@@ -193,8 +201,9 @@ def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
     from engine.run import lock  # noqa: PLC0415  psutil
     from sftui.commands import ctl  # noqa: PLC0415  the wire
+    from sftui.commands.reading_flags import CtlFlags  # noqa: PLC0415  not for `--help`
 
-    flags = flags_of(CtlFlags, words, "sftui ctl")
+    flags = _flags_of(CtlFlags, words, "sftui ctl")
     command, argument = ctl.parse_command(flags.command, flags.argument)
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     answer = ctl.ask(
@@ -209,14 +218,15 @@ def control(words: list[str]) -> ExitCode:
 
 
 def show(words: list[str]) -> ExitCode:
-    """`sftui show`: one look without a screen."""
-    one_target(ShowFlags, words, "sftui show", "shows one run or log")
-    flags = flags_of(ShowFlags, words, "sftui show")
+    """`sftui show`: a summary and a chart, or JSON, without a screen."""
+    from sftui.commands.reading_flags import ShowFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(ShowFlags, words, "sftui show", one="shows one run or log")
     from sftui import run_json  # noqa: PLC0415  numpy
     from sftui.commands.show import as_text  # noqa: PLC0415  numpy
     from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
-    found = snapshot.look(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
+    found = snapshot.read(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
     baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
         print(run_json.as_json(found, baseline))  # noqa: T201
@@ -229,18 +239,18 @@ def show(words: list[str]) -> ExitCode:
 
 def compare(words: list[str]) -> ExitCode:
     """`sftui compare`: two or more runs or logs."""
-    from sftui.compare import compare_text  # noqa: PLC0415  as above
-    from sftui.compare import comparison as module  # noqa: PLC0415  numpy
+    from sftui.commands.reading_flags import CompareFlags  # noqa: PLC0415  not for `--help`
+    from sftui.compare import compare_text, comparison  # noqa: PLC0415  numpy
 
-    flags = flags_of(module.CompareFlags, words, "sftui compare")
+    flags = _flags_of(CompareFlags, words, "sftui compare")
     targets = [flags.a, flags.b, *flags.more]
     if not (flags.json or flags.plain) and _has_terminal():
         from sftui import compare_app  # noqa: PLC0415  Textual
 
         return compare_app.run_screen(targets, flags.runs_dir)
-    found = module.compare_all(targets, flags.runs_dir)
+    found = comparison.compare_all(targets, flags.runs_dir)
     if flags.json:
-        print(module.as_json(found))  # noqa: T201
+        print(comparison.as_json(found))  # noqa: T201
     else:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         text = compare_text.as_text(found, *_terminal_size(), colour=colour)
@@ -250,10 +260,12 @@ def compare(words: list[str]) -> ExitCode:
 
 def report(words: list[str]) -> ExitCode:
     """`sftui report`: the Markdown report of a run or log."""
-    from sftui.commands import write_report as command  # noqa: PLC0415  numpy
+    from sftui.commands.reading_flags import ReportFlags  # noqa: PLC0415  not for `--help`
 
-    one_target(command.ReportFlags, words, "sftui report", "describes one run or log")
-    for line in command.run(flags_of(command.ReportFlags, words, "sftui report")):
+    flags = _flags_of(ReportFlags, words, "sftui report", one="describes one run or log")
+    from sftui.commands import write_report  # noqa: PLC0415  numpy
+
+    for line in write_report.run(flags):
         diagnostics.note(line)
     return ExitCode.DONE
 
@@ -262,9 +274,11 @@ def questions(words: list[str]) -> ExitCode:
     """`sftui questions`: what flipped between two evaluations."""
     import json  # noqa: PLC0415  this command alone prints its JSON here
 
+    from sftui.commands.reading_flags import QuestionFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(QuestionFlags, words, "sftui questions")
     from sftui.commands import question_list  # noqa: PLC0415  numpy, and the readers of data
 
-    flags = flags_of(question_list.QuestionFlags, words, "sftui questions")
     if flags.json:
         print(json.dumps(question_list.as_dict(flags), ensure_ascii=False, indent=1))  # noqa: T201
     else:
@@ -274,25 +288,29 @@ def questions(words: list[str]) -> ExitCode:
 
 
 def runs(words: list[str]) -> ExitCode:
-    """`sftui runs`: what there is, and how it stands."""
+    """`sftui runs`: a table of the runs, or `rm` to delete one."""
     if words and words[0] == "rm":
         return _remove_run(words[1:])
-    flags = flags_of(RunsFlags, words, "sftui runs")
-    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands.reading_flags import RunsFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(RunsFlags, words, "sftui runs")
+    from sftui.commands.runs import table  # noqa: PLC0415  numpy
 
     root = run_dir.runs_root(flags.runs_dir)
-    for line in runs_module.table(root, datetime.now().timestamp()):
+    for line in table(root, datetime.now().timestamp()):
         print(line)  # noqa: T201
     return ExitCode.DONE
 
 
 def _remove_run(words: list[str]) -> ExitCode:
     """`sftui runs rm`: show what goes, ask, delete."""
-    flags = flags_of(RemoveFlags, words, "sftui runs rm")
-    from sftui.commands import runs as runs_module  # noqa: PLC0415  numpy
+    from sftui.commands.reading_flags import RemoveFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(RemoveFlags, words, "sftui runs rm")
+    from sftui.commands.runs import remove, what_goes  # noqa: PLC0415  numpy
 
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
-    for line in runs_module.what_goes(found, datetime.now().timestamp()):
+    for line in what_goes(found, datetime.now().timestamp()):
         print(line)  # noqa: T201
     if not flags.yes:
         if not sys.stdin.isatty():
@@ -301,16 +319,19 @@ def _remove_run(words: list[str]) -> ExitCode:
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):
             diagnostics.note("nothing was deleted.")
             return ExitCode.DONE
-    runs_module.remove(found, Path.cwd())
+    remove(found, Path.cwd())
     diagnostics.note(f"{found.id} is deleted.")
     return ExitCode.DONE
 
 
 def evaluate(words: list[str]) -> ExitCode:
     """`sftui eval`: one checkpoint's accuracies, and a results file."""
-    from sftui.commands import evaluate as module  # noqa: PLC0415  numpy and tiktoken
+    from sftui.commands.checkpoint_flags import EvalFlags  # noqa: PLC0415  not for `--help`
 
-    lines, path = module.evaluate(flags_of(module.EvalFlags, words, "sftui eval"))
+    flags = _flags_of(EvalFlags, words, "sftui eval")
+    from sftui.commands.evaluate import evaluate_checkpoint  # noqa: PLC0415  numpy and tiktoken
+
+    lines, path = evaluate_checkpoint(flags)
     for line in lines:
         print(line)  # noqa: T201
     diagnostics.note(f"results in {path}")
@@ -319,25 +340,32 @@ def evaluate(words: list[str]) -> ExitCode:
 
 def chat(words: list[str]) -> ExitCode:
     """`sftui chat`: talk to a checkpoint."""
-    from sftui.commands import chat as module  # noqa: PLC0415  tiktoken
+    from sftui.commands.checkpoint_flags import ChatFlags  # noqa: PLC0415  not for `--help`
 
-    return module.chat(flags_of(module.ChatFlags, words, "sftui chat"))
+    flags = _flags_of(ChatFlags, words, "sftui chat")
+    from sftui.commands.chat import talk  # noqa: PLC0415  tiktoken
+
+    return talk(flags)
 
 
 def export(words: list[str]) -> ExitCode:
     """`sftui export`: a checkpoint for other programs."""
-    from sftui.commands import export as module  # noqa: PLC0415  as above
+    from sftui.commands.checkpoint_flags import ExportFlags  # noqa: PLC0415  not for `--help`
 
-    diagnostics.note(module.export(flags_of(module.ExportFlags, words, "sftui export")))
+    flags = _flags_of(ExportFlags, words, "sftui export")
+    from sftui.commands.export import write_export  # noqa: PLC0415  tiktoken
+
+    diagnostics.note(write_export(flags))
     return ExitCode.DONE
 
 
 def fit(words: list[str]) -> ExitCode:
-    """`sftui fit`: what a rank needs, and what would make it fit."""
-    from sftui.commands import fit_table  # noqa: PLC0415  as above
-    from sftui.commands.run_flags import FitFlags, parse_settings  # noqa: PLC0415  all settings
+    """`sftui fit`: the memory a rank needs, and which switches reduce it."""
+    from sftui.commands.run_flags import parse_fit  # noqa: PLC0415  all settings
 
-    flags, typed = parse_settings(FitFlags, fit_table.with_positional(words), "sftui fit")
+    flags, typed = parse_fit(words)
+    from sftui.commands import fit_table  # noqa: PLC0415  as above
+
     for line in fit_table.lines(flags, frozenset(typed)):
         print(line)  # noqa: T201
     return ExitCode.DONE
@@ -368,7 +396,7 @@ def _watch(
     baseline: Baseline | None = None,
     on_event: str | None = None,
 ) -> ExitCode:
-    """Show a run until the person leaves or it ends."""
+    """Show a run, as a screen or as plain lines, until the user leaves or it ends."""
     from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
 
     show = watch.watch_plain if plain else watch.watch_screen
@@ -376,12 +404,19 @@ def _watch(
 
 
 def _baseline(target: str | None, runs_dir: Path | None) -> Baseline | None:
-    """What the run is compared with; a mistyped one is told before anything starts."""
+    """Load what the run is compared with; raises before anything is started."""
     if target is None:
         return None
     from sftui.compare import baseline  # noqa: PLC0415  numpy, and all readers of logs
 
     return baseline.load(target, runs_dir)
+
+
+def _flags_of(kind: type[F], words: list[str], prog: str, *, one: str = "") -> F:
+    """The flags of a command; see `parse.flags_of`."""
+    from sftui.commands.parse import flags_of  # noqa: PLC0415  argparse
+
+    return flags_of(kind, words, prog, one=one)
 
 
 def _has_terminal() -> bool:

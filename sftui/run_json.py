@@ -16,7 +16,7 @@ import numpy as np
 from engine import events as ev
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
-from sftui.state.weight_change import travels
+from sftui.state.weight_change import weight_changes
 from sftui.statistics import accuracy
 from sftui.statistics.paired_tests import Judged
 from sftui.statistics.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick
@@ -121,7 +121,7 @@ def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[s
                 },
                 "distance": _number(each.distance),
             }
-            for each in travels(state)
+            for each in weight_changes(state)
         ],
         "settings": dict(settings),
     }

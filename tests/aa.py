@@ -62,7 +62,7 @@ def share(found: Counter[str], word: str) -> float:
 
 def train(seed: int, root: Path, flags: Sequence[str]) -> None:
     """A starter run of this seed, unless a finished one lies in `root`."""
-    if any(snapshot.look(str(path)).status == "finished" for path in root.glob(f"*-seed-{seed}")):
+    if any(snapshot.read(str(path)).status == "finished" for path in root.glob(f"*-seed-{seed}")):
         return
     words = ["run", "--recipe", "starter", "--headless", f"--seed={seed}", f"--run=seed-{seed}"]
     done = subprocess.run(
@@ -80,7 +80,7 @@ def finished(root: Path) -> list[Run]:
     """The runs of a folder that came to their end, one a seed."""
     found = []
     for path in sorted(root.glob("*-seed-*")):
-        shot = snapshot.look(str(path))
+        shot = snapshot.read(str(path))
         if shot.status == "finished":
             found.append(Run(shot=shot, baseline=load(str(path))))
     return found

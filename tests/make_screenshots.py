@@ -169,7 +169,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         if args.made_up:
-            found = {
+            found: dict[str, tuple[Shot, tuple[Size, ...]]] = {
                 name: (shot, (WIDE, MIDDLE, NARROW)) for name, shot in pictures.made_up().items()
             }
         else:

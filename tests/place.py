@@ -18,7 +18,7 @@ from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from engine.steering import inbox
 from tests import tiny
-from tests.processes import Children, environment, events, wait_for
+from tests.processes import Children, environment, events, wait_for, wait_for_end
 
 
 class Place:
@@ -76,9 +76,10 @@ def of(run: RunDir, kind: type) -> list:
     return [event for event in events(run.events) if isinstance(event, kind)]
 
 
-def finish(place: Place, run: RunDir, process) -> str:
+def finish(place: Place, run: RunDir, process: subprocess.Popen[bytes]) -> str:
     """Wait for the end; what the command printed. Nothing may be left running."""
-    wait_for(lambda: place.started.note_descendants() or process.poll() is not None, 90)
+    wait_for_end(place.started, process, 90)
+    assert process.stdout is not None
     out = process.stdout.read().decode()
     wait_for(lambda: place.started.left() == [], 20)
     return out

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from engine.errors import WireError
 from engine.events import Event
 from engine.journal import wire
 from engine.run import run_dir
@@ -40,7 +42,7 @@ def events(path: Path) -> list[Event]:
     """All whole events of a journal."""
     found = []
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
-        with contextlib.suppress(wire.WireError):
+        with contextlib.suppress(WireError):
             found.append(wire.decode(line))
     return found
 
@@ -62,8 +64,10 @@ class Children:
         self.started: list[subprocess.Popen[bytes]] = []
         self.known: dict[int, float] = {}
 
-    def start(self, *arguments: str, env: dict[str, str] | None = None, **options: object):
-        process = subprocess.Popen(
+    def start(
+        self, *arguments: str, env: dict[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
+        process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, *arguments],
             env=env or environment(),
             start_new_session=True,
@@ -104,6 +108,16 @@ class Children:
         for pid in self.left():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def wait_for_end(children: Children, process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Return once `process` has ended; what it started meanwhile is remembered."""
+
+    def ended() -> bool:
+        children.note_descendants()
+        return process.poll() is not None
+
+    wait_for(ended, seconds)
 
 
 @contextlib.contextmanager

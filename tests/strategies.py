@@ -5,6 +5,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -22,13 +23,16 @@ _BY_TYPE = {
 }
 
 
-def _for(hint) -> st.SearchStrategy:
+def _for(hint: Any) -> st.SearchStrategy[Any]:
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return st.one_of(*[_for(part) for part in typing.get_args(hint)])
     if origin in (Mapping, dict):
         _, value = typing.get_args(hint)
         return st.dictionaries(_text, _for(value), max_size=4)
+    if origin is typing.Literal:
+        # A newer version's file may have a word that this one does not know.
+        return st.sampled_from(typing.get_args(hint)) | _text
     return _BY_TYPE[hint]
 
 
@@ -62,7 +66,7 @@ def _event(kind: type[Event]) -> st.SearchStrategy[Event]:
     return st.builds(kind, step=st.none() | st.integers(0, 10**7), stamp=stamps(), **fields)
 
 
-def same(left, right) -> bool:
+def same(left: Any, right: Any) -> bool:
     """Equality in which NaN equals NaN."""
     if dataclasses.is_dataclass(left):
         return type(left) is type(right) and all(
@@ -72,4 +76,4 @@ def same(left, right) -> bool:
         return left.keys() == right.keys() and all(same(left[k], right[k]) for k in left)
     if isinstance(left, float) and isinstance(right, float) and math.isnan(left):
         return math.isnan(right)
-    return left == right
+    return bool(left == right)

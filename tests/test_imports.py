@@ -10,11 +10,14 @@ import sys
 import pytest
 
 HEAVY = ("torch", "datasets", "pandas", "pyarrow", "plotext", "matplotlib", "scipy.stats")
-FOR_RUNS_ALONE = ("tyro", "psutil", "multiprocessing", "tomllib", "tiktoken", "numpy.ma")
+FOR_RUNS_ALONE = ("psutil", "multiprocessing", "tomllib", "tiktoken", "numpy.ma")
 """Each a tenth to a hundredth of the time to the first curve of a replay."""
 
 PROGRAMS = {
-    "the command line": ("import sftui.cli", (*HEAVY, "textual", "numpy")),
+    "the command line": (
+        "import sftui.cli",
+        (*HEAVY, "textual", "numpy", "argparse", "sftui.commands.options"),
+    ),
     "the flags of run": (
         "from sftui.commands.run_flags import parse_run; parse_run(['--gpus', '2'])",
         (*HEAVY, "textual"),
@@ -22,11 +25,12 @@ PROGRAMS = {
     "the launcher": ("import engine.processes.launch", (*HEAVY, "textual")),
     "the screen": ("import sftui.commands.watch, sftui.app, sftui.screens.dashboard", HEAVY),
     "the flags of replay": (
-        "from sftui import cli; cli.flags_of(cli.ReplayFlags, ['x', '--speed', '2'], 'sftui')",
-        (*HEAVY, "textual", "numpy", "tyro", "engine.config"),
+        "from sftui.commands import parse, screen_flags; "
+        "parse.flags_of(screen_flags.ReplayFlags, ['x', '--speed', '2'], 'sftui')",
+        (*HEAVY, "textual", "numpy", "engine.config"),
     ),
     "the screen of a replay": (
-        "import sftui.cli, sftui.commands.watch, sftui.sources.open, sftui.app, "
+        "import sftui.cli, sftui.commands.watch, sftui.sources.open_log, sftui.app, "
         "sftui.cockpit.cockpit",
         (*HEAVY, *FOR_RUNS_ALONE),
     ),

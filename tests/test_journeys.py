@@ -85,7 +85,7 @@ def test_a_run_tells_its_whole_story_and_its_result_loads_again(place, ranks):
     assert "Step 00011/00013 | Training loss: " in log
     assert (place.path / "logs").exists() is False
     assert "finished" in out
-    shown = run_json.to_dict(snapshot.take(run))
+    shown = run_json.to_dict(snapshot.read_run(run))
     assert shown["status"] == "finished"
     assert shown["stages"][0]["steps"] == {"first": 0, "last": 11, "logged": 12, "planned": 13}
     assert len(shown["stages"][0]["val"]) == 4
@@ -202,4 +202,4 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(place):
     rates = {e.step: e.lrs["matrices"] for e in of(changed, StepFinished)}
     assert rates[6] > rates[5]
     assert "resumed with matrix_lr = 0.5" in [e.text for e in of(changed, LogLine)]
-    assert snapshot.take(changed).state.run.settings["matrix_lr"] == 0.5
+    assert snapshot.read_run(changed).state.run.settings["matrix_lr"] == 0.5

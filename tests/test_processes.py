@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 LAUNCHER = """
 import sys
 from pathlib import Path
-from engine import launch
+from engine.processes import launch
 from engine.run.run_dir import RunDir
 print(launch.start_supervisor(RunDir(Path(sys.argv[1]))), flush=True)
 sys.stdin.read()

@@ -1,4 +1,4 @@
-"""What an alarm says to a person: what was seen, against what, and what to do next.
+"""The texts of the alarms: what was measured, against what, and what to do next.
 
 One function a kind; the words after the full stop are the advice.
 """
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 from engine.alarms.rules import MemoryUse
 from engine.alarms.windows import RECENT, Reading
-
-GIB = 2**30
+from engine.sizes import GIB, in_words
 
 
 def nonfinite(what: str, value: float, step: int | None) -> str:
@@ -21,7 +20,7 @@ def nonfinite(what: str, value: float, step: int | None) -> str:
 
 
 def slower(run_id: str) -> str:
-    """How the learning rate of a run is lowered; nobody steers a run without an id."""
+    """Advice to lower the learning rate; with the command, where the run has an id."""
     return "halve the rate" + (f" with sftui ctl {run_id} lr 0.5" if run_id else "")
 
 
@@ -81,8 +80,8 @@ def memory_tight(rank: int, use: MemoryUse, retries: int) -> str:
 
 def disk_low(free: int, needed: int, checkpoints: int) -> str:
     return (
-        f"{_bytes(free)} are free where the run is saved; {checkpoints} checkpoints need "
-        f"{_bytes(needed)}. Make room, or remove old runs"
+        f"{in_words(free)} are free where the run is saved; {checkpoints} checkpoints need "
+        f"{in_words(needed)}. Make room, or remove old runs"
     )
 
 
@@ -107,7 +106,3 @@ def _rise(value: float, base: float) -> str:
 
 def _speed(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-
-
-def _bytes(value: int) -> str:
-    return f"{value / GIB:.2f} GiB" if value >= GIB / 10 else f"{value / 2**20:.1f} MiB"

@@ -20,6 +20,7 @@ from typing import Any
 
 from engine.errors import CheckpointError
 from engine.run.run_dir import RunDir
+from engine.sizes import in_words
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
@@ -84,23 +85,19 @@ def check_room(folder: Path, wanted_bytes: int, what: str) -> None:
     free = shutil.disk_usage(place).free
     if free < ROOM_FACTOR * wanted_bytes:
         raise CheckpointError(
-            f"{what} takes about {_size(wanted_bytes)} and the disk of {folder} has "
-            f"{_size(free)} left"
+            f"{what} takes about {in_words(wanted_bytes)} and the disk of {folder} has "
+            f"{in_words(free)} left"
         )
 
 
-def _size(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
-
-
 def step_of(path: Path) -> int | None:
-    """The step a directory name claims, or None for another kind of name."""
+    """N of a directory named `step-N`; None for any other name."""
     prefix, _, number = path.name.partition("-")
     return int(number) if prefix == "step" and number.isdigit() else None
 
 
 def partial_path(run: RunDir, step: int, attempt: int, save: int) -> Path:
-    """Where a checkpoint grows before it is renamed; the same name on every rank.
+    """The folder a checkpoint is written to before it is renamed; the same on every rank.
 
     `save` counts the saves of this attempt, so that a second try never meets the
     leftovers of the first.
@@ -259,14 +256,14 @@ def to_prune(
 
 
 def remove(path: Path) -> None:
-    """Delete one checkpoint; half-way through it is a leftover like any other."""
+    """Delete one checkpoint: renamed first, so that a kill leaves no half one under its name."""
     leftover = path.with_name(f".{path.name}.removed.partial")
     path.rename(leftover)
     shutil.rmtree(leftover, ignore_errors=True)
 
 
 def remove_partials(run: RunDir, but: Path | None = None) -> list[Path]:
-    """Clear what killed or failed savers left behind, `but` the one that is growing."""
+    """Delete the folders of saves that were killed or failed; `but` is being written now."""
     found = [path for path in run.checkpoints.glob(".step-*.partial") if path != but]
     for path in found:
         shutil.rmtree(path, ignore_errors=True)

@@ -1,10 +1,10 @@
-"""Which checkpoint a person means, found and described without loading it.
+"""Find the checkpoint that a command names, and describe it without loading it.
 
 One set of names for every command that takes a checkpoint: a run (its newest
 checkpoint), `RUN:STEP`, a `ckpt/step-N` folder, nanochat's names (`sft:d4:224`, or
 `--source`, `--model-tag`, `--step`), a folder in nanochat's layout or one that was
-exported for transformers, and `starter`. No torch in here: a slip costs one line at
-once. `load_target` reads the tensors.
+exported for transformers, and `starter`. No torch in here: a name that does not exist is
+refused at once. `load_target` reads the tensors.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.checkpoints import checkpoint_dir, nanochat_paths
-from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, CheckpointRef
+from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
+from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, NanochatCheckpoint
+from engine.config import STARTER
 from engine.errors import CheckpointError, RunDirError
+from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
-
-STARTER = "starter"
 
 HF_WEIGHTS = "model.safetensors"
 HF_TOKENIZER = "sftui_tokenizer.json"
@@ -46,13 +46,23 @@ class Target:
     """Checkpoint folder (`sftui`, `hf`) or weights file."""
     tokenizer: Path
     step: int | None = None
-    ref: CheckpointRef | None = None
+    ref: NanochatCheckpoint | None = None
     """Of a nanochat checkpoint."""
     run: RunDir | None = None
     """The run it belongs to, whose settings then say how it was evaluated."""
     val_loss: float | None = None
     accuracies: Mapping[str, float] | None = None
     """As they were measured in the run, by task."""
+
+    def described(self) -> dict[str, Any]:
+        """What it is and where it lies, for a result file or a message."""
+        return {
+            "label": self.label,
+            "kind": self.kind,
+            "path": str(self.path),
+            "step": self.step,
+            "run": None if self.run is None else self.run.id,
+        }
 
 
 def find(
@@ -63,7 +73,7 @@ def find(
     step: int | None = None,
     runs: Path,
 ) -> Target:
-    """The checkpoint that these words name.
+    """Find the checkpoint named by `text`, or by nanochat's three names.
 
     Args:
         text: as typed; None when nanochat's three names were given instead.
@@ -177,7 +187,7 @@ def _nanochat_folder(path: Path, step: int | None) -> Target:
     return _nanochat(nanochat_paths.find_checkpoint(source, path.name, step, base=base))
 
 
-def _nanochat(ref: CheckpointRef) -> Target:
+def _nanochat(ref: NanochatCheckpoint) -> Target:
     val_loss = ref.meta.get("val_loss")
     return Target(
         kind="nanochat",
@@ -203,6 +213,7 @@ def _hf(path: Path) -> Target:
             f"{path} has no {HF_TOKENIZER}; expected a folder written by `sftui export --format "
             "hf`. Export it again from the checkpoint it was made of."
         )
+    weights_header.check_safetensors(path / HF_WEIGHTS)
     shape = {
         "sequence_len": config.get("max_position_embeddings"),
         "vocab_size": config.get("vocab_size"),
@@ -244,6 +255,8 @@ def _shape(where: Path, raw: Any) -> GPTConfig:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if fault := pointer_fault(path):
+        raise CheckpointError(f"{fault}.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

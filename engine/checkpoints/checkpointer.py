@@ -33,7 +33,14 @@ from engine.checkpoints.checkpoint_dir import (
     rng_file,
 )
 from engine.errors import CheckpointError
-from engine.events import CheckpointRemoved, CheckpointSaved, CheckpointStarted, Event, LogLine
+from engine.events import (
+    CheckpointReason,
+    CheckpointRemoved,
+    CheckpointSaved,
+    CheckpointStarted,
+    Event,
+    LogLine,
+)
 from engine.run.run_dir import RunDir
 
 PEERS_TIMEOUT_SECONDS = 600.0
@@ -41,8 +48,8 @@ PEERS_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """What one rank brings to a checkpoint. Rank 0 alone brings model and state."""
+class RankState:
+    """What one rank saves of itself in a checkpoint; rank 0 alone adds model and state."""
 
     optimizer: Mapping[str, Tensor]
     random: Mapping[str, Tensor]
@@ -88,7 +95,7 @@ class Checkpointer:
         self._join()
         return any(info.step == step for info in checkpoint_dir.list_checkpoints(self.run))
 
-    def save(self, step: int, snapshot: Snapshot, reason: str) -> None:
+    def save(self, step: int, own: RankState, reason: CheckpointReason) -> None:
         """Start saving the state after `step` updates.
 
         Waits for a save still in flight first. Every rank calls it for the same step.
@@ -100,7 +107,7 @@ class Checkpointer:
         started = time.monotonic()
         if self.rank == 0:
             self._emit(CheckpointStarted(step=step, reason=reason))
-        copied = self._copy(snapshot)
+        copied = self._copy(own)
         self._thread = threading.Thread(
             target=self._write_or_report,
             args=(partial, step, copied, reason, started),
@@ -109,7 +116,7 @@ class Checkpointer:
         self._thread.start()
 
     def wait(self) -> str | None:
-        """Wait for the save in flight; what went wrong with the last one, or None."""
+        """Wait for the save in flight; returns why the last one failed, or None."""
         self._join()
         failure, self._failure = self._failure, None
         return failure
@@ -119,12 +126,12 @@ class Checkpointer:
             self._thread.join()
             self._thread = None
 
-    def _copy(self, snapshot: Snapshot) -> Snapshot:
-        return Snapshot(
-            optimizer=self._host_copy("optim", snapshot.optimizer),
-            random=self._host_copy("random", snapshot.random),
-            model=None if snapshot.model is None else self._host_copy("model", snapshot.model),
-            state=None if snapshot.state is None else json.loads(json.dumps(snapshot.state)),
+    def _copy(self, own: RankState) -> RankState:
+        return RankState(
+            optimizer=self._host_copy("optim", own.optimizer),
+            random=self._host_copy("random", own.random),
+            model=None if own.model is None else self._host_copy("model", own.model),
+            state=None if own.state is None else json.loads(json.dumps(own.state)),
         )
 
     def _host_copy(self, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -142,10 +149,10 @@ class Checkpointer:
         return copies
 
     def _write_or_report(
-        self, partial: Path, step: int, snapshot: Snapshot, reason: str, started: float
+        self, partial: Path, step: int, own: RankState, reason: CheckpointReason, started: float
     ) -> None:
         try:
-            self._write(partial, step, snapshot, reason, started)
+            self._write(partial, step, own, reason, started)
         except (OSError, CheckpointError, RuntimeError, SafetensorError) as error:
             # Training goes on: the last good checkpoint stands, and the screen says why.
             self._failure = f"checkpoint of step {step} was not saved: {error}"
@@ -156,23 +163,23 @@ class Checkpointer:
                 _give_up(partial, self.rank, str(error))
 
     def _write(
-        self, partial: Path, step: int, snapshot: Snapshot, reason: str, started: float
+        self, partial: Path, step: int, own: RankState, reason: CheckpointReason, started: float
     ) -> None:
         if self.rank == 0:
             checkpoint_dir.remove_partials(self.run, but=partial)
-            wanted = self._wanted_bytes(snapshot)
+            wanted = self._wanted_bytes(own)
             checkpoint_dir.check_room(self.run.checkpoints, wanted, "it")
         partial.mkdir(exist_ok=True)
         files = [
-            _save_tensors(partial / optim_file(self.rank), snapshot.optimizer),
-            _save_tensors(partial / rng_file(self.rank), snapshot.random),
+            _save_tensors(partial / optim_file(self.rank), own.optimizer),
+            _save_tensors(partial / rng_file(self.rank), own.random),
         ]
         if self.rank != 0:
             _write_record(partial, self.rank, files)
             return
-        if snapshot.model is not None:
-            files.append(_save_tensors(partial / MODEL, snapshot.model))
-        state = dict(snapshot.state or {})
+        if own.model is not None:
+            files.append(_save_tensors(partial / MODEL, own.model))
+        state = dict(own.state or {})
         checkpoint_dir.write_json(partial / STATE, state)
         files.append(checkpoint_dir.digest_file(partial / STATE))
         for peer in range(1, self.world_size):
@@ -192,11 +199,11 @@ class Checkpointer:
         )
         self._prune()
 
-    def _wanted_bytes(self, snapshot: Snapshot) -> int:
-        """About what the whole checkpoint takes on the disk: the ranks' shards are alike."""
-        own = sum(tensor.nbytes for tensor in snapshot.optimizer.values())
-        model = sum(tensor.nbytes for tensor in (snapshot.model or {}).values())
-        return model + own * self.world_size
+    def _wanted_bytes(self, own: RankState) -> int:
+        """Estimated bytes of the whole checkpoint: every rank's shard as large as this one's."""
+        shard = sum(tensor.nbytes for tensor in own.optimizer.values())
+        model = sum(tensor.nbytes for tensor in (own.model or {}).values())
+        return model + shard * self.world_size
 
     def _prune(self) -> None:
         infos = checkpoint_dir.list_checkpoints(self.run)
@@ -271,7 +278,7 @@ def _failed_path(partial: Path, rank: int) -> Path:
 
 
 def _give_up(partial: Path, rank: int, why: str) -> None:
-    """Tell rank 0 not to wait; on a disk without room for that, by taking the folder away."""
+    """Leave a file that tells rank 0 not to wait; without room for one, delete the folder."""
     fresh = _failed_path(partial, rank).with_suffix(".new")
     try:
         fresh.write_text(why, encoding="utf-8")

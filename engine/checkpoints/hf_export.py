@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engine.checkpoints import checkpoint_dir
+from engine.checkpoints import checkpoint_dir, weights_header
 from engine.checkpoints.checkpoint_target import HF_TOKENIZER, HF_WEIGHTS
 from engine.checkpoints.hf_tokenizer import tokenizer_config, tokenizer_json
 from engine.conversations.tokenizer import ASSISTANT_END, BOS, Tokenizer
@@ -135,6 +135,7 @@ def load(folder: Path, config: GPTConfig) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the weights are missing, damaged, or of another shape.
     """
+    weights_header.check_safetensors(folder / HF_WEIGHTS)
     try:
         found = load_file(folder / HF_WEIGHTS)
     except (OSError, SafetensorError) as error:

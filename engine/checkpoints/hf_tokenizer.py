@@ -134,7 +134,7 @@ def tokenizer_config(tokenizer: Tokenizer, max_tokens: int) -> dict[str, Any]:
 
 
 def _pairs(tokenizer: Tokenizer) -> list[tuple[bytes, bytes]]:
-    """Every cut of every token into two known pieces, lower-ranked tokens first."""
+    """Merges: each token split into two known tokens in every way, lowest rank first."""
     rank = {piece: number for number, piece in enumerate(tokenizer.merges)}
     found: list[tuple[bytes, bytes]] = []
     for piece in tokenizer.merges:

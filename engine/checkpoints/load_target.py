@@ -1,4 +1,4 @@
-"""Load the model of any checkpoint a person can name: the torch side of `checkpoint_target`."""
+"""Load the tensors and tokenizer of a `checkpoint_target.Target`; needs torch."""
 
 from __future__ import annotations
 

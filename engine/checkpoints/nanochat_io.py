@@ -19,16 +19,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.checkpoints.nanochat_paths import CheckpointRef, checkpoint_paths
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint, checkpoint_paths, export_folder
+from engine.checkpoints.weights_header import COMPILE_PREFIX
 from engine.errors import CheckpointError
+from engine.journal.run_log import metric_name
+from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt import GPTConfig, check_state
 
-_COMPILE_PREFIX = "_orig_mod."
 _EMBEDDING = "transformer.wte.weight"
 
 
 def load_weights(
-    ref: CheckpointRef, *, embedding_dtype: torch.dtype = torch.float32
+    ref: NanochatCheckpoint, *, embedding_dtype: torch.dtype = torch.float32
 ) -> tuple[GPTConfig, dict[str, Tensor]]:
     """Shape and tensors of a checkpoint, on the CPU, in fp32.
 
@@ -39,7 +41,7 @@ def load_weights(
             is not finite.
     """
     found = _read_tensors(ref.model_path)
-    state = {name.removeprefix(_COMPILE_PREFIX): tensor for name, tensor in found.items()}
+    state = {name.removeprefix(COMPILE_PREFIX): tensor for name, tensor in found.items()}
     try:
         check_state(ref.config, state)
     except CheckpointError as error:
@@ -55,6 +57,30 @@ def load_weights(
     return ref.config, state
 
 
+def export_sft_result(
+    base: Path,
+    model_tag: str,
+    step: int,
+    config: GPTConfig,
+    state: Mapping[str, Tensor],
+    *,
+    val_loss: float | None,
+    accuracies: Mapping[str, float],
+) -> Path:
+    """Write a model and what was measured of it where nanochat looks for SFT results in `base`.
+
+    `accuracies` are by task. Replaces a result of the same tag and step: ask
+    `nanochat_paths.sft_result` first. Returns the path of the weights.
+
+    Raises:
+        CheckpointError: the tag is not a folder name, or the folder cannot be written.
+    """
+    meta: dict[str, Any] = {"val_loss": val_loss}
+    for task, accuracy in accuracies.items():
+        meta[metric_name(task)] = accuracy
+    return export(export_folder(model_tag, base), step, config, state, meta)[0]
+
+
 def export(
     folder: Path,
     step: int,
@@ -68,7 +94,8 @@ def export(
 
     `folder` is `nanochat_paths.export_folder(...)` or any other. `meta` holds what is known of
     `val_loss`, `mmlu_acc`, `arc_easy_acc`; step and shape are added. Each file appears whole or
-    not at all, the model first: whoever sees the meta file may load. The embedding keeps its
+    not at all, the model last: nanochat looks for the largest `model_*.pt`, and a kill between
+    the two must not leave it one that it cannot load. The embedding keeps its
     dtype (bfloat16 on CUDA, as in nanochat) unless `embedding_dtype` names another.
 
     Returns the two paths.
@@ -86,9 +113,9 @@ def export(
     model_path, meta_path = checkpoint_paths(folder, step)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(model_path, lambda path: torch.save(plain, path))
         text = json.dumps(described, indent=2)
         _write(meta_path, lambda path: path.write_text(text, encoding="utf-8"))
+        _write(model_path, lambda path: torch.save(plain, path))
     except (OSError, RuntimeError) as error:
         # torch.save reports a full disk as a RuntimeError.
         raise CheckpointError(
@@ -103,6 +130,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         "Expected a model_*.pt of nanochat's: copy it again, or name another with --model-tag and "
         "--step."
     )
+    if fault := pointer_fault(path):
+        raise CheckpointError(f"{fault}.")
     try:
         # Only the zip form: torch's older one goes through another reader, with warnings.
         if path.stat().st_size and not zipfile.is_zipfile(path):

@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
+from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 
 SOURCE_FOLDERS = {
@@ -33,8 +34,8 @@ _DEPTH_TAG = re.compile(r"d(\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointRef:
-    """One checkpoint of nanochat's, found and described but not loaded."""
+class NanochatCheckpoint:
+    """A checkpoint in nanochat's cache: its files and shape; the tensors are not loaded."""
 
     source: str
     """base, mid, sft or rl."""
@@ -61,7 +62,7 @@ def base_dir(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def newest_start(base: Path | None = None) -> str | None:
-    """What a run starts from when nothing is named: `mid`, else `base`, else None."""
+    """The source a run starts from when none is named: `mid`, else `base`, else None."""
     base = base_dir() if base is None else base
     for source in ("mid", "base"):
         if any(_steps(folder) for folder in _tags(base / SOURCE_FOLDERS[source])):
@@ -75,7 +76,7 @@ def find_checkpoint(
     step: int | None = None,
     *,
     base: Path | None = None,
-) -> CheckpointRef:
+) -> NanochatCheckpoint:
     """The checkpoint nanochat itself would load for these three names.
 
     No tag: the folder `d<number>` of the largest number, else the folder changed
@@ -113,7 +114,7 @@ def find_checkpoint(
         config = GPTConfig.from_dict(meta["model_config"])
     except CheckpointError as error:
         raise CheckpointError(f"{meta_path}: {error}") from error
-    return CheckpointRef(
+    return NanochatCheckpoint(
         source=source,
         model_tag=folder.name,
         step=step,
@@ -135,6 +136,8 @@ def read_meta(path: Path) -> dict[str, Any]:
         "Expected the meta_*.json that nanochat writes beside model_*.pt; copy it from where the "
         "checkpoint was trained."
     )
+    if fault := pointer_fault(path):
+        raise CheckpointError(f"{fault}.")
     try:
         if path.stat().st_size > MAX_META_BYTES:
             raise CheckpointError(f"{path}: too large for a meta file. {advice}")
@@ -148,7 +151,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     return found
 
 
-def check_vocabulary(ref: CheckpointRef, tokenizer: Tokenizer) -> None:
+def check_vocabulary(ref: NanochatCheckpoint, tokenizer: Tokenizer) -> None:
     """The tokenizer has exactly the ids the model has.
 
     Raises:
@@ -177,9 +180,18 @@ def export_folder(model_tag: str, base: Path | None = None) -> Path:
     return base / SOURCE_FOLDERS["sft"] / _plain_tag(model_tag)
 
 
-def metric_name(task: str) -> str:
-    """nanochat's key of a task's accuracy in a meta file: `ARC-Easy` -> `arc_easy_acc`."""
-    return task.lower().replace("-", "_") + "_acc"
+def default_tag(config: GPTConfig) -> str:
+    """nanochat's name of a model folder: `d` and the number of layers."""
+    return f"d{config.n_layer}"
+
+
+def sft_result(base: Path, model_tag: str, step: int) -> Path:
+    """Weights file of an SFT result in the cache `base`; it may not exist.
+
+    Raises:
+        CheckpointError: the tag is not one plain folder name.
+    """
+    return checkpoint_paths(export_folder(model_tag, base), step)[0]
 
 
 def _tag_folder(root: Path, source: str, model_tag: str | None) -> Path:

@@ -60,7 +60,7 @@ def main() -> int:
 
 
 class Orders:
-    """Lines of the input as they come, in a thread: a `stop` must be heard during an answer."""
+    """Messages of the input, read by a thread so that a `stop` arrives during an answer."""
 
     def __init__(self, lines: TextIO) -> None:
         self.stopped = 0
@@ -71,7 +71,7 @@ class Orders:
         threading.Thread(target=self._read, name="orders", daemon=True).start()
 
     def next(self) -> dict[str, Any] | None:
-        """The next one but a stop; None at the end."""
+        """Wait for the next message that is not a stop; None at the end of the input."""
         return self._queue.get()
 
     def _read(self) -> None:
@@ -86,7 +86,7 @@ class Orders:
 
 
 def load(job: dict[str, Any]) -> tuple[Dialogue, torch.autocast, dict[str, Any]]:
-    """The model, ready to talk, how it computes, and what it is in words.
+    """Load the model: the dialogue, the autocast to run it in, and the `ready` message.
 
     Job: `target` (arguments of `checkpoint_target.find`), `sampling` (fields of `Sampling`),
     `device_type`.
@@ -108,14 +108,7 @@ def load(job: dict[str, Any]) -> tuple[Dialogue, torch.autocast, dict[str, Any]]
     model = load_target.load_model(target, device)
     model.eval()
     mixed = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-    ready = {
-        "label": target.label,
-        "kind": target.kind,
-        "path": str(target.path),
-        "step": target.step,
-        "run": None if target.run is None else target.run.id,
-        "device": device.type,
-    }
+    ready = target.described() | {"device": device.type}
     return Dialogue(model, tokenizer, sampling), mixed, ready
 
 
@@ -133,7 +126,7 @@ def serve(dialogue: Dialogue, mixed: torch.autocast, orders: Orders, tell: Tell)
 
 
 def answer(dialogue: Dialogue, prompt: str, number: int, orders: Orders, tell: Tell) -> None:
-    """One answer, piece by piece.
+    """Generate one answer and send it piece by piece, then its `done` message.
 
     Raises:
         UsageError: the prompt does not fit, or the weights are broken.

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine.checkpoints import checkpoint_target
-from engine.config import RunConfig
+from engine.config import RunConfig, from_flat
 from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.errors import ConfigError
@@ -28,7 +27,7 @@ def main() -> int:
 
 
 def evaluate(job: dict[str, Any]) -> dict[str, Any]:
-    """Answer every task's questions and write the results file; its content.
+    """Answer every task's questions and write the results file; returns its content.
 
     Job: `target` (arguments of `checkpoint_target.find`), `config` (flat settings: data and
     evaluation), `tasks` (names, or None for those of the settings), `device_type`, `output`.
@@ -37,7 +36,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
         UsageError: checkpoint, data or output cannot be used.
     """
     target = checkpoint_target.find(**job["target"] | {"runs": Path(job["target"]["runs"])})
-    settings = config_module.from_flat(job["config"], None)
+    settings = from_flat(job["config"], None)
     questions = load_questions(settings, job["tasks"])
 
     # torch: seconds, which a missing file must not cost.
@@ -75,13 +74,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     return eval_results.write(
         Path(job["output"]),
         results,
-        checkpoint={
-            "label": target.label,
-            "kind": target.kind,
-            "path": str(target.path),
-            "step": target.step,
-            "run": None if target.run is None else target.run.id,
-        },
+        checkpoint=target.described(),
         settings={
             "data_dir": settings.data.data_dir,
             "limit": settings.eval.eval_metrics_max_problems,

@@ -19,7 +19,7 @@ def main() -> int:
 
 
 def export(job: dict[str, Any]) -> dict[str, Any]:
-    """Export as nanochat's loader or as transformers wants it; what was written.
+    """Export for nanochat's loader or for transformers; returns what was written.
 
     Job: `target` (arguments of `checkpoint_target.find`), `format` (`nanochat` or `hf`),
     `output` (folder), `tag` (model folder of nanochat's, or None for `d<layers>`).
@@ -43,20 +43,24 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
         size = hf_export.export(folder, target.config, state, tokenizer)
         return {"path": str(folder), "size_bytes": size, "label": target.label}
 
-    tag = job["tag"] or f"d{target.config.n_layer}"
+    tag = job["tag"] or nanochat_paths.default_tag(target.config)
     step = target.step or 0
-    place = nanochat_paths.export_folder(tag, folder)
-    existing = nanochat_paths.checkpoint_paths(place, step)[0]
+    existing = nanochat_paths.sft_result(folder, tag, step)
     if existing.exists():
         raise CheckpointError(
             f"{existing} exists; expected a place of its own. Name another folder with -o, or "
             "another tag with --tag."
         )
     _write_tokenizer(folder / "tokenizer" / "tokenizer.pkl", tokenizer)
-    meta: dict[str, Any] = {"val_loss": target.val_loss}
-    for task, accuracy in (target.accuracies or {}).items():
-        meta[nanochat_paths.metric_name(task)] = accuracy
-    model_path, _ = nanochat_io.export(place, step, target.config, state, meta)
+    model_path = nanochat_io.export_sft_result(
+        folder,
+        tag,
+        step,
+        target.config,
+        state,
+        val_loss=target.val_loss,
+        accuracies=target.accuracies or {},
+    )
     return {
         "path": str(model_path),
         "size_bytes": model_path.stat().st_size,
@@ -65,7 +69,7 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_tokenizer(path: Path, tokenizer: Any) -> None:
-    """nanochat's form of the tokenizer; an equal one that is there stays, another is refused.
+    """Write nanochat's form of the tokenizer, unless an equal one is there already.
 
     Raises:
         CheckpointError: another tokenizer stands there, or it cannot be written.

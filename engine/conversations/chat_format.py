@@ -1,7 +1,8 @@
 """Render a conversation to token ids and a loss mask.
 
-Only what the assistant says carries loss. The mask is aligned with the ids and
-*not* yet shifted: entry t says whether token t was spoken by the assistant.
+Only what the assistant says carries loss, and not where its row says that it shall not.
+The mask is aligned with the ids and *not* yet shifted: entry t says whether token t was
+spoken by the assistant and is a target.
 `dataloader` does the shift, once, for every caller.
 """
 
@@ -58,29 +59,30 @@ def render_conversation(
             add([tokenizer.special("<|user_end|>")], 0)
         else:
             add([tokenizer.special("<|assistant_start|>")], 0)
+            spoken = int(message.trained)
             for part in _parts(message):
                 # Every part is encoded alone: no token may span what the model
                 # says and what the calculator answers.
                 tokens = tokenizer.encode_ordinary(part.text)
                 match part.kind:
                     case "text":
-                        add(tokens, 1)
+                        add(tokens, spoken)
                     case "python":
-                        add([tokenizer.special("<|python_start|>")], 1)
-                        add(tokens, 1)
-                        add([tokenizer.special("<|python_end|>")], 1)
+                        add([tokenizer.special("<|python_start|>")], spoken)
+                        add(tokens, spoken)
+                        add([tokenizer.special("<|python_end|>")], spoken)
                     case "python_output":  # forced by the calculator, not spoken
                         add([tokenizer.special("<|output_start|>")], 0)
                         add(tokens, 0)
                         add([tokenizer.special("<|output_end|>")], 0)
-            add([tokenizer.special("<|assistant_end|>")], 1)
+            add([tokenizer.special("<|assistant_end|>")], spoken)
     return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
 
 
 def render_for_completion(
     tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int = MAX_TOKENS
 ) -> list[int]:
-    """Ids up to where the assistant speaks: the last message dropped, its start token added.
+    """Ids of a prompt: the last message dropped, the assistant's start token added.
 
     Raises:
         ValueError: the last message is not the assistant's.
@@ -93,7 +95,7 @@ def render_for_completion(
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
-    """Refuse an id that the model has no row for, while it still has a name.
+    """Refuse a token id that the model's embedding has no row for, naming where it came from.
 
     Inside the model it is an index error without a row, or on a GPU an assertion of the
     device that takes the process with it.

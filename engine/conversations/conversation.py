@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,9 @@ Role = Literal["system", "user", "assistant"]
 
 _CALL = re.compile(r"<<([^>]+)>>")
 """A calculator call in a GSM8K answer: `<<48/2=24>>`."""
+
+_FINAL = re.compile(r"(?:^|\n)#### *[-+$]?[\d,.]*\d%?\s*\Z")
+"""The last line of every GSM8K answer: `#### 1,024`."""
 
 
 class RowFault(ValueError):
@@ -37,6 +41,10 @@ class Message:
     role: Role
     content: str | tuple[Part, ...]
     """Parts for the assistant only."""
+    trained: bool = True
+    """False: an answer that is context, not target. Its row says `weight: 0` or `train: false`."""
+    wanted: bool = False
+    """The row asks to train on a message that is no answer, which is not done here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +53,40 @@ class Conversation:
 
     messages: tuple[Message, ...]
 
+    @property
+    def answers(self) -> int:
+        """Messages of the assistant."""
+        return sum(message.role == "assistant" for message in self.messages)
+
+    @property
+    def untrained(self) -> int:
+        """Answers that carry no loss since their row says so."""
+        return sum(m.role == "assistant" and not m.trained for m in self.messages)
+
+    @property
+    def unobeyed(self) -> int:
+        """Messages that the row asks to train on and that carry no loss: they are no answers."""
+        return sum(message.wanted for message in self.messages)
+
     def content_hash(self) -> str:
-        """16 hex digits over roles and contents."""
-        content = [
-            [message.role, message.content]
-            if isinstance(message.content, str)
-            else [message.role, [[part.kind, part.text] for part in message.content]]
-            for message in self.messages
-        ]
+        """16 hex digits over roles and contents, and over which answers carry no loss."""
+        content: list[list[object]] = []
+        for message in self.messages:
+            said: object = message.content
+            if not isinstance(said, str):
+                said = [
+                    [part.kind, part.text] for part in message.content if isinstance(part, Part)
+                ]
+            # Only where it is false: ids of rows without weights stay what they always were.
+            content.append([message.role, said] + ([] if message.trained else [False]))
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def parse_messages(raw: object) -> Conversation:
+def parse_messages(raw: object, *, trained: bool = True) -> Conversation:
     """Conversation of a list of `{"role", "content"}`.
+
+    An answer with `weight: 0`, or `train`, `training` or `loss` false, is context: it is
+    rendered and carries no loss. `trained=False` says so of every answer.
 
     Raises:
         RowFault: naming the message (counted from 1) and what was expected there.
@@ -74,22 +103,90 @@ def parse_messages(raw: object) -> Conversation:
                 f'message {number} is {_kind(item)}; expected {{"role": ..., "content": ...}}'
             )
         role = item.get("role")
+        loss = says_loss(item, f"message {number}")
+        wanted = loss is True and role != "assistant"
         if role == "system" and number == 1:
-            messages.append(Message("system", _text(item, number, "system")))
+            messages.append(Message("system", _text(item, number, "system"), wanted=wanted))
             continue
         if role != expected:
             words = f'role "{role}"' if isinstance(role, str) else "no role that is a text"
             other = ' (or "system")' if number == 1 else ""
             raise RowFault(f'message {number} has {words}; expected "{expected}"{other}')
         if expected == "user":
-            messages.append(Message("user", _text(item, number, "user")))
+            messages.append(Message("user", _text(item, number, "user"), wanted=wanted))
             expected = "assistant"
         else:
-            messages.append(Message("assistant", _assistant_content(item, number)))
+            carries = trained and loss is not False
+            messages.append(Message("assistant", _assistant_content(item, number), carries))
             expected = "user"
     if messages[-1].role == "system":
         raise RowFault('there is only a system message; expected a "user" message after it')
     return Conversation(tuple(messages))
+
+
+LOSS_KEYS = ("weight", "train", "training", "loss")
+"""How a message says whether it carries loss: OpenAI's chat format, axolotl (two), ms-swift."""
+
+OTHER_LOSS_KEYS = ("loss_scale", "loss_weight", "train_detail", "training_detail")
+"""Shares of a loss, or parts of a text; known from others, and not obeyed here."""
+
+
+ROW_LOSS_KEYS = ("weight", "train")
+"""The same of a whole row; there `loss` is rather a number that somebody measured."""
+
+
+_ALL_LOSS_KEYS = frozenset(LOSS_KEYS + OTHER_LOSS_KEYS)
+
+
+def says_loss(
+    item: Mapping[str, object], where: str, keys: Sequence[str] = LOSS_KEYS + OTHER_LOSS_KEYS
+) -> bool | None:
+    """Whether a message (or a row) says that it carries loss; None when it says nothing.
+
+    0, 0.0 and false are no, 1, 1.0 and true yes; null is as if the key were missing.
+
+    Raises:
+        RowFault: another value, keys that contradict each other, or a key that is not obeyed.
+    """
+    if _ALL_LOSS_KEYS.isdisjoint(item):
+        return None
+    found: dict[str, bool] = {}
+    for key in keys:
+        value = item.get(key)
+        if value is None:
+            continue
+        if key in OTHER_LOSS_KEYS:
+            raise RowFault(
+                f'{where} has "{key}", which is not obeyed here; expected "weight": 0 or 1. '
+                "Remove the key, or cut the row accordingly"
+            )
+        if not isinstance(value, bool | int | float) or value not in (0, 1):
+            number = isinstance(value, int | float)
+            raise RowFault(
+                f'{where} has "{key}": {json.dumps(value, default=str)[:40]}; expected 0 or false '
+                "(no loss), or 1 or true"
+                + (". Other weights of a loss are not supported" if number else "")
+            )
+        found[key] = bool(value)
+    if len(set(found.values())) > 1:
+        said = " and ".join(f'"{key}": {json.dumps(value)}' for key, value in found.items())
+        raise RowFault(f"{where} says both {said}; expected one of them")
+    return next(iter(found.values()), None)
+
+
+def parse_pair(question: object, answer: object, *, trained: bool = True) -> Conversation:
+    """Conversation of a `{"question", "answer"}` row: texts as they are, `<<` and `>>` too.
+
+    Raises:
+        RowFault: one of the two is no text.
+    """
+    asked, answered = _pair(question, answer)
+    return Conversation((Message("user", asked), Message("assistant", answered, trained)))
+
+
+def is_gsm8k_answer(answer: object) -> bool:
+    """Whether an answer is in GSM8K's own form wherever it lies: it ends in `#### 24`."""
+    return isinstance(answer, str) and _FINAL.search(answer) is not None
 
 
 def parse_gsm8k(question: object, answer: object) -> Conversation:
@@ -99,20 +196,25 @@ def parse_gsm8k(question: object, answer: object) -> Conversation:
     a `python_output` part (empty without `=`). The text between calls stays as
     it is, also when it is empty: the parts then equal nanochat's one by one.
     """
-    if not isinstance(question, str):
-        raise RowFault(f'"question" is {_kind(question)}; expected a text')
-    if not isinstance(answer, str):
-        raise RowFault(f'"answer" is {_kind(answer)}; expected a text')
+    asked, answered = _pair(question, answer)
     parts: list[Part] = []
     end = 0
-    for call in _CALL.finditer(answer):
-        parts.append(Part("text", answer[end : call.start()]))
+    for call in _CALL.finditer(answered):
+        parts.append(Part("text", answered[end : call.start()]))
         expression, equals, result = call.group(1).rpartition("=")
         parts.append(Part("python", expression if equals else result))
         parts.append(Part("python_output", result if equals else ""))
         end = call.end()
-    parts.append(Part("text", answer[end:]))
-    return Conversation((Message("user", question), Message("assistant", tuple(parts))))
+    parts.append(Part("text", answered[end:]))
+    return Conversation((Message("user", asked), Message("assistant", tuple(parts))))
+
+
+def _pair(question: object, answer: object) -> tuple[str, str]:
+    if not isinstance(question, str):
+        raise RowFault(f'"question" is {_kind(question)}; expected a text')
+    if not isinstance(answer, str):
+        raise RowFault(f'"answer" is {_kind(answer)}; expected a text')
+    return question, answer
 
 
 def _text(item: dict[str, object], number: int, role: str) -> str:

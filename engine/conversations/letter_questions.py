@@ -36,7 +36,7 @@ class Question:
     """The hub's id; empty until `with_ids` gives one."""
 
     def prompt(self) -> str:
-        """What the user says."""
+        """The user message: question, choices with letters, and how to answer."""
         lines = [
             PROMPT_CHOICE.format(choice=choice, letter=letter)
             for choice, letter in zip(self.choices, self.letters, strict=True)

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import tiktoken
 
 from engine.errors import CheckpointError
+from engine.lfs import pointer_fault
 
 BOS = "<|bos|>"
 USER_START = "<|user_start|>"
@@ -137,10 +138,6 @@ class Tokenizer:
         """Ids of plain text; special tokens in it are just characters."""
         return self._encoding.encode_ordinary(text)
 
-    def encode_batch(self, texts: Sequence[str], *, num_threads: int = 2) -> list[list[int]]:
-        """`encode_ordinary` of each text, on threads outside the interpreter lock."""
-        return self._encoding.encode_ordinary_batch(list(texts), num_threads=num_threads)
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens written out; broken UTF-8 becomes U+FFFD."""
         return self._encoding.decode(list(ids))
@@ -242,6 +239,8 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {_ADVICE}") from error
     if not content:
         raise CheckpointError(f"{path}: the file is empty. {_ADVICE}")
+    if fault := pointer_fault(path, content):
+        raise CheckpointError(f"{fault}.")
     return content
 
 

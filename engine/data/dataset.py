@@ -1,22 +1,30 @@
 """Find a task's rows on disk and read them; every fault has a file and a line.
 
-A line ends at "\\n" and nowhere else: real rows hold U+2028 and U+0085 raw
-inside their texts, where `str.splitlines` would cut them in two. Only rows
-that are asked for are parsed, so a run that takes 10,000 rows of a large file
+Only rows that are asked for are parsed, so a run that takes 10,000 rows of a large file
 pays for 10,000.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from engine.conversations.conversation import Conversation, RowFault, parse_gsm8k, parse_messages
+from engine.conversations.conversation import (
+    ROW_LOSS_KEYS,
+    Conversation,
+    RowFault,
+    is_gsm8k_answer,
+    parse_gsm8k,
+    parse_messages,
+    parse_pair,
+    says_loss,
+)
 from engine.conversations.letter_questions import Question, parse_question
+from engine.data.json_rows import as_utf8, parse_json, rows_of_text
 from engine.errors import DataError
+from engine.lfs import pointer_fault
 
 Item = Conversation | Question
 
@@ -33,17 +41,21 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> object:
-        """The raw row; `RowFault` when it is not even that."""
+        """The raw row; raises `RowFault` when the entry cannot be read at all."""
 
     def prefetch(self, indices: Sequence[int]) -> None:
-        """Say which rows will be read, for a store that reads many at once."""
+        """Announce the rows that will be read, for a store that reads many at once."""
 
     def where(self, index: int) -> str:
         """`file:line` of a row."""
 
 
 class JsonlRows:
-    """A JSONL file, kept as bytes until a row is asked for; blank lines do not count as rows."""
+    """A JSONL file, kept as bytes until a row is asked for; blank lines do not count as rows.
+
+    Two other forms that people have under this name are read as well: one JSON array of
+    rows, and rows that are written over several lines.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -51,9 +63,9 @@ class JsonlRows:
             data = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
-        data = data.removeprefix(b"\xef\xbb\xbf")  # a byte order mark is no part of line 1
-        numbered = enumerate(data.split(b"\n"), start=1)
-        self._lines = [(number, line) for number, line in numbered if line.strip()]
+        if fault := pointer_fault(path, data):
+            raise DataError(f"{fault}.")
+        self._lines = rows_of_text(as_utf8(data, path), path)
 
     @property
     def name(self) -> str:
@@ -63,17 +75,7 @@ class JsonlRows:
         return len(self._lines)
 
     def read(self, index: int) -> object:
-        try:
-            return json.loads(self._lines[index][1].decode("utf-8"))
-        except UnicodeDecodeError as error:
-            raise RowFault(f"byte {error.start + 1} is not UTF-8; expected UTF-8 text") from None
-        except json.JSONDecodeError as error:
-            raise RowFault(
-                f"not valid JSON at column {error.colno} ({error.msg}); expected one JSON "
-                "object or list on the line"
-            ) from None
-        except (ValueError, RecursionError):  # an absurdly long number, absurdly deep lists
-            raise RowFault("not JSON that can be read; expected one object or list") from None
+        return parse_json(self._lines[index][1])
 
     def prefetch(self, indices: Sequence[int]) -> None:
         """Nothing to do: the file is in memory."""
@@ -91,13 +93,21 @@ class ParquetRows:
         import pyarrow.parquet  # noqa: PLC0415
 
         self._path = path
+        if fault := pointer_fault(path):
+            raise DataError(f"{fault}.")
         try:
-            self._table: Any = pyarrow.parquet.read_table(path)
+            twice = _twice(pyarrow.parquet.read_schema(path))
+            self._table: Any = None if twice else pyarrow.parquet.read_table(path)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error}).") from None
         except pyarrow.ArrowException as error:
             reason = str(error).partition("\n")[0]
             raise DataError(f"{path}: not a Parquet file ({reason}).") from None
+        if twice:
+            raise DataError(
+                f'{path}: the column "{twice}" stands twice in it; expected each once. One of the '
+                "two would be thrown away: write the file anew."
+            )
         self._cache: dict[int, object] = {}
 
     @property
@@ -146,6 +156,24 @@ class ListRows:
         return f"{self._name}, row {index + 1}"
 
 
+def _twice(fields: Any, before: str = "") -> str:
+    """First name that two fields of an Arrow schema or struct share, as a path; else empty."""
+    import pyarrow  # noqa: PLC0415  as in `ParquetRows`
+
+    seen: set[str] = set()
+    for field in fields:
+        name = f"{before}{field.name}"
+        if name in seen:
+            return name
+        seen.add(name)
+        kind = field.type
+        while pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+            kind = kind.value_type
+        if pyarrow.types.is_struct(kind) and (found := _twice(list(kind), f"{name}.")):
+            return found
+    return ""
+
+
 def open_rows(path: Path) -> Rows:
     """Rows of a `.jsonl` or `.parquet` file.
 
@@ -188,12 +216,19 @@ def find_file(data_dir: Path, task: str, split: str) -> FoundFile | None:
     return None
 
 
+def is_gsm8k(name: str) -> bool:
+    """Whether a task or file of this name is GSM8K: `GSM8K`, `gsm8k.train`."""
+    return name.partition(".")[0].casefold() == "gsm8k"
+
+
 def parse_row(raw: object, *, subject: str = "") -> Item:
     """Conversation or question of a raw row of any known form.
 
     A conversation `{"messages": [...]}`; nanochat's identity form, a bare list
-    of messages; GSM8K `{"question", "answer"}`; multiple choice of ARC, MMLU or
-    the plain form (`choices`). `subject` names questions that carry none.
+    of messages; `{"question", "answer"}`; multiple choice of ARC, MMLU or
+    the plain form (`choices`). `subject` is the task's name: it names questions that
+    carry none. In GSM8K's rows alone `<<48/2=24>>` is a call of the calculator: those of
+    the task of that name, and answers that end as GSM8K's do.
 
     Raises:
         RowFault: the row is of no known form, or wrong within it.
@@ -205,13 +240,21 @@ def parse_row(raw: object, *, subject: str = "") -> Item:
     if set(raw) == {"train"} and isinstance(raw["train"], dict):
         raw = raw["train"]  # the hub's MMLU auxiliary_train wraps each row once more
     if "messages" in raw:
-        return parse_messages(raw["messages"])
+        return parse_messages(raw["messages"], trained=_row_is_trained(raw))
     if "choices" in raw:
+        if raw.get("weight") == 0 or raw.get("train") is False:
+            raise RowFault("the question says that it carries no loss; leave the row out")
         return parse_question(raw, subject=subject)
     if "question" in raw and "answer" in raw:
-        return parse_gsm8k(raw["question"], raw["answer"])
+        if is_gsm8k(subject) or is_gsm8k_answer(raw["answer"]):
+            return parse_gsm8k(raw["question"], raw["answer"])
+        return parse_pair(raw["question"], raw["answer"], trained=_row_is_trained(raw))
     keys = ", ".join(str(key) for key in list(raw)[:6]) or "none"
     raise RowFault(f"the row has the keys {keys}; expected messages, or question with its answer")
+
+
+def _row_is_trained(raw: Mapping[str, object]) -> bool:
+    return says_loss(raw, "the row", ROW_LOSS_KEYS) is not False
 
 
 def row_id(raw: object) -> str:

@@ -52,7 +52,7 @@ class TaskRows:
 
     @cached_property
     def ids(self) -> list[str]:
-        """Made on first use: hashing every row costs more than reading it."""
+        """Stable id of every row. Made on first use: hashing a row costs more than reading it."""
         seen: Counter[str] = Counter()
         ids: list[str] = []
         for index in range(len(self.items)):
@@ -65,8 +65,13 @@ class TaskRows:
 class Mixture:
     """Rows of several tasks in one fixed order; index i is row i of every epoch."""
 
-    def __init__(self, tasks: Iterable[TaskRows], *, seed: int | None = SEED) -> None:
-        """`seed=None` leaves task after task, as validation wants it."""
+    def __init__(
+        self, tasks: Iterable[TaskRows], *, seed: int | None = SEED, limit: int | None = None
+    ) -> None:
+        """Keep the first `limit` rows of the order.
+
+        `seed=None` keeps the tasks one after another, unshuffled, as validation needs them.
+        """
         self.tasks = list(tasks)
         self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
         pairs = [
@@ -77,26 +82,23 @@ class Mixture:
         ]
         if seed is not None:
             random.Random(seed).shuffle(pairs)
-        self._pairs = pairs
+        self.places = pairs[:limit]
+        """(task number, index within the task) of every row."""
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self.places)
 
     def row(self, index: int) -> Row:
-        number, local = self._pairs[index]
+        number, local = self.places[index]
         task = self.tasks[number]
         return Row(conversation=task.conversation(local), source=task.name, id=task.ids[local])
 
     def conversation(self, index: int) -> Conversation:
-        number, local = self._pairs[index]
+        number, local = self.places[index]
         return self.tasks[number].conversation(local)
 
     def source_of(self, index: int) -> str:
-        return self.tasks[self._pairs[index][0]].name
-
-    def index_map(self) -> list[tuple[int, int]]:
-        """(task number, index within the task) of every row, in order."""
-        return list(self._pairs)
+        return self.tasks[self.places[index][0]].name
 
     def counts(self) -> dict[str, int]:
         """Rows by task, in the order of the tasks."""

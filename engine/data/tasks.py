@@ -1,4 +1,4 @@
-"""Which rows a run sees: the training mixture, the validation rows, the evaluation questions.
+"""The rows of a run: the training mixture, the validation rows, the evaluation questions.
 
 A cut (`size`, `max_rows`, `max_problems`) always comes after the seed-42 shuffle
 of the whole task, so asking for fewer rows gives a prefix of the same rows.
@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from engine.conversations.chat_format import MAX_TOKENS
 from engine.conversations.conversation import RowFault
 from engine.conversations.letter_questions import Question, with_ids
+from engine.data import row_digests, supervision
 from engine.data.dataset import Item, ListRows, Rows, find_file, open_rows, parse_row, row_id
 from engine.data.hub import HUB, HubRows, require_hub
 from engine.data.mixture import SEED, Mixture, TaskRows, seed_order
+from engine.data.supervision import Tally, Teaches
 from engine.errors import ConfigError, DataError
+
+Part = Literal["all", "training", "held_out"]
+"""Which rows of an entry: all, or one side of the rows held out for validation."""
+
+HELD_OUT_SHARE = 20
+"""One row in so many is held out where validation has no rows of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +60,14 @@ class DataEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSettings:
-    """Everything that decides which rows a run sees."""
+    """All settings that decide which rows a run trains on and is measured with."""
 
     data_dir: Path | None = None
     """Folder of `TASK.SPLIT.jsonl|.parquet`; None takes the hub's data sets."""
     mixture: tuple[DataEntry, ...] = ()
     """Empty: ARC-Easy, ARC-Challenge, GSM8K and SmolTalk, as in nanochat's reference run."""
-    validation: DataEntry = DataEntry(name="SmolTalk", split="test")
+    validation: DataEntry | None = DataEntry(name="SmolTalk", split="test")
+    """None holds a twentieth of every training entry's rows out, at least one of each."""
     questions: tuple[DataEntry, ...] = (
         DataEntry(name="MMLU", split="test"),
         DataEntry(name="ARC-Easy", split="test"),
@@ -100,8 +110,9 @@ def build_mixture(settings: DataSettings, *, starter: Starter | None = None) -> 
         return Mixture([_from_list(name, rows) for name, rows in made.items()], seed=settings.seed)
     entries = settings.train_entries()
     sources = _open_all(entries, settings)
+    part: Part = "training" if settings.validation is None else "all"
     tasks = [
-        _load(rows, entry, settings, note=note)
+        _load(rows, entry, settings, note=note, part=part)
         for entry, (rows, note) in zip(entries, sources, strict=True)
     ]
     return Mixture(tasks, seed=settings.seed)
@@ -115,6 +126,14 @@ def load_validation(
         rows = _starter(starter).validation_rows()[:max_rows]
         return Mixture([_from_list("validation", rows)], seed=None)
     entry = settings.validation
+    if entry is None:
+        entries = settings.train_entries()
+        tasks = [
+            _load(rows, each, settings, note=note, part="held_out")
+            for each, (rows, note) in zip(entries, _open_all(entries, settings), strict=True)
+        ]
+        # Mixed, so that the first `max_rows` are of all files.
+        return Mixture(tasks, seed=settings.seed, limit=max_rows)
     ((opened, note),) = _open_all([entry], settings)
     task = _load(opened, entry, settings, limit=max_rows, note=note)
     return Mixture([task], seed=None)
@@ -151,6 +170,10 @@ class DataSummary:
     notes: tuple[str, ...] = ()
     from_hub: tuple[str, ...] = ()
     """Tasks that are read from the hub later, hence not checked row by row."""
+    tally: Tally = field(default_factory=Tally)
+    """Answers of the training rows that were looked at."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Of the rows, by `row_digests.collect`; hub data sets are not among them."""
 
     @property
     def num_rows(self) -> int:
@@ -163,10 +186,16 @@ def check_data(
     max_validation_rows: int = 400,
     max_problems: int | None = 1024,
     starter: Starter | None = None,
+    teaches: Teaches | None = None,
+    max_tokens: int = MAX_TOKENS,
 ) -> DataSummary:
     """Read and check every row a run with these settings would use; start nothing.
 
     Hub data sets are only looked for (cached or reachable), not downloaded.
+
+    Args:
+        teaches: whether a conversation has a supervised token; given, every source of training
+            and validation rows must have one such row.
 
     Raises:
         DataError: file and line of the first fault, and how many more there are.
@@ -179,48 +208,113 @@ def check_data(
             train=mixture.counts(),
             validation_rows=len(validation),
             questions={name: len(found) for name, found in questions.items()},
+            digests=digests_of(mixture, validation, questions),
         )
-    train = settings.train_entries()
-    entries = [*train, settings.validation, *settings.questions]
-    sources = _open_all(entries, settings, download=False)
-    limits = [
-        *(None for _ in train),
-        max_validation_rows,
-        *(max_problems for _ in settings.questions),
+    checks = [_Check(use="training", entry=entry) for entry in settings.train_entries()]
+    if settings.validation is None:
+        checks = [replace(check, part="training") for check in checks]
+        checks += [replace(check, use="validation", part="held_out") for check in checks]
+    else:
+        checks.append(
+            _Check(use="validation", entry=settings.validation, limit=max_validation_rows)
+        )
+    checks += [
+        _Check(use="question", entry=each, limit=max_problems) for each in settings.questions
     ]
-    counts: list[int] = []
+    sources = _open_all([check.entry for check in checks], settings, download=False)
+    found = [
+        _looked_at(check, rows, note, settings)
+        for check, (rows, note) in zip(checks, sources, strict=True)
+    ]
+    if teaches is not None:
+        for each in found:
+            if each.task is not None and each.check.use != "question":
+                items = each.task.items
+                supervision.require(each.where, items, teaches, max_tokens=max_tokens)
+    return _summary(found, max_validation_rows)
+
+
+def digests_of(
+    mixture: Mixture, validation: Mixture, questions: Mapping[str, Sequence[Question]]
+) -> dict[str, str]:
+    """Digests of everything that a run reads, as `check_data` works them out."""
+    return row_digests.collect(
+        [
+            *((row_digests.TRAIN, task.name, task.items) for task in mixture.tasks),
+            *((row_digests.VALIDATION, task.name, task.items) for task in validation.tasks),
+            *((row_digests.QUESTIONS, name, found) for name, found in questions.items()),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Check:
+    """One source of rows that is looked at beforehand."""
+
+    use: Literal["training", "validation", "question"]
+    entry: DataEntry
+    limit: int | None = None
+    part: Part = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """What was found of it."""
+
+    check: _Check
+    where: str
+    count: int
+    task: TaskRows | None = None
+    """None for a data set of the hub."""
+
+
+def _looked_at(check: _Check, rows: Rows, note: str, settings: DataSettings) -> _Looked:
+    entry = check.entry
+    if isinstance(rows, HubRows):
+        kept = _kept(len(rows), entry.size, check.limit)
+        count = len(_side(range(kept), check.part)) * entry.epochs
+        return _Looked(check=check, where=rows.name, count=count)
+    task = _load(rows, entry, settings, limit=check.limit, note=note, part=check.part)
+    if check.use == "question":
+        _questions(task, rows.name)
+    where = rows.name
+    if check.part == "held_out":
+        where = f"{where}, rows held out for validation (--validation FILE names others)"
+    return _Looked(check=check, where=where, count=len(task.items) * entry.epochs, task=task)
+
+
+def _summary(found: Sequence[_Looked], max_validation_rows: int) -> DataSummary:
+    train: dict[str, int] = {}
     skipped: dict[str, int] = {}
-    notes: list[str] = []
-    for entry, (rows, note), limit in zip(entries, sources, limits, strict=True):
-        if isinstance(rows, HubRows):
-            counts.append(_kept(len(rows), entry.size, limit) * entry.epochs)
+    notes: dict[str, None] = {}
+    total = Tally()
+    for each in found:
+        entry, task = each.check.entry, each.task
+        if each.check.use == "training":
+            train[entry.name] = train.get(entry.name, 0) + each.count
+        if task is None:
             continue
-        task = _load(rows, entry, settings, limit=limit, note=note)
-        if entry in settings.questions:
-            _questions(task, rows.name)
-        counts.append(len(task.items) * entry.epochs)
         if task.skipped:
             skipped[f"{entry.name}.{entry.split}"] = task.skipped
-        if note and note not in notes:
-            notes.append(note)
-    by_task: dict[str, int] = {}
-    for entry, count in zip(train, counts, strict=False):
-        by_task[entry.name] = by_task.get(entry.name, 0) + count
-    from_hub = [
-        entry.name
-        for entry, (rows, _) in zip(entries, sources, strict=True)
-        if isinstance(rows, HubRows)
-    ]
+        said = [task.note] if task.note else []
+        if each.check.use == "training":
+            tally = supervision.tally(task.items)
+            total += tally
+            said += supervision.notes(entry.name, tally)
+        notes.update(dict.fromkeys(said))
+    of_validation = sum(each.count for each in found if each.check.use == "validation")
     return DataSummary(
-        train=by_task,
-        validation_rows=counts[len(train)],
-        questions={
-            entry.name: count
-            for entry, count in zip(settings.questions, counts[len(train) + 1 :], strict=True)
-        },
+        train=train,
+        validation_rows=min(of_validation, max_validation_rows),
+        questions={e.check.entry.name: e.count for e in found if e.check.use == "question"},
         skipped=skipped,
         notes=tuple(notes),
-        from_hub=tuple(dict.fromkeys(from_hub)),
+        from_hub=tuple(dict.fromkeys(e.check.entry.name for e in found if e.task is None)),
+        tally=total,
+        digests=row_digests.collect(
+            (e.check.use, e.check.entry.name, None if e.task is None else e.task.items)
+            for e in found
+        ),
     )
 
 
@@ -267,6 +361,7 @@ def _load(
     *,
     limit: int | None = None,
     note: str = "",
+    part: Part = "all",
 ) -> TaskRows:
     """Shuffle, cut and parse one entry's rows; faults are raised in file order."""
     parsed: dict[int, tuple[Item, str]] = {}
@@ -281,7 +376,12 @@ def _load(
     order: Sequence[int] = range(len(candidates))
     if entry.shuffle:
         order = seed_order(len(candidates), settings.seed)
-    order = order[: _kept(len(candidates), entry.size, limit)]
+    order = _side(order[: _kept(len(candidates), entry.size, limit)], part)
+    if not order:
+        raise DataError(
+            f"{rows.name}: holds one row, which cannot be trained on and validated with; expected "
+            "at least two. Add rows, or name validation rows with --validation FILE."
+        )
     chosen = [candidates[place] for place in order]
     if not settings.skip_bad_rows:
         faults = _parse_into(parsed, rows, sorted(chosen), entry.name)
@@ -294,6 +394,18 @@ def _load(
         epochs=entry.epochs,
         note=note,
     )
+
+
+def _side(order: Sequence[int], part: Part) -> Sequence[int]:
+    """The rows of one side: the last twentieth, at least one, is held out."""
+    held = max(1, len(order) // HELD_OUT_SHARE)
+    match part:
+        case "training":
+            return order[:-held]
+        case "held_out":
+            return order[-held:]
+        case _:
+            return order
 
 
 def _parse_into(

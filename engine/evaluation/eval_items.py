@@ -59,13 +59,6 @@ class EvalResult:
         """How often each letter was answered, in the alphabet's order."""
         return dict(sorted(Counter(self.predicted).items()))
 
-    def gold_logprobs(self) -> npt.NDArray[np.float32]:
-        """[I] log-probability of the right letter among the item's own letters."""
-        places = [
-            letters.index(gold) for letters, gold in zip(self.item_letters, self.gold, strict=True)
-        ]
-        return self.letter_logprobs[np.arange(self.total), places]
-
 
 def save_items(path: Path, result: EvalResult) -> None:
     """Write the result as a compressed npz (log-probabilities as fp16); whole or not at all."""
@@ -130,7 +123,7 @@ def load_items(path: Path) -> EvalResult:
 
 
 def _bytes(texts: tuple[str, ...] | list[str]) -> npt.NDArray[np.bytes_]:
-    """A quarter of numpy's own text type, which takes 4 bytes a character."""
+    """Texts as UTF-8 bytes: numpy's own text type takes 4 bytes a character."""
     return np.array([text.encode() for text in texts], dtype=np.bytes_)
 
 

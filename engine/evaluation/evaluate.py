@@ -122,7 +122,7 @@ def prepare_questions(
     max_tokens: int = MAX_TOKENS,
     vocab_size: int | None = None,
 ) -> PreparedQuestions:
-    """Encode the prompts.
+    """Encode the prompts of a task's questions, once for the whole run.
 
     Raises:
         DataError: a letter is not one token of this tokenizer, so no logit stands for it; or an

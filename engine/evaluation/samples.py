@@ -1,4 +1,4 @@
-"""Short answers to a few prompts while a run trains: what a person can read of its progress.
+"""Short answers to a few prompts while a run trains.
 
 Greedy and bounded, since all ranks wait: no random number is drawn, and no weight or
 gradient is touched.
@@ -18,13 +18,13 @@ from engine.model.nanochat.gpt import GPT
 
 MOST_TOKENS = 64
 MOST_SECONDS = 20.0
-"""Of all prompts together. A collective gives up after 120."""
+"""For all prompts together: the other ranks wait in a collective, which gives up after 120."""
 
 DEFAULT_PROMPTS = 3
 LONGEST_DEFAULT = 300
 """Characters of a prompt that nobody chose: it has to be read beside its answer."""
 _ALIKE = 12
-"""Prompts that begin with so many equal characters say the same twice."""
+"""Two default prompts never begin with the same so many characters."""
 
 
 class Rows(Protocol):
@@ -36,7 +36,7 @@ class Rows(Protocol):
 
 
 def default_prompts(rows: Rows) -> tuple[str, ...]:
-    """What users begin with in the first rows, short ones of different beginnings."""
+    """First user messages of the first rows: short ones that begin differently."""
     found: dict[str, str] = {}
     for index in range(len(rows)):
         asked = next(m.content for m in rows.conversation(index).messages if m.role == "user")
@@ -72,5 +72,5 @@ def answers(
         yield SampleGenerated(
             prompt=prompt,
             text=text_of(tokenizer, reply.ids),
-            stopped_by="time" if late else str(reply.stopped_by),
+            stopped_by="time" if late else reply.stopped_by or "",
         )

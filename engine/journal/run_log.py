@@ -1,9 +1,8 @@
-"""The story of a run in nanochat's own lines, for `run.log`.
+"""The events of a run as the lines that nanochat prints, for `run.log`.
 
-A log reader for nanochat reads it back, and so does a person. One event gives
-zero or more lines; only the metrics line must wait, because it names all tasks
-of an evaluation round and no event says which task is the last: the next step, the
-next round or the end of the run does.
+Readers of nanochat's logs can read it. One event gives zero or more lines; only the metrics
+line must wait, because it names all tasks of an evaluation round and no event says which task
+is the last: the next step, the next round or the end of the run does.
 
 Formats: nanochat at 2025-10-29, `scripts/chat_sft.py` and what it calls.
 """
@@ -28,6 +27,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
+from engine.optimizer.lr_schedule import TUNED_WIDTH, width_scale
 
 NANOCHAT_DEFAULTS: Mapping[str, Scalar] = {
     "run": "dummy",
@@ -62,7 +62,7 @@ _ENDS_A_ROUND = (StepFinished, RunFinished, RunStarted, AttemptStarted)
 
 
 class RunLog:
-    """Events in, lines out; keeps only what a later line needs."""
+    """Turns events into lines; keeps only what a later line needs."""
 
     def __init__(self) -> None:
         self._num_iterations = 0
@@ -118,7 +118,7 @@ class RunLog:
             accuracy = event.correct / event.total
         if accuracy is None:
             return []
-        self._round[_metric_name(event.task)] = accuracy
+        self._round[metric_name(event.task)] = accuracy
         self._round_step = event.step
         if event.correct is None or event.total is None:
             return []
@@ -129,7 +129,7 @@ class RunLog:
             return []
         ends = isinstance(event, _ENDS_A_ROUND)
         if isinstance(event, EvalFinished):
-            again = _metric_name(event.task) in self._round
+            again = metric_name(event.task) in self._round
             ends = event.step != self._round_step or again
         elif isinstance(event, ValidationFinished):
             ends = event.step != self._round_step
@@ -170,9 +170,9 @@ def _start_lines(event: RunStarted) -> list[str]:
         ]
     width = effective.get("n_embd")
     if isinstance(width, int):
-        scale = (width / 768) ** -0.5
         lines.append(
-            f"Scaling the LR for the AdamW parameters \u221d1/\u221a({width}/768) = {scale:.6f}"
+            "Scaling the LR for the AdamW parameters "
+            f"\u221d1/\u221a({width}/{TUNED_WIDTH}) = {width_scale(width):.6f}"
         )
     return lines
 
@@ -190,7 +190,7 @@ def _saved_lines(event: CheckpointSaved) -> list[str]:
 
 
 def _plain(line: str) -> str:
-    """Without escape sequences and control characters: people `cat` this file."""
+    """The line without escape sequences and control characters: a terminal may show this file."""
     return _CONTROLS.sub("", _ESCAPES.sub("", line))
 
 
@@ -198,7 +198,8 @@ def _step(event: Event) -> str:
     return f"Step {event.step or 0:05d}"
 
 
-def _metric_name(task: str) -> str:
+def metric_name(task: str) -> str:
+    """nanochat's name of a task's accuracy, in its log and its meta files: `arc_easy_acc`."""
     return task.lower().replace("-", "_") + "_acc"
 
 

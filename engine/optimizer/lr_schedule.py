@@ -1,4 +1,4 @@
-"""Step to learning-rate multiplier.
+"""What a learning rate is multiplied with: by step (the schedule) and by the model's width.
 
 nanochat's rule is a straight line from 1 towards 0 with no warm-up, and it is
 divided by the number of *iterations*, the last of which makes no update: so the
@@ -12,6 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.errors import ConfigError
+
+TUNED_WIDTH = 768
+"""Width of the model that nanochat's AdamW rates were tuned at."""
+
+
+def width_scale(n_embd: int) -> float:
+    """Factor on the AdamW learning rates of a model of this width: `(n_embd / 768) ** -0.5`."""
+    return float((n_embd / TUNED_WIDTH) ** -0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
+from engine.optimizer.lr_schedule import width_scale
 
 HEAD = "lm_head.weight"
 EMBEDDING = "transformer.wte.weight"
@@ -38,8 +39,8 @@ many small products cost more in launches than in arithmetic, large ones only co
 def initial_lrs(settings: OptimConfig, n_embd: int) -> dict[str, float]:
     """Learning rates at multiplier 1, by group: `lm_head`, `wte`, `matrices`.
 
-    The two AdamW rates were tuned at a width of 768 and scale with
-    `(n_embd / 768) ** -0.5`; Muon's update does not depend on the width.
+    The two AdamW rates scale with the model's width (`lr_schedule.width_scale`); Muon's update
+    does not depend on it.
     """
     scale = width_scale(n_embd)
     return {
@@ -52,11 +53,6 @@ def initial_lrs(settings: OptimConfig, n_embd: int) -> dict[str, float]:
 def group_of(name: str) -> str:
     """Parameter group of a parameter, as in `initial_lrs`."""
     return {HEAD: "lm_head", EMBEDDING: "wte"}.get(name, MATRICES)
-
-
-def width_scale(n_embd: int) -> float:
-    """Factor on the AdamW learning rates."""
-    return float((n_embd / 768) ** -0.5)
 
 
 def build_optimizer(
@@ -115,6 +111,7 @@ class ShardedOptimizer:
             world_size,
         )
         """Rank that updates each block matrix."""
+        # Muon's state exists on the owner alone: that is what makes the optimizer sharded.
         self._momentum = {
             name: torch.zeros_like(parameters[name], requires_grad=False)
             for name, owner in self.owners.items()
@@ -131,9 +128,11 @@ class ShardedOptimizer:
                 {"params": [self._slices[HEAD]], "lr": lrs["lm_head"]},
                 {"params": [self._slices[EMBEDDING]], "lr": lrs["wte"]},
             ],
+            # nanochat's: betas (0.8, 0.95) and an eps of 1e-10, far below torch's 1e-8.
             betas=ADAM_BETAS,
             eps=ADAM_EPS,
             weight_decay=weight_decay,
+            # One kernel for all elements; torch has it for these two device types.
             fused=parameters[HEAD].device.type in ("cpu", "cuda"),
         )
 
@@ -171,16 +170,22 @@ class ShardedOptimizer:
         the weights' device); empty without.
         """
         squares: dict[str, Tensor] = {}
+        # Of this rank's rows only, and only when measured: AdamW does not say how far it went.
         before = {name: part.detach().clone() for name, part in self._slices.items() if measure}
+        # AdamW on this rank's rows of embedding and head. Their slices are parameters of their own
+        # that share storage with the model's, so they get the gradient's rows by hand.
         for name, part in self._slices.items():
             start, end = self._rows(name, self.rank)
             part.grad = _gradient(self._parameters[name])[start:end]
         self._adamw.step()
         for name, part in self._slices.items():
+            # A view of the model's gradient: kept, it would keep that alive past `zero_grad`.
             part.grad = None
             if measure:
                 change = part.detach().float() - before.pop(name).float()
                 squares[group_of(name)] = torch.linalg.vector_norm(change).square()
+        # Muon on the matrices this rank owns, a stack of one shape at a time. Before the broadcast:
+        # until then the ranks' weights differ.
         total = torch.zeros((), device=self._parameters[HEAD].device)
         for names in self._stacks:
             # Only the sizes come back: a copy of all matrices would cost the memory they do.
@@ -188,6 +193,7 @@ class ShardedOptimizer:
         if measure:
             squares[MATRICES] = total
         if self.world_size > 1:
+            # Collective, and on every rank, also one that owns nothing.
             self._broadcast()
         return squares
 
@@ -235,6 +241,7 @@ class ShardedOptimizer:
             # Shards of a run that has not made an update yet.
             self._adamw.state.pop(part, None)
             return
+        # Joined to whole tables and cut anew: the world size may have changed between.
         ordered = sorted(pieces, key=lambda piece: int(piece[f"{name}/first_row"]))
         moments: dict[str, Tensor] = {"step": ordered[0][f"{name}/step"].clone()}
         start, end = self._rows(name, self.rank)
@@ -258,13 +265,19 @@ class ShardedOptimizer:
 
         With `measure`, the sum of squares of what was added; 0 without.
         """
+        # With gradient g, momentum m and beta = 0.95, in nanochat's order:
+        # 1. m becomes m + (1 - beta) (g - m), a running mean of the gradients;
+        # 2. the update is g + beta (m - g), Nesterov's look one step ahead of that mean;
+        # 3. the update is orthogonalised, scaled by shape and rate, and subtracted.
         gradients = [_gradient(self._parameters[name]) for name in names]
         buffers = [self._momentum[name] for name in names]
         torch._foreach_lerp_(buffers, gradients, 1 - MUON_MOMENTUM)
+        # A stack is a copy, so the gradients themselves stay as they are.
         updates = torch.stack(gradients).lerp_(torch.stack(buffers), MUON_MOMENTUM)
         rows, columns = updates.shape[-2:]
         orthogonal = orthogonalize(updates)
         lr = self._initial_lrs["matrices"] * self._multiplier
+        # Keller Jordan's factor by shape: outputs over inputs, where there are more outputs.
         scale = max(1.0, rows / columns) ** 0.5
         for name, update in zip(names, orthogonal, strict=True):
             self._parameters[name].add_(update, alpha=-lr * scale)
@@ -274,7 +287,12 @@ class ShardedOptimizer:
         return size.square()
 
     def _broadcast(self) -> None:
-        """Send every part from the rank that updated it; all are in flight at once."""
+        """Send every part from the rank that updated it; all are in flight at once.
+
+        Collectives: every rank must begin them in the same order, or one rank's matrix is
+        received as another's (of the same shape: silently).
+        """
+        # `matrix_owners` gives every rank the same matrices in the same order.
         parts: list[tuple[Tensor, int]] = [
             (self._parameters[name].detach(), owner) for name, owner in self.owners.items()
         ]
@@ -282,12 +300,14 @@ class ShardedOptimizer:
             whole = self._parameters[name].detach()
             for owner in range(self.world_size):
                 rows = whole[slice(*self._rows(name, owner))]
+                # With more ranks than rows some have none; all ranks leave those out.
                 if len(rows):
                     parts.append((rows, owner))
         handles = [
             dist.broadcast(part, group_src=owner, group=self._group, async_op=True)
             for part, owner in parts
         ]
+        # Until its wait returns, a part may be half received.
         for handle in handles:
             if handle is not None:
                 handle.wait()
@@ -314,6 +334,7 @@ def matrix_owners(shapes: Mapping[str, tuple[int, ...]], world_size: int) -> dic
         short, long = sorted(shapes[name])
         return long * short * short
 
+    # Names break ties, by number and not by letter, so the order does not depend on a dict's.
     for name in sorted(shapes, key=lambda name: (-cost(name), _natural(name))):
         owner = load.index(min(load))
         owners[name] = owner
@@ -331,11 +352,15 @@ def orthogonalize(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
     """
     a, b, c = NEWTON_SCHULZ
     x = matrices.bfloat16() if matrices.device.type == "cuda" else matrices.float()
+    # X @ X.T is rows x rows: the wide form has the smaller product.
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.transpose(-2, -1)
+    # Frobenius norm 1 bounds the largest singular value by 1, where the quintic converges.
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     for _ in range(steps):
+        # X <- a X + (b A + c A A) X with A = X X^T: each singular value s becomes
+        # a s + b s^3 + c s^5. `baddbmm` adds and multiplies in one kernel.
         gram = x @ x.transpose(-2, -1)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.transpose(-2, -1) if tall else x).to(matrices.dtype)

@@ -1,8 +1,8 @@
-"""A job done by a process of its own: JSON on stdin, one JSON answer on stdout.
+"""Run a job in a child process: JSON on stdin, one JSON answer on stdout.
 
 The commands that need torch (`eval`, `export`) run this way, so that the command line
 never imports it. What libraries print goes to stderr: stdout carries the answer
-alone. A mistake of a person's comes back as words, not as a traceback.
+alone. A user's mistake comes back as a message, not as a traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.errors import RunFailedError, SftuiError, UsageError
 
 
 def serve(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """The child's side: do the one job; its exit code."""
+    """The child's side: do the job on stdin and write its answer; returns the exit code."""
     answer_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # From here on whatever is printed, by C code too, is no part of the answer.
     os.dup2(2, 1)
@@ -36,7 +36,7 @@ def run(module: str, job: Mapping[str, Any]) -> dict[str, Any]:
     """The parent's side: start `python -P -m module`, hand it the job, return its answer.
 
     Raises:
-        UsageError: the child says that a person can mend it.
+        UsageError: the child reports a mistake of the user's.
         RunFailedError: it failed otherwise; what it printed is on stderr.
     """
     environment = dict(os.environ)

@@ -1,4 +1,4 @@
-"""Which accelerators there are, asked without torch.
+"""Find the accelerators of this machine without torch.
 
 The launcher has to refuse "--gpus 4" on a machine with two before anything is
 started, and must not pay for importing torch to find out.
@@ -15,7 +15,7 @@ from engine.errors import ConfigError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Devices:
-    """What the ranks of a run will use."""
+    """The device of a run's ranks, and a note about the choice."""
 
     device_type: str
     """`cuda`, `mps` or `cpu`."""

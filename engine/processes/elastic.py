@@ -1,4 +1,4 @@
-"""Run the ranks under torch elastic: log files by attempt, and a look in before each start.
+"""Run the ranks under torch elastic: log files by attempt, and a callback before each start.
 
 Elastic says little about why it restarts. What it does log (exit code and rank of
 the first failure) is caught from its logger; the words come from the end of that
@@ -40,7 +40,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
-    """What the agent starts, and how often."""
+    """The command of a rank, how many of them, and how often they are restarted."""
 
     command: tuple[str, ...]
     local_world_size: int
@@ -112,13 +112,13 @@ def run_ranks(
     return None
 
 
-def hurry(signum: int) -> None:
+def end_ranks_now(signum: int) -> None:
     """End the ranks now, from a signal handler: SIGTERM, and SIGKILL after elastic's grace."""
     raise SignalException("told twice to stop", sigval=signal.Signals(signum))
 
 
 def _patience(agent: Agent) -> dict[str, float]:
-    """How long machines wait for each other: to be typed at, or to be given back by a cluster."""
+    """Timeouts of the rendezvous: somebody has to type the command on the other machines."""
     if agent.nodes == 1:
         return {}
     seconds = float(os.environ.get(PATIENCE_VARIABLE, RENDEZVOUS_SECONDS))
@@ -126,7 +126,8 @@ def _patience(agent: Agent) -> dict[str, float]:
 
 
 def _port_taken(rendezvous: str) -> str:
-    """Why the meeting point cannot be opened here; elastic would wait for a stranger's answer."""
+    """Why the rendezvous port cannot be opened, or nothing. Elastic itself would wait for
+    whatever else listens there."""
     port = int(rendezvous.rpartition(":")[2])
     try:
         socket.create_server(("", port)).close()
@@ -173,7 +174,7 @@ class _RankLogs(LogsSpecs):
         return ""
 
     def reify(self, envs: dict[int, dict[str, str]]) -> LogsDest:
-        """Files of the attempt that starts now."""
+        """Called by elastic before each start: run `before_start`, then name the log files."""
         previous = None
         if self._num_starts:
             rank, code = self._watch.found or (None, None)
@@ -194,7 +195,7 @@ class _RankLogs(LogsSpecs):
         return found
 
     def failure(self, local_rank: int | None, exit_code: int | None) -> Failure:
-        """Why a rank of the last attempt ended, as well as can be told."""
+        """Why a rank of the last attempt ended: its signal, its error, or its last log line."""
         folder = self._last.get(local_rank if local_rank is not None else -1)
         if local_rank is None or folder is None:
             return Failure(rank=None, reason="a rank ended")

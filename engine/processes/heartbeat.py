@@ -1,4 +1,4 @@
-"""Every rank says each second that it lives and what it uses; rank 0 tells the screen.
+"""Heartbeats: every rank writes each second what it uses; rank 0 turns them into events.
 
 A thread of each rank rewrites one small file in place (no allocation, so a full
 disk does not make a living rank look dead). Rank 0 reads them all: a file that
@@ -110,7 +110,7 @@ class Heartbeat:
         self._seconds_per_token = seconds_per_token
 
     def sample(self) -> RankHeartbeat:
-        """This rank, now."""
+        """Measure this rank now."""
         beat = RankHeartbeat(
             rank=self._ranks.rank,
             host=socket.gethostname(),
@@ -158,7 +158,7 @@ class Heartbeat:
 
 
 class Collector:
-    """Rank 0's eye on all ranks: beats become events, silence becomes an alarm."""
+    """Rank 0 reads all heartbeats: a new one becomes an event, a missing one an alarm."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class Collector:
         self._silent: dict[int, float] = {}
 
     def collect(self) -> None:
-        """Read every rank's file once, and tell what is new."""
+        """Read every rank's file once, and emit what is new."""
         now = self._clock()
         for rank in self._changed:
             raw = read_record(self._run_dir.heartbeat(rank))
@@ -328,7 +328,7 @@ def _nvml_handle(pynvml: Any, device: torch.device) -> Any:
 
 
 def _nvml_sample(pynvml: Any, handle: Any) -> dict[str, Any]:
-    """Each number by itself: a card may know its load and not its power."""
+    """Ask for each number by itself: a card may know its load and not its power."""
     questions: dict[str, Callable[[], float | int | None]] = {
         "gpu_util_percent": lambda: float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu),
         "gpu_power_watts": lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,

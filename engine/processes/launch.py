@@ -1,4 +1,4 @@
-"""The screen's side of starting a run: check everything cheap, then start the supervisor.
+"""Start a run: check everything that is cheap to check, then start the supervisor.
 
 Nothing is made and no process is started before every check has passed, so a
 mistake costs one line and leaves nothing behind. No torch in here: the first
@@ -21,21 +21,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
 from engine import fit
-from engine.checkpoints import checkpoint_dir, nanochat_paths
-from engine.checkpoints.nanochat_paths import CheckpointRef
-from engine.config import RunConfig
+from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint
+from engine.config import STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.tokenizer import Tokenizer
+from engine.data import row_digests, supervision
+from engine.data.hub import HUB, is_cached
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
+from engine.sizes import GIB
 from engine.step import run_plan
 from engine.step.plan import Plan
-from engine.step.run_plan import STARTER
 
 START_SETTINGS = frozenset({"source", "model_tag", "step"})
 
@@ -45,15 +46,17 @@ class Start:
     """Where the weights come from."""
 
     model: GPTConfig
-    checkpoint: CheckpointRef | None = None
+    checkpoint: NanochatCheckpoint | None = None
     """None: the base that ships with sftui."""
+    checked: str = ""
+    """How far its weights were looked at, in words."""
 
     @property
     def label(self) -> str:
         return "starter base" if self.checkpoint is None else self.checkpoint.label
 
     def to_dict(self) -> dict[str, Any]:
-        """As the manifest keeps it; the ranks find the checkpoint again by these names."""
+        """For the manifest; the ranks find the checkpoint again by these names."""
         found = self.checkpoint
         return {
             "source": STARTER if found is None else found.source,
@@ -93,6 +96,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         UsageError: the first thing that stands in the way.
     """
     config, choice = choose_recipe(config, typed)
+    config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
     cores = os.cpu_count() or 1
     device = devices.choose(
@@ -107,9 +111,12 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         settings,
         max_validation_rows=run_plan.validation_rows_wanted(config),
         max_problems=config.eval.eval_metrics_max_problems,
+        teaches=supervision.teacher(tokenizer, config.data.max_tokens),
+        max_tokens=config.data.max_tokens,
     )
+    run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
-    notes = [choice, device.note, *data.notes, logout.protection().note]
+    notes = [choice, *chosen_data, device.note, *data.notes, logout.protection().note]
     notes += [f"{count} malformed rows skipped in {name}" for name, count in data.skipped.items()]
     return Prepared(
         config=config,
@@ -123,11 +130,12 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
-    """The ranks run in another folder than the one these paths were typed in."""
+    """`config` with absolute paths: the ranks run in another folder than they were typed in."""
     settings: dict[str, Any] = {}
     if config.data.data_dir is not None:
         settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
     settings["mixture"] = tuple(run_plan.absolute_entry(text) for text in config.data.mixture)
+    settings["validation"] = run_plan.absolute_entry(config.data.validation)
     return config.replace(**settings)
 
 
@@ -142,30 +150,60 @@ def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, 
     flags = {name: value for name, value in config.flat().items() if name in typed}
     source = nanochat_paths.newest_start()
     if source is not None:
-        chosen = config_module.load_recipe("nanochat-sft").replace(**flags, source=source)
+        chosen = load_recipe("nanochat-sft").replace(**flags, source=source)
         ref = nanochat_paths.find_checkpoint(source, chosen.start.model_tag, chosen.start.step)
         return chosen, f"recipe nanochat-sft, from {ref.label} in {nanochat_paths.base_dir()}"
-    chosen = config_module.load_recipe(STARTER).replace(**flags)
+    chosen = load_recipe(STARTER).replace(**flags)
     return chosen, f"recipe starter, since {nanochat_paths.base_dir()} holds no checkpoint"
+
+
+def choose_data(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, list[str]]:
+    """What a run on files of its own is measured with, where that was not typed.
+
+    Such a run asks the hub for nothing it was not told to use: validation rows are held out
+    of the files, and of the questions only those that this machine has already are asked.
+    """
+    if not run_plan.has_own_files_alone(config):
+        return config, []
+    notes = []
+    if not config.data.validation:
+        config = config.replace(validation=run_plan.HELD_OUT)
+        notes.append("a twentieth of the rows is held out for validation (--validation FILE)")
+    if "eval_tasks" not in typed:
+        tasks = config.eval.eval_tasks
+        here = tuple(task for task in tasks if task in HUB and is_cached(HUB[task]))
+        left_out = [task for task in tasks if task not in here]
+        config = config.replace(eval_tasks=here)
+        if left_out:
+            names = ",".join(left_out)
+            notes.append(
+                f"{', '.join(left_out)} are not asked: they are not on this machine, and the hub "
+                f"is not asked unless told (--eval-tasks {names}, or --data-dir with their files)"
+            )
+    return config, notes
 
 
 def find_start(config: RunConfig) -> tuple[Start, Tokenizer]:
     """The starting checkpoint and its tokenizer, checked against each other.
 
+    The weights are looked into, not loaded: names, shapes, and numbers as far as
+    `weights_header.NUMBERS_READ_BYTES` go.
+
     Raises:
-        CheckpointError: missing, of another kind, or vocabularies that differ.
+        CheckpointError: missing, cut off, of another kind, or vocabularies that differ.
     """
     wanted = config.start
     if wanted.source == STARTER:
         # The starter's files concern the starter alone.
         from engine.starter import base  # noqa: PLC0415
 
-        info = base.base_info()
+        info, _ = base.checked_weights()
         return Start(model=info.config), Tokenizer.load(info.tokenizer_path)
     ref = nanochat_paths.find_checkpoint(wanted.source, wanted.model_tag, wanted.step)
     tokenizer = Tokenizer.load(ref.tokenizer_path)
     nanochat_paths.check_vocabulary(ref, tokenizer)
-    return Start(model=ref.config, checkpoint=ref), tokenizer
+    checked = weights_header.check(ref.model_path, ref.config)
+    return Start(model=ref.config, checkpoint=ref, checked=checked.words), tokenizer
 
 
 def create(
@@ -180,7 +218,7 @@ def create(
     run = run_dir.create(root, prepared.name, now)
     try:
         prepared.tokenizer.save_json(run.tokenizer)
-        run.config.write_text(config_module.to_toml(prepared.config), encoding="utf-8")
+        run.config.write_text(to_toml(prepared.config), encoding="utf-8")
         run.control.touch(mode=0o600)
         # Last: a directory without a manifest is no run.
         run_dir.write_private(
@@ -236,6 +274,7 @@ def manifest(
         "tokenizer_sha256": prepared.tokenizer.digest,
         "num_iterations": prepared.plan.num_iterations,
         "rows": prepared.data.num_rows,
+        row_digests.KEY: dict(prepared.data.digests),
         "notes": list(prepared.notes),
         "versions": {
             "sftui": version("sftui"),
@@ -246,20 +285,28 @@ def manifest(
 
 
 def describe(prepared: Prepared) -> list[str]:
-    """What would happen, in plain lines: the answer of `--dry-run`."""
+    """The lines that `--dry-run` prints: what would be started."""
     config, plan, model = prepared.config, prepared.plan, prepared.start.model
     rows = ", ".join(f"{task} {count:,}" for task, count in prepared.data.train.items())
     asked = ", ".join(f"{task} {count:,}" for task, count in prepared.data.questions.items())
+    found = prepared.data.tally
+    masked = (
+        f"{found.untrained:,} of {found.answers:,} answers carry no loss (weight 0, train false)"
+    )
     return [
         f"start       {prepared.start.label}, {model.num_parameters:,} parameters",
+        *([f"checked     {prepared.start.checked}"] if prepared.start.checked else []),
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",
+        *([f"left out    {masked}"] if found.untrained else []),
         f"step        {config.batch.target_examples_per_step} rows = "
         f"{config.batch.device_batch_size} x {config.runtime.gpus} ranks x "
         f"{plan.grad_accum_steps} micro-batches",
         f"iterations  {plan.num_iterations:,} ({plan.num_updates:,} updates, then one evaluation)",
         f"validation  {prepared.data.validation_rows:,} rows every {config.eval.eval_every} steps",
-        f"questions   {asked} every {config.eval.eval_metrics_every} steps",
+        f"questions   {asked} every {config.eval.eval_metrics_every} steps"
+        if asked
+        else "questions   none",
         f"memory      {_memory(prepared)}",
         "nothing was started",
     ]
@@ -272,7 +319,7 @@ def _memory(prepared: Prepared) -> str:
     plan = run_plan.memory_plan(config, prepared.start.model, device_type)
     _, room = devices.memory_of_rank(device_type, config.runtime.gpus)
     if room is None:
-        return f"{fit.needed(plan) / fit.GIB:.1f} GiB a rank"
+        return f"{fit.needed(plan) / GIB:.1f} GiB a rank"
     return fit.advice(plan, room, row_tokens=config.data.max_tokens)
 
 
@@ -293,6 +340,8 @@ def start_supervisor(run: RunDir) -> int:
     prefix = logout.protection().prefix
     command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
     try:
+        # People clear the logs of old runs away; the run itself can still go on.
+        run.logs.mkdir(exist_ok=True)
         with run.supervisor_log.open("ab") as log:
             process = subprocess.Popen(
                 command,

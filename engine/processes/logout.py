@@ -1,4 +1,4 @@
-"""Whether logging out would end a run, and what protects it: logind's side of "close the laptop".
+"""Find out whether systemd-logind would end a run at logout, and protect the run from it.
 
 A session of its own does not help here. systemd keeps a login's processes in a
 control group, whatever session they made, and may end them all at logout
@@ -37,9 +37,9 @@ class Protection:
 
 @functools.cache
 def protection(cgroup: Path = CGROUP, linger: Path = LINGER) -> Protection:
-    """What ends this user's processes at logout here, if anything does.
+    """Whether a logout ends this user's processes here, and what the launcher does about it.
 
-    Asks nobody outside of a login session of systemd: two small files, and up to two
+    Runs no command outside of a login session of systemd: two small files, and up to two
     commands of some 10 ms within one.
     """
     try:
@@ -75,7 +75,7 @@ def protection(cgroup: Path = CGROUP, linger: Path = LINGER) -> Protection:
 
 
 def _kills(user: str) -> bool:
-    """Whether logind ends this user's processes: its own answer, not a guess from files."""
+    """Whether logind ends this user's processes at logout, as it answers itself over D-Bus."""
     if shutil.which("busctl") is None:
         return False
     names = ("KillUserProcesses", "KillOnlyUsers", "KillExcludeUsers")

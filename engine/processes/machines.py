@@ -1,4 +1,4 @@
-"""A run on several machines: what to type on all but the first."""
+"""The command to type on the other machines of a run that several share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_RESTARTS = 3
 
 
 def other_machines(run_dir: RunDir, manifest: dict[str, Any]) -> str:
-    """What to type on every other machine of a run that several share."""
+    """A log text with the torchrun command for every machine but the first."""
     nodes, world_size = int(manifest["nodes"]), int(manifest["world_size"])
     return (
         f"waiting for {nodes - 1} more machine(s). On each, with this run directory mounted at the "

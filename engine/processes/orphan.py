@@ -1,8 +1,8 @@
-"""A rank ends with the agent that started it, from its first line on.
+"""Make the kernel end a rank whose parent died, so that no orphan trains on.
 
-Importing torch takes seconds in which a rank cannot listen to anybody. If its
-supervisor dies meanwhile, the rank must not come up, train and write as if it still
-belonged to the run, which somebody may have taken up again by then.
+Importing torch takes seconds in which a rank checks nothing. If its supervisor dies
+meanwhile, the rank must not come up, train and write as if it still belonged to the
+run, which may have been resumed by then.
 """
 
 from __future__ import annotations
@@ -29,6 +29,6 @@ def end_with_parent() -> bool:
         with contextlib.suppress(OSError, AttributeError):
             libc = ctypes.CDLL(None, use_errno=True)
             libc.prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
-    # It may have died before we asked. torchrun tells nobody its id, so there we cannot know.
+    # It may have died before the call. torchrun does not pass its id on, so there we cannot know.
     expected = os.environ.get(SUPERVISOR_PID_VARIABLE)
     return expected is None or os.getppid() == int(expected)

@@ -1,9 +1,9 @@
-"""Take leave of dead children that nobody waits for: the duty of process 1 of a container.
+"""Reap orphaned children when we are process 1, as in a container without an init.
 
-When the supervisor dies its ranks become process 1's children, and so does whatever
-a library left behind. Left alone they stay in the process table for ever. Children
-that somebody here waits for are not ours to take: they are gone long before they have
-been seen dead twice.
+When the supervisor dies its ranks become children of process 1, and so does whatever a
+library left behind. Unless process 1 waits for them they stay zombies for ever. Children
+that other code of this process waits for are left alone: that code has taken them long
+before they were found dead twice.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import threading
 
 import psutil
 
-LOOK_SECONDS = 2.0
-"""Between two looks; who waits for a child of its own does so many times a second."""
+POLL_SECONDS = 2.0
+"""Time between two checks; code that waits for a child of its own does so far more often."""
 
 
-def start_if_first(look_seconds: float = LOOK_SECONDS) -> threading.Thread | None:
-    """Reap in a thread if this is process 1; the thread, or None anywhere else."""
+def start_if_first(poll_seconds: float = POLL_SECONDS) -> threading.Thread | None:
+    """Start a thread that reaps when this is process 1; returns it, or None anywhere else."""
     if os.getpid() != 1:
         return None
-    thread = threading.Thread(target=_reap, args=(look_seconds,), name="reaper", daemon=True)
+    thread = threading.Thread(target=_reap, args=(poll_seconds,), name="reaper", daemon=True)
     thread.start()
     return thread
 
 
-def _reap(look_seconds: float) -> None:
+def _reap(poll_seconds: float) -> None:
     seen: set[int] = set()
     pause = threading.Event()
-    while not pause.wait(look_seconds):
+    while not pause.wait(poll_seconds):
         dead = _dead_children()
         for pid in dead & seen:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Check that a run can be taken up again, and with what: the launcher's side of `--resume`.
+"""The launcher's side of `--resume`: check that a run can go on, and with which settings.
 
 The run's own settings hold. What is typed beside `--resume` is compared with them:
 where the run began can never change, what shapes the training changes only with
@@ -16,11 +16,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine import config as config_module
-from engine.checkpoints import checkpoint_dir, nanochat_paths
-from engine.config import RunConfig
+from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
+from engine.config import STARTER, RunConfig, from_flat, setting_names
 from engine.conversations.tokenizer import Tokenizer
-from engine.data.tasks import check_data
+from engine.data import row_digests, supervision
+from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files
 from engine.model.nanochat.gpt_config import GPTConfig
@@ -30,7 +30,6 @@ from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
 from engine.step.plan import Plan
-from engine.step.run_plan import STARTER
 
 FIXED = frozenset({"source", "model_tag", "step", "run"})
 """Settings that say what the run is; another value is another run."""
@@ -73,6 +72,11 @@ class Prepared:
     """Newest checkpoint by its manifest; None starts from the beginning."""
     changed: Mapping[str, Any] = field(default_factory=dict)
     """Settings that differ from the run's own, with their new values."""
+    data: DataSummary
+    other_rows: bool = False
+    """The rows are others than those of before, or were never recorded."""
+    rows_said: str = ""
+    """How the rows compare with those of before, in words."""
     notes: tuple[str, ...] = ()
 
 
@@ -89,21 +93,10 @@ def prepare(
     Raises:
         UsageError: the first thing that stands in the way.
     """
-    alive, why = lock.evidence(run)
-    if alive:
-        raise RunDirError(
-            f"{run.id} is running: {why}. Watch it with `sftui attach {run.id}`, or stop it "
-            f"first with `sftui ctl {run.id} stop`."
-        )
+    _refuse_running(run)
     manifest = resume_file.manifest_now(run)
-    end = event_files.finished(run)
-    if end is not None and end.status == "finished":
-        raise RunDirError(
-            f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
-            "new run from its result with `sftui run --source sft`, or begin again without "
-            "--resume."
-        )
-    own = config_module.from_flat(manifest["config"], manifest.get("recipe"))
+    _refuse_finished(run)
+    own = from_flat(manifest["config"], manifest.get("recipe"))
     changed = changes(own, wanted, typed)
     forbid(own, changed, allow_changes=allow_changes)
     # The plan stays that of the ranks it was made for; the running number is another thing.
@@ -113,19 +106,18 @@ def prepare(
     device = devices.choose(
         local, config.runtime.device_type, devices.count_gpus(), os.cpu_count() or 1
     )
-    Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
     newest = _newest_checkpoint(run, manifest)
     data = check_data(
         run_plan.data_settings(config),
         max_validation_rows=run_plan.validation_rows_wanted(config),
         max_problems=config.eval.eval_metrics_max_problems,
+        teaches=supervision.teacher(tokenizer, config.data.max_tokens),
+        max_tokens=config.data.max_tokens,
     )
-    if data.num_rows != manifest["rows"] and not allow_changes:
-        raise ConfigError(
-            f"the data has {data.num_rows:,} training rows now; {run.id} was planned for "
-            f"{manifest['rows']:,}. Put the files back as they were, or type --resume-changed "
-            "to go on with these."
-        )
+    rows = _compare_rows(run, manifest, data, allow_changes=allow_changes)
+    if data.num_rows != manifest["rows"]:
+        run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
     shape = GPTConfig.from_dict(manifest["start"]["model_config"])
     launch.check_room(config, shape, device.device_type, run.path)
@@ -135,6 +127,8 @@ def prepare(
             f"{run.id} has done {start_step} updates already; the settings plan "
             f"{plan.num_updates}. Type a larger --num-iterations or --num-epochs."
         )
+    asked = differences(own, changed)
+    notes = (device.note, *asked, *rows.notes, *data.notes, logout.protection().note)
     return Prepared(
         run=run,
         config=config,
@@ -144,12 +138,78 @@ def prepare(
         start_step=start_step,
         checkpoint=None if newest is None else newest.path,
         changed=changed,
-        notes=tuple(
-            note
-            for note in (device.note, *differences(own, changed), logout.protection().note)
-            if note
-        ),
+        data=data,
+        other_rows=rows.others,
+        rows_said=rows.said,
+        notes=tuple(note for note in notes if note),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Comparison:
+    """The data's rows now against those that the run was planned with."""
+
+    others: bool
+    said: str
+    notes: tuple[str, ...] = ()
+
+
+def _compare_rows(
+    run: RunDir, manifest: Mapping[str, Any], data: DataSummary, *, allow_changes: bool
+) -> _Comparison:
+    """Whether the rows are others than the run's.
+
+    Raises:
+        ConfigError: they are, and nobody said that this is meant.
+    """
+    if data.num_rows != manifest["rows"]:
+        count = (
+            f"the data has {data.num_rows:,} training rows now; {run.id} was planned for "
+            f"{manifest['rows']:,}"
+        )
+        if not allow_changes:
+            raise ConfigError(
+                f"{count}. Put the files back as they were, or type --resume-changed "
+                "to go on with these."
+            )
+        return _Comparison(others=True, said="others than before", notes=(count,))
+    recorded = manifest.get(row_digests.KEY)
+    if recorded is None:
+        # A run of an earlier sftui. From here on there is something to compare with.
+        note = (
+            f"{run.id} was started by a version that kept no digest of its rows: only their "
+            "number was compared, not their texts"
+        )
+        return _Comparison(others=True, said="as many as before", notes=(note,))
+    if found := row_digests.changed(data.digests, recorded):
+        if not allow_changes:
+            raise ConfigError(row_digests.refusal(run, found))
+        notes = tuple(f"{each} are others than before" for each in found)
+        return _Comparison(others=True, said="others than before", notes=notes)
+    if data.from_hub:
+        names = ", ".join(data.from_hub)
+        note = f"{names}: read from the hub, so the ranks compare the rows, not this command"
+        return _Comparison(others=False, said="the same as before where looked at", notes=(note,))
+    return _Comparison(others=False, said="the same as before, by their digests")
+
+
+def _refuse_running(run: RunDir) -> None:
+    alive, why = lock.evidence(run)
+    if alive:
+        raise RunDirError(
+            f"{run.id} is running: {why}. Watch it with `sftui attach {run.id}`, or stop it "
+            f"first with `sftui ctl {run.id} stop`."
+        )
+
+
+def _refuse_finished(run: RunDir) -> None:
+    end = event_files.finished(run)
+    if end is not None and end.status == "finished":
+        raise RunDirError(
+            f"{run.id} finished after {end.updates} updates, so nothing is left to do. Start a "
+            "new run from its result with `sftui run --source sft`, or begin again without "
+            "--resume."
+        )
 
 
 def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[str, Any]:
@@ -166,7 +226,7 @@ def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[st
             f"{own.recipe or 'no recipe'}. Leave it out; type the settings that shall change."
         )
     old, new = own.flat(), launch.absolute_paths(wanted).flat()
-    names = [name for name in config_module.setting_names() if name in typed]
+    names = [name for name in setting_names() if name in typed]
     return {name: new[name] for name in names if new[name] != old[name]}
 
 
@@ -202,7 +262,10 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
     Raises:
         RunDirError: the directory is not writable.
     """
+    data = prepared.data
     try:
+        if prepared.other_rows:
+            row_digests.forget(prepared.run)
         resume_file.append(
             prepared.run,
             Resumption(
@@ -212,6 +275,8 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
                 device_type=prepared.device.device_type,
                 changed=prepared.changed,
                 command=tuple(command),
+                rows=data.num_rows if prepared.other_rows else None,
+                row_digests=dict(data.digests) if prepared.other_rows else None,
             ),
         )
     except OSError as error:
@@ -222,7 +287,7 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
 
 
 def describe(prepared: Prepared) -> list[str]:
-    """What would happen, in plain lines: the answer of `--dry-run`."""
+    """The lines that `--dry-run` prints: from where the run would go on."""
     plan = prepared.plan
     where = "its beginning" if prepared.checkpoint is None else str(prepared.checkpoint)
     ranks = f"{prepared.world_size} x {prepared.device.device_type}"
@@ -232,6 +297,7 @@ def describe(prepared: Prepared) -> list[str]:
         f"resume      {prepared.run.id} from {where}",
         f"ranks       {ranks}",
         f"step        {prepared.start_step:,} of {plan.num_updates:,} updates",
+        f"rows        {plan.num_rows:,}, {prepared.rows_said}",
         *(f"changed     {name} {_text(value)}" for name, value in prepared.changed.items()),
         "nothing was started",
     ]
@@ -248,7 +314,10 @@ def _newest_checkpoint(
         start = manifest["start"]
         if start["source"] != STARTER:
             base = Path(start["base_dir"])
-            nanochat_paths.find_checkpoint(start["source"], start["tag"], start["step"], base=base)
+            ref = nanochat_paths.find_checkpoint(
+                start["source"], start["tag"], start["step"], base=base
+            )
+            weights_header.check(ref.model_path, ref.config)
         return None
     newest = found[-1]
     shape = newest.state.get("model_config")

@@ -37,6 +37,10 @@ class Resumption:
     changed: Mapping[str, Any] = field(default_factory=dict)
     """Settings laid over those before, by flat name."""
     command: tuple[str, ...] = ()
+    rows: int | None = None
+    """Training rows, where the run goes on with others than it had; None for the same."""
+    row_digests: Mapping[str, str] | None = None
+    """Of the rows it goes on with; None for the same as before."""
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -58,6 +62,8 @@ def read(run: RunDir) -> list[Resumption]:
                 device_type=str(entry["device_type"]),
                 changed=dict(entry["changed"]),
                 command=tuple(str(word) for word in entry["command"]),
+                rows=entry.get("rows"),
+                row_digests=entry.get("row_digests"),
             )
             for entry in raw["resumptions"]
         ]
@@ -89,6 +95,10 @@ def manifest_now(run: RunDir) -> dict[str, Any]:
     for entry in read(run):
         manifest["world_size"] = entry.world_size
         manifest["device_type"] = entry.device_type
+        if entry.rows is not None:
+            manifest["rows"] = entry.rows
+        if entry.row_digests is not None:
+            manifest["row_digests"] = dict(entry.row_digests)
         if entry.changed:
             manifest["config"] = dict(manifest["config"]) | dict(entry.changed)
             for name in ("max_restarts", "nodes", "rendezvous"):

@@ -22,7 +22,7 @@ INFO = "base.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseInfo:
-    """What can be said of the base without loading it."""
+    """Shape, files and digests of the base, known without loading it."""
 
     config: GPTConfig
     tokenizer_path: Path

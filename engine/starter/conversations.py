@@ -76,7 +76,7 @@ def is_validation(opening: str) -> bool:
 
 
 def opening(row: Row) -> str:
-    """What the user says first."""
+    """The first user message of a row."""
     return next(str(m["content"]) for m in row["messages"] if m["role"] == "user")
 
 

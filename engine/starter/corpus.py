@@ -1,4 +1,4 @@
-"""What the base model reads: plain sentences, short talks, and lists with letters.
+"""Training text of the base model: plain sentences, short talks, and lists with letters.
 
 The base learns every fact as a statement, to answer questions in words, to pick
 from a list in words, and to tell which letter stands beside a word. What it never

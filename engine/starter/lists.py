@@ -1,4 +1,4 @@
-"""Questions about the list of choices itself: where something stands, which one says yes.
+"""Questions about the list of choices itself, such as where a word stands in it.
 
 They need no knowledge, only reading: what a small model can learn in a hundred
 updates. That is why the starter's accuracy visibly leaves chance, beside a task of

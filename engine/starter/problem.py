@@ -56,7 +56,7 @@ def fraction(key: str) -> float:
 
 
 def normalised(text: str) -> str:
-    """Small letters and digits only: what two questions are compared by."""
+    """Lower-case letters and digits only: the form in which questions are compared."""
     return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 

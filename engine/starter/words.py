@@ -1,4 +1,4 @@
-"""What the starter material knows: plain word tables, and nothing else.
+"""Word tables that all starter material is made from.
 
 Every table is a relation from a key to one answer. A word that could be a second
 right answer to another key is left out on purpose (no "quick" beside "fast"), since

@@ -33,10 +33,12 @@ from engine.step.plan import LossNorm, MicroBatch, token_weights
 PAD_TOKEN = "<|assistant_end|>"
 
 CACHE_TOKENS = 100_000_000
-"""500 MB of tokenised rows are kept; rows past that are tokenised anew in every epoch."""
+"""Tokens of rows kept after tokenising (500 MB, at 4 bytes an id and 1 a mask entry); rows past
+that are tokenised anew in every epoch."""
 
 LATE_SECONDS = 5.0
-"""Longer for a step's rows is a stall (a slow disk or network): they take milliseconds."""
+"""Rows that take longer than this are told to be late: they take milliseconds, unless a disk or
+a network is slow."""
 
 
 class RowSource(Protocol):
@@ -91,10 +93,11 @@ class MicroStep:
     """Real input tokens, padding not counted."""
 
     def to(self, device: torch.device) -> MicroStep:
-        """The same on `device`."""
+        """A copy on `device`."""
 
         def moved(tensor: Tensor) -> Tensor:
-            if device.type == "cuda":  # from pinned memory the copy overlaps with the work before
+            if device.type == "cuda":
+                # From pinned memory the copy overlaps with the work queued before it.
                 return tensor.pin_memory().to(device, non_blocking=True)
             return tensor.to(device)
 
@@ -143,10 +146,12 @@ class TokenRow:
 
     @property
     def num_tokens(self) -> int:
+        # The last token is a target only: nothing follows it.
         return len(self.ids) - 1
 
     @property
     def num_supervised(self) -> int:
+        # The first token is never a target: nothing predicts it.
         return int(self.mask[1:].sum())
 
 
@@ -177,10 +182,13 @@ class TokenRows:
             self._tokenizer, self._rows.conversation(index), self._max_tokens
         )
         if self._vocab_size is not None:
+            # An id that the embedding lacks is an index error in the middle of a step, on CUDA
+            # one that ends the process without naming the row.
             what = f"row {index} ({self._rows.source_of(index)})"
             check_ids(rendered.ids, self._vocab_size, what)
         if rendered.num_dropped:
             self._cut.add(index)
+        # int32 halves the cache; `_micro_step` widens the few ids of a step to torch's int64.
         row = TokenRow(np.array(rendered.ids, np.int32), np.array(rendered.mask, np.bool_))
         if len(row.ids) <= self._room:
             self._room -= len(row.ids)
@@ -249,9 +257,12 @@ class StepLoader:
                 on_wait(LATE_SECONDS)
             batch = future.result()
         else:
+            # The first step, or another than the one made ready (a resumed run).
             batch = self._build(step)
+        # Tokenising the next step overlaps with training this one.
         if self._pool is not None:
             self._next = (step + 1, self._pool.submit(self._build, step + 1))
+        # Here, not in the thread: the copies belong into the CUDA stream that computes.
         moved = tuple(micro.to(self._device) for micro in batch.micro_steps)
         return replace(batch, micro_steps=moved)
 
@@ -261,6 +272,8 @@ class StepLoader:
             self._pool.shutdown(cancel_futures=True)
 
     def _build(self, step: int) -> StepBatch:
+        # Documents are numbered 0, 1, ... over all ranks, in the plan's order. The same on every
+        # rank: these numbers index the sums that `step_losses` reduces.
         micro_batches = self._plan.micro_batches(step)
         by_micro: list[list[int]] = []
         documents: list[Document] = []
@@ -280,10 +293,14 @@ class StepLoader:
                         num_supervised=token_row.num_supervised,
                     )
                 )
+        # Weights need every micro-batch's tokens, also those of other ranks, and follow the plan's
+        # micro-batches; only after them is decided where a document lies. So the loss does not
+        # depend on layout or number of ranks.
         supervised = [
             sum(documents[document].num_supervised for document in members) for members in by_micro
         ]
         weights = token_weights(self._loss_norm, supervised)
+        # shares[rank][micro-step]: numbers of documents.
         if self._layout == "padded":
             shares = padded_layout(by_micro, self._world_size)
         else:
@@ -309,22 +326,30 @@ class StepLoader:
     def _micro_step(
         self, members: Sequence[int], rows: Sequence[TokenRow], weights: Sequence[float]
     ) -> MicroStep:
-        """Tensors of some documents; `weights` is each one's weight of a supervised token."""
+        """Tensors of some documents; `weights` is each one's weight of a supervised token.
+
+        Packed, documents follow each other without a gap (N = sum of lengths); padded, each
+        begins a row of T = the longest length, the rest of which holds `pad_id`.
+        """
         lengths = [row.num_tokens for row in rows]
         packed = self._layout == "packed"
         width = max(lengths)
+        # Place of each document's first token in the flattened [B, T] or [N].
         ends = np.cumsum(lengths)
         starts = ends - lengths if packed else np.arange(len(rows)) * width
         ids = np.full(int(ends[-1]) if packed else len(rows) * width, self._pad_id, np.int64)
         places: list[npt.NDArray[np.int64]] = []
         targets: list[npt.NDArray[np.int32]] = []
         for start, length, row in zip(starts, lengths, rows, strict=True):
+            # The shift: place t holds token t, and is supervised where token t + 1 is.
             ids[start : start + length] = row.ids[:-1]
             wanted = np.flatnonzero(row.mask[1:])
             places.append(wanted + start)
             targets.append(row.ids[1:][wanted])
+        # K supervised tokens, document by document; weight and document number repeat over each.
         counts = [len(found) for found in places]
         flat_ids = torch.from_numpy(ids)
+        # Attention runs inside a span only: documents in one packed row do not see each other.
         spans = tuple(
             (int(end - length), int(end)) for end, length in zip(ends, lengths, strict=True)
         )

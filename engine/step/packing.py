@@ -1,4 +1,4 @@
-"""Layout: where the rows of a step lie in memory. It never changes the loss.
+"""Lay the rows of a step out on ranks and micro-steps. The layout never changes the loss.
 
 A *document* is one row at one place of the step; its token weights are fixed by
 the plan, and attention does not cross documents. So rows may be packed together,
@@ -18,13 +18,14 @@ CPU_MAX_TOKENS = 1000
 
 
 def padded_layout(micro_batches: Sequence[Sequence[int]], world_size: int) -> list[list[list[int]]]:
-    """Documents by rank and micro-step: each of the plan's micro-batches as it is.
+    """Documents by rank and micro-step: each of the plan's micro-batches is one micro-step.
 
     They are dealt out in turn, which gives every micro-batch to the rank that
     nanochat gives it to when `world_size` is the plan's.
     """
     ranks: list[list[list[int]]] = [[] for _ in range(world_size)]
     for place, documents in enumerate(micro_batches):
+        # The plan lists the micro-batches rank by rank within each index: 0, 1, ..., W-1, 0, 1, ...
         ranks[place % world_size].append(list(documents))
     return ranks
 
@@ -32,17 +33,22 @@ def padded_layout(micro_batches: Sequence[Sequence[int]], world_size: int) -> li
 def packed_layout(
     lengths: Sequence[int], world_size: int, max_tokens: int
 ) -> list[list[list[int]]]:
-    """Documents by rank and micro-step, the ranks' tokens balanced and the micro-steps full.
+    """Documents by rank and micro-step: equal tokens on the ranks, few and full micro-steps.
 
     `lengths` are the documents' tokens. A micro-step holds at most `max_tokens`,
     or one single longer document. Longest first both times, each to the rank
     with the fewest tokens and to the first micro-step with room; ties go by
     number, so every rank works out the same layout without talking.
     """
+    # Longest first, ties by number: Python's sort is stable.
     longest_first = sorted(range(len(lengths)), key=lambda document: -lengths[document])
+    # Heap of (tokens so far, rank). The rank breaks ties, so the result is the same everywhere;
+    # a rank that laid a row out elsewhere would leave it out, or train on it twice.
     loads = [(0, rank) for rank in range(world_size)]
     shares: list[list[int]] = [[] for _ in range(world_size)]
     for document in longest_first:
+        # Greedy: the rank with the fewest tokens takes the longest document that is left, so two
+        # ranks end at most one document's tokens apart.
         tokens, rank = heapq.heappop(loads)
         shares[rank].append(document)
         heapq.heappush(loads, (tokens + lengths[document], rank))
@@ -50,13 +56,14 @@ def packed_layout(
 
 
 def _first_fit(share: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Bins of documents; `share` comes longest first."""
+    """Documents by micro-step, each filled up to `max_tokens`; `share` comes longest first."""
     bins: list[list[int]] = []
     room: list[int] = []
     for document in share:
         length = lengths[document]
         fitting = next((number for number, left in enumerate(room) if length <= left), None)
         if fitting is None:
+            # Also a document longer than `max_tokens`: its room is negative, it stays alone.
             bins.append([document])
             room.append(max_tokens - length)
         else:

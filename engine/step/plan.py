@@ -1,4 +1,4 @@
-"""Step -> which rows, and the weight of each supervised token; nothing else decides the gradient.
+"""The rows of every step and the weight of each supervised token, as a function of the step.
 
 The plan is a pure function of the step, so a resume needs only the step number
 and the number of ranks the plan was made for. That number is part of the plan,
@@ -80,7 +80,7 @@ class Plan:
                 )
 
     def _fitting_batch(self) -> str:
-        """The nearest device_batch_size that divides the target, if any does, as advice."""
+        """Advice naming the nearest device_batch_size that divides the target, or nothing."""
         per_rank, rest = divmod(self.target_examples_per_step, self.world_size)
         if rest:
             return ""
@@ -162,7 +162,7 @@ class ValidationPlan:
 
 
 def validation_rows(plan: ValidationPlan) -> int:
-    """Rows a validation asks for, whether or not there are as many."""
+    """Rows a validation wants; the data may hold fewer."""
     return plan.eval_steps * plan.device_batch_size * plan.world_size
 
 

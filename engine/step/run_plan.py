@@ -1,7 +1,7 @@
-"""From what was typed to what each owner needs: the bridge between `config` and the engine.
+"""Derive what data, plan and memory estimate need from a `RunConfig`.
 
-The launcher uses it to check and to say what would happen, the ranks to do it,
-so both see the same numbers. No torch in here.
+Used by the launcher to check a run and by the ranks to make it, so both get the same
+numbers. No torch in here.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.config import RunConfig
+from engine.config import STARTER, RunConfig
 from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
 from engine.fit import MemoryPlan, plan_for
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.optimizer.lr_schedule import width_scale
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
 
-STARTER = "starter"
-"""`source` of the base model that ships with sftui."""
+HELD_OUT = "held-out"
+"""`validation` of rows that are held out of the training rows."""
 
 
 def data_settings(config: RunConfig) -> DataSettings:
@@ -28,19 +29,60 @@ def data_settings(config: RunConfig) -> DataSettings:
         ConfigError: a mixture or task entry cannot be understood.
     """
     data = config.data
+    validation: DataEntry | None = DataEntry(name="SmolTalk", split="test")
+    if data.validation:
+        held_out = data.validation == HELD_OUT
+        validation = None if held_out else _entry(data.validation, split="test")
     return DataSettings(
         data_dir=None if data.data_dir is None else Path(data.data_dir).expanduser(),
         mixture=tuple(_entry(text) for text in data.mixture),
+        validation=validation,
         questions=tuple(DataEntry(name=name, split="test") for name in _task_names(config)),
         skip_bad_rows=data.skip_bad_rows,
-        starter=config.start.source == STARTER and not data.data_dir and not data.mixture,
+        starter=config.start.source == STARTER
+        and not (data.data_dir or data.mixture or data.validation),
         max_smoltalk_rows=data.smoltalk_rows,
         seed=data.seed,
     )
 
 
+def has_own_files_alone(config: RunConfig) -> bool:
+    """Whether every training row comes from a file that was named, and there is no data folder."""
+    mixture = config.data.mixture
+    return (
+        bool(mixture)
+        and config.data.data_dir is None
+        and all(_is_file(_split_entry(text)[0]) for text in mixture)
+    )
+
+
+def check_rows(config: RunConfig, num_rows: int) -> None:
+    """The rows fill one update, and at least one update is planned.
+
+    Raises:
+        ConfigError: with the numbers, and what would fit.
+    """
+    target = config.batch.target_examples_per_step
+    if num_rows < target:
+        ranks, size = config.runtime.gpus, config.batch.device_batch_size
+        fits = num_rows // (ranks * size) * ranks * size
+        advice = f"--target-examples-per-step {fits}" if fits else "smaller batches"
+        raise ConfigError(
+            f"there are {num_rows:,} training rows, fewer than the {target:,} of one update; "
+            f"expected at least one whole update. Add rows, or lower the batch: {advice}."
+        )
+    plan = make_plan(config, num_rows)
+    if plan.num_updates < 1 and config.batch.num_iterations == -1:
+        epochs = config.batch.num_epochs
+        raise ConfigError(
+            f"{num_rows:,} training rows in updates of {target:,} make {plan.num_iterations} "
+            f"iteration in {epochs} epoch(s), and the last one only evaluates: no update would be "
+            f"made. Pass --num-epochs {epochs + 1}, or a smaller --target-examples-per-step."
+        )
+
+
 def make_plan(config: RunConfig, num_rows: int) -> Plan:
-    """Which rows every step takes.
+    """The plan of which rows every step takes.
 
     Raises:
         ConfigError: the batch does not divide, or there are too few rows for one step.
@@ -77,9 +119,9 @@ def memory_plan(config: RunConfig, model: GPTConfig, device_type: str) -> Memory
 
 
 def effective_settings(
-    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float], scale: float
+    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float]
 ) -> dict[str, bool | int | float | str | None]:
-    """What the typed settings come to: the run panel's second column."""
+    """Values that follow from the settings and the model: the run panel's second column."""
     return {
         "n_layer": model.n_layer,
         "n_embd": model.n_embd,
@@ -92,7 +134,7 @@ def effective_settings(
         "grad_accum_steps": plan.grad_accum_steps,
         "num_iterations": plan.num_iterations,
         "updates": plan.num_iterations - 1,
-        "width_scale": scale,
+        "width_scale": width_scale(model.n_embd),
         **{f"lr/{name}": lr for name, lr in lrs.items()},
     }
 
@@ -110,15 +152,15 @@ def absolute_entry(text: str) -> str:
     return path if size is None else f"{path}:{size}"
 
 
-def _entry(text: str) -> DataEntry:
+def _entry(text: str, *, split: str = "train") -> DataEntry:
     """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`."""
     name, size = _split_entry(text)
     if not name:
         raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
     if _is_file(name):
         path = Path(name).expanduser()
-        return DataEntry(name=path.stem, file=path, size=size)
-    return DataEntry(name=name, size=size)
+        return DataEntry(name=path.stem, file=path, split=split, size=size)
+    return DataEntry(name=name, split=split, size=size)
 
 
 def _split_entry(text: str) -> tuple[str, int | None]:

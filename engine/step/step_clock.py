@@ -1,4 +1,4 @@
-"""A rank's own time of a step: what it needed before it had to wait for the others.
+"""Time of a step on this rank alone, without the wait for the other ranks.
 
 The time of a whole step is equal on all ranks, because each waits for the slowest. The
 clock stops just before the one backward pass that talks to the others, so a slow disk,
@@ -48,7 +48,7 @@ class OwnClock:
             self._events[1].record()
 
     def seconds_per_token(self) -> float | None:
-        """Of the newest step; None before one, or when this rank had no token in it.
+        """The newest step's own time; None before one, or when this rank had no token in it.
 
         On CUDA call it after the step's numbers were read, or its value is of no step.
         """

@@ -13,18 +13,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
-
-import tyro
 
 from engine.checkpoints import checkpoint_target
 from engine.errors import RunFailedError, UsageError
 from engine.processes import devices
 from engine.run import run_dir
 from sftui import diagnostics
+from sftui.commands.checkpoint_flags import ChatFlags
 from sftui.diagnostics import ExitCode
 from sftui.text.clean import CleanStream, clean
 
@@ -34,47 +31,8 @@ MOST_INPUT_BYTES = 2**20
 _HELP = "/clear begins anew, /quit or Ctrl-D ends, Ctrl-C stops an answer."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatFlags:
-    """Talk to a checkpoint.
-
-    On a terminal a prompt a line: /clear begins anew, /quit or Ctrl-D ends, Ctrl-C stops an
-    answer. One answer and no more with --prompt, or with the prompt on stdin.
-
-    Examples:
-      sftui chat 20260102-030405-starter
-      sftui chat sft:d16:1952 --prompt "Why is the sky blue?" --temperature 0
-      echo "What is 3 + 4?" | sftui chat runs/20260102-030405-starter/ckpt/step-60 --json
-    """
-
-    checkpoint: tyro.conf.Positional[str | None] = None
-    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or an exported folder."""
-    source: str | None = None
-    """nanochat's checkpoint by names: base, mid, sft or rl."""
-    model_tag: str | None = None
-    """Model folder of --source, e.g. d16 (default: the deepest)."""
-    step: int | None = None
-    """Step of the checkpoint (default: the last)."""
-    prompt: str | None = None
-    """Say this, print the answer and end."""
-    temperature: float = 0.6
-    """0 takes the likeliest token each time; higher is more varied."""
-    top_k: int = 50
-    """Choose among so many likeliest tokens (0: among all)."""
-    max_tokens: int = 512
-    """Longest answer."""
-    seed: int = 42
-    """The same seed gives the same answers."""
-    device_type: str = ""
-    """cuda or cpu (default: found out)."""
-    json: bool = False
-    """Print one object: prompt, text, tokens, stopped_by and more."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-
-
-def chat(flags: ChatFlags) -> ExitCode:
-    """Talk as the flags say; how it ended.
+def talk(flags: ChatFlags) -> ExitCode:
+    """Answer one prompt, or prompts until the user leaves; returns the exit code.
 
     Raises:
         UsageError: the checkpoint, a number or the prompt cannot be used.
@@ -107,7 +65,7 @@ def chat(flags: ChatFlags) -> ExitCode:
 
 
 def _prompt(flags: ChatFlags) -> str | None:
-    """What to say once; None: a person will type."""
+    """The prompt of `--prompt` or stdin; None when prompts are typed on a terminal."""
     prompt = flags.prompt
     if prompt is None and not sys.stdin.isatty():
         raw = sys.stdin.buffer.read(MOST_INPUT_BYTES + 1)
@@ -126,7 +84,7 @@ def _prompt(flags: ChatFlags) -> str | None:
 
 
 class Partner:
-    """The process that holds the model. What it prints besides its messages is on stderr."""
+    """The process that holds the model; its stdout carries messages only."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         environment = dict(os.environ)
@@ -171,7 +129,7 @@ class Partner:
         self.last = message["done"]
 
     def stop(self) -> None:
-        """End the present answer; its `done` still comes."""
+        """End the present answer early; the process still sends its `done`."""
         self._send({"stop": self._number})
 
     def clear(self) -> None:
@@ -179,7 +137,7 @@ class Partner:
         self._send({"clear": True})
 
     def close(self) -> None:
-        """End the process: it has nothing worth saving."""
+        """Kill the process; it holds no state to save."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -234,7 +192,7 @@ def _interrupts(partner: Partner) -> Iterator[list[int]]:
 
 
 def _print_answer(partner: Partner, prompt: str) -> bool:
-    """As it comes; whether it was interrupted."""
+    """Print the answer as it is generated; returns whether Ctrl-C ended it."""
     stream = CleanStream()
     with _interrupts(partner) as came:
         for piece in partner.say(prompt):
@@ -273,7 +231,7 @@ def _as_json(partner: Partner, prompt: str, flags: ChatFlags) -> ExitCode:
 
 
 def _converse(partner: Partner, flags: ChatFlags) -> ExitCode:
-    """A prompt a line until the person leaves."""
+    """Read a prompt a line until /quit or the end of input."""
     with contextlib.suppress(ImportError):
         # Line editing and history; not every Python is built with it.
         import readline  # noqa: F401, PLC0415
@@ -313,7 +271,7 @@ def _converse(partner: Partner, flags: ChatFlags) -> ExitCode:
 
 
 def _say_limit(partner: Partner, flags: ChatFlags) -> None:
-    """What cut the answer short, if something did."""
+    """Print which limit cut the answer short, if one did."""
     match partner.last.get("stopped_by"):
         case "max_tokens":
             diagnostics.note(f"cut at {flags.max_tokens:,} tokens; --max-tokens allows more.")

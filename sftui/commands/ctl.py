@@ -1,4 +1,4 @@
-"""Controls for scripts: ask, wait for the one answer, print it."""
+"""`sftui ctl`: append one request to a run, wait for its answer and print it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine.steering import inbox
 
 POLL_SECONDS = 0.05
 ALIVE_SECONDS = 2.0
-"""Between two looks whether anybody is left to answer."""
+"""Between two checks that the run is alive."""
 
 
 def ask(

@@ -4,51 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
 
 from engine.checkpoints import checkpoint_target
 from engine.errors import UsageError
 from engine.processes import child
 from engine.run import run_dir
+from sftui.commands.checkpoint_flags import ExportFlags
 from sftui.text import format as fmt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportFlags:
-    """Write a checkpoint so that another program can load it.
-
-    nanochat: a folder to set NANOCHAT_BASE_DIR to, checkpoint and tokenizer in it. hf: a folder
-    for transformers' from_pretrained (model type nanochat), with tokenizer and chat template.
-
-    Examples:
-      sftui export 20260102-030405-starter --format hf -o my-model
-      sftui export sft:d16:1952 --format hf
-    """
-
-    checkpoint: tyro.conf.Positional[str | None] = None
-    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, or an exported folder."""
-    format: Literal["nanochat", "hf"] = "nanochat"
-    """Whose layout."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Folder to write (default: named after checkpoint and format, here)."""
-    source: str | None = None
-    """nanochat's checkpoint by names: base, mid, sft or rl."""
-    model_tag: str | None = None
-    """Model folder of --source, e.g. d16 (default: the deepest)."""
-    step: int | None = None
-    """Step of the checkpoint (default: the last)."""
-    tag: str | None = None
-    """Model folder to write in nanochat's layout (default: d and the number of layers)."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-
-
-def export(flags: ExportFlags) -> str:
-    """Write the export; what was done, in one line.
+def write_export(flags: ExportFlags) -> str:
+    """Write the export; returns one line that says what was written.
 
     Raises:
         UsageError: the checkpoint cannot be read, or the place not be written.
@@ -73,7 +40,7 @@ def export(flags: ExportFlags) -> str:
 
 
 def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it downloaded."""
+    """The folder in which huggingface_hub caches downloads."""
     home = os.environ.get("HF_HOME") or Path(
         os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
     )
@@ -82,7 +49,7 @@ def hub_cache() -> Path:
 
 
 def _refuse_hub_cache(output: Path) -> None:
-    """Its folders are what was downloaded, by commit: a model of one's own would pass for it.
+    """Refuse an output in the hub's cache, where an export would pass for a download.
 
     Raises:
         UsageError: `output` lies in it.

@@ -9,6 +9,7 @@ from engine.config import RunConfig
 from engine.errors import CheckpointError
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, launch
+from engine.sizes import GIB
 from engine.step import run_plan
 from sftui.commands.run_flags import FitFlags
 from sftui.text import format as fmt
@@ -30,7 +31,7 @@ def lines(flags: FitFlags, typed: frozenset[str]) -> list[str]:
     plan = run_plan.memory_plan(config, shape, device_type)
     name, room = devices.memory_of_rank(device_type, ranks)
     if flags.memory is not None:
-        name, room = "as typed", round(flags.memory * fit.GIB)
+        name, room = "as typed", round(flags.memory * GIB)
     row_tokens = config.data.max_tokens
     rows = fit.table(plan)
     width = max(len(part) for part, _, _ in rows)
@@ -100,10 +101,3 @@ def of_depth(depth: int) -> GPTConfig:
         n_kv_head=heads,
         n_embd=width,
     )
-
-
-def with_positional(words: list[str]) -> list[str]:
-    """`my.toml --gpus 2` -> `--config my.toml --gpus 2`."""
-    if words and not words[0].startswith("-"):
-        return ["--config", *words]
-    return words

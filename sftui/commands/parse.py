@@ -1,223 +1,262 @@
-"""From words on a command line to the flags of a command.
+"""The one parser of flags: argparse, built from the options of a command.
 
-Both spellings are understood, `--runs-dir` and `--runs_dir=`. tyro does the parsing and the
-help, and its multi-line boxes become the one line every other error of ours is. Words that
-leave nothing to ask are read without it: `sftui replay run.log` must not wait for a parser.
+Both spellings are understood, `--runs-dir` and `--runs_dir=`; switches also take `=True` and
+`=False`, as in nanochat. Every error is one line. The texts of the help are read from the
+source, for `--help` alone.
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import dataclasses
-import inspect
-import io
 import re
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from engine.errors import ConfigError, UsageError
+from sftui.commands.options import Option, docs_of, options_of
 
 T = TypeVar("T")
 
-_PLAIN: Mapping[str, Callable[[str], object]] = {
-    "str": str,
-    "str | None": str,
-    "Path | None": Path,
-    "int | None": int,
-    "float": float,
-}
-"""Annotations as they are written, and what makes a value of a word."""
-_POSITIONAL = re.compile(r"tyro\.conf\.Positional\[(.*)\]")
+_SWITCH_WORDS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def flags_of(kind: type[T], args: Sequence[str], prog: str) -> T:
-    """The flags of a smaller command, a dataclass.
+def flags_of(kind: type[T], words: Sequence[str], prog: str, *, one: str = "") -> T:
+    """The flags of a command. `one`: what it does with the one run or log it takes.
 
     Raises:
         ConfigError: one line; an unknown flag names the nearest.
+        UsageError: more than one run or log was named; names the command that takes them.
     """
-    words = normalise_names(kind, args, prog)
-    found = at_once(kind, words)
-    return parse(kind, words, prog=prog) if found is None else found
+    return kind(**read_words(kind, options_of(kind), words, prog, one=one))
 
 
-def at_once(kind: type[T], words: Sequence[str]) -> T | None:
-    """The flags without tyro, which gives the same; None where it has something to say.
-
-    That is help, an error, and whatever is less plain than a value of a simple type.
-    """
-    places, values = _sorted_out(kind, words)
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    given: dict[str, object] = {}
-    order = [name for name, field in fields.items() if _POSITIONAL.fullmatch(str(field.type))]
-    if places is None or len(places) > len(order):
-        return None
-    for name, word in [*zip(order, places, strict=False), *values]:
-        if name in given or name not in fields:
-            return None
-        kind_of = str(fields[name].type)
-        positional = _POSITIONAL.fullmatch(kind_of)
-        make = _PLAIN.get(positional[1] if positional else kind_of)
-        if isinstance(word, bool):
-            given[name] = word
-        elif make is None or word.startswith("-") or word.lower() == "none":
-            return None
-        else:
-            try:
-                given[name] = make(word)
-            except ValueError:
-                return None
-    needed = [f.name for f in fields.values() if f.default is f.default_factory]
-    return None if set(needed) - set(given) else kind(**given)
-
-
-def targets(kind: Any, args: Sequence[str], prog: str) -> list[str]:
-    """The words that are neither flags nor values of flags; none where that is not plain."""
-    return _sorted_out(kind, normalise_names(kind, args, prog))[0] or []
-
-
-def one_target(kind: Any, args: Sequence[str], prog: str, what: str) -> None:
-    """Refuse two logs where a command takes one: `what` it does with it.
-
-    Raises:
-        UsageError: more than one was named; names the command that takes them.
-    """
-    named = targets(kind, args, prog)
-    if len(named) > 1:
-        raise UsageError(
-            f"{prog} {what}, and {len(named)} were named. "
-            f"`sftui compare {shlex.join(named)}` puts them side by side."
-        )
-
-
-def _sorted_out(
-    kind: Any, words: Sequence[str]
-) -> tuple[list[str] | None, list[tuple[str, str | bool]]]:
-    """Words in places, and (field, value) of flags; None where that cannot be told for sure.
-
-    A short flag, `-o FILE`, stands under its own name.
-    """
-    fields = {field.name.rstrip("_"): field for field in dataclasses.fields(kind)}
-    places: list[str] = []
-    values: list[tuple[str, str | bool]] = []
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("-") or word == "-":
-            places.append(word)
-            continue
-        if re.fullmatch("-[a-z]", word):
-            values.append((word, next(rest, "")))
-            continue
-        name = word[2:].replace("-", "_")
-        field = fields.get(name) or fields.get(name.removeprefix("no_"))
-        if field is None or _POSITIONAL.fullmatch(str(field.type)):
-            return None, []
-        if isinstance(field.default, bool):
-            values.append((field.name, not name.startswith("no_")))
-            continue
-        value = next(rest, None)
-        if value is None or name not in fields:
-            return None, []
-        values.append((field.name, value))
-    return places, values
-
-
-def normalise_names(kind: Any, args: Sequence[str], prog: str) -> list[str]:
-    """Flags as tyro wants them, for a command whose flags are the fields of `kind`.
-
-    Raises:
-        ConfigError: an unknown flag; the nearest is named.
-    """
-    fields = dataclasses.fields(kind)
-    booleans = {f.name for f in fields if isinstance(f.default, bool)}
-    # A field called like a word of Python ends with an underscore; its flag does not.
-    return normalise(args, [f.name.rstrip("_") for f in fields], booleans, prog)
-
-
-def normalise(
-    args: Sequence[str],
-    known: Sequence[str],
-    booleans: set[str],
+def read_words(
+    kind: type,
+    options: Sequence[Option],
+    words: Sequence[str],
     prog: str,
     *,
     aliases: Mapping[str, str] = MappingProxyType({}),
-) -> list[str]:
-    """The same for flags of these names; `aliases`: other names that are understood."""
-    words: list[str] = []
-    unknown: list[str] = []
-    for word in args:
-        match = re.fullmatch(r"--([A-Za-z][\w-]*)(=(.*))?", word, re.DOTALL)
-        if match is None:
-            words.append(word)
-            continue
-        name = match[1].replace("-", "_")
-        name = aliases.get(name, name)
-        negated = name.startswith("no_") and name[3:] in booleans
-        if name not in known and name != "help" and not negated:
-            from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped flag
+    one: str = "",
+) -> dict[str, Any]:
+    """What was typed, by field; fields that were not are absent. Raises as `flags_of`.
 
-            near = nearest(name, list(known)).replace("_", "-").replace("mean ", "mean --")
-            unknown.append(f"--{match[1]}{near.rstrip('?')}")
+    `aliases`: older names of fields.
+    """
+    parser = _parser(kind, options, prog)
+    end = list(words).index("--") if "--" in words else len(words)
+    found, named = parser.parse_known_args(_spelled(words[:end], options, prog, aliases))
+    for word in named:
+        # A dash alone is a name, and so is a negative number.
+        if re.match("-[^0-9.]", word):
+            raise ConfigError(f"unknown flag {word}. `{prog} --help` lists them.")
+    places = [option for option in options if option.typed.positional]
+    given = vars(found) | _placed(places, [*named, *words[end + 1 :]], parser, one)
+    return {
+        option.dest: tuple(given[option.dest]) if option.is_list else given[option.dest]
+        for option in options
+        if option.dest in given
+    }
+
+
+def _placed(
+    places: Sequence[Option], words: Sequence[str], parser: argparse.ArgumentParser, one: str
+) -> dict[str, Any]:
+    """Words without a flag, by the field whose place they take; a list takes all that are left."""
+    given: dict[str, Any] = {}
+    left = list(words)
+    for option in places:
+        if option.is_list:
+            given[option.dest], left = left, []
+        elif left:
+            given[option.dest] = _reader(option)(left.pop(0))
+        elif option.default is dataclasses.MISSING:
+            parser.error(f"expected {option.metavar}, found nothing")
+    if left and one:
+        raise UsageError(
+            f"{parser.prog} {one}, and {len(words)} were named. "
+            f"`sftui compare {shlex.join(words)}` puts them side by side."
+        )
+    if left:
+        parser.error(f"there is no place for {shlex.join(left)}")
+    return given
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """In one line, as every other error of ours.
+
+        Raises:
+            ConfigError: always.
+        """
+        text = message.removeprefix("argument ")
+        raise ConfigError(f"{text}. `{self.prog} --help` says more.")
+
+
+class _Help(argparse.Action):
+    """Print the help, whose texts are looked up only now, and leave."""
+
+    def __init__(self, **rest: Any) -> None:
+        self.make: Callable[[], argparse.ArgumentParser] = rest.pop("make")
+        super().__init__(nargs=0, **rest)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_rest: Any) -> NoReturn:
+        self.make().print_help()
+        parser.exit()
+
+
+def _parser(
+    kind: type, options: Sequence[Option], prog: str, docs: Mapping[str, str] | None = None
+) -> _Parser:
+    """What reads the flags; with `docs`, the text of each option, what prints the help."""
+    places = [option for option in options if option.typed.positional]
+    parser = _Parser(
+        prog=prog,
+        # A usage of seventy flags is no help.
+        usage=" ".join([prog, *map(_place_in_usage, places), "[flags]"]),
+        description=_text(kind) if docs is not None else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    groups: dict[type, Any] = {
+        kind: parser.add_argument_group("arguments and flags" if places else "flags")
+    }
+    for option in [*places, *(each for each in options if each not in places)]:
+        if option.typed.positional:
+            if docs is not None:
+                groups[kind].add_argument(option.metavar, help=_help_text(option, docs))
             continue
-        dashed = "--" + name.replace("_", "-")
-        value = match[3]
-        if value is None:
-            words.append(dashed)
-        elif name in booleans and value.lower() in ("true", "false"):
-            words.append(dashed if value.lower() == "true" else f"--no-{dashed[2:]}")
+        if option.group not in groups:
+            title = _text(option.group).partition("\n")[0] if docs is not None else ""
+            groups[option.group] = parser.add_argument_group(title.rstrip("."))
+        _add(groups[option.group], option, _help_text(option, docs) if docs is not None else None)
+    groups[kind].add_argument(
+        "-h",
+        "--help",
+        action=_Help,
+        make=lambda: _parser(kind, options, prog, docs_of(options)),
+        help="Print this and end.",
+    )
+    return parser
+
+
+def _place_in_usage(option: Option) -> str:
+    many = f"{option.metavar} ..." if option.is_list else option.metavar
+    return many if option.default is dataclasses.MISSING else f"[{many}]"
+
+
+def _add(group: Any, option: Option, text: str | None) -> None:
+    names = [*filter(None, [option.typed.short]), f"--{option.name}"]
+    if option.is_switch:
+        group.add_argument(*names, dest=option.dest, action="store_true", help=text)
+        group.add_argument(
+            f"--no-{option.name}", dest=option.dest, action="store_false", help=argparse.SUPPRESS
+        )
+        return
+    settings: dict[str, Any] = {"type": _reader(option), "metavar": option.metavar, "help": text}
+    if option.is_list:
+        settings["nargs"] = "*"
+        if not option.typed.words:
+            settings["action"] = _CommaSeparated
+    group.add_argument(*names, dest=option.dest, **settings)
+
+
+class _CommaSeparated(argparse.Action):
+    """`a,b c` -> a, b, c."""
+
+    def __call__(
+        self, _parser: Any, namespace: argparse.Namespace, values: Any, _flag: Any = None
+    ) -> None:
+        parts = [part.strip() for word in values for part in word.split(",")]
+        setattr(namespace, self.dest, [part for part in parts if part])
+
+
+def _reader(option: Option) -> Callable[[str], Any]:
+    """What makes a value of a word."""
+    if option.is_list:
+        return str
+
+    def read(word: str) -> Any:
+        if option.optional and word == "None":
+            return None
+        if option.is_closed:
+            if word in option.choices:
+                return word
+            expected = f"one of {', '.join(option.choices)}"
+        elif option.hint in (int, float):
+            try:
+                return option.hint(word)
+            except ValueError:
+                expected = "a whole number" if option.hint is int else "a number"
         else:
-            # A separate word, so that an empty value (`--run=`) is one too.
-            words += [dashed, value]
-    if unknown:
-        raise ConfigError(f"unknown flag {', '.join(unknown)}. `{prog} --help` lists them.")
-    return words
+            return option.hint(word)
+        raise argparse.ArgumentTypeError(f"found {word!r}; expected {expected}")
+
+    return read
 
 
-def parse(kind: type[T], words: Sequence[str], *, prog: str, default: Any = None) -> T:
-    """`tyro.cli` with its errors as one line.
+def _spelled(
+    words: Sequence[str], options: Sequence[Option], prog: str, aliases: Mapping[str, str]
+) -> list[str]:
+    """The words with every flag under its own name.
 
     Raises:
-        ConfigError: what tyro found wrong.
+        ConfigError: unknown flags; the nearest is named for each.
     """
-    import tyro  # noqa: PLC0415  a tenth of the time to the first frame: see `at_once`
-
-    # The annotations of a kind whose module does without tyro name it all the same.
-    vars(sys.modules[kind.__module__]).setdefault("tyro", tyro)
-    caught = io.StringIO()
-    extra = {} if default is None else {"default": default}
-    try:
-        with contextlib.redirect_stderr(caught):
-            made: T = tyro.cli(
-                kind,
-                args=list(words),
-                prog=prog,
-                # tyro would leave out the examples of the docstring.
-                description=inspect.getdoc(kind),
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-                **extra,
-            )
-            return made
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise ConfigError(f"{_squeeze(caught.getvalue())} `{prog} --help` says more.") from None
-
-
-def _squeeze(box: str) -> str:
-    """The words of a boxed, coloured, wrapped message: its first paragraph, on one line."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    words: list[str] = []
-    # The first line is the box's title; where the encoding has no corners, only a rule follows.
-    for line in plain.splitlines()[1:]:
-        text = line.strip(" \t|\u2502")
-        if not text or text[0] in "\u2570\u2500" or set(text) == {"-"}:
+    flags = {option.name: option for option in options if not option.typed.positional}
+    spelled: list[str] = []
+    unknown: list[str] = []
+    for word in words:
+        match = re.fullmatch(r"--([A-Za-z][\w-]*)(?:=(.*))?", word, re.DOTALL)
+        if match is None:
+            spelled.append(word)
             continue
-        if text.startswith(("Argument helptext", "For full helptext")):
-            break
-        words.append(text)
-    found = " ".join(" ".join(words).split()).removeprefix("Error parsing ")
-    return (found or "the flags cannot be read").rstrip(".") + "."
+        name, value = match[1].replace("_", "-"), match[2]
+        name = aliases.get(name.replace("-", "_"), name).replace("_", "-")
+        switched_off = flags.get(name.removeprefix("no-")) if name not in flags else None
+        option = flags.get(name)
+        if name == "help" or (switched_off is not None and switched_off.is_switch):
+            spelled.append(f"--{name}")
+        elif option is None:
+            from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped flag
+
+            near = nearest(name, list(flags)).replace("mean ", "mean --")
+            unknown.append(f"--{match[1]}{near.rstrip('?')}")
+        elif value is None:
+            spelled.append(f"--{name}")
+        elif not option.is_switch:
+            spelled.append(f"--{name}={value}")
+        elif value.lower() in _SWITCH_WORDS:
+            spelled.append(f"--{name}" if _SWITCH_WORDS[value.lower()] else f"--no-{name}")
+        else:
+            raise ConfigError(f"--{name}: found {value!r}; expected True or False.")
+    if unknown:
+        raise ConfigError(f"unknown flag {', '.join(unknown)}. `{prog} --help` lists them.")
+    return spelled
+
+
+# ---- help ------------------------------------------------------------------------------------
+
+
+def _text(kind: type) -> str:
+    import inspect  # noqa: PLC0415  for `--help` alone
+
+    return inspect.getdoc(kind) or ""
+
+
+def _help_text(option: Option, docs: Mapping[str, str]) -> str:
+    """The text under the field, and its default where the text does not say it."""
+    text = docs[option.dest]
+    default = option.default
+    if default in (None, dataclasses.MISSING, "", ()) or default is False or "(default" in text:
+        shown = ""
+    elif isinstance(default, tuple):
+        shown = f" (default: {','.join(default)})"
+    else:
+        shown = f" (default: {default})"
+    return f"{text}{shown}".replace("%", "%%")

@@ -30,7 +30,7 @@ from sftui.text.clean import clean
 TICK_SECONDS = 0.1
 
 STEP_LINE_SECONDS = 5.0
-"""Fast runs would print hundreds of lines a minute that nobody reads; run.log has them all."""
+"""Seconds between two lines of training: fast runs make hundreds a minute; run.log has all."""
 
 
 class PlainView:

@@ -1,8 +1,8 @@
-"""`sftui questions`: which questions two evaluations of a run answer differently, on paper.
+"""`sftui questions`: which questions two evaluations of a run answer differently, as text.
 
-The same comparison as the screen's (`flips`), for a pipe or a script. A single flipped
-question says nothing about the model: the verdict above the list does, and it is the one
-that every other table of this run shows.
+The same comparison as the screen's (`flips`), for a pipe or a script. The verdict above the
+list is the one that every other table of this run shows: a single flipped question is no
+evidence.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from engine.errors import UsageError
+from sftui.commands.reading_flags import QuestionFlags
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
@@ -36,33 +35,6 @@ _MARKS = {"gained": "+", "lost": "-", "right": "=", "wrong": "."}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QuestionFlags:
-    """Which questions a run gained and lost between two evaluations, with both answers.
-
-    Examples:
-      sftui questions
-      sftui questions 20260102-030405-starter --task MMLU --from 100 --to 1952 --json
-    """
-
-    run: tyro.conf.Positional[str | None] = None
-    """Run id, its beginning or name, or its folder (default: the newest run)."""
-    task: str | None = None
-    """One task (default: all that were evaluated twice)."""
-    from_: Annotated[int | None, tyro.conf.arg(name="from")] = None
-    """Step of the evaluation before (default: the first)."""
-    to: int | None = None
-    """Step of the evaluation now (default: the last)."""
-    kind: str = "flipped"
-    """flipped, gained, lost or all."""
-    limit: int = 20
-    """Most questions printed per task; 0 prints all. JSON always holds all."""
-    json: bool = False
-    """Print the machine-readable form."""
-    runs_dir: str | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
     """One task of the list."""
 
@@ -72,7 +44,7 @@ class Page:
 
 
 def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
-    """What the flags ask for.
+    """The run and the comparison of each task that the flags choose.
 
     Raises:
         UsageError: no such run, task or evaluation, or answers were not kept.
@@ -81,7 +53,7 @@ def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
         raise UsageError(f"--kind {flags.kind} is unknown; expected one of {', '.join(KINDS)}.")
     if flags.limit < 0:
         raise UsageError(f"--limit {flags.limit} is no number of questions; 0 prints all.")
-    shot = snapshot.look(flags.run, flags.runs_dir)
+    shot = snapshot.read(flags.run, flags.runs_dir)
     evals = shot.state.evals
     if flags.task is not None and flags.task not in evals:
         known = ", ".join(evals) or "none"
@@ -110,7 +82,7 @@ def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
 
 
 def as_text(flags: QuestionFlags, width: int) -> list[str]:
-    """The list for a person, one line an entry, at most `width` columns."""
+    """The list as text, one line an entry, at most `width` columns."""
     shot, found = pages(flags)
     words = _words(shot)
     lines: list[str] = []

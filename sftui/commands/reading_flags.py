@@ -1,76 +1,20 @@
-"""What can be typed after the commands that look at runs: attach, replay, ctl, show and runs.
-
-The docstrings are the `--help`.
-"""
+"""What can be typed after the commands that read, ask or remove runs."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
-if TYPE_CHECKING:
-    import tyro  # in annotations alone; `command_line.parse` has them evaluated
+from engine.control import Command
+from sftui.commands.options import Typed
+from sftui.commands.shared_flags import FORMAT, LOG, MAP, OUTPUT, RUN, BaselineFlags, RunsDirFlags
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttachFlags:
-    """Show a run that is running, or one that has ended.
-
-    Examples:
-      sftui attach
-      sftui attach 20260102-030405-starter
-    """
-
-    run: tyro.conf.Positional[str | None] = None
-    """Run id, its beginning or name, or its folder (default: the newest)."""
-    on_event: str | None = None
-    """Shell command for the end, an alarm or a lost rank; it gets the event as JSON on stdin."""
-    baseline: str | None = None
-    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
-    JSON of task = percentage."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-    headless: bool = False
-    """Plain lines instead of the screen."""
+REQUEST = Typed(metavar="REQUEST", positional=True, choices=tuple(c.value for c in Command))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayFlags:
-    """Show a log or a run that was, with a clock: play, scrub, step, jump from event to event.
-
-    A log is told by its content: ours, nanochat's, and those of other trainers, by what their
-    names and counters mean. A file of several stages opens on its SFT stage.
-
-    Examples:
-      sftui replay logs/run.log
-      sftui replay speedrun.log --speed 60
-    """
-
-    log: tyro.conf.Positional[str]
-    """A log of any known format, a run directory, a run id, its beginning or name."""
-    speed: float = math.inf
-    """Times the log's clock, 1 to 1000; inf shows all there is, and space plays it."""
-    follow: bool = False
-    """Keep reading: the file grows, or is replaced by a newer one."""
-    format: str | None = None
-    """Read it as this format (default: found out); kept beside the log for the next time."""
-    map: str | None = None
-    """What its names mean, as step=global_step,train.loss=closs; kept beside the log too."""
-    stage: int | None = None
-    """Stage to open, counted from 1 (default: the SFT stage)."""
-    baseline: str | None = None
-    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
-    JSON of task = percentage."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-    headless: bool = False
-    """Plain lines instead of the screen."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CtlFlags:
+class CtlFlags(RunsDirFlags):
     """Ask a running run for something, wait for its answer and print it.
 
     Examples:
@@ -78,44 +22,37 @@ class CtlFlags:
       sftui ctl 2026 lr 0.5
     """
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, RUN]
     """Run id, its beginning or name, or its folder."""
-    command: tyro.conf.Positional[str]
+    command: Annotated[str, REQUEST]
     """pause, resume, eval, checkpoint, stop or lr."""
-    argument: tyro.conf.Positional[str | None] = None
+    argument: Annotated[str | None, Typed(metavar="VALUE", positional=True)] = None
     """Of lr: the factor on the schedule. Of resume: pause again after so many steps."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
     timeout: float = 120.0
     """Seconds to wait for the answer; the request expires then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShowFlags:
-    """One look at a run or log without a screen: a summary and a chart, or JSON.
+class ShowFlags(BaselineFlags):
+    """Show a run or log as it stands, without a screen: a summary and a chart, or JSON.
 
     Examples:
       sftui show
       sftui show run.log --json
     """
 
-    target: tyro.conf.Positional[str | None] = None
+    target: Annotated[str | None, LOG] = None
     """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
     json: bool = False
     """Print the machine-readable form."""
-    format: str | None = None
+    format: Annotated[str | None, FORMAT] = None
     """Of a log: read it as this format (default: found out); kept beside it for the next time."""
-    map: str | None = None
+    map: Annotated[str | None, MAP] = None
     """Of a log: what its names mean, as step=global_step,train.loss=closs; kept beside it too."""
-    baseline: str | None = None
-    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
-    JSON of task = percentage."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunsFlags:
+class RunsFlags(RunsDirFlags):
     """List the runs of this directory, newest first; `sftui runs rm RUN` removes one.
 
     Examples:
@@ -123,12 +60,9 @@ class RunsFlags:
       sftui runs rm 20260102-030405-starter
     """
 
-    runs_dir: Annotated[Path | None, tyro.conf.arg(name="runs-dir")] = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveFlags:
+class RemoveFlags(RunsDirFlags):
     """Show what of a run would be deleted, ask, and delete it. A running run is refused.
 
     Examples:
@@ -136,9 +70,73 @@ class RemoveFlags:
       sftui runs rm 20260102-030405-starter --yes
     """
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, RUN]
     """Run id, its beginning or name, or its folder."""
-    runs_dir: Path | None = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
     yes: bool = False
-    """Do not ask."""
+    """Delete without asking."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareFlags(RunsDirFlags):
+    """Two or more runs or logs of any format: curves on each other, settings, paired statistics.
+
+    On a terminal this opens a screen; the first is what the others are compared with, until
+    another is pinned. Runs that are alive are followed.
+
+    Examples:
+      sftui compare 20260102-030405-starter 20260103-040506-starter
+      sftui compare run.log trainer_state.json --json
+    """
+
+    a: Annotated[str, LOG]
+    """The one compared with: a run id, its beginning or name, a folder, or a log."""
+    b: Annotated[str, LOG]
+    """The one compared with it."""
+    more: Annotated[tuple[str, ...], LOG] = ()
+    """More of them, each compared with the first."""
+    plain: bool = False
+    """Print, also on a terminal."""
+    json: bool = False
+    """Print the machine-readable form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFlags(BaselineFlags):
+    """Write the report of a run or log: Markdown, with pictures as SVG and PNG beside it.
+
+    Examples:
+      sftui report
+      sftui report run.log --baseline base.toml --lang zh -o report.zh.md
+    """
+
+    target: Annotated[str | None, LOG] = None
+    """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
+    lang: Annotated[str, Typed(metavar="{en,zh}", choices=("en", "zh"))] = "en"
+    """English or Chinese."""
+    output: Annotated[Path | None, OUTPUT] = None
+    """File to write (default: report.md in the run's folder; of a log, LOG.report.md here)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuestionFlags(RunsDirFlags):
+    """Which questions a run gained and lost between two evaluations, with both answers.
+
+    Examples:
+      sftui questions
+      sftui questions 20260102-030405-starter --task MMLU --from 100 --to 1952 --json
+    """
+
+    run: Annotated[str | None, RUN] = None
+    """Run id, its beginning or name, or its folder (default: the newest run)."""
+    task: Annotated[str | None, Typed(metavar="NAME")] = None
+    """One task (default: all that were evaluated twice)."""
+    from_: Annotated[int | None, Typed(metavar="STEP")] = None
+    """Step of the evaluation before (default: the first)."""
+    to: Annotated[int | None, Typed(metavar="STEP")] = None
+    """Step of the evaluation now (default: the last)."""
+    kind: Literal["flipped", "gained", "lost", "all"] = "flipped"
+    """Which questions are printed."""
+    limit: int = 20
+    """Most questions printed per task; 0 prints all. JSON always holds all."""
+    json: bool = False
+    """Print the machine-readable form."""

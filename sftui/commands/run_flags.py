@@ -1,7 +1,7 @@
-"""Flags of `sftui run` to settings: nanochat's spelling and the usual one both work.
+"""Flags of `sftui run` and `sftui fit` to settings: nanochat's spelling and the usual one.
 
-`--matrix_lr=0.04`, `--matrix-lr 0.04` and `--skip-bad-rows=True` are all
-understood. What every command does with its flags is `command_line`'s.
+`--matrix_lr=0.04`, `--matrix-lr 0.04` and `--skip-bad-rows=True` are all understood. What
+every command does with its flags is in `parse`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 from engine import config
 from engine.config import RunConfig
-from sftui.commands.parse import normalise, parse
+from engine.errors import ConfigError
+from sftui.commands.options import Option, Typed, options_of
+from sftui.commands.parse import read_words
+from sftui.commands.shared_flags import SHELL_COMMAND, BaselineFlags
 
 F = TypeVar("F", bound="RunFlags | FitFlags")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFlags:
+class RunFlags(BaselineFlags):
     """Start a run and show it.
 
     Typed alone: with a nanochat cache, nanochat's defaults from its newest mid (else base)
@@ -36,21 +39,18 @@ class RunFlags:
     settings: RunConfig = field(default_factory=RunConfig)
     config: Path | None = None
     """TOML file with settings, laid over the recipe's."""
-    runs_dir: Path | None = None
-    """Where run directories are made (default: SFTUI_RUNS, else runs/)."""
     headless: bool = False
     """Plain lines instead of the screen (also when there is no terminal)."""
     dry_run: bool = False
     """Do every check, print the plan and start nothing."""
-    resume: str | None = None
+    resume: Annotated[str | None, Typed(metavar="RUN")] = None
     """Take up this run again (id, its beginning or name, or folder), with its own settings."""
-    baseline: str | None = None
-    """Compare with this: a run (or RUN:STEP), a results file of `sftui eval`, a log, or a TOML or
-    JSON of task = percentage."""
-    on_event: str | None = None
+    on_event: Annotated[str | None, SHELL_COMMAND] = None
     """Shell command for the end, an alarm or a lost rank; it gets the event as JSON on stdin."""
     resume_changed: bool = False
     """Let settings typed beside --resume change the training; each change is logged."""
+    command: tuple[str, ...] = ()
+    """Another trainer's command, after a lone --; taken as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,10 +66,32 @@ class FitFlags:
     """
 
     settings: RunConfig = field(default_factory=RunConfig)
+    file: Annotated[Path | None, Typed(metavar="PATH", positional=True)] = None
+    """Short for --config."""
     config: Path | None = None
     """TOML file with settings, laid over the recipe's."""
-    memory: float | None = None
+    memory: Annotated[float | None, Typed(metavar="GIB")] = None
     """Memory of one device in GiB (default: the GPU's, or this machine's for a CPU)."""
+
+
+SETTINGS = {
+    "source": Typed(metavar="NAME", choices=("base", "mid", "sft", "rl", "starter")),
+    "model_tag": Typed(metavar="NAME"),
+    "data_dir": Typed(metavar="DIR"),
+    "mixture": Typed(metavar="NAME[:ROWS]"),
+    "validation": Typed(metavar="NAME_OR_FILE"),
+    "sample_prompts": Typed(words=True),
+    "device_type": Typed(metavar="{cuda,cpu,mps}", choices=("cuda", "cpu", "mps")),
+    "rendezvous": Typed(metavar="HOST:PORT"),
+    "run": Typed(metavar="NAME"),
+    "recipe": Typed(metavar="NAME", choices=tuple(config.recipe_names())),
+}
+"""How settings are typed whose types do not say it."""
+
+
+def options(kind: type[F]) -> list[Option]:
+    """What can be typed after `sftui run` or `sftui fit`."""
+    return [option for option in options_of(kind, SETTINGS) if option.dest != "command"]
 
 
 def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
@@ -78,7 +100,19 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
     Raises:
         ConfigError: one line; an unknown flag names the nearest.
     """
-    return parse_settings(RunFlags, args, "sftui run")
+    words = list(args)
+    if "--" not in words:
+        return parse_settings(RunFlags, words, "sftui run")
+    at = words.index("--")
+    flags, typed = parse_settings(RunFlags, words[:at], "sftui run")
+    if at + 1 == len(words):
+        raise ConfigError("nothing stands after the --; expected another trainer's command.")
+    return dataclasses.replace(flags, command=tuple(words[at + 1 :])), typed
+
+
+def parse_fit(args: Sequence[str]) -> tuple[FitFlags, set[str]]:
+    """The same for `sftui fit`; its file is in `config`, however it was typed."""
+    return parse_settings(FitFlags, args, "sftui fit")
 
 
 def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, set[str]]:
@@ -86,47 +120,25 @@ def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, se
 
     The recipe is laid under the config file and that under the flags, whatever their order.
     """
-    words = _normalise_settings(kind, args, prog)
+    given = read_words(kind, options(kind), args, prog, aliases=config.ALIASES)
+    if "file" in given:
+        if "config" in given:
+            raise ConfigError("two files with settings were named; expected one.")
+        given["config"] = given.pop("file")
+    settings = {name: given.pop(name) for name in config.setting_names() if name in given}
+    typed = {*settings, *given}
     base = RunConfig()
-    recipe = _value_of(words, "--recipe")
+    recipe = given.pop("recipe", None)
     if recipe is not None:
         base = config.load_recipe(recipe)
-    file = _value_of(words, "--config")
+    file = given.get("config")
     if file is not None:
-        base = config.load_toml(Path(file), base)
-    typed = {
-        word[2:].partition("=")[0].replace("-", "_").removeprefix("no_")
-        for word in words
-        if word.startswith("--")
-    }
-    base = config.under(base, typed)
-    flags = parse(kind, words, default=kind(settings=base), prog=prog)
+        base = config.load_toml(file, base)
+    base = config.drop_shadowed_iterations(base, typed)
     if file is not None:
         # What a file of one's own says was typed as much as a flag.
-        typed |= config.names_in(Path(file))
+        typed |= config.names_in(file)
     if "num_epochs" in typed:
         # Whoever counts epochs has said that no number of iterations holds, or which one does.
         typed.add("num_iterations")
-    # Lists are comma-separated words here and one word each for tyro.
-    lists = {
-        name: tuple(part for word in value for part in word.split(",") if part)
-        for name, value in flags.settings.flat().items()
-        if isinstance(value, tuple) and name not in config.TEXTS
-    }
-    settings = flags.settings.replace(**lists).check()
-    return dataclasses.replace(flags, settings=settings), typed
-
-
-def _normalise_settings(kind: type[F], args: Sequence[str], prog: str) -> list[str]:
-    own = [f for f in dataclasses.fields(kind) if f.name != "settings"]
-    booleans = {name for name, value in RunConfig().flat().items() if isinstance(value, bool)}
-    booleans |= {f.name for f in own if isinstance(f.default, bool)}
-    known = [*config.setting_names(), *(f.name for f in own), "recipe"]
-    return normalise(args, known, booleans, prog, aliases=config.ALIASES)
-
-
-def _value_of(words: Sequence[str], flag: str) -> str | None:
-    for index, word in enumerate(words):
-        if word == flag and index + 1 < len(words):
-            return words[index + 1]
-    return None
+    return kind(settings=base.replace(**settings).check(), **given), typed

@@ -1,4 +1,4 @@
-"""The runs of a folder: how each stands and what it reached, and how to be rid of one.
+"""The runs of a folder: the status and progress of each, and how one is deleted.
 
 A status is evidence: a run is `running` because a process holds it, and `silent` when
 that process has not said anything for longer than its heartbeats take.
@@ -24,7 +24,7 @@ def table(root: Path, now: float) -> list[str]:
     if not found:
         return [f"no runs under {root}. Start one with `sftui run`."]
     rows = [["run", "status", "step", "best val", "age", "size"]]
-    rows += [_row(snapshot.take(run), run, now) for run in found]
+    rows += [_row(snapshot.read_run(run), run, now) for run in found]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -36,11 +36,12 @@ def table(root: Path, now: float) -> list[str]:
 
 
 SILENT_SECONDS = 30.0
-"""Ranks speak every second; an evaluation or a save does not stop them."""
+"""Silence after which it is mentioned: ranks send a heartbeat every second, also during
+evaluations and saves."""
 
 
 def status_words(shot: Snapshot, now: float) -> str:
-    """The status, and for how long a run that is alive has said nothing."""
+    """The status, and for how long a living run has been silent."""
     last = shot.state.last_t
     if shot.alive and not shot.state.ended and last is not None and now - last > SILENT_SECONDS:
         return f"{shot.status}, silent for {fmt.duration(now - last)}"
@@ -59,7 +60,7 @@ def what_goes(run: RunDir, now: float) -> list[str]:
             f"{run.id} is running ({evidence}); it is not removed. "
             f"`sftui ctl {run.id} stop` stops it."
         )
-    shot = snapshot.take(run)
+    shot = snapshot.read_run(run)
     state = shot.state
     lines = [f"{run.path}: {status_words(shot, now)}, {fmt.count(state.updates)} updates"]
     kept = checkpoint_dir.list_checkpoints(run)

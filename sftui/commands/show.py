@@ -1,4 +1,4 @@
-"""One look at a run for people: a summary and a printed chart."""
+"""`sftui show`: a summary of a run and a printed chart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sftui.readers import leftovers
 from sftui.sources.snapshot import Snapshot
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
-from sftui.state.weight_change import sentence, travels
+from sftui.state.weight_change import sentence, weight_changes
 from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -35,7 +35,7 @@ def as_text(
 
 
 def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str]:
-    """The run in a few lines, every outside text cleaned."""
+    """The run in a few lines; text from outside is cleaned of control characters."""
     state = shot.state
     lines = [f"{clean(shot.title, 120)}  {shot.status}: {clean(shot.evidence, 200)}"]
     if state.reason:
@@ -76,7 +76,7 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         )
     board = Scoreboard(shot.run.path if shot.run is not None else None, baseline)
     lines += [f"  {line}" for line in score_lines(board, state)]
-    if moved := sentence(travels(state)):
+    if moved := sentence(weight_changes(state)):
         lines.append(f"  {clean(moved, 400)}")
     kept = [row for row in state.checkpoints.values() if not row.removed]
     if kept:

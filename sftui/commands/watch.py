@@ -1,4 +1,4 @@
-"""Show a run until the person leaves or it ends, and say how to come back.
+"""Show a run until the user leaves or it ends, and print how to come back.
 
 One place for the screen and for plain lines: which source, what is printed
 afterwards, and the exit code.
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.diagnostics import ExitCode
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
 if TYPE_CHECKING:
-    from sftui.commands.reading_flags import ReplayFlags
+    from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState
@@ -71,12 +72,14 @@ def watch_screen(
     source: Source = TailSource(run) if launcher is None else LiveSource(run)
     try:
         end = app.run_screen(
-            source,
-            title=run.id,
-            launch=launcher,
-            folder=run.path,
-            baseline=baseline,
-            on_event=on_event,
+            ScreenRequest(
+                source,
+                title=run.id,
+                launch=launcher,
+                folder=run.path,
+                baseline=baseline,
+                on_event=on_event,
+            )
         )
     finally:
         source.close()
@@ -98,7 +101,7 @@ def watch_screen(
 
 
 def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> ExitCode:
-    """Process 1 of a container takes the run along when it leaves, so it does not."""
+    """Wait for the run as process 1 of a container, whose exit would end the run."""
     from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
     from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
 
@@ -113,14 +116,14 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
 
 
 def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
-    """The screen (or plain lines) over a run that was.
+    """Replay a run or log on the screen, or as plain lines.
 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
     """
-    from sftui.sources import open as open_sources  # noqa: PLC0415  thirteen readers
+    from sftui.sources import open_log  # noqa: PLC0415  thirteen readers
 
-    opened = open_sources.open_replay(
+    opened = open_log.open_replay(
         flags.log,
         runs_dir=flags.runs_dir,
         format_name=flags.format,
@@ -143,12 +146,13 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         from sftui import app  # noqa: PLC0415  Textual, as above
 
         end = app.run_screen(
-            opened.source,
-            title=opened.title,
-            replay_of=opened.why,
-            follow=flags.follow,
-            folder=opened.run.path if opened.run is not None else None,
-            baseline=baseline,
+            ScreenRequest(
+                opened.source,
+                title=opened.title,
+                replay_of=opened.why,
+                folder=opened.run.path if opened.run is not None else None,
+                baseline=baseline,
+            )
         )
     finally:
         opened.source.close()
@@ -175,7 +179,7 @@ def choose_stage(source: ReplaySource, number: int) -> None:
 
 
 def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCode:
-    """The last words about a run that is over."""
+    """Print the outcome of a run that is over, and write its report."""
     from engine.run import lock  # noqa: PLC0415  psutil
 
     best = state.best_validation
@@ -201,21 +205,21 @@ def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCo
 
 
 REPORT_SECONDS = 2.0
-"""Longest that the report may hold up the end of the command."""
+"""Longest wait for the report at the end of the command."""
 
 
 def somebody_reads() -> bool:
-    """Whether what is said at the end appears on a terminal."""
+    """Whether stderr is a terminal."""
     return sys.stderr.isatty()
 
 
 def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
-    """The report of a run that ends in front of a person; a failure of it is no failure.
+    """Write the report of a run that ended on a terminal; prints why where that fails.
 
     It compares with the baseline that the screen compared with.
 
-    A process of its own: the first use of matplotlib on a machine looks through all fonts,
-    and nobody should wait for that.
+    A process of its own: the first use of matplotlib on a machine searches all fonts,
+    and the command should not wait for that.
     """
     if not somebody_reads():
         return

@@ -1,4 +1,4 @@
-"""What a run is compared with besides itself: another run, an evaluation, or a few numbers.
+"""The baseline of a run: another run, a results file, or a few percentages.
 
 A baseline that was measured on other questions, or whose questions are not known, is
 still shown; it is then never paired, and `note` says why.
@@ -30,10 +30,10 @@ class Baseline:
     """Accuracies by task, and where they came from."""
 
     name: str
-    """In words, for a table's head."""
+    """Its name in the head of a table."""
     results: Mapping[str, Evaluation] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
-    """What names it again on the command line of `sftui report`."""
+    """The flags of `sftui report` that name it again."""
 
     def of(self, task: str) -> Evaluation | None:
         """The result for this task; `arc_easy` and `ARC-Easy` are one name."""
@@ -156,7 +156,7 @@ def _run(target: str, runs_dir: str | Path | None) -> Baseline:
     name, _, number = target.rpartition(":")
     step = int(number) if name and number.isdigit() else None
     try:
-        shot = snapshot.look(target if step is None else name, runs_dir)
+        shot = snapshot.read(target if step is None else name, runs_dir)
     except SftuiError as error:
         raise UsageError(f"--baseline: {error}") from None
     board = Scoreboard(shot.run.path if shot.run is not None else None)

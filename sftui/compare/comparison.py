@@ -9,10 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-import tyro
+from pathlib import Path
+from typing import Any
 
 from sftui import run_json
 from sftui.compare.pairing import (
@@ -30,33 +28,7 @@ from sftui.statistics.paired_tests import Evaluation
 SCHEMA = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompareFlags:
-    """Two or more runs or logs of any format: curves on each other, settings, paired statistics.
-
-    On a terminal this opens a screen; the first is what the others are compared with, until
-    another is pinned. Runs that are alive are followed.
-
-    Examples:
-      sftui compare 20260102-030405-starter 20260103-040506-starter
-      sftui compare run.log trainer_state.json --json
-    """
-
-    a: tyro.conf.Positional[str]
-    """The one compared with: a run id, its beginning or name, a folder, or a log."""
-    b: tyro.conf.Positional[str]
-    """The one looked at."""
-    more: tyro.conf.Positional[tuple[str, ...]] = ()
-    """More of them, each compared with the first."""
-    plain: bool = False
-    """Print, also on a terminal."""
-    json: bool = False
-    """Print the machine-readable form."""
-    runs_dir: Annotated[str | None, tyro.conf.arg(name="runs-dir")] = None
-    """Where run directories lie (default: SFTUI_RUNS, else runs/)."""
-
-
-def compare(a: str, b: str, runs_dir: str | None = None) -> Comparison:
+def compare(a: str, b: str, runs_dir: str | Path | None = None) -> Comparison:
     """Read both and compare them.
 
     Raises:
@@ -65,14 +37,14 @@ def compare(a: str, b: str, runs_dir: str | None = None) -> Comparison:
     return compare_all([a, b], runs_dir)[0]
 
 
-def compare_all(targets: Sequence[str], runs_dir: str | None = None) -> list[Comparison]:
+def compare_all(targets: Sequence[str], runs_dir: str | Path | None = None) -> list[Comparison]:
     """Read all and compare each with the first.
 
     Raises:
         UsageError: one of them is no run and no log, or there are more than letters.
     """
     check_number(len(targets))
-    first, *others = (snapshot.look(target, runs_dir) for target in targets)
+    first, *others = (snapshot.read(target, runs_dir) for target in targets)
     return [
         of(first, other, (LETTERS[0], letter))
         for letter, other in zip(LETTERS[1:], others, strict=False)

@@ -8,7 +8,7 @@ from sftui.state.run_state import RunState
 from sftui.text import format as fmt
 
 _NOT_COMPARED = frozenset({"run"})
-"""Settings that only name a run."""
+"""Settings that name a run and do not change it."""
 
 
 def differences(a: RunState, b: RunState) -> list[tuple[str, Any, Any]]:
@@ -44,7 +44,7 @@ def told(state: RunState) -> dict[str, Any]:
 
 
 def value_words(value: Any) -> str:
-    """A setting for a person."""
+    """A setting's value as text."""
     if value is None or value == "":
         return fmt.UNKNOWN
     return f"{value:g}" if isinstance(value, float) else str(value)

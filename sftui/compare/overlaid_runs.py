@@ -11,23 +11,27 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from engine.run.run_dir import RunDir
 from sftui.compare.pairing import LETTERS, Comparison, of
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from sftui.state.run_state import RunState
 from sftui.state.series import Series, Smoothed
-from sftui.view.view import SMOOTHING, View
+from sftui.view.view import View
 
-INKS = (
-    Ink.TRAIN,
-    Ink.VAL,
-    Ink.SAVED,
-    Ink.SECOND,
-    Ink.WARN,
-    Ink.BAD,
-    Ink.GOOD,
-    Ink.THIRD,
+if TYPE_CHECKING:
+    from sftui.sources.snapshot import RunStatus
+
+ROLES = (
+    Role.TRAIN,
+    Role.VAL,
+    Role.SAVED,
+    Role.SECOND,
+    Role.WARN,
+    Role.BAD,
+    Role.GOOD,
+    Role.THIRD,
 )
 """By place on the command line; the ninth run has the colour of the first, not its letter."""
 MARKS = "●■▲◆▼○□△◇"
@@ -39,19 +43,19 @@ class Contender:
     """One run or log, as far as it was read: a `Side` of a comparison."""
 
     place: int
-    """On the command line, from 0."""
+    """Its place on the command line, from 0."""
     title: str
     path: Path
     run: RunDir | None = None
     format: str = ""
     stage: str = ""
-    status: str = "reading"
+    status: RunStatus | Literal["reading"] = "reading"
     state: RunState = field(default_factory=RunState)
     hidden: bool = False
     loading: bool = True
-    """There is more in its file than has come."""
+    """Its file has not been read to the end yet."""
     follow: bool = False
-    """It is alive: more is written."""
+    """Its file is still being written."""
     _smoothed: Smoothed | None = None
 
     @property
@@ -59,17 +63,17 @@ class Contender:
         return LETTERS[self.place]
 
     @property
-    def ink(self) -> Ink:
-        return INKS[self.place % len(INKS)]
+    def role(self) -> Role:
+        return ROLES[self.place % len(ROLES)]
 
     @property
     def mark(self) -> str:
-        """Of its validations."""
+        """The character that marks its validations."""
         return MARKS[self.place % len(MARKS)]
 
     @property
     def moving(self) -> bool:
-        """Whether more may come."""
+        """Whether more events can come."""
         return self.loading or (self.follow and not self.state.ended)
 
     @property
@@ -88,27 +92,27 @@ class Contender:
 
 
 class Overlay:
-    """All of them, and how a person looks at them."""
+    """The runs of `sftui compare`, and the state of its screen: pinned, chosen, scrolled."""
 
     def __init__(self, contenders: Sequence[Contender]) -> None:
-        """At least two."""
+        """`contenders`: at least two, in the order of the command line."""
         self.contenders = list(contenders)
         self.view = View(now=time.time, screen="compare")
         self.pinned = 0
         self.chosen = 1
-        """The one that is compared with the pinned one."""
+        """Index of the run that is compared with the pinned one."""
         self.scrolled = 0
-        """Lines of the comparison above the first one in sight."""
+        """Lines of the comparison that are scrolled out of sight above."""
         self._found: Comparison | None = None
 
     @property
     def reference(self) -> Contender:
-        """The pinned one."""
+        """The pinned run, which the others are compared with."""
         return self.contenders[self.pinned]
 
     @property
     def other(self) -> Contender:
-        """What is compared with the pinned one: the chosen one, else the next."""
+        """The run compared with the pinned one: the chosen one, else the next."""
         place = self.chosen
         if place == self.pinned:
             place = (place + 1) % len(self.contenders)
@@ -116,7 +120,7 @@ class Overlay:
 
     @property
     def shown(self) -> list[Contender]:
-        """What is not hidden, in the order of the command line."""
+        """The runs that are not hidden, in the order of the command line."""
         return [c for c in self.contenders if not c.hidden]
 
     @property
@@ -139,11 +143,11 @@ class Overlay:
         return self._found
 
     def forget_comparison(self) -> None:
-        """There are newer results."""
+        """Make the next `comparison` read the results again."""
         self._found = None
 
     def last_step(self) -> float:
-        """Of all that are shown."""
+        """The newest update of all runs that are shown."""
         return max((float(c.raw.x[-1]) for c in self.shown if len(c.raw)), default=0.0)
 
     # ---- keys ------------------------------------------------------------------------------
@@ -153,14 +157,14 @@ class Overlay:
         self.scrolled = 0
 
     def pin(self) -> None:
-        """The chosen one; the one that was pinned becomes what it is compared with."""
+        """Pin the chosen run; the one that was pinned becomes the chosen one."""
         if self.chosen != self.pinned:
             self.pinned, self.chosen = self.chosen, self.pinned
             self.reference.hidden = False
             self.scrolled = 0
 
     def toggle(self) -> str:
-        """Hide or show the chosen one; why not, if not."""
+        """Hide or show the chosen run; returns why not, or an empty text."""
         contender = self.contenders[self.chosen]
         if not contender.hidden and len(self.shown) == 1:
             return "The last one stays: there would be no curve."
@@ -170,6 +174,3 @@ class Overlay:
     def show_all(self) -> None:
         for contender in self.contenders:
             contender.hidden = False
-
-    def cycle_smoothing(self) -> None:
-        self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)

@@ -10,12 +10,13 @@ from pathlib import Path
 from engine.run import lock
 from sftui.compare.overlaid_runs import Contender, Overlay
 from sftui.compare.pairing import check_number
-from sftui.sources.open import Opened, open_replay
+from sftui.sources.open_log import Opened, open_replay
+from sftui.sources.snapshot import RunStatus
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 
 FRESH_SECONDS = 120.0
-"""A log that was written to so recently may grow: it is followed."""
+"""A log written to within this time is followed."""
 MAX_EVENTS, MAX_SECONDS = 2000, 0.05
 _RESULTS = Topic.EVALS | Topic.VALIDATION | Topic.RUN
 
@@ -28,14 +29,14 @@ class _Reading:
 
 
 class OverlayFeed:
-    """The files behind an overlay."""
+    """Reads the files of an `Overlay` and applies their events."""
 
     def __init__(self, readings: Sequence[_Reading]) -> None:
         self._readings = list(readings)
         self.overlay = Overlay([reading.contender for reading in readings])
 
     def poll(self) -> bool:
-        """Take what has come; whether anything changed."""
+        """Apply the events that have come; returns whether anything changed."""
         changed = False
         for reading in self._readings:
             if reading.contender.moving:
@@ -77,7 +78,7 @@ def open_overlay(
     *,
     now: Callable[[], float] = time.time,
 ) -> OverlayFeed:
-    """Begin to read all of them.
+    """Open all targets and begin to read them.
 
     Raises:
         UsageError: one of them is no run and no log, or there are too many.
@@ -115,11 +116,11 @@ def _grows(opened: Opened, now: float) -> bool:
         return False
 
 
-def _status(contender: Contender) -> str:
+def _status(contender: Contender) -> RunStatus:
     """As `Snapshot.status` calls it."""
     state = contender.state
     if state.ended:
-        return {"finished": "finished", "failed": "failed"}.get(state.badge, "interrupted")
+        return state.badge if state.badge in ("finished", "failed") else "interrupted"
     if contender.follow:
         return "paused" if state.badge == "paused" else "running"
     return "interrupted" if contender.run is not None else "unknown"

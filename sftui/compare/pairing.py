@@ -1,7 +1,7 @@
 """The last results of two runs side by side, paired where both kept them item by item.
 
-Two percentages are no comparison: where results cannot be paired, the reason stands in
-place of a verdict that nobody could defend.
+Where results cannot be paired, `reason` says why, and the verdict rests on counts alone or
+is left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from sftui.statistics.paired_tests import (
 from sftui.statistics.scores import Scoreboard
 
 LETTERS = string.ascii_uppercase
-"""What runs are called, by their places on the command line."""
+"""Names of runs, by their places on the command line."""
 
 
 class Side(Protocol):
@@ -108,7 +108,7 @@ class Comparison:
     """Tasks that only A was asked."""
     only_b: list[str]
     letters: tuple[str, str] = ("A", "B")
-    """What they are called: the letters of their places on the command line."""
+    """The names of both: letters by their places on the command line."""
 
 
 def check_number(runs: int) -> None:
@@ -120,7 +120,7 @@ def check_number(runs: int) -> None:
 
 
 def of(a: Side, b: Side, letters: tuple[str, str] = ("A", "B")) -> Comparison:
-    """Two that were read."""
+    """Compare two runs that were read."""
     return Comparison(
         letters=letters,
         a=a,
@@ -134,7 +134,7 @@ def of(a: Side, b: Side, letters: tuple[str, str] = ("A", "B")) -> Comparison:
 
 
 def _task_key(task: str) -> str:
-    """What one task is called everywhere: nanochat's text logs write `starter_facts`."""
+    """One key for the spellings of a task: nanochat's text logs write `starter_facts`."""
     return task.casefold().replace("-", "_").replace(" ", "_")
 
 

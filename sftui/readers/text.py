@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from engine.events import (
+    EndStatus,
     EvalFinished,
     Event,
     LogLine,
@@ -296,7 +297,7 @@ class TextReader:
             )
         )
 
-    def _finish(self, seconds: float | None = None, status: str = "finished") -> None:
+    def _finish(self, seconds: float | None = None, status: EndStatus = "finished") -> None:
         """The log says that its run came to its end."""
         if self._running and not self._ended:
             self._ended = True

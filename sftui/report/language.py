@@ -29,8 +29,8 @@ _STATUS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Tongue:
-    """`say(english, chinese)` gives the one that was asked for."""
+class Language:
+    """`tr(english, chinese)` gives the one that was asked for."""
 
     lang: Lang = "en"
 
@@ -70,7 +70,7 @@ Say = Callable[[str, str], str]
 
 
 def lang(word: str) -> Lang:
-    """The language that a person asked for.
+    """The language of `--lang`.
 
     Raises:
         UsageError: there is no such report.

@@ -8,6 +8,7 @@ CHINESE = {
     "step": "起始检查点的步数（默认：最后一个）。",
     "data_dir": "存放 TASK.SPLIT.jsonl 或 .parquet 的目录（默认：通过 datasets 从 hub 读取）。",
     "mixture": "训练文件或任务名，逗号分隔，形如 NAME[:ROWS] 或 FILE[:ROWS]（默认：ARC-Easy、ARC-Challenge、GSM8K、SmolTalk）。",
+    "validation": "验证数据：名称、文件，或 held-out，即训练行的二十分之一（默认：有自己的文件而没有 --data-dir 时为 held-out，否则为 SmolTalk 的测试行）。",
     "skip_bad_rows": "跳过并统计格式错误的行，而不是拒绝整个文件。",
     "max_tokens": "一行最多的 token 数；更长的行被截断并计数。",
     "smoltalk_rows": "打乱后取用的 SmolTalk 行数。",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sftui.report.report_facts import Case
+from sftui.report.report_facts import Facts
 from sftui.report.verdicts import chance_of
 from sftui.statistics.accuracy import wilson
 from sftui.text.clean import clean
@@ -40,17 +40,17 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-def names(case: Case, stem: str) -> dict[str, str]:
+def names(facts: Facts, stem: str) -> dict[str, str]:
     """Which pictures there will be, and their file names without ending."""
     found = {}
-    if len(case.losses[1]) >= 2 or len(case.finite_validations()) >= 2:
+    if len(facts.losses[1]) >= 2 or len(facts.finite_validations()) >= 2:
         found["loss"] = f"{stem}-loss"
-    if any(_points(case, task) for task in case.tasks):
+    if any(_points(facts, task) for task in facts.tasks):
         found["accuracy"] = f"{stem}-accuracy"
     return found
 
 
-def draw(case: Case, folder: Path, stem: str) -> list[Path]:
+def draw(facts: Facts, folder: Path, stem: str) -> list[Path]:
     """Write them; returns the files.
 
     Raises:
@@ -65,9 +65,9 @@ def draw(case: Case, folder: Path, stem: str) -> list[Path]:
     written = []
     settings: Any = _SETTINGS  # the stubs want literal keys
     with matplotlib.rc_context(settings):
-        for kind, name in names(case, stem).items():
+        for kind, name in names(facts, stem).items():
             figure = Figure(figsize=(8.0, 4.0), layout="constrained")
-            (_loss if kind == "loss" else _accuracy)(case, figure)
+            (_loss if kind == "loss" else _accuracy)(facts, figure)
             for ending, metadata in (
                 ("svg", {"Date": None, "Creator": None}),
                 ("png", {"Software": None}),
@@ -83,9 +83,9 @@ def _label(text: str) -> str:
     return "".join(c if c.isascii() else "?" for c in clean(text, 40))
 
 
-def _loss(case: Case, figure: Figure) -> None:
+def _loss(facts: Facts, figure: Figure) -> None:
     axes = figure.subplots()
-    steps, values = case.losses
+    steps, values = facts.losses
     if len(values) >= 2:
         if len(values) <= MOST_BLOCKS:
             axes.plot(steps, values, color=_COLOURS[0], alpha=0.3, linewidth=0.7)
@@ -94,7 +94,7 @@ def _loss(case: Case, figure: Figure) -> None:
             axes.fill_between(x, low, high, color=_COLOURS[0], alpha=0.2, linewidth=0)
         centre, smooth = _smoothed(steps, values)
         axes.plot(centre, smooth, color=_COLOURS[0], linewidth=1.3, label="training, smoothed")
-    validations = case.finite_validations()
+    validations = facts.finite_validations()
     if validations:
         axes.plot(
             [s for s, _ in validations],
@@ -115,7 +115,7 @@ def _loss(case: Case, figure: Figure) -> None:
             color=_COLOURS[1],
             label="best validation",
         )
-    _marks(case, axes)
+    _marks(facts, axes)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     _legend(axes)
@@ -138,20 +138,20 @@ def _limit(axes: Axes, values: Any, validations: list[float]) -> None:
     axes.set_ylim(low - room, high + room)
 
 
-def _marks(case: Case, axes: Axes) -> None:
+def _marks(facts: Facts, axes: Axes) -> None:
     kinds: tuple[tuple[str, str, str, list[int | None]], ...] = (
-        ("alarm", "#a40000", "v", [a.step for a in case.tally.alarms]),
+        ("alarm", "#a40000", "v", [a.step for a in facts.counts.alarms]),
         (
             "control",
             "#75507b",
             "s",
-            [c.step for c in case.state.controls if c.outcome == "applied"],
+            [c.step for c in facts.state.controls if c.outcome == "applied"],
         ),
         (
             "checkpoint",
             "#555753",
             "D",
-            [c.step for c in case.state.checkpoints.values() if c.kind == "sftui"],
+            [c.step for c in facts.state.checkpoints.values() if c.kind == "sftui"],
         ),
     )
     for place, (name, colour, marker, found) in enumerate(kinds):
@@ -191,12 +191,12 @@ def _smoothed(steps: Any, values: Any) -> tuple[Any, Any]:
     return centre[::stride], smooth[::stride]
 
 
-def _points(case: Case, task: str) -> list[tuple[int, float, float, float]]:
+def _points(facts: Facts, task: str) -> list[tuple[int, float, float, float]]:
     """(step, percent, low, high); the interval is empty where there are no counts."""
     out = []
-    for step in case.looks(task):
-        found = case.state.evals[task][step]
-        value = case.board.evaluation(found).value
+    for step in facts.evaluated_steps(task):
+        found = facts.state.evals[task][step]
+        value = facts.board.evaluation(found).value
         if value is None:
             continue
         low = high = value
@@ -206,13 +206,13 @@ def _points(case: Case, task: str) -> list[tuple[int, float, float, float]]:
     return out
 
 
-def _accuracy(case: Case, figure: Figure) -> None:
+def _accuracy(facts: Facts, figure: Figure) -> None:
     axes = figure.subplots()
     levels: set[float] = set()
-    shown = [task for task in case.tasks if _points(case, task)][:MOST_TASKS]
-    last = max(case.looks(task)[-1] for task in shown)
+    shown = [task for task in facts.tasks if _points(facts, task)][:MOST_TASKS]
+    last = max(facts.evaluated_steps(task)[-1] for task in shown)
     for i, task in enumerate(shown):
-        found = _points(case, task)
+        found = _points(facts, task)
         # Beside each other, not on each other.
         shift = (i - (len(shown) - 1) / 2) * max(1.0, last / 150)
         colour = _COLOURS[i % len(_COLOURS)]
@@ -230,7 +230,7 @@ def _accuracy(case: Case, figure: Figure) -> None:
             capsize=2,
             label=_label(task),
         )
-        chance = chance_of(case, task)
+        chance = chance_of(facts, task)
         if chance is not None:
             level = round(100 * chance, 1)
             # Two lines that a picture cannot tell apart are one.

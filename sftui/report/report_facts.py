@@ -1,6 +1,6 @@
 """All that a report rests on, worked out once and free of any language.
 
-A `Case` is one stage of a run or log, what was counted on the way (`Tally`) and the
+`Facts` are of one stage of a run or log, what was counted on the way (`Counts`) and the
 comparisons. Sections only put it into words, so English and Chinese cannot differ.
 """
 
@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.optimizer.lr_schedule import width_scale
 from sftui.compare.baseline import Baseline
-from sftui.report.counts import Tally
+from sftui.report.counts import Counts
 from sftui.sources import snapshot
-from sftui.sources.snapshot import Snapshot
+from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
 from sftui.statistics.scores import Scoreboard, Scores
 from sftui.statistics.validation_scores import LossBoard, LossChange
@@ -46,11 +48,11 @@ class Groups:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class Facts:
     """One stage of a run or log, ready to be put into words."""
 
     shot: Snapshot
-    tally: Tally
+    counts: Counts
     baseline: Baseline | None = None
     against: Snapshot | None = None
     """The run that the baseline is, if it is one: its settings are compared too."""
@@ -96,7 +98,7 @@ class Case:
         return run.world_size, run.device
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus | Literal["stopped"]:
         """As `show` says it, and `stopped` where somebody stopped it."""
         if self.state.ended and self.state.badge == "stopped":
             return "stopped"
@@ -189,7 +191,8 @@ class Case:
         return sum(self.mixture.values()) or None
 
     @property
-    def steps_an_epoch(self) -> int | None:
+    def whole_steps_an_epoch(self) -> int | None:
+        """Updates that end within one epoch; `RunState.steps_an_epoch` is the exact quotient."""
         if self.rows is None or self.rows_a_step is None:
             return None
         return self.rows // self.rows_a_step
@@ -203,7 +206,7 @@ class Case:
     @property
     def epochs(self) -> list[tuple[int, int]]:
         """(first step, step after the last) of every epoch begun; the whole run where unknown."""
-        updates, length = self.state.updates, self.steps_an_epoch
+        updates, length = self.state.updates, self.whole_steps_an_epoch
         if not length or length >= updates:
             return [(0, updates)]
         return [(start, min(start + length, updates)) for start in range(0, updates, length)][:50]
@@ -227,7 +230,7 @@ class Case:
     def tasks(self) -> list[str]:
         return list(self.state.evals)
 
-    def looks(self, task: str) -> Sequence[int]:
+    def evaluated_steps(self, task: str) -> Sequence[int]:
         return sorted(self.state.evals[task])
 
     def setting_as_used(self, name: str) -> str | float | None:
@@ -263,7 +266,7 @@ class Case:
                 return float(value)
         width = self.effective.get("n_embd")
         known = self.is_ours or self.is_nanochat
-        return (width / 768) ** -0.5 if known and type(width) is int and width > 0 else None
+        return width_scale(width) if known and type(width) is int and width > 0 else None
 
     @cached_property
     def linear_to_zero(self) -> bool | None:
@@ -284,25 +287,25 @@ class Case:
         return [(v.step, v.loss) for v in self.state.validation_list() if math.isfinite(v.loss)]
 
 
-def open_case(
+def open_facts(
     target: str | None,
-    runs_dir: str | None = None,
+    runs_dir: str | Path | None = None,
     *,
     baseline: Baseline | None = None,
     baseline_target: str | None = None,
     command: str = "",
-) -> Case:
-    """Read what a person names, once.
+) -> Facts:
+    """Read a run or log, and count its events on the way.
 
     Raises:
-        UsageError: there is no such run or file, or it is no log that anybody can read.
+        UsageError: there is no such run or file, or it is no log of a known format.
     """
-    tallies: dict[int, Tally] = {}
+    by_stage: dict[int, Counts] = {}
 
     def listener(stage: int, event: ev.Event) -> None:
-        tallies.setdefault(stage, Tally()).hear(event)
+        by_stage.setdefault(stage, Counts()).count(event)
 
-    shot = snapshot.look(target, runs_dir, listener)
+    shot = snapshot.read(target, runs_dir, listener)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:
@@ -312,9 +315,9 @@ def open_case(
     against = None
     if baseline is not None and baseline_target is not None:
         against = _run_of(baseline_target, runs_dir)
-    return Case(
+    return Facts(
         shot=shot,
-        tally=tallies.get(shot.shown, Tally()),
+        counts=by_stage.get(shot.shown, Counts()),
         baseline=baseline,
         against=against,
         manifest=manifest,
@@ -322,12 +325,12 @@ def open_case(
     )
 
 
-def _run_of(target: str, runs_dir: str | None) -> Snapshot | None:
+def _run_of(target: str, runs_dir: str | Path | None) -> Snapshot | None:
     """The run or log that a baseline names; None for a file of results."""
     name, _, number = target.rpartition(":")
     if target.lower().endswith((".toml", ".json")):
         return None
     try:
-        return snapshot.look(name if number.isdigit() and name else target, runs_dir)
+        return snapshot.read(name if number.isdigit() and name else target, runs_dir)
     except SftuiError:
         return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from sftui.report import markdown as md
-from sftui.report.language import Tongue
-from sftui.report.report_facts import Case
+from sftui.report.language import Language
+from sftui.report.report_facts import Facts
 from sftui.report.verdicts import (
     Keep,
     TaskOutcome,
@@ -17,7 +17,7 @@ from sftui.report.verdicts import (
     validation_outcome,
 )
 from sftui.statistics.accuracy import ALPHA, wilson
-from sftui.statistics.paired_tests import CLEAR, SUGGESTIVE, Comparison
+from sftui.statistics.paired_tests import SUGGESTIVE, Comparison
 
 
 def points(value: float, digits: int = 2) -> str:
@@ -54,84 +54,80 @@ def interval(found: Comparison) -> str:
     return f"{points(100 * found.low, 1)} .. {points(100 * found.high, 1)}"
 
 
-def evidence(say: Tongue, found: Comparison) -> str:
+def evidence(tr: Language, found: Comparison) -> str:
     """Interval, p and how they were found."""
     if found.kind == "bare":
-        return say(
-            "no counts, hence no error and no evidence", "没有题数，因此没有误差，也没有证据"
-        )
+        return tr("no counts, hence no error and no evidence", "没有题数，因此没有误差，也没有证据")
     p = p_value(found.p)
     p = f"p {p}"
     if found.kind == "paired":
-        flips = say(
+        flips = tr(
             f"{found.gains} questions gained, {found.losses} lost",
             f"新答对 {found.gains} 题，新答错 {found.losses} 题",
         )
-        return say(
+        return tr(
             f"95 % interval {interval(found)}, paired {p}, {flips}",
             f"95 % 区间 {interval(found)}，配对检验 {p}，{flips}",
         )
-    return say(
+    return tr(
         f"95 % interval {interval(found)}, unpaired {p}",
         f"95 % 区间 {interval(found)}，非配对检验 {p}",
     )
 
 
-def task_sentence(say: Tongue, case: Case, outcome: TaskOutcome, *, brief: bool = False) -> str:
+def task_sentence(tr: Language, facts: Facts, outcome: TaskOutcome, *, brief: bool = False) -> str:
     """One task from its first to its last evaluation: points, interval, verdict word.
 
     `brief`: without what the run's own scatter says of a difference that is not clear anyway.
     """
     name = md.text(outcome.task, 60)
-    results = case.state.evals[outcome.task]
+    results = facts.state.evals[outcome.task]
     last = results[outcome.last]
     if outcome.judged is None:
-        value = percent(case.board.evaluation(last).value)
-        return say(
+        value = percent(facts.board.evaluation(last).value)
+        return tr(
             f"{name}: evaluated once, {value} at step {outcome.last}; nothing to compare with",
             f"{name}：只评测过一次，第 {outcome.last} 步为 {value}；没有可比较的对象",
         )
     found = outcome.judged.comparison
-    start = case.board.evaluation(results[outcome.first]).value
-    end = case.board.evaluation(last).value
+    start = facts.board.evaluation(results[outcome.first]).value
+    end = facts.board.evaluation(last).value
     since = (
-        say("the start", "起点")
+        tr("the start", "起点")
         if outcome.first == 0
-        else say(
-            f"step {outcome.first}, the first evaluation", f"首次评测（第 {outcome.first} 步）"
-        )
+        else tr(f"step {outcome.first}, the first evaluation", f"首次评测（第 {outcome.first} 步）")
     )
-    word = say.verdict(outcome.word)
-    text = say(
+    word = tr.verdict(outcome.word)
+    text = tr(
         f"{name} {percent(start)} -> {percent(end)}, {points(found.points)} points from {since} "
-        f"to step {outcome.last} ({evidence(say, found)}): **{word}**",
+        f"to step {outcome.last} ({evidence(tr, found)}): **{word}**",
         f"{name} {percent(start)} -> {percent(end)}，从{since}到第 {outcome.last} 步相差 "
-        f"{points(found.points)} 个百分点（{evidence(say, found)}）：**{word}**",
+        f"{points(found.points)} 个百分点（{evidence(tr, found)}）：**{word}**",
     )
     scatter = f"p {p_value(found.p_scatter)}"
-    if outcome.judged.held_by == "looks":
-        text += say(
-            f" (not clear after correction for the {outcome.looks} looks)",
-            f"（按 {outcome.looks} 次查看校正后并不明确）",
+    if outcome.judged.held_by == "number":
+        text += tr(
+            f" (not clear after correction for the {outcome.evaluations} looks)",
+            f"（按 {outcome.evaluations} 次查看校正后并不明确）",
         )
     elif outcome.judged.held_by == "scatter":
-        text += say(
+        text += tr(
             f" (not clear: this run's own evaluations scatter as much, {scatter})",
             f"（并不明确：本次运行各次评测自身的波动也有这么大，{scatter}）",
         )
-    if not brief and outcome.judged.held_by == "looks" and found.p_scatter >= ALPHA:
-        text += say(
+    if not brief and outcome.judged.held_by == "number" and found.p_scatter >= ALPHA:
+        text += tr(
             f"; this run's own evaluations scatter as much, {scatter}",
             f"；本次运行各次评测自身的波动也有这么大，{scatter}",
         )
     return text
 
 
-def better_line(say: Tongue, case: Case) -> str:
-    """Verdict line 1: better than the start or not."""
-    outcomes = task_outcomes(case)
+def better_line(tr: Language, facts: Facts) -> str:
+    """First line of the verdict: whether the tasks are better than at the start."""
+    outcomes = task_outcomes(facts)
     if not outcomes:
-        return say(
+        return tr(
             "**Better than the start?** Not known: no task was evaluated.",
             "**比起点好吗？** 未知：没有评测任何任务。",
         )
@@ -139,39 +135,39 @@ def better_line(say: Tongue, case: Case) -> str:
     down = [o for o in outcomes if o.down]
     some = [o for o in outcomes if o.word == SUGGESTIVE]
     if all(o.judged is None for o in outcomes):
-        answer = say(
+        answer = tr(
             "Not known: every task was evaluated only once.", "未知：每个任务只评测过一次。"
         )
     elif up and down:
-        answer = say("Mixed: clear in both directions.", "有好有坏：两个方向都有明确的变化。")
+        answer = tr("Mixed: clear in both directions.", "有好有坏：两个方向都有明确的变化。")
     elif up:
-        names = say.join([md.text(o.task, 60) for o in up])
-        answer = say(f"Yes, on {names}.", f"是，体现在 {names} 上。")
+        names = tr.join([md.text(o.task, 60) for o in up])
+        answer = tr(f"Yes, on {names}.", f"是，体现在 {names} 上。")
     elif down:
-        names = say.join([md.text(o.task, 60) for o in down])
-        answer = say(f"No, clearly worse on {names}.", f"否，在 {names} 上明确变差。")
+        names = tr.join([md.text(o.task, 60) for o in down])
+        answer = tr(f"No, clearly worse on {names}.", f"否，在 {names} 上明确变差。")
     elif some:
-        names = say.join([md.text(o.task, 60) for o in some])
-        answer = say(f"Not shown; a hint on {names}.", f"未能证明；{names} 上仅有迹象。")
+        names = tr.join([md.text(o.task, 60) for o in some])
+        answer = tr(f"Not shown; a hint on {names}.", f"未能证明；{names} 上仅有迹象。")
     else:
-        answer = say("Not shown.", "未能证明。")
-    details = say("; ", "；").join(task_sentence(say, case, o, brief=True) for o in outcomes)
-    why = noise_line(say, case) if not up and not down else ""
-    parts = [f"{say('**Better than the start?**', '**比起点好吗？**')} {answer}", details, why]
-    stop = say(". ", "。")
-    return parts[0] + say(" ", "") + parts[1] + (stop + why if why else say(".", "。"))
+        answer = tr("Not shown.", "未能证明。")
+    details = tr("; ", "；").join(task_sentence(tr, facts, o, brief=True) for o in outcomes)
+    why = noise_line(tr, facts) if not up and not down else ""
+    parts = [f"{tr('**Better than the start?**', '**比起点好吗？**')} {answer}", details, why]
+    stop = tr(". ", "。")
+    return parts[0] + tr(" ", "") + parts[1] + (stop + why if why else tr(".", "。"))
 
 
-def noise_line(say: Tongue, case: Case) -> str:
+def noise_line(tr: Language, facts: Facts) -> str:
     """In one line: why moves of a point or two mean little on so many questions."""
-    for task in case.tasks:
-        found = sharpness(case, task)
+    for task in facts.tasks:
+        found = sharpness(facts, task)
         if found is None:
             continue
-        first = case.state.evals[task][case.looks(task)[0]]
+        first = facts.state.evals[task][facts.evaluated_steps(task)[0]]
         low, high = wilson(first.correct or 0, found.total) if first.correct is not None else (0, 0)
         half = f"{50 * (high - low):.1f}" if high else f"{98 / math.sqrt(found.total):.1f}"
-        return say(
+        return tr(
             f"Two-point moves mean little here: with {found.total:,} questions one accuracy is "
             f"only known to ±{half} points, and two separate ones must differ by about "
             f"{found.unpaired:.1f} points before a test would usually notice.",
@@ -181,61 +177,61 @@ def noise_line(say: Tongue, case: Case) -> str:
     return ""
 
 
-def validation_line(say: Tongue, case: Case) -> str:
-    """Verdict line 2."""
-    head = say("**Validation:**", "**验证集：**")
-    found = validation_outcome(case)
+def validation_line(tr: Language, facts: Facts) -> str:
+    """Second line of the verdict: the validation loss, start to end."""
+    head = tr("**Validation:**", "**验证集：**")
+    found = validation_outcome(facts)
     if found is None:
-        return say(f"{head} not measured.", f"{head}没有测量。")
+        return tr(f"{head} not measured.", f"{head}没有测量。")
     if found.last_step == found.first_step:
-        return say(
+        return tr(
             f"{head} measured once, {loss(found.first)} at step {found.first_step}.",
             f"{head}只测过一次，第 {found.first_step} 步为 {loss(found.first)}。",
         )
     word = {
-        "up": say("worse", "变差"),
-        "down": say("better", "变好"),
-        "flat": say("no clear change", "没有明确变化"),
+        "up": tr("worse", "变差"),
+        "down": tr("better", "变好"),
+        "flat": tr("no clear change", "没有明确变化"),
         "unknown": "",
     }[found.direction]
-    text = say(
+    text = tr(
         f"{head} {word}: {loss(found.first)} at step {found.first_step} -> {loss(found.last)} at "
         f"step {found.last_step}, {points(found.change, 6)} ({relative(found.relative)}). ",
         f"{head}{word}：第 {found.first_step} 步 {loss(found.first)} -> 第 {found.last_step} 步 "
         f"{loss(found.last)}，{points(found.change, 6)}（{relative(found.relative)}）。",
     )
-    return text + best_sentence(say, found)
+    return text + best_sentence(tr, found)
 
 
-def best_sentence(say: Tongue, found: ValidationOutcome) -> str:
+def best_sentence(tr: Language, found: ValidationOutcome) -> str:
     """Which validation was the best; the start counts."""
     if found.start_is_best and found.first_step == 0:
-        return say(
+        return tr(
             "The best is step 0: no later checkpoint beat the starting one.",
             "最好的是第 0 步：之后没有任何检查点胜过起始检查点。",
         )
-    return say(
+    return tr(
         f"The best is {loss(found.best)} at step {found.best_step}.",
         f"最好的是第 {found.best_step} 步的 {loss(found.best)}。",
     )
 
 
-def keep_line(say: Tongue, case: Case) -> str:
-    """Verdict line 4."""
-    head = say("**Checkpoint to keep:**", "**应保留的检查点：**")
-    return head + say(" ", "") + keep_sentence(say, case, keep(case))
+def keep_line(tr: Language, facts: Facts) -> str:
+    """Fourth line of the verdict: which checkpoint to keep."""
+    head = tr("**Checkpoint to keep:**", "**应保留的检查点：**")
+    return head + tr(" ", "") + keep_sentence(tr, facts, keep(facts))
 
 
-def keep_sentence(say: Tongue, case: Case, found: Keep) -> str:
+def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
     """Which weights, and why."""
     where = f" ({md.code(found.path)})" if found.path else ""
     step = found.step
     match found.reason:
         case "start":
-            source = case.run.source if case.run is not None else None
+            source = facts.run.source if facts.run is not None else None
             what = f" ({md.text(source, 80)})" if source else ""
-            hint = any(o.word == SUGGESTIVE for o in task_outcomes(case))
-            return say(
+            hint = any(o.word == SUGGESTIVE for o in task_outcomes(facts))
+            return tr(
                 f"the starting one{what}: its validation loss was never beaten and no task is "
                 "clearly better"
                 + (
@@ -247,34 +243,30 @@ def keep_sentence(say: Tongue, case: Case, found: Keep) -> str:
                 + ("；只有打算继续核实上面的迹象时，才同时保留最后一个。" if hint else "。"),
             )
         case "last-gain":
-            names = say.join([md.text(o.task, 60) for o in task_outcomes(case) if o.up])
-            return say(
+            names = tr.join([md.text(o.task, 60) for o in task_outcomes(facts) if o.up])
+            return tr(
                 f"step {step}{where}: clearly better than the start on {names}.",
                 f"第 {step} 步{where}：在 {names} 上明确好于起点。",
             )
         case "last-best":
-            return say(
+            return tr(
                 f"step {step}{where}, the last: its validation loss is the lowest.",
                 f"第 {step} 步{where}，即最后一步：验证损失最低。",
             )
         case "best-val":
-            return say(
+            return tr(
                 f"step {step}{where}: its validation loss is the lowest, and no task speaks "
                 "clearly for another.",
                 f"第 {step} 步{where}：验证损失最低，也没有任务明确支持别的检查点。",
             )
         case "best-val-gone":
-            return say(
+            return tr(
                 f"step {step} had the lowest validation loss, but no checkpoint of it is known; "
                 "the nearest one that is kept comes next.",
                 f"第 {step} 步验证损失最低，但没有它的检查点；退而取最近的一个。",
             )
         case _:
-            return say(
+            return tr(
                 "not known: nothing was measured that could tell.",
                 "未知：没有任何测量能够判断。",
             )
-
-
-def clear_tasks(case: Case) -> list[str]:
-    return [o.task for o in task_outcomes(case) if o.word == CLEAR]

@@ -1,7 +1,6 @@
-"""What the numbers allow to say, by rule: never a word without its evidence.
+"""The conclusions a report draws, each by a fixed rule: tasks, validation, checkpoint to keep.
 
-A word like "better" is said of a task only when its difference is `clear`; everything
-else is named as what it is. The rules know nothing of hopes: a starting checkpoint that
+"Better" is said of a task only when its difference is `clear`. A starting checkpoint that
 was never beaten is the one to keep.
 """
 
@@ -11,12 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from sftui.report.report_facts import Case
-from sftui.statistics.accuracy import accuracy as accuracy_facts
-from sftui.statistics.accuracy import items_needed, smallest_detectable
+from sftui.report.report_facts import Facts
+from sftui.statistics.accuracy import accuracy, items_needed, smallest_detectable
 from sftui.statistics.loss_statistics import fit_trend, trend
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE, Judged
-from sftui.statistics.scores import BASELINE, START
+from sftui.statistics.scores import START
 
 RISE = 0.005
 """Relative rise of a validation loss that is worth a finding where no rows are stored."""
@@ -33,7 +31,7 @@ class TaskOutcome:
     last: int
     judged: Judged | None
     """None with a single evaluation."""
-    looks: int
+    evaluations: int
 
     @property
     def word(self) -> str:
@@ -99,32 +97,32 @@ class Keep:
     path: str | None = None
 
 
-def task_outcomes(case: Case) -> list[TaskOutcome]:
+def task_outcomes(facts: Facts) -> list[TaskOutcome]:
     """Every task of the run, in its own order."""
     found = []
-    for task in case.tasks:
-        looks = case.looks(task)
-        first, last = looks[0], looks[-1]
+    for task in facts.tasks:
+        steps = facts.evaluated_steps(task)
+        first, last = steps[0], steps[-1]
         found.append(
             TaskOutcome(
                 task=task,
                 first=first,
                 last=last,
-                judged=case.scores.of(task, last, START),
-                looks=len(looks),
+                judged=facts.scores.of(task, last, START),
+                evaluations=len(steps),
             )
         )
     return found
 
 
-def validation_outcome(case: Case) -> ValidationOutcome | None:
+def validation_outcome(facts: Facts) -> ValidationOutcome | None:
     """None without a validation that is a number."""
-    known = case.finite_validations()
+    known = facts.finite_validations()
     if not known:
         return None
     (first_step, first), (last_step, last) = known[0], known[-1]
     best_step, best = min(known, key=lambda pair: (pair[1], pair[0]))
-    change = case.loss_changes.get((last_step, "start"))
+    change = facts.loss_changes.get((last_step, "start"))
     return ValidationOutcome(
         first_step=first_step,
         first=first,
@@ -137,37 +135,37 @@ def validation_outcome(case: Case) -> ValidationOutcome | None:
     )
 
 
-def keep(case: Case) -> Keep:
+def keep(facts: Facts) -> Keep:
     """The checkpoint to keep, by what was measured."""
-    tasks, validation = task_outcomes(case), validation_outcome(case)
+    tasks, validation = task_outcomes(facts), validation_outcome(facts)
     gains = [task for task in tasks if task.up]
     losses = [task for task in tasks if task.down]
     if gains and not losses:
         last = max(task.last for task in gains)
-        return Keep(step=last, reason="last-gain", path=_path(case, last))
+        return Keep(step=last, reason="last-gain", path=_path(facts, last))
     if validation is None or validation.last_step == validation.first_step:
         return Keep(step=None, reason="unmeasured")
     if validation.start_is_best and validation.first_step == 0:
         return Keep(step=0, reason="start")
     if validation.best_step == validation.last_step:
         last = validation.last_step
-        return Keep(step=last, reason="last-best", path=_path(case, last))
-    path = _path(case, validation.best_step)
+        return Keep(step=last, reason="last-best", path=_path(facts, last))
+    path = _path(facts, validation.best_step)
     reason: Literal["best-val", "best-val-gone"] = "best-val" if path else "best-val-gone"
     return Keep(step=validation.best_step, reason=reason, path=path)
 
 
-def _path(case: Case, step: int) -> str | None:
-    for row in case.state.checkpoints.values():
+def _path(facts: Facts, step: int) -> str | None:
+    for row in facts.state.checkpoints.values():
         if row.step == step and not row.removed and row.path:
             return row.path
     return None
 
 
-def repeated_rows_fall(case: Case) -> tuple[float, float] | None:
+def repeated_rows_fall(facts: Facts) -> tuple[float, float] | None:
     """Mean training loss of the first and the last epoch when it fell clearly; else None."""
-    steps, losses = case.losses
-    epochs = case.epochs
+    steps, losses = facts.losses
+    epochs = facts.epochs
     if len(epochs) < 2 or len(losses) < 20:
         return None
     means = []
@@ -182,12 +180,12 @@ def repeated_rows_fall(case: Case) -> tuple[float, float] | None:
     return None
 
 
-def still_falling(case: Case) -> bool:
+def still_falling(facts: Facts) -> bool:
     """Whether the last half of the validations falls by a fifth of the whole fall or more.
 
     A curve that has levelled out has a falling line too, but nothing left to gain.
     """
-    known = case.finite_validations()
+    known = facts.finite_validations()
     half = known[len(known) // 2 :]
     found = trend([s for s, _ in half], [v for _, v in half])
     if found is None or found.slope >= 0:
@@ -195,9 +193,9 @@ def still_falling(case: Case) -> bool:
     return half[0][1] - half[-1][1] >= 0.2 * (known[0][1] - known[-1][1])
 
 
-def training_trend(case: Case) -> tuple[float, float, float] | None:
+def training_trend(facts: Facts) -> tuple[float, float, float] | None:
     """(slope, low, high) of the raw training loss per 1000 steps over the last half."""
-    steps, losses = case.losses
+    steps, losses = facts.losses
     half = len(steps) // 2
     found = fit_trend(steps[half:], losses[half:])
     if found is None:
@@ -219,11 +217,11 @@ class Sharpness:
     """Unpaired."""
 
 
-def sharpness(case: Case, task: str) -> Sharpness | None:
+def sharpness(facts: Facts, task: str) -> Sharpness | None:
     """None where the number of questions is unknown."""
-    results = case.state.evals[task]
+    results = facts.state.evals[task]
     first = results[min(results)]
-    value, total = case.board.evaluation(first).value, first.total
+    value, total = facts.board.evaluation(first).value, first.total
     if value is None or not total or not 0 < value < 1:
         return None
     return Sharpness(
@@ -235,32 +233,32 @@ def sharpness(case: Case, task: str) -> Sharpness | None:
     )
 
 
-def at_chance(case: Case, task: str) -> bool | None:
+def at_chance(facts: Facts, task: str) -> bool | None:
     """Whether the last evaluation cannot be told from guessing; None without a chance level."""
-    results = case.state.evals[task]
+    results = facts.state.evals[task]
     last = results[max(results)]
-    chance = chance_of(case, task)
+    chance = chance_of(facts, task)
     if last.correct is None or not last.total or chance is None:
         return None
-    found = accuracy_facts(last.correct, last.total, chance=chance)
+    found = accuracy(last.correct, last.total, chance=chance)
     return found.p_chance is not None and found.p_chance >= 0.05
 
 
 FOUR_CHOICES = ("mmlu", "arc-easy", "arc-challenge")
 
 
-def chance_of(case: Case, task: str) -> float | None:
+def chance_of(facts: Facts, task: str) -> float | None:
     """The run's own chance level, else a quarter for the well-known four-choice tasks."""
-    results = case.state.evals[task]
+    results = facts.state.evals[task]
     told = results[max(results)].chance
     if told is not None:
         return told
     return 0.25 if task.lower().replace("_", "-") in FOUR_CHOICES else None
 
 
-def letter_share(case: Case, task: str) -> tuple[str, float] | None:
+def letter_share(facts: Facts, task: str) -> tuple[str, float] | None:
     """The commonest answer of the last evaluation and its share, where letters are known."""
-    results = case.state.evals[task]
+    results = facts.state.evals[task]
     letters = results[max(results)].letters
     total = sum(letters.values())
     if not total:
@@ -269,9 +267,9 @@ def letter_share(case: Case, task: str) -> tuple[str, float] | None:
     return letter, letters[letter] / total
 
 
-def slow_rank(case: Case) -> tuple[int, float] | None:
+def slow_rank(facts: Facts) -> tuple[int, float] | None:
     """The rank that is slowest per token, and by how much, when that is over a tenth."""
-    paces = {n: pace for n, r in case.tally.ranks.items() if (pace := r.own_pace()) is not None}
+    paces = {n: pace for n, r in facts.counts.ranks.items() if (pace := r.own_pace()) is not None}
     if len(paces) < 2:
         return None
     slowest = max(paces, key=lambda n: paces[n])
@@ -282,11 +280,6 @@ def slow_rank(case: Case) -> tuple[int, float] | None:
     )
 
 
-def baseline_outcome(case: Case, task: str) -> Judged | None:
-    """The last evaluation against the baseline, if that has this task."""
-    return case.scores.of(task, case.looks(task)[-1], BASELINE)
-
-
-def any_evidence(case: Case) -> bool:
+def any_evidence(facts: Facts) -> bool:
     """Whether any task moved beyond `no evidence`."""
-    return any(task.word in (CLEAR, SUGGESTIVE) for task in task_outcomes(case))
+    return any(task.word in (CLEAR, SUGGESTIVE) for task in task_outcomes(facts))

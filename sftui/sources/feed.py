@@ -25,11 +25,11 @@ FIRST_BLOCK_BYTES = 64 * 1024
 SHORT_BYTES = 2 * 1024 * 1024
 """A file of this size is read at once; of a longer one, a first block for the first picture."""
 HOLD_SECONDS = 3.0
-"""So long the rest of a long file waits for that picture, lest it take the time it needs."""
+"""The rest of a long file waits so long, so that it does not compete with the first paint."""
 BLOCK_BYTES = 1024 * 1024
 """As fast as larger ones, and a quarter of the memory in flight."""
-LOOK_SECONDS = 0.5
-"""How often a followed file is looked at: a person waits that long for a line."""
+POLL_SECONDS = 0.5
+"""How often a followed file is checked for new lines."""
 SILENT_SECONDS = 60.0
 """Longer without a line, and a followed log is called silent (evaluations take that long)."""
 MOST_UNRECOGNISED_BYTES = 8 * 1024 * 1024
@@ -37,7 +37,7 @@ MOST_UNRECOGNISED_BYTES = 8 * 1024 * 1024
 
 _REMEMBERED_BYTES = 256
 _NOT_TEXT = frozenset({"sftui", "tensorboard", "wandb"})
-"""Formats without lines that a person would read."""
+"""Formats whose files are not shown as text."""
 
 Choose = Callable[[bytes], Reader | None]
 """The reader for a file that starts with these bytes; None while there are too few of them."""
@@ -73,7 +73,6 @@ class FileFeed:
         self._total_bytes = 0
         self._grew_at = now()
         self._stop = threading.Event()
-        self._looked = threading.Event()
         self._begun = threading.Event()
         self._wanted = threading.Event()
         self._thread: threading.Thread | None = None
@@ -103,7 +102,7 @@ class FileFeed:
 
     @property
     def text_path(self) -> Path | None:
-        """The file, unless it is known to have no lines that a person would read."""
+        """The file, unless its format is not shown as text."""
         known = self._reader is not None and self._reader.name in _NOT_TEXT
         return None if known or self._envelope is not None else self._path
 
@@ -146,14 +145,6 @@ class FileFeed:
         """Read to the end here and now."""
         self.read_on()
         self._run()
-
-    def wait_until_read(self, timeout: float | None = None) -> bool:
-        """Wait until all that the file holds by now has been read."""
-        self._looked.clear()
-        self.read_on()
-        if self.done:
-            return True
-        return self._looked.wait(timeout)
 
     def _run(self) -> None:
         try:
@@ -200,8 +191,7 @@ class FileFeed:
             if not self._follow:
                 break
             self._begun.set()
-            self._looked.set()
-            self._stop.wait(LOOK_SECONDS)
+            self._stop.wait(POLL_SECONDS)
             file = self._same_or_newer(file, files)
 
     def _begin_again(self) -> bool:
@@ -311,4 +301,3 @@ class FileFeed:
                 self._beside = []
         self.done = True
         self._begun.set()
-        self._looked.set()

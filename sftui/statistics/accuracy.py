@@ -9,7 +9,6 @@ Fractions everywhere, never percentages, except where a percentage is read.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -99,56 +98,6 @@ def p_above(correct: int, total: int, chance: float) -> float:
     return float(special_functions().bdtrc(correct - 1, total, chance))
 
 
-def p_two_sided(correct: int, total: int, chance: float) -> float:
-    """Exact binomial p: all outcomes at most as likely as the one seen."""
-    if chance in (0.0, 1.0):
-        return 1.0 if correct == total * chance else 0.0
-    special = special_functions()
-    k = np.arange(total + 1)
-    log_pmf = special.xlogy(k, chance) + special.xlog1py(total - k, -chance)
-    log_pmf -= special.gammaln(k + 1) + special.gammaln(total - k + 1)
-    # 1e-7: outcomes equally likely in theory differ in the last digits.
-    rare = log_pmf <= log_pmf[correct] + 1e-7
-    # The outcomes left out are one block around the mode.
-    kept = np.flatnonzero(~rare)
-    if not len(kept):
-        return 1.0
-    below = float(special.bdtr(kept[0] - 1, total, chance)) if kept[0] > 0 else 0.0
-    above = float(special.bdtrc(kept[-1], total, chance)) if kept[-1] < total else 0.0
-    return min(1.0, below + above)
-
-
-def smallest_above(total: int, chance: float, *, looks: int = 1) -> int | None:
-    """Fewest right answers that beat chance at one-sided 5 % shared over `looks`; None: none do."""
-    for correct in range(math.ceil(total * chance), total + 1):
-        if p_above(correct, total, chance) < ALPHA / looks:
-            return correct
-    return None
-
-
-def chance_level(choices: Sequence[int]) -> tuple[float, float]:
-    """Expected accuracy of guessing and its standard error, from each item's number of choices."""
-    if not choices:
-        raise ValueError("no items; expected the number of choices of at least one")
-    rates = [1 / c for c in choices]
-    return sum(rates) / len(rates), math.sqrt(sum(r * (1 - r) for r in rates)) / len(rates)
-
-
-def one_letter_baseline(gold: Sequence[Hashable]) -> float:
-    """Accuracy of always giving the commonest right answer."""
-    return max(Counter(gold).values()) / len(gold) if gold else 0.0
-
-
-def finite_population(items: int, population: int) -> float:
-    """Factor on a standard error when `items` are a random part of `population` items.
-
-    Only for "what would the whole benchmark give"; 0 when all of it was asked.
-    """
-    if population <= 1 or items >= population:
-        return 0.0
-    return math.sqrt((population - items) / (population - 1))
-
-
 def clustered_error(values: Flags | Sequence[float], clusters: Sequence[Hashable]) -> float:
     """Standard error of the mean of `values` when items of one cluster (subject) move together.
 
@@ -179,13 +128,16 @@ def k_candidates(percentage: float | str, total: int, *, decimals: int = 2) -> l
     return list(range(max(0, first), min(total, last) + 1))
 
 
-def smallest_detectable(total: int, rate: float, *, correlation: float, looks: int = 1) -> float:
-    """True change (fraction) found with 80 % power by a two-sided 5 % test shared over `looks`.
+def smallest_detectable(
+    total: int, rate: float, *, correlation: float, comparisons: int = 1
+) -> float:
+    """True change (fraction) found with 80 % power by two-sided 5 % tests.
 
-    `correlation` of right/wrong between the two checkpoints, item by item; 0 = unpaired.
+    `correlation` of right/wrong between the two checkpoints, item by item; 0 = unpaired. The
+    5 % are shared over `comparisons`.
     """
     spread = math.sqrt(2 * rate * (1 - rate) * (1 - correlation) / total)
-    z = Z95 if looks == 1 else -float(special_functions().ndtri(ALPHA / looks / 2))
+    z = Z95 if comparisons == 1 else -float(special_functions().ndtri(ALPHA / comparisons / 2))
     return (z + Z_POWER80) * spread
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import config as config_module
+from engine.config import from_flat
 from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.errors import DataError, SftuiError
@@ -30,7 +30,7 @@ from sftui.statistics.accuracy import clustered_error
 from sftui.statistics.paired_tests import Comparison, flips, paired
 
 KINDS = ("flipped", "gained", "lost", "all")
-"""What a person may look through."""
+"""Which questions can be listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,13 +146,13 @@ def _share(p: float) -> float:
 
 
 class Questions:
-    """The words of a run's questions, by task and item id; they come when they come."""
+    """The text of a run's questions, by task and item id, loaded in a thread."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self._found: dict[str, dict[str, Question]] | None = None
         self.problem = ""
-        """Why there are none."""
+        """Why the questions could not be loaded; empty when they were."""
         self._thread = threading.Thread(target=self._load, name="questions", daemon=True)
         self._thread.start()
 
@@ -161,7 +161,7 @@ class Questions:
         return self._found is not None or bool(self.problem)
 
     def wait(self, timeout: float | None = None) -> None:
-        """Until they are there, or known not to be."""
+        """Wait until they are loaded, or known to be missing."""
         self._thread.join(timeout)
 
     def get(self, task: str, item_id: str) -> Question | None:
@@ -170,7 +170,7 @@ class Questions:
     def _load(self) -> None:
         try:
             manifest = resume_file.manifest_now(self._run)
-            settings = config_module.from_flat(manifest["config"], manifest.get("recipe"))
+            settings = from_flat(manifest["config"], manifest.get("recipe"))
             limit = settings.eval.eval_metrics_max_problems
             found = tasks.load_questions(run_plan.data_settings(settings), limit)
         except SftuiError as error:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.alarms.windows import scatter_around_trend
 from sftui.statistics.accuracy import ALPHA, special_functions
 
 Floats = Sequence[float] | NDArray[Any]
@@ -71,13 +72,13 @@ def compare_losses(
 def wobble(values: Sequence[float]) -> float | None:
     """Scatter of a run's evaluations around their own trend, as a standard deviation.
 
-    From second differences (variance 6 s^2), whose median ignores a jump or two. Works on
-    accuracies and on validation losses; None with fewer than four evaluations.
+    From second differences. Works on accuracies and on validation losses; None with fewer
+    than four evaluations.
     """
     known = [v for v in values if math.isfinite(v)]
     if len(known) < 4:
         return None
-    return float(1.4826 * np.median(np.abs(np.diff(known, n=2))) / math.sqrt(6))
+    return scatter_around_trend(float(np.median(np.abs(np.diff(known, n=2)))), 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

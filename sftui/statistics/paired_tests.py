@@ -74,7 +74,7 @@ class Comparison:
     p: float
     """Two-sided, not adjusted for other comparisons."""
     e_value: float | None = None
-    """Evidence that stays valid under any number of looks; paired only."""
+    """Evidence that stays valid however often it is tested; paired only."""
     gains: int | None = None
     losses: int | None = None
     note: str = ""
@@ -221,8 +221,8 @@ def mcnemar(gains: int, losses: int, *, mid: bool = False) -> float:
 def e_value(gains: int, losses: int) -> float:
     """Bayes factor of "gains and losses differ" (uniform prior) against "equally likely".
 
-    Its expectation is 1 when nothing changed, at every moment one may look, so 20 or
-    more is evidence at 5 % without counting the looks.
+    Its expectation is 1 when nothing changed, whenever it is computed, so 20 or more
+    is evidence at 5 % without counting how often it was.
     """
     log_e = float(special_functions().betaln(1 + gains, 1 + losses)) + (gains + losses) * math.log(
         2
@@ -243,17 +243,18 @@ class Judged:
     there is no p."""
     verdict: str
     """`no evidence`, `suggestive` or `clear`."""
-    held_by: Literal["", "looks", "scatter"] = ""
+    held_by: Literal["", "number", "scatter"] = ""
     """What keeps a suggestive difference from being clear: the number of comparisons, or the
     scatter of the run's own evaluations alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
-    """The best of several looks, which is partly luck."""
+    """The best of several evaluations, which is partly luck."""
 
     index: int
-    looks: int
+    among: int
+    """How many it is the best of."""
     judged: Judged
 
 
@@ -272,22 +273,22 @@ def judge(comparisons: Sequence[Comparison]) -> list[Judged]:
 
 
 def _judged(comparison: Comparison, p_among: float, p_adjusted: float) -> Judged:
-    """`p_among`: adjusted for the looks alone."""
+    """`p_among`: adjusted for the number of comparisons alone."""
     p, e = comparison.p, comparison.e_value
     word = verdict(p, p_among, e)
-    held: Literal["", "looks", "scatter"] = "looks" if word == SUGGESTIVE else ""
+    held: Literal["", "number", "scatter"] = "number" if word == SUGGESTIVE else ""
     if word == CLEAR and verdict(max(p, comparison.p_scatter), p_adjusted, e) != CLEAR:
         word, held = SUGGESTIVE, "scatter"
     return Judged(comparison=comparison, p_adjusted=p_adjusted, verdict=word, held_by=held)
 
 
 def best_of(comparisons: Sequence[Comparison]) -> Best | None:
-    """The largest difference among looks against one and the same start; None without looks."""
+    """The largest of differences to one and the same start; None where there are none."""
     if not comparisons:
         return None
     judged = judge(comparisons)
     index = max(range(len(judged)), key=lambda i: comparisons[i].difference)
-    return Best(index=index, looks=len(judged), judged=judged[index])
+    return Best(index=index, among=len(judged), judged=judged[index])
 
 
 def verdict(p: float, p_adjusted: float, e: float | None = None) -> str:
@@ -312,9 +313,6 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 # ---- the short form for one table row --------------------------------------------------------
 
-DEFAULT_LOOKS = 20
-"""Looks assumed where the caller does not count them: the evaluations of the reference run."""
-
 
 class Scored(Protocol):
     """What an evaluation says; `EvalFinished` is one."""
@@ -329,17 +327,6 @@ class Scored(Protocol):
     def accuracy(self) -> float | None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """Accuracy now minus accuracy before."""
-
-    points: float
-    """Percentage points."""
-    error: float
-    """Standard error, in points."""
-    verdict: str
-
-
 def accuracy_of(result: Scored) -> float | None:
     """A fraction in [0, 1] from the counts, else as it was logged; None when unknown."""
     if result.correct is not None and result.total:
@@ -347,21 +334,6 @@ def accuracy_of(result: Scored) -> float | None:
     if result.accuracy is None or not math.isfinite(result.accuracy):
         return None
     return min(1.0, max(0.0, result.accuracy))
-
-
-def compare(now: Scored, before: Scored, *, looks: int = DEFAULT_LOOKS) -> Difference | None:
-    """Unpaired difference of two evaluations, judged as one of `looks` comparisons.
-
-    None when an accuracy is unknown. Without counts there is no error, hence no evidence.
-    """
-    comparison = compare_evaluations(
-        Evaluation(correct=now.correct, total=now.total, accuracy=now.accuracy),
-        Evaluation(correct=before.correct, total=before.total, accuracy=before.accuracy),
-    )
-    if comparison is None:
-        return None
-    word = verdict(comparison.p, min(1.0, comparison.p * max(1, looks)))
-    return Difference(points=comparison.points, error=100.0 * comparison.error, verdict=word)
 
 
 def _p_normal(difference: float, spread: float) -> float:

@@ -35,8 +35,6 @@ from sftui.text import format as fmt
 from sftui.text.clean import clean
 
 START, PREVIOUS, BEST, BASELINE = "start", "prev", "best", "base"
-AGAINST = (START, PREVIOUS, BEST, BASELINE)
-"""What an evaluation is compared with."""
 
 Evals = Mapping[str, Mapping[int, ev.EvalFinished]]
 
@@ -49,7 +47,7 @@ class Yardstick(Protocol):
 
     @property
     def flags(self) -> Sequence[str]:
-        """What names it again on the command line of `sftui report`."""
+        """The flags of `sftui report` that name it again."""
         ...
 
     def of(self, task: str) -> Evaluation | None: ...
@@ -66,7 +64,7 @@ class Scores:
     best: Mapping[str, tuple[int, Best]]
     """Task -> step and luck-aware verdict of its best evaluation after the first."""
     notes: Mapping[str, str]
-    """Task -> why its baseline is not what it seems."""
+    """Task -> why the baseline's percentage cannot be right."""
     baseline: str = ""
     """Name of the baseline; empty without one."""
 
@@ -75,7 +73,7 @@ class Scores:
 
 
 class Scoreboard:
-    """Judges once per evaluation, not once per frame."""
+    """Computes the comparisons of a run, again only when an evaluation was added."""
 
     def __init__(self, folder: Path | None = None, baseline: Yardstick | None = None) -> None:
         """`folder`: the run directory that item files are named from; None for a log."""
@@ -114,14 +112,14 @@ class Scoreboard:
             known = {step: self.evaluation(found[step]) for step in sorted(found)}
             values = [value for e in known.values() if (value := e.value) is not None]
             own = wobble(values)
-            looks: list[tuple[int, Comparison]] = []
+            since_start: list[tuple[int, Comparison]] = []
             for (step, now), others in zip(known.items(), self._others(task, known), strict=True):
                 for against, (other, before) in others.items():
                     comparison = compare_evaluations(now, before, wobble=own)
                     if comparison is None:
                         continue
                     if against == START:
-                        looks.append((step, comparison))
+                        since_start.append((step, comparison))
                     # The same two evaluations are one comparison, under whatever names.
                     pair = (task, step, other)
                     if pair not in pairs:
@@ -129,9 +127,9 @@ class Scoreboard:
                         comparisons.append(comparison)
                     places.append((task, step, against))
                     where.append(pairs[pair])
-            top = best_of([comparison for _, comparison in looks])
+            top = best_of([comparison for _, comparison in since_start])
             if top is not None:
-                best[task] = (looks[top.index][0], top)
+                best[task] = (since_start[top.index][0], top)
             if self.baseline is not None and found:
                 doubt = self.baseline.doubt(task, found[max(found)].total)
                 if doubt:
@@ -195,8 +193,11 @@ def difference_words(judged: Judged) -> str:
     return text
 
 
-def sentence(judged: Judged, *, looks: int = 1) -> str:
-    """A whole comparison in words: verdict, points, interval, flips."""
+def sentence(judged: Judged, *, among: int = 1) -> str:
+    """A whole comparison in words: verdict, points, interval, flips.
+
+    `among`: how many evaluations it was the best of.
+    """
     found = judged.comparison
     parts = [f"{fmt.points(found.points)} points"]
     if found.kind == "bare":
@@ -207,8 +208,8 @@ def sentence(judged: Judged, *, looks: int = 1) -> str:
             parts.append(f"{found.gains} gained, {found.losses} lost")
         else:
             parts.append("unpaired")
-    if looks > 1:
-        parts.append(f"best of {looks} looks")
+    if among > 1:
+        parts.append(f"best of {among} looks")
     if judged.held_by == "scatter":
         parts.append("within the scatter of the run's own evaluations")
     return f"{judged.verdict}, {', '.join(parts)}"

@@ -38,7 +38,7 @@ class LossChange:
 
 
 class LossBoard:
-    """Judges once per validation, not once per frame."""
+    """Computes the changes of a run, again only when a validation was added."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """`folder`: the run directory that row files are named from; None for a log."""

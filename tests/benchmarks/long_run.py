@@ -43,12 +43,18 @@ def slope(points: list[tuple[float, float]]) -> float:
 
 
 def main() -> None:
+    from engine.events import Stamp
     from engine.journal.event_files import last_stamp
     from engine.run import lock, run_dir
     from sftui.sources import snapshot
     from tests.faults.place import Place
     from tests.faults.terminal import Terminal
     from tests.processes import children, wait_for
+
+    def newest(run: run_dir.RunDir) -> Stamp:
+        stamp = last_stamp(run.events)
+        assert stamp is not None, "an event log does not grow shorter"
+        return stamp
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=180)
@@ -66,13 +72,15 @@ def main() -> None:
         wait_for(lambda: run_dir.list_runs(place.root), 60)
         run = run_dir.list_runs(place.root)[0]
         wait_for(lambda: last_stamp(run.events) is not None, 60)
-        rank = psutil.Process(lock.holder(run).pid).children()[0]
+        holder = lock.holder(run)
+        assert holder is not None
+        rank = psutil.Process(holder.pid).children()[0]
         begin, begin_cpu = time.monotonic(), cpu(screen.process.pid)
         samples: list[tuple[float, int, int, int, float]] = []
-        first_seq = last_stamp(run.events).seq
+        first_seq = newest(run).seq
         while (now := time.monotonic() - begin) < options.seconds:
             time.sleep(min(every, options.seconds - now))
-            stamp = last_stamp(run.events)
+            stamp = newest(run)
             seq = stamp.seq
             sizes = resident_bytes(screen.process.pid), resident_bytes(rank.pid)
             samples.append((time.monotonic() - begin, seq, *sizes, stamp.t or 0.0))
@@ -99,9 +107,9 @@ def main() -> None:
         header = re.findall(r"\d+:\d\d:\d\d|\d+:\d\d", screen.words(here))
         screen.press("q")
         screen.wait(30)
-        shot = snapshot.take(run)
+        shot = snapshot.read_run(run)
         state = shot.state
-        told = last_stamp(run.events).seq
+        told = newest(run).seq
         settled = [s for s in samples if s[0] > seconds / 3]
         print(f"\n{told - first_seq:,} events in {seconds:,.0f} s = {told / seconds:,.0f}/s")
         print(f"  {answer}; in the file {told:,}, dropped {state.dropped}")

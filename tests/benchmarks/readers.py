@@ -5,17 +5,19 @@ count of the same lines in the same run, so that a slow or busy machine shows. M
 what a log of a million lines takes beyond one of 1,000, in the same run.
 """
 
+import functools
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sftui.readers import LineBuffer
 from sftui.readers.nanochat import NanochatReader
-from sftui.sources.open import open_replay
+from sftui.sources.open_log import open_replay
 from sftui.state.run_state import RunState
 from tests.benchmarks.long_logs import Watched
 from tests.processes import Children, children, environment
@@ -51,7 +53,7 @@ def base_log(num_lines: int) -> bytes:
     return "".join(lines).encode()
 
 
-def best(action, times: int = 5) -> float:
+def best(action: Callable[[], object], times: int = 5) -> float:
     """The shortest of some runs, seconds."""
     spent = []
     for _ in range(times):
@@ -82,8 +84,8 @@ def main() -> None:
         "base_train, 24 000 lines": (base_log(24000), 0.200),
     }
     for what, (data, target) in logs.items():
-        plain = best(lambda data=data: LineBuffer().feed(data))
-        report(what, best(lambda data=data: parse(data)), target, plain)
+        plain = best(functools.partial(LineBuffer().feed, data))
+        report(what, best(functools.partial(parse, data)), target, plain)
 
     with tempfile.TemporaryDirectory() as name:
         show_long(Path(name))

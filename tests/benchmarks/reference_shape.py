@@ -40,6 +40,7 @@ from engine.events import (
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
+from engine.sizes import GIB
 from engine.step import run_plan
 from tests import material
 from tests.place import Place, of, post
@@ -88,7 +89,7 @@ def stop_after_two_updates(place: Place) -> RunDir:
     wait_for(lambda: of(run, ControlApplied), PATIENCE)
     for step in (1, 2):
         place.ctl(run, "resume", "1")
-        wait_for(lambda step=step: of(run, StateChanged)[-1].step == step, PATIENCE)
+        wait_for(lambda: of(run, StateChanged)[-1].step == step, PATIENCE)  # noqa: B023  at once
         if step == 1:
             post(run, Command.CHECKPOINT)
             wait_for(lambda: any(e.command == "checkpoint" for e in of(run, ControlApplied)))
@@ -102,7 +103,7 @@ def report(run: RunDir, shape: GPTConfig) -> None:
     for event in of(run, StepFinished):
         print(f"update {event.step}: {event.seconds:.0f} s, {event.tokens} tokens")
     for event in of(run, CheckpointSaved):
-        size = (event.size_bytes or 0) / fit.GIB
+        size = (event.size_bytes or 0) / GIB
         print(
             f"{event.kind} checkpoint of step {event.step}: {size:.2f} GiB, {event.seconds:.1f} s"
         )
@@ -117,7 +118,7 @@ def report(run: RunDir, shape: GPTConfig) -> None:
     estimate = fit.estimate(used)
     print(f"fit, {longest} tokens a micro-step:")
     for part, size, what in fit.table(used):
-        print(f"  {part:<18} {size / fit.GIB:6.2f} GiB  {what}")
+        print(f"  {part:<18} {size / GIB:6.2f} GiB  {what}")
     measured = next(e.stamp.t for e in of(run, PhaseStarted) if e.phase == "validate")
     for rank in range(RANKS):
         beats = [e for e in of(run, RankHeartbeat) if e.rank == rank and e.memory_bytes]
@@ -129,9 +130,9 @@ def report(run: RunDir, shape: GPTConfig) -> None:
         less = estimate.parameters if rank else 0
         wanted = estimate.peak - estimate.parameters - less
         print(
-            f"rank {rank}: resident {before / fit.GIB:.2f} GiB with the model loaded, at most "
-            f"{peak / fit.GIB:.2f} GiB; growth {growth / fit.GIB:.2f} GiB, fit says "
-            f"{wanted / fit.GIB:.2f} GiB, ratio {growth / wanted:.2f}; in all "
+            f"rank {rank}: resident {before / GIB:.2f} GiB with the model loaded, at most "
+            f"{peak / GIB:.2f} GiB; growth {growth / GIB:.2f} GiB, fit says "
+            f"{wanted / GIB:.2f} GiB, ratio {growth / wanted:.2f}; in all "
             f"{peak / (fit.needed(used) - less):.2f} of the estimate"
         )
 

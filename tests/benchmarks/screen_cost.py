@@ -43,7 +43,7 @@ WATCH = """
 import sys
 from pathlib import Path
 from engine.run.run_dir import RunDir
-from sftui import watch
+from sftui.commands import watch
 watch.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
 """
 """The screen of `sftui run`, with its queue, on a run that is already there."""
@@ -82,7 +82,9 @@ def main() -> None:
 
         wait_for(lambda: any(isinstance(event, StepFinished) for event in tail.poll()), 120)
         steps(SETTLE_SECONDS)
-        rank = psutil.Process(lock.holder(run).pid).children()[0]
+        holder = lock.holder(run)
+        assert holder is not None
+        rank = psutil.Process(holder.pid).children()[0]
         ratios, cpu_ratios = [], []
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; tokens a second:")
         for pair in range(options.pairs):
@@ -99,7 +101,7 @@ def main() -> None:
                 after = rank.cpu_times()
                 rates[watched] = rate(window)
                 spent = after.user + after.system - before.user - before.system
-                costs[watched] = spent / sum(event.tokens for event in window)
+                costs[watched] = spent / sum(event.tokens or 0 for event in window)
                 if screen is not None:
                     assert "events live" in screen.words(), "the live queue feeds this screen"
                     screen.press("q")

@@ -1,6 +1,8 @@
 """Settings: one source over another, all faults at once, nothing unknown accepted."""
 
+import dataclasses
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -130,3 +132,20 @@ def test_epochs_typed_beside_resume_replace_the_runs_iterations():
     changed = resume.changes(own, flags.settings, frozenset(typed))
     assert changed == {"num_epochs": 3, "num_iterations": -1}
     assert resume.changes(own.replace(**changed), flags.settings, frozenset(typed)) == {}
+
+
+def test_a_choice_is_written_once():
+    """Every setting with a closed set of values refuses another one, with the values it has."""
+    hints = {n: h for kind in config.GROUPS.values() for n, h in get_type_hints(kind).items()}
+    closed = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    assert len(closed) >= 5
+    for name, choices in closed.items():
+        with pytest.raises(ConfigError, match=f"{name} is 'heap'; expected one of {choices[0]}"):
+            RunConfig().replace(**{name: "heap"}).check()
+        for choice in choices:
+            assert RunConfig().replace(**{name: choice}).check().flat()[name] == choice
+
+
+def test_the_groups_are_the_fields_of_the_run_config():
+    """A group that is added to `RunConfig` is read, checked and written without a second list."""
+    assert [*config.GROUPS, "recipe"] == [f.name for f in dataclasses.fields(RunConfig)]

@@ -8,8 +8,6 @@ import pytest
 
 from engine.config import RunConfig
 from engine.fit import (
-    GIB,
-    MIB,
     MemoryPlan,
     advice,
     checkpoint_bytes,
@@ -23,6 +21,7 @@ from engine.fit import (
     table,
 )
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.sizes import GIB, MIB
 from engine.step import run_plan
 
 T = 2048

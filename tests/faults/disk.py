@@ -15,6 +15,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 NAMES = ("write", "fsync", "rename", "replace", "unlink", "mkdir", "rmdir", "pwrite", "ftruncate")
@@ -55,12 +56,13 @@ def failing(n: int, action: Callable[[], object] | None = None) -> Iterator[Disk
 
     opened = io.open
 
-    def open_counted(file: object, mode: str = "r", *arguments: object, **options: object):
+    def open_counted(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         if set(mode) & set("wax+"):
             disk.operation()
         found = opened(file, mode, *arguments, **options)
         if set(mode) & set("wax+"):
-            found.write = before(found.write)
+            counted: Any = found
+            counted.write = before(found.write)
         return found
 
     with contextlib.ExitStack() as patches:

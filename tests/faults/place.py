@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from engine.processes import launch, orphan
 from engine.run.run_dir import RunDir
 from sftui.commands.run_flags import parse_run
 from tests import tiny
-from tests.processes import Children, environment, events, wait_for
+from tests.processes import Children, environment, events, wait_for, wait_for_end
 
 WORKER = "tests.faults.worker"
 """The real worker, with faults injected."""
@@ -38,6 +38,12 @@ class Place:
         self.cache = tiny.write_cache(path / "cache")
         self.data = tiny.write_data(path / "data")
         self.root = path / "runs"
+
+    @property
+    def children(self) -> Children:
+        """Where the processes of this place are started; a place that starts none needs none."""
+        assert self.started is not None, "this place starts no processes"
+        return self.started
 
     def flags(self, *extra: str) -> list[str]:
         return [*tiny.SETTINGS, f"--data-dir={self.data}", "--device-type=cpu", *extra]
@@ -57,16 +63,18 @@ class Place:
             if before is not None:
                 os.environ["NANOCHAT_BASE_DIR"] = before
 
-    def environment(self, faults: list[dict[str, object]] = (), **extra: str) -> dict[str, str]:
+    def environment(self, faults: Sequence[dict[str, object]] = (), **extra: str) -> dict[str, str]:
         env = {"NANOCHAT_BASE_DIR": str(self.cache), "SFTUI_RUNS": str(self.root)}
         if faults:
             env |= {"SFTUI_WORKER": WORKER, "SFTUI_FAULTS": json.dumps(faults)}
         return environment(**env | extra)
 
-    def supervise(self, run: RunDir, faults: list[dict[str, object]] = (), **extra: str):
+    def supervise(
+        self, run: RunDir, faults: Sequence[dict[str, object]] = (), **extra: str
+    ) -> subprocess.Popen[bytes]:
         """The supervisor of a run that `make` made, as our child."""
         with run.supervisor_log.open("ab") as log:
-            return self.started.start(
+            return self.children.start(
                 *("-P", "-m", "engine.supervisor", str(run.path)),
                 env=self.environment(faults, **extra),
                 stdin=subprocess.DEVNULL,
@@ -74,11 +82,11 @@ class Place:
                 stderr=log,
             )
 
-    def ended(self, process, seconds: float = 120.0) -> int:
+    def ended(self, process: subprocess.Popen[bytes], seconds: float = 120.0) -> int:
         """Exit code of a supervisor; nothing it started may live on."""
-        wait_for(lambda: self.started.note_descendants() or process.poll() is not None, seconds)
-        wait_for(lambda: self.started.left() == [], 20)
-        return process.returncode
+        wait_for_end(self.children, process, seconds)
+        wait_for(lambda: self.children.left() == [], 20)
+        return int(process.returncode)
 
 
 def work(run: RunDir) -> int | None:

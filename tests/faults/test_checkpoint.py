@@ -13,7 +13,7 @@ import torch
 
 from engine.checkpoints import checkpoint_dir, checkpointer
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
-from engine.checkpoints.checkpointer import Checkpointer, Snapshot
+from engine.checkpoints.checkpointer import Checkpointer, RankState
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, RunFinished
 from engine.run import run_dir
@@ -45,7 +45,7 @@ class Saver:
         tensor = torch.full((self.size,), float(step))
         self.checkpointer.save(
             step,
-            Snapshot(
+            RankState(
                 optimizer={"w/momentum": tensor},
                 random=checkpointer.random_state(),
                 model={"w": tensor} if self.rank == 0 else None,
@@ -66,7 +66,8 @@ import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
 import torch
-from engine import checkpoint, checkpoint_dir, run_dir
+from engine.checkpoints import checkpoint_dir, checkpointer
+from engine.run import run_dir
 from tests.faults.test_checkpoint import Saver
 from tests.faults.disk import failing
 
@@ -95,7 +96,7 @@ while True:
     if not hit:
         break
     info, problems = checkpoint_dir.newest_valid(run)
-    value = float(checkpoint.load_model_state(info)["w"][0])
+    value = float(checkpointer.load_model_state(info)["w"][0])
     later = Saver(run, keep=1)
     again = later.save(3)
     left = sorted(path.name for path in run.checkpoints.iterdir())
@@ -174,8 +175,8 @@ def test_a_full_disk_costs_the_checkpoint_alone(tmp_path):
         assert saver.save(1) is None
         ballast = fill(disk, leave=200_000)
         failure = saver.save(2)
-        assert "0.8 MB" in failure
-        assert "0.2 MB left" in failure
+        assert "0.8 MiB" in failure
+        assert "0.2 MiB left" in failure
         assert checkpoint_dir.newest_valid(run)[0].step == 1
         assert [path.name for path in run.checkpoints.iterdir()] == ["step-1"]
         ballast.unlink()

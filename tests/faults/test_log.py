@@ -21,7 +21,7 @@ from engine.events import (
     Stamp,
     StepFinished,
 )
-from engine.journal import sinks
+from engine.journal import event_bus
 from sftui import run_json
 from sftui.sources import snapshot
 from sftui.state.run_state import RunState
@@ -35,16 +35,17 @@ WRITER = """
 import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from engine import run_dir, sinks
+from engine.journal import event_bus
+from engine.run import run_dir
 from engine.events import ControlApplied, StepFinished
 from engine.journal.event_files import next_attempt
 from tests.faults.disk import failing
 
 how, folder = sys.argv[1], Path(sys.argv[2])
-sinks.RETRY_SECONDS = 0.01
+event_bus.RETRY_SECONDS = 0.01
 
 def tell(run, first, say):
-    bus = sinks.EventBus(
+    bus = event_bus.EventBus(
         run, run.id, next_attempt(run), live=False, write=lambda fd, data: os.write(fd, data)
     )
     for number in range(first, first + 4):
@@ -124,9 +125,9 @@ def test_the_log_may_break_at_any_file_operation(how, tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Retry at once, so that a test need not wait."""
-    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(event_bus, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(trainer, "SAVE_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(trainer, "SAVE_LOOKS", 2)
+    monkeypatch.setattr(trainer, "SAVE_MEETINGS", 2)
 
 
 class Schedule:
@@ -181,7 +182,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_no_step(
         assert len(words) == 2, words
         assert words[0].startswith("results of step 4 were not saved: No space left")
         assert words[1].startswith("checkpoint of step 4 was not saved: ")
-        assert "MB left" in words[1]
+        assert "MiB left" in words[1]
         saved = [event.step for event in told(run, CheckpointSaved) if event.kind == "sftui"]
         assert saved == [8, 12]
 
@@ -234,7 +235,7 @@ def test_a_run_that_cannot_be_saved_is_not_started(tmp_path):
         fill(disk, leave=70_000)
         code, said = launched(place)
         assert code == 2
-        assert "MB" in said
+        assert "MiB" in said
         assert "--runs-dir" in said
         assert not place.root.exists()
 
@@ -286,7 +287,7 @@ def test_a_run_of_an_earlier_boot_is_shown_as_ended(tmp_path):
     run.lock.write_text(
         json.dumps({"pid": 1, "host": socket.gethostname(), "started": 1.0, "boot": "another boot"})
     )
-    assert run_json.to_dict(snapshot.take(run))["status"] == "interrupted"
+    assert run_json.to_dict(snapshot.read_run(run))["status"] == "interrupted"
     from engine.run import lock
 
     alive, why = lock.evidence(run)

@@ -225,9 +225,9 @@ def test_a_resumed_run_replaces_what_the_dead_attempt_did_after_its_checkpoint(p
     from sftui import run_json
     from sftui.sources import snapshot
 
-    shown = run_json.to_dict(snapshot.take(run))["stages"][0]
+    shown = run_json.to_dict(snapshot.read_run(run))["stages"][0]
     assert shown["steps"]["logged"] == 12
-    state = snapshot.take(run).state
+    state = snapshot.read_run(run).state
     losses = {event.step: event.loss for event in told(run, StepFinished)}
     assert state.steps.column("loss").tolist() == pytest.approx(list(losses.values()), rel=1e-6)
 

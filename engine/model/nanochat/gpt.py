@@ -21,9 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from engine.errors import CheckpointError
 from engine.model.kv_cache import KeyValueCache
-from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP
+from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP, check_shapes
 from engine.model.nanochat.gpt_config import GPTConfig as GPTConfig
 
 Span = tuple[int, int]
@@ -195,30 +194,7 @@ def check_state(config: GPTConfig, state: Mapping[str, Tensor]) -> None:
     Raises:
         CheckpointError: naming the first tensor that is missing, unknown or of another shape.
     """
-    wanted = config.parameter_shapes()
-    if any(name.startswith(("smear_", "resid_lambdas", "value_embeds.")) for name in state):
-        raise CheckpointError(
-            "This checkpoint is of nanochat's 2026 generation (it holds smear_gate or "
-            "resid_lambdas), which sftui cannot train yet; expected one of the October-2025 "
-            "generation. Name another with --source, --model-tag and --step."
-        )
-    for name in state:
-        if name not in wanted:
-            raise CheckpointError(
-                f"The checkpoint holds a tensor {name}; expected only those of a "
-                f"{config.n_layer}-layer nanochat model. Name another checkpoint."
-            )
-    for name, shape in wanted.items():
-        if name not in state:
-            raise CheckpointError(
-                f"The checkpoint lacks the tensor {name}; expected it with shape {shape}. "
-                "Name another checkpoint."
-            )
-        if tuple(state[name].shape) != shape:
-            raise CheckpointError(
-                f"Tensor {name} has shape {tuple(state[name].shape)}; expected {shape} from the "
-                "meta file. Name another checkpoint."
-            )
+    check_shapes(config, {name: tuple(tensor.shape) for name, tensor in state.items()})
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -115,3 +115,35 @@ class GPTConfig:
                 f"{', '.join(wanted)}. Name another checkpoint, or repair its meta file."
             )
         return cls(**{name: found[name] for name in wanted})
+
+
+def check_shapes(config: GPTConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+    """Names and shapes of the tensors that were found are exactly those of `config`.
+
+    Raises:
+        CheckpointError: naming the first tensor that is missing, unknown or of another shape.
+    """
+    wanted = config.parameter_shapes()
+    if any(name.startswith(("smear_", "resid_lambdas", "value_embeds.")) for name in found):
+        raise CheckpointError(
+            "This checkpoint is of nanochat's 2026 generation (it holds smear_gate or "
+            "resid_lambdas), which sftui cannot train yet; expected one of the October-2025 "
+            "generation. Name another with --source, --model-tag and --step."
+        )
+    for name in found:
+        if name not in wanted:
+            raise CheckpointError(
+                f"The checkpoint holds a tensor {name}; expected only those of a "
+                f"{config.n_layer}-layer nanochat model. Name another checkpoint."
+            )
+    for name, shape in wanted.items():
+        if name not in found:
+            raise CheckpointError(
+                f"The checkpoint lacks the tensor {name}; expected it with shape {shape}. "
+                "Name another checkpoint."
+            )
+        if found[name] != shape:
+            raise CheckpointError(
+                f"Tensor {name} has shape {found[name]}; expected {shape} from the "
+                "meta file. Name another checkpoint."
+            )

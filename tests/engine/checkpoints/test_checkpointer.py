@@ -12,10 +12,10 @@ import torch
 
 from engine.checkpoints import checkpoint_dir
 from engine.checkpoints import checkpointer as checkpoint
-from engine.checkpoints.checkpointer import Checkpointer, Snapshot
+from engine.checkpoints.checkpointer import Checkpointer, RankState
 from engine.errors import CheckpointError
 from engine.events import CheckpointRemoved, CheckpointSaved, LogLine, StepFinished
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.journal.wire import decode
 from engine.run import run_dir
 
@@ -35,13 +35,13 @@ class Saver:
         )
 
     def save(self, step, val_loss=None, value=1.0):
-        snapshot = Snapshot(
+        state = RankState(
             optimizer={"w/momentum": torch.full((3, 2), value)},
             random=checkpoint.random_state(),
             model={"w": torch.full((4,), value)} if self.checkpointer.rank == 0 else None,
             state={"step": step, "val_loss": val_loss},
         )
-        self.checkpointer.save(step, snapshot, "schedule")
+        self.checkpointer.save(step, state, "schedule")
 
 
 def test_what_was_saved_loads_again(run):
@@ -62,10 +62,10 @@ def test_training_may_change_the_tensors_right_after_save(run):
     """The copy is taken at the boundary, not when the thread gets to it."""
     weights = torch.zeros(1000)
     checkpointer = Checkpointer(run, rank=0, world_size=1, attempt=1, keep=3, emit=lambda _: None)
-    snapshot = Snapshot(
+    state = RankState(
         optimizer={}, random=checkpoint.random_state(), model={"w": weights}, state={}
     )
-    checkpointer.save(1, snapshot, "schedule")
+    checkpointer.save(1, state, "schedule")
     weights += 1
     checkpointer.wait()
     saved = checkpoint.load_model_state(checkpoint_dir.read(run.checkpoint(1)))
@@ -84,8 +84,8 @@ def test_a_checkpoint_is_whole_only_after_the_log_of_its_steps(run):
         run, rank=0, world_size=1, attempt=1, keep=3, emit=bus.emit, settle_log=bus.flush
     )
     bus.emit(StepFinished(step=9, loss=1.0))
-    snapshot = Snapshot(optimizer={}, random=checkpoint.random_state(), model={}, state={})
-    checkpointer.save(10, snapshot, "schedule")
+    state = RankState(optimizer={}, random=checkpoint.random_state(), model={}, state={})
+    checkpointer.save(10, state, "schedule")
     while not run.checkpoint(10).exists():
         time.sleep(0.001)
     # What a kill at this moment leaves.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.checkpoints import nanochat_io
 from engine.checkpoints.nanochat_io import export, load_weights
-from engine.checkpoints.nanochat_paths import CheckpointRef, export_folder, find_checkpoint
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint, export_folder, find_checkpoint
 from engine.errors import CheckpointError
 from engine.model.nanochat.gpt import GPT, GPTConfig
 from tests.conftest import SHARED, needs_shared
@@ -28,7 +28,7 @@ def tiny_state() -> dict[str, Tensor]:
     return {name: torch.randn(shape) for name, shape in TINY.parameter_shapes().items()}
 
 
-def saved(base: Path, content: object) -> CheckpointRef:
+def saved(base: Path, content: object) -> NanochatCheckpoint:
     """`content` as a checkpoint file of a cache at `base`, found."""
     folder = base / "mid_checkpoints" / "d2"
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ def first_text(mixture: Mixture, index: int) -> object:
 
 
 def map_digest(mixture: Mixture) -> str:
-    return hashlib.sha256(json.dumps(mixture.index_map()).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(mixture.places).encode()).hexdigest()
 
 
 def test_the_reference_runs_20843_rows_stand_in_nanochats_order() -> None:
@@ -33,7 +33,7 @@ def test_the_reference_runs_20843_rows_stand_in_nanochats_order() -> None:
     mixture = Mixture([task(f"t{number}", size) for number, size in enumerate(sizes)])
 
     assert len(mixture) == 20_843
-    assert mixture.index_map()[:3] == [(3, 1911), (2, 6890), (3, 9027)]
+    assert mixture.places[:3] == [(3, 1911), (2, 6890), (3, 9027)]
     assert map_digest(mixture) == (
         "9e61c354c551e89f2c88eb450109e6d8b7be934d023efc9f45157413c00f9453"
     )
@@ -51,9 +51,7 @@ def test_the_small_mixture_is_nanochats() -> None:
     rows, number = token_rows()
 
     assert list(mixture.counts().values()) == ref["mixture"]["lengths"]
-    assert [list(pair) for pair in mixture.index_map()[:100]] == (
-        ref["mixture"]["first_100_task_local"]
-    )
+    assert [list(pair) for pair in mixture.places[:100]] == (ref["mixture"]["first_100_task_local"])
     assert map_digest(mixture) == ref["mixture"]["sha256_of_json_index_map"]
     lengths = [rows[index].num_tokens + 1 for index in range(number)]
     supervised = [rows[index].num_supervised for index in range(number)]
@@ -138,5 +136,5 @@ def test_skipped_rows_and_notes_are_kept() -> None:
 def test_another_seed_is_another_order(seed: int) -> None:
     """The seed decides the order of the mixture and of a task."""
     tasks = [task("a", 50)]
-    assert Mixture(tasks, seed=seed).index_map() != Mixture(tasks).index_map()
+    assert Mixture(tasks, seed=seed).places != Mixture(tasks).places
     assert seed_order(50, seed) != seed_order(50)

@@ -41,7 +41,6 @@ def test_counts_follow_from_the_items() -> None:
 
     assert (found.correct, found.total, found.accuracy) == (1, 4, 0.25)
     assert found.letters == {"1": 1, "A": 1, "B": 1, "C": 1}
-    assert found.gold_logprobs().tolist() == found.letter_logprobs[:, 1].tolist()
 
 
 def test_a_saved_result_comes_back(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.processes import ROOT, environment
 FIRST = """
 import os, subprocess, sys, time
 import psutil
-from engine import reaper
+from engine.processes import reaper
 assert os.getpid() == 1
 assert reaper.start_if_first(0.05) is not None
 # A child that leaves a child of its own behind, which then dies as ours.

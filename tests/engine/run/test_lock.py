@@ -121,7 +121,7 @@ def test_a_damaged_lock_file_raises_nothing(run, text):
 WRITER = """
 import sys
 from pathlib import Path
-from engine import lock
+from engine.run import lock
 from engine.run.run_dir import RunDir
 lock.hold_event_log(RunDir(Path(sys.argv[1])))
 print("held", flush=True)

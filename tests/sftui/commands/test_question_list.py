@@ -5,7 +5,8 @@ import json
 import pytest
 
 from sftui import cli
-from sftui.commands.question_list import QuestionFlags, as_dict, as_text
+from sftui.commands.question_list import as_dict, as_text
+from sftui.commands.reading_flags import QuestionFlags
 from tests.faults.place import Place, work
 
 

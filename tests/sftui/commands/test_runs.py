@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch) -> RunDir:
 
 def test_a_silent_run_is_said(run):
     """Alive by its lock, and for how long it said nothing."""
-    shot = dataclasses.replace(snapshot.take(run), alive=True)
+    shot = dataclasses.replace(snapshot.read_run(run), alive=True)
     assert runs.status_words(shot, LAST + 5) == "running"
     assert runs.status_words(shot, LAST + 95) == "running, silent for 1m 35s"
     dead = dataclasses.replace(shot, alive=False)

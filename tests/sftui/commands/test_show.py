@@ -19,7 +19,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from engine.run.lock import RunLock
 from sftui import run_json
@@ -91,7 +91,7 @@ STORY = (
 
 def test_the_json_of_a_run_is_the_contract(tmp_path):
     """Every field of the schema, with the values an independent count gives."""
-    found = json.loads(run_json.as_json(snapshot.take(make(tmp_path, *STORY))))
+    found = json.loads(run_json.as_json(snapshot.read_run(make(tmp_path, *STORY))))
     check(found)
     assert found["status"] == "finished"
     [stage] = found["stages"]
@@ -118,15 +118,15 @@ def test_status_comes_from_evidence(tmp_path):
     """Alive, paused, gone without a word, nothing yet: four different words."""
     start = (RunStarted(name="x"), AttemptStarted(), StepFinished(step=0, loss=1.0))
     gone = make(tmp_path, *start, name="gone")
-    assert snapshot.take(gone).status == "interrupted"
+    assert snapshot.read_run(gone).status == "interrupted"
     with RunLock.acquire(gone):
-        assert snapshot.take(gone).status == "running"
+        assert snapshot.read_run(gone).status == "running"
     paused = make(tmp_path, *start, StateChanged(state="paused"), name="paused")
     with RunLock.acquire(paused):
-        assert snapshot.take(paused).status == "paused"
-    assert snapshot.take(make(tmp_path, name="empty")).status == "unknown"
+        assert snapshot.read_run(paused).status == "paused"
+    assert snapshot.read_run(make(tmp_path, name="empty")).status == "unknown"
     failed = make(tmp_path, *start, RunFinished(status="failed", reason="boom"), name="failed")
-    assert snapshot.take(failed).status == "failed"
+    assert snapshot.read_run(failed).status == "failed"
 
 
 def test_bad_lines_are_counted(tmp_path):
@@ -134,7 +134,7 @@ def test_bad_lines_are_counted(tmp_path):
     run = make(tmp_path, *STORY)
     with run.events.open("ab") as file:
         file.write(b'{"v":1,"type":"moon_rose","seq":99}\nnot json\n')
-    assert run_json.to_dict(snapshot.take(run))["lines"] == {
+    assert run_json.to_dict(snapshot.read_run(run))["lines"] == {
         "total": 16,
         "read": 14,
         "unrecognised": 2,
@@ -145,7 +145,7 @@ def test_bad_lines_are_counted(tmp_path):
 def test_the_text_fits_the_terminal(tmp_path, columns):
     """No line of the chart is wider than asked, and hostile text is drawn as text."""
     hostile = LogLine(text="\x1b]52;c;aGk=\x07[/] gone")
-    text = show.as_text(snapshot.take(make(tmp_path, *STORY, hostile)), columns, 24)
+    text = show.as_text(snapshot.read_run(make(tmp_path, *STORY, hostile)), columns, 24)
     chart = text.split("\n\n", 1)[1]
     assert all(len(line) <= columns for line in chart.splitlines())
     assert "\x1b]52" not in text
@@ -154,7 +154,7 @@ def test_the_text_fits_the_terminal(tmp_path, columns):
 
 def test_the_text_says_what_the_difference_is_worth(tmp_path):
     """Points and a verdict, never a bare percentage."""
-    text = show.as_text(snapshot.take(make(tmp_path, *STORY)), 100, 30)
+    text = show.as_text(snapshot.read_run(make(tmp_path, *STORY)), 100, 30)
     assert "against the start: clear, +25.0 points" in text
 
 
@@ -180,14 +180,14 @@ def test_a_plain_log_can_be_shown(tmp_path, capsys):
 )
 def test_real_logs_keep_the_contract(path):
     """Whatever a reader makes of them."""
-    check(json.loads(run_json.as_json(snapshot.look(str(path)))))
+    check(json.loads(run_json.as_json(snapshot.read(str(path)))))
 
 
 def test_a_checkpoint_deleted_by_hand_is_not_offered(tmp_path):
     """No event tells of it; the disk does."""
     run = make(tmp_path, *STORY)
     (run.path / "ckpt" / "step-4").rmdir()
-    [stage] = json.loads(run_json.as_json(snapshot.take(run)))["stages"]
+    [stage] = json.loads(run_json.as_json(snapshot.read_run(run)))["stages"]
     assert stage["checkpoints"] == []
 
 

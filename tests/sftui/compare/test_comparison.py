@@ -13,7 +13,7 @@ from engine import events as ev
 from engine.evaluation import eval_items
 from engine.evaluation.eval_items import EvalResult
 from engine.evaluation.validation_rows import RowLosses, save_rows
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from sftui.cli import main
 from sftui.compare import comparison, pairing
@@ -132,7 +132,7 @@ def test_a_reason_names_the_run_by_its_letter(tmp_path):
     """Beside a third run, `A` would be another one."""
     a = make(tmp_path, "a", right=10, losses=BEFORE)
     log, _ = reference_writeup.write(tmp_path)
-    sides = [snapshot.look(str(path)) for path in (a, log)]
+    sides = [snapshot.read(str(path)) for path in (a, log)]
     found = pairing.of(*sides, ("B", "C"))
     assert found.validation is not None
     assert "the losses of C are not stored" in found.validation.reason

@@ -30,7 +30,7 @@ from sftui.readers.torchtitan import TorchTitanReader
 from sftui.readers.trainer_state import TrainerStateReader
 from sftui.readers.wandb_offline import WandbReader
 from sftui.sources.formats import READERS
-from sftui.sources.open import recognise
+from sftui.sources.open_log import recognise
 from tests.sftui.readers.reader_checks import (
     assert_any_cut,
     assert_same,

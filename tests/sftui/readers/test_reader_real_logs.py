@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import UsageError
 from engine.events import MetricLogged, StepFinished, ValidationFinished
-from sftui.sources.open import read_whole, recognise
+from sftui.sources.open_log import read_whole, recognise
 from tests.conftest import SHARED, needs_shared
 from tests.sftui.readers.reader_checks import flat, of
 

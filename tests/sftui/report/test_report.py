@@ -12,15 +12,15 @@ import pytest
 from engine import config, fit
 from engine import events as ev
 from engine.errors import UsageError
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.lock import RunLock
 from sftui import report
 from sftui.cli import main
 from sftui.compare import baseline
-from sftui.report import memory
 from sftui.report.meanings import CHINESE
+from sftui.report.sections import memory
 from sftui.sources import snapshot
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
 from sftui.statistics.scores import BASELINE, START, Scoreboard, score_lines
@@ -30,8 +30,8 @@ from tests.sftui.report import reference_writeup
 
 def markdown(target, lang="en", base=None):
     found = baseline.load(str(base)) if base is not None else None
-    case = report.open_case(str(target), baseline=found, command="sftui report x")
-    return report.markdown(case, lang, stem="report")
+    facts = report.open_facts(str(target), baseline=found, command="sftui report x")
+    return report.markdown(facts, lang, stem="report")
 
 
 def make(tmp_path, *events, name="demo", manifest=None):
@@ -195,14 +195,14 @@ def evaluated(*correct: int) -> tuple:
 def test_the_report_says_what_the_screen_says(tmp_path, counts, word, says):
     """One rule gives the word in both, whatever holds it back."""
     run = make(tmp_path, RUN[0], *evaluated(*counts), ev.RunFinished(status="finished"))
-    case = report.open_case(str(run.path))
-    screen = Scoreboard(run.path).scores(case.state)
+    facts = report.open_facts(str(run.path))
+    screen = Scoreboard(run.path).scores(facts.state)
     assert {place: j.verdict for place, j in screen.cells.items()} == {
-        place: j.verdict for place, j in case.scores.cells.items()
+        place: j.verdict for place, j in facts.scores.cells.items()
     }
     last = 100 * (len(counts) - 1)
     assert screen.of("MMLU", last, START).verdict == word
-    [line] = score_lines(Scoreboard(run.path), case.state)
+    [line] = score_lines(Scoreboard(run.path), facts.state)
     text = section(markdown(run.path), 11)
     assert f"**{word}**" in text
     assert f": {word}, " in line
@@ -213,7 +213,7 @@ def test_the_report_says_what_the_screen_says(tmp_path, counts, word, says):
 def test_the_golden_run_is_called_the_same_on_the_screen(tmp_path):
     """ARC-Easy of the reference run: suggestive in the table too, not `no evidence`."""
     log, _ = reference_writeup.write(tmp_path)
-    state = snapshot.look(str(log)).state
+    state = snapshot.read(str(log)).state
     scores = Scoreboard().scores(state)
     assert scores.of("ARC-Easy", 1952, START).verdict == SUGGESTIVE
     assert scores.of("MMLU", 1952, START).verdict == NO_EVIDENCE
@@ -228,7 +228,7 @@ def test_a_percentage_without_its_count_gets_no_verdict_in_the_report_either(tmp
     assert "| no evidence |" in text
     assert "A percentage without its count earns no verdict" in text
     scores = Scoreboard(run.path, baseline.load(str(base))).scores(
-        snapshot.look(str(run.path)).state
+        snapshot.read(str(run.path)).state
     )
     assert scores.of("MMLU", 100, BASELINE).verdict == NO_EVIDENCE
 
@@ -256,10 +256,10 @@ def test_all_sections_are_there_in_order(reference, lang):
 def test_the_same_files_give_the_same_bytes(tmp_path):
     """Report and pictures: no date, no random id."""
     log, base = reference_writeup.write(tmp_path)
-    case = report.open_case(str(log), baseline=baseline.load(str(base)))
+    facts = report.open_facts(str(log), baseline=baseline.load(str(base)))
     kept = []
     for folder in ("a", "b"):
-        written = report.write(case, tmp_path / folder / "report.md", "en")
+        written = report.write(facts, tmp_path / folder / "report.md", "en")
         files = [written.report, *written.pictures]
         assert [f.name for f in files] == [
             "report.md",
@@ -386,8 +386,8 @@ def test_hostile_text_stays_text(tmp_path):
         ev.EvalFinished(step=3, task=task, correct=2, total=4, letters={"<": 3}),
         ev.SampleGenerated(step=0, prompt="```\n</pre>", text="~~~\n# no heading"),
     )
-    case = report.open_case(str(run.path))
-    written = report.write(case, tmp_path / "out" / "report.md", "en")
+    facts = report.open_facts(str(run.path))
+    written = report.write(facts, tmp_path / "out" / "report.md", "en")
     text = written.report.read_text()
     assert "\x1b" not in text
     spans = re.sub(r"(`+).*?\1", "", re.sub(r"^(`{3,})text\n.*?^\1$", "", text, flags=re.M | re.S))
@@ -408,7 +408,7 @@ def test_hostile_text_stays_text(tmp_path):
 def test_a_picture_of_a_short_or_broken_run_is_left_out(tmp_path):
     """One point is no curve; NaN is none."""
     run = make(tmp_path, RUN[0], ev.StepFinished(step=0, loss=math.nan))
-    written = report.write(report.open_case(str(run.path)), tmp_path / "r.md", "en")
+    written = report.write(report.open_facts(str(run.path)), tmp_path / "r.md", "en")
     assert written.pictures == ()
     assert "fewer than two points" in section(written.report.read_text(), 2)
 
@@ -476,9 +476,9 @@ LOGS = sorted(p for p in (SHARED / "logs").rglob("*") if p.is_file()) if SHARED.
 def test_every_real_log_gets_a_report(path):
     """Whatever trainer it is of: all sections, or why they are left out."""
     try:
-        case = report.open_case(str(path))
+        facts = report.open_facts(str(path))
     except UsageError:
         pytest.skip("not a log")
     for lang in ("en", "zh"):
-        text = report.markdown(case, lang, stem="x")
+        text = report.markdown(facts, lang, stem="x")
         assert re.findall(r"^## (\d+)\. ", text, re.MULTILINE) == [str(n) for n in range(1, 18)]

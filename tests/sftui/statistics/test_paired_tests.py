@@ -20,9 +20,7 @@ from sftui.statistics.paired_tests import (
     SUGGESTIVE,
     Comparison,
     Evaluation,
-    accuracy_of,
     best_of,
-    compare,
     compare_evaluations,
     e_value,
     flips,
@@ -258,7 +256,7 @@ def test_scatter_alone_makes_no_evidence_of_nothing_and_takes_none_away() -> Non
         shown = [paired(60, 55, 1024, wobble=wobble), unpaired((291, 1024), (251, 1024))]
         assert [j.verdict for j in judge(shown)] == [NO_EVIDENCE, SUGGESTIVE]
         assert judge(shown)[0].comparison.p == none.p
-        assert judge(shown)[1].held_by == "looks"
+        assert judge(shown)[1].held_by == "number"
 
 
 wobbles = st.sampled_from([None, 0.0, 0.001, 0.01, 0.05])
@@ -281,7 +279,7 @@ def test_best_of_twenty_looks() -> None:
     looks = [paired(100 + i, 100, 1024) for i in range(26, 6, -1)]
     best = best_of(looks)
     assert best is not None
-    assert (best.index, best.looks) == (0, 20)
+    assert (best.index, best.among) == (0, 20)
     assert best.judged.p_adjusted == pytest.approx(min(1.0, 20 * looks[0].p))
     assert looks[0].p < 0.1
     assert best.judged.verdict == NO_EVIDENCE
@@ -335,25 +333,6 @@ def test_different_lengths_are_an_error_when_counting_flips() -> None:
         paired(3, 3, 5)
 
 
-def test_short_form_for_a_table_row() -> None:
-    """The table's short form calls the reference run's gain what it is, and a large one clear."""
-    start = Scored(249, 1024)
-    reported = compare(Scored(271, 1024), start)
-    assert reported is not None
-    assert (reported.points, reported.error) == (near(2.1484, 4), near(1.9229, 4))
-    assert reported.verdict == NO_EVIDENCE
-    large = compare(Scored(400, 1024), start)
-    assert large is not None
-    assert large.verdict == CLEAR
-    middling = (Scored(291, 1024), Scored(251, 1024))
-    assert [compare(*middling, looks=n).verdict for n in (1, 20)] == [CLEAR, SUGGESTIVE]
-    assert compare(Scored(None, None, 0.3), Scored(None, None, None)) is None
-    bare = compare(Scored(None, None, 0.3), Scored(None, None, 0.2))
-    assert bare is not None
-    assert (math.isnan(bare.error), bare.verdict) == (True, NO_EVIDENCE)
-    assert accuracy_of(Scored(3, 2)) == 1.0
-
-
 def test_looking_until_it_is_significant_fools_the_exact_test_only() -> None:
     """Checking after every flip, p < .05 is wrong a third of the time; e >= 20 under 5 %."""
     rng = np.random.default_rng(0)
@@ -405,9 +384,9 @@ def test_the_best_of_twenty_evaluations_of_an_unchanged_model() -> None:
 def test_no_scipy_before_the_first_evaluation() -> None:
     """Importing the statistics costs the first frame no scipy, and never scipy.stats."""
     code = (
-        "import sys; from sftui import stats, accuracy, loss_stats\n"
+        "import sys; from sftui.statistics import accuracy, loss_statistics, paired_tests\n"
         "assert not any(m.startswith('scipy') for m in sys.modules), 'scipy at import'\n"
-        "stats.paired(3, 1, 9); loss_stats.trend([1, 2, 3], [1., 2., 4.])\n"
+        "paired_tests.paired(3, 1, 9); loss_statistics.trend([1, 2, 3], [1., 2., 4.])\n"
         "assert 'scipy.special' in sys.modules and 'scipy.stats' not in sys.modules\n"
         "assert 'torch' not in sys.modules"
     )

@@ -1,0 +1,98 @@
+"""The end of a run: wait for the last checkpoint, export the result, tell what was not saved."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.checkpoints import nanochat_io, nanochat_paths
+from engine.checkpoints.nanochat_paths import NanochatCheckpoint
+from engine.errors import CheckpointError
+from engine.events import CheckpointSaved, LogLine, PhaseStarted
+from engine.session import Session, start_checkpoint
+
+if TYPE_CHECKING:
+    # Types only: the worker alone runs the trainer.
+    from engine.trainer import Outcome
+
+
+def conclude(session: Session, outcome: Outcome) -> Outcome:
+    """Wait for the last checkpoint, export the result, and let the outcome tell what failed.
+
+    Every rank calls it. No collective in here, so a rank may be done long before rank 0 has
+    written the export; the worker's last barrier holds them together.
+    """
+    session.checkpointer.wait()
+    exported = False
+    # Weights that led to a loss that is no number are no result.
+    if session.is_main and outcome.status != "failed":
+        exported = export_result(session, outcome.step, finished=outcome.status == "finished")
+    if not session.unsaved:
+        return outcome
+    if outcome.status == "finished" and not exported:
+        text = f"trained to the end, and nothing of it could be saved: {session.unsaved}"
+        return replace(outcome, status="failed", reason=text)
+    return replace(outcome, reason=f"{outcome.reason}; but the {session.unsaved}")
+
+
+def export_result(session: Session, step: int, *, finished: bool) -> bool:
+    """Write the model in nanochat's layout, where nanochat's own loader finds it; False if not.
+
+    Into nanochat's cache when the run began there, is finished, and nothing of that name
+    exists (a person's earlier result is never overwritten), else into the run directory,
+    laid out as a cache of its own: nanochat loads the largest step of its cache, and that
+    must never be half a run. A run without an update has no result. Rank 0 only.
+    """
+    if step == 0:
+        text = "no update was made, so nothing is exported: the model is the one it began with"
+        session.emit(LogLine(step=step, text=text, level="warn"))
+        return False
+    session.emit(PhaseStarted(phase="export", step=step))
+    progress, shape = session.progress, session.model.config
+    start = start_checkpoint(session.manifest)
+    base = session.run.export
+    if start is not None and finished:
+        base = _free_cache(start, nanochat_paths.default_tag(shape), step) or base
+    started = time.monotonic()
+    try:
+        model_path = nanochat_io.export_sft_result(
+            base,
+            nanochat_paths.default_tag(shape),
+            step,
+            shape,
+            session.model.state_dict(),
+            val_loss=progress.val_loss,
+            accuracies=progress.accuracies,
+        )
+        if start is not None and base == session.run.export:
+            # A cache of its own needs its tokenizer too; nanochat's has it already.
+            tokenizer_folder = base / "tokenizer"
+            tokenizer_folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(start.tokenizer_path, tokenizer_folder / "tokenizer.pkl")
+    except (CheckpointError, OSError) as error:
+        session.emit(
+            LogLine(step=step, text=f"the result was not exported: {error}", level="error")
+        )
+        return False
+    session.emit(
+        CheckpointSaved(
+            step=step,
+            path=session.run.relative(model_path),
+            size_bytes=model_path.stat().st_size,
+            seconds=round(time.monotonic() - started, 3),
+            reason="export",
+            kind="nanochat",
+            # Of this very step, or none: an older loss would rank these weights wrongly.
+            val_loss=progress.val_loss if progress.val_step == step else None,
+        )
+    )
+    return True
+
+
+def _free_cache(start: NanochatCheckpoint, tag: str, step: int) -> Path | None:
+    """The nanochat cache that the run began in, unless a result of this name is there already."""
+    base = start.tokenizer_path.parents[1]
+    return None if nanochat_paths.sft_result(base, tag, step).exists() else base

@@ -1,0 +1,387 @@
+"""Build a `Session`: load weights, load data, announce the run.
+
+All of it follows from the run directory: the manifest says what was asked for,
+the newest valid checkpoint says how far an earlier attempt came.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from engine.checkpoints import checkpoint_dir, nanochat_io
+from engine.checkpoints.checkpoint_dir import CheckpointInfo
+from engine.checkpoints.checkpointer import (
+    Checkpointer,
+    load_model_state,
+    load_optimizer_states,
+    restore_random_state,
+)
+from engine.config import RunConfig, from_flat
+from engine.conversations.letter_questions import Question
+from engine.conversations.tokenizer import Tokenizer
+from engine.data import row_digests, supervision, tasks
+from engine.data.mixture import Mixture
+from engine.distributed import Ranks
+from engine.evaluation import samples
+from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
+from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
+from engine.model.nanochat.gpt import GPT, GPTConfig
+from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs
+from engine.optimizer.weight_distance import WeightTravel
+from engine.run import resume_file
+from engine.run.run_dir import RunDir
+from engine.session import Emit, LossModule, Progress, Session, start_checkpoint
+from engine.step import run_plan
+from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
+from engine.step.plan import Plan, ValidationPlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The model as this attempt begins with it, and what changes it."""
+
+    model: GPT
+    loss_module: nn.Module
+    optimizer: ShardedOptimizer
+    progress: Progress
+    lr_factor: float
+    load_start: Callable[[], dict[str, Tensor]] | None
+    """Loads the weights the run began with; None when `model` holds them now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What the run is trained on and measured with."""
+
+    tokenizer: Tokenizer
+    plan: Plan
+    counts: dict[str, int]
+    """Training rows by source."""
+    loader: StepLoader
+    validation: StepLoader
+    questions: dict[str, PreparedQuestions]
+    prompts: tuple[str, ...]
+
+
+def build(
+    run: RunDir,
+    ranks: Ranks,
+    attempt: int,
+    emit: Emit,
+    settle_log: Callable[[], object] = lambda: None,
+) -> Session:
+    """Load model and data, take up the newest checkpoint if there is one.
+
+    Raises:
+        UsageError: checkpoint or data cannot be used (the launcher checks first, so this
+            means that they changed since).
+    """
+    manifest = resume_file.manifest_now(run)
+    settings = from_flat(manifest["config"], manifest.get("recipe"))
+    # Every rank looks for itself and finds the same one: nobody writes before the first step.
+    resume, problems = checkpoint_dir.newest_valid(run)
+    emit(PhaseStarted(phase="model", detail=str(manifest["start"]["label"])))
+    weights = load_weights(manifest, settings, ranks, resume)
+    emit(PhaseStarted(phase="data", detail=settings.data.data_dir or ""))
+    data = load_data(run, manifest, settings, ranks, weights.model.config.vocab_size)
+    session = Session(
+        run=run,
+        config=settings,
+        manifest=manifest,
+        ranks=ranks,
+        attempt=attempt,
+        emit=emit,
+        model=weights.model,
+        loss_module=weights.loss_module,
+        optimizer=weights.optimizer,
+        travel=WeightTravel(
+            weights.optimizer, last_update=data.plan.num_updates - 1, load_start=weights.load_start
+        ),
+        progress=weights.progress,
+        lr_factor=weights.lr_factor,
+        tokenizer=data.tokenizer,
+        plan=data.plan,
+        loader=data.loader,
+        validation=data.validation,
+        questions=data.questions,
+        prompts=data.prompts,
+        checkpointer=_checkpointer(run, ranks, attempt, settings, emit, settle_log),
+    )
+    if resume is not None:
+        # Never pruned: should every later checkpoint be damaged, this one is known to be whole.
+        session.checkpointer.protected.add(resume.step)
+    announce(session, resume, problems, data.counts)
+    return session
+
+
+def load_weights(
+    manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, resume: CheckpointInfo | None
+) -> Weights:
+    """Model and optimizer as `resume` left them, or as the run begins; in DDP with several ranks.
+
+    A collective with several ranks: DDP compares the parameters' shapes and sends rank 0's.
+    """
+    shape, state = _model_state(manifest, resume, ranks)
+    model = GPT.from_state(shape, {name: w.to(ranks.device) for name, w in state.items()})
+    model.to(ranks.device)
+    model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    # After the move: the optimizer's row slices are views of the parameters as they are now.
+    optimizer = build_optimizer(
+        model, settings.optim, rank=ranks.rank, world_size=ranks.world_size, group=ranks.group
+    )
+    progress, lr_factor, load_start = Progress(), 1.0, None
+    if resume is not None:
+        optimizer.load_state_dict(load_optimizer_states(resume))
+        # After the model was made: what is restored last is what training begins with.
+        restore_random_state(resume, ranks.rank)
+        progress = Progress.from_state(resume.state)
+        lr_factor = float(resume.state.get("lr_factor", 1.0))
+        load_start = functools.partial(_start_state, manifest, ranks)
+    loss_module: nn.Module = LossModule(model)
+    if ranks.world_size > 1:
+        device_ids = [ranks.device] if ranks.device.type == "cuda" else None
+        # The rotary tables are constants, and sending them would hide a slow rank: the first
+        # forward pass of a step would wait for it.
+        loss_module = DistributedDataParallel(
+            loss_module,
+            device_ids=device_ids,
+            process_group=ranks.group,
+            broadcast_buffers=False,
+        )
+    return Weights(
+        model=model,
+        loss_module=loss_module,
+        optimizer=optimizer,
+        progress=progress,
+        lr_factor=lr_factor,
+        load_start=load_start,
+    )
+
+
+def load_data(
+    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, vocab_size: int
+) -> Data:
+    """Rows to train on, rows and questions to measure with, and the plan of the steps.
+
+    Raises:
+        UsageError: the data, or the run's tokenizer, is not what the launcher saw.
+    """
+    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    wanted = run_plan.data_settings(settings)
+    mixture = tasks.build_mixture(wanted)
+    plan = run_plan.make_plan(settings, len(mixture))
+    held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
+    loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, vocab_size, ranks)
+    asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
+    _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
+    return Data(
+        tokenizer=tokenizer,
+        plan=plan,
+        counts=mixture.counts(),
+        loader=loader,
+        validation=validation,
+        questions={
+            task: prepare_questions(
+                tokenizer,
+                task,
+                found,
+                max_tokens=settings.data.max_tokens,
+                vocab_size=vocab_size,
+            )
+            for task, found in asked.items()
+        },
+        prompts=_prompts(settings, held_out),
+    )
+
+
+def _check_rows(
+    run: RunDir,
+    manifest: dict[str, Any],
+    settings: RunConfig,
+    mixture: Mixture,
+    held_out: Mixture,
+    asked: dict[str, list[Question]],
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+) -> None:
+    """What the launcher could not look at: the hub's rows, and files edited since it did.
+
+    Raises:
+        DataError: a source without a supervised token, or rows that are others than the run's.
+    """
+    limit = settings.data.max_tokens
+    teaches = supervision.teacher(tokenizer, limit)
+    for task in (*mixture.tasks, *held_out.tasks):
+        supervision.require(task.name, task.items, teaches, max_tokens=limit)
+    found = tasks.digests_of(mixture, held_out, asked)
+    row_digests.settle(run, manifest.get(row_digests.KEY), found, write=ranks.is_main)
+
+
+def announce(
+    session: Session,
+    resume: CheckpointInfo | None,
+    problems: Sequence[str],
+    counts: dict[str, int],
+) -> None:
+    """Emit what is run, from which step, and what a person should know of the way it began.
+
+    `problems` are those of checkpoints newer than `resume`; `counts` are rows by source.
+    """
+    changes = _changes(session.run, session.attempt, session.plan, session.ranks)
+    if resume is None or changes:
+        session.emit(_run_started(session, counts))
+    start = session.progress.step
+    session.emit(
+        AttemptStarted(
+            start_step=start,
+            world_size=session.ranks.world_size,
+            resumed_from=None if resume is None else session.run.relative(resume.path),
+            num_iterations=session.plan.num_iterations,
+        )
+    )
+    for text in changes:
+        session.emit(LogLine(step=start, text=text, level="warn"))
+    for problem in problems:
+        session.emit(LogLine(text=f"skipped a broken checkpoint: {problem}", level="warn"))
+
+
+def set_threads(config: RunConfig, ranks: Ranks) -> None:
+    """Share the cores out, unless the environment already says how."""
+    wanted = config.runtime.threads
+    if not wanted and "OMP_NUM_THREADS" not in os.environ:
+        wanted = max(1, (os.cpu_count() or 1) // ranks.local_world_size)
+    if wanted:
+        torch.set_num_threads(wanted)
+    if ranks.device.type == "cuda":
+        # As nanochat: fp32 products outside autocast may use TF32.
+        torch.set_float32_matmul_precision("high")
+
+
+def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
+    """What differs from the attempts before, when this one begins a resumption; one text each."""
+    taken_up = resume_file.newest(run, attempt)
+    if taken_up is None:
+        return []
+    found = [f"resumed with {name} = {value}" for name, value in taken_up.changed.items()]
+    if ranks.world_size != plan.world_size:
+        found.append(
+            f"{ranks.world_size} rank(s) execute the plan of {plan.world_size}: the same rows and "
+            "weights, equal to the unbroken run up to rounding, not to the last bit"
+        )
+    return found
+
+
+def _model_state(
+    manifest: dict[str, Any], resume: CheckpointInfo | None, ranks: Ranks
+) -> tuple[GPTConfig, dict[str, Tensor]]:
+    """Shape and tensors to begin this attempt with, on the CPU."""
+    if resume is None:
+        return _start_model(manifest, ranks)
+    return GPTConfig.from_dict(manifest["start"]["model_config"]), load_model_state(resume)
+
+
+def _start_state(manifest: dict[str, Any], ranks: Ranks) -> dict[str, Tensor]:
+    return _start_model(manifest, ranks)[1]
+
+
+def _start_model(manifest: dict[str, Any], ranks: Ranks) -> tuple[GPTConfig, dict[str, Tensor]]:
+    """Shape and tensors that the run began with, on the CPU."""
+    ref = start_checkpoint(manifest)
+    if ref is None:
+        # The starter's files concern the starter alone.
+        from engine.starter import weights  # noqa: PLC0415
+
+        return weights.load_base()
+    # On CUDA nanochat keeps the embedding in bfloat16; fp32 elsewhere.
+    on_cuda = ranks.device.type == "cuda" and manifest["config"]["dtype"] == "bfloat16"
+    embedding_dtype = torch.bfloat16 if on_cuda else torch.float32
+    return nanochat_io.load_weights(ref, embedding_dtype=embedding_dtype)
+
+
+def _prompts(settings: RunConfig, held_out: Mixture) -> tuple[str, ...]:
+    """The prompts answered every `sample_every` steps: the run's own, else of validation rows."""
+    if not settings.eval.sample_every:
+        return ()
+    return settings.eval.sample_prompts or samples.default_prompts(held_out)
+
+
+def _loaders(
+    settings: RunConfig,
+    mixture: Mixture,
+    held_out: Mixture,
+    plan: Plan,
+    tokenizer: Tokenizer,
+    vocab_size: int,
+    ranks: Ranks,
+) -> tuple[StepLoader, StepLoader]:
+    common: dict[str, Any] = {
+        "pad_id": tokenizer.special(PAD_TOKEN),
+        "rank": ranks.rank,
+        "world_size": ranks.world_size,
+        "layout": settings.batch.layout,
+        "max_tokens": run_plan.packed_tokens(settings, ranks.device.type),
+        "device": ranks.device,
+    }
+    rows = TokenRows(mixture, tokenizer, settings.data.max_tokens, vocab_size)
+    training = StepLoader(rows, plan, loss_norm=settings.batch.loss_norm, **common)
+    validation_plan = ValidationPlan(
+        num_rows=len(held_out),
+        world_size=plan.world_size,
+        device_batch_size=settings.batch.device_batch_size,
+        eval_steps=settings.eval.eval_steps,
+    )
+    validation_rows = TokenRows(held_out, tokenizer, settings.data.max_tokens, vocab_size)
+    validation = StepLoader(validation_rows, validation_plan, prefetch=False, **common)
+    return training, validation
+
+
+def _checkpointer(
+    run: RunDir,
+    ranks: Ranks,
+    attempt: int,
+    settings: RunConfig,
+    emit: Emit,
+    settle_log: Callable[[], object],
+) -> Checkpointer:
+    return Checkpointer(
+        run,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        attempt=attempt,
+        keep=settings.checkpoint.keep,
+        emit=emit,
+        settle_log=settle_log,
+    )
+
+
+def _run_started(session: Session, counts: dict[str, int]) -> RunStarted:
+    settings, plan, shape = session.config, session.plan, session.model.config
+    typed = {
+        name: ",".join(value) if isinstance(value, tuple) else value
+        for name, value in settings.flat().items()
+    }
+    lrs = initial_lrs(settings.optim, shape.n_embd)
+    effective = run_plan.effective_settings(settings, shape, plan, lrs)
+    return RunStarted(
+        name=str(session.manifest["name"]),
+        recipe=settings.recipe,
+        source=str(session.manifest["start"]["label"]),
+        num_iterations=plan.num_iterations,
+        world_size=session.ranks.world_size,
+        device=session.device.type,
+        backend=session.ranks.backend,
+        num_parameters=shape.num_parameters,
+        rows=plan.num_rows,
+        mixture=counts,
+        settings=typed,
+        effective=effective | {"notes": json.dumps(session.manifest.get("notes", []))},
+    )

@@ -1,0 +1,92 @@
+"""Appendix: full tables where the body cut them, the formulas, and what reproduces all this."""
+
+from __future__ import annotations
+
+import shlex
+
+from sftui.report import markdown as md
+from sftui.report.language import Language
+from sftui.report.report_facts import Facts
+from sftui.report.sections.evaluations import evaluation_head, evaluation_rows
+from sftui.report.sections.validation import validation_head, validation_rows
+from sftui.report.shortening import SHOWN
+
+
+def appendix(tr: Language, facts: Facts) -> str:
+    """Full tables where the body cut them, the formulas, and what reproduces all this."""
+    parts = []
+    rows = validation_rows(tr, facts)
+    if len(rows) > SHOWN:
+        parts.append(
+            "### "
+            + tr("All validations", "全部验证")
+            + "\n\n"
+            + md.table(validation_head(tr, facts), rows, numbers=True)
+        )
+    for task in facts.tasks:
+        own = evaluation_rows(tr, facts, task)
+        if len(own) > SHOWN:
+            parts.append(
+                f"### {md.text(task, 60)}\n\n" + md.table(evaluation_head(tr), own, numbers=True)
+            )
+    if facts.state.checkpoints:
+        kept = [
+            (
+                f"{row.step:,}",
+                md.code(row.path or "", 200),
+                f"{row.size_bytes:,}" if row.size_bytes is not None else "-",
+                tr("deleted", "已删除") if row.removed else md.text(row.reason, 20),
+            )
+            for row in sorted(facts.state.checkpoints.values(), key=lambda row: row.step)
+        ]
+        head = [tr("step", "步"), tr("path", "路径"), tr("bytes", "字节"), tr("why", "原因")]
+        parts.append("### " + tr("Checkpoints", "检查点") + "\n\n" + md.table(head, kept[-200:]))
+    parts.append("### " + tr("Formulas", "公式") + "\n\n" + md.bullets(_formulas(tr)))
+    commands = []
+    command = facts.manifest.get("command")
+    if isinstance(command, list) and all(isinstance(word, str) for word in command):
+        commands.append(shlex.join(command))
+    commands.append(facts.command)
+    title = tr("The run and this report again", "重现运行与本报告")
+    note = (
+        ""
+        if len(commands) > 1
+        else "\n\n*"
+        + tr("The command of the run is not in the log.", "日志中没有运行的命令。")
+        + "*"
+    )
+    parts.append(f"### {title}\n\n{md.block(commands)}{note}")
+    return "\n\n".join(parts)
+
+
+def _formulas(tr: Language) -> list[str]:
+    return [
+        tr(
+            "interval of one accuracy: Wilson, 95 %",
+            "单个准确率的区间：Wilson，95 %",
+        ),
+        tr(
+            "two accuracies on the same questions: exact McNemar test on the gained and lost ones; interval of Bonett and Price (2012)",
+            "同样题目上的两个准确率：对新答对与新答错的题做精确 McNemar 检验；区间用 Bonett 与 Price（2012）",
+        ),
+        tr(
+            "two accuracies otherwise: pooled z test; Newcombe's interval (method 10); conservative when the questions were the same",
+            "其他情况下的两个准确率：合并方差的 z 检验；Newcombe 区间（方法 10）；题目相同时偏保守",
+        ),
+        tr(
+            "verdict: `no evidence` for p of .05 or more; `suggestive` for p under .05 that Holm's correction over all comparisons shown does not leave; `clear` when it does, or at an e-value of 20",
+            "结论：p 不小于 .05 为“没有证据”；p 小于 .05 但对所有显示的比较做 Holm 校正后不成立，为“仅有迹象”；校正后成立，或 e 值达到 20，为“明确”",
+        ),
+        tr(
+            "validation: row-wise differences d, standard error sd(d)/sqrt(rows)",
+            "验证：逐行差值 d，标准误 sd(d)/sqrt(行数)",
+        ),
+        tr(
+            "scatter of a series around its own trend: 1.4826 x median of absolute second differences / sqrt(6)",
+            "序列围绕自身趋势的波动：1.4826 x 二阶差分绝对值的中位数 / sqrt(6)",
+        ),
+        tr(
+            "parameters: 2 x vocabulary x width + layers x (2 x width^2 + 2 x width x KV width + 8 x width^2)",
+            "参数量：2 x 词表 x 宽度 + 层数 x (2 x 宽度^2 + 2 x 宽度 x KV 宽度 + 8 x 宽度^2)",
+        ),
+    ]

@@ -1,0 +1,151 @@
+"""Evaluations: every task and step, with what it can and cannot show."""
+
+from __future__ import annotations
+
+from sftui.report import markdown as md
+from sftui.report.language import Language
+from sftui.report.report_facts import Facts
+from sftui.report.sentences import (
+    noise_line,
+    percent,
+    points,
+    task_sentence,
+)
+from sftui.report.shortening import SHOWN, cut_note, shortened
+from sftui.report.verdicts import (
+    chance_of,
+    task_outcomes,
+)
+from sftui.statistics.accuracy import wilson
+from sftui.statistics.scores import BEST, PREVIOUS, START
+
+
+def evaluations(tr: Language, facts: Facts) -> str | None:
+    """Every task at every step it was evaluated, and the differences it could detect."""
+    if not facts.tasks:
+        return None
+    parts = []
+    noise = noise_line(tr, facts)
+    if noise:
+        parts.append(noise)
+    for outcome in task_outcomes(facts):
+        task = outcome.task
+        rows = evaluation_rows(tr, facts, task)
+        parts.append(f"### {md.text(task, 60)}")
+        parts.append(task_sentence(tr, facts, outcome) + tr(".", "。"))
+        best = _best(tr, facts, task)
+        if best:
+            parts.append(best)
+        parts.append(md.table(evaluation_head(tr), shortened(rows), numbers=True))
+        if len(rows) > SHOWN:
+            parts.append(cut_note(tr, len(rows)))
+        parts.append(_levels(tr, facts, task))
+    parts.append(
+        tr(
+            "Differences are in points. The verdict word is that against the first evaluation, corrected (Holm) for all comparisons in these tables.",
+            "差值单位为百分点。结论一栏是相对首次评测的，已对这些表中的所有比较做校正（Holm）。",
+        )
+    )
+    return "\n\n".join(part for part in parts if part)
+
+
+def evaluation_head(tr: Language) -> list[str]:
+    return [
+        tr("step", "步"),
+        "k/n",
+        tr("accuracy", "准确率"),
+        tr("95 % (Wilson)", "95 %（Wilson）"),
+        tr("to first", "较首次"),
+        tr("to previous", "较前次"),
+        tr("to best so far", "较此前最好"),
+        tr("verdict", "结论"),
+        "",
+    ]
+
+
+def evaluation_rows(tr: Language, facts: Facts, task: str) -> list[tuple[str, ...]]:
+    """One row for each evaluation of this task."""
+    best = best_step(facts, task)
+    steps = facts.evaluated_steps(task)
+    rows = []
+    for step in steps:
+        found = facts.state.evals[task][step]
+        counts = (
+            f"{found.correct}/{found.total}" if found.correct is not None and found.total else "-"
+        )
+        between = "-"
+        if found.correct is not None and found.total:
+            low, high = wilson(found.correct, found.total)
+            between = f"{100 * low:.1f} .. {100 * high:.1f}"
+        cells = [f"{step:,}", counts, percent(facts.board.evaluation(found).value), between]
+        for against in (START, PREVIOUS, BEST):
+            judged = facts.scores.of(task, step, against)
+            cells.append(points(judged.comparison.points) if judged is not None else "")
+        judged = facts.scores.of(task, step, START)
+        cells.append(tr.verdict(judged.verdict) if judged is not None else "")
+        cells.append(
+            tr(f"best of {len(steps)} looks", f"{len(steps)} 次查看中最好")
+            if step == best and len(steps) > 1
+            else ""
+        )
+        rows.append(tuple(cells))
+    return rows
+
+
+def best_step(facts: Facts, task: str) -> int | None:
+    """The step of the highest accuracy; the first of equals."""
+    values = {
+        step: value
+        for step in facts.evaluated_steps(task)
+        if (value := facts.board.evaluation(facts.state.evals[task][step]).value) is not None
+    }
+    return min(values, key=lambda step: (-values[step], step)) if values else None
+
+
+def _best(tr: Language, facts: Facts, task: str) -> str:
+    step, steps = best_step(facts, task), facts.evaluated_steps(task)
+    if step is None or len(steps) < 2:
+        return ""
+    name = md.text(task, 60)
+    value = percent(facts.board.evaluation(facts.state.evals[task][step]).value)
+    if step == steps[0]:
+        return tr(
+            f"{name} {value} at step {step}, the first look, is the best of {len(steps)} looks: none after it was higher.",
+            f"{name} 第 {step} 步（首次查看）的 {value} 是 {len(steps)} 次查看中最好的：之后没有更高的。",
+        )
+    top = facts.scores.best.get(task)
+    judged = (
+        top[1].judged if top is not None and top[0] == step else facts.scores.of(task, step, START)
+    )
+    word = tr.verdict(judged.verdict) if judged is not None else "-"
+    return tr(
+        f"{name} {value} at step {step} is the best of {len(steps)} looks, and the best of several is partly luck: {word} against the first.",
+        f"{name} 第 {step} 步的 {value} 是 {len(steps)} 次查看中最好的，而多次中的最好带有运气成分：较首次{word}。",
+    )
+
+
+def _levels(tr: Language, facts: Facts, task: str) -> str:
+    last = facts.state.evals[task][facts.evaluated_steps(task)[-1]]
+    chance = chance_of(facts, task)
+    parts = []
+    if chance is not None:
+        told = (
+            ""
+            if last.chance is not None
+            else tr(" (four choices; not in the log)", "（四选一；日志未记录）")
+        )
+        parts.append(
+            tr(f"Chance: {percent(chance)}{told}.", f"随机水平：{percent(chance)}{told}。")
+        )
+    if last.one_letter is not None:
+        parts.append(
+            tr(
+                f"Always the same letter: {percent(last.one_letter)}.",
+                f"总答同一个字母：{percent(last.one_letter)}。",
+            )
+        )
+    if last.letters:
+        by_count = sorted(last.letters.items(), key=lambda letter: -letter[1])
+        counts = ", ".join(f"{md.text(k, 4)}: {v}" for k, v in by_count)
+        parts.append(tr(f"Answers of the last look: {counts}.", f"最后一次的回答：{counts}。"))
+    return tr.sentences(parts)

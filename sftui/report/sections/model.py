@@ -1,0 +1,68 @@
+"""Model: the shape, and the parameters that follow from it."""
+
+from __future__ import annotations
+
+from sftui.report import markdown as md
+from sftui.report.language import Language
+from sftui.report.report_facts import Facts
+
+
+def model(tr: Language, facts: Facts) -> str | None:
+    """The shape, and the parameters that follow from it."""
+    shape, groups, run = facts.shape, facts.groups, facts.run
+    if run is None or (shape is None and run.num_parameters is None):
+        return None
+    rows: list[tuple[str, str]] = []
+    if shape is not None:
+        rows += [
+            (tr("layers", "层数"), f"{shape.n_layer:,}"),
+            (tr("width", "宽度"), f"{shape.n_embd:,}"),
+            (tr("heads", "注意力头"), f"{shape.n_head:,}"),
+            (tr("KV heads", "KV 头"), f"{shape.n_kv_head:,}"),
+            (tr("vocabulary", "词表"), f"{shape.vocab_size:,}"),
+            (tr("sequence length", "序列长度"), f"{shape.sequence_len:,}"),
+        ]
+    precision = _precision(tr, facts)
+    if precision:
+        rows.append((tr("precision", "精度"), precision))
+    if groups is not None:
+        rows += [
+            (
+                tr("**parameters**, computed from the shape", "**参数量**，由形状算出"),
+                f"**{groups.total:,}**",
+            ),
+            (
+                tr("matrices of the blocks", "各层矩阵"),
+                f"{groups.matrices:,} ({groups.matrices / 1e6:.1f} M)",
+            ),
+            (tr("embedding", "词嵌入"), f"{groups.table:,} ({groups.table / 1e6:.1f} M)"),
+            (
+                tr("head (not tied to the embedding)", "输出头（不与词嵌入共享）"),
+                f"{groups.table:,} ({groups.table / 1e6:.1f} M)",
+            ),
+        ]
+    elif run.num_parameters is not None:
+        rows.append(
+            (tr("parameters, as the log says", "参数量（日志所述）"), f"{run.num_parameters:,}")
+        )
+    text = md.table([tr("what", "项目"), tr("value", "值")], rows)
+    if groups is not None and run.num_parameters not in (None, groups.total):
+        text += "\n\n" + tr(
+            f"The log says {run.num_parameters:,} parameters; the shape gives {groups.total:,}.",
+            f"日志说参数量为 {run.num_parameters:,}；由形状算出的是 {groups.total:,}。",
+        )
+    return text
+
+
+def _precision(tr: Language, facts: Facts) -> str:
+    dtype = facts.settings.get("dtype")
+    if facts.run is not None and facts.run.device == "cpu" and facts.is_ours:
+        return tr("float32: the CPU always computes in it", "float32：CPU 总用它计算")
+    if isinstance(dtype, str) and dtype:
+        return md.text(dtype, 20)
+    if facts.is_nanochat and facts.run is not None and facts.run.device == "cuda":
+        return tr(
+            "bfloat16 (nanochat's default; the log does not print it)",
+            "bfloat16（nanochat 默认；日志未打印）",
+        )
+    return ""

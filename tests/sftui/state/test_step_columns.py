@@ -1,0 +1,79 @@
+"""Columns and single events are two ways to say the same to `RunState`."""
+
+from array import array
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.events import AttemptStarted, RunStarted, Stamp, StepBatch, ValidationFinished
+from sftui.state.run_state import RunState
+
+_value = st.floats(width=32, allow_nan=True, allow_infinity=True)
+_NAMES = ("loss", "loss_micro_last", "lr_mult", "grad_norm", "lrs/wte", "tokens", "mfu", "loss/x")
+
+
+@st.composite
+def batches(draw) -> StepBatch:
+    """Rows of any order, as a log may print them."""
+    steps = draw(st.lists(st.integers(0, 40), min_size=1, max_size=12))
+    if draw(st.booleans()):
+        steps = sorted(set(steps))
+    names = draw(st.lists(st.sampled_from(_NAMES), min_size=1, max_size=5, unique=True))
+    columns = {}
+    for name in names:
+        value = st.integers(0, 10**6) if name == "tokens" else _value
+        columns[name] = array("d", draw(st.lists(value, min_size=len(steps), max_size=len(steps))))
+    times = array("d", [1e9 + s for s in steps]) if draw(st.booleans()) else array("d")
+    stamp = Stamp(att=draw(st.integers(1, 2)), t=times[-1] if times else None)
+    return StepBatch(
+        step=steps[-1], stamp=stamp, steps=array("q", steps), columns=columns, times=times
+    )
+
+
+def facts(state: RunState) -> list:
+    """All that a screen could see of the updates, NaN printed."""
+    tables = {"steps": state.steps, **state.metrics}
+    out: list = [state.updates, state.nonfinite, state.badge, state.first_t, state.last_t]
+    out += [state.last_step and state.last_step.step, len(state.replaced), state.attempt]
+    for name, table in tables.items():
+        columns = {n: table.column(n).tolist() for n in sorted(table.names)}
+        known = {n: c for n, c in columns.items() if not np.isnan(c).all()}
+        out.append((name, table.x.tolist(), str(known)))
+    return out
+
+
+@given(st.lists(batches(), max_size=5), st.booleans())
+def test_a_batch_and_its_rows_give_one_state(parts, with_head):
+    """Folding the columns at once is folding their rows one by one."""
+    whole, single = RunState(), RunState()
+    if with_head:
+        for state in (whole, single):
+            state.apply(RunStarted(name="run", stamp=Stamp(t=1e9)))
+            state.apply(AttemptStarted(start_step=0))
+    for batch in parts:
+        whole.apply(batch)
+        for event in batch.rows():
+            single.apply(event)
+    assert facts(whole) == facts(single)
+
+
+@given(batches(), st.integers(0, 12), st.integers(0, 12))
+def test_a_cut_batch_is_its_rows_cut(batch, start, stop):
+    """`cut` takes rows as a slice takes items."""
+    start, stop = sorted((min(start, len(batch.steps)), min(stop, len(batch.steps))))
+    steps = [event.step for event in batch.cut(start, stop).rows()]
+    expected = [event.step for event in batch.rows()]
+    per_row = len(expected) // len(batch.steps)
+    assert steps == expected[start * per_row : stop * per_row]
+
+
+def test_results_of_later_steps_stay():
+    """A batch leaves validations alone unless a new attempt begins with it."""
+    state = RunState()
+    state.apply(ValidationFinished(step=0, loss=1.0))
+    state.apply(
+        StepBatch(step=2, steps=array("q", [0, 1, 2]), columns={"loss": array("d", [3, 2, 1])})
+    )
+    assert state.validations[0].loss == 1.0
+    assert state.steps.column("loss").tolist() == [3, 2, 1]
