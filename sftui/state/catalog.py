@@ -12,6 +12,7 @@ A catalog copies nothing and may be made anew for every frame. Names:
     lr/<group>                              learning rate of an optimizer group
     loss_by_source/<source>                 training loss of one source
     val/<metric>                            validation, `loss` in nats a token or `bpb`
+    val/<set or metric>                     of further sets of rows, or in another metric
     accuracy/<task>                         fraction of right answers, with its error
     rank <n>/<number>                       of one rank, over the wall clock
     <anything else>                         a free metric under the name that the log gave it
@@ -79,9 +80,12 @@ class Catalog:
         own.sort(key=lambda name: first.get(name, 1))
         clocks = [name for name in own if name in _CLOCKS]
         yield from (self._of_updates(name) for name in own if name not in _CLOCKS)
-        for validations in (state.validations, *state.validations_of.values()):
+        if state.validations:
+            name = VALIDATION + state.validations.metric
+            yield Entry(name=name, kind="validation", series=state.validations.loss)
+        for other, validations in state.other_validations.items():
             if validations:
-                name = VALIDATION + validations.metric
+                name = VALIDATION + other
                 yield Entry(name=name, kind="validation", series=validations.loss)
         for task, found in state.evals.items():
             if found:

@@ -207,6 +207,8 @@ class Validations(Results[Validation]):
             del self._kept[kept]
         if self._best is not None and self._best[1] > step:
             self._find_best()
+        if not len(self):
+            self._first = None  # whatever comes next may be of another metric
 
 
 _NUMBERS = ("accuracy", "correct", "total", "chance", "one_letter", "seconds")

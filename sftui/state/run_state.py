@@ -41,6 +41,8 @@ LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
 LATELY = 16
 """Newest results among which one is looked for that says how long it took."""
+_COUNT_UPDATES = ("", "r0", "nanochat")
+"""Whose step n is the update that n others came before; other trainers count either way."""
 MOST_NAMES = 256
 """Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
 
@@ -76,8 +78,9 @@ class RunState:
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     """(steps, losses) that a later attempt did again from its checkpoint."""
     validations: Validations = field(default_factory=Validations)
-    validations_of: dict[str, Validations] = field(default_factory=dict)
-    """By metric, where a log measures another one beside that of `validations`."""
+    """Of the only set of rows and metric, or of the first that a log names."""
+    other_validations: dict[str, Validations] = field(default_factory=dict)
+    """Of every further set or metric, by its name."""
     evals: dict[str, Evaluations] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
@@ -109,7 +112,9 @@ class RunState:
 
     @property
     def done(self) -> int:
-        """Updates done, at most `planned`: some programs count steps from one."""
+        """Updates done, at most `planned`; of another program's log, the step it prints."""
+        if self.run is not None and self.run.stamp.src not in _COUNT_UPDATES:
+            return max(0, self.updates - 1)
         return self.updates if self.planned is None else min(self.updates, self.planned)
 
     @property
@@ -156,6 +161,12 @@ class RunState:
     def validation_list(self) -> Sequence[Validation]:
         """In order of steps; a record is made when it is read."""
         return self.validations.ordered
+
+    def validations_by_set(self) -> dict[str, Sequence[Validation]]:
+        """Of every set by its name, each in order of steps; the one of `validation_list` first."""
+        first = self.validation_list()
+        found = {first[0].set_name: first} if first else {}
+        return found | {name: other.ordered for name, other in self.other_validations.items()}
 
     def step_seconds(self) -> float | None:
         """Median time of the last 50 updates, or the spacing of their times."""
@@ -306,7 +317,7 @@ class RunState:
                 (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
             )
             self.steps.truncate(start_step)
-        for validations in (self.validations, *self.validations_of.values()):
+        for validations in (self.validations, *self.other_validations.values()):
             validations.drop_after(start_step)
         for by_step in self.evals.values():
             by_step.drop_after(start_step)
@@ -353,7 +364,9 @@ class RunState:
         free = step_columns.free_columns(batch)
         results = step_columns.result_columns(batch)
         tables = [self.metrics[name] for name in free if name in self.metrics]
-        tables += [found.table for name in results if (found := self._results(name)) is not None]
+        tables += [
+            found.table for name in results if (found := self._results(name, new=False)) is not None
+        ]
         if step_columns.has_updates(batch):
             self._enter_attempt(attempt, first)
             simple = simple and not self._superseded(attempt, batch.steps[-1])
@@ -395,36 +408,29 @@ class RunState:
             self.metrics.setdefault(name, Table([name])).extend(x, {name: values})
         return touched
 
-    def _results(self, column: str) -> Validations | Evaluations | None:
-        """Where the results of a batch's column are kept; None before the first of them."""
+    def _results(self, column: str, *, new: bool) -> Validations | Evaluations | None:
+        """Where the results of a batch's column are kept; None as in `_set_of`."""
         kind, _, name = column.partition(":")
-        if kind + ":" == ev.ACCURACY_COLUMN:
-            return self.evals.get(name)
-        if not self.validations or self.validations.metric == name:
-            return self.validations
-        return self.validations_of.get(name)
+        if kind + ":" == ev.VALIDATION_COLUMN:
+            return self._set_of("", name, new=new)
+        if name not in self.evals and new:
+            if len(self.evals) >= MOST_NAMES:
+                return None
+            self.evals[name] = Evaluations(name)
+        return self.evals.get(name)
 
     def _extend_results(
         self, column: str, measured: step_columns.Results, stamp: ev.Stamp
     ) -> Topic:
-        name = column.partition(":")[2]
-        found = self._results(column)
-        if found is None and len(self.evals) + len(self.validations_of) >= MOST_NAMES:
-            self.ignored_names += len(measured.steps)
-            return Topic.NOTHING
-        if column.startswith(ev.VALIDATION_COLUMN):
-            self._validations_of(name).extend(measured, name)
+        found = self._results(column, new=True)
+        if isinstance(found, Validations):
+            found.extend(measured, column.partition(":")[2])
             return Topic.VALIDATION
         if found is None:
-            self.evals[name] = Evaluations(name)
-        self.evals[name].extend(measured, stamp)
+            self.ignored_names += len(measured.steps)
+            return Topic.NOTHING
+        found.extend(measured, stamp)
         return Topic.EVALS
-
-    def _validations_of(self, metric: str) -> Validations:
-        """Those of the first metric a log measures, or of another one beside it."""
-        if not self.validations or self.validations.metric == metric:
-            return self.validations
-        return self.validations_of.setdefault(metric, Validations())
 
     def _heartbeat(self, event: ev.RankHeartbeat) -> Topic:
         rank = self.ranks.get(event.rank)
@@ -467,7 +473,11 @@ class RunState:
         step = event.step if event.step is not None else self.updates
         if self._superseded(event.stamp.att, step - 1):
             return Topic.NOTHING
-        self._validations_of(event.metric).put(
+        results = self._set_of(event.set_name, event.metric)
+        if results is None:
+            self.ignored_names += 1
+            return Topic.NOTHING
+        results.put(
             Validation(
                 step=step,
                 loss=event.loss,
@@ -475,9 +485,23 @@ class RunState:
                 seconds=event.seconds,
                 t=event.stamp.t,
                 rows_file=event.rows_file,
+                set_name=event.set_name,
             )
         )
         return Topic.VALIDATION | self._log(event)
+
+    def _set_of(self, name: str, metric: str, *, new: bool = True) -> Validations | None:
+        """The validations of a set of rows in one metric; None when there are too many of them,
+        or none yet and no `new` ones are wanted."""
+        first = self.validations
+        if not first or (first.metric == metric and first[first.first_step].set_name == name):
+            return first
+        key = name if first.metric == metric else f"{name} {metric}".strip()
+        if key not in self.other_validations and new:
+            if len(self.other_validations) >= MOST_NAMES:
+                return None
+            self.other_validations[key] = Validations()
+        return self.other_validations.get(key)
 
     def _evaluation(self, event: ev.EvalFinished) -> Topic:
         step = event.step if event.step is not None else self.updates

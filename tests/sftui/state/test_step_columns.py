@@ -43,7 +43,7 @@ def facts(state: RunState) -> list:
         columns = {n: table.column(n).tolist() for n in sorted(table.names)}
         known = {n: c for n, c in columns.items() if not np.isnan(c).all()}
         out.append((name, table.x.tolist(), str(known)))
-    validations = (state.validations, *state.validations_of.values())
+    validations = (state.validations, *state.other_validations.values())
     out += [(str(found), str(found.best)) for found in validations]
     out += [str(found) for found in state.evals.values()]
     return out
