@@ -11,6 +11,7 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from engine.events import ACCURACY_COLUMN, VALIDATION_COLUMN
 from sftui.readers.meanings import Kind, Meaning, Names, words_of
 
 
@@ -87,17 +88,23 @@ class Layout:
     def goes_in_blocks(self) -> bool:
         """Whether rows of it can be taken together when their steps rise."""
         one = len(self.counters) == 1 and bool(self.losses)
-        return self.is_plain and one and self.parts is not None
+        plain = self.rank < 0 and not self.is_validation
+        return plain and one and self.parts is not None and self.result_parts is not None
+
+    @functools.cached_property
+    def result_parts(self) -> tuple[tuple[str, int], ...] | None:
+        """Results as columns of a batch and where they are; None where a row needs more."""
+        found = [(VALIDATION_COLUMN + metric, at) for at, _, metric in self.validations]
+        found += [(ACCURACY_COLUMN + task, at) for at, task, _ in self.accuracies]
+        named = any(name for _, name, _ in self.validations)
+        counted = any(total >= 0 for _, _, total in self.accuracies)
+        alike = len({name for name, _ in found}) < len(found)
+        return None if named or counted or alike else tuple(found)
 
     @property
     def tells(self) -> bool:
         """Whether it holds a loss or a result."""
         return bool(self.losses or self.validations or self.accuracies)
-
-    @property
-    def is_plain(self) -> bool:
-        """Training numbers alone, with one counter: rows of it can be taken as columns."""
-        return not (self.validations or self.accuracies or self.rank >= 0 or self.is_validation)
 
 
 EVALUATED = ("val", "test")

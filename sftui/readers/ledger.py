@@ -14,7 +14,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from engine.events import EvalFinished, Event, LogLine, ValidationFinished
+from engine.events import (
+    ACCURACY_COLUMN,
+    EvalFinished,
+    Event,
+    LogLine,
+    ValidationFinished,
+    is_result_column,
+)
 from sftui.readers import leftovers
 from sftui.readers.counters import MOST_PASSES, Axis, BarTrack, Decisions
 from sftui.readers.layouts import NAMELESS, Counter, Layout
@@ -154,7 +161,11 @@ class LedgerReader(TextReader):
             steps = list(map(int, printed))  # type: ignore[arg-type]
         except (ValueError, OverflowError):
             return False
-        rising = steps == printed and all(map(operator.le, steps, steps[1:]))
+        results = self._result_columns(layout, columns)
+        if results is None:
+            return False
+        one_by_one = operator.lt if results else operator.le
+        rising = steps == list(printed) and all(map(one_by_one, steps, steps[1:]))
         if not rising or steps[0] < max(self._step, 0) or steps[-1] >= 10**12:
             return False
         totals = columns[counter.total] if counter.total >= 0 else (None,)
@@ -178,6 +189,10 @@ class LedgerReader(TextReader):
             times = [_moment(value) for value in columns[layout.time]]
         timed = bool(times) and None not in times
         names = layout.part_names
+        if results:
+            self._num_results += num_rows * len(results)
+            names = (*names, *results)
+            wanted += [self._new_results(name, values) for name, values in results.items()]
         if not self._rows.fits(names) or self._rows_timed != timed:
             self._out += self._rows.drain(self._stamp)
         self._rows_timed = timed
@@ -185,6 +200,31 @@ class LedgerReader(TextReader):
         self._step = steps[-1]
         self._num_rows += num_rows
         return True
+
+    def _result_columns(self, layout: Layout, columns: Columns) -> dict[str, list[float]] | None:
+        """The results of a block by column; None where they must be looked at one by one."""
+        found: dict[str, list[float]] = {}
+        for name, at in layout.result_parts or ():
+            values = [value for value in columns[at] if value is not None]
+            if len(values) < len(columns[at]) or math.isnan(sum(values)):
+                return None
+            if name.startswith(ACCURACY_COLUMN) and not 0 <= min(values) <= max(values) <= 1:
+                if any(0 <= value <= 1 for value in values):
+                    return None
+                # Percent, or no accuracy at all: a number like any other.
+                name = f"val/{name.removeprefix(ACCURACY_COLUMN)}_accuracy"
+            found[name] = values
+        return None if found.keys() & set(layout.part_names) else found
+
+    def _new_results(self, column: str, values: list[float]) -> list[float]:
+        """NaN for those that only repeat the one before, where a log prints the last again."""
+        if not self.carries or not is_result_column(column):
+            return values
+        kind, _, name = column.partition(":")
+        key = f"accuracy/{name}" if kind + ":" == ACCURACY_COLUMN else f"{name}/"
+        before = [self._carried.get(key, math.nan), *values[:-1]]
+        self._carried[key] = values[-1]
+        return [math.nan if now == old else now for now, old in zip(values, before, strict=True)]
 
     def _is_main(self, name: str) -> bool:
         """Whether a loss of this name is taken for the training's."""

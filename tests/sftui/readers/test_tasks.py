@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sftui.cli import main
@@ -77,3 +77,34 @@ def test_a_report_names_the_numbers_it_does_not_use(tmp_path, capsys):
     text = (tmp_path / "report.md").read_text()
     assert "no task was evaluated" not in text
     assert "are not used: my\\_score, mfu" in text or "are not used: my_score, mfu" in text
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "log"])
+@given(st.integers(1, 60), st.integers(1, 7))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+def test_results_with_every_row_are_each_where_they_were_measured(tmp_path, kind, rows, every):
+    """As columns or as events: the same steps and values, of dense and of sparse results."""
+    table = [
+        {"step": step, "loss": 3.0 - step / 64}
+        | ({"val_loss": 2.0 + step / 128, "mmlu_acc": step / 64} if step % every == 0 else {})
+        for step in range(rows)
+    ]
+    log = tmp_path / f"log.{kind}"
+    if kind == "csv":
+        names = ["step", "loss", "val_loss", "mmlu_acc"]
+        lines = [",".join(str(row.get(name, "")) for name in names) for row in table]
+        log.write_text("\n".join([",".join(names), *lines]) + "\n")
+    elif kind == "jsonl":
+        log.write_text("".join(json.dumps(row) + "\n" for row in table))
+    else:
+        lines = [" | ".join(f"{name}: {value}" for name, value in row.items()) for row in table]
+        log.write_text("\n".join(lines) + "\n")
+    if rows < 3:
+        return  # too little for a format to be recognised by
+    state = snapshot.read(str(log)).state
+    measured = [step for step in range(rows) if step % every == 0]
+    assert list(state.validations) == measured
+    assert [v.loss for v in state.validation_list()] == [2.0 + step / 128 for step in measured]
+    [found] = state.evals.values()
+    assert [found[step].accuracy for step in found] == [step / 64 for step in measured]
+    assert state.steps.column("loss").tolist() == [3.0 - step / 64 for step in range(rows)]
