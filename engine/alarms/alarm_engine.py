@@ -20,9 +20,9 @@ from engine import events as ev
 from engine.alarms import alarm_texts, letter_collapse
 from engine.alarms.board import ALL_KINDS, CLOCK_KINDS, Alarm, AlarmBoard
 from engine.alarms.letter_collapse import CollapseRule
+from engine.alarms.loss_rule import Divergence, LossRule
 from engine.alarms.rules import (
     MEMORY_SHARE,
-    LossRule,
     MemoryRule,
     MemoryUse,
     SilenceRule,
@@ -256,11 +256,16 @@ class AlarmEngine:
                 mark if rule.spiking else None,
                 lambda found: alarm_texts.spike(loss, found, self._remedy),
             )
-        best = rule.best or 0.0
-        board.judge(
+        self._judge_divergence(diverging)
+
+    def _judge_divergence(self, found: Divergence | None) -> None:
+        if found is None:
+            self._board.end("diverging")
+            return
+        self._board.judge(
             "diverging",
-            diverging,
-            lambda found: alarm_texts.diverging(found, best, self._remedy),
+            Reading(value=found.loss, limit=found.limit),
+            lambda _: alarm_texts.diverging(found, self._remedy),
         )
 
     def _take_speed(self, seconds: float | None, tokens: float | None, rate: float | None) -> None:

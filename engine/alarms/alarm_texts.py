@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.alarms.loss_rule import Divergence
 from engine.alarms.rules import MemoryUse
 from engine.alarms.windows import RECENT, Reading
 from engine.sizes import GIB, in_words
@@ -31,11 +32,12 @@ def spike(loss: float, mark: Reading, remedy: str) -> str:
     )
 
 
-def diverging(found: Reading, best: float, remedy: str) -> str:
+def diverging(found: Divergence, remedy: str) -> str:
+    base = "its best stretch" if found.against == "best" else "where the run began"
     return (
-        f"loss {found.value:.4g} (median of {RECENT} steps) is {_rise(found.value, best)} above "
-        f"its best stretch ({best:.4g}). {remedy[0].upper()}{remedy[1:]}, or stop and resume from "
-        "an earlier checkpoint"
+        f"loss {found.loss:.4g} (median of {RECENT} steps) is {_rise(found.loss, found.base)} "
+        f"above {base} ({found.base:.4g}). If it does not fall again, {remedy}, or stop and "
+        "resume from an earlier checkpoint"
     )
 
 

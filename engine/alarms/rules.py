@@ -1,4 +1,4 @@
-"""The arithmetic of the alarms: windows of a run's numbers and what stands out in them.
+"""The arithmetic of the alarms, all but the training loss's, which has `loss_rule`.
 
 Every rule counts *observations*, not step numbers, so a log that writes each tenth
 step is judged as well. Medians, not means: one odd batch must not move the measure
@@ -13,27 +13,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from dataclasses import dataclass
 
-from engine.alarms.windows import (
-    MAD_TO_SIGMA,
-    MIN_SIGMA,
-    RECENT,
-    Reading,
-    RecentMedian,
-    SortedWindow,
-    scatter_around_trend,
-)
-
-WINDOW = 100
-"""Observations that say what is normal; fewer than MIN_WINDOW say nothing yet."""
-MIN_WINDOW = 30
-
-SPIKE_SIGMAS = 6.0
-SPIKE_STEPS = 5
-"""Two marks within so many observations are an alarm: a single one happens in heavy tails."""
-DIVERGING_SHARE = 0.20
-"""Rise over the best stretch. At 10 % two of five clean runs with autocorrelated noise alarm."""
-BEST_EVERY = 10
-"""A new best stretch of 100 is searched for once in so many observations: it costs a sort."""
+from engine.alarms.windows import Reading, RecentMedian, scatter_around_trend
 
 OVERFITTING_SHARE = 0.01
 OVERFITTING_ERRORS = 3.0
@@ -42,6 +22,8 @@ FIRST_JUDGED_VALIDATION = 4
 SLOW_SHARE = 0.5
 """At 0.7 a quarter of clean runs alarm when step times scatter by 40 %."""
 WARM_UP = 10
+NORMAL_SPEEDS = 100
+"""Observations after the warm-up whose median is the usual speed."""
 
 STRAGGLER_FACTOR = 1.25
 STRAGGLER_STEPS = 50
@@ -55,77 +37,6 @@ MIN_STEP_TIMES = 3
 RANK_CHECK_SECONDS = 1.0
 
 MEMORY_SHARE = 0.92
-
-
-class LossRule:
-    """Spikes and divergence of the step loss."""
-
-    def __init__(self) -> None:
-        self._window = SortedWindow(WINDOW)
-        self._recent = RecentMedian()
-        self._count = 0
-        self._last_mark: int | None = None
-        self.best: float | None = None
-        """Lowest median of 100 observations so far."""
-        self._best_sigma = MIN_SIGMA
-        self.mark: Reading | None = None
-        """The newest loss in sigmas, when it stands out."""
-        self.spiking = False
-        self.diverging: Reading | None = None
-
-    def restart(self) -> None:
-        """The ranks started again: what is normal has to be seen anew; the best stays."""
-        self._window.clear()
-        self._recent.clear()
-        self._last_mark, self.mark, self.spiking, self.diverging = None, None, False, None
-
-    def add(self, loss: float) -> None:
-        """Judge a finite loss against the 100 before it, then let it in."""
-        self._count += 1
-        self.mark = self._stands_out(loss)
-        if self.mark is not None:
-            near = self._last_mark is not None and self._count - self._last_mark < SPIKE_STEPS
-            self.spiking = self.spiking or near
-            self._last_mark = self._count
-        elif self.spiking and self._last_mark is not None:
-            self.spiking = self._count - self._last_mark < RECENT
-        self._window.push(loss)
-        self._recent.push(loss)
-        if self._count % BEST_EVERY == 0 and self._window.full:
-            self._update_best()
-        if self.best is not None:
-            self._judge_divergence(self.best)
-
-    def _stands_out(self, loss: float) -> Reading | None:
-        window = self._window
-        if len(window) < MIN_WINDOW:
-            return None
-        median = window.median()
-        rise = loss - median
-        if rise <= SPIKE_SIGMAS * MIN_SIGMA:
-            return None
-        if window.fewer_than_half_within(median, rise / SPIKE_SIGMAS / MAD_TO_SIGMA):
-            return None
-        z = rise / window.sigma(median)
-        return Reading(value=z, limit=SPIKE_SIGMAS) if z > SPIKE_SIGMAS else None
-
-    def _update_best(self) -> None:
-        median = self._window.median()
-        if self.best is None or median < self.best:
-            self.best, self._best_sigma = median, self._window.sigma(median)
-
-    def _judge_divergence(self, best: float) -> None:
-        share = DIVERGING_SHARE * abs(best)
-        # Half the way back: a loss that hovers at the limit is one alarm, not ten.
-        self._recent.set_limit(best + (share / 2 if self.diverging is not None else share))
-        median = self._recent.above_limit()
-        if median is None:
-            self.diverging = None
-            return
-        # 1.2533: a median scatters by sqrt(pi / 2) more than a mean.
-        noise = 6 * 1.2533 * self._best_sigma * math.sqrt(1 / RECENT + 1 / WINDOW)
-        if self.diverging is not None or median - best > noise:
-            self.diverging = Reading(value=median, limit=best + max(share, noise))
 
 
 class ValidationRule:
@@ -219,7 +130,7 @@ class SpeedRule:
         if self.normal is None:
             if self._count > WARM_UP:
                 self._first.append(rate)
-            if len(self._first) == WINDOW:
+            if len(self._first) == NORMAL_SPEEDS:
                 self.normal = statistics.median(self._first)
             return
         limit = SLOW_SHARE * self.normal
