@@ -22,6 +22,7 @@ from sftui.sources.clock import ReplayClock
 from sftui.sources.feed_protocol import Feed, Finished
 from sftui.sources.recording import Mark, Recording, Stage, Timeline
 from sftui.sources.text_position import end_of_share, end_of_stage, end_of_step
+from sftui.view.replay_status import ReplayMark, ReplayStatus, part_of
 
 _PART = 20_000
 """Positions looked through at one go: some milliseconds, and 3 MB of 20 series."""
@@ -59,6 +60,8 @@ class ReplaySource:
         self._half: Iterator[Event] | None = None  # the rest of a batch that is being spelled out
         self._text_key: tuple[int, int, int] | None = None
         self._text_end: int | None = None
+        self._marks_key: tuple[object, ...] = ()
+        self._marks: tuple[ReplayMark, ...] = ()
         self._keep_to_preferred()
 
     # ---- source ----------------------------------------------------------------------------
@@ -186,6 +189,41 @@ class ReplaySource:
     def stage(self) -> int | None:
         """Index of the stage that is played."""
         return self._stage
+
+    @property
+    def following(self) -> bool:
+        """Whether it keeps to what is written to the file."""
+        return self._follow
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the clock is behind all that was read."""
+        with self._lock:
+            return self._target() >= len(self._timeline())
+
+    def status(self) -> ReplayStatus:
+        """Clock, speed, stage and marks, all of the same moment."""
+        with self._lock:
+            timeline, clock, stage = self._timeline(), self._clock, self._stage
+            position, length, total = self._target(), len(timeline), timeline.seconds
+            seconds = min(clock.seconds(timeline), total)
+            return ReplayStatus(
+                part=part_of(seconds, total, position, length),
+                seconds=seconds,
+                total_seconds=total,
+                clock=timeline.clock_kind or "steps",
+                step=timeline.step_at(position),
+                last_step=timeline.last_step if stage is not None else None,
+                speed=clock.speed,
+                paused=clock.paused,
+                at_end=position >= length,
+                following=self._follow,
+                loading=not self._feed.done,
+                stage=stage or 0,
+                stages=tuple(found.name for found in self._recording.stages),
+                marks=self._marks_on_the_bar(timeline),
+                holds=timeline.holds if stage is not None else frozenset(),
+            )
 
     def select_stage(self, index: int) -> None:
         """Play another stage, from its start or, at infinite speed, all of it."""
@@ -347,6 +385,18 @@ class ReplaySource:
         self._stage = index
         self._delivered, self._half = 0, None
         self._clock.enter(self._timeline())
+
+    def _marks_on_the_bar(self, timeline: Timeline) -> tuple[ReplayMark, ...]:
+        """Made anew only when the file or the stage changed."""
+        length, total = len(timeline), timeline.seconds
+        key = (self._stage, len(timeline.marks), total, length)
+        if key != self._marks_key:
+            self._marks_key = key
+            self._marks = tuple(
+                ReplayMark(part_of(mark.seconds, total, mark.position, length), mark.kind)
+                for mark in timeline.marks
+            )
+        return self._marks
 
     def _target(self) -> int:
         return self._clock.target(self._timeline())

@@ -29,7 +29,7 @@ class Topic(enum.Flag):
     LOG = enum.auto()
     ALARMS = enum.auto()
     SAMPLES = enum.auto()
-    LOOK = enum.auto()
+    VIEW = enum.auto()
     """No event: the person changed how the run is looked at."""
     ALL = (
         RUN
@@ -42,7 +42,7 @@ class Topic(enum.Flag):
         | LOG
         | ALARMS
         | SAMPLES
-        | LOOK
+        | VIEW
     )
 
 
