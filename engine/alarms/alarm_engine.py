@@ -291,12 +291,12 @@ class AlarmEngine:
             return
         rule = self._validation.setdefault(event.metric, ValidationRule())
         step = event.step if event.step is not None else (self._board.step or 0)
-        rule.add(step, event.loss, event.paired_error)
+        rule.add(step, event.loss, event.paired_error, event.loss_by_source)
         best = rule.best or 0.0
         self._board.judge(
             "overfitting",
             rule.overfitting,
-            lambda found: alarm_texts.overfitting(found, best, rule.best_step),
+            lambda found: alarm_texts.overfitting(found, best, rule.best_step, rule.moves),
         )
 
     def _take_answers(self, event: ev.EvalFinished) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from engine.alarms.loss_rule import Divergence
 from engine.alarms.rules import MemoryUse
+from engine.alarms.source_moves import SourceMoves, listed
 from engine.alarms.windows import RECENT, Reading
 from engine.sizes import GIB, in_words
 
@@ -41,12 +42,30 @@ def diverging(found: Divergence, remedy: str) -> str:
     )
 
 
-def overfitting(found: Reading, best: float, best_step: int | None) -> str:
+def overfitting(found: Reading, best: float, best_step: int | None, moves: SourceMoves) -> str:
     return (
         f"validation {found.value:.4f} is {_rise(found.value, best)} above its best, {best:.4f} "
-        f"at step {best_step}, for the second time. More steps are unlikely to help; the weights "
-        f"of step {best_step} are the better ones"
+        f"at step {best_step}, for the second time{_sources(moves)}. {_instead(moves)}; "
+        f"the weights of step {best_step} are the better ones"
     )
+
+
+def _sources(moves: SourceMoves) -> str:
+    """Where the rise is, when the sources of the rows tell."""
+    if moves.meaning == "over-fitting":
+        return f", on every source ({moves.sources}): over-fitting"
+    if moves.meaning == "shift":
+        return (
+            f"; it rose on {listed(moves.rose)} and fell on {listed(moves.fell)}: a shift of the "
+            "mixture"
+        )
+    return ""
+
+
+def _instead(moves: SourceMoves) -> str:
+    if moves.meaning == "shift":
+        return "More rows of what got worse may help more than fewer steps"
+    return "More steps are unlikely to help"
 
 
 def slowdown(found: Reading, normal: float, unit: str) -> str:

@@ -11,8 +11,11 @@ import math
 import statistics
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from engine.alarms.source_moves import SourceMoves, source_moves
 from engine.alarms.windows import Reading, RecentMedian, scatter_around_trend
 
 OVERFITTING_SHARE = 0.01
@@ -45,34 +48,43 @@ class ValidationRule:
     def __init__(self) -> None:
         self._steps: list[int] = []
         self._losses: list[float] = []
+        self._sources: list[Mapping[str, float]] = []
         self._bends: list[float] = []  # sizes of the second differences, rising
         self._above = 0
         self.overfitting: Reading | None = None
         self.best_step: int | None = None
         self.best: float | None = None
+        self._best_sources: Mapping[str, float] = {}
 
     def rewind(self, step: int) -> None:
         """Forget what an earlier attempt measured after `step`."""
         keep = bisect_right(self._steps, step)
-        del self._steps[keep:], self._losses[keep:]
+        del self._steps[keep:], self._losses[keep:], self._sources[keep:]
         self._above, self.overfitting = 0, None
         self._bends = sorted(map(self._bend, range(2, keep)))
         self.best = self.best_step = None
+        self._best_sources = {}
         for i in range(keep):
             self._compare(i)
 
-    def add(self, step: int, loss: float, paired_error: float | None) -> None:
+    def add(
+        self,
+        step: int,
+        loss: float,
+        paired_error: float | None,
+        by_source: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Judge a finite validation loss.
 
         `paired_error` is the standard error of its difference from the best one, where
-        losses row by row were at hand.
+        losses row by row were at hand; `by_source` the loss of each source of rows.
         """
         if self._steps and step == self._steps[-1]:
             # Asked for by hand, or done again after a restart: the same model.
             last = len(self._losses) - 1
             if last >= 2:
                 del self._bends[bisect_left(self._bends, self._bend(last))]
-            self._losses[-1] = loss
+            self._losses[-1], self._sources[-1] = loss, by_source
             if last >= 2:
                 insort(self._bends, self._bend(last))
             return
@@ -82,6 +94,7 @@ class ValidationRule:
             self._compare(len(self._losses) - 1)
         self._steps.append(step)
         self._losses.append(loss)
+        self._sources.append(by_source)
         if len(self._losses) > 2:
             insort(self._bends, self._bend(len(self._losses) - 1))
         best = self.best
@@ -96,6 +109,12 @@ class ValidationRule:
         """The first of equals is the best."""
         if self.best is None or self._losses[index] < self.best:
             self.best, self.best_step = self._losses[index], self._steps[index]
+            self._best_sources = self._sources[index]
+
+    @property
+    def moves(self) -> SourceMoves:
+        """The sources of the newest validation against those of the best."""
+        return source_moves(self._best_sources, self._sources[-1] if self._sources else {})
 
     def _bend(self, index: int) -> float:
         """Size of the second difference that ends at a validation."""

@@ -6,10 +6,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.alarms.source_moves import SourceMoves, listed
 from sftui.report import markdown as md
+from sftui.report.alarm_words import seen
 from sftui.report.language import Language
+from sftui.report.rates import (
+    HARDLY_MOVED,
+    divergence,
+    loss_ends,
+    rate_is_spent,
+    rate_left,
+    weights_moved,
+)
 from sftui.report.report_facts import Facts
 from sftui.report.sentences import loss, points, relative
+from sftui.report.sources import moves_between
 from sftui.report.verdicts import (
     TaskOutcome,
     ValidationOutcome,
@@ -23,6 +34,8 @@ from sftui.report.verdicts import (
     task_outcomes,
     validation_outcome,
 )
+from sftui.state.weight_change import share
+from sftui.statistics.block_trend import BLOCK
 from sftui.statistics.paired_tests import SUGGESTIVE
 
 Kind = Literal["strength", "weakness", "next"]
@@ -162,24 +175,154 @@ def _validation_rose(tr: Language, facts: Facts) -> Iterator[Finding]:
         text=tr("Validation got worse while training went on.", "训练过程中验证损失变差。"),
         evidence=f"{loss(found.first)} -> {loss(found.last)} ({relative(found.relative)})",
     )
-    several = facts.epochs_asked is not None and facts.epochs_asked > 1
-    change = (
-        tr(
-            "Train fewer epochs, or at a lower rate (init\\_lr\\_frac).",
-            "减少训练轮数，或降低学习率（init\\_lr\\_frac）。",
-        )
-        if several
-        else tr(
-            "Train at a lower rate (init\\_lr\\_frac), or on data closer to the validation set.",
-            "降低学习率（init\\_lr\\_frac），或使用更接近验证集的数据。",
-        )
-    )
     yield Finding(
         code="lower-rate",
         kind="next",
-        text=change,
+        text=_train_less(tr, facts, moves_between(facts, found.first_step, found.last_step)),
         evidence=_rise(tr, facts, found),
     )
+
+
+def _train_less(tr: Language, facts: Facts, moves: SourceMoves) -> str:
+    """What to do about a validation that rises, by what kinds of rows rise."""
+    if moves.meaning == "shift":
+        rose = md.text(listed(moves.rose), 120)
+        return tr(
+            f"Add rows like those of {rose} to the mixture: the others got better.",
+            f"在训练数据中增加 {rose} 一类的样本：其余来源都变好了。",
+        )
+    if facts.epochs_asked is not None and facts.epochs_asked > 1:
+        return tr(
+            "Train fewer epochs, or at a lower rate (init\\_lr\\_frac).",
+            "减少训练轮次，或降低学习率（init\\_lr\\_frac）。",
+        )
+    return tr(
+        "Train at a lower rate (init\\_lr\\_frac), or on data closer to the validation set.",
+        "降低学习率（init\\_lr\\_frac），或使用更接近验证集的数据。",
+    )
+
+
+def _validation_came_up(tr: Language, facts: Facts) -> Iterator[Finding]:
+    """Validation is better than at the start, and yet worse than it was."""
+    found = validation_outcome(facts)
+    spans = [span for span in facts.counts.alarms if span.raised.kind == "overfitting"]
+    open_ones = [span for span in spans if span.cleared is None]
+    if found is None or not open_ones or found.direction == "up":
+        return
+    moves = moves_between(facts, found.best_step, found.last_step)
+    above = (found.last - found.best) / abs(found.best) if found.best else 0.0
+    yield Finding(
+        code="overfitting",
+        kind="weakness",
+        text=tr(
+            f"Validation has risen again since step {found.best_step}{_why(tr, moves)}.",
+            f"验证损失自第 {found.best_step} 步之后重新上升{_why(tr, moves)}。",
+        ),
+        evidence=tr(
+            f"{loss(found.best)} at step {found.best_step}, {loss(found.last)} at step "
+            f"{found.last_step} ({relative(above)})",
+            f"第 {found.best_step} 步 {loss(found.best)}，第 {found.last_step} 步 {loss(found.last)}"
+            f"（{relative(above)}）",
+        ),
+    )
+    yield Finding(
+        code="stop-earlier",
+        kind="next",
+        text=tr(f"Stop near step {found.best_step}.", f"在第 {found.best_step} 步附近停止。")
+        if moves.meaning != "shift"
+        else _train_less(tr, facts, moves),
+        evidence=tr(
+            f"the lowest validation is that of step {found.best_step}",
+            f"第 {found.best_step} 步的验证损失最低",
+        ),
+    )
+
+
+def _why(tr: Language, moves: SourceMoves) -> str:
+    """Over-fitting or a shift of the mixture, where the sources of the rows decide it."""
+    if moves.meaning == "over-fitting":
+        return tr(
+            f", on every source ({moves.sources}): over-fitting",
+            f"，{moves.sources} 个来源全部上升，属于过拟合",
+        )
+    if moves.meaning == "shift":
+        rose, fell = md.text(listed(moves.rose), 120), md.text(listed(moves.fell), 120)
+        return tr(
+            f": up on {rose}, down on {fell}, a shift of the mixture",
+            f"：{rose} 上升而 {fell} 下降，属于数据配比偏移",
+        )
+    return ""
+
+
+def _diverged(tr: Language, facts: Facts) -> Iterator[Finding]:
+    """The training loss rose and did not come back; one that came back needs no advice."""
+    if divergence(facts) != "held":
+        return
+    span = next(
+        s for s in facts.counts.alarms if s.raised.kind == "diverging" and s.cleared is None
+    )
+    step = f"{span.raised.step:,}" if span.raised.step is not None else "?"
+    yield Finding(
+        code="diverged",
+        kind="weakness",
+        text=tr("The training loss rose and stayed up.", "训练损失升高后没有回落。"),
+        evidence=tr(
+            f"step {step}: {md.text(seen(tr, span.raised.text), 300)}",
+            f"第 {step} 步：{md.text(seen(tr, span.raised.text), 300)}",
+        ),
+    )
+    yield Finding(
+        code="halve-rate",
+        kind="next",
+        text=tr(
+            f"Train again at half the rate, or resume from a checkpoint before step {step}.",
+            f"把学习率减半重新训练，或从第 {step} 步之前的检查点继续。",
+        ),
+        evidence=tr("the loss never came back", "损失一直没有回落"),
+    )
+
+
+def _rate_too_low(tr: Language, facts: Facts) -> Iterator[Finding]:
+    """The weights hardly moved, and the losses with them."""
+    moved, ends, found = weights_moved(facts), loss_ends(facts), validation_outcome(facts)
+    if moved is None or moved > HARDLY_MOVED:
+        return
+    still = ends is None or not ends.moved
+    flat = found is None or found.direction in ("flat", "unknown")
+    distance = share(moved)
+    text = (
+        tr(
+            f"Nothing was learnt: the weights moved by {distance}.",
+            f"什么也没有学到：权重只移动了 {distance}。",
+        )
+        if still and flat
+        else tr(
+            f"Little was learnt: the weights moved by {distance}.",
+            f"学到的很少：权重只移动了 {distance}。",
+        )
+    )
+    losses = (
+        tr(
+            f"training loss {ends.first:.4f} over the first {BLOCK} updates, {ends.last:.4f} over "
+            "the last",
+            f"最初 {BLOCK} 次更新的训练损失为 {ends.first:.4f}，最后 {BLOCK} 次为 {ends.last:.4f}",
+        )
+        if ends is not None
+        else tr("largest distance of a parameter group", "各参数组中移动最大的一组")
+    )
+    yield Finding(code="nothing-learnt", kind="weakness", text=text, evidence=losses)
+    yield Finding(
+        code="raise-rate",
+        kind="next",
+        text=_raise_rate(tr, facts),
+        evidence=tr(f"the weights moved by {distance}", f"权重只移动了 {distance}"),
+    )
+
+
+def _raise_rate(tr: Language, facts: Facts) -> str:
+    name = "（init\\_lr\\_frac）" if facts.is_ours or facts.is_nanochat else ""
+    english = " (init\\_lr\\_frac)" if name else ""
+    return tr(f"Raise the rate{english}.", f"提高学习率{name}。")
 
 
 def _rise(tr: Language, facts: Facts, found: ValidationOutcome) -> str:
@@ -214,18 +357,39 @@ def _validation_fell(tr: Language, facts: Facts) -> Iterator[Finding]:
         evidence=f"{loss(found.first)} -> {loss(found.last)} ({relative(found.relative)})",
     )
     if found.best_step == found.last_step and still_falling(facts):
-        yield Finding(
+        yield _go_on(tr, facts, found)
+
+
+def _go_on(tr: Language, facts: Facts, found: ValidationOutcome) -> Finding:
+    """Validation still falls: more steps, or, when the rate was spent, a higher one."""
+    evidence = tr(
+        f"the last validation, step {found.last_step}, is the best, and the last half has a falling line",
+        f"最后一次验证（第 {found.last_step} 步）最好，且后半段呈下降趋势",
+    )
+    if not rate_is_spent(facts):
+        return Finding(
             code="go-on",
             kind="next",
             text=tr(
                 "More steps may help: validation still falls.",
                 "增加步数可能有用：验证损失仍在下降。",
             ),
-            evidence=tr(
-                f"the last validation, step {found.last_step}, is the best, and the last half has a falling line",
-                f"最后一次验证（第 {found.last_step} 步）最好，后半段呈下降趋势",
-            ),
+            evidence=evidence,
         )
+    return Finding(
+        code="raise-rate",
+        kind="next",
+        text=tr(
+            f"{_raise_rate(tr, facts)[:-1]}, or plan a longer run from the start: validation still "
+            "fell when the rate had reached its end.",
+            f"{_raise_rate(tr, facts)[:-1]}，或从头规划更长的训练：学习率降到底时验证损失仍在下降。",
+        ),
+        evidence=evidence
+        + tr(
+            f"; the last rate is {share(rate_left(facts))} of the highest",
+            f"；最后的学习率只有最高值的 {share(rate_left(facts))}",
+        ),
+    )
 
 
 def _start_not_validated(tr: Language, facts: Facts) -> Iterator[Finding]:
@@ -436,8 +600,11 @@ RULES: tuple[Rule, ...] = (
     _out_of_memory,
     _tasks_that_moved,
     _no_validation,
+    _diverged,
     _validation_rose,
+    _validation_came_up,
     _validation_fell,
+    _rate_too_low,
     _start_not_validated,
     _start_not_evaluated,
     _guessing,

@@ -6,12 +6,13 @@ whose log has no end and whose processes are gone was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine import events as ev
+from engine.alarms.alarm_engine import AlarmEngine
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
 from sftui.sources import open_log
@@ -77,13 +78,19 @@ class Snapshot:
 
 
 def read(
-    target: str | None, runs_dir: str | Path | None = None, listener: Listener | None = None
+    target: str | None,
+    runs_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    judge_log: bool = False,
 ) -> Snapshot:
     """Read a run, by id or folder, or a log of any known format, to its end.
 
     Args:
         target: None for the newest run.
         listener: called with every event, for what the state does not keep.
+        judge_log: raise the alarms of another program's log, as the screen does; a run of
+            ours has raised its own.
 
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
@@ -96,7 +103,8 @@ def read(
     stages: list[Stage] = []
     for stage in opened.recording.stages:
         state = RunState()
-        for event in stage.timeline.news(0, len(stage.timeline)):
+        events: Iterable[ev.Event] = stage.timeline.news(0, len(stage.timeline))
+        for event in with_alarms(events) if judge_log else events:
             state.apply(event)
             if listener is not None:
                 listener(len(stages), event)
@@ -113,6 +121,14 @@ def read(
         lines_total=lines.total,
         lines_unrecognised=lines.unrecognised,
     )
+
+
+def with_alarms(events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+    """The events of a log, each followed by the alarms that it raises or clears."""
+    engine = AlarmEngine()
+    for event in events:
+        yield event
+        yield from engine.observe(event)
 
 
 def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:

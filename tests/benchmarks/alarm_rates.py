@@ -268,7 +268,8 @@ def print_logs(folder: Path) -> None:
         except SftuiError:
             continue
         for stage in recording.stages:
-            engine, first = AlarmEngine(), {}
+            engine = AlarmEngine()
+            first: dict[str, str] = {}
             for event in stage.timeline.news(0, len(stage.timeline)):
                 for alarm in engine.observe(event):
                     if isinstance(alarm, ev.AlarmRaised):

@@ -13,6 +13,7 @@ from sftui.report.report_facts import Facts
 from sftui.report.verdicts import (
     training_trend,
 )
+from sftui.statistics.block_trend import BLOCK
 
 
 def training_loss(tr: Language, facts: Facts) -> str | None:
@@ -55,12 +56,12 @@ def training_loss(tr: Language, facts: Facts) -> str | None:
         tail = (
             tr("it contains 0: no trend to speak of", "包含 0：谈不上趋势")
             if flat
-            else tr("a trend, beyond the noise of the steps", "超出各步噪声的趋势")
+            else tr("a trend, beyond the noise of the steps", "趋势超出各步的噪声")
         )
         items.append(
             tr(
-                f"slope of the last half, per 1000 steps: {slope[0]:+.4f}, 95 % interval {slope[1]:+.4f} .. {slope[2]:+.4f}; {tail}",
-                f"后半段每 1000 步的斜率：{slope[0]:+.4f}，95 % 区间 {slope[1]:+.4f} .. {slope[2]:+.4f}；{tail}",
+                f"slope of the last half, through means of {BLOCK} steps, per 1000 steps: {slope[0]:+.4f}, 95 % interval {slope[1]:+.4f} .. {slope[2]:+.4f}; {tail}",
+                f"后半段的斜率（按每 {BLOCK} 步的平均值拟合，每 1000 步）：{slope[0]:+.4f}，95% 区间 {slope[1]:+.4f}～{slope[2]:+.4f}；{tail}",
             )
         )
     parts = [md.bullets(items)]

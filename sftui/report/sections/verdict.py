@@ -44,7 +44,7 @@ def _abnormal(tr: Language, facts: Facts) -> str:
         )
     elif facts.status == "unknown":
         parts.append(tr("the log does not say how the run ended", "日志没有说明运行如何结束"))
-    errors = sorted({alarm.kind for alarm in facts.counts.alarms})
+    errors = sorted({alarm.raised.kind for alarm in facts.counts.alarms})
     if errors:
         names = tr.join([md.code(kind, 60) for kind in errors])
         section = headings.number("alarms_and_controls")
