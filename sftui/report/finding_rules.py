@@ -59,7 +59,7 @@ def _end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
         yield Finding(
             code="complete",
             kind="strength",
-            text=tr("The run did all it had planned.", "运行完成了全部计划。"),
+            text=tr("The run did all it had planned.", "运行按计划全部完成。"),
             evidence=tr(
                 f"{state.done:,} of {state.planned:,} updates",
                 f"{state.done:,} / {state.planned:,} 次更新",
@@ -69,7 +69,7 @@ def _end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
         yield Finding(
             code="incomplete",
             kind="weakness",
-            text=tr("The run did not reach its end.", "运行没有到达终点。"),
+            text=tr("The run did not reach its end.", "运行没有跑完。"),
             evidence=tr(
                 f"status {facts.status}, {state.updates:,} updates",
                 f"状态：{tr.status(facts.status)}，{state.updates:,} 次更新",
@@ -81,7 +81,7 @@ def _end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
                 kind="next",
                 text=tr(
                     f"Take it up again: {md.code(f'sftui run --resume {facts.shot.title}')}.",
-                    f"接着跑：{md.code(f'sftui run --resume {facts.shot.title}')}。",
+                    f"继续运行：{md.code(f'sftui run --resume {facts.shot.title}')}。",
                 ),
                 evidence=tr("its checkpoints are kept", "检查点仍在"),
             )
@@ -96,9 +96,22 @@ def _nonfinite(tr: Language, facts: Facts) -> Iterator[Finding]:
             kind="weakness",
             text=tr(
                 "Some updates had a loss or gradient that is no number.",
-                "有些更新的损失或梯度不是数。",
+                "有些更新的损失或梯度不是有限数（NaN 或 inf）。",
             ),
             evidence=tr(f"{state.nonfinite:,} updates", f"{state.nonfinite:,} 次更新"),
+        )
+    spans = [span for span in facts.counts.alarms if span.raised.kind == "nonfinite"]
+    if spans and spans[-1].cleared is None:
+        step = spans[-1].raised.step
+        yield Finding(
+            code="after-nonfinite",
+            kind="next",
+            text=tr(
+                f"Start again from weights before step {step}, at a lower rate or in a wider number "
+                "format; look at the rows of that step first.",
+                f"先检查第 {step} 步的样本，再从该步之前的权重重新开始，并降低学习率或改用精度更高的数值格式。",
+            ),
+            evidence=tr("no finite loss came after it", "此后损失不再是有限数"),
         )
 
 
@@ -114,7 +127,7 @@ def _out_of_memory(tr: Language, facts: Facts) -> Iterator[Finding]:
 
 
 def _tasks_that_moved(tr: Language, facts: Facts) -> Iterator[Finding]:
-    """Tasks that are clearly better or worse than at the start."""
+    """Tasks that are clearly better or worse than at their first evaluation."""
     for outcome in task_outcomes(facts):
         name = md.text(outcome.task, 60)
         if outcome.judged is None:
@@ -124,22 +137,35 @@ def _tasks_that_moved(tr: Language, facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 code="task-up",
                 kind="strength",
-                text=tr(f"{name} is clearly better than at the start.", f"{name} 明确好于起点。"),
+                text=tr(
+                    f"{name} is clearly better than at {_since(tr, outcome)}.",
+                    f"{name} 显著好于{_since(tr, outcome)}。",
+                ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
-                    f"{diff} 个百分点，校正后仍超出偶然",
+                    f"{diff} 个百分点，校正后仍显著",
                 ),
             )
         elif outcome.down:
             yield Finding(
                 code="task-down",
                 kind="weakness",
-                text=tr(f"{name} is clearly worse than at the start.", f"{name} 明确差于起点。"),
+                text=tr(
+                    f"{name} is clearly worse than at {_since(tr, outcome)}.",
+                    f"{name} 显著差于{_since(tr, outcome)}。",
+                ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
-                    f"{diff} 个百分点，校正后仍超出偶然",
+                    f"{diff} 个百分点，校正后仍显著",
                 ),
             )
+
+
+def _since(tr: Language, outcome: TaskOutcome) -> str:
+    """What a task is compared with: the start only where the start was evaluated."""
+    if outcome.first == 0:
+        return tr("the start", "起点")
+    return tr(f"step {outcome.first}", f"第 {outcome.first} 步")
 
 
 def _no_validation(tr: Language, facts: Facts) -> Iterator[Finding]:
@@ -193,12 +219,12 @@ def _train_less(tr: Language, facts: Facts, moves: SourceMoves) -> str:
         )
     if facts.epochs_asked is not None and facts.epochs_asked > 1:
         return tr(
-            "Train fewer epochs, or at a lower rate (init\\_lr\\_frac).",
-            "减少训练轮次，或降低学习率（init\\_lr\\_frac）。",
+            f"Train fewer epochs, or at a lower rate{_rate_setting(tr, facts)}.",
+            f"减少训练轮次，或降低学习率{_rate_setting(tr, facts)}。",
         )
     return tr(
-        "Train at a lower rate (init\\_lr\\_frac), or on data closer to the validation set.",
-        "降低学习率（init\\_lr\\_frac），或使用更接近验证集的数据。",
+        f"Train at a lower rate{_rate_setting(tr, facts)}, or on data closer to the validation set.",
+        f"降低学习率{_rate_setting(tr, facts)}，或使用更接近验证集的数据。",
     )
 
 
@@ -320,9 +346,14 @@ def _rate_too_low(tr: Language, facts: Facts) -> Iterator[Finding]:
 
 
 def _raise_rate(tr: Language, facts: Facts) -> str:
-    name = "（init\\_lr\\_frac）" if facts.is_ours or facts.is_nanochat else ""
-    english = " (init\\_lr\\_frac)" if name else ""
-    return tr(f"Raise the rate{english}.", f"提高学习率{name}。")
+    name = _rate_setting(tr, facts)
+    return tr(f"Raise the rate{name}.", f"提高学习率{name}。")
+
+
+def _rate_setting(tr: Language, facts: Facts) -> str:
+    """The setting that scales the rates, where the run has it."""
+    known = facts.is_ours or (facts.is_nanochat and facts.stage_name == "chat_sft")
+    return tr(" (init\\_lr\\_frac)", "（init\\_lr\\_frac）") if known else ""
 
 
 def _rise(tr: Language, facts: Facts, found: ValidationOutcome) -> str:
@@ -333,7 +364,7 @@ def _rise(tr: Language, facts: Facts, found: ValidationOutcome) -> str:
         f"validation {relative(found.relative)} over {epochs:.1f} epochs"
         if epochs
         else f"validation {relative(found.relative)}",
-        f"{epochs:.1f} 轮中验证损失 {relative(found.relative)}"
+        f"{epochs:.1f} 个轮次（epoch）中验证损失变化 {relative(found.relative)}"
         if epochs
         else f"验证损失 {relative(found.relative)}",
     )
@@ -367,12 +398,19 @@ def _go_on(tr: Language, facts: Facts, found: ValidationOutcome) -> Finding:
         f"最后一次验证（第 {found.last_step} 步）最好，且后半段呈下降趋势",
     )
     if not rate_is_spent(facts):
+        unknown = rate_left(facts) is None
         return Finding(
             code="go-on",
             kind="next",
             text=tr(
-                "More steps may help: validation still falls.",
-                "增加步数可能有用：验证损失仍在下降。",
+                "More steps may help: validation still falls."
+                + (
+                    " The log holds no learning rate; at a rate of zero they would not."
+                    if unknown
+                    else ""
+                ),
+                "增加步数可能有用：验证损失仍在下降。"
+                + ("日志中没有学习率；若学习率已降为零，则没有用。" if unknown else ""),
             ),
             evidence=evidence,
         )
@@ -439,10 +477,10 @@ def _guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 code="at-chance",
                 kind="weakness",
-                text=tr(f"{name} cannot be told from guessing.", f"{name} 与随机猜测无法区分。"),
+                text=tr(f"{name} cannot be told from guessing.", f"{name} 与随机猜测没有区别。"),
                 evidence=tr(
                     "one-sided exact binomial p of the last evaluation is .05 or more",
-                    "最后一次评测的单侧精确二项检验 p 不小于 .05",
+                    "最后一次评测的单侧精确二项检验 p 不小于 0.05",
                 ),
             )
         share = letter_share(facts, outcome.task)
@@ -469,17 +507,17 @@ def _more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
         return
     evidence = tr(
         f"with {found.total:,} questions about {found.unpaired:.1f} points are noticed in four runs of five; two points need {found.items_for_two_points:,} questions",
-        f"{found.total:,} 道题时，约 {found.unpaired:.1f} 个百分点的变化五次中能发现四次；两个百分点需要 {found.items_for_two_points:,} 道题",
+        f"{found.total:,} 道题时，约 {found.unpaired:.1f} 个百分点的变化，五次运行中约有四次能检验出来；要看清两个百分点需要 {found.items_for_two_points:,} 道题",
     )
     text = (
         tr(
             "Ask more questions, or make a bigger change; more steps of the same will not make these differences readable.",
-            "增加题目数量，或做更大的改变；同样的训练再多跑几步，也不会让这些差异变得可读。",
+            "增加题目数量，或做更大的改变；同样的训练再多跑几步，也看不清这些差异。",
         )
         if nothing_moved
         else tr(
             "Ask the hint again on more questions, item by item, before it is believed.",
-            "在相信这一迹象之前，用更多题目逐题再验证一次。",
+            "先用更多题目逐题复测，再判断这一迹象是否属实。",
         )
     )
     yield Finding(
@@ -501,14 +539,15 @@ def _evaluate_start(tr: Language, facts: Facts) -> Iterator[Finding]:
         else "CHECKPOINT"
     )
     typed = md.code(f"sftui eval {checkpoint}")
+    command = tr(f" ({typed})", f"（{typed}）") if facts.is_ours or facts.is_nanochat else ""
     yield Finding(
         code="evaluate-start",
         kind="next",
         text=tr(
-            f"Evaluate the starting checkpoint on the same questions ({typed}), then compare item by item.",
-            f"用同样的题目评测起始检查点（{typed}），再逐题比较。",
+            f"Evaluate the starting checkpoint on the same questions{command}, then compare item by item.",
+            f"用同样的题目评测起始检查点{command}，再逐题比较。",
         ),
-        evidence=tr("it is the only fair point of comparison", "它才是公平的比较对象"),
+        evidence=tr("it is the only fair point of comparison", "只有与它比较才公平"),
     )
 
 
@@ -553,11 +592,9 @@ def _larger_batch(tr: Language, facts: Facts) -> Iterator[Finding]:
             kind="next",
             text=tr(
                 "A larger device\\_batch\\_size would fit and waste less time.",
-                "可以用更大的 device\\_batch\\_size，少浪费时间。",
+                "可以调大 device\\_batch\\_size，减少时间浪费。",
             ),
-            evidence=tr(
-                f"at most {spare:.0%} of the device was used", f"显存最多只用了 {spare:.0%}"
-            ),
+            evidence=tr(f"at most {spare:.0%} of the device was used", f"显存峰值只有 {spare:.0%}"),
         )
 
 

@@ -87,8 +87,8 @@ def alarms_and_controls(tr: Language, facts: Facts) -> str | None:
         )
     if not parts:
         if not facts.is_ours:
-            return None
-        return tr("None were raised and none were asked for.", "没有警报，也没有控制请求。")
+            return tr("No alarm was raised over this log.", "对该日志未触发告警。")
+        return tr("None were raised and none were asked for.", "未触发告警，也没有控制请求。")
     return "\n\n".join(parts)
 
 
