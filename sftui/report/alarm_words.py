@@ -79,7 +79,7 @@ _SEEN: tuple[tuple[str, str], ...] = (
         "同一台机器上的各进程共用 {used} / {total} GiB",
     ),
     (
-        r"(?P<free>.+) are free where the run is saved; (?P<n>\S+) checkpoints need (?P<need>.+)",
+        r"(?P<free>.+) are free where the run is saved; (?P<n>\S+) checkpoints need (?P<need>.+?)",
         "保存运行的磁盘剩余 {free}；{n} 个检查点需要 {need}",
     ),
     (

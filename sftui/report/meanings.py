@@ -46,3 +46,30 @@ CHINESE = {
     "run": "运行的名字，显示在标题和目录名中。",
 }
 """Every setting of `engine.config`; a test holds the two together."""
+
+OTHERS: dict[str, tuple[str, str]] = {
+    "num_train_epochs": ("Passes over the training rows.", "遍历训练数据的轮次数。"),
+    "num_epochs": ("Passes over the training rows.", "遍历训练数据的轮次数。"),
+    "max_steps": ("Updates in all.", "更新总次数。"),
+    "train_batch_size": ("Rows of a micro-batch on one device.", "单个设备上一个微批次的行数。"),
+    "per_device_train_batch_size": (
+        "Rows of a micro-batch on one device.",
+        "单个设备上一个微批次的行数。",
+    ),
+    "gradient_accumulation_steps": ("Micro-batches of one update.", "一次更新累积的微批次数。"),
+    "logging_steps": ("Updates from one logged line to the next.", "每隔多少次更新记录一行。"),
+    "eval_steps": ("Updates from one evaluation to the next.", "每隔多少次更新评测一次。"),
+    "save_steps": ("Updates from one checkpoint to the next.", "每隔多少次更新保存检查点。"),
+    "learning_rate": ("Highest learning rate.", "学习率的最高值。"),
+    "weight_decay": ("Decoupled weight decay.", "解耦权重衰减。"),
+    "warmup_steps": ("Updates in which the rate rises.", "学习率上升阶段的更新次数。"),
+    "warmup_ratio": ("Share of the updates in which the rate rises.", "学习率上升阶段所占的比例。"),
+    "lr_scheduler_type": ("Shape of the learning rate over the run.", "学习率随训练变化的方式。"),
+    "max_seq_len": ("Most tokens of a row.", "一行最多的 token 数。"),
+    "total_batch_size": ("Tokens or rows of one update.", "一次更新的 token 数或行数。"),
+    "seed": ("Random seed.", "随机种子。"),
+}
+"""Settings of other programs, by their usual names, in English and Chinese.
+
+The same name may mean something else here: `eval_steps` of the HF Trainer is an interval.
+"""
