@@ -88,7 +88,7 @@ class AlarmEngine:
 
     def _new_run(self) -> None:
         self._loss = LossRule()
-        self._validation: dict[str, ValidationRule] = {}
+        self._validation: dict[tuple[str, str], ValidationRule] = {}
         self._letters = CollapseRule()
         self._checkpoint_bytes: int | None = None
         self._bad_validation = False
@@ -287,9 +287,10 @@ class AlarmEngine:
             self._raise_nonfinite("the validation loss", event.loss)
             return
         self._end_nonfinite()
-        if event.metric not in self._validation and len(self._validation) >= MOST_NAMES:
+        rows = event.metric, event.set_name
+        if rows not in self._validation and len(self._validation) >= MOST_NAMES:
             return
-        rule = self._validation.setdefault(event.metric, ValidationRule())
+        rule = self._validation.setdefault(rows, ValidationRule())
         step = event.step if event.step is not None else (self._board.step or 0)
         rule.add(step, event.loss, event.paired_error, event.loss_by_source)
         best = rule.best or 0.0

@@ -7,7 +7,7 @@ whose log has no end and whose processes are gone was interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,7 @@ from engine import events as ev
 from engine.alarms.alarm_engine import AlarmEngine
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
+from sftui.readers import LineCounts
 from sftui.sources import open_log
 from sftui.sources.tail import TailSource
 from sftui.state import deleted_checkpoints
@@ -53,6 +54,8 @@ class Snapshot:
     """What `alive` rests on, or how the log was recognised, in words."""
     lines_total: int
     lines_unrecognised: int
+    leftovers: LineCounts = field(default_factory=LineCounts)
+    """Of a log: the lines that held numbers and gave none."""
     run: RunDir | None = None
 
     @property
@@ -83,6 +86,8 @@ def read(
     listener: Listener | None = None,
     *,
     judge_log: bool = False,
+    format_name: str | None = None,
+    mapped: str | None = None,
 ) -> Snapshot:
     """Read a run, by id or folder, or a log of any known format, to its end.
 
@@ -91,13 +96,15 @@ def read(
         listener: called with every event, for what the state does not keep.
         judge_log: raise the alarms of another program's log, as the screen does; a run of
             ours has raised its own.
+        format_name: of `--format`.
+        mapped: of `--map`.
 
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
     """
     if target is None:
         return read_run(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
-    opened = open_log.read_whole(target, runs_dir=runs_dir)
+    opened = open_log.read_whole(target, runs_dir=runs_dir, format_name=format_name, mapped=mapped)
     if opened.run is not None:
         return read_run(opened.run, listener)
     stages: list[Stage] = []
@@ -120,6 +127,7 @@ def read(
         evidence=opened.why,
         lines_total=lines.total,
         lines_unrecognised=lines.unrecognised,
+        leftovers=lines,
     )
 
 

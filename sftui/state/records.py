@@ -71,6 +71,8 @@ class Validation:
     """Losses row by row, relative to the run directory."""
     loss_by_source: Mapping[str, float] = field(default_factory=dict)
     """Token mean of each source of rows; empty with one source."""
+    set_name: str = ""
+    """Which rows, where a log names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
