@@ -30,6 +30,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(rf"(?<![\\A-Za-z0-9\]])(?<![×+=] )\(([^()\n|]*{_HAN}[^()\n|]*)(?<!\\)\)"),
         r"（\1）",
     ),
+    (re.compile(r"(?<=\d) \(([-+]?[\d.]+%)\)"), r"（\1）"),
     # No blanks beside full-width signs, and one between Chinese words and others.
     (re.compile(rf"(?<=[^\s|-]) ({_SIGN})"), r"\1"),
     (re.compile(rf"({_SIGN}) (?=[^\s|])"), r"\1"),

@@ -24,6 +24,7 @@ from sftui.report.typography import chinese
         ("标准误 sd(d)/sqrt(行数)", "标准误 sd(d)/sqrt(行数)"),
         ("层数 x (2 x 宽度^2)", "层数 × (2 × 宽度^2)"),
         ("| 95 %（Wilson） | 值 |", "| 95%（Wilson） | 值 |"),
+        ("4.83 -> 4.50 (-6.79 %)", "4.83 → 4.50（-6.79%）"),
         ("共3个task", "共 3 个 task"),
     ],
 )
