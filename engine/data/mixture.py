@@ -20,6 +20,8 @@ from engine.conversations.letter_questions import Question
 from engine.data.dataset import Item
 
 MOST_SOURCES = 32
+MIN_SOURCE_ROWS = 30
+"""The loss of fewer rows says too little of their kind."""
 SEED = 42
 """nanochat's only seed, of the tasks' order and of the mixture's."""
 
@@ -78,7 +80,7 @@ class Mixture:
 
         `seed=None` keeps the tasks one after another, unshuffled, as validation needs them.
         `by_row`: where a row names its own source, that is its source, for up to
-        `MOST_SOURCES` of them; the task's name is that of all others.
+        `MOST_SOURCES` of at least `MIN_SOURCE_ROWS` rows; the task's name is that of all others.
         """
         self._by_row = by_row
         self.tasks = list(tasks)
@@ -126,7 +128,8 @@ class Mixture:
             return frozenset()
         counts = Counter(map(self._own_source, range(len(self))))
         del counts[""]
-        return frozenset(name for name, _ in counts.most_common(MOST_SOURCES))
+        common = counts.most_common(MOST_SOURCES)
+        return frozenset(name for name, rows in common if rows >= MIN_SOURCE_ROWS)
 
     def counts(self) -> dict[str, int]:
         """Rows by task, in the order of the tasks."""

@@ -18,7 +18,7 @@ from sftui.report.language import Language
 
 READING = Reading(value=1.234, limit=1.0)
 ALIKE = SourceMoves(rose=(), fell=(), sources=0)
-OVERFIT = SourceMoves(rose=("a", "b"), fell=(), sources=2)
+OVERFIT = SourceMoves(rose=("a", "b"), fell=(), sources=2, none_fell=True)
 SHIFT = SourceMoves(rose=("code",), fell=("chat, short", "maths"), sources=3)
 USE = MemoryUse(host="h", used=20 * 2**30, total=24 * 2**30, on_device=True)
 SHARED = MemoryUse(host="h", used=20 * 2**30, total=24 * 2**30, on_device=False)
