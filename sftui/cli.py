@@ -226,7 +226,7 @@ def show(words: list[str]) -> ExitCode:
     from sftui.commands.show import as_text  # noqa: PLC0415  numpy
     from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
-    found = snapshot.read(flags.target, flags.runs_dir)
+    found = snapshot.read(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
     baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
         print(run_json.as_json(found, baseline))  # noqa: T201

@@ -127,6 +127,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         flags.log,
         runs_dir=flags.runs_dir,
         format_name=flags.format,
+        mapped=flags.map,
         follow=flags.follow,
         speed=flags.speed,
     )

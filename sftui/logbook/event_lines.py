@@ -54,9 +54,9 @@ def entry(event: ev.Event) -> Entry | None:
             return Entry(mark, role, rank + clean(event.text))
         case ev.ValidationFinished():
             took = f"  in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
-            return Entry(
-                "●", Role.VAL, f"val {clean(event.metric)} {fmt.loss(event.loss)}{at}{took}"
-            )
+            named = f" {clean(event.set_name, 40)}" if event.set_name else ""
+            loss = f"{clean(event.metric)} {fmt.loss(event.loss)}"
+            return Entry("●", Role.VAL, f"val{named} {loss}{at}{took}")
         case ev.EvalFinished():
             return Entry("✓", Role.TEXT, f"{clean(event.task, 40)} {score(event)}{at}")
         case ev.CheckpointSaved():

@@ -55,6 +55,7 @@ class ReplaySource:
         self._stage: int | None = None
         self._chosen = False
         self._generation = 0
+        self._version = recording.version
         self._delivered = 0
         self._hurry = False  # a seek has left the picture wrong until all has come
         self._half: Iterator[Event] | None = None  # the rest of a batch that is being spelled out
@@ -122,8 +123,12 @@ class ReplaySource:
         if self._feed.restarts:
             times = "once" if self._feed.restarts == 1 else f"{self._feed.restarts} times"
             words += f", replaced or emptied {times}"
+        if why := self._feed.reread:
+            words += f", read again from its start: {why}"
         if self.lines.unrecognised:
             words += f", {self.lines.unrecognised:,} of {self.lines.total:,} lines unrecognised"
+        if self.lines.with_numbers:
+            words += f", {self.lines.with_numbers:,} of them with numbers"
         return words
 
     @property
@@ -377,6 +382,12 @@ class ReplaySource:
         return stages[self._stage].timeline if self._stage is not None else _NOTHING
 
     def _keep_to_preferred(self) -> None:
+        if self._recording.version != self._version:
+            # What was given is void: later lines showed that the log is to be read otherwise.
+            self._version = self._recording.version
+            self._generation += self._stage is not None
+            self._stage, self._chosen = None, False
+            self._delivered, self._half = 0, None
         if not self._chosen:
             preferred = self._recording.preferred(newest=self._follow)
             if preferred is not None and preferred != self._stage:

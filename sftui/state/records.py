@@ -68,6 +68,8 @@ class Validation:
     t: float | None
     rows_file: str | None = None
     """Losses row by row, relative to the run directory."""
+    set_name: str = ""
+    """Which rows, where a log names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

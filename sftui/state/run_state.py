@@ -41,6 +41,8 @@ LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
 LATELY = 16
 """Newest results among which one is looked for that says how long it took."""
+_COUNT_UPDATES = ("", "r0", "nanochat")
+"""Whose step n is the update that n others came before; other trainers count either way."""
 MOST_NAMES = 256
 """Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
 
@@ -76,6 +78,9 @@ class RunState:
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     """(steps, losses) that a later attempt did again from its checkpoint."""
     validations: Validations = field(default_factory=Validations)
+    """Of the only set of rows, or of the first that a log names."""
+    other_validations: dict[str, Validations] = field(default_factory=dict)
+    """Of every further set, by its name."""
     evals: dict[str, Evaluations] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
@@ -107,7 +112,9 @@ class RunState:
 
     @property
     def done(self) -> int:
-        """Updates done, at most `planned`: some programs count steps from one."""
+        """Updates done, at most `planned`; of another program's log, the step it prints."""
+        if self.run is not None and self.run.stamp.src not in _COUNT_UPDATES:
+            return max(0, self.updates - 1)
         return self.updates if self.planned is None else min(self.updates, self.planned)
 
     @property
@@ -154,6 +161,14 @@ class RunState:
     def validation_list(self) -> Sequence[Validation]:
         """In order of steps; a record is made when it is read."""
         return self.validations.ordered
+
+    def validations_by_set(self) -> dict[str, Sequence[Validation]]:
+        """Of every set by its name, each in order of steps; the one of `validation_list` first."""
+        first = self.validation_list()
+        found = {first[0].set_name: first} if first else {}
+        for name, results in self.other_validations.items():
+            found[name] = results.ordered
+        return found
 
     def step_seconds(self) -> float | None:
         """Median time of the last 50 updates, or the spacing of their times."""
@@ -304,7 +319,8 @@ class RunState:
                 (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
             )
             self.steps.truncate(start_step)
-        self.validations.drop_after(start_step)
+        for results in (self.validations, *self.other_validations.values()):
+            results.drop_after(start_step)
         for by_step in self.evals.values():
             by_step.drop_after(start_step)
 
@@ -427,7 +443,11 @@ class RunState:
         step = event.step if event.step is not None else self.updates
         if self._superseded(event.stamp.att, step - 1):
             return Topic.NOTHING
-        self.validations.put(
+        results = self._set_of(event.set_name)
+        if results is None:
+            self.ignored_names += 1
+            return Topic.NOTHING
+        results.put(
             Validation(
                 step=step,
                 loss=event.loss,
@@ -435,9 +455,19 @@ class RunState:
                 seconds=event.seconds,
                 t=event.stamp.t,
                 rows_file=event.rows_file,
+                set_name=event.set_name,
             )
         )
         return Topic.VALIDATION | self._log(event)
+
+    def _set_of(self, name: str) -> Validations | None:
+        """The validations of a set of rows; None when there are too many sets."""
+        first = self.validations
+        if not first or first.at(0).set_name == name:
+            return first
+        if name not in self.other_validations and len(self.other_validations) >= MOST_NAMES:
+            return None
+        return self.other_validations.setdefault(name, Validations())
 
     def _evaluation(self, event: ev.EvalFinished) -> Topic:
         step = event.step if event.step is not None else self.updates

@@ -7,6 +7,7 @@ from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic, Validation
 from sftui.statistics.validation_scores import PREVIOUS, START, LossChange
 from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev", 10), ("took", 8))
@@ -25,7 +26,8 @@ class ValidationTable(Panel):
         title: list[Span] = [("validation", style(Role.TITLE, bold=True))]
         corner: list[Span] = []
         if results:
-            title.append((f" · {results[-1].metric}", style(Role.DIM)))
+            named = f" of {clean(results[-1].set_name, 24)}" if results[-1].set_name else ""
+            title.append((f" · {results[-1].metric}{named}", style(Role.DIM)))
             corner = [(f"{len(results)} measured", style(Role.FAINT))]
         paired = any(change.error is not None for change in changes.values())
         words = "coloured when clear, row by row" if paired else "no losses by row: no verdicts"
@@ -38,7 +40,8 @@ class ValidationTable(Panel):
         for name, end in ends.items():
             grid.right(1, 2 + end, [(name, style(Role.FAINT))], 2)
         rows = list(reversed(results))
-        room = grid.height - 3
+        others = self._other_sets(grid)
+        room = grid.height - 3 - others
         best = self.state.best_validation
         if len(rows) > room > 2:
             # Neither the best nor the start is ever scrolled away.
@@ -49,6 +52,16 @@ class ValidationTable(Panel):
             is_best = best is not None and row.step == best.step
             against = (changes.get((row.step, START)), changes.get((row.step, PREVIOUS)))
             self._row(grid, 2 + i, row, ends, *against, is_best=is_best, newest=i == 0)
+
+    def _other_sets(self, grid: Grid) -> int:
+        """The newest loss of every further set of rows, at the bottom; how many lines it took."""
+        sets = list(self.state.other_validations.items())[: max(0, (grid.height - 3) // 2)]
+        for i, (name, by_step) in enumerate(sets):
+            newest = by_step[max(by_step)]
+            words = f"{clean(name, 24) or newest.metric} {fmt.loss(newest.loss)} at {newest.step}"
+            y = grid.height - 1 - len(sets) + i
+            grid.text(y, 2, fit(words, grid.width - 4), style(Role.DIM))
+        return len(sets)
 
     def _ends(self, width: int) -> dict[str, int]:
         ends, at = {}, 0
