@@ -12,6 +12,7 @@ A catalog copies nothing and may be made anew for every frame. Names:
     lr/<group>                              learning rate of an optimizer group
     loss_by_source/<source>                 training loss of one source
     val/<metric>                            validation, `loss` in nats a token or `bpb`
+    val/<metric>/<set>                      the same of another set of rows
     accuracy/<task>                         fraction of right answers, with its error
     rank <n>/<number>                       of one rank, over the wall clock
     <anything else>                         a free metric under the name that the log gave it
@@ -83,6 +84,10 @@ class Catalog:
             validations = state.validations
             name = VALIDATION + validations.metric
             yield Entry(name=name, kind="validation", series=validations.loss)
+        for name, others in state.other_validations.items():
+            if others:
+                shown = f"{VALIDATION}{others.metric}/{name}"
+                yield Entry(name=shown, kind="validation", series=others.loss)
         for task, found in state.evals.items():
             if found:
                 yield Entry(
