@@ -224,7 +224,8 @@ class ChartPage:
             for key, look in list(self.looks.items())[-MOST_KEPT:]
             if not look.plain
         }
-        return {"rows": self.rows, "columns": self.columns, "pins": self.pins, "looks": looks}
+        kept = {"rows": self.rows, "columns": self.columns, "pins": self.pins, "looks": looks}
+        return {name: value for name, value in kept.items() if value}
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Take what `kept` gave; whatever is of another kind is passed over."""
