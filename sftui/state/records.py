@@ -98,12 +98,15 @@ class Alarm:
     active: bool = True
 
 
+RANK_COLUMNS = ("memory_bytes", "load", "power_watts", "temperature_celsius", "step_seconds")
+
+
 @dataclass(slots=True, eq=False)
 class Rank:
     """The newest heartbeat of one rank and its memory over time."""
 
     last: ev.RankHeartbeat
-    memory: Table = field(default_factory=lambda: Table(["memory_bytes", "load"]))
+    memory: Table = field(default_factory=lambda: Table(RANK_COLUMNS))
     """x = wall clock in seconds; `load` is of the GPU, or of the CPU where there is none."""
     lost: str | None = None
     """Why the rank is gone; None while it is there."""

@@ -105,7 +105,7 @@ def test_chart_has_its_marks():
     words = text(grid)
     for mark in ("●", "★", "◉", "◆", "▾", "┊", "best 1.03", "paused 2m 05s", "lr ×0.5", "×1"):
         assert mark in words
-    assert "linear · EMA 0.9 · x: so far" in words
+    assert "linear · mean of" in words
 
 
 def test_last_point_of_the_run_is_on_the_chart():
@@ -630,3 +630,22 @@ def test_the_validation_table_tells_over_fitting_from_a_shift_of_the_mixture():
     assert "by source" not in "\n".join(drawn(ValidationTable, plain, width=60, height=16).lines())
     small = drawn(ValidationTable, [*best, by_source(100, 1.2, 2.2)], width=60, height=7).lines()
     assert "by source" not in "\n".join(small)
+
+
+def test_requests_at_one_step_keep_all_their_words():
+    """A rate changed during a pause takes effect at the step of the pause: both are said."""
+    run = [
+        ev.StepFinished(step=step, loss=2.0, stamp=ev.Stamp(t=START + step)) for step in range(40)
+    ]
+    done = (("pause", None, 0.0), ("lr", 0.5, 10.0), ("resume", None, 36.0))
+    run += [
+        ev.ControlApplied(
+            id=command,
+            command=command,
+            argument=value,
+            step=20,
+            stamp=ev.Stamp(t=START + 20 + after),
+        )
+        for command, value, after in done
+    ]
+    assert "paused 36s, lr ×0.5" in text(drawn(LossChart, run, width=120))
