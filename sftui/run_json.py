@@ -18,8 +18,9 @@ from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import travels
 from sftui.statistics import accuracy
+from sftui.statistics.families import BASELINE, PREVIOUS, START
 from sftui.statistics.paired_tests import Judged
-from sftui.statistics.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick
+from sftui.statistics.scores import Scoreboard, Scores, Yardstick
 
 SCHEMA = 1
 

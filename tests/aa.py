@@ -24,9 +24,10 @@ import numpy as np
 from sftui.compare.baseline import Baseline, load
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
+from sftui.statistics.families import BASELINE, START
 from sftui.statistics.loss_statistics import wobble
 from sftui.statistics.paired_tests import CLEAR, compare_evaluations, judge
-from sftui.statistics.scores import BASELINE, START, Scoreboard
+from sftui.statistics.scores import Scoreboard
 
 ALLOWED = 0.05
 """Share of false `clear` verdicts that the project allows itself."""

@@ -18,10 +18,10 @@ from sftui.commands.reading_flags import QuestionFlags
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
+from sftui.statistics.families import BEST, PREVIOUS, START
 from sftui.statistics.flips import KINDS, FlipBook, Item, Questions, open_book
-from sftui.statistics.loss_statistics import wobble
 from sftui.statistics.paired_tests import Judged, accuracy_of, compare_evaluations, judge
-from sftui.statistics.scores import BEST, PREVIOUS, START, Scoreboard, sentence
+from sftui.statistics.scores import Scoreboard, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
@@ -159,11 +159,10 @@ def _judged(board: Scoreboard, state: RunState, book: FlipBook) -> Judged | None
     best = max(earlier, key=lambda s: (accuracy_of(found[s]) or 0.0, -s), default=None)
     if book.step_before == best:
         return scores.of(book.task, book.step, BEST)
-    values = [value for step in sorted(found) if (value := accuracy_of(found[step])) is not None]
     comparison = compare_evaluations(
         board.evaluation(found[book.step]),
         board.evaluation(found[book.step_before]),
-        wobble=wobble(values),
+        own=scores.scatter.get(book.task),
     )
     return None if comparison is None else judge([comparison])[0]
 

@@ -20,7 +20,7 @@ from sftui.compare.pairing import (
     TaskPair,
     ValidationPair,
     check_number,
-    of,
+    of_all,
 )
 from sftui.sources import snapshot
 from sftui.statistics.paired_tests import Evaluation
@@ -44,11 +44,8 @@ def compare_all(targets: Sequence[str], runs_dir: str | Path | None = None) -> l
         UsageError: one of them is no run and no log, or there are more than letters.
     """
     check_number(len(targets))
-    first, *others = (snapshot.read(target, runs_dir) for target in targets)
-    return [
-        of(first, other, (LETTERS[0], letter))
-        for letter, other in zip(LETTERS[1:], others, strict=False)
-    ]
+    shots = [snapshot.read(target, runs_dir) for target in targets]
+    return of_all(list(zip(LETTERS, shots, strict=False)))
 
 
 def as_json(found: Sequence[Comparison]) -> str:

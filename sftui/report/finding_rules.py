@@ -9,13 +9,12 @@ from typing import Literal
 from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
-from sftui.report.sentences import loss, points, relative
+from sftui.report.sentences import loss, points, relative, start_words
 from sftui.report.verdicts import (
     TaskOutcome,
     ValidationOutcome,
     any_evidence,
     at_chance,
-    letter_share,
     repeated_rows_fall,
     sharpness,
     slow_rank,
@@ -111,20 +110,26 @@ def _tasks_that_moved(tr: Language, facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 code="task-up",
                 kind="strength",
-                text=tr(f"{name} is clearly better than at the start.", f"{name} 明确好于起点。"),
+                text=tr(
+                    f"{name} is clearly better than {start_words(tr, outcome)}.",
+                    f"{name} 显著好于{start_words(tr, outcome)}。",
+                ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
-                    f"{diff} 个百分点，校正后仍超出偶然",
+                    f"{diff} 个百分点，校正后仍显著",
                 ),
             )
         elif outcome.down:
             yield Finding(
                 code="task-down",
                 kind="weakness",
-                text=tr(f"{name} is clearly worse than at the start.", f"{name} 明确差于起点。"),
+                text=tr(
+                    f"{name} is clearly worse than {start_words(tr, outcome)}.",
+                    f"{name} 显著差于{start_words(tr, outcome)}。",
+                ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
-                    f"{diff} 个百分点，校正后仍超出偶然",
+                    f"{diff} 个百分点，校正后仍显著",
                 ),
             )
 
@@ -245,7 +250,7 @@ def _start_not_validated(tr: Language, facts: Facts) -> Iterator[Finding]:
 
 def _evaluated_late(facts: Facts) -> list[TaskOutcome]:
     """Tasks whose first evaluation came after some training."""
-    return [outcome for outcome in task_outcomes(facts) if outcome.first != 0]
+    return [outcome for outcome in task_outcomes(facts) if not outcome.from_start]
 
 
 def _start_not_evaluated(tr: Language, facts: Facts) -> Iterator[Finding]:
@@ -271,7 +276,7 @@ def _guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
     """Tasks at chance, and those answered with one letter."""
     for outcome in task_outcomes(facts):
         name = md.text(outcome.task, 60)
-        if at_chance(facts, outcome.task):
+        if outcome.one_letter is None and at_chance(facts, outcome.task):
             yield Finding(
                 code="at-chance",
                 kind="weakness",
@@ -281,36 +286,40 @@ def _guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
                     "最后一次评测的单侧精确二项检验 p 不小于 .05",
                 ),
             )
-        share = letter_share(facts, outcome.task)
-        if share is not None and share[1] > 0.7:
+        if outcome.one_letter is not None:
+            letter, share = outcome.one_letter
             yield Finding(
                 code="letter-collapse",
                 kind="weakness",
                 text=tr(
-                    f"{name}: the model answers nearly always the same letter.",
-                    f"{name}：模型几乎总是回答同一个字母。",
+                    f"{name}: the model answers nearly always the same letter; no number of questions helps, only a model that answers them does.",
+                    f"{name}：模型几乎总是回答同一个字母；增加题目没有用，要先让模型真正作答。",
                 ),
-                evidence=f"{md.text(share[0], 4)} {share[1]:.0%}",
+                evidence=f"{md.text(letter, 4)} {share:.0%}",
             )
 
 
 def _more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
     """How many questions would make such differences readable."""
-    compared = [outcome for outcome in task_outcomes(facts) if outcome.judged is not None]
+    compared = [
+        outcome
+        for outcome in task_outcomes(facts)
+        if outcome.judged is not None and outcome.one_letter is None
+    ]
     hinted = [outcome for outcome in compared if outcome.word == SUGGESTIVE]
     nothing_moved = not any_evidence(facts)
     asked = compared if nothing_moved else hinted
-    found = sharpness(facts, asked[0].task) if asked else None
+    found = sharpness(facts, asked[0]) if asked else None
     if found is None:
         return
     evidence = tr(
-        f"with {found.total:,} questions about {found.unpaired:.1f} points are noticed in four runs of five; two points need {found.items_for_two_points:,} questions",
-        f"{found.total:,} 道题时，约 {found.unpaired:.1f} 个百分点的变化五次中能发现四次；两个百分点需要 {found.items_for_two_points:,} 道题",
+        f"with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five; two points need {found.for_two_points:,} questions",
+        f"{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化五次中能发现四次；两个百分点需要 {found.for_two_points:,} 道题",
     )
     text = (
         tr(
             "Ask more questions, or make a bigger change; more steps of the same will not make these differences readable.",
-            "增加题目数量，或做更大的改变；同样的训练再多跑几步，也不会让这些差异变得可读。",
+            "增加题目数量，或做更大的改变；同样的训练再多跑几步，也看不清这些差异。",
         )
         if nothing_moved
         else tr(

@@ -14,18 +14,9 @@ from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 from sftui.statistics.accuracy import wilson
+from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
 from sftui.statistics.paired_tests import CLEAR, Judged, accuracy_of
-from sftui.statistics.scores import (
-    BASELINE,
-    BEST,
-    PREVIOUS,
-    START,
-    Scores,
-    difference_words,
-    first_words,
-    sentence,
-    short_sentence,
-)
+from sftui.statistics.scores import Scores, difference_words, first_words, sentence, short_sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel

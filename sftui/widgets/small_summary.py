@@ -8,8 +8,9 @@ from sftui.drawing.canvas import Grid, Span, text_width
 from sftui.drawing.roles import SERIES_INKS, Ink, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
+from sftui.statistics.families import START
 from sftui.statistics.paired_tests import CLEAR, accuracy_of
-from sftui.statistics.scores import START, difference_words, first_words
+from sftui.statistics.scores import difference_words, first_words
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel

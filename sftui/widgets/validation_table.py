@@ -5,7 +5,8 @@ from __future__ import annotations
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Ink, style
 from sftui.state.records import Topic, Validation
-from sftui.statistics.validation_scores import PREVIOUS, START, LossChange
+from sftui.statistics.families import PREVIOUS, START
+from sftui.statistics.validation_scores import LossChange
 from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
 

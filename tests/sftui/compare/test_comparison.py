@@ -191,7 +191,7 @@ def test_runs_whose_evaluations_jump_are_not_called_different(counts, verdict):
         for step, k in enumerate(correct):
             side.state.apply(ev.EvalFinished(step=step, task="MMLU", correct=k, total=1000))
         sides.append(side)
-    [task] = pairing.pair_tasks(*sides)
+    [task] = pairing.of(*sides).tasks
     assert task.judged.comparison.p < 0.001
     assert task.judged.verdict == verdict
 
