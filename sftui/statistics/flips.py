@@ -173,7 +173,8 @@ class Questions:
             manifest = resume_file.manifest_now(self._run)
             settings = from_flat(manifest["config"], manifest.get("recipe"))
             limit = settings.eval.eval_metrics_max_problems
-            found = tasks.load_questions(run_plan.data_settings(settings), limit)
+            wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
+            found = tasks.load_questions(wanted, limit)
         except SftuiError as error:
             self.problem = str(error)
         except Exception as error:  # a data library's own: the screen must not die of it
