@@ -149,6 +149,21 @@ def _evaluation(step: int, result: ev.EvalFinished, scores: Scores) -> dict[str,
             for name in (START, PREVIOUS, BASELINE)
             if (judged := scores.of(result.task, step, name)) is not None
         },
+        "probability": probability_dict(scores.gold.get((result.task, step))),
+    }
+
+
+def probability_dict(judged: Judged | None) -> dict[str, Any] | None:
+    """The change of the probability of the right letter; None where it is not known."""
+    if judged is None:
+        return None
+    found = judged.comparison
+    return {
+        "points": _number(found.points),
+        "interval": [_number(100 * found.low), _number(100 * found.high)],
+        "p": _number(found.p),
+        "p_adjusted": _number(judged.p_adjusted),
+        "verdict": judged.verdict,
     }
 
 
@@ -163,6 +178,8 @@ def _against(judged: Judged) -> dict[str, Any]:
         "losses": found.losses,
         "kind": found.kind,
         "verdict": judged.verdict,
+        "held_by": judged.held_by or None,
+        "was_clear": judged.was_clear,
     }
 
 

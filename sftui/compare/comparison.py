@@ -92,6 +92,8 @@ def _validation_dict(pair: ValidationPair | None) -> dict[str, Any] | None:
         "interval": [_finite(d.low), _finite(d.high)] if d is not None else None,
         "rows": d.rows if d is not None else None,
         "kind": "paired" if d is not None else "unpaired" if pair.comparable else "refused",
+        "verdict": pair.judged.verdict if pair.judged is not None else None,
+        "means": None if pair.means is None else [_finite(mean) for mean in pair.means],
         "reason": pair.reason or None,
     }
 
@@ -122,6 +124,7 @@ def _task_dict(task: TaskPair) -> dict[str, Any]:
         "losses": known.losses if known is not None else None,
         "kind": known.kind if known is not None else None,
         "verdict": judged.verdict if judged is not None else None,
+        "probability": run_json.probability_dict(task.gold),
         "reason": task.reason or None,
     }
     return out

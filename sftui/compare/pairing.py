@@ -83,7 +83,7 @@ class TaskPair:
     b: Evaluation
     judged: Judged | None
     """B minus A, of these two checkpoints; None where an accuracy is unknown."""
-    gold: Evidence | None
+    gold: Judged | None
     """B minus A of the probability of the right letter; None where it is not known."""
     reason: str
     """Why it is not paired; empty when it is."""
@@ -143,7 +143,8 @@ def of_all(runs: Sequence[tuple[str, Side]]) -> list[Comparison]:
     tasks = [_paired_tasks(first, other) for _, other in others]
     losses = [pair_validations(first, other, (letter, name)) for name, other in others]
     # The accuracies of all pairs together, and the validations of all pairs together.
-    told = iter(judge([c for pairs in tasks for _, c in pairs if c is not None], headline=True))
+    told = iter(judge([c for pairs in tasks for _, c, _ in pairs if c is not None], headline=True))
+    gold = iter(judge([g for pairs in tasks for _, _, g in pairs if g is not None]))
     said = iter(judge([c for _, c in losses if c is not None]))
     found = []
     for (name, other), pairs, (validation, change) in zip(others, tasks, losses, strict=True):
@@ -157,8 +158,12 @@ def of_all(runs: Sequence[tuple[str, Side]]) -> list[Comparison]:
                 if validation is None or change is None
                 else replace(validation, judged=next(said)),
                 tasks=[
-                    pair if comparison is None else replace(pair, judged=next(told))
-                    for pair, comparison in pairs
+                    replace(
+                        pair,
+                        judged=next(told) if comparison is not None else None,
+                        gold=next(gold) if probability is not None else None,
+                    )
+                    for pair, comparison, probability in pairs
                 ],
                 only_a=_only(first.state, other.state),
                 only_b=_only(other.state, first.state),
@@ -349,12 +354,12 @@ def _manifest(shot: Side) -> Mapping[str, Any]:
         return {}
 
 
-def _paired_tasks(a: Side, b: Side) -> list[tuple[TaskPair, Evidence | None]]:
+def _paired_tasks(a: Side, b: Side) -> list[tuple[TaskPair, Evidence | None, Evidence | None]]:
     """The last evaluation of every task that both were asked, and what is to be judged of it."""
     boards = [Scoreboard(s.run.path if s.run is not None else None) for s in (a, b)]
     scores = [board.scores(side.state) for board, side in zip(boards, (a, b), strict=True)]
     asked = {_task_key(task): task for task, results in b.state.evals.items() if results}
-    found: list[tuple[TaskPair, Evidence | None]] = []
+    found: list[tuple[TaskPair, Evidence | None, Evidence | None]] = []
     for task, ours in a.state.evals.items():
         name = asked.get(_task_key(task))
         if name is None or not ours:
@@ -370,10 +375,10 @@ def _paired_tasks(a: Side, b: Side) -> list[tuple[TaskPair, Evidence | None]]:
             a=before,
             b=now,
             judged=None,
-            gold=compare_gold(now, before),
+            gold=None,
             reason=why_not_paired(now, before),
         )
-        found.append((pair, compare_evaluations(now, before, own=own)))
+        found.append((pair, compare_evaluations(now, before, own=own), compare_gold(now, before)))
     return found
 
 

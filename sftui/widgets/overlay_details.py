@@ -5,11 +5,12 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from sftui.compare.compare_text import validation_words
 from sftui.compare.differences import told, value_words
+from sftui.compare.seed_spread import seed_lines
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Ink, style
-from sftui.statistics.paired_tests import CLEAR
-from sftui.statistics.scores import sentence
+from sftui.statistics.scores import GOLD, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -78,25 +79,14 @@ class OverlayDetails(Panel):
             lines.append(_head(name))
             values = ((pair.a.loss, pair.a.step), (pair.b.loss, pair.b.step))
             lines += self._both([f"{fmt.loss(v)} at {fmt.count(s)}" for v, s in values], width)
-            d = pair.difference
-            if d is not None:
-                words = (
-                    f"{b} - {a} {d.mean:+.4f} nats ({100 * d.relative:+.2f}%), 95% "
-                    f"[{d.low:+.4f}, {d.high:+.4f}], paired over {d.rows} rows"
-                )
-                lines += _wrapped(words, width, text)
-            elif pair.comparable:
-                lines += _wrapped(
-                    f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}", width, text
-                )
-                lines += _wrapped(f"not paired: {pair.reason}", width)
-            else:
-                lines += _wrapped(f"not compared: {pair.reason}", width)
+            lines += _wrapped(validation_words(pair, a, b), width, text)
         for task in found.tasks:
             lines += self._one_task(task, found, width)
         for letter, names in ((a, found.only_a), (b, found.only_b)):
             if names:
                 lines += _wrapped(f"only {letter} was asked: {', '.join(names)}", width)
+        if found.tasks:
+            lines += _wrapped(seed_lines(self.overlay.contenders), width)
         if not (found.tasks or found.only_a or found.only_b):
             lines += [_head("tasks"), *_wrapped("none were evaluated", width)]
         return lines
@@ -108,11 +98,10 @@ class OverlayDetails(Panel):
         lines += self._both([f"{_score(e)} at {fmt.count(s)}" for e, s in values], width)
         judged = task.judged
         if judged is not None:
-            # A colour only where the verdict is clear.
-            ink = Ink.DIM
-            if judged.verdict == CLEAR:
-                ink = Ink.GOOD if judged.comparison.difference > 0 else Ink.BAD
-            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(ink))
+            # No colour: two checkpoints may clearly differ, and their recipes not.
+            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(Ink.TEXT))
+        if task.gold is not None:
+            lines += _wrapped(f"{GOLD}: {b} - {a} {sentence(task.gold)}", width)
         if task.reason:
             lines += _wrapped(f"not paired: {task.reason}", width)
         return lines

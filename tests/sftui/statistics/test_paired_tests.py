@@ -348,7 +348,7 @@ def test_the_probability_of_the_right_letter_is_judged_by_a_paired_t_test(
     assert found is not None
     if found.error < 1e-9:
         return
-    reference = ttest_rel(*([pair[i] for pair in pairs] for i in (0, 1)))
+    reference = ttest_rel([now for now, _ in pairs], [before for _, before in pairs])
     assert found.p == pytest.approx(reference.pvalue, abs=1e-9)
     interval = reference.confidence_interval(0.95)
     assert (found.low, found.high) == (
