@@ -34,8 +34,9 @@ runs of 4 to 60 evaluations, in which |last - first| exceeds its 5 % point in 4 
 FEWEST = 4
 """Evaluations of which anything is known."""
 
-_NOTICED = 0.5
-"""Standard errors above what the questions explain from which scatter counts."""
+_NOTICED = 1.5
+"""Standard errors above what the questions explain from which scatter counts. At 0.5 a gain of 4
+points is said in 73 % of runs (plain test 78 %), at a wobble of 1 point 5 % are wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,7 @@ def scatter(
         left = max(0.5, len(known) - levels)
         if rest / left < total:
             total, freedom = rest / left, max(freedom, left)
-    # As much as half a standard error above what the questions explain is what they explain.
+    # What may still be what the questions explain is no scatter.
     surplus = total > explained * (1 + _NOTICED * math.sqrt(2 / freedom))
     return Scatter(beyond=total - explained if surplus else 0.0, total=total, freedom=freedom)
 
