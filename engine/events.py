@@ -1,8 +1,8 @@
 """What can happen in a run: frozen dataclasses, and nothing else.
 
-An event is a past fact. It carries its own time (`stamp`), so folding the same
-events twice gives the same screen: no reader ever asks a clock. The sink puts
-the stamp on; whoever makes an event leaves it alone.
+An event is a past fact. It carries its own time (`stamp`), so applying the same
+events twice gives the same screen: no reader asks a clock. The event bus sets the
+stamp; code that makes an event leaves it alone.
 
 Optional numbers are `None` when the writer did not know them (a foreign log
 rarely has every number), never a made-up zero. NaN is a value and is kept.
@@ -12,9 +12,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_type_hints
 
 Scalar = bool | int | float | str | None
+
+# The closed words of the events below. Each list stands here alone: the type checker holds
+# writers, comparisons and tables to it. Reading does not: `wire.decode` passes on a word that
+# only a newer version knows, so code that maps a word has a default.
+PhaseName = Literal[
+    "import", "group", "model", "data", "validate", "sample", "train", "save", "export"
+]
+StateName = Literal["running", "paused", "stopping"]
+EndStatus = Literal["finished", "stopped", "failed"]
+Badge = Literal["starting"] | StateName | EndStatus
+"""What a screen says a run is doing; it is `starting` until the first update of an attempt."""
+CheckpointReason = Literal["schedule", "request", "stop", "final", "nonfinite", "export"]
+"""`stop` and `final`: the last of a run that was stopped or went to its end; `nonfinite`: the
+state before an update whose loss was no number."""
+CheckpointKind = Literal["sftui", "nanochat", "hf", "torch", "mlx"]
+"""`sftui`: resumable here; `nanochat`: exported, or of nanochat's log; others as logs tell them."""
+RemovalReason = Literal["keep", "not on disk"]
+"""`keep`: pruned by --keep-checkpoints; `not on disk`: found to be gone by a reader."""
+ControlOutcome = Literal["applied", "rejected", "expired"]
+LogLevel = Literal["info", "warn", "error"]
+Severity = Literal["warn", "error"]
+AlarmKind = Literal[
+    "nonfinite",
+    "spike",
+    "diverging",
+    "overfitting",
+    "stall",
+    "rank_silent",
+    "straggler",
+    "slowdown",
+    "memory_tight",
+    "letter_collapse",
+    "disk_low",
+    "event_log_blocked",
+    "failed",
+]
+"""What the rules of `engine.alarms` find; `event_log_blocked`: events.jsonl cannot be written;
+`failed`: what a screen raises over a run that failed."""
+MemoryKind = Literal["cuda", "resident"]
+"""`cuda`: torch's allocator; `resident`: RSS of the process."""
+SampleEnd = Literal["", "assistant_end", "bos", "max_tokens", "positions", "interrupt", "time"]
+"""`assistant_end`, `bos`: the model ended its answer; else it was cut, by the limit of tokens,
+the last position, the reader, or the time allowed. Empty when unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +84,7 @@ UNSTAMPED = Stamp()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What every event carries."""
+    """The fields that every event has."""
 
     step: int | None = None
     """Optimizer step the event belongs to, if any."""
@@ -90,26 +133,25 @@ class AttemptStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted(Event):
-    """A stretch of work with a name: import, group, model, data, evaluate, sample, train, save,
-    export."""
+    """A stretch of work with a name."""
 
-    phase: str
+    phase: PhaseName
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateChanged(Event):
-    """The state badge: running, paused, stopping."""
+    """The run goes on, waits, or is about to end."""
 
-    state: str
+    state: StateName
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFinished(Event):
-    """The only proof of success. `status`: finished, stopped or failed."""
+    """The end of a run, the only proof of success."""
 
-    status: str
+    status: EndStatus
     reason: str = ""
     updates: int | None = None
     seconds: float | None = None
@@ -146,6 +188,32 @@ class StepFinished(Event):
     loss_by_source: Mapping[str, float] = field(default_factory=dict)
 
 
+def _own_fields(kind: type[Event], *types: object) -> tuple[str, ...]:
+    """The fields that `kind` adds to `Event` and that have one of these types, in order."""
+    hints = get_type_hints(kind)
+    shared = {f.name for f in fields(Event)}
+    return tuple(f.name for f in fields(kind) if f.name not in shared and hints[f.name] in types)
+
+
+# What else has to know the numbers of an update (columns of a batch and of the screen's state,
+# totals of a report) derives them from these, so a new number is a field above and its value
+# in the trainer.
+STEP_NUMBERS = _own_fields(StepFinished, float | None, int | None)
+"""Names of the single numbers of an update, in order."""
+STEP_COUNTS = frozenset(_own_fields(StepFinished, int | None))
+"""Those of them that are whole numbers."""
+STEP_MAPPINGS = _own_fields(StepFinished, Mapping[str, float])
+"""Fields with one number a name; a `StepBatch` has a column `field/name` for each."""
+
+_NUMBER_NAMES = frozenset(STEP_NUMBERS)
+_MAPPING_PREFIXES = tuple(f"{name}/" for name in STEP_MAPPINGS)
+
+
+def is_step_column(name: str) -> bool:
+    """Whether a column of a `StepBatch` is part of `StepFinished`; else it is a free metric."""
+    return name in _NUMBER_NAMES or name.startswith(_MAPPING_PREFIXES)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationFinished(Event):
     """Validation loss before the update of `step`."""
@@ -153,6 +221,8 @@ class ValidationFinished(Event):
     loss: float
     metric: str = "loss"
     """`loss` (nats a token) or `bpb` (bits a byte)."""
+    set_name: str = ""
+    """Which rows, where a log names them; empty for the only set."""
     rows: int | None = None
     seconds: float | None = None
     rows_file: str | None = None
@@ -194,14 +264,14 @@ class EvalFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricLogged(Event):
-    """Numbers nobody here knows by name, a dict a row."""
+    """Numbers that are no field of another event, by name, for one step."""
 
     values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankHeartbeat(Event):
-    """One rank is alive, and what it uses."""
+    """One rank is alive; its memory, load and speed."""
 
     rank: int
     host: str = ""
@@ -209,8 +279,7 @@ class RankHeartbeat(Event):
     at_step: int | None = None
     device: str = "cpu"
     device_name: str | None = None
-    memory_kind: str = "resident"
-    """`cuda` (torch allocator) or `resident` (RSS of the process)."""
+    memory_kind: MemoryKind = "resident"
     memory_bytes: int | None = None
     memory_reserved_bytes: int | None = None
     memory_peak_bytes: int | None = None
@@ -227,7 +296,7 @@ class RankHeartbeat(Event):
     alloc_retries: int | None = None
     """Times the CUDA allocator had to give memory back and try again, since the start."""
     disk_free_bytes: int | None = None
-    """Room where the run directory lies."""
+    """Free bytes of the file system that holds the run directory."""
     step_seconds: float | None = None
     """The newest step from begin to begin, waiting included: equal on all ranks."""
     seconds_per_token: float | None = None
@@ -245,38 +314,35 @@ class RankLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointStarted(Event):
-    reason: str = "schedule"
+    reason: CheckpointReason = "schedule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointSaved(Event):
-    """A whole, verified checkpoint exists."""
+    """A complete, verified checkpoint is on disk."""
 
     path: str
     """Relative to the run directory, or absolute for an export."""
     size_bytes: int | None = None
     seconds: float | None = None
-    reason: str = "schedule"
-    """schedule, request, stop, final, pause."""
-    kind: str = "sftui"
-    """`sftui` (resumable) or `nanochat` (exported)."""
+    reason: CheckpointReason = "schedule"
+    kind: CheckpointKind = "sftui"
     val_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRemoved(Event):
     path: str
-    reason: str = "keep"
+    reason: RemovalReason = "keep"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlApplied(Event):
-    """The one answer every request gets; `step` is where it took effect, on all ranks."""
+    """The answer to one request; `step` is where it took effect, on all ranks."""
 
     id: str
     command: str
-    outcome: str = "applied"
-    """applied, rejected or expired."""
+    outcome: ControlOutcome = "applied"
     reason: str = ""
     author: str = ""
     argument: float | None = None
@@ -288,23 +354,20 @@ class SampleGenerated(Event):
 
     prompt: str
     text: str
-    stopped_by: str = ""
-    """`assistant_end` or `bos`: the model ended it; else it was cut: `max_tokens`, `positions`,
-    `time`. Empty when unknown."""
+    stopped_by: SampleEnd = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine(Event):
     text: str
-    level: str = "info"
-    """info, warn or error."""
+    level: LogLevel = "info"
     rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmRaised(Event):
-    kind: str
-    severity: str = "warn"
+    kind: AlarmKind
+    severity: Severity = "warn"
     value: float | None = None
     limit: float | None = None
     text: str = ""
@@ -312,12 +375,12 @@ class AlarmRaised(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmCleared(Event):
-    kind: str
+    kind: AlarmKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsDropped(Event):
-    """How many events the writer had to give up, and why."""
+    """How many events the writer had to drop, and why."""
 
     count: int
     reason: str = ""
@@ -359,21 +422,19 @@ class StepBatch(Event):
 
     def rows(self) -> Iterator[StepFinished | MetricLogged]:
         """The same as single events: an update, then its free metrics if there are any."""
-        known = [name for name in self.columns if name in _STEP_NUMBERS]
+        known = [name for name in self.columns if name in _NUMBER_NAMES]
         nested = [
-            (name, *name.split("/", 1)) for name in self.columns if name.startswith(_STEP_MAPPINGS)
-        ]
-        free = [
-            name
+            (name, *name.split("/", 1))
             for name in self.columns
-            if name not in _STEP_NUMBERS and not name.startswith(_STEP_MAPPINGS)
+            if name.startswith(_MAPPING_PREFIXES)
         ]
+        free = [name for name in self.columns if not is_step_column(name)]
         stamp = self.stamp
         for i, step in enumerate(self.steps):
             if self.times:
                 stamp = replace(self.stamp, t=self.times[i])
             numbers: dict[str, Any] = {name: self.columns[name][i] for name in known}
-            for name in _STEP_COUNTS & numbers.keys():
+            for name in STEP_COUNTS & numbers.keys():
                 numbers[name] = int(numbers[name])
             for column, name, key in nested:
                 numbers.setdefault(name, {})[key] = self.columns[column][i]
@@ -382,13 +443,6 @@ class StepBatch(Event):
             if free:
                 values = {name: self.columns[name][i] for name in free}
                 yield MetricLogged(step=step, stamp=stamp, values=values)
-
-
-_STEP_MAPPINGS = ("lrs/", "loss_by_source/")
-_STEP_COUNTS = frozenset({"supervised_tokens", "tokens"})
-_STEP_NUMBERS = frozenset(
-    f.name for f in fields(StepFinished) if f.name not in ("step", "stamp") and f.default is None
-)
 
 
 AnyEvent = (
@@ -432,4 +486,4 @@ TYPE_NAME: dict[type[Event], str] = {kind: name for name, kind in KINDS.items()}
 DROPPABLE: frozenset[type[Event]] = frozenset(
     {StepFinished, MetricLogged, RankHeartbeat, SampleGenerated}
 )
-"""Kinds a full buffer may give up; every other kind is kept whatever it costs."""
+"""Kinds that a full buffer may drop; all others are kept."""

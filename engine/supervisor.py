@@ -26,7 +26,7 @@ from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
 from engine.journal import event_files, wire
-from engine.processes import machines, reaper
+from engine.processes import cuda_environment, machines, reaper
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
 from engine.run.run_dir import RunDir
@@ -108,7 +108,7 @@ class Supervisor:
                 LogLine(text=machines.other_machines(self._run_dir, self._manifest), level="warn")
             )
         self._launching = True
-        with undelivered_stop.Listener(
+        with undelivered_stop.StopListener(
             self._run_dir,
             lambda: self._end() is not None,
             history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
@@ -130,6 +130,7 @@ class Supervisor:
         if self._first_seq:
             # A resumed run does not carry out requests left unanswered by the session before.
             os.environ[inbox.HISTORY_VARIABLE] = str(_size(self._run_dir.control))
+        cuda_environment.set_defaults()
         # Without it restarted ranks read the dead attempt's addresses: killing one rank lost
         # the run in 3 of 5 trials. (pytorch issue 135712)
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
@@ -221,7 +222,7 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(undelivered_stop.SIGNAL, self._on_unheard)
+        signal.signal(undelivered_stop.SIGNAL, self._on_undelivered_stop)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """First signal: ask the ranks to stop. Second: end them."""
@@ -240,10 +241,10 @@ class Supervisor:
         try:
             inbox.post(self._run_dir, request)
         except SftuiError:
-            # No room for a request: the ranks obey the signal itself as well.
+            # No room for a request: the ranks handle the signal itself as well.
             _signal_children(signum)
 
-    def _on_unheard(self, signum: int, frame: FrameType | None) -> None:
+    def _on_undelivered_stop(self, signum: int, frame: FrameType | None) -> None:
         """End elastic: a stop was requested while no rank was there to read it."""
         if self._launching:
             sys.modules["engine.processes.elastic"].end_ranks_now(signum)

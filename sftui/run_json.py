@@ -16,7 +16,7 @@ import numpy as np
 from engine import events as ev
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
-from sftui.state.weight_change import travels
+from sftui.state.weight_change import weight_changes
 from sftui.statistics import accuracy
 from sftui.statistics.families import BASELINE, PREVIOUS, START
 from sftui.statistics.paired_tests import Judged
@@ -44,7 +44,17 @@ def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]
             "total": shot.lines_total,
             "read": shot.lines_total - shot.lines_unrecognised,
             "unrecognised": shot.lines_unrecognised,
-        },
+        }
+        | (_leftovers(shot) if shot.run is None else {}),
+    }
+
+
+def _leftovers(shot: Snapshot) -> dict[str, Any]:
+    """The lines of a log that held numbers and gave none."""
+    shapes = shot.leftovers.shapes.most_common(3)
+    return {
+        "with_numbers": shot.leftovers.with_numbers,
+        "shapes": [{"shape": shape, "count": count} for shape, count in shapes],
     }
 
 
@@ -65,7 +75,9 @@ def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[s
         "train_loss": _spread(state),
         "val": [
             {"step": v.step, "metric": v.metric, "value": _number(v.loss)}
-            for v in state.validation_list()
+            | ({"set": v.set_name} if v.set_name else {})
+            for results in state.validations_by_set().values()
+            for v in results
         ],
         "evals": [
             _evaluation(step, result, scores)
@@ -110,7 +122,7 @@ def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[s
                 },
                 "distance": _number(each.distance),
             }
-            for each in travels(state)
+            for each in weight_changes(state)
         ],
         "settings": dict(settings),
     }

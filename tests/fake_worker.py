@@ -14,8 +14,8 @@ from pathlib import Path
 
 from engine.control import Command
 from engine.events import AttemptStarted, RunFinished, StepFinished
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import finished, last_stamp, next_attempt
-from engine.journal.sinks import EventBus
 from engine.run.run_dir import RunDir
 from engine.steering.inbox import Inbox, answer
 

@@ -23,7 +23,7 @@ from engine import events as ev
 from engine.alarms.alarm_engine import AlarmEngine
 from engine.data.tasks import DataSettings, load_questions, load_validation
 from engine.evaluation import eval_items, validation_rows
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from tests.kept_names import report
 from sftui.statistics.paired_tests import CLEAR, Evaluation

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from engine import distributed
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.processes.orphan import end_with_parent
 from engine.run.run_dir import RunDir
 from engine.steering.steering import Decision, Steering
@@ -33,7 +33,7 @@ def main() -> None:
     step = 0
     with out.open("w", buffering=1) as file:
 
-        def obey(decision: Decision) -> None:
+        def apply_requests(decision: Decision) -> None:
             file.write(
                 json.dumps(
                     [
@@ -53,10 +53,10 @@ def main() -> None:
 
         while True:
             decision = steering.at_boundary(step)
-            obey(decision)
+            apply_requests(decision)
             while decision.paused and not decision.stop:
                 decision = steering.wait_while_paused(step)
-                obey(decision)
+                apply_requests(decision)
             if decision.stop:
                 break
             step += 1

@@ -30,6 +30,9 @@ def _for(hint: Any) -> st.SearchStrategy[Any]:
     if origin in (Mapping, dict):
         _, value = typing.get_args(hint)
         return st.dictionaries(_text, _for(value), max_size=4)
+    if origin is typing.Literal:
+        # A newer version's file may have a word that this one does not know.
+        return st.sampled_from(typing.get_args(hint)) | _text
     return _BY_TYPE[hint]
 
 

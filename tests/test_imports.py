@@ -30,7 +30,7 @@ PROGRAMS = {
         (*HEAVY, "textual", "numpy", "engine.config"),
     ),
     "the screen of a replay": (
-        "import sftui.cli, sftui.commands.watch, sftui.sources.open, sftui.app, "
+        "import sftui.cli, sftui.commands.watch, sftui.sources.open_log, sftui.app, "
         "sftui.cockpit.cockpit",
         (*HEAVY, *FOR_RUNS_ALONE),
     ),

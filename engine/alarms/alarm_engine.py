@@ -1,8 +1,9 @@
 """Alarms as a fold over events: what is wrong with a run, and what to do about it.
 
-`AlarmEngine` never asks a clock: time comes inside events, and from `tick` where
-someone watches, so a replay raises what the live run raised. Nothing here stops a run.
-The arithmetic is in `alarm_rules`, how often a person is told in `alarm_board`.
+`AlarmEngine` reads no clock: time comes inside events, and from `tick` where a screen
+watches the run, so a replay raises what the live run raised. Nothing here stops a run.
+The arithmetic is in `rules`, how often an alarm is repeated in `board`, the texts in
+`alarm_texts`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from engine import events as ev
 from engine.alarms import alarm_texts, letter_collapse
@@ -28,6 +30,7 @@ from engine.alarms.rules import (
     StragglerRule,
     ValidationRule,
 )
+from engine.alarms.windows import Reading
 
 RANK_SILENT_SECONDS = 30.0
 CHECKPOINTS_LEFT = 2
@@ -40,22 +43,37 @@ MOST_NAMES = 256
 """Tasks and validation metrics kept; a log that invents names must not eat memory."""
 
 
+class StepNumbers(NamedTuple):
+    """The numbers of an update that are judged: fields of `StepFinished`, by the same names."""
+
+    loss: float | None
+    loss_rows_mean: float | None
+    loss_micro_last: float | None
+    grad_norm: float | None
+    seconds: float | None
+    tokens: float | None
+    tokens_per_second: float | None
+
+
+_numbers_of = attrgetter(*StepNumbers._fields)
+
+
 class AlarmEngine:
-    """Fold events in with `observe`, time with `tick`; both give the alarms to tell.
+    """Takes in events with `observe` and time with `tick`; both return new alarms.
 
     Alarms found in the stream itself are taken over, not raised a second time.
 
     Args:
-        kinds: rules to apply. Rank 0 takes `EVENT_KINDS`, a screen over a run that raises
-            its own takes `CLOCK_KINDS`, and foreign logs get all.
+        kinds: rules to apply. Rank 0 applies `EVENT_KINDS`, the screen of a run that raises
+            its own alarms applies `CLOCK_KINDS`, and foreign logs get all.
         rank_silent_seconds: silence of one rank that counts.
-        run_id: the name by which a person steers the run; empty where nobody can.
+        run_id: the name by which requests reach the run; empty where none can.
     """
 
     def __init__(
         self,
         *,
-        kinds: frozenset[str] = ALL_KINDS,
+        kinds: frozenset[ev.AlarmKind] = ALL_KINDS,
         rank_silent_seconds: float = RANK_SILENT_SECONDS,
         run_id: str = "",
     ) -> None:
@@ -92,30 +110,23 @@ class AlarmEngine:
         if num_iterations is not None:
             self._letters.num_updates = num_iterations - 1
 
-    # ---- the two doors ---------------------------------------------------------------------
+    # ---- events and time ---------------------------------------------------------------------
 
     def observe(self, event: ev.Event) -> list[Alarm]:
-        """Take one event in."""
+        """Take one event in; returns the alarms it raises or clears."""
         board, stamp = self._board, event.stamp
         if isinstance(event, ev.AlarmRaised | ev.AlarmCleared):
             board.take_over(event)
             return []
         board.stamp = stamp
         if stamp.t is not None:
-            # Silence before this event counts, even if nobody ticked.
+            # Silence before this event counts, even where `tick` is not called.
             self._check_silence(stamp.t, stamp.m, watched=False)
         if event.step is not None:
             board.step = event.step
         match event:
             case ev.StepFinished():
-                self._take_step(
-                    event.loss if event.loss is not None else event.loss_rows_mean,
-                    event.loss_micro_last,
-                    event.grad_norm,
-                    event.seconds,
-                    event.tokens,
-                    event.tokens_per_second,
-                )
+                self._take_step(StepNumbers(*_numbers_of(event)))
             case ev.StepBatch():
                 self._take_batch(event)
             case ev.RankHeartbeat():
@@ -162,7 +173,7 @@ class AlarmEngine:
         return board.collect()
 
     def tick(self, t: float, m: float | None = None) -> list[Alarm]:
-        """Say what time it is, on the clocks of `Stamp.t` and `Stamp.m`, where someone watches."""
+        """Tell the time, on the clocks of `Stamp.t` and `Stamp.m`; returns new alarms."""
         self._board.stamp = dataclasses.replace(self._board.stamp, t=t, m=m)
         self._check_silence(t, m, watched=True)
         return self._board.collect()
@@ -172,12 +183,9 @@ class AlarmEngine:
     def _take_batch(self, event: ev.StepBatch) -> None:
         """Columns as they are: an event a row would cost more than judging it."""
         board, columns, none = self._board, event.columns, itertools.repeat(None)
-        names = ("loss", "loss_micro_last", "grad_norm", "seconds", "tokens", "tokens_per_second")
-        if not any(name in columns for name in (*names, "loss_rows_mean")):
+        if not any(name in columns for name in StepNumbers._fields):
             return
-        numbers: list[Iterable[Any]] = [columns.get(name, none) for name in names]
-        if "loss" not in columns:
-            numbers[0] = columns.get("loss_rows_mean", none)
+        numbers: list[Iterable[Any]] = [columns.get(name, none) for name in StepNumbers._fields]
         times = event.times or none
         if not self._judges_numbers:
             silence = self._silence
@@ -193,21 +201,15 @@ class AlarmEngine:
             board.step = step
             if t is not None:
                 board.stamp = dataclasses.replace(event.stamp, t=t)
-            self._take_step(*row)
+            self._take_step(StepNumbers(*row))
 
-    def _take_step(
-        self,
-        loss: float | None,
-        micro: float | None,
-        norm: float | None,
-        seconds: float | None,
-        tokens: float | None,
-        rate: float | None,
-    ) -> None:
+    def _take_step(self, numbers: StepNumbers) -> None:
         self._alive()
-        self._silence.step(self._board.stamp.t, seconds)
+        self._silence.step(self._board.stamp.t, numbers.seconds)
         if not self._judges_numbers:
             return
+        loss = numbers.loss if numbers.loss is not None else numbers.loss_rows_mean
+        micro, norm = numbers.loss_micro_last, numbers.grad_norm
         bad: tuple[str, float] | None = None
         if loss is None and micro is not None:
             loss = micro
@@ -220,7 +222,7 @@ class AlarmEngine:
             bad = "the gradient norm", norm
         if bad is not None:
             self._since_bad = 0
-            self._tell_nonfinite(*bad)
+            self._raise_nonfinite(*bad)
         elif self._since_bad is not None:
             self._since_bad += 1
             if self._since_bad >= CALM_STEPS:
@@ -228,11 +230,14 @@ class AlarmEngine:
                 self._end_nonfinite()
         if loss is not None and math.isfinite(loss):
             self._take_loss(loss)
-        self._take_speed(seconds, tokens, rate)
+        self._take_speed(numbers.seconds, numbers.tokens, numbers.tokens_per_second)
 
-    def _tell_nonfinite(self, what: str, value: float) -> None:
-        self._board.begin(
-            "nonfinite", value, None, lambda: alarm_texts.nonfinite(what, value, self._board.step)
+    def _raise_nonfinite(self, what: str, value: float) -> None:
+        step = self._board.step
+        self._board.judge(
+            "nonfinite",
+            Reading(value=value, limit=None),
+            lambda _: alarm_texts.nonfinite(what, value, step),
         )
 
     def _end_nonfinite(self) -> None:
@@ -245,25 +250,18 @@ class AlarmEngine:
         mark, diverging = rule.mark, rule.diverging
         if mark is not None and board.step is not None:
             self.marks.append(board.step)
-        if not rule.spiking:
-            board.end("spike")
-        elif mark is not None:
-            board.begin(
+        if mark is not None or not rule.spiking:
+            board.judge(
                 "spike",
-                mark.value,
-                mark.limit,
-                lambda: alarm_texts.spike(loss, mark, self._remedy),
+                mark if rule.spiking else None,
+                lambda found: alarm_texts.spike(loss, found, self._remedy),
             )
-        if diverging is None:
-            board.end("diverging")
-        else:
-            best = rule.best or 0.0
-            board.begin(
-                "diverging",
-                diverging.value,
-                diverging.limit,
-                lambda: alarm_texts.diverging(diverging, best, self._remedy),
-            )
+        best = rule.best or 0.0
+        board.judge(
+            "diverging",
+            diverging,
+            lambda found: alarm_texts.diverging(found, best, self._remedy),
+        )
 
     def _take_speed(self, seconds: float | None, tokens: float | None, rate: float | None) -> None:
         unit = "tokens/s"
@@ -273,23 +271,15 @@ class AlarmEngine:
         if rate is None or not 0 < rate < math.inf:
             return
         self._speed.add(rate)
-        slow, normal = self._speed.slow, self._speed.normal
-        if slow is None:
-            self._board.end("slowdown")
-            return
-        self._board.begin(
-            "slowdown",
-            slow.value,
-            slow.limit,
-            lambda: alarm_texts.slowdown(slow, normal or 0.0, unit),
-        )
+        slow, normal = self._speed.slow, self._speed.normal or 0.0
+        self._board.judge("slowdown", slow, lambda found: alarm_texts.slowdown(found, normal, unit))
 
     # ---- measurements ----------------------------------------------------------------------
 
     def _take_validation(self, event: ev.ValidationFinished) -> None:
         self._bad_validation = not math.isfinite(event.loss)
         if self._bad_validation:
-            self._tell_nonfinite("the validation loss", event.loss)
+            self._raise_nonfinite("the validation loss", event.loss)
             return
         self._end_nonfinite()
         if event.metric not in self._validation and len(self._validation) >= MOST_NAMES:
@@ -297,25 +287,21 @@ class AlarmEngine:
         rule = self._validation.setdefault(event.metric, ValidationRule())
         step = event.step if event.step is not None else (self._board.step or 0)
         rule.add(step, event.loss, event.paired_error)
-        found, best = rule.overfitting, rule.best or 0.0
-        if found is None:
-            self._board.end("overfitting")
-            return
-        self._board.begin(
+        best = rule.best or 0.0
+        self._board.judge(
             "overfitting",
-            found.value,
-            found.limit,
-            lambda: alarm_texts.overfitting(found, best, rule.best_step),
+            rule.overfitting,
+            lambda found: alarm_texts.overfitting(found, best, rule.best_step),
         )
 
     def _take_answers(self, event: ev.EvalFinished) -> None:
         found = self._letters.add(event.task, event.step, event.letters)
         if found is not None:
-            self._board.begin(
+            task, letter = found.task, found.letter
+            self._board.judge(
                 "letter_collapse",
-                found.share,
-                letter_collapse.SHARE,
-                lambda: alarm_texts.letter_collapse(found.task, found.letter, found.share),
+                Reading(value=found.share, limit=letter_collapse.SHARE),
+                lambda reading: alarm_texts.letter_collapse(task, letter, reading.value),
             )
         elif not self._letters.any:
             self._board.end("letter_collapse")
@@ -354,17 +340,8 @@ class AlarmEngine:
     def _judge_straggler(self, rank: int, step: int, seconds: float) -> None:
         if not self._straggler.add(rank, step, seconds):
             return
-        found = self._straggler.slowest()
-        if found is None:
-            self._board.end("straggler")
-            return
-        slowest, reading = found
-        self._board.begin(
-            "straggler",
-            reading.value,
-            reading.limit,
-            lambda: alarm_texts.straggler(slowest, reading),
-        )
+        slowest, reading = self._straggler.slowest() or (rank, None)
+        self._board.judge("straggler", reading, lambda found: alarm_texts.straggler(slowest, found))
 
     def _judge_memory(self, event: ev.RankHeartbeat) -> None:
         on_device = event.memory_kind == "cuda"
@@ -385,29 +362,22 @@ class AlarmEngine:
             return
         rank, whole = fullest
         share, retries = whole.used / whole.total, max(self._retries.values())
-        if share <= MEMORY_SHARE and not retries:
-            self._board.end("memory_tight")
-            return
-        self._board.begin(
+        tight = share > MEMORY_SHARE or retries > 0
+        self._board.judge(
             "memory_tight",
-            share,
-            MEMORY_SHARE,
-            lambda: alarm_texts.memory_tight(rank, whole, retries),
+            Reading(value=share, limit=MEMORY_SHARE) if tight else None,
+            lambda _: alarm_texts.memory_tight(rank, whole, retries),
         )
 
     def _judge_disk(self, free: int, needed: int) -> None:
-        if free >= needed:
-            self._board.end("disk_low")
-            return
-        self._board.begin(
+        self._board.judge(
             "disk_low",
-            float(free),
-            float(needed),
-            lambda: alarm_texts.disk_low(free, needed, CHECKPOINTS_LEFT),
+            Reading(value=float(free), limit=float(needed)) if free < needed else None,
+            lambda _: alarm_texts.disk_low(free, needed, CHECKPOINTS_LEFT),
         )
 
     def _forget(self, rank: int | None) -> None:
-        """A lost rank has an event of its own; its numbers no longer count."""
+        """Drop what is known of a lost rank: it has an event of its own."""
         if rank is not None:
             self._silence.beats.pop(rank, None)
             self._at_step.pop(rank, None)
@@ -428,22 +398,10 @@ class AlarmEngine:
             return
         stall = silence.stall(t, m)
         if stall is not None:
-            board.begin(
-                "stall",
-                stall.value,
-                stall.limit,
-                lambda: alarm_texts.stall(stall, silence.usual_seconds),
-            )
-        if not silence.beats or not silence.look_due(t):
+            # It is cleared by the next sign of life, in `_alive`.
+            usual = silence.usual_seconds
+            board.judge("stall", stall, lambda found: alarm_texts.stall(found, usual))
+        if not silence.beats or not silence.rank_check_due(t):
             return
-        found = silence.silent_ranks(t, watched=watched)
-        if found is None:
-            board.end("rank_silent")
-            return
-        ranks, reading = found
-        board.begin(
-            "rank_silent",
-            reading.value,
-            reading.limit,
-            lambda: alarm_texts.rank_silent(ranks, reading),
-        )
+        ranks, reading = silence.silent_ranks(t, watched=watched) or ([], None)
+        board.judge("rank_silent", reading, lambda found: alarm_texts.rank_silent(ranks, found))

@@ -1,4 +1,4 @@
-"""What an alarm says to a person: what was seen, against what, and what to do next.
+"""The texts of the alarms: what was measured, against what, and what to do next.
 
 One function a kind; the words after the full stop are the advice.
 """
@@ -20,7 +20,7 @@ def nonfinite(what: str, value: float, step: int | None) -> str:
 
 
 def slower(run_id: str) -> str:
-    """How the learning rate of a run is lowered; nobody steers a run without an id."""
+    """Advice to lower the learning rate; with the command, where the run has an id."""
     return "halve the rate" + (f" with sftui ctl {run_id} lr 0.5" if run_id else "")
 
 

@@ -1,4 +1,4 @@
-"""Which alarms are up, and how often a person is told: once when a condition begins.
+"""Which alarms are active, and how often they are raised: once when a condition begins.
 
 The same kind is not raised again for 10 minutes and 200 steps, whichever is later. What
 was held back is counted in the next text, and a condition that still holds when the
@@ -11,9 +11,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from engine.events import UNSTAMPED, AlarmCleared, AlarmRaised, Stamp
+from engine.alarms.windows import Reading
+from engine.events import UNSTAMPED, AlarmCleared, AlarmKind, AlarmRaised, Severity, Stamp
 
-SEVERITY: Mapping[str, str] = {
+SEVERITY: Mapping[AlarmKind, Severity] = {
     "nonfinite": "error",
     "spike": "warn",
     "diverging": "error",
@@ -26,10 +27,10 @@ SEVERITY: Mapping[str, str] = {
     "letter_collapse": "warn",
     "disk_low": "error",
 }
-"""Every kind, and how bad it is."""
+"""Every kind that a rule raises, and how bad it is."""
 
-ALL_KINDS = frozenset(SEVERITY)
-CLOCK_KINDS = frozenset({"stall", "rank_silent"})
+ALL_KINDS: frozenset[AlarmKind] = frozenset(SEVERITY)
+CLOCK_KINDS: frozenset[AlarmKind] = frozenset({"stall", "rank_silent"})
 """What a run cannot say of itself: whoever watches it has to."""
 EVENT_KINDS = ALL_KINDS - CLOCK_KINDS
 """What rank 0 raises and writes into the event log."""
@@ -52,9 +53,9 @@ class _Kind:
 
 
 class AlarmBoard:
-    """The alarms that are up. `stamp` and `step` are those of the newest event."""
+    """The active alarms. `stamp` and `step` are those of the newest event."""
 
-    def __init__(self, kinds: frozenset[str]) -> None:
+    def __init__(self, kinds: frozenset[AlarmKind]) -> None:
         self.stamp: Stamp = UNSTAMPED
         self.step: int | None = None
         self._kinds = kinds
@@ -66,8 +67,21 @@ class AlarmBoard:
         found, self._found = self._found, []
         return found
 
-    def begin(self, kind: str, value: float, limit: float | None, text: Callable[[], str]) -> None:
-        """The condition holds. `text` is asked only when a person is told."""
+    def judge(
+        self, kind: AlarmKind, reading: Reading | None, words: Callable[[Reading], str]
+    ) -> None:
+        """Raise the alarm when a reading stands out, clear it when none does.
+
+        Args:
+            reading: the number and the limit it passed; None when all is well.
+            words: makes the text of the alarm from the reading; called only when one is raised.
+        """
+        if reading is None:
+            self.end(kind)
+        else:
+            self._begin(kind, reading, words)
+
+    def _begin(self, kind: AlarmKind, reading: Reading, words: Callable[[Reading], str]) -> None:
         state = self._state[kind]
         if state.shown or kind not in self._kinds:
             return
@@ -75,24 +89,24 @@ class AlarmBoard:
             state.held_back += not state.true
             state.true = True
             return
-        words = text()
+        text = words(reading)
         if state.held_back:
-            words += f" (x{state.held_back + 1} since step {state.step})"
+            text += f" (x{state.held_back + 1} since step {state.step})"
         state.shown, state.true, state.held_back = True, True, 0
         state.step, state.t = self.step, self.stamp.t
         self._found.append(
             AlarmRaised(
                 kind=kind,
                 severity=SEVERITY[kind],
-                value=value,
-                limit=limit,
-                text=words,
+                value=reading.value,
+                limit=reading.limit,
+                text=text,
                 step=self.step,
                 stamp=self._own_stamp(),
             )
         )
 
-    def end(self, kind: str) -> None:
+    def end(self, kind: AlarmKind) -> None:
         """The condition does not hold (any more)."""
         state = self._state[kind]
         state.true = False
@@ -113,7 +127,7 @@ class AlarmBoard:
         if isinstance(event, AlarmRaised):
             state.step, state.t, state.held_back = self.step, event.stamp.t, 0
 
-    def _due(self, kind: str, state: _Kind) -> bool:
+    def _due(self, kind: AlarmKind, state: _Kind) -> bool:
         if state.t is None and state.step is None:
             return True
         t, step = self.stamp.t, self.step

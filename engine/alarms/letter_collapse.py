@@ -21,7 +21,7 @@ MOST_TASKS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collapse:
-    """One task answered with one letter."""
+    """A task whose answers are nearly all one letter."""
 
     task: str
     letter: str
@@ -45,11 +45,11 @@ class CollapseRule:
 
     @property
     def any(self) -> bool:
-        """Whether some task is collapsed, and was an alarm."""
+        """Whether any task is collapsed now and has raised an alarm."""
         return bool(self._collapsed)
 
     def add(self, task: str, step: int | None, letters: Mapping[str, int]) -> Collapse | None:
-        """An evaluation; what it is when a person should know."""
+        """Take in one evaluation; returns the collapse to raise an alarm for, else None."""
         answers = sum(letters.values())
         if answers < MIN_ANSWERS:
             return None

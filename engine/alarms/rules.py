@@ -13,7 +13,15 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from dataclasses import dataclass
 
-from engine.alarms.windows import MIN_SIGMA, RECENT, Reading, RecentMedian, SortedWindow
+from engine.alarms.windows import (
+    MAD_TO_SIGMA,
+    MIN_SIGMA,
+    RECENT,
+    Reading,
+    RecentMedian,
+    SortedWindow,
+    scatter_around_trend,
+)
 
 WINDOW = 100
 """Observations that say what is normal; fewer than MIN_WINDOW say nothing yet."""
@@ -25,7 +33,7 @@ SPIKE_STEPS = 5
 DIVERGING_SHARE = 0.20
 """Rise over the best stretch. At 10 % two of five clean runs with autocorrelated noise alarm."""
 BEST_EVERY = 10
-"""Observations between looks for a new best stretch of 100; looking costs a sort."""
+"""A new best stretch of 100 is searched for once in so many observations: it costs a sort."""
 
 OVERFITTING_SHARE = 0.01
 OVERFITTING_ERRORS = 3.0
@@ -44,7 +52,7 @@ STALL_SECONDS = 30.0
 STALL_FACTOR = 10.0
 STEP_TIMES = 50
 MIN_STEP_TIMES = 3
-LOOK_AT_RANKS_SECONDS = 1.0
+RANK_CHECK_SECONDS = 1.0
 
 MEMORY_SHARE = 0.92
 
@@ -84,7 +92,7 @@ class LossRule:
         self._window.push(loss)
         self._recent.push(loss)
         if self._count % BEST_EVERY == 0 and self._window.full:
-            self._look_for_best()
+            self._update_best()
         if self.best is not None:
             self._judge_divergence(self.best)
 
@@ -96,12 +104,12 @@ class LossRule:
         rise = loss - median
         if rise <= SPIKE_SIGMAS * MIN_SIGMA:
             return None
-        if window.fewer_than_half_within(median, rise / SPIKE_SIGMAS / 1.4826):
+        if window.fewer_than_half_within(median, rise / SPIKE_SIGMAS / MAD_TO_SIGMA):
             return None
         z = rise / window.sigma(median)
         return Reading(value=z, limit=SPIKE_SIGMAS) if z > SPIKE_SIGMAS else None
 
-    def _look_for_best(self) -> None:
+    def _update_best(self) -> None:
         median = self._window.median()
         if self.best is None or median < self.best:
             self.best, self._best_sigma = median, self._window.sigma(median)
@@ -191,7 +199,7 @@ class ValidationRule:
         """
         size = len(self._bends)
         middle = self._bends[(size - 1) // 2 : size // 2 + 1]
-        return 1.4826 * statistics.median(middle) / math.sqrt(6)
+        return scatter_around_trend(statistics.median(middle), 2)
 
 
 class SpeedRule:
@@ -272,7 +280,7 @@ class SilenceRule:
         self._rank_seconds = rank_seconds
         self._times: deque[float] = deque(maxlen=STEP_TIMES)
         self._life: tuple[float | None, float | None] = (None, None)
-        self._looked: float | None = None
+        self._ranks_checked: float | None = None
         self._step_due = False
         self._last_step_t: float | None = None
         self.saving = False
@@ -338,17 +346,17 @@ class SilenceRule:
             return None
         return sorted(silent), Reading(value=max(silent.values()), limit=limit)
 
-    def look_due(self, t: float) -> bool:
-        """Whether the ranks should be looked at again; once a second is enough."""
-        if self._looked is not None and 0 <= t - self._looked < LOOK_AT_RANKS_SECONDS:
+    def rank_check_due(self, t: float) -> bool:
+        """Whether it is time to check the ranks' beats again; once a second is enough."""
+        if self._ranks_checked is not None and 0 <= t - self._ranks_checked < RANK_CHECK_SECONDS:
             return False
-        self._looked = t
+        self._ranks_checked = t
         return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUse:
-    """What one rank uses of the memory that it shares with nobody (device) or with its host."""
+    """What one rank uses of the memory that is its own (device) or shared with its host."""
 
     host: str
     used: int

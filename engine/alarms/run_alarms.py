@@ -1,6 +1,6 @@
-"""Rank 0's alarms: told beside the events they follow from, and acted on where a setting says so.
+"""Rank 0's alarms: emitted behind the events they follow from, and acted on if a setting says so.
 
-Runs on the publisher thread, never on the trainer's. After a restart it first folds
+Runs on the publisher thread, never on the trainer's. After a restart it first takes in
 what earlier attempts wrote, so that the alarms go on where they were.
 """
 
@@ -28,21 +28,21 @@ from engine.journal.event_files import scan
 from engine.run.run_dir import RunDir
 
 
-class Helm(Protocol):
-    """What an alarm may ask of the run; `Steering` is one."""
+class RunControl(Protocol):
+    """What an alarm may request of the run; implemented by `Steering`."""
 
-    def want_pause(self, reason: str) -> None: ...
+    def request_pause(self, reason: str) -> None: ...
 
-    def want_stop(self, reason: str) -> None: ...
+    def request_stop(self, reason: str) -> None: ...
 
 
-class Watchman:
-    """Observes every stamped event and gives the alarms that follow from it."""
+class RunAlarms:
+    """Observes every stamped event and returns the alarms that follow from it."""
 
     def __init__(self, run: RunDir, runtime: RuntimeConfig) -> None:
         self._engine = AlarmEngine(kinds=EVENT_KINDS, run_id=run.id)
         self._on_diverging = runtime.on_diverging
-        self.helm: Helm | None = None
+        self.run_control: RunControl | None = None
         """Set once the ranks have joined; before that nothing can diverge."""
         for event in scan(
             run.events,
@@ -68,10 +68,11 @@ class Watchman:
         return alarms
 
     def _act(self, alarm: AlarmRaised) -> None:
-        if self.helm is None:
+        if self.run_control is None:
             return
+        # From the publisher thread to what the trainer thread reads: see `Steering.request_pause`.
         reason = f"the loss diverges: {alarm.text}"
         if self._on_diverging == "pause":
-            self.helm.want_pause(reason)
+            self.run_control.request_pause(reason)
         elif self._on_diverging == "stop":
-            self.helm.want_stop(reason)
+            self.run_control.request_stop(reason)

@@ -14,6 +14,21 @@ from dataclasses import dataclass
 RECENT = 20
 MIN_SIGMA = 1e-3
 
+MAD_TO_SIGMA = 1.4826
+"""A normal distribution's standard deviation over its median absolute deviation, 1 / 0.6745."""
+
+
+def scatter_around_trend(median_difference: float, order: int) -> float:
+    """Standard deviation of a series around its own trend, from its differences.
+
+    Args:
+        median_difference: median of the absolute differences of that order; a median, so that
+            a jump or two of the series do not count.
+        order: 1 takes out a constant, 2 a straight line. The differences of independent values
+            of variance s^2 have the variance comb(2 order, order) s^2: 2 s^2 and 6 s^2.
+    """
+    return MAD_TO_SIGMA * median_difference / math.sqrt(math.comb(2 * order, order))
+
 
 class SortedWindow:
     """The newest `size` values, also kept in order: a median without sorting."""
@@ -50,9 +65,9 @@ class SortedWindow:
         return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
     def sigma(self, median: float) -> float:
-        """Robust standard deviation: 1.4826 times the median distance from the median."""
+        """Robust standard deviation: `MAD_TO_SIGMA` times the median distance from the median."""
         distance = statistics.median(abs(x - median) for x in self.ordered)
-        return max(1.4826 * distance, MIN_SIGMA)
+        return max(MAD_TO_SIGMA * distance, MIN_SIGMA)
 
     def fewer_than_half_within(self, median: float, distance: float) -> bool:
         """True when the median distance is surely at least `distance`: two searches, no sort."""
@@ -101,7 +116,7 @@ class RecentMedian:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A number that stands out, and the limit that it passed."""
+    """A number that stands out, and the limit that it passed, where there is one."""
 
     value: float
-    limit: float
+    limit: float | None

@@ -72,5 +72,5 @@ def answers(
         yield SampleGenerated(
             prompt=prompt,
             text=text_of(tokenizer, reply.ids),
-            stopped_by="time" if late else str(reply.stopped_by),
+            stopped_by="time" if late else reply.stopped_by or "",
         )

@@ -1,9 +1,9 @@
 """The fast path from rank 0 to a screen: a managed queue on a private local socket.
 
 The screen serves the queue and rank 0 connects to it, so that ranks started as
-commands can reach it and a screen can come and go. It is only fast, never the
-truth: every line in it is already in `events.jsonl`, and each batch says how far
-the file had been written, so a reader knows where to go on without the queue.
+commands can reach it and a screen can come and go. It only saves time: every line in it is
+already in `events.jsonl`, and each batch says how far the file had been written, so a reader
+knows where to go on without the queue.
 
 Nothing is unpickled: the manager speaks its data-only serializer, and exposes
 nothing but `put` of bytes to a peer that knows the 32-byte key.
@@ -34,8 +34,8 @@ MAX_BATCH_BYTES = 256 * 1024
 MAX_BUFFERED_BYTES = 8 * 1024 * 1024
 """What rank 0 keeps for a screen that is slow: about 20 000 events."""
 
-LOOK_SECONDS = 0.25
-"""How often rank 0 looks for a new screen while none listens (one stat call)."""
+POLL_SECONDS = 0.25
+"""How often rank 0 checks for a new screen while none listens (one stat call)."""
 
 _SERIALIZER = "xmlrpclib"
 """The manager's data-only serializer; the other one, pickle, runs what it is sent."""
@@ -244,7 +244,7 @@ class LivePublisher:
                 self._connected = self._accepting = True
                 with contextlib.suppress(Exception):
                     # Whatever a dead or strange screen makes of it (broken pipe, end of
-                    # file, a refusal): the file has it all, look for the next screen.
+                    # file, a refusal): the file has it all, wait for the next screen.
                     self._feed(inlet)
             self._connected = self._accepting = False
             with self._lock:
@@ -252,7 +252,7 @@ class LivePublisher:
                 self._buffered_bytes = 0
             if self._stopping:
                 return
-            self._wake.wait(LOOK_SECONDS)
+            self._wake.wait(POLL_SECONDS)
             self._wake.clear()
 
     def _connect(self) -> _InletProxy | None:

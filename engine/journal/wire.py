@@ -4,6 +4,10 @@ Strict JSON: NaN and infinities are written as null and named in `nf` (path ->
 nan, inf, -inf), because a diverged loss is the news and must survive. A kind
 this version does not know becomes `Unknown`; fields it does not know are
 ignored. Only a newer major version or a line that is no envelope raises.
+
+Words are not checked: a phase, a reason or an alarm that only a newer version knows is
+passed on as it stands. The closed types of `engine.events` bind those who write; a screen
+shows the unknown word, and no rule takes it for another.
 """
 
 from __future__ import annotations

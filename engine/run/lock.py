@@ -1,7 +1,7 @@
-"""Who holds a run, and whether its holder is still alive.
+"""The lock of a run: which process holds it, and whether that process is still alive.
 
-The kernel frees a `flock` when its holder dies, however it died, so the lock is
-the proof of life; the text in the file only names the holder for a person. The
+The kernel frees a `flock` when its holder dies, however it died, so the lock proves
+that the holder lives; the text in the file only names the holder for messages. The
 descriptor must not be inherited: a child that kept it would hold the lock for a
 dead parent.
 """
@@ -29,16 +29,16 @@ START_TOLERANCE_SECONDS = 5.0
 """psutil derives start times from the wall clock at boot, which may be corrected later."""
 
 HEARTBEAT_FRESH_SECONDS = 15.0
-"""Heartbeats are written every second; 10 s is when a person should start to wonder."""
+"""Heartbeats are written every second; 15 s allow for a busy machine."""
 
 SUPERVISOR_PID_VARIABLE = "SFTUI_SUPERVISOR_PID"
-"""Tells a rank who its parent was, even if that one died before the rank could look."""
+"""Pid of a rank's parent, set by the parent: it may die before the rank asks the system."""
 
 WRITER_PATIENCE_SECONDS = 30.0
 """A rank that has lost its supervisor saves a checkpoint first; elastic kills after 30 s."""
 
 _RETRY_SECONDS = 0.5
-"""Someone who only looks (`holder`) takes a shared lock for an instant; we outwait that."""
+"""`holder` takes a shared lock for an instant to test it; `acquire` waits that long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class RunLock:
         """Take the lock and put our name into it.
 
         Raises:
-            RunDirError: somebody else holds it (the message says who), or it cannot be made.
+            RunDirError: another process holds it (the message names it), or it cannot be made.
         """
         try:
             # Python opens with O_CLOEXEC: not inherited by the ranks.
@@ -125,14 +125,14 @@ class RunLock:
 
 
 def hold_event_log(run_dir: RunDir, patience_seconds: float = WRITER_PATIENCE_SECONDS) -> int:
-    """Become the one writer of the event log; the descriptor that holds it while it is open.
+    """Become the only writer of the event log; returns the descriptor that holds it while open.
 
     A rank whose supervisor was killed, or that was stopped and continued, may outlive its
     session: two writers would mix their numbers, and the end that the old one writes would
     be taken for the new one's. So whoever is second waits, and does not write.
 
     Raises:
-        RunDirError: somebody else still writes after that time, or the file cannot be opened.
+        RunDirError: another process still writes after that time, or the file cannot be opened.
     """
     try:
         descriptor = os.open(run_dir.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -158,12 +158,12 @@ def hold_event_log(run_dir: RunDir, patience_seconds: float = WRITER_PATIENCE_SE
 
 
 def last_holder(run_dir: RunDir) -> Holder | None:
-    """Who wrote the lock file last, dead or alive; None when nobody ever did."""
+    """The last process that held the lock, alive or not; None when there was none."""
     return _read_holder(run_dir.lock)
 
 
 def holder(run_dir: RunDir) -> Holder | None:
-    """Who holds the lock now; None when it is free. Only meaningful on the holder's machine."""
+    """The process that holds the lock now, None when it is free; on the holder's machine only."""
     try:
         descriptor = os.open(run_dir.lock, os.O_RDONLY)
     except OSError:
@@ -186,7 +186,7 @@ def is_running(run_dir: RunDir) -> bool:
 
 
 def evidence(run_dir: RunDir) -> tuple[bool, str]:
-    """Whether the run is alive, and what that rests on, in words."""
+    """Whether the run is alive, and the evidence for it in words."""
     held = holder(run_dir)
     if held is not None:
         return True, f"the supervisor (pid {held.pid}) holds the lock"
@@ -224,7 +224,7 @@ def process_start(pid: int) -> float | None:
 
 @functools.cache
 def boot_id() -> str:
-    """What tells this boot of the machine from another; empty where nothing does."""
+    """Id of this boot of the machine; empty where the system has none."""
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -250,7 +250,7 @@ def _read_holder(path: Path) -> Holder | None:
 
 
 def _living_rank(run_dir: RunDir) -> str | None:
-    """A rank that beats: fresh heartbeat, and on this machine also a living process."""
+    """A rank with a fresh heartbeat and, on this machine, a living process; None without one."""
     here = socket.gethostname()
     for path in sorted(run_dir.heartbeats.glob("rank-*.json")):
         try:

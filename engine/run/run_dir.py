@@ -1,13 +1,13 @@
-"""Where the files of a run lie, and which runs exist: the one place that knows the names.
+"""Where the files of a run lie, and which runs exist. All file names stand here.
 
 runs/<id>/
   run.json           what was asked for; written once, never changed
   resume.json        what changed when the run was taken up again (only then)
   config.toml        every setting, resolved
   lock               held by the supervisor while the run lives
-  events.jsonl       what happened (rank 0 alone writes)      <- the truth
-  control.jsonl      what was asked of the run (anybody appends)
-  run.log            the same story in nanochat's own line format
+  events.jsonl       every event (rank 0 alone writes); all else derives from it
+  control.jsonl      requests to the run (any process may append)
+  run.log            the same events in nanochat's line format
   live.json          where a screen listens for live events (address and key)
   heartbeat/         one small file a rank, rewritten every second
   evals/             per-item and per-row results
@@ -240,8 +240,8 @@ def _name_of(run: RunDir) -> str:
 def link_run_log(run: RunDir, cwd: Path) -> Path | None:
     """Point `logs/run.log` of the working directory at this run's `run.log`.
 
-    Only a link of ours is replaced, never a regular file: people `tee` into that very
-    name. Returns the link, or None when something else stands there.
+    Only a link is replaced, never a regular file: `tee` may be writing to that name. Returns
+    the link, or None when something else stands there.
     """
     link = cwd / "logs" / "run.log"
     if link.exists() and not link.is_symlink():
@@ -260,7 +260,7 @@ def link_run_log(run: RunDir, cwd: Path) -> Path | None:
 def named_file(folder: Path, name: str) -> Path | None:
     """The file that an event of this run directory names; None when it must not be opened.
 
-    An event log may come from anybody: a name that leads out of the folder (also through a
+    An event log may come from another person: a name that leads out of the folder (also through a
     link), is no name at all, or stands for something that would block (a pipe) or fill the
     memory is not followed.
     """

@@ -1,4 +1,4 @@
-"""Where controls come from: new lines of `control.jsonl`, whoever appended them.
+"""Where requests come from: new lines of `control.jsonl`, whoever appended them.
 
 Each request gets exactly one answer over the whole life of a run, restarts of
 the ranks included: the file is read from its start by every attempt, and what
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from engine.control import Command, Request
 from engine.errors import RunDirError, WireError
-from engine.events import ControlApplied
+from engine.events import ControlApplied, ControlOutcome
 from engine.journal import wire
 from engine.journal.event_files import ends_a_line, scan
 from engine.run.run_dir import RunDir
@@ -26,8 +26,8 @@ MAX_REQUEST_BYTES = 16 * 1024
 """A request is a few hundred bytes; a longer line is no request."""
 
 
-class Mail(NamedTuple):
-    """What one look at the inbox found."""
+class RequestBatch(NamedTuple):
+    """The new requests that one `Inbox.read` found."""
 
     requests: list[Request]
     """To be carried out, in file order."""
@@ -36,12 +36,12 @@ class Mail(NamedTuple):
 
 
 class Inbox:
-    """Rank 0's reader of `control.jsonl`; a look without news costs one stat (about 2 us).
+    """Rank 0's reader of `control.jsonl`; without news a read costs one stat (about 2 us).
 
     Args:
         attempt: of the ranks; requests that name an older one are refused.
         history_bytes: size of the file when this session of the run began
-            (`HISTORY_VARIABLE`): what nobody answered then is not obeyed today.
+            (`HISTORY_VARIABLE`): what was left unanswered then is not carried out today.
     """
 
     def __init__(
@@ -64,23 +64,23 @@ class Inbox:
 
     def changed(self) -> bool:
         """Whether the file has changed since the last `read`."""
-        return self._look() not in (None, self._seen)
+        return self._stat() not in (None, self._seen)
 
-    def read(self) -> Mail:
+    def read(self) -> RequestBatch:
         """The requests that came in since the last call, each id once."""
-        mail = Mail([], [])
-        seen = self._look()
+        batch = RequestBatch([], [])
+        seen = self._stat()
         if seen is None or seen == self._seen:
-            return mail
+            return batch
         if self._seen is None or seen[0] != self._seen[0] or seen[2] < self._offset:
             # Another file, or a shortened one: read it all; ids keep answers single.
             self._offset = 0
         self._seen = seen
         for start, line in self._new_lines():
-            self._sort(line, start < self._history_bytes, mail)
-        return mail
+            self._sort(line, start < self._history_bytes, batch)
+        return batch
 
-    def _look(self) -> tuple[int, int, int] | None:
+    def _stat(self) -> tuple[int, int, int] | None:
         try:
             found = os.stat(self._path)  # noqa: PTH116  Path.stat costs twice as much, every step
         except OSError:
@@ -101,7 +101,7 @@ class Inbox:
                 yield self._offset, line
             self._offset += len(line)
 
-    def _sort(self, line: bytes, is_history: bool, mail: Mail) -> None:
+    def _sort(self, line: bytes, is_history: bool, batch: RequestBatch) -> None:
         try:
             if len(line) > MAX_REQUEST_BYTES:
                 raise WireError(f"a request of {len(line)} bytes; at most {MAX_REQUEST_BYTES}")
@@ -113,7 +113,7 @@ class Inbox:
             request_id = str(error.args[1])
             if request_id not in self._answered:
                 self._answered.add(request_id)
-                mail.refusals.append(
+                batch.refusals.append(
                     ControlApplied(
                         id=request_id, command="?", outcome="rejected", reason=str(error.args[0])
                     )
@@ -124,19 +124,19 @@ class Inbox:
         self._answered.add(request.id)
         if is_history:
             reason = "left over from an earlier session of the run; ask again"
-            mail.refusals.append(answer(request, "rejected", reason))
+            batch.refusals.append(answer(request, "rejected", reason))
         elif request.attempt is not None and request.attempt < self._attempt:
             reason = f"the ranks were restarted since: this is attempt {self._attempt}, not "
-            mail.refusals.append(answer(request, "rejected", f"{reason}{request.attempt}"))
+            batch.refusals.append(answer(request, "rejected", f"{reason}{request.attempt}"))
         elif request.expires is not None and request.expires < self._now():
             late = self._now() - request.expires
-            mail.refusals.append(answer(request, "expired", f"read {late:.0f} s too late"))
+            batch.refusals.append(answer(request, "expired", f"read {late:.0f} s too late"))
         else:
-            mail.requests.append(request)
+            batch.requests.append(request)
 
 
 def answer(
-    request: Request, outcome: str = "applied", reason: str = "", step: int | None = None
+    request: Request, outcome: ControlOutcome = "applied", reason: str = "", step: int | None = None
 ) -> ControlApplied:
     """The answer to a request."""
     return ControlApplied(

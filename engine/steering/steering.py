@@ -1,10 +1,10 @@
-"""Apply what people ask for between two optimizer steps, on all ranks at the same step.
+"""Apply requests between two optimizer steps, on all ranks at the same step.
 
 Rank 0 reads the inbox; then every rank takes part in one small collective, and all
 return the same `Decision`. A rank that acted on what it alone knows (a signal, a
 lost parent) would leave the others waiting in the next collective, so such things
-travel through it too: rank 0 puts in its wishes, each rank its alarm, and the
-element-wise maximum is the decision.
+travel through it too: rank 0 puts in the pending requests, each rank its reason to
+shut down, and the element-wise maximum is the decision.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import torch
 
 from engine.control import NOTICES, Command, Request
 from engine.distributed import Ranks
-from engine.events import ControlApplied, RunFinished, StateChanged
+from engine.events import ControlApplied, ControlOutcome, RunFinished, StateChanged, StateName
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import scan
-from engine.journal.sinks import EventBus
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE
 from engine.run.run_dir import RunDir
@@ -33,8 +33,8 @@ from engine.steering.inbox import HISTORY_VARIABLE, Inbox, answer, late_answer
 PAUSED_BEAT_SECONDS = 0.25
 """While paused, ranks meet this often: no collective times out, a dead peer is noticed."""
 
-_LOOK_SECONDS = 0.02
-"""While paused, rank 0 looks at the inbox this often."""
+_POLL_SECONDS = 0.02
+"""While paused, rank 0 checks the inbox this often."""
 
 _DEATH_SECONDS = 0.5
 """A parent whose main thread was killed is gone within this time."""
@@ -56,7 +56,7 @@ _PAUSED, _STOP, _SHUTDOWN, _EVALUATE, _CHECKPOINT, _LR, _HURRY, _LENGTH = range(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What all ranks do now; the same on every rank."""
+    """What the requests come to at one step; the same on every rank."""
 
     evaluate: tuple[Request, ...] = ()
     """Requests that one evaluation serves. Their contents are known to rank 0 only; the
@@ -76,8 +76,8 @@ class Decision:
 
 
 @dataclass(slots=True)
-class _Wishes:
-    """Rank 0's memory of what is wanted, over restarts."""
+class _PendingRequests:
+    """What requests have asked for and is still in force. Rank 0 only; restored after a restart."""
 
     paused: bool = False
     pause_at: int | None = None
@@ -87,7 +87,7 @@ class _Wishes:
     lr_factors: list[float] = field(default_factory=list)
 
     def set_lr(self, step: int, factor: float) -> None:
-        # A later wish outranks what an earlier attempt was asked for further on.
+        # A later request outranks what an earlier attempt was asked for further on.
         keep = bisect.bisect_left(self.lr_steps, step)
         self.lr_steps[keep:] = [step]
         self.lr_factors[keep:] = [factor]
@@ -104,7 +104,7 @@ class Steering:
     Args:
         bus: rank 0's; None on the others.
         attempt: of these ranks; requests made to an older one are refused.
-        lr_factor: in force before the first wish in the event log.
+        lr_factor: in force before the first request in the event log.
     """
 
     def __init__(
@@ -128,15 +128,15 @@ class Steering:
         self._parent = int(told or os.getppid())
         self._loss_of_parent = _ABANDONED if told else _ORPHANED
         self._inbox: Inbox | None = None
-        self._wishes = _Wishes()
+        self._pending = _PendingRequests()
         self._answers: list[ControlApplied] = []
         self._state_reason = ""
         if ranks.is_main:
             history = int(os.environ.get(HISTORY_VARIABLE, 0))
             self._inbox = Inbox(run_dir, attempt, history_bytes=history, now=now)
-            self._wishes = _restore(run_dir)
+            self._pending = _restore(run_dir)
 
-    # ---- the trainer's side ------------------------------------------------------------------
+    # ---- called by the trainer ---------------------------------------------------------------
 
     def at_boundary(self, step: int) -> Decision:
         """Meet the other ranks before the update of `step` and agree on what to do.
@@ -144,19 +144,44 @@ class Steering:
         One collective of 64 bytes on the control group (0.2 ms on 2 busy cores); none for
         a single rank.
         """
-        return self._meet(step)
+        own_shutdown = self._own_shutdown()
+        evaluate: list[Request] = []
+        checkpoint: list[Request] = []
+        if self._inbox is not None:
+            self._read_inbox(step, evaluate, checkpoint)
+        agreed = self._agree(step, own_shutdown, len(evaluate), len(checkpoint))
+        shutdown = agreed[_SHUTDOWN]
+        self._shutdown = max(self._shutdown, shutdown)
+        self._factor = _float_of(agreed[_LR])
+        reason = self._pending.stop_reason or _SHUTDOWN_REASONS.get(shutdown, "")
+        stop = bool(agreed[_STOP] or shutdown)
+        decision = Decision(
+            evaluate=tuple(evaluate) or _unnamed(Command.EVALUATE, agreed[_EVALUATE]),
+            checkpoint=tuple(checkpoint) or _unnamed(Command.CHECKPOINT, agreed[_CHECKPOINT]),
+            stop=stop,
+            hurry=bool(agreed[_HURRY]),
+            stop_reason=(reason or "asked for") if stop else "",
+            paused=bool(agreed[_PAUSED]) and not stop,
+            lr_factor=self._factor,
+        )
+        self._announce(step, decision)
+        return decision
 
     def wait_while_paused(self, step: int) -> Decision:
         """Wait, ranks in touch, until there is something to do or the pause is over."""
         while True:
             if self._inbox is not None:
                 self._idle()
-            decision = self._meet(step)
+            decision = self.at_boundary(step)
             if decision.evaluate or decision.checkpoint or decision.stop or not decision.paused:
                 return decision
 
     def acknowledge(
-        self, requests: Sequence[Request], step: int, outcome: str = "applied", reason: str = ""
+        self,
+        requests: Sequence[Request],
+        step: int,
+        outcome: ControlOutcome = "applied",
+        reason: str = "",
     ) -> None:
         """Answer evaluation and checkpoint requests, once their work is done (or refused).
 
@@ -170,20 +195,27 @@ class Steering:
         """Refuse what came too late, so that no request is left without an answer."""
         if self._inbox is None or self._bus is None:
             return
-        mail = self._inbox.read()
-        for refusal in mail.refusals:
+        batch = self._inbox.read()
+        for refusal in batch.refusals:
             self._bus.emit(refusal)
-        for request in mail.requests:
+        for request in batch.requests:
             self._bus.emit(late_answer(request, step))
 
-    def want_pause(self, reason: str) -> None:
-        """Pause at the next boundary (an alarm asks). Counts on rank 0."""
-        self._wishes.paused = True
-        self._state_reason = reason
+    # An alarm calls these two on the publisher thread of the events, while the trainer's thread
+    # reads (and, where a request came in, writes) the same attributes. That is safe: each
+    # assignment is atomic in Python and stands for itself, and the trainer reads them once a
+    # step. So an alarm counts a step late at worst, and against a request that comes in at the
+    # same moment either order of the two is a valid one.
 
-    def want_stop(self, reason: str) -> None:
-        """Stop at the next boundary (an alarm asks). Counts on rank 0."""
-        self._wishes.stop_reason = self._wishes.stop_reason or reason
+    def request_pause(self, reason: str) -> None:
+        """Pause at the next boundary. Only rank 0's call has an effect."""
+        # The reason first: who sees the pause sees why.
+        self._state_reason = reason
+        self._pending.paused = True
+
+    def request_stop(self, reason: str) -> None:
+        """Stop at the next boundary. Only rank 0's call has an effect."""
+        self._pending.stop_reason = self._pending.stop_reason or reason
 
     @property
     def agent_lost(self) -> bool:
@@ -198,7 +230,7 @@ class Steering:
     # ---- signals and parents -----------------------------------------------------------------
 
     def handle_signals(self) -> None:
-        """Make SIGTERM a wish to stop, and ignore the terminal's signals.
+        """Make SIGTERM a request to stop, and ignore the terminal's signals.
 
         A handler only sets a flag: the ranks combine it at the next boundary and stop at
         the same step.
@@ -211,16 +243,16 @@ class Steering:
         """Stop all ranks at the next boundary; may be called from a signal handler."""
         self._shutdown = max(self._shutdown, _SIGNALLED)
 
-    def _wanted_shutdown(self) -> int:
-        """What this rank knows. A signal may be the kernel's word of the parent's death.
+    def _own_shutdown(self) -> int:
+        """Why this rank has to shut down, as far as it knows alone; 0 for not at all.
 
-        The kernel sends it when the thread that started us dies; until the parent's other
-        threads are gone too it is still our parent.
+        A SIGTERM may mean that the parent died. The kernel sends it when the thread that
+        started us dies; until the parent's other threads are gone too it is still our parent.
         """
         wanted = self._shutdown
         end = time.monotonic() + _DEATH_SECONDS
         while not (orphaned := self._orphaned()) and wanted and time.monotonic() < end:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         if orphaned:
             wanted = self._shutdown = self._loss_of_parent
         return wanted
@@ -228,50 +260,26 @@ class Steering:
     def _orphaned(self) -> bool:
         return os.getppid() != self._parent
 
-    # ---- one meeting -------------------------------------------------------------------------
+    # ---- one boundary ------------------------------------------------------------------------
 
     def _idle(self) -> None:
         """Rank 0 paces the pause; the others wait for it in the collective."""
         assert self._inbox is not None
         end = time.monotonic() + PAUSED_BEAT_SECONDS
         while time.monotonic() < end and not self._inbox.changed() and not self._shutdown:
-            time.sleep(_LOOK_SECONDS)
-
-    def _meet(self, step: int) -> Decision:
-        wanted = self._wanted_shutdown()
-        evaluate: list[Request] = []
-        checkpoint: list[Request] = []
-        if self._inbox is not None:
-            self._read_inbox(step, evaluate, checkpoint)
-        agreed = self._agree(step, wanted, len(evaluate), len(checkpoint))
-        shutdown = agreed[_SHUTDOWN]
-        self._shutdown = max(self._shutdown, shutdown)
-        self._factor = _float_of(agreed[_LR])
-        reason = self._wishes.stop_reason or _SHUTDOWN_REASONS.get(shutdown, "")
-        stop = bool(agreed[_STOP] or shutdown)
-        decision = Decision(
-            evaluate=tuple(evaluate) or _unnamed(Command.EVALUATE, agreed[_EVALUATE]),
-            checkpoint=tuple(checkpoint) or _unnamed(Command.CHECKPOINT, agreed[_CHECKPOINT]),
-            stop=stop,
-            hurry=bool(agreed[_HURRY]),
-            stop_reason=(reason or "asked for") if stop else "",
-            paused=bool(agreed[_PAUSED]) and not stop,
-            lr_factor=self._factor,
-        )
-        self._announce(step, decision)
-        return decision
+            time.sleep(_POLL_SECONDS)
 
     def _agree(self, step: int, shutdown: int, num_evaluate: int, num_checkpoint: int) -> list[int]:
         vector = [0] * _LENGTH
         vector[_SHUTDOWN] = shutdown
         if self._inbox is not None:
-            factor = self._wishes.lr_factor(step) if self._wishes.lr_steps else self._first_factor
-            vector[_PAUSED] = int(self._wishes.paused)
-            vector[_STOP] = int(bool(self._wishes.stop_reason))
+            factor = self._pending.lr_factor(step) if self._pending.lr_steps else self._first_factor
+            vector[_PAUSED] = int(self._pending.paused)
+            vector[_STOP] = int(bool(self._pending.stop_reason))
             vector[_EVALUATE] = num_evaluate
             vector[_CHECKPOINT] = num_checkpoint
             vector[_LR] = _bits_of(factor)
-            vector[_HURRY] = int(self._wishes.hurry)
+            vector[_HURRY] = int(self._pending.hurry)
         if self._ranks.control_group is None:
             return vector
         tensor = torch.tensor(vector, dtype=torch.int64)
@@ -288,7 +296,9 @@ class Steering:
         for event in self._answers:
             self._bus.emit(event)
         self._answers = []
-        state = "stopping" if decision.stop else "paused" if decision.paused else "running"
+        state: StateName = (
+            "stopping" if decision.stop else "paused" if decision.paused else "running"
+        )
         if state != self._announced:
             reason = decision.stop_reason if decision.stop else self._state_reason
             self._bus.emit(StateChanged(state=state, reason=reason, step=step))
@@ -296,18 +306,18 @@ class Steering:
 
     def _read_inbox(self, step: int, evaluate: list[Request], checkpoint: list[Request]) -> None:
         assert self._inbox is not None
-        wishes = self._wishes
-        if wishes.pause_at is not None and step >= wishes.pause_at:
-            wishes.paused, wishes.pause_at = True, None
+        pending = self._pending
+        if pending.pause_at is not None and step >= pending.pause_at:
+            pending.paused, pending.pause_at = True, None
             self._state_reason = "after the number of steps asked for"
-        mail = self._inbox.read()
-        self._answers += mail.refusals
-        for request in mail.requests:
-            if wishes.stop_reason:
+        batch = self._inbox.read()
+        self._answers += batch.refusals
+        for request in batch.requests:
+            if pending.stop_reason:
                 # Stop beats everything queued behind it; a person's second one means "at once".
                 again = request.command is Command.STOP
-                wishes.hurry = wishes.hurry or (again and request.author not in NOTICES)
-                outcome = "applied" if again else "rejected"
+                pending.hurry = pending.hurry or (again and request.author not in NOTICES)
+                outcome: ControlOutcome = "applied" if again else "rejected"
                 self._answers.append(answer(request, outcome, "the run is stopping", step))
             elif request.command is Command.EVALUATE:
                 evaluate.append(request)
@@ -317,25 +327,25 @@ class Steering:
                 self._answers.append(self._apply(request, step))
 
     def _apply(self, request: Request, step: int) -> ControlApplied:
-        wishes, argument = self._wishes, request.argument
+        pending, argument = self._pending, request.argument
         by = request.author or "a request"
         match request.command:
             case Command.PAUSE:
-                note = "already paused" if wishes.paused else ""
-                wishes.paused, wishes.pause_at = True, None
+                note = "already paused" if pending.paused else ""
+                pending.paused, pending.pause_at = True, None
                 self._state_reason = f"by {by}"
             case Command.RESUME:
                 if argument is not None and not 1 <= argument < 2**31:
                     return answer(request, "rejected", "resume takes a number of steps >= 1", step)
-                note = "" if wishes.paused else "already running"
-                wishes.paused, wishes.pause_at = False, None
+                note = "" if pending.paused else "already running"
+                pending.paused, pending.pause_at = False, None
                 self._state_reason = f"by {by}"
                 if argument is not None:
-                    wishes.pause_at = step + int(argument)
-                    note = f"pauses again before step {wishes.pause_at}"
+                    pending.pause_at = step + int(argument)
+                    note = f"pauses again before step {pending.pause_at}"
             case Command.STOP:
                 note = ""
-                wishes.stop_reason = f"stop asked for by {by}"
+                pending.stop_reason = f"stop asked for by {by}"
             case Command.LR_FACTOR:
                 if argument is None or not math.isfinite(argument) or argument <= 0:
                     return answer(request, "rejected", "lr takes a factor > 0, like 0.5", step)
@@ -343,51 +353,52 @@ class Steering:
                     limit = f"a factor above {MAX_LR_FACTOR:g} is taken for a slip"
                     return answer(request, "rejected", limit, step)
                 note = ""
-                wishes.set_lr(step, argument)
+                pending.set_lr(step, argument)
             case _:
                 note = ""
         return answer(request, "applied", note, step)
 
 
-def _restore(run_dir: RunDir) -> _Wishes:
-    """What was wanted when the last attempt ended: a pause outlives a killed rank.
+def _restore(run_dir: RunDir) -> _PendingRequests:
+    """The requests in force when the last attempt ended: a pause outlives a killed rank.
 
     In the order of the file, whatever the wall clock did. A run that was taken up again runs:
     of the session before only the learning rate holds.
     """
-    wishes = _Wishes()
+    pending = _PendingRequests()
     sessions = resume_file.read(run_dir)
     first_attempt = sessions[-1].attempt if sessions else 1
     for event in scan(run_dir.events, ControlApplied, RunFinished, StateChanged):
         if isinstance(event, ControlApplied):
-            _restore_wish(wishes, event)
+            _restore_request(pending, event)
         elif isinstance(event, StateChanged):
             # An alarm pauses and stops without a request, and is not raised a second time.
-            if event.state == "paused" and wishes.pause_at is None:
-                wishes.paused = True
+            if event.state == "paused" and pending.pause_at is None:
+                pending.paused = True
             elif event.state == "stopping" and event.reason not in _SHUTDOWN_REASONS.values():
-                wishes.stop_reason = wishes.stop_reason or event.reason
+                pending.stop_reason = pending.stop_reason or event.reason
         if isinstance(event, RunFinished) or event.stamp.att < first_attempt:
-            wishes.paused, wishes.pause_at, wishes.stop_reason = False, None, ""
-    return wishes
+            pending.paused, pending.pause_at, pending.stop_reason = False, None, ""
+    return pending
 
 
-def _restore_wish(wishes: _Wishes, event: ControlApplied) -> None:
+def _restore_request(pending: _PendingRequests, event: ControlApplied) -> None:
     if event.outcome != "applied":
         return
     if event.command == Command.PAUSE.value:
-        wishes.paused, wishes.pause_at = True, None
+        pending.paused, pending.pause_at = True, None
     elif event.command == Command.RESUME.value:
-        wishes.paused = False
+        pending.paused = False
         steps = event.argument
-        wishes.pause_at = None if steps is None else (event.step or 0) + int(steps)
+        pending.pause_at = None if steps is None else (event.step or 0) + int(steps)
     elif event.command == Command.STOP.value:
-        wishes.stop_reason = "stop asked for before the ranks were restarted"
+        pending.stop_reason = "stop asked for before the ranks were restarted"
     elif event.command == Command.LR_FACTOR.value and event.argument is not None:
-        wishes.set_lr(event.step or 0, event.argument)
+        pending.set_lr(event.step or 0, event.argument)
 
 
 def _unnamed(command: Command, count: int) -> tuple[Request, ...]:
+    """What ranks other than 0 know of requests: how many there are."""
     return tuple(Request(id="", command=command) for _ in range(count))
 
 

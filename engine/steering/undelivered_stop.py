@@ -1,8 +1,7 @@
-"""A stop that no rank is there to read: machines that have not met yet, ranks between two attempts.
+"""A stop while no rank runs: the machines have not joined yet, or it is between two attempts.
 
-Rank 0 reads the inbox, and only at the boundary of a step. A supervisor that waits
-for another machine may wait for half an hour, and a person, or a cluster that takes
-the machine back, must not have to wait with it.
+Rank 0 reads the inbox, and only between two steps. A supervisor that waits for another
+machine may wait for half an hour; a request to stop must end that wait.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from engine.control import Command, Request
 from engine.run.run_dir import RunDir
 from engine.steering.inbox import Inbox
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 
-LOOKS = 3
-"""So many looks in a row without a rank: between two attempts of a healthy run there are fewer."""
+POLLS_WITHOUT_A_RANK = 3
+"""In a row, before a stop counts as undelivered: a healthy run between two attempts has fewer."""
 
 SIGNAL = signal.SIGUSR1
-"""Tells the main thread, which sits in elastic's rendezvous, to come out of it."""
+"""Interrupts the main thread, which waits in elastic's rendezvous."""
 
 
-class Listener:
-    """Looks into the inbox while the `with` block lasts; signals this process once.
+class StopListener:
+    """Polls the inbox while the `with` block lasts; sends this process `SIGNAL` once.
 
     Args:
-        has_end: whether the run has its end, so that nobody needs to be told.
+        has_end: whether the run has its end, so that a stop has nothing to do.
         history_bytes: as for `Inbox`.
     """
 
@@ -46,9 +45,9 @@ class Listener:
         self._inbox = Inbox(run_dir, 0, history_bytes=history_bytes)
         self._has_end = has_end
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="unheard", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="undelivered-stop", daemon=True)
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> StopListener:
         self._thread.start()
         return self
 
@@ -64,12 +63,12 @@ class Listener:
     def _listen(self) -> None:
         stop: Request | None = None
         alone = 0
-        while not self._stop.wait(LOOK_SECONDS):
+        while not self._stop.wait(POLL_SECONDS):
             for request in self._inbox.read().requests:
                 if request.command is Command.STOP:
                     stop = stop or request
             alone = 0 if _a_rank_lives() else alone + 1
-            if stop is not None and alone >= LOOKS and not self._has_end():
+            if stop is not None and alone >= POLLS_WITHOUT_A_RANK and not self._has_end():
                 self.request = stop
                 os.kill(os.getpid(), SIGNAL)
                 return

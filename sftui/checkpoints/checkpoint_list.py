@@ -1,4 +1,4 @@
-"""The checkpoints of a run as they lie on disk, and what a person can do with one.
+"""The checkpoints of a run on disk, and the actions on one.
 
 The state knows what was saved; the disk knows what is there. A row is both: an action
 touches files only, never the state, and never the last checkpoint there is. Exporting and
@@ -20,12 +20,12 @@ from sftui.text.clean import clean
 
 
 def busy_words(job: Job) -> str:
-    """Why another has to wait, while this one works."""
+    """The message that another job has to wait for this one."""
     return f"One at a time: {job.words} is not done yet."
 
 
-class Shelf:
-    """What can be done with the checkpoints of `run`; nothing, over a log of another program."""
+class CheckpointList:
+    """The checkpoints of `run` and the actions on them; none for another program's log."""
 
     def __init__(self, run: RunDir | None) -> None:
         self.run = run
@@ -54,7 +54,7 @@ class Shelf:
         return rows
 
     def why_not(self, row: CheckpointRow) -> str:
-        """Why nothing can be done with this one; empty when something can."""
+        """Why no action is possible on this one; empty when one is."""
         if self.run is None:
             return "These lie where the log was written, not here."
         if row.known.kind == "start":
@@ -66,7 +66,7 @@ class Shelf:
         return ""
 
     def toggle_mark(self, row: CheckpointRow) -> str:
-        """Keep it for ever, or let it be pruned again; what was done."""
+        """Mark it to be kept, or take the mark away; returns what was done."""
         if problem := self.why_not(row):
             return problem
         assert row.info is not None
@@ -82,7 +82,7 @@ class Shelf:
         return f"{row.name} is marked: it is never pruned."
 
     def why_not_delete(self, row: CheckpointRow, *, alive: bool) -> str:
-        """Why it stays; empty when it may go."""
+        """Why it cannot be deleted; empty when it can."""
         if problem := self.why_not(row):
             return problem
         assert self.run is not None
@@ -94,7 +94,7 @@ class Shelf:
         return ""
 
     def delete(self, row: CheckpointRow, *, alive: bool) -> str:
-        """Remove it from disk; what was done, or why not."""
+        """Delete it from disk; returns what was done, or why not."""
         if problem := self.why_not_delete(row, alive=alive):
             return problem
         assert row.info is not None
@@ -107,7 +107,7 @@ class Shelf:
         return f"{row.name} is deleted."
 
     def start(self, what: str, row: CheckpointRow) -> str:
-        """Begin `eval`, `nanochat` or `hf` (an export) of one; what a person must know."""
+        """Start `eval` or an export, `nanochat` or `hf`; returns why not, else nothing."""
         if problem := self.why_not(row):
             return problem
         if self.job is not None and self.job.code is None:
@@ -129,7 +129,7 @@ class Shelf:
         return ""
 
     def close(self) -> None:
-        """End what works."""
+        """Terminate the running jobs."""
         self._close_job()
         self.sampler.close()
 

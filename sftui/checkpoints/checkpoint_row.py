@@ -1,4 +1,4 @@
-"""One checkpoint as the browser lists it: what the state knows of it and what the disk has."""
+"""One checkpoint as the browser lists it: what the log says and what is on disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sftui.state.records import Checkpoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointRow:
-    """One checkpoint."""
+    """A row of the list; `best`: of the lowest validation loss, `marked`: never pruned."""
 
     known: Checkpoint
     info: CheckpointInfo | None
@@ -25,7 +25,7 @@ class CheckpointRow:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """As the list shows it: `step 300`, `nanochat 300` or `start`."""
         if self.known.kind == "start":
             return "start"
         if self.known.kind == "nanochat":

@@ -1,4 +1,4 @@
-"""Work that needs torch and that a key of the screen starts: a command of ours, as a process."""
+"""A command of ours as a child process, for work that needs torch and is started by a key."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def code(self) -> int | None:
-        """Exit code, None while it works."""
+        """Exit code; None while it runs."""
         return self._process.poll()
 
     def output(self) -> str:
@@ -64,7 +64,7 @@ class Job:
         return [line for part in parts if (line := clean(part, 400).strip())]
 
     def close(self) -> None:
-        """End it, if it still works."""
+        """Terminate the process if it still runs."""
         if self._process.poll() is None:
             with contextlib.suppress(OSError):
                 self._process.kill()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import SftuiError, UsageError
-from sftui.checkpoints.answers import Group, Said
+from sftui.checkpoints.answers import Answer, Group
 from sftui.checkpoints.jobs import Job
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class Sample:
 
 
 class Sampler:
-    """Asks, and keeps what was said."""
+    """Asks checkpoints one at a time and keeps their answers."""
 
     def __init__(self) -> None:
         self.prompt = ""
-        """The last one."""
+        """The prompt that was asked last."""
         self.samples: list[Sample] = []
         """Oldest first, one a checkpoint and prompt."""
         self._waiting: deque[tuple[Sample, bool]] = deque()
@@ -59,7 +59,7 @@ class Sampler:
         return self._job is not None or bool(self._waiting)
 
     def ask(self, run: RunDir | None, row: CheckpointRow, prompt: str, *, alive: bool) -> str:
-        """Ask soon; what a person must know if that cannot be. `alive`: the run trains now."""
+        """Queue a prompt; returns why not, else an empty string. `alive`: the run trains now."""
         self.prompt = prompt
         try:
             target = target_of(run, row)
@@ -68,11 +68,11 @@ class Sampler:
         sample = Sample(prompt=prompt, name=row.name, step=row.step, target=target)
         self._keep(sample)
         self._waiting.append((sample, alive))
-        self.look()
+        self.poll()
         return ""
 
-    def look(self) -> None:
-        """Take an answer that has come, and ask the next."""
+    def poll(self) -> None:
+        """Take over a finished answer and start the next job."""
         job, asked = self._job, self._asked
         if job is not None and asked is not None and job.code is not None:
             self._keep(_answered(asked, job))
@@ -107,7 +107,7 @@ class Sampler:
         ]
 
     def close(self) -> None:
-        """End the job, if there is one."""
+        """Terminate the running job, if there is one."""
         self._waiting.clear()
         if self._job is not None:
             self._job.close()
@@ -165,11 +165,11 @@ def _bytes(prompt: str) -> bytes:
     return prompt.encode("utf-8", "replace")
 
 
-def _said(sample: Sample, *, working: bool) -> Said:
+def _said(sample: Sample, *, working: bool) -> Answer:
     if sample.failure:
-        return Said(label=sample.name, text=sample.failure, bad=True)
+        return Answer(label=sample.name, text=sample.failure, bad=True)
     if sample.text is None:
-        return Said(label=sample.name, text="answering…" if working else "waiting…", fresh=False)
+        return Answer(label=sample.name, text="answering…" if working else "waiting…", fresh=False)
     cut = {"max_tokens": f"cut at {MOST_TOKENS} tokens", "positions": "cut at the last position"}
     text = sample.text or "(nothing)"
-    return Said(label=sample.name, text=text, note=cut.get(sample.stopped_by, ""))
+    return Answer(label=sample.name, text=text, note=cut.get(sample.stopped_by, ""))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.diagnostics import ExitCode
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -71,12 +72,14 @@ def watch_screen(
     source: Source = TailSource(run) if launcher is None else LiveSource(run)
     try:
         end = app.run_screen(
-            source,
-            title=run.id,
-            launch=launcher,
-            folder=run.path,
-            baseline=baseline,
-            on_event=on_event,
+            ScreenRequest(
+                source,
+                title=run.id,
+                launch=launcher,
+                folder=run.path,
+                baseline=baseline,
+                on_event=on_event,
+            )
         )
     finally:
         source.close()
@@ -118,12 +121,13 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
     """
-    from sftui.sources import open as open_sources  # noqa: PLC0415  thirteen readers
+    from sftui.sources import open_log  # noqa: PLC0415  thirteen readers
 
-    opened = open_sources.open_replay(
+    opened = open_log.open_replay(
         flags.log,
         runs_dir=flags.runs_dir,
         format_name=flags.format,
+        mapped=flags.map,
         follow=flags.follow,
         speed=flags.speed,
     )
@@ -142,12 +146,13 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         from sftui import app  # noqa: PLC0415  Textual, as above
 
         end = app.run_screen(
-            opened.source,
-            title=opened.title,
-            replay_of=opened.why,
-            follow=flags.follow,
-            folder=opened.run.path if opened.run is not None else None,
-            baseline=baseline,
+            ScreenRequest(
+                opened.source,
+                title=opened.title,
+                replay_of=opened.why,
+                folder=opened.run.path if opened.run is not None else None,
+                baseline=baseline,
+            )
         )
     finally:
         opened.source.close()

@@ -10,7 +10,8 @@ from pathlib import Path
 from engine.run import lock
 from sftui.compare.overlaid_runs import Contender, Overlay
 from sftui.compare.pairing import check_number
-from sftui.sources.open import Opened, open_replay
+from sftui.sources.open_log import Opened, open_replay
+from sftui.sources.snapshot import RunStatus
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 
@@ -115,11 +116,11 @@ def _grows(opened: Opened, now: float) -> bool:
         return False
 
 
-def _status(contender: Contender) -> str:
+def _status(contender: Contender) -> RunStatus:
     """As `Snapshot.status` calls it."""
     state = contender.state
     if state.ended:
-        return {"finished": "finished", "failed": "failed"}.get(state.badge, "interrupted")
+        return state.badge if state.badge in ("finished", "failed") else "interrupted"
     if contender.follow:
         return "paused" if state.badge == "paused" else "running"
     return "interrupted" if contender.run is not None else "unknown"

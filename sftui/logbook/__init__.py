@@ -1,6 +1,7 @@
 """The log behind the log pane: what is in memory, what is on disk, filters and search.
 
-A sheet is one way to read it: the story (events, the older ones from the journal) or
-the file (every line of a text log, as it stands). The book holds them and what a
-person does with them. Nothing here draws, and a file is read only where one looks.
+There are two contents: the event log (events, the older ones from the journal) and the
+file log (every line of a text log, as it stands). The log book holds both, and the
+filter, search and scrolling of the pane. Nothing here draws, and of a file only the
+part that is shown is read.
 """

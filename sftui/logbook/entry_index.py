@@ -1,6 +1,6 @@
 """Where the entries of a journal begin: an offset and a kind for each, the text left on disk.
 
-Made in a thread, a block at a time, once somebody looks further back than the
+Made in a thread, a block at a time, once the log is scrolled further back than the
 memory goes. A line is read and decoded when it is shown.
 """
 
@@ -20,7 +20,7 @@ from engine.errors import WireError
 from engine.events import Event
 from engine.journal import wire
 from sftui.logbook.event_lines import entry
-from sftui.logbook.indexed import Indexed
+from sftui.logbook.indexed_file import Indexed
 from sftui.logbook.kinds import ENTRY, kind_of_line
 
 BLOCK_BYTES = 512 * 1024
@@ -112,7 +112,7 @@ class JournalRows(Indexed):
     ) -> Iterator[tuple[int, list[int]]]:
         """Rows from `low` to before `high` whose entry has the pattern, newest first in blocks.
 
-        `needle`: what the pattern looks for, in lower case, if it is plain ASCII; else empty.
+        `needle`: the text of the pattern, in lower case, if it is plain ASCII; else empty.
         A line that is ASCII, has no escapes and lacks it is not decoded at all.
         """
         with self._path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Kinds of log entries, for the filter: told of an event, or of its line without decoding it."""
+"""Kinds of log entries, for the filter: of an event, or of its line without decoding it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A page is found backwards or forwards from any offset, so the end of a gigabyte is
 there at once. The index is the number of lines up to every 64 kB: 128 kB of memory
-for a gigabyte, and enough to say which line one looks at.
+for a gigabyte, and enough for the number of the line that is shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
-from sftui.logbook.indexed import Indexed
+from sftui.logbook.indexed_file import Indexed
 from sftui.text.clean import clean
 
 MARK_BYTES = 64 * 1024
@@ -89,21 +89,6 @@ class TextFile(Indexed):
                 return lines[:most]
             room *= 4
 
-    def line_start(self, at: int) -> int:
-        """The first byte of the line that holds the byte before `at`."""
-        lines = self.before(at, 1)
-        return lines[0][0] if lines else 0
-
-    def line_end(self, start: int, limit: int) -> int:
-        """Behind the line end of the line that begins at `start`."""
-        room = _PAGE_BYTES
-        while True:
-            data = self.read(start, min(limit, start + room))
-            at = data.find(b"\n")
-            if at >= 0 or start + room >= limit or room >= MOST_LINE_BYTES:
-                return start + (at + 1 if at >= 0 else len(data))
-            room *= 4
-
     def number(self, offset: int) -> int | None:
         """Lines before `offset`; None where it was not counted yet."""
         mark = min(offset // MARK_BYTES, len(self._counts))
@@ -119,7 +104,7 @@ class TextFile(Indexed):
     ) -> Iterator[tuple[int, list[int]]]:
         """Offsets of the lines in [low, high) that have the pattern, newest first in blocks.
 
-        `needle`: what the pattern looks for, in lower case, if it is plain ASCII; else empty:
+        `needle`: the text of the pattern, in lower case, if it is plain ASCII; else empty:
         every line is decoded then.
         """
         end = high

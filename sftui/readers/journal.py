@@ -3,12 +3,14 @@
 Each line is an event already. A sequence number that was seen is a line written
 twice and is passed over; updates become a `StepBatch`, be they ever so few (heartbeats part
 them), stamped by attempt and time but not by number: the numbers have done their work here.
+Their times are without the jumps of the wall clock, as `RunState` has them of single events.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from engine.errors import WireError
@@ -17,6 +19,7 @@ from engine.journal import wire
 from sftui.readers import LineBuffer, LineCounts, Sniffed
 from sftui.readers.rows import Rows
 from sftui.readers.skeleton import Skeleton
+from sftui.state.records import RunClock
 
 _STEP = TYPE_NAME[StepFinished]
 _METRIC = TYPE_NAME[MetricLogged]
@@ -41,8 +44,9 @@ class JournalReader:
         self._skeletons: list[tuple[Skeleton, Stamp]] = []
         """The newest kinds of rows, the one that goes on first."""
         self._texts: list[tuple[str, ...]] = []
-        """Rows that the first skeleton has matched: seq, step, t and values, not yet converted."""
+        """Rows that the first skeleton has matched, as texts: seq, step, t, m and values."""
         self._last_seq = 0
+        self._clock = RunClock()
 
     @classmethod
     def sniff(cls, head: bytes) -> Sniffed:
@@ -50,6 +54,8 @@ class JournalReader:
         for line in head[: head.rfind(b"\n") + 1].split(b"\n", 50)[:50]:
             if line.strip():
                 try:
+                    if not (b'"v":' in line and b'"src":' in line):
+                        raise WireError("an object of another program")
                     wire.decode(line)
                     good += 1
                 except WireError:
@@ -91,6 +97,7 @@ class JournalReader:
                 continue
             if isinstance(event, Unknown):
                 self.lines.unrecognised += 1
+            self._clock.at(event.stamp)
             if self._new(event.stamp.seq):
                 out += self._rows.drain(self._rows_stamp, least=1)
                 out.append(event)
@@ -116,13 +123,13 @@ class JournalReader:
             return
         skeleton, stamp = self._skeletons[0]
         self._open(skeleton.names, stamp, out)
-        _, steps, times, *columns = zip(*self._texts, strict=True)
+        _, steps, times, monotonic, *columns = zip(*self._texts, strict=True)
         self._texts = []
         self._rows.extend(
             map(int, steps),
             skeleton.names,
             [map(float, column) for column in columns],
-            map(float, times),
+            self._times(stamp, times, monotonic),
         )
 
     def _open(self, names: tuple[str, ...], stamp: Stamp, out: list[Event]) -> None:
@@ -159,8 +166,22 @@ class JournalReader:
         with contextlib.suppress(ValueError):
             self._skeletons.insert(0, (Skeleton(line, names), stamp))
             del self._skeletons[MOST_SKELETONS:]
-        self._rows.extend([raw["step"]], names, [[value] for value in values], [raw["t"]])
+        self._rows.extend(
+            [raw["step"]],
+            names,
+            [[value] for value in values],
+            self._times(stamp, [raw["t"]], [raw.get("m")]),
+        )
         return True
+
+    def _times(
+        self, stamp: Stamp, times: Iterable[Any], monotonic: Iterable[Any]
+    ) -> Iterator[float]:
+        """The wall clock of rows without its jumps, from their two clocks."""
+        boot = stamp.boot
+        for t, m in zip(times, monotonic, strict=True):
+            known = boot and m is not None and m != ""
+            yield self._clock.corrected(boot, float(t), float(m)) if known else float(t)
 
 
 def _flattened(raw: dict[str, Any]) -> tuple[tuple[str, ...], list[float]] | None:
@@ -176,6 +197,8 @@ def _flattened(raw: dict[str, Any]) -> tuple[tuple[str, ...], list[float]] | Non
     if raw.get("v") != wire.VERSION or "nf" in raw:
         return None
     if any(type(raw.get(name)) is not int for name in ("step", "seq", "att")):
+        return None
+    if type(raw.get("m")) not in (float, int, type(None)):
         return None
     if type(raw.get("t")) is not float or type(raw.get("src")) is not str:
         return None

@@ -22,6 +22,7 @@ from engine.events import (
     CheckpointSaved,
     EvalFinished,
     Event,
+    LogLevel,
     LogLine,
     MetricLogged,
     RunFinished,
@@ -201,7 +202,7 @@ class NanochatReader:
                 return
         if "%|" in line or "B/s]" in line or self._logged >= LOG_LINES:
             return  # a progress bar, of which a log holds thousands
-        self._log(line, "error" if self._traceback else "")
+        self._log(line, "error" if self._traceback else None)
 
     def _blame(self, script: str | None) -> None:
         """A traceback names its program; another one than before is another stage."""
@@ -212,7 +213,7 @@ class NanochatReader:
             self._head = Head()
         self._head.name = self._head.name or script
 
-    def _log(self, line: str, level: str) -> None:
+    def _log(self, line: str, level: LogLevel | None) -> None:
         self._logged += 1
         if not level:
             level = "warn" if "arning" in line or "WARN" in line or line[:2] == "[W" else "info"

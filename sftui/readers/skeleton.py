@@ -21,7 +21,10 @@ _VALUE = re.compile(rf'(?<=":){_NUMBER}(?=[,}}])')
 
 
 class Skeleton:
-    """Lines like one that was read: `match` gives seq, step, t and the values, as texts."""
+    """Lines like one that was read.
+
+    `match` gives seq, step, t, m (empty where the line has none) and the values, as texts.
+    """
 
     __slots__ = ("match", "names")
 
@@ -40,7 +43,7 @@ class Skeleton:
         pattern = (
             re.escape(head[1])
             + r',"seq":(\d{1,18}),"step":(\d{1,18}),"t":(\d{1,12}\.\d{1,9})'
-            + (r',"m":[0-9.e+-]{1,40}' if head[2] else "")
+            + (r',"m":(\d{1,12}(?:\.\d{1,9})?)' if head[2] else "()")
             + re.escape(head[3])
             + f"({_NUMBER})".join(pieces)
         )

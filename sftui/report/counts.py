@@ -1,6 +1,6 @@
-"""What a report counts and the screen's state does not keep: tokens, pauses, losses by source.
+"""What a report counts and the screen's state does not keep: totals, pauses, losses by source.
 
-It hears every event once, in the order of the files, and keeps sums and small arrays
+It is given every event once, in the order of the files, and keeps sums and small arrays
 only: a million steps are a few tens of megabytes.
 """
 
@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 import statistics
 from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from engine import events as ev
 
@@ -31,6 +34,7 @@ class RankCounts:
     step_seconds: array[float] = field(default_factory=lambda: array("d"))
 
     def count(self, event: ev.RankHeartbeat) -> None:
+        """Take in one heartbeat of this rank."""
         self.peak_bytes = max(
             filter(None, (self.peak_bytes, event.memory_peak_bytes, event.memory_bytes)),
             default=None,
@@ -58,13 +62,42 @@ class SourceCounts:
 
 
 @dataclass(slots=True, eq=False)
+class Sum:
+    """One number of the updates, added up over those that tell it; NaN and infinities left out."""
+
+    total: float
+    """An int for counts, which are added exactly."""
+    updates: int = 0
+    """How many told it."""
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.updates if self.updates else None
+
+    def add(self, values: Sequence[float]) -> None:
+        """Values of one update or of many."""
+        kind = type(self.total)
+        if len(values) == 1:
+            finite = [value for value in values if math.isfinite(value)]
+            self.total += kind(sum(finite))
+            self.updates += len(finite)
+            return
+        numbers = np.asarray(values, dtype=np.float64)
+        numbers = numbers[np.isfinite(numbers)]
+        self.total += kind(numbers.sum())
+        self.updates += len(numbers)
+
+
+def _sums() -> dict[str, Sum]:
+    return {name: Sum(0 if name in ev.STEP_COUNTS else 0.0) for name in ev.STEP_NUMBERS}
+
+
+@dataclass(slots=True, eq=False)
 class Counts:
     """Sums over one stage of a run or log."""
 
-    tokens: int = 0
-    supervised: int = 0
-    steps_with_tokens: int = 0
-    steps_with_supervised: int = 0
+    sums: dict[str, Sum] = field(default_factory=_sums)
+    """By name, each number of `StepFinished`, updates done again included."""
     done_again: int = 0
     """Updates that a later attempt did once more."""
     pauses: list[tuple[float, float]] = field(default_factory=list)
@@ -85,14 +118,12 @@ class Counts:
     _furthest: int = -1
 
     def count(self, event: ev.Event) -> None:
-        """Count one event."""
+        """Take in one event."""
         t = event.stamp.t
         match event:
             case ev.StepBatch():
-                for name in ("tokens", "supervised_tokens"):
-                    if name in event.columns:
-                        finite = [int(v) for v in event.columns[name] if math.isfinite(v)]
-                        self._count(name, sum(finite), len(finite))
+                self._batch(event)
+                t = event.times[-1] if event.times else t
             case ev.StepFinished():
                 self._step(event)
                 self._last_step_t = t if t is not None else self._last_step_t
@@ -133,26 +164,39 @@ class Counts:
 
     def _step(self, event: ev.StepFinished) -> None:
         if event.step is not None:
-            if event.step <= self._furthest:
-                self.done_again += 1
-            self._furthest = max(self._furthest, event.step)
-        if event.tokens is not None:
-            self._count("tokens", event.tokens, 1)
-        if event.supervised_tokens is not None:
-            self._count("supervised_tokens", event.supervised_tokens, 1)
+            self._reached([event.step])
+        for name, total in self.sums.items():
+            value = getattr(event, name)
+            if value is not None:
+                total.add((value,))
         for name, loss in event.loss_by_source.items():
-            if event.step is not None and (name in self.sources or len(self.sources) < MOST):
-                source = self.sources.setdefault(name, SourceCounts())
-                source.steps.append(event.step)
-                source.losses.append(loss)
+            if event.step is not None:
+                self._source(name, [event.step], [loss])
 
-    def _count(self, name: str, total: int, steps: int) -> None:
-        if name == "tokens":
-            self.tokens += total
-            self.steps_with_tokens += steps
-        else:
-            self.supervised += total
-            self.steps_with_supervised += steps
+    def _batch(self, batch: ev.StepBatch) -> None:
+        """The same as from its rows."""
+        if not any(map(ev.is_step_column, batch.columns)):
+            return
+        self._reached(batch.steps)
+        if batch.times:
+            self._last_step_t = batch.times[-1]
+        for name, values in batch.columns.items():
+            if name in self.sums:
+                self.sums[name].add(values)
+            elif name.startswith("loss_by_source/"):
+                self._source(name.partition("/")[2], batch.steps, values)
+
+    def _reached(self, steps: Sequence[int]) -> None:
+        after = np.asarray(steps, dtype=np.int64)
+        before = np.maximum.accumulate(np.concatenate(([self._furthest], after)))
+        self.done_again += int((after <= before[:-1]).sum())
+        self._furthest = int(before[-1])
+
+    def _source(self, name: str, steps: Iterable[int], losses: Iterable[float]) -> None:
+        if name in self.sources or len(self.sources) < MOST:
+            source = self.sources.setdefault(name, SourceCounts())
+            source.steps.extend(steps)
+            source.losses.extend(losses)
 
     def _state(self, state: str, t: float | None) -> None:
         if state == "paused":

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from engine.optimizer.lr_schedule import width_scale
 from sftui.compare.baseline import Baseline
 from sftui.report.counts import Counts
 from sftui.sources import snapshot
-from sftui.sources.snapshot import Snapshot
+from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
 from sftui.statistics.scatter import Scatter
 from sftui.statistics.scores import Scoreboard, Scores
@@ -99,7 +99,7 @@ class Facts:
         return run.world_size, run.device
 
     @property
-    def status(self) -> str:
+    def status(self) -> RunStatus | Literal["stopped"]:
         """As `show` says it, and `stopped` where somebody stopped it."""
         if self.state.ended and self.state.badge == "stopped":
             return "stopped"

@@ -1,4 +1,4 @@
-"""Where events come from: a run we started, a run someone started, a run that was.
+"""Where events come from: a run started here, a run started elsewhere, a replay.
 
 A source is polled by the screen's tick and never blocks, never raises for what it
 reads, and cleans nothing: text from outside is cleaned where it is drawn.
@@ -40,9 +40,9 @@ class Source(Protocol):
         ...
 
     def alive(self) -> tuple[bool, str]:
-        """Whether the run behind it is alive, and what that rests on, in words."""
+        """Whether the run behind it is alive, and the evidence in words."""
         ...
 
     def close(self) -> None:
-        """Let go of files, sockets and threads; the run itself is left alone."""
+        """Close files, sockets and threads; the run itself goes on."""
         ...

@@ -68,7 +68,7 @@ class ReplayClock:
         self._at_position = position
 
     def seek(self, position: int, timeline: Timeline) -> None:
-        """Go on from a position that a person chose."""
+        """Go on from a chosen position."""
         if self._speed == math.inf and position < len(timeline):
             self._paused = True  # at that speed it would be at the end at once
         self.hold(position, timeline)

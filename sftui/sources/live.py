@@ -16,13 +16,13 @@ from engine.control import Request
 from engine.events import Event
 from engine.journal.live_queue import LiveServer
 from engine.run.run_dir import RunDir
-from sftui.sources.tail import EventTail, RunPulse
+from sftui.sources.tail import EventTail, RunLiveness, SequenceFilter
 
 SILENCE_SECONDS = 0.4
 """How long the file may be ahead before we read it: a batch follows its write in a few ms."""
 
-_LOOK_SECONDS = 0.1
-"""Between two looks at the files (two stat calls)."""
+_FILE_CHECK_SECONDS = 0.1
+"""Between two checks of the files (two stat calls)."""
 
 _RATE_SECONDS = 5.0
 
@@ -43,9 +43,10 @@ class LiveSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._main = EventTail(run_dir.events)
+        self._seen = SequenceFilter()
+        self._main = EventTail(run_dir.events, self._seen)
         self._supervisor = EventTail(run_dir.supervisor_events)
-        self._pulse = RunPulse(run_dir)
+        self._liveness = RunLiveness(run_dir)
         self._server = server
         if server is None:
             with contextlib.suppress(OSError):
@@ -53,7 +54,7 @@ class LiveSource:
         self._batch: collections.deque[bytes] = collections.deque()
         self._batch_end = 0
         self._ahead_since: float | None = None
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._arrivals: collections.deque[tuple[float, int]] = collections.deque()
         self.num_from_queue = 0
         self.num_from_file = 0
@@ -70,17 +71,17 @@ class LiveSource:
         while room() and self._next_batch():
             self._take_batch(events, room)
         if not self._batch:
-            self._look_at_files(events, room, start)
+            self._read_files(events, room, start)
         for event in events:
-            self._pulse.saw(event)
+            self._liveness.saw(event)
         return events
 
     def send(self, request: Request) -> None:
-        self._pulse.send(request)
+        self._liveness.send(request)
 
     @property
     def closed(self) -> bool:
-        over = self._pulse.over()
+        over = self._liveness.over()
         unread = self._next_batch() or self._main.peek() or self._supervisor.peek()
         return over and not unread
 
@@ -97,7 +98,7 @@ class LiveSource:
         return text
 
     def alive(self) -> tuple[bool, str]:
-        return self._pulse.alive()
+        return self._liveness.alive()
 
     def close(self) -> None:
         if self._server is not None:
@@ -120,19 +121,19 @@ class LiveSource:
         before = len(events)
         from_file = 0
         while self._batch and room():
-            event = self._main.decode(self._batch[0])
-            if event is not None and event.stamp.seq > self._main.last_seq + 1:
+            event = self._seen.decode(self._batch[0])
+            if event is not None and self._seen.follows_a_gap(event):
                 # The lines between are in the file: they were written before this was sent.
                 from_file += self._fill(event.stamp.seq, events, room)
                 if not room():
                     break
             self._batch.popleft()
             if event is not None:
-                self._main.last_seq = max(self._main.last_seq, event.stamp.seq)
+                self._seen.let_through(event)
                 events.append(event)
         count = len(events) - before - from_file
         if not self._batch:
-            self._main.lines.seek(self._batch_end)
+            self._main.skip_to(self._batch_end)
             self._ahead_since = None
         if count:
             self.num_from_queue += count
@@ -153,11 +154,11 @@ class LiveSource:
 
     # ---- the files ---------------------------------------------------------------------------
 
-    def _look_at_files(self, events: list[Event], room: Callable[[], bool], now: float) -> None:
-        if now < self._next_look and self._main.at_end:
+    def _read_files(self, events: list[Event], room: Callable[[], bool], now: float) -> None:
+        if now < self._next_check and self._main.at_end:
             return
-        self._next_look = now + _LOOK_SECONDS
-        if self._main.at_end and self._main.lines.ahead() <= 0:
+        self._next_check = now + _FILE_CHECK_SECONDS
+        if not self._main.is_behind():
             self._ahead_since = None
         elif self._ahead_since is None:
             self._ahead_since = now
@@ -167,7 +168,7 @@ class LiveSource:
             while room() and (event := self._main.take()) is not None:
                 self.num_from_file += 1
                 events.append(event)
-        if self._main.at_end and self._main.lines.ahead() <= 0:
+        if not self._main.is_behind():
             # What the supervisor says of a rank's end comes after that rank's last words.
             while room() and (event := self._supervisor.take()) is not None:
                 events.append(event)

@@ -1,4 +1,4 @@
-"""A run that was, in memory: its stages, and the place of each event on a clock.
+"""A run or log in memory: its stages, and the place of each event on a clock.
 
 A position counts events, updates inside a `StepBatch` included, so it is the same
 whether the reader gave batches or single events. The clock of a stage is its log's
@@ -11,19 +11,23 @@ from __future__ import annotations
 import bisect
 import math
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from engine import events as ev
-from sftui.sources.packed import Packed
+from sftui.sources.packed_numbers import Packed
 from sftui.sources.text_position import ByteMarks
+from sftui.state.records import RunClock
 
 _LONGEST = 1e6
 """No step takes longer than 11 days; a torn number must not stretch the clock."""
 
-_NOTABLE = {
+MarkKind = Literal["validation", "eval", "checkpoint", "control", "alarm", "lost", "attempt", "end"]
+
+_NOTABLE: Mapping[type[ev.Event], MarkKind] = {
     ev.ValidationFinished: "validation",
     ev.EvalFinished: "eval",
     ev.CheckpointSaved: "checkpoint",
@@ -49,7 +53,7 @@ _MAY_COME_LATER = (
     ev.SampleGenerated,
     ev.LogLine,
 )
-"""Kinds that carry their own step, so that updates of later steps may be told before them."""
+"""Kinds that carry their own step, so that updates of later steps may come before them."""
 
 _BEAT_SECONDS = 20.0
 """Two thirds of the silence after which a rank is called dead."""
@@ -64,8 +68,7 @@ class Mark:
     seconds: float
     """On the clock of the stage."""
     step: int | None
-    kind: str
-    """validation, eval, checkpoint, control, alarm, lost, attempt or end."""
+    kind: MarkKind
     label: str
 
 
@@ -118,6 +121,7 @@ class Timeline:
         self._now = 0.0
         self._top = -1
         self._first_t: float | None = None
+        self._wall = RunClock()
         self._last_update: int | None = None
         self.clock_kind = ""
         """`time`, `duration` or `steps`, once an update has been seen."""
@@ -145,7 +149,7 @@ class Timeline:
             self._append_batch(event)
             return
         now = self._now
-        t, step = event.stamp.t, event.step
+        t, step = self._wall.at(event.stamp), event.step
         if t is not None and not math.isfinite(t):
             t = None
         if isinstance(event, ev.StepFinished):
@@ -253,11 +257,11 @@ class Timeline:
             start = end
 
     def news(self, start: int, stop: int) -> Iterator[ev.Event]:
-        """The same news in fewer events: a row may be told before an event that came before it.
+        """The same in fewer events: a row may come before an event that was before it.
 
         For a state that is far behind. A heartbeat a second and an evaluation every 50 steps
         would otherwise make tens of thousands of small batches. What changes the course of the
-        run keeps its place, and no heartbeat is told later than `_BEAT_SECONDS` after its time:
+        run keeps its place, and no heartbeat comes later than `_BEAT_SECONDS` after its time:
         between two heartbeats of a rank there is never so much that it would seem dead.
         """
         stop = min(stop, len(self))
@@ -348,7 +352,14 @@ class Recording:
     def __init__(self) -> None:
         self.stages: list[Stage] = []
         self.where = ByteMarks()
+        self.version = 0
+        """Raised when all of it was thrown away, to be read again."""
         self._prelude: list[ev.Event] = []
+
+    def clear(self) -> None:
+        """Forget everything: the log is read again from its start."""
+        self.stages, self._prelude, self.where = [], [], ByteMarks()
+        self.version += 1
 
     def extend(self, events: Iterable[ev.Event]) -> None:
         """Add events; a `RunStarted` of another run than before begins a stage."""
@@ -394,7 +405,8 @@ def _kind(has_time: bool, has_duration: bool) -> str:
 def _label(event: ev.Event) -> str:
     match event:
         case ev.ValidationFinished():
-            return f"validation {event.metric} {event.loss:.4f}"
+            named = f" {event.set_name}" if event.set_name else ""
+            return f"validation{named} {event.metric} {event.loss:.4f}"
         case ev.EvalFinished():
             accuracy = event.accuracy
             if accuracy is None and event.correct is not None and event.total:

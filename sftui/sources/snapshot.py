@@ -1,27 +1,32 @@
-"""A run or log as it stands now: its files read to their end, folded once, with evidence of life.
+"""A run or log as it stands now: its files read to their end, with the evidence that it is alive.
 
-`show`, `runs` and `report` all start here, so that they never disagree on what a
-status means: a run that never logged its end and whose processes are gone was interrupted.
+`show`, `runs` and `report` all start here, so they agree on what a status means. A run
+whose log has no end and whose processes are gone was interrupted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engine import events as ev
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
-from sftui.sources import open as open_sources
+from sftui.readers import LineCounts
+from sftui.sources import open_log
 from sftui.sources.tail import TailSource
 from sftui.state import deleted_checkpoints
 from sftui.state.run_state import RunState
 
 FORMAT = "sftui run directory"
 
+RunStatus = Literal["running", "paused", "finished", "failed", "interrupted", "unknown"]
+"""`interrupted`: stopped on request, or gone without a word."""
+
 Listener = Callable[[int, ev.Event], None]
-"""Called with the number of its stage and each event, after the state has applied it."""
+"""Called with the number of the stage and each event, after the state has applied it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +46,15 @@ class Snapshot:
     format: str
     stages: tuple[Stage, ...]
     shown: int
-    """Index of the stage that is shown: the last SFT stage, else the one with most updates."""
+    """Index of the stage shown by default: the last SFT stage, else the one with most updates."""
     alive: bool | None
-    """None for a log, which has no process to check."""
+    """None for a log, which has no process."""
     evidence: str
     """What `alive` rests on, or how the log was recognised, in words."""
     lines_total: int
     lines_unrecognised: int
+    leftovers: LineCounts = field(default_factory=LineCounts)
+    """Of a log: the lines that held numbers and gave none."""
     run: RunDir | None = None
 
     @property
@@ -56,15 +63,15 @@ class Snapshot:
 
     @property
     def stage(self) -> str:
-        """Its name."""
+        """Name of the stage that is shown."""
         return self.stages[self.shown].name
 
     @property
-    def status(self) -> str:
-        """running, paused, finished, failed, interrupted or unknown."""
+    def status(self) -> RunStatus:
+        """How the run stands, by what its log says and whether its processes live."""
         state = self.state
         if state.ended:
-            return {"finished": "finished", "failed": "failed"}.get(state.badge, "interrupted")
+            return state.badge if state.badge in ("finished", "failed") else "interrupted"
         if self.alive is None:
             return "unknown"
         if self.alive:
@@ -73,18 +80,27 @@ class Snapshot:
 
 
 def read(
-    target: str | None, runs_dir: str | Path | None = None, listener: Listener | None = None
+    target: str | None,
+    runs_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    format_name: str | None = None,
+    mapped: str | None = None,
 ) -> Snapshot:
-    """Read a run, by its id, name or folder, or a log of any known format.
+    """Read a run, by id or folder, or a log of any known format, to its end.
 
-    `listener` is for what the state does not keep.
+    Args:
+        target: None for the newest run.
+        listener: called with every event, for what the state does not keep.
+        format_name: of `--format`.
+        mapped: of `--map`.
 
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
     """
     if target is None:
         return read_run(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
-    opened = open_sources.read_whole(target, runs_dir=runs_dir)
+    opened = open_log.read_whole(target, runs_dir=runs_dir, format_name=format_name, mapped=mapped)
     if opened.run is not None:
         return read_run(opened.run, listener)
     stages: list[Stage] = []
@@ -106,6 +122,7 @@ def read(
         evidence=opened.why,
         lines_total=lines.total,
         lines_unrecognised=lines.unrecognised,
+        leftovers=lines,
     )
 
 

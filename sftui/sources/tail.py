@@ -1,6 +1,6 @@
 """Follow the files of a run directory: `events.jsonl`, and `supervisor.jsonl` beside it.
 
-This works for a run that is alive, dead or long finished, started by anybody. A
+It works for any run, alive or finished, whoever started it. A
 line that cannot be read is counted and passed over; a torn last line is left until
 it is whole.
 """
@@ -86,39 +86,15 @@ class LineTail:
         self._inode = found.st_ino
 
 
-class EventTail:
-    """The events of one journal, each `seq` once."""
+class SequenceFilter:
+    """Lets each event of one writer through once, by its `seq`, whichever way its line came."""
 
-    def __init__(self, path: Path) -> None:
-        self.lines = LineTail(path)
-        self._undecoded: collections.deque[bytes] = collections.deque()
-        self._head: Event | None = None
-        self._reopened = 0
-        self.last_seq = 0
+    def __init__(self) -> None:
+        self._last_seq = 0
         self.num_bad_lines = 0
 
-    def peek(self) -> Event | None:
-        """The next event, without taking it."""
-        head = self._head
-        if head is None or 0 < head.stamp.seq <= self.last_seq:
-            # A head that has come by another way in the meantime is passed over.
-            self._head = self._next()
-        return self._head
-
-    def take(self) -> Event | None:
-        """The next event, or None when the file has no more whole lines for now."""
-        event, self._head = self.peek(), None
-        if event is not None and event.stamp.seq:
-            self.last_seq = event.stamp.seq
-        return event
-
-    @property
-    def at_end(self) -> bool:
-        """Whether all that was read from the file has been given out."""
-        return self._head is None and not self._undecoded
-
     def decode(self, line: bytes) -> Event | None:
-        """The event of a line that came from here or by another way; None for a repeated one."""
+        """The event of a line; None for one that is blank, unreadable or was let through before."""
         if not line.strip():
             return None
         try:
@@ -126,25 +102,87 @@ class EventTail:
         except WireError:
             self.num_bad_lines += 1
             return None
-        seq = event.stamp.seq
-        return event if not seq or seq > self.last_seq else None
+        return event if self.is_new(event) else None
+
+    def is_new(self, event: Event) -> bool:
+        """Whether it was not let through yet; always, for an event without a number."""
+        return not event.stamp.seq or event.stamp.seq > self._last_seq
+
+    def follows_a_gap(self, event: Event) -> bool:
+        """Whether events between the last one and this one have not come yet."""
+        return event.stamp.seq > self._last_seq + 1
+
+    def let_through(self, event: Event) -> None:
+        """Note that the event was given out."""
+        self._last_seq = max(self._last_seq, event.stamp.seq)
+
+    def restart(self) -> None:
+        """Numbers begin again: another file stands under the same name."""
+        self._last_seq = 0
+
+
+class EventTail:
+    """The events of one journal, each `seq` once.
+
+    Args:
+        seen: shared with another way by which the same events come; None for a filter of its own.
+    """
+
+    def __init__(self, path: Path, seen: SequenceFilter | None = None) -> None:
+        self._lines = LineTail(path)
+        self._seen = seen if seen is not None else SequenceFilter()
+        self._undecoded: collections.deque[bytes] = collections.deque()
+        self._head: Event | None = None
+        self._reopened = 0
+
+    @property
+    def num_bad_lines(self) -> int:
+        """Lines that were no events, whichever way they came."""
+        return self._seen.num_bad_lines
+
+    def peek(self) -> Event | None:
+        """The next event, without taking it."""
+        if self._head is None or not self._seen.is_new(self._head):
+            # A head that has come by another way in the meantime is passed over.
+            self._head = self._next()
+        return self._head
+
+    def take(self) -> Event | None:
+        """The next event, or None when the file has no more whole lines for now."""
+        event, self._head = self.peek(), None
+        if event is not None:
+            self._seen.let_through(event)
+        return event
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all that was read from the file has been given out."""
+        return self._head is None and not self._undecoded
+
+    def is_behind(self) -> bool:
+        """Whether the file holds what has not been given out."""
+        return not self.at_end or self._lines.ahead() > 0
+
+    def skip_to(self, offset: int) -> None:
+        """Read on from there: the lines before it came by another way."""
+        self._lines.seek(offset)
 
     def _next(self) -> Event | None:
         while True:
             if not self._undecoded:
-                self._undecoded.extend(self.lines.read())
-                if self.lines.num_reopened != self._reopened:
-                    # Another file under the same name tells its story from the start.
-                    self._reopened, self.last_seq = self.lines.num_reopened, 0
+                self._undecoded.extend(self._lines.read())
+                if self._lines.num_reopened != self._reopened:
+                    self._reopened = self._lines.num_reopened
+                    self._seen.restart()
                 if not self._undecoded:
                     return None
-            event = self.decode(self._undecoded.popleft())
+            event = self._seen.decode(self._undecoded.popleft())
             if event is not None:
                 return event
 
 
-class RunPulse:
-    """What a run directory says about its run: is it alive, has it ended, who gets a request."""
+class RunLiveness:
+    """Whether the run of a directory is alive or has ended; posts requests to it."""
 
     def __init__(self, run_dir: RunDir, *, now: Callable[[], float] = time.time) -> None:
         self._run_dir = run_dir
@@ -199,7 +237,7 @@ class TailSource:
     def __init__(self, run_dir: RunDir) -> None:
         self._main = EventTail(run_dir.events)
         self._supervisor = EventTail(run_dir.supervisor_events)
-        self._pulse = RunPulse(run_dir)
+        self._liveness = RunLiveness(run_dir)
 
     def poll(self, max_events: int = 2000, max_seconds: float = 0.05) -> list[Event]:
         deadline = time.monotonic() + max_seconds
@@ -208,19 +246,19 @@ class TailSource:
             event = self._earliest()
             if event is None:
                 break
-            self._pulse.saw(event)
+            self._liveness.saw(event)
             events.append(event)
             if len(events) % 64 == 0 and time.monotonic() >= deadline:
                 break
         return events
 
     def send(self, request: Request) -> None:
-        self._pulse.send(request)
+        self._liveness.send(request)
 
     @property
     def closed(self) -> bool:
         # Asked first: what was written before the end is read after it.
-        over = self._pulse.over()
+        over = self._liveness.over()
         return over and self._main.peek() is None and self._supervisor.peek() is None
 
     @property
@@ -233,13 +271,13 @@ class TailSource:
         return "file" + (f", {bad} unreadable line{'s' * (bad != 1)}" if bad else "")
 
     def alive(self) -> tuple[bool, str]:
-        return self._pulse.alive()
+        return self._liveness.alive()
 
     def close(self) -> None:
         return
 
     def _earliest(self) -> Event | None:
-        """The older of the two heads: a lost rank is told between the attempts it parts."""
+        """The older of the two heads: the loss of a rank comes between the two attempts."""
         main, supervisor = self._main.peek(), self._supervisor.peek()
         if main is None:
             return self._supervisor.take()

@@ -1,4 +1,4 @@
-"""What the log says is kept and the disk has not: deleted by hand, or left behind by a copy."""
+"""Checkpoints that the log names and the disk lacks: deleted by hand, or not copied."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sftui.state.run_state import RunState
 
 
 def missing(run: RunDir, state: RunState) -> list[CheckpointRemoved]:
-    """Resumable checkpoints of `run` that are not there any more, as the events nobody wrote."""
+    """A `CheckpointRemoved` for each resumable checkpoint of `run` that is not on disk."""
     if not run.path.is_dir():
         return []  # the whole run is elsewhere
     return [

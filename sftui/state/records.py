@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import enum
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from engine import events as ev
 from sftui.state.series import Table
@@ -28,7 +29,7 @@ class Topic(enum.Flag):
     LOG = enum.auto()
     ALARMS = enum.auto()
     SAMPLES = enum.auto()
-    LOOK = enum.auto()
+    VIEW = enum.auto()
     """No event: the person changed how the run is looked at."""
     ALL = (
         RUN
@@ -41,7 +42,7 @@ class Topic(enum.Flag):
         | LOG
         | ALARMS
         | SAMPLES
-        | LOOK
+        | VIEW
     )
 
 
@@ -49,7 +50,7 @@ class Topic(enum.Flag):
 class Phase:
     """A stretch of work; `end` is None while it lasts."""
 
-    name: str
+    name: ev.PhaseName
     detail: str
     start: float | None
     end: float | None = None
@@ -67,6 +68,8 @@ class Validation:
     t: float | None
     rows_file: str | None = None
     """Losses row by row, relative to the run directory."""
+    set_name: str = ""
+    """Which rows, where a log names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +79,8 @@ class Checkpoint:
     step: int
     path: str | None
     size_bytes: int | None
-    reason: str
-    kind: str
+    reason: ev.CheckpointReason | Literal["start"]
+    kind: ev.CheckpointKind | Literal["start"]
     val_loss: float | None
     t: float | None
     removed: bool = False
@@ -85,7 +88,7 @@ class Checkpoint:
 
 @dataclass(slots=True, kw_only=True)
 class Alarm:
-    """The newest alarm of its kind, and how often it came."""
+    """The newest alarm of its kind, and how often that kind was raised."""
 
     event: ev.AlarmRaised
     count: int = 1
@@ -94,13 +97,13 @@ class Alarm:
 
 @dataclass(slots=True, eq=False)
 class Rank:
-    """What is known of one rank."""
+    """The newest heartbeat of one rank and its memory over time."""
 
     last: ev.RankHeartbeat
     memory: Table = field(default_factory=lambda: Table(["memory_bytes", "load"]))
     """x = wall clock in seconds; `load` is of the GPU, or of the CPU where there is none."""
     lost: str | None = None
-    """Why it is gone, if it is."""
+    """Why the rank is gone; None while it is there."""
 
 
 class RunClock:
@@ -115,7 +118,11 @@ class RunClock:
         """When an event was, by the clock as it stood at the first event of that boot."""
         if stamp.t is None or stamp.m is None or not stamp.boot:
             return stamp.t
-        return self._offsets.setdefault(stamp.boot, stamp.t - stamp.m) + stamp.m
+        return self.corrected(stamp.boot, stamp.t, stamp.m)
+
+    def corrected(self, boot: str, t: float, m: float) -> float:
+        """The same of a wall clock and a monotonic clock, in whole microseconds."""
+        return round(self._offsets.setdefault(boot, t - m) + m, 6)
 
 
 class SeenNumbers:
@@ -152,7 +159,7 @@ class SeenNumbers:
 
 
 def closed(phase: Phase, t: float | None) -> Phase:
-    """The phase with its end, if it had none."""
+    """The phase, ended at `t` if it had no end yet."""
     if phase.end is not None:
         return phase
     return replace(phase, end=t)

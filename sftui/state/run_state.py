@@ -1,9 +1,9 @@
-"""`RunState.apply(event)`: all we know of a run, and the only door to change it.
+"""`RunState`: all that is known of a run; `apply(event)` is the only way to change it.
 
 Deterministic: no clock, no file, no randomness; times come inside events. So the
 same events give the same screen, however they were cut into batches and whether
 they came through the queue, from the file, or twice. A request is not an event:
-what was asked and not yet answered is the app's business.
+requests without an answer yet are kept by the app.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, assert_never, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, assert_never, cast
 
 import numpy as np
 
 from engine import events as ev
-from sftui.state import batches
+from engine.control import Command
+from sftui.state import step_columns
 from sftui.state.records import (
     Alarm,
     Checkpoint,
@@ -33,21 +34,12 @@ from sftui.state.records import (
 )
 from sftui.state.series import Series, Table
 
-STEP_COLUMNS = (
-    "loss",
-    "loss_rows_mean",
-    "loss_micro_last",
-    "lr_mult",
-    "grad_norm",
-    "tokens_per_second",
-    "seconds",
-    "since_start",
-    "tokens",
-    "supervised_tokens",
-    "epoch",
-)
+Value = TypeVar("Value")
+
 LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
+_COUNT_UPDATES = ("", "r0", "nanochat")
+"""Whose step n is the update that n others came before; other trainers count either way."""
 MOST_NAMES = 256
 """Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
 
@@ -58,8 +50,7 @@ class RunState:
 
     run: ev.RunStarted | None = None
     run_id: str = ""
-    badge: str = "starting"
-    """starting, running, paused, stopping, finished, stopped or failed."""
+    badge: ev.Badge = "starting"
     reason: str = ""
     """Why the badge says what it says."""
     end: ev.RunFinished | None = None
@@ -76,7 +67,7 @@ class RunState:
     """Phases before the first update of this attempt."""
     updates: int = 0
     """Optimizer updates in the weights: the step number of evaluations and checkpoints."""
-    steps: Table = field(default_factory=lambda: Table(STEP_COLUMNS))
+    steps: Table = field(default_factory=lambda: Table(step_columns.STEP_COLUMNS))
     """x = step; learning rates by group are columns named `lr/<group>`."""
     last_step: ev.StepFinished | None = None
     nonfinite: int = 0
@@ -84,6 +75,9 @@ class RunState:
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     """(steps, losses) that a later attempt did again from its checkpoint."""
     validations: dict[int, Validation] = field(default_factory=dict)
+    """Of the only set of rows, or of the first that a log names."""
+    other_validations: dict[str, dict[int, Validation]] = field(default_factory=dict)
+    """Of every further set, by its name."""
     evals: dict[str, dict[int, ev.EvalFinished]] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
@@ -102,7 +96,7 @@ class RunState:
     _seen: dict[str, SeenNumbers] = field(default_factory=dict)
     _clock: RunClock = field(default_factory=RunClock)
 
-    # ---- what views ask --------------------------------------------------------------------
+    # ---- derived values --------------------------------------------------------------------
 
     @property
     def planned(self) -> int | None:
@@ -115,12 +109,14 @@ class RunState:
 
     @property
     def done(self) -> int:
-        """Updates as a person reads them beside `planned`: some programs count from one."""
+        """Updates done, at most `planned`; of another program's log, the step it prints."""
+        if self.run is not None and self.run.stamp.src not in _COUNT_UPDATES:
+            return max(0, self.updates - 1)
         return self.updates if self.planned is None else min(self.updates, self.planned)
 
     @property
     def newest_place(self) -> float:
-        """Where the newest point stands on the x axis: the last update, or a measurement after it.
+        """X of the newest point: the last update, or a measurement after it.
 
         Update n has index n - 1; what is measured on its weights stands at n.
         """
@@ -165,6 +161,14 @@ class RunState:
         """In order of steps."""
         return [self.validations[step] for step in sorted(self.validations)]
 
+    def validations_by_set(self) -> dict[str, list[Validation]]:
+        """Of every set by its name, each in order of steps; the one of `validation_list` first."""
+        first = self.validation_list()
+        found = {first[0].set_name: first} if first else {}
+        for name, results in self.other_validations.items():
+            found[name] = [results[step] for step in sorted(results)]
+        return found
+
     def step_seconds(self) -> float | None:
         """Median time of the last 50 updates, or the spacing of their times."""
         recent = self.steps.tail("seconds", 50)
@@ -182,15 +186,15 @@ class RunState:
             return None
         seconds = max(0, planned - self.updates) * pace
         settings = self.run.settings if self.run else {}
-        seconds += self._looks_left(settings.get("eval_every")) * _last_seconds(
+        seconds += self._evaluations_left(settings.get("eval_every")) * _last_seconds(
             self.validation_list()
         )
-        looks = self._looks_left(settings.get("eval_metrics_every"))
+        left = self._evaluations_left(settings.get("eval_metrics_every"))
         for by_step in self.evals.values():
-            seconds += looks * _last_seconds([by_step[s] for s in sorted(by_step)])
+            seconds += left * _last_seconds([by_step[s] for s in sorted(by_step)])
         return seconds
 
-    def _looks_left(self, every: object) -> int:
+    def _evaluations_left(self, every: object) -> int:
         planned = self.planned
         if planned is None or not isinstance(every, int) or every <= 0:
             return 0
@@ -198,10 +202,10 @@ class RunState:
         regular = max(0, (planned - 1) // every - self.updates // every)
         return regular + (1 if self.updates < planned else 0)
 
-    # ---- the only door ---------------------------------------------------------------------
+    # ---- applying events -------------------------------------------------------------------
 
     def apply(self, event: ev.Event) -> Topic:
-        """Take one event in; says what it touched. An event seen before touches nothing."""
+        """Apply one event; returns the topics it changed. One applied before changes nothing."""
         if isinstance(event, ev.StepBatch):
             return self._batch(event)
         stamp = event.stamp
@@ -248,16 +252,16 @@ class RunState:
             case ev.PhaseStarted():
                 return self._phase(event)
             case ev.StateChanged():
-                # A request that was applied a moment ago has said it already.
-                told = bool(self.log) and isinstance(self.log[-1], ev.ControlApplied)
-                said = Topic.NOTHING if told or not event.reason else self._log(event)
-                return self._badge(event.state, event.reason) | said
+                # The answer to a request just before it has logged the change already.
+                logged = bool(self.log) and isinstance(self.log[-1], ev.ControlApplied)
+                touched = Topic.NOTHING if logged or not event.reason else self._log(event)
+                return self._badge(event.state, event.reason) | touched
             case ev.RunFinished():
                 return self._finished(event)
             case ev.RankLost():
                 if event.rank is not None and event.rank in self.ranks:
                     self.ranks[event.rank].lost = event.reason or "lost"
-                # All ranks are started anew now, unless this was told late.
+                # All ranks are restarting now, unless this event came late.
                 again = event.stamp.att >= self.attempt
                 touched = self._badge("starting", event.reason) if again else Topic.NOTHING
                 return Topic.RANKS | touched | self._log(event)
@@ -314,8 +318,9 @@ class RunState:
                 (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
             )
             self.steps.truncate(start_step)
-        for step in [s for s in self.validations if s > start_step]:
-            del self.validations[step]
+        for results in (self.validations, *self.other_validations.values()):
+            for step in [s for s in results if s > start_step]:
+                del results[step]
         for by_step in self.evals.values():
             for step in [s for s in by_step if s > start_step]:
                 del by_step[step]
@@ -327,25 +332,10 @@ class RunState:
         self._enter_attempt(attempt, step)
         if self._superseded(attempt, step):
             return Topic.NOTHING
-        values: dict[str, float | None] = {
-            "loss": event.loss,
-            "loss_rows_mean": event.loss_rows_mean,
-            "loss_micro_last": event.loss_micro_last,
-            "lr_mult": event.lr_mult,
-            "grad_norm": event.grad_norm,
-            "tokens_per_second": event.tokens_per_second,
-            "seconds": event.seconds,
-            "tokens": event.tokens,
-            # One count of tokens is enough to measure by, and this one is the lesser.
-            "supervised_tokens": event.supervised_tokens if event.tokens is None else None,
-            "epoch": event.epoch,
-        }
+        values = self._known_or_new(step_columns.row(event))
         t = self._clock.at(event.stamp)
         if t is not None and self.first_t is not None:
             values["since_start"] = t - self.first_t
-        for group, rate in event.lrs.items():
-            if f"lr/{group}" in self.steps.names or len(self.steps.names) < MOST_NAMES:
-                values[f"lr/{group}"] = rate
         self.steps.put(step, values)
         if _bad(event.loss) or _bad(event.grad_norm):
             self.nonfinite += 1
@@ -358,17 +348,25 @@ class RunState:
             touched |= Topic.RUN
         return touched
 
+    def _known_or_new(self, columns: dict[str, Value]) -> dict[str, Value]:
+        """Without those that would be more than `MOST_NAMES`: a log may invent names."""
+        names = self.steps.names
+        room = max(0, MOST_NAMES - len(names))
+        for name in [name for name in columns if name not in names][room:]:
+            del columns[name]
+        return columns
+
     def _batch(self, batch: ev.StepBatch) -> Topic:
         """Many updates at once: the same state as from its rows, a thousand times faster."""
-        x = batches.steps(batch)
+        x = step_columns.steps(batch)
         if not len(x):
             return Topic.NOTHING
         attempt, first = batch.stamp.att, batch.steps[0]
         simple = bool((x[1:] > x[:-1]).all()) and list(batch.times) == sorted(batch.times)
         simple = simple and (bool(batch.times) or batch.stamp.t is None)
-        free = batches.free_columns(batch)
+        free = step_columns.free_columns(batch)
         tables = [self.metrics[name] for name in free if name in self.metrics]
-        if batches.has_updates(batch):
+        if step_columns.has_updates(batch):
             self._enter_attempt(attempt, first)
             simple = simple and not self._superseded(attempt, batch.steps[-1])
             tables.append(self.steps)
@@ -378,22 +376,19 @@ class RunState:
                 touched |= self.apply(event)
             return touched
         touched = Topic.STEPS
+        if batch.stamp.run and not self.run_id:
+            self.run_id = batch.stamp.run
         if batch.times:
             low, high = batch.times[0], batch.times[-1]
             self.first_t = low if self.first_t is None else min(low, self.first_t)
             self.last_t = high if self.last_t is None else max(high, self.last_t)
-        if batches.has_updates(batch):
-            columns = batches.step_columns(batch, STEP_COLUMNS)
-            if "tokens" in columns:
-                columns.pop("supervised_tokens", None)
-            new = [name for name in columns if name not in self.steps.names]
-            for name in new[max(0, MOST_NAMES - len(self.steps.names)) :]:
-                del columns[name]
+        if step_columns.has_updates(batch):
+            columns = self._known_or_new(step_columns.columns(batch))
             if batch.times and self.first_t is not None:
                 since = np.asarray(batch.times, dtype=np.float64) - self.first_t
                 columns["since_start"] = since.astype(np.float32)
             self.steps.extend(x, columns)
-            self.nonfinite += batches.num_nonfinite(batch, ("loss", "grad_norm"))
+            self.nonfinite += step_columns.num_nonfinite(batch, ("loss", "grad_norm"))
             newest = cast(ev.StepFinished, next(batch.cut(len(x) - 1, len(x)).rows()))
             if self.last_step is None or batch.steps[-1] >= (self.last_step.step or 0):
                 self.last_step = newest
@@ -440,15 +435,29 @@ class RunState:
         step = event.step if event.step is not None else self.updates
         if self._superseded(event.stamp.att, step - 1):
             return Topic.NOTHING
-        self.validations[step] = Validation(
+        results = self._set_of(event.set_name)
+        if results is None:
+            self.ignored_names += 1
+            return Topic.NOTHING
+        results[step] = Validation(
             step=step,
             loss=event.loss,
             metric=event.metric,
             seconds=event.seconds,
             t=event.stamp.t,
             rows_file=event.rows_file,
+            set_name=event.set_name,
         )
         return Topic.VALIDATION | self._log(event)
+
+    def _set_of(self, name: str) -> dict[int, Validation] | None:
+        """The validations of a set of rows; None when there are too many sets."""
+        first = next(iter(self.validations.values()), None)
+        if first is None or first.set_name == name:
+            return self.validations
+        if name not in self.other_validations and len(self.other_validations) >= MOST_NAMES:
+            return None
+        return self.other_validations.setdefault(name, {})
 
     def _evaluation(self, event: ev.EvalFinished) -> Topic:
         step = event.step if event.step is not None else self.updates
@@ -469,7 +478,7 @@ class RunState:
             self.updates = event.start_step
             self.last_step = None
             self.badge, self.reason, self.end = "starting", "", None
-            # Imports and the like are told before the attempt is, as they come before it.
+            # Phases like the imports come before the event of their attempt.
             self.startup = [phase for phase in self.startup if phase.attempt == attempt]
             self.evaluating = None
             # Taken up again on fewer ranks: the others do not belong to the run any more.
@@ -491,7 +500,7 @@ class RunState:
             self.startup.append(self.phase)
         return Topic.RUN
 
-    def _badge(self, badge: str, reason: str) -> Topic:
+    def _badge(self, badge: ev.Badge, reason: str) -> Topic:
         if not self.ended:
             self.badge, self.reason = badge, reason
         return Topic.RUN
@@ -524,15 +533,14 @@ class RunState:
         known = self.checkpoints.get(event.path)
         if known is None:
             return Topic.NOTHING
-        values: dict[str, Any] = {name: getattr(known, name) for name in Checkpoint.__slots__}
-        self.checkpoints[event.path] = Checkpoint(**(values | {"removed": True}))
+        self.checkpoints[event.path] = replace(known, removed=True)
         return Topic.CHECKPOINTS
 
     def _control(self, event: ev.ControlApplied) -> Topic:
         self.controls.append(event)
         touched = Topic.CONTROLS | self._log(event)
         # The badge follows the answer too, for writers that send no StateChanged.
-        after = {"pause": "paused", "resume": "running", "stop": "stopping"}.get(event.command)
+        after = _BADGE_AFTER.get(event.command)
         if event.outcome == "applied" and after and not self.ended:
             touched |= self._badge(after, event.reason)
         return touched
@@ -565,6 +573,13 @@ class RunState:
             return row.val_loss
         measured = self.validations.get(row.step)
         return measured.loss if measured else None
+
+
+_BADGE_AFTER: Mapping[str, ev.StateName] = {
+    Command.PAUSE.value: "paused",
+    Command.RESUME.value: "running",
+    Command.STOP.value: "stopping",
+}
 
 
 def _bad(value: float | None) -> bool:

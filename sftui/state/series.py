@@ -3,7 +3,7 @@
 A chart never reads the points. It asks a `Series` for the lowest and highest
 value in each of its columns, and a min/max pyramid (fan-out 4) answers in the
 same time for two thousand points and for ten million, without losing a spike.
-A pyramid exists only for a column that somebody draws.
+A pyramid exists only for columns that are drawn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""How far the weights went, from what the run measured: the answer to "is this rate too low?".
+"""How far the weights moved, by parameter group, from what the run measured.
 
-A learning rate alone says nothing. An update's size against the weights and the distance
-from the start do: weights within a thousandth of where they began were hardly trained,
-whatever the rate was called.
+It says whether the learning rates were too low, which the rates alone do not: weights
+within a thousandth of where they began were hardly trained.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ RATIO, DISTANCE = "train/update_ratio/", "train/distance/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Travel:
+class WeightChange:
     """One parameter group; fractions of a norm, None where not measured."""
 
     group: str
@@ -30,8 +29,8 @@ class Travel:
     """||weights - start|| / ||start|| at `step`."""
 
 
-def travels(state: RunState) -> list[Travel]:
-    """By group, those that moved most first; empty for a log that does not tell."""
+def weight_changes(state: RunState) -> list[WeightChange]:
+    """One entry a group, the one that moved most first; empty where nothing was measured."""
     found = []
     for name, table in state.metrics.items():
         if not name.startswith(RATIO) or not len(table):
@@ -40,7 +39,7 @@ def travels(state: RunState) -> list[Travel]:
         known = [value for value in table.column(name).tolist() if math.isfinite(value)]
         far = state.metrics.get(DISTANCE + group)
         found.append(
-            Travel(
+            WeightChange(
                 group=group,
                 step=int(table.x[-1]),
                 first_ratio=known[0] if known else None,
@@ -61,7 +60,7 @@ def share(value: float | None) -> str:
     return f"{100 * value:,.{digits}f} %"
 
 
-def sentence(found: Sequence[Travel]) -> str:
+def sentence(found: Sequence[WeightChange]) -> str:
     """All groups in one line; empty without any."""
     if not found:
         return ""

@@ -18,7 +18,7 @@ from engine import config
 from engine.events import RunStarted, Scalar
 from sftui.logbook.event_lines import ranks
 from sftui.state.run_state import RunState
-from sftui.state.weight_change import share, travels
+from sftui.state.weight_change import share, weight_changes
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
@@ -57,7 +57,7 @@ def meanings() -> Mapping[str, str]:
 
 
 def sections(state: RunState) -> list[Section]:
-    """What is known of the run, in the order in which a person asks."""
+    """Titled lists of facts: the run, a step, the optimizer, the data, then all settings."""
     run = state.run
     if run is None:
         return []
@@ -175,7 +175,7 @@ def _travel(state: RunState) -> list[Fact]:
             f"by {share(each.last_ratio)}; the first one measured moved them by "
             f"{share(each.first_ratio)}",
         )
-        for each in travels(state)
+        for each in weight_changes(state)
     ]
 
 

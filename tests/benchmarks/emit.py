@@ -13,8 +13,8 @@ from pathlib import Path
 
 from engine.events import StepFinished
 from engine.journal import wire
+from engine.journal.event_bus import EventBus
 from engine.journal.live_queue import LiveServer
-from engine.journal.sinks import EventBus
 from engine.run import run_dir
 
 STEP_SECONDS = 0.05

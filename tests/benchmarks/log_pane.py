@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from engine import events as ev
 from engine.journal import wire
 from sftui.drawing.canvas import Grid
-from sftui.logbook.book import LogBook
+from sftui.logbook.log_book import LogBook
 from sftui.state.run_state import RunState
 from sftui.view.view import View
 from sftui.widgets.log_pane import LogPane
@@ -142,7 +142,7 @@ def measure(what: str, path: Path, needles: int, *, text: bool) -> None:
     book.type(state, NEEDLE)
     book.accept(state)
     searched = pane.until_idle()
-    found = book.sheet.matches(state).count
+    found = book.content.matches(state).count
     assert found == needles, (found, needles)
     start = time.perf_counter()
     while book.step(state, -1):
@@ -151,7 +151,9 @@ def measure(what: str, path: Path, needles: int, *, text: bool) -> None:
     book.to_start(state)
     oldest = pane.draw()
     grown = pane.most_bytes - before
-    indexed_file: Any = book._pages._file if book._pages is not None else book._story._rows
+    indexed_file: Any = (
+        book._file_log._file if book._file_log is not None else book._event_log._rows
+    )
     index = indexed_file.num_bytes
     print(f"{what}: {path.stat().st_size / 2**20:,.0f} MiB, {num_lines:,} lines")
     print(f"  plain count of its line ends {plain:8.2f} s")

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from sftui.readers import LineBuffer
 from sftui.readers.nanochat import NanochatReader
-from sftui.sources.open import open_replay
+from sftui.sources.open_log import open_replay
 from sftui.state.run_state import RunState
 from tests.benchmarks.long_logs import Watched
 from tests.processes import Children, children, environment

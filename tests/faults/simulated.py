@@ -18,17 +18,19 @@ from pathlib import Path
 from engine.control import Command
 from engine.events import (
     AttemptStarted,
+    EndStatus,
     LogLine,
     RankHeartbeat,
     RunFinished,
     RunStarted,
     SampleGenerated,
     StateChanged,
+    StateName,
     StepFinished,
     ValidationFinished,
 )
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import finished, last_stamp, next_attempt
-from engine.journal.sinks import EventBus
 from engine.run.run_dir import RunDir
 from engine.steering.inbox import Inbox, answer
 
@@ -76,9 +78,9 @@ class Loop:
         due = time.monotonic()
         beat_at = 0.0
         while True:
-            self.obey(step)
+            self.apply_requests(step)
             if self.stop or step == self.script.get("steps"):
-                status = "stopped" if self.stop else "finished"
+                status: EndStatus = "stopped" if self.stop else "finished"
                 self.bus.emit(RunFinished(status=status, reason=self.stop, step=step, updates=step))
                 return True
             now = time.monotonic()
@@ -101,13 +103,13 @@ class Loop:
                 self.bus.emit(SampleGenerated(step=step, prompt=text, text=text))
             step += 1
 
-    def obey(self, step: int) -> None:
+    def apply_requests(self, step: int) -> None:
         if os.getppid() != self.parent:
             self.stop = "the supervisor is gone"
-        mail = self.inbox.read()
-        for refusal in mail.refusals:
+        batch = self.inbox.read()
+        for refusal in batch.refusals:
             self.bus.emit(refusal)
-        for request in mail.requests:
+        for request in batch.requests:
             before = self.paused
             if request.command is Command.STOP:
                 self.stop = f"asked by {request.author}"
@@ -115,7 +117,7 @@ class Loop:
                 self.paused = request.command is Command.PAUSE
             self.bus.emit(answer(request, step=step))
             if self.paused != before:
-                state = "paused" if self.paused else "running"
+                state: StateName = "paused" if self.paused else "running"
                 self.bus.emit(StateChanged(state=state, step=step))
 
 

@@ -21,7 +21,7 @@ from engine.events import (
     Stamp,
     StepFinished,
 )
-from engine.journal import sinks
+from engine.journal import event_bus
 from sftui import run_json
 from sftui.sources import snapshot
 from sftui.state.run_state import RunState
@@ -35,17 +35,17 @@ WRITER = """
 import json, os, signal, sys
 from datetime import datetime
 from pathlib import Path
-from engine.journal import sinks
+from engine.journal import event_bus
 from engine.run import run_dir
 from engine.events import ControlApplied, StepFinished
 from engine.journal.event_files import next_attempt
 from tests.faults.disk import failing
 
 how, folder = sys.argv[1], Path(sys.argv[2])
-sinks.RETRY_SECONDS = 0.01
+event_bus.RETRY_SECONDS = 0.01
 
 def tell(run, first, say):
-    bus = sinks.EventBus(
+    bus = event_bus.EventBus(
         run, run.id, next_attempt(run), live=False, write=lambda fd, data: os.write(fd, data)
     )
     for number in range(first, first + 4):
@@ -125,7 +125,7 @@ def test_the_log_may_break_at_any_file_operation(how, tmp_path):
 @pytest.fixture
 def impatient(monkeypatch):
     """Retry at once, so that a test need not wait."""
-    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(event_bus, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(trainer, "SAVE_RETRY_SECONDS", 0.02)
     monkeypatch.setattr(trainer, "SAVE_MEETINGS", 2)
 

@@ -21,7 +21,7 @@ import json, sys
 from pathlib import Path
 from engine.events import LogLine, RankHeartbeat, StepFinished
 from engine.run.run_dir import RunDir
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from tests.benchmarks.long_run import resident_bytes
 run, num_steps = RunDir(Path(sys.argv[1])), int(sys.argv[2])
 bus = EventBus(run, run.id, 1)

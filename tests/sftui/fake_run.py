@@ -183,7 +183,7 @@ def _step(rng: random.Random, step: int, updates: int) -> ev.StepFinished:
 
 def _evaluate(rec: Recorder, rng: random.Random, step: int, updates: int) -> None:
     metrics = step % 100 == 0
-    rec.add(ev.PhaseStarted(phase="evaluate", detail="validation"), after=0.05)
+    rec.add(ev.PhaseStarted(phase="validate"), after=0.05)
     best_at = 0.72 * updates
     rise = 0.018 * max(0.0, step - best_at) / (updates - best_at)
     loss = _level(step, updates) + 0.045 + rise + rng.gauss(0, 0.004)
@@ -213,7 +213,7 @@ def _evaluate(rec: Recorder, rng: random.Random, step: int, updates: int) -> Non
     rec.add(ev.PhaseStarted(phase="train"), after=0.02)
 
 
-def _checkpoint(rec: Recorder, step: int, reason: str) -> None:
+def _checkpoint(rec: Recorder, step: int, reason: ev.CheckpointReason) -> None:
     rec.add(ev.CheckpointStarted(step=step, reason=reason), after=0.02)
     rec.add(
         ev.CheckpointSaved(

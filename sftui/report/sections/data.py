@@ -51,20 +51,21 @@ def data(tr: Language, facts: Facts) -> str | None:
                 f"实际遍历轮数：{facts.epochs_seen:.3f}{asked}",
             )
         )
-    if counts.tokens:
+    tokens, supervised = counts.sums["tokens"], counts.sums["supervised_tokens"]
+    if tokens.total:
         out.append(
             tr(
-                f"{counts.tokens:,} tokens in {counts.steps_with_tokens:,} updates",
-                f"{counts.steps_with_tokens:,} 次更新共 {counts.tokens:,} 个 token",
+                f"{tokens.total:,.0f} tokens in {tokens.updates:,} updates",
+                f"{tokens.updates:,} 次更新共 {tokens.total:,.0f} 个 token",
             )
         )
-    if counts.supervised:
-        share = percent(counts.supervised / counts.tokens) if counts.tokens else None
+    if supervised.total:
+        share = percent(supervised.total / tokens.total) if tokens.total else None
         out.append(
             tr(
-                f"{counts.supervised:,} supervised tokens"
+                f"{supervised.total:,.0f} supervised tokens"
                 + (f", {share} of all" if share else " (as the log counts them)"),
-                f"{counts.supervised:,} 个受监督 token"
+                f"{supervised.total:,.0f} 个受监督 token"
                 + (f"，占全部的 {share}" if share else "（按日志的计数）"),
             )
         )

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from engine.alarms.windows import scatter_around_trend
 from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
@@ -30,7 +31,7 @@ def training_loss(tr: Language, facts: Facts) -> str | None:
     if not facts.is_ours and facts.state.loss_name == "loss":
         kind = tr("the loss as the trainer logged it", "训练程序记录的损失")
     noise = (
-        float(np.median(np.abs(np.diff(values)))) * 1.4826 / math.sqrt(2)
+        scatter_around_trend(float(np.median(np.abs(np.diff(values)))), 1)
         if len(values) > 2
         else math.nan
     )

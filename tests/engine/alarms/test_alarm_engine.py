@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import events as ev
-from engine.alarms.alarm_engine import Alarm, AlarmEngine
+from engine.alarms.alarm_engine import Alarm, AlarmEngine, StepNumbers
 from engine.alarms.board import ALL_KINDS, CLOCK_KINDS, EVENT_KINDS, SEVERITY, AlarmBoard
 from engine.alarms.rules import LossRule, ValidationRule
-from engine.alarms.windows import RecentMedian, SortedWindow
+from engine.alarms.windows import Reading, RecentMedian, SortedWindow
 from tests.simulated_run import GIB, Simulation, run
 
 
@@ -574,6 +574,11 @@ def test_the_same_kind_waits_for_ten_minutes_and_two_hundred_steps() -> None:
     assert told[1].text.endswith("(x12 since step 0)")
 
 
+def test_what_is_judged_are_numbers_of_an_update() -> None:
+    """A number that is renamed in the event is renamed in the rules, or this fails."""
+    assert set(StepNumbers._fields) <= set(ev.STEP_NUMBERS)
+
+
 def test_without_times_the_steps_count_alone() -> None:
     """A log without a clock is held back by steps."""
     lost = [math.nan if step % 50 == 0 else 1.2 for step in range(500)]
@@ -586,10 +591,8 @@ def test_a_condition_that_lasts_is_told_when_its_time_has_come() -> None:
     board = AlarmBoard(ALL_KINDS)
     for step, holds in ((0, True), (10, False), (20, True), (230, True)):
         board.step = step
-        if holds:
-            board.begin("slowdown", 1.0, 2.0, lambda: "slow")
-        else:
-            board.end("slowdown")
+        slow = Reading(value=1.0, limit=2.0) if holds else None
+        board.judge("slowdown", slow, lambda _: "slow")
     found = board.collect()
     assert kinds(found) == ["+slowdown", "-slowdown", "+slowdown"]
     assert found[-1].step == 230

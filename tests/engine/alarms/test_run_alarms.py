@@ -5,10 +5,10 @@ from datetime import datetime
 
 import pytest
 
-from engine.alarms.run_alarms import Watchman
+from engine.alarms.run_alarms import RunAlarms
 from engine.config import RuntimeConfig
 from engine.events import AlarmRaised, LogLine, StepFinished
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from tests.processes import events
 
@@ -18,16 +18,16 @@ def run(tmp_path):
     return run_dir.create(tmp_path, "test", datetime(2026, 1, 1))
 
 
-class Helm:
+class Control:
     """Notes what an alarm asks for."""
 
     def __init__(self):
         self.asked = []
 
-    def want_pause(self, reason):
+    def request_pause(self, reason):
         self.asked.append(("pause", reason))
 
-    def want_stop(self, reason):
+    def request_stop(self, reason):
         self.asked.append(("stop", reason))
 
 
@@ -37,13 +37,13 @@ def steps(bus, losses):
 
 
 def run_with(run, losses, **settings):
-    helm = Helm()
-    watchman = Watchman(run, RuntimeConfig(**settings))
-    watchman.helm = helm
-    bus = EventBus(run, run.id, 1, live=False, watch=watchman.observe)
+    control = Control()
+    run_alarms = RunAlarms(run, RuntimeConfig(**settings))
+    run_alarms.run_control = control
+    bus = EventBus(run, run.id, 1, live=False, watch=run_alarms.observe)
     steps(bus, losses)
     assert bus.close()
-    return helm, [e.kind for e in events(run.events) if isinstance(e, AlarmRaised)]
+    return control, [e.kind for e in events(run.events) if isinstance(e, AlarmRaised)]
 
 
 RAMP = [1.0 + 0.001 * (i % 7) for i in range(200)] + [1.0 + 0.02 * i for i in range(100)]
@@ -58,16 +58,16 @@ def test_a_nan_is_in_the_event_log_right_behind_its_step(run):
 @pytest.mark.parametrize("what", ["pause", "stop"])
 def test_a_diverging_run_is_paused_or_stopped_where_the_setting_says_so(run, what):
     """With no screen anywhere."""
-    helm, kinds = run_with(run, RAMP, on_diverging=what)
+    control, kinds = run_with(run, RAMP, on_diverging=what)
     assert "diverging" in kinds
-    assert {asked for asked, _ in helm.asked} == {what}
+    assert {asked for asked, _ in control.asked} == {what}
 
 
 def test_by_default_an_alarm_only_warns(run):
     """No alarm stops a run by itself."""
-    helm, kinds = run_with(run, RAMP)
+    control, kinds = run_with(run, RAMP)
     assert "diverging" in kinds
-    assert helm.asked == []
+    assert control.asked == []
 
 
 def test_a_broken_rule_costs_the_alarms_and_no_event(run):
@@ -89,8 +89,8 @@ def test_a_broken_rule_costs_the_alarms_and_no_event(run):
 def test_a_restart_does_not_repeat_an_alarm(run):
     """The next attempt knows what was already said."""
     run_with(run, [1.0] * 40 + [math.nan])
-    watchman = Watchman(run, RuntimeConfig())
-    bus = EventBus(run, run.id, 2, live=False, watch=watchman.observe)
+    run_alarms = RunAlarms(run, RuntimeConfig())
+    bus = EventBus(run, run.id, 2, live=False, watch=run_alarms.observe)
     bus.emit(StepFinished(step=41, loss=math.nan))
     assert bus.close()
     kinds = [e.kind for e in events(run.events) if isinstance(e, AlarmRaised)]

@@ -15,7 +15,7 @@ from engine.checkpoints import checkpointer as checkpoint
 from engine.checkpoints.checkpointer import Checkpointer, RankState
 from engine.errors import CheckpointError
 from engine.events import CheckpointRemoved, CheckpointSaved, LogLine, StepFinished
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.journal.wire import decode
 from engine.run import run_dir
 

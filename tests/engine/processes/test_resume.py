@@ -11,7 +11,7 @@ from engine import config
 from engine.checkpoints import checkpoint_dir
 from engine.config import RunConfig
 from engine.errors import CheckpointError, ConfigError, RunDirError
-from engine.events import AttemptStarted, RunFinished
+from engine.events import AttemptStarted, EndStatus, RunFinished
 from engine.journal.event_files import JournalWriter
 from engine.processes import devices, launch, resume
 from engine.run import resume_file, run_dir
@@ -55,7 +55,7 @@ def write_checkpoint(run: RunDir, step: int) -> None:
     checkpoint_dir.commit(run, partial, step, [record], 0.0)
 
 
-def end(run: RunDir, status: str) -> None:
+def end(run: RunDir, status: EndStatus) -> None:
     JournalWriter(run.events, run.id, "r0").write(AttemptStarted())
     JournalWriter(run.events, run.id, "r0").write(RunFinished(status=status, updates=8))
 

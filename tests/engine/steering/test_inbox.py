@@ -57,9 +57,9 @@ def test_a_request_to_an_older_attempt_is_rejected(run):
     """Its author was looking at ranks that are gone."""
     post(run, ask("old", attempt=1))
     post(run, ask("new", attempt=2))
-    mail = Inbox(run, 2).read()
-    assert [request.id for request in mail.requests] == ["new"]
-    [refusal] = mail.refusals
+    batch = Inbox(run, 2).read()
+    assert [request.id for request in batch.requests] == ["new"]
+    [refusal] = batch.refusals
     assert (refusal.id, refusal.outcome) == ("old", "rejected")
     assert "attempt 2" in refusal.reason
 
@@ -69,9 +69,9 @@ def test_what_an_earlier_session_left_over_is_not_obeyed(run):
     post(run, ask("yesterday", Command.STOP))
     inbox = Inbox(run, 2, history_bytes=run.control.stat().st_size)
     post(run, ask("today"))
-    mail = inbox.read()
-    assert [request.id for request in mail.requests] == ["today"]
-    assert [(r.id, r.outcome) for r in mail.refusals] == [("yesterday", "rejected")]
+    batch = inbox.read()
+    assert [request.id for request in batch.requests] == ["today"]
+    assert [(r.id, r.outcome) for r in batch.refusals] == [("yesterday", "rejected")]
 
 
 def test_what_the_supervisor_answered_is_answered(run):
@@ -86,9 +86,9 @@ def test_an_expired_request_is_not_applied(run):
     """A wish that came too late is answered and not carried out."""
     post(run, ask("late", expires=100.0))
     post(run, ask("early", expires=200.0))
-    mail = Inbox(run, 1, now=lambda: 150.0).read()
-    assert [request.id for request in mail.requests] == ["early"]
-    assert [(r.id, r.outcome) for r in mail.refusals] == [("late", "expired")]
+    batch = Inbox(run, 1, now=lambda: 150.0).read()
+    assert [request.id for request in batch.requests] == ["early"]
+    assert [(r.id, r.outcome) for r in batch.refusals] == [("late", "expired")]
 
 
 def test_an_unknown_command_is_rejected_by_its_id(run):

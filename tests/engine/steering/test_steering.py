@@ -14,7 +14,7 @@ from engine.control import Command, Request
 from engine.distributed import Ranks
 from engine.events import ControlApplied, RunFinished, Stamp, StateChanged
 from engine.journal import wire
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import resume_file
 from engine.steering import steering as steering_module
 from engine.steering.inbox import post
@@ -190,9 +190,9 @@ def test_resume_for_a_number_of_steps(run, steering, bus):
 
 def test_an_alarm_can_pause_and_stop(steering):
     """Without any screen."""
-    steering.want_pause("diverging")
+    steering.request_pause("diverging")
     assert steering.at_boundary(1).paused
-    steering.want_stop("no number")
+    steering.request_stop("no number")
     decision = steering.wait_while_paused(1)
     assert (decision.stop, decision.stop_reason) == (True, "no number")
 
@@ -290,7 +290,7 @@ def test_what_an_alarm_did_outlives_a_killed_rank(run, what):
     """Nobody asked for it, so no answer tells; and the same alarm is not raised again."""
     bus = EventBus(run, run.id, 1, live=False)
     steering = Steering(run, bus, ALONE, 1)
-    (steering.want_pause if what == "pause" else steering.want_stop)("the loss diverges")
+    (steering.request_pause if what == "pause" else steering.request_stop)("the loss diverges")
     steering.at_boundary(50)
     bus.close()
     decision = Steering(run, Notes(), ALONE, 2).at_boundary(20)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sftui.checkpoints import prompts
-from sftui.checkpoints.answers import Said, lines_of, paint_lines, wrap
-from sftui.checkpoints.checkpoint_list import Shelf
+from sftui.checkpoints.answers import Answer, lines_of, paint_lines, wrap
+from sftui.checkpoints.checkpoint_list import CheckpointList
 from sftui.checkpoints.prompts import MOST_SAMPLES, Sampler, target_of
 from sftui.drawing.canvas import Grid, text_width
 from sftui.text.clean import clean
@@ -64,7 +64,7 @@ def shown(sampler) -> dict[str, list[tuple[str, str]]]:
 
 def test_a_checkpoint_is_asked_greedily_by_its_folder(run, jobs):
     """The prompt goes by stdin, so that no prompt is taken for a flag; a GPU is left alone."""
-    sampler, shelf = Sampler(), Shelf(run)
+    sampler, shelf = Sampler(), CheckpointList(run)
     assert sampler.ask(run, row_of(shelf, 300), "--help é", alive=True) == ""
     [job] = jobs
     assert job.arguments[:2] == ["chat", str(run.checkpoint(300))]
@@ -77,22 +77,22 @@ def test_a_checkpoint_is_asked_greedily_by_its_folder(run, jobs):
 
 def test_answers_wait_for_each_other_and_stand_by_prompt(run, jobs):
     """One process at a time; the newest prompt first, the newest weights first."""
-    sampler, shelf = Sampler(), Shelf(run)
+    sampler, shelf = Sampler(), CheckpointList(run)
     sampler.ask(run, row_of(shelf, 300), "one", alive=False)
     sampler.ask(run, row_of(shelf, 400), "one", alive=False)
     assert len(jobs) == 1
     assert "--device-type=cpu" not in jobs[0].arguments
     assert shown(sampler) == {"one": [("step 400", "waiting…"), ("step 300", "answering…")]}
     jobs[0].answer("first")
-    sampler.look()
+    sampler.poll()
     assert len(jobs) == 2
     jobs[1].answer("second", "max_tokens")
-    sampler.look()
+    sampler.poll()
     assert not sampler.busy
     assert all(job.closed for job in jobs)
     sampler.ask(run, row_of(shelf, 300), "two", alive=False)
     jobs[2].answer("")
-    sampler.look()
+    sampler.poll()
     assert shown(sampler) == {
         "two": [("step 300", "(nothing)")],
         "one": [("step 400", "second"), ("step 300", "first")],
@@ -101,7 +101,7 @@ def test_answers_wait_for_each_other_and_stand_by_prompt(run, jobs):
     # Asked again, it is the new answer that stands there.
     sampler.ask(run, row_of(shelf, 300), "one", alive=False)
     jobs[3].answer("third")
-    sampler.look()
+    sampler.poll()
     assert shown(sampler)["one"] == [("step 400", "second"), ("step 300", "third")]
     assert sampler.prompt == "one"
 
@@ -116,11 +116,11 @@ def test_answers_wait_for_each_other_and_stand_by_prompt(run, jobs):
 )
 def test_a_failure_is_one_line(run, jobs, said, line):
     """In the place of the answer, and the next is asked all the same."""
-    sampler, shelf = Sampler(), Shelf(run)
+    sampler, shelf = Sampler(), CheckpointList(run)
     sampler.ask(run, row_of(shelf, 300), "x", alive=False)
     sampler.ask(run, row_of(shelf, 400), "x", alive=False)
     jobs[0].fail(said)
-    sampler.look()
+    sampler.poll()
     assert len(jobs) == 2
     assert shown(sampler)["x"][1] == ("step 300", line)
     assert sampler.groups()[0][1][1].bad
@@ -134,18 +134,18 @@ def test_a_process_that_cannot_be_started_is_told(run, monkeypatch):
 
     monkeypatch.setattr(prompts, "Job", refuse)
     sampler = Sampler()
-    sampler.ask(run, row_of(Shelf(run), 300), "x", alive=False)
+    sampler.ask(run, row_of(CheckpointList(run), 300), "x", alive=False)
     assert shown(sampler)["x"] == [("step 300", "it could not be asked: Cannot allocate memory.")]
     assert not sampler.busy
 
 
 def test_only_so_many_answers_are_kept(run, jobs):
     """The oldest go."""
-    sampler, row = Sampler(), row_of(Shelf(run), 300)
+    sampler, row = Sampler(), row_of(CheckpointList(run), 300)
     for i in range(MOST_SAMPLES + 3):
         sampler.ask(run, row, str(i), alive=False)
         jobs[-1].answer("x")
-        sampler.look()
+        sampler.poll()
     assert len(sampler.samples) == MOST_SAMPLES
     assert "2" not in shown(sampler)
     assert str(MOST_SAMPLES) in shown(sampler)
@@ -153,7 +153,7 @@ def test_only_so_many_answers_are_kept(run, jobs):
 
 def test_what_a_row_is_to_the_command(run):
     """The start by its own name or file, an export by its file; what is gone is said."""
-    shelf = Shelf(run)
+    shelf = CheckpointList(run)
     start, export = row_of(shelf, 0, "start"), row_of(shelf, 400, "nanochat")
     run.manifest.write_text(json.dumps({"id": run.id, "start": {"source": "starter"}}))
     assert target_of(run, start) == "starter"
@@ -197,8 +197,8 @@ async def test_keys_ask_from_the_browser(run, jobs):
         assert jobs[1].stdin == b"mex d"
         assert jobs[1].arguments[1] == str(run.checkpoint(300))
         jobs[1].answer("ho\n\nthere")
-        browser._look()
-        text = "\n".join(browser.answers._grid.lines())
+        browser.poll()
+        text = browser.answers.text()
         assert "[bold]hi[/] long long" in text
         assert "\x1b" not in text
         # Line breaks are kept.
@@ -222,18 +222,18 @@ async def test_the_answers_fit(run, jobs, size):
         await pilot.press("c", "p", *"ask", "enter")
         await pilot.pause()
         jobs[0].answer("\n".join(f"{i} " + "日本" * 70 for i in range(12)))
-        app.screen._look()
+        app.screen.poll()
         await pilot.pause()
         answers = app.screen.answers
-        lines = answers._grid.lines()
+        lines = answers.text().splitlines()
         if answers.size.height >= 2:
             assert lines[0][0] + lines[-1][-1] == "╭╯"
-        assert app.screen.table._grid.lines()[-1][-1] == "╯"
+        assert app.screen.table.text().splitlines()[-1][-1] == "╯"
         for _ in range(40):
             await pilot.press("shift+down")
         if answers.size.height > 3:
-            assert "日" in answers._grid.lines()[-2]
-            assert "below" not in answers._grid.lines()[-1]
+            assert "日" in answers.text().splitlines()[-2]
+            assert "below" not in answers.text().splitlines()[-1]
         await pilot.press("shift+up")
 
 
@@ -247,12 +247,12 @@ async def test_an_answer_from_a_real_process(run, tmp_path, monkeypatch):
         await pilot.press("c", *["down"] * 9, "p", *"Hello!", "enter")
         browser = app.screen
         deadline = time.monotonic() + 90
-        while app.cockpit.shelf.sampler.busy:
+        while app.cockpit.checkpoints.sampler.busy:
             assert time.monotonic() < deadline
             await pilot.press("up", "down")
             await pilot.pause(0.2)
-            browser._look()
-        [(_, [said])] = app.cockpit.shelf.sampler.groups()
+            browser.poll()
+        [(_, [said])] = app.cockpit.checkpoints.sampler.groups()
         assert said.label == "start"
         assert not said.bad
         assert said.text
@@ -280,7 +280,10 @@ def test_wrapping_keeps_words():
             st.text(max_size=40),
             st.lists(
                 st.builds(
-                    Said, label=st.text(max_size=30), text=st.text(max_size=200), bad=st.booleans()
+                    Answer,
+                    label=st.text(max_size=30),
+                    text=st.text(max_size=200),
+                    bad=st.booleans(),
                 ),
                 max_size=3,
             ),

@@ -19,7 +19,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from engine.run.lock import RunLock
 from sftui import run_json

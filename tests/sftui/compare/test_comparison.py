@@ -13,7 +13,7 @@ from engine import events as ev
 from engine.evaluation import eval_items
 from engine.evaluation.eval_items import EvalResult
 from engine.evaluation.validation_rows import RowLosses, save_rows
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from sftui.cli import main
 from sftui.compare import comparison, pairing

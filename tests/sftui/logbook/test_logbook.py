@@ -12,17 +12,15 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from engine.journal import wire
-from sftui.logbook import entry_index as journal_module
-from sftui.logbook import search as hunt_module
-from sftui.logbook import text_file as text_module
-from sftui.logbook.book import LogBook
+from sftui.logbook import entry_index, file_search, text_file
 from sftui.logbook.entry_index import JournalRows
 from sftui.logbook.event_lines import entry
+from sftui.logbook.file_search import FileSearch
 from sftui.logbook.kinds import CONTROL, EVERYTHING, FILTERS, PLAIN, RESULT, WARNING, kind_of
-from sftui.logbook.search import Hunt
-from sftui.logbook.sheet import Query
+from sftui.logbook.log_book import LogBook
+from sftui.logbook.log_content import Query
 from sftui.logbook.text_file import TextFile
-from sftui.sources.open import open_replay
+from sftui.sources.open_log import open_replay
 from sftui.state import run_state as state_module
 from sftui.state.run_state import RunState
 from sftui.text.clean import clean
@@ -87,7 +85,7 @@ def indexed(path) -> JournalRows:
 @pytest.mark.parametrize("block", [200, 4096, 512 * 1024])
 def test_rows_are_the_entries_of_the_journal(journal, monkeypatch, block):
     """Same events in the same order as decoding every line, whatever the blocks; same kinds."""
-    monkeypatch.setattr(journal_module, "BLOCK_BYTES", block)
+    monkeypatch.setattr(entry_index, "BLOCK_BYTES", block)
     path, events = journal
     rows = indexed(path)
     wanted = [
@@ -147,23 +145,25 @@ PREFIXES = ["rank 1: line", "k 1", "1: l", " line 5", "nk", "step 100"]
 @pytest.mark.parametrize("query", [*QUERIES, *PREFIXES])
 def test_search_finds_what_looking_at_every_line_finds(journal, monkeypatch, query):
     """The first look at raw bytes loses nothing, in any block and any filter."""
-    monkeypatch.setattr(journal_module, "_SEARCH_ROWS", 37)
+    monkeypatch.setattr(entry_index, "_SEARCH_ROWS", 37)
     path, _ = journal
     rows = indexed(path)
     wanted = Query(query)
     for kinds in (EVERYTHING, PLAIN, WARNING, RESULT):
-        hunt = Hunt(lambda a, b, k=kinds: rows.search(wanted.pattern, wanted.needle, k, a, b))
-        hunt.reach(len(rows) // 2)
-        hunt.join()
-        hunt.reach(len(rows))
-        hunt.join()
+        search = FileSearch(
+            lambda a, b, k=kinds: rows.search(wanted.pattern, wanted.needle, k, a, b)
+        )
+        search.reach(len(rows) // 2)
+        search.join()
+        search.reach(len(rows))
+        search.join()
         plain = [
             i
             for i, event in enumerate(rows.events(range(len(rows))))
             if kind_of(event) & kinds and query.lower() in entry(event).text.lower()
         ]
-        assert hunt.found.tolist() == plain
-        assert hunt.share == 1.0
+        assert search.found.tolist() == plain
+        assert search.share == 1.0
 
 
 def test_a_search_is_given_up_between_two_blocks(monkeypatch):
@@ -174,19 +174,19 @@ def test_a_search_is_given_up_between_two_blocks(monkeypatch):
         for at in range(high - 1, low - 1, -1):
             looked.append(at)
             if len(looked) == 5:
-                hunt.cancel()
+                search.cancel()
             yield at, [at]
 
-    hunt = Hunt(find)
-    hunt.reach(1000)
-    hunt.join()
+    search = FileSearch(find)
+    search.reach(1000)
+    search.join()
     assert len(looked) == 5
-    monkeypatch.setattr(hunt_module, "MOST_FOUND", 3)
-    hunt = Hunt(lambda low, high: ((at, [at]) for at in range(high - 1, low - 1, -1)))
-    hunt.reach(1000)
-    hunt.join()
-    assert hunt.full
-    assert hunt.found.tolist() == [997, 998, 999]
+    monkeypatch.setattr(file_search, "MOST_FOUND", 3)
+    search = FileSearch(lambda low, high: ((at, [at]) for at in range(high - 1, low - 1, -1)))
+    search.reach(1000)
+    search.join()
+    assert search.full
+    assert search.found.tolist() == [997, 998, 999]
 
 
 # ---- the story ---------------------------------------------------------------------------------
@@ -200,14 +200,14 @@ def settle(book, state):
             book.work(state)
             if not book.busy:
                 return
-        rows = book._story._rows
+        rows = book._event_log._rows
         if rows is not None:
             rows.join()
-        for sheet in (book._story, book._pages):
-            if sheet is not None and sheet._hunt is not None:
-                sheet._hunt.join()
-        if book._pages is not None:
-            book._pages._file.join()
+        for sheet in (book._event_log, book._file_log):
+            if sheet is not None and sheet._search is not None:
+                sheet._search.join()
+        if book._file_log is not None:
+            book._file_log._file.join()
     raise AssertionError("it works for ever")
 
 
@@ -304,7 +304,7 @@ def test_matches_are_stepped_through_from_the_newest(journal, small_memory):
     seen = []
     while True:
         lines = book.window(state, 5).lines
-        here = [line.text for line in lines if line.place == book.sheet.current]
+        here = [line.text for line in lines if line.place == book.content.current]
         assert len(here) == 1, "the match is in sight"
         seen.insert(0, here[0])
         assert book.search_words(state) == f"{len(wanted) - len(seen) + 1} of {len(wanted)}"
@@ -360,7 +360,7 @@ def test_pages_are_the_lines_of_the_file(tmp_path_factory, lines, ended, page, m
     if not whole[-1]:
         whole.pop()
     file = TextFile(path)
-    before, text_module._PAGE_BYTES = text_module._PAGE_BYTES, page
+    before, text_file._PAGE_BYTES = text_file._PAGE_BYTES, page
     try:
         back, end = [], file.size
         while found := file.before(end, most):
@@ -374,13 +374,13 @@ def test_pages_are_the_lines_of_the_file(tmp_path_factory, lines, ended, page, m
             start = found[-1][0] + len(found[-1][1]) + 1
         assert on == back
     finally:
-        text_module._PAGE_BYTES = before
+        text_file._PAGE_BYTES = before
 
 
 def test_lines_are_counted_in_the_background(tmp_path, monkeypatch):
     """The number of any line, from marks that take a few bytes each."""
-    monkeypatch.setattr(text_module, "MARK_BYTES", 1000)
-    monkeypatch.setattr(text_module, "BLOCK_BYTES", 4000)
+    monkeypatch.setattr(text_file, "MARK_BYTES", 1000)
+    monkeypatch.setattr(text_file, "BLOCK_BYTES", 4000)
     path = tmp_path / "log"
     rng = random.Random(1)
     data = b"".join(b"x" * rng.randrange(60) + b"\n" for _ in range(3000))
@@ -403,7 +403,7 @@ def test_lines_are_counted_in_the_background(tmp_path, monkeypatch):
 @pytest.mark.parametrize("block", [64, 1000, 1 << 20])
 def test_a_text_is_searched_as_it_is_drawn(tmp_path, monkeypatch, query, block):
     """Colours, tabs and redrawn lines count as they look; every line once."""
-    monkeypatch.setattr(text_module, "BLOCK_BYTES", block)
+    monkeypatch.setattr(text_file, "BLOCK_BYTES", block)
     rng = random.Random(5)
     pieces = [
         "ab",
@@ -422,16 +422,16 @@ def test_a_text_is_searched_as_it_is_drawn(tmp_path, monkeypatch, query, block):
     path.write_text("\n".join(lines), encoding="utf-8", newline="")
     wanted = Query(query)
     file = TextFile(path)
-    hunt = Hunt(lambda low, high: file.search(wanted.pattern, wanted.needle, low, high))
-    hunt.reach(file.size)
-    hunt.join()
+    search = FileSearch(lambda low, high: file.search(wanted.pattern, wanted.needle, low, high))
+    search.reach(file.size)
+    search.join()
     at, plain = 0, []
     for line in path.read_bytes().split(b"\n"):
         if query.lower() in clean(line).lower():
             plain.append(at)
         at += len(line) + 1
     assert plain
-    assert hunt.found.tolist() == plain
+    assert search.found.tolist() == plain
 
 
 def nanochat_log(steps: int, *, stages: int = 1) -> str:

@@ -12,7 +12,7 @@ import pytest
 from engine import config, fit
 from engine import events as ev
 from engine.errors import UsageError
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.lock import RunLock

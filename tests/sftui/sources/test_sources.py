@@ -19,8 +19,8 @@ from engine.events import (
     StepFinished,
 )
 from engine.journal import wire
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import JournalWriter
-from engine.journal.sinks import EventBus
 from engine.run.lock import RunLock
 from engine.steering.inbox import Inbox
 from sftui.sources.live import LiveSource
@@ -34,7 +34,7 @@ from pathlib import Path
 from engine.events import StepFinished
 from engine.journal.event_files import next_attempt
 from engine.run.run_dir import RunDir
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 run = RunDir(Path(sys.argv[1]))
 attempt = next_attempt(run)
 bus = EventBus(run, run.id, attempt)
@@ -353,7 +353,7 @@ def test_a_finished_run_is_closed_when_all_is_read(run):
         assert not source.closed
         source.poll()
         assert not source.closed
-    source._pulse._evidence = None
+    source._liveness._evidence = None
     assert source.closed
     assert source.alive()[0] is False
 

@@ -220,7 +220,7 @@ def test_startup_phases_have_their_times():
             stamped(ev.PhaseStarted(phase="model"), t=12.5),
             stamped(ev.PhaseStarted(phase="train"), t=13.0),
             stamped(ev.StepFinished(step=0, loss=1.0), t=14.0),
-            stamped(ev.PhaseStarted(phase="evaluate"), t=15.0),
+            stamped(ev.PhaseStarted(phase="validate"), t=15.0),
         ]
     )
     assert [(p.name, p.end) for p in state.startup] == [
@@ -229,7 +229,7 @@ def test_startup_phases_have_their_times():
         ("train", 15.0),
     ]
     assert state.phase is not None
-    assert state.phase.name == "evaluate"
+    assert state.phase.name == "validate"
 
 
 def test_eta_counts_evaluations():

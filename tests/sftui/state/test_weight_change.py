@@ -5,7 +5,7 @@ import pytest
 from engine import events as ev
 from sftui import run_json
 from sftui.state.run_state import RunState
-from sftui.state.weight_change import sentence, share, travels
+from sftui.state.weight_change import sentence, share, weight_changes
 from sftui.view import run_facts
 
 
@@ -29,7 +29,7 @@ MOVED = state(
 
 def test_the_group_that_moved_most_comes_first():
     """First and newest update, and the newest distance, each of its own group."""
-    far, near = travels(MOVED)
+    far, near = weight_changes(MOVED)
     assert (far.group, far.first_ratio, far.last_ratio) == (
         "matrices",
         *map(pytest.approx, (0.007, 0.00008)),
@@ -39,7 +39,7 @@ def test_the_group_that_moved_most_comes_first():
 
 def test_every_view_tells_the_same():
     """The line of `show`, its JSON and the page of facts."""
-    assert sentence(travels(MOVED)).startswith(
+    assert sentence(weight_changes(MOVED)).startswith(
         "weights moved: matrices 87 % from the start (first update 0.70 %, newest 0.0080 %); wte "
     )
     told = run_json.stage(MOVED, "x")["weights"]
@@ -56,9 +56,9 @@ def test_every_view_tells_the_same():
 
 def test_what_was_not_measured_is_not_told():
     """A log without these numbers has no line; a run whose start is lost has no distance."""
-    assert travels(state((0, {"other": 1.0}))) == []
+    assert weight_changes(state((0, {"other": 1.0}))) == []
     assert sentence([]) == ""
-    [found] = travels(state((0, {"train/update_ratio/wte": 0.01})))
+    [found] = weight_changes(state((0, {"train/update_ratio/wte": 0.01})))
     assert found.distance is None
     assert "wte - from the start" in sentence([found])
 

@@ -15,7 +15,9 @@ from tests.sftui.fake_run import fake_run
 RUN = "20260304-101500-starter"
 
 
-def ended(reason: str, *, until: int = 288, rows: int = 8, status: str = "failed") -> RunState:
+def ended(
+    reason: str, *, until: int = 288, rows: int = 8, status: ev.EndStatus = "failed"
+) -> RunState:
     state = RunState()
     for event in fake_run(until=until, finish=False):
         if isinstance(event, ev.RunStarted):
@@ -62,7 +64,7 @@ def test_where_all_were_deleted_it_does_not_say_that_nothing_was_saved() -> None
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped"])
-def test_a_run_that_did_not_fail_needs_none(status: str) -> None:
+def test_a_run_that_did_not_fail_needs_none(status: ev.EndStatus) -> None:
     assert failure(ended("done", status=status), RUN) is None
 
 

@@ -1,4 +1,4 @@
-"""Who fills a recording, seen by the replay that plays it."""
+"""What a replay asks of whatever fills its recording."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sftui.readers import LineCounts
 
 
 class Feed(Protocol):
-    """Who fills a recording: `sources.feed` from files, or nobody."""
+    """Fills a recording: `FileFeed` from files; `Finished` where all events are there already."""
 
     @property
     def lines(self) -> LineCounts:
@@ -37,21 +37,26 @@ class Feed(Protocol):
         ...
 
     @property
+    def reread(self) -> str:
+        """Why what had been shown was read again in another way; empty if it was not."""
+        ...
+
+    @property
     def text_path(self) -> Path | None:
-        """A file whose lines a person may read."""
+        """A text file whose lines can be shown; None for a binary one."""
         ...
 
     @property
     def journal_path(self) -> Path | None:
-        """A journal of ours."""
+        """The file, if it is an event log of ours."""
         ...
 
     def evidence(self) -> tuple[bool, str]:
-        """Whether more may come, and why one may think so."""
+        """Whether more may come, and the evidence in words."""
         ...
 
     def read_on(self) -> None:
-        """The first of it has been seen: read the rest."""
+        """Read the rest: the first part is on the screen."""
         ...
 
     def close(self) -> None:
@@ -67,6 +72,7 @@ class Finished:
     done = True
     share = 1.0
     restarts = 0
+    reread = ""
     text_path = None
     journal_path = None
 

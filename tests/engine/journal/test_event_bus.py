@@ -21,8 +21,8 @@ from engine.events import (
     StepFinished,
 )
 from engine.journal import wire
+from engine.journal.event_bus import EventBus
 from engine.journal.event_files import last_stamp
-from engine.journal.sinks import EventBus
 from tests.processes import children, events, make_run, wait_for
 
 
@@ -194,7 +194,7 @@ from pathlib import Path
 from engine.events import ControlApplied, StepFinished
 from engine.journal.event_files import next_attempt
 from engine.run.run_dir import RunDir
-from engine.journal.sinks import EventBus
+from engine.journal.event_bus import EventBus
 run = RunDir(Path(sys.argv[1]))
 bus = EventBus(run, run.id, next_attempt(run), live=False)
 step = 0

@@ -1,4 +1,4 @@
-"""The story as a sheet: events that the state keeps, and before them those of the journal.
+"""The events as the log pane shows them: those the state keeps, before them the journal's.
 
 A place is the row of the journal's index, or, above `MEMORY`, the number of an entry
 that the state has kept. So a line keeps its place while new ones come.
@@ -15,9 +15,9 @@ from typing import Any
 from engine.events import Event
 from sftui.logbook.entry_index import JournalRows
 from sftui.logbook.event_lines import entry
+from sftui.logbook.file_search import FileSearch
 from sftui.logbook.kinds import EVERYTHING, kind_of
-from sftui.logbook.search import Hunt
-from sftui.logbook.sheet import Line, Matches, Query, Window
+from sftui.logbook.log_content import Line, Matches, Query, Window
 from sftui.state.run_state import RunState
 
 MEMORY = 1 << 60
@@ -47,7 +47,7 @@ class Places:
         return len(self.rows) + bisect.bisect_right(self.numbers, place - MEMORY)
 
 
-class Story:
+class EventLog:
     """See the module. `kinds` is what the filter lets through."""
 
     timed = True
@@ -55,15 +55,15 @@ class Story:
     def __init__(self, rows: JournalRows | None = None) -> None:
         self._rows = rows
         self._kinds = EVERYTHING
-        self._bottom: int | None = None  # place of the last line in sight; None follows
-        self._wanted = False  # somebody looked further back than the memory goes
+        self._bottom: int | None = None  # place of the last line shown; None follows
+        self._wanted = False  # scrolled further back than the memory goes
         self._joined: tuple[int, int, int] = (-1, -1, 0)
         self._shown = 0  # rows of the index when it was last drawn
         self._query: Query | None = None
-        self._hunt: Hunt | None = None
-        self._seen = 0  # entries in memory that were looked at for matches
+        self._search: FileSearch | None = None
+        self._seen = 0  # entries in memory that were searched
         self._found: list[int] = []
-        self._seek: int | None = None  # go to the newest match up to here, once there is one
+        self._search_from: int | None = None  # go to the newest match up to here, once there is one
         self.current: int | None = None
 
     @property
@@ -71,13 +71,13 @@ class Story:
         return self._kinds
 
     def show(self, state: RunState, kinds: int) -> None:
-        """Another filter; what was searched is searched again."""
+        """Show other kinds of entries; a search starts again."""
         if kinds != self._kinds:
             self._kinds = kinds
             self._wanted = self._wanted or kinds != EVERYTHING
             self._bottom = self.current
             if self._query is not None:
-                self.look_for(state, self._query)
+                self.search_for(state, self._query)
 
     def window(self, state: RunState, rows: int) -> Window:
         places = self._places(state)
@@ -104,20 +104,22 @@ class Story:
 
     # ---- search ----------------------------------------------------------------------------
 
-    def look_for(self, state: RunState, query: Query | None) -> None:
-        if self._hunt is not None:
-            self._hunt.cancel()
-        self._query, self._hunt, self.current = query, None, None
+    def search_for(self, state: RunState, query: Query | None) -> None:
+        if self._search is not None:
+            self._search.cancel()
+        self._query, self._search, self.current = query, None, None
         self._seen, self._found = 0, []
-        self._seek = None
+        self._search_from = None
         if query is None:
             return
-        self._seek = MEMORY + state.log_total if self._bottom is None else self._bottom
+        self._search_from = MEMORY + state.log_total if self._bottom is None else self._bottom
         self._want()
         if self._rows is not None:
             rows, pattern, needle, kinds = self._rows, query.pattern, query.needle, self._kinds
-            self._hunt = Hunt(lambda low, high: rows.search(pattern, needle, kinds, low, high))
-        self._look(state)
+            self._search = FileSearch(
+                lambda low, high: rows.search(pattern, needle, kinds, low, high)
+            )
+        self._search_memory(state)
 
     def matches(self, state: RunState) -> Matches:
         found = self._matching(state)
@@ -126,9 +128,9 @@ class Story:
         if self._rows is not None and _first(state):
             if self._rows.busy:
                 share = 0.5 * self._rows.share
-            elif self._hunt is not None and self._hunt.busy:
-                share = 0.5 + 0.5 * self._hunt.share
-        full = self._hunt is not None and self._hunt.full
+            elif self._search is not None and self._search.busy:
+                share = 0.5 + 0.5 * self._search.share
+        full = self._search is not None and self._search.full
         return Matches(len(found), at, share, full)
 
     def step(self, state: RunState, by: int, rows: int) -> bool:
@@ -139,32 +141,32 @@ class Story:
         at = found.upto(origin) if by > 0 else found.upto(origin - 1) - 1
         if not 0 <= at < len(found):
             return False
-        self._seek = None
+        self._search_from = None
         self._go(state, found[at], rows)
         return True
 
     def work(self, state: RunState, rows: int) -> bool:
-        index, hunt = self._rows, self._hunt
+        index, search = self._rows, self._search
         changed = False
         if index is not None and self._wanted and _first(state):
             if self._join(state) == len(index):
                 index.follow()  # what has left the memory by now may not be in it
             if len(index) != self._shown:
                 self._shown, changed = len(index), True
-            if hunt is not None and not index.busy:
-                hunt.reach(self._join(state))
+            if search is not None and not index.busy:
+                search.reach(self._join(state))
         if self._query is not None:
-            before = (len(self._found), self._seek, self.current)
-            self._look(state)
-            self._sought(state, rows)
-            changed = changed or before != (len(self._found), self._seek, self.current)
-            changed = changed or (hunt is not None and hunt.busy)
+            before = (len(self._found), self._search_from, self.current)
+            self._search_memory(state)
+            self._go_to_first_match(state, rows)
+            changed = changed or before != (len(self._found), self._search_from, self.current)
+            changed = changed or (search is not None and search.busy)
         return changed
 
     @property
     def busy(self) -> bool:
-        index, hunt = self._rows, self._hunt
-        return (index is not None and index.busy) or (hunt is not None and hunt.busy)
+        index, search = self._rows, self._search
+        return (index is not None and index.busy) or (search is not None and search.busy)
 
     def restart(self) -> None:
         if self._bottom is not None and self._bottom >= MEMORY:
@@ -174,15 +176,15 @@ class Story:
         self._seen, self._found, self._joined = 0, [], (-1, -1, 0)
 
     def close(self) -> None:
-        if self._hunt is not None:
-            self._hunt.cancel()
+        if self._search is not None:
+            self._search.cancel()
         if self._rows is not None:
             self._rows.close()
 
     # ---- inside ----------------------------------------------------------------------------
 
     def _want(self) -> None:
-        """Somebody looks beyond what is in memory: index the file."""
+        """Index the file: what was asked for is no longer in memory."""
         self._wanted = True
         if self._rows is not None:
             self._rows.follow()
@@ -240,8 +242,8 @@ class Story:
             events += [found.get(number) for number in numbers]
         return [_line(place, event) for place, event in zip(places, events, strict=True)]
 
-    def _look(self, state: RunState) -> None:
-        """Look at what has come into memory since."""
+    def _search_memory(self, state: RunState) -> None:
+        """Search what has come into memory since the last call."""
         query, first = self._query, _first(state)
         if query is None or self._seen == state.log_total:
             return
@@ -258,23 +260,23 @@ class Story:
 
     def _matching(self, state: RunState) -> Places:
         kept = self._found[bisect.bisect_left(self._found, _first(state)) :]
-        if self._hunt is None:
+        if self._search is None:
             return Places((), kept)
-        rows = self._hunt.found
+        rows = self._search.found
         return Places(rows[: rows.searchsorted(self._join(state))], kept)
 
-    def _sought(self, state: RunState, rows: int) -> None:
+    def _go_to_first_match(self, state: RunState, rows: int) -> None:
         """Go to the match that the search began for, once it is found."""
-        if self._seek is None:
+        if self._search_from is None:
             return
         found = self._matching(state)
-        at = found.upto(self._seek) - 1
-        unread = self._hunt is not None and self._hunt.high < self._join(state)
+        at = found.upto(self._search_from) - 1
+        unread = self._search is not None and self._search.high < self._join(state)
         if at < 0 and (self.busy or unread):
             return
         if len(found):
             self._go(state, found[max(0, at)], rows)
-        self._seek = None
+        self._search_from = None
 
     def _go(self, state: RunState, place: int, rows: int) -> None:
         self.current = place
@@ -293,4 +295,4 @@ def _line(place: int, event: Event | None) -> Line:
     said = entry(event) if event is not None else None
     if event is None or said is None:
         return Line(place, "")
-    return Line(place, said.text, said.mark, said.ink, event.stamp.t)
+    return Line(place, said.text, said.mark, said.role, event.stamp.t)

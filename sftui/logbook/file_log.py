@@ -1,22 +1,22 @@
-"""A text log as a sheet: every line of the file as it stands, up to the moment of the clock.
+"""A text log in the log pane: every line of the file as it stands, up to the replay's clock.
 
 A place is the offset of a line's first byte.
 """
 
 from __future__ import annotations
 
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
+from sftui.logbook.file_search import FileSearch
+from sftui.logbook.log_content import Line, Matches, Query, Window
 from sftui.logbook.log_level import log_level
-from sftui.logbook.search import Hunt
-from sftui.logbook.sheet import Line, Matches, Query, Window
 from sftui.logbook.text_file import TextFile
 from sftui.state.run_state import RunState
 from sftui.text.clean import clean
 
-_INKS = {"error": Ink.BAD, "warn": Ink.WARN, "info": Ink.DIM}
+_ROLES = {"error": Role.BAD, "warn": Role.WARN, "info": Role.DIM}
 
 
-class Pages:
+class FileLog:
     """See the module. `limit`: what comes behind that offset has not happened yet."""
 
     timed = False
@@ -25,8 +25,8 @@ class Pages:
         self._file = file
         self.limit: int | None = None
         self._bottom: int | None = None  # offset behind the last line in sight; None follows
-        self._hunt: Hunt | None = None
-        self._seek: int | None = None
+        self._search: FileSearch | None = None
+        self._search_from: int | None = None
         self._drawn: tuple[object, ...] = ()
         self.current: int | None = None
 
@@ -73,31 +73,31 @@ class Pages:
 
     # ---- search ----------------------------------------------------------------------------
 
-    def look_for(self, state: RunState, query: Query | None) -> None:
-        if self._hunt is not None:
-            self._hunt.cancel()
-        self._hunt = self._seek = self.current = None
+    def search_for(self, state: RunState, query: Query | None) -> None:
+        if self._search is not None:
+            self._search.cancel()
+        self._search = self._search_from = self.current = None
         if query is None:
             return
         file, pattern, needle = self._file, query.pattern, query.needle
-        self._hunt = Hunt(lambda low, high: file.search(pattern, needle, low, high))
-        self._seek = self.end if self._bottom is None else self._bottom
-        self._hunt.reach(file.size)
+        self._search = FileSearch(lambda low, high: file.search(pattern, needle, low, high))
+        self._search_from = self.end if self._bottom is None else self._bottom
+        self._search.reach(file.size)
 
     def matches(self, state: RunState) -> Matches:
-        hunt = self._hunt
-        if hunt is None:
+        search = self._search
+        if search is None:
             return Matches(0, None)
-        count = int(hunt.found.searchsorted(self.end))
+        count = int(search.found.searchsorted(self.end))
         at = None
         if self.current is not None:
-            at = int(hunt.found.searchsorted(self.current, side="right"))
-        return Matches(count, at, hunt.share if hunt.busy else 1.0, hunt.full)
+            at = int(search.found.searchsorted(self.current, side="right"))
+        return Matches(count, at, search.share if search.busy else 1.0, search.full)
 
     def step(self, state: RunState, by: int, rows: int) -> bool:
-        if self._hunt is None:
+        if self._search is None:
             return False
-        found = self._hunt.found[: self._hunt.found.searchsorted(self.end)]
+        found = self._search.found[: self._search.found.searchsorted(self.end)]
         origin = self.current
         if origin is None:
             origin = self.end if self._bottom is None else self._bottom
@@ -107,48 +107,48 @@ class Pages:
             at = int(found.searchsorted(origin)) - 1
         if not 0 <= at < len(found):
             return False
-        self._seek = None
+        self._search_from = None
         self._go(int(found[at]), rows)
         return True
 
     def work(self, state: RunState, rows: int) -> bool:
         self._file.follow()
-        end, hunt = self.end, self._hunt
+        end, search = self.end, self._search
         busy = self.busy
-        if hunt is not None:
-            hunt.reach(self._file.size)
-            self._sought(rows)
+        if search is not None:
+            search.reach(self._file.size)
+            self._go_to_first_match(rows)
         drawn = (end, self._file.num_bytes, self.current, busy)
-        changed = drawn != self._drawn or (hunt is not None and hunt.busy)
+        changed = drawn != self._drawn or (search is not None and search.busy)
         self._drawn = drawn
         return changed
 
     @property
     def busy(self) -> bool:
-        return self._file.busy or (self._hunt is not None and self._hunt.busy)
+        return self._file.busy or (self._search is not None and self._search.busy)
 
     def restart(self) -> None:
         return  # offsets hold whatever the clock does
 
     def close(self) -> None:
-        if self._hunt is not None:
-            self._hunt.cancel()
+        if self._search is not None:
+            self._search.cancel()
         self._file.close()
 
     # ---- inside ----------------------------------------------------------------------------
 
-    def _sought(self, rows: int) -> None:
+    def _go_to_first_match(self, rows: int) -> None:
         """Go to the match that the search began for, once it is found."""
-        hunt, seek = self._hunt, self._seek
-        if hunt is None or seek is None:
+        search, seek = self._search, self._search_from
+        if search is None or seek is None:
             return
-        found = hunt.found[: hunt.found.searchsorted(self.end)]
+        found = search.found[: search.found.searchsorted(self.end)]
         at = int(found.searchsorted(seek)) - 1
-        if at < 0 and hunt.busy:
+        if at < 0 and search.busy:
             return
         if len(found):
             self._go(int(found[max(0, at)]), rows)
-        self._seek = None
+        self._search_from = None
 
     def _go(self, place: int, rows: int) -> None:
         self.current = place
@@ -174,4 +174,4 @@ class Pages:
 
 def _line(start: int, raw: bytes) -> Line:
     text = clean(raw)
-    return Line(start, text, "", _INKS[log_level(text)])
+    return Line(start, text, "", _ROLES[log_level(text)])

@@ -38,7 +38,7 @@ from engine.run.lock import boot_id
 from engine.run.run_dir import RunDir
 
 BATCH_SECONDS = 0.03
-"""How long events are gathered before one write: a person cannot see 30 ms."""
+"""How long events are gathered before one write; too short to be seen on a screen."""
 
 SYNC_SECONDS = 5.0
 """A sync costs 3.8 ms (7.5 % of a 50 ms step), so it is rare; power loss may cost this much."""
@@ -50,7 +50,7 @@ DEFAULT_LIMIT = 20_000
 """Events kept in memory while a disk is full or hung: minutes of a fast run, some 10 MB."""
 
 SYNCED: frozenset[type[Event]] = frozenset({CheckpointSaved, ControlApplied, RunFinished})
-"""Kinds that are on the disk before anybody acts on them."""
+"""Kinds that are synced to disk at once: others act on them."""
 
 URGENT: frozenset[type[Event]] = SYNCED | {StateChanged, AttemptStarted, AlarmRaised}
 """Kinds that do not wait for the batch."""
@@ -141,7 +141,7 @@ class EventBus:
         self._wake.set()
         deadline = time.monotonic() + timeout
         while not done.wait(min(0.1, max(0.0, deadline - time.monotonic()))):
-            # After `close` nobody writes any more.
+            # After `close` there is no thread left that writes.
             if time.monotonic() >= deadline or not self._thread.is_alive():
                 break
         return done.is_set()
@@ -188,7 +188,7 @@ class EventBus:
                 return
 
     def _stamp_arrived(self) -> tuple[list[bytes], list[threading.Event]]:
-        """Stamp and encode what has arrived; returns the lines, and who waits for them."""
+        """Stamp and encode what has arrived; returns the lines, and the waiting flushes."""
         fresh: list[bytes] = []
         flushes: list[threading.Event] = []
         log: list[str] = []
@@ -203,8 +203,8 @@ class EventBus:
                 line = wire.encode(event)
                 log += self._log.lines(event)
             except Exception as error:
-                # Whoever made it put something into it that JSON has no word for. The run
-                # must not die of that, and the loss must not be silent.
+                # It holds something that JSON cannot express. The run must not fail because of
+                # that, and the loss must not be silent.
                 self._lose(1, f"{type(event).__name__} cannot be written: {error}")
                 continue
             self._seq += 1
@@ -235,7 +235,7 @@ class EventBus:
             overflowed, self._overflowed = self._overflowed, 0
         if overflowed:
             self._lose(overflowed, "events came faster than they could be written")
-        # What a full disk swallows is told when there is room to tell it.
+        # Losses to a full disk are reported when there is room again.
         if self._lost and not self._blocked:
             notice = EventsDropped(count=self._lost, reason=self._lost_reason)
             self._lost, self._lost_reason = 0, ""

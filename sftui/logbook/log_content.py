@@ -1,4 +1,4 @@
-"""What the two sheets of a log have in common: lines, a window over them, and matches."""
+"""What the event log and the file log have in common: lines, a window over them, matches."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from sftui.state.run_state import RunState
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line as it is drawn; `place` tells it from all others of its sheet."""
+    """One line as it is drawn; `place` identifies it within its log."""
 
     place: int
     text: str
     mark: str = ""
-    ink: Ink = Ink.DIM
+    role: Role = Role.DIM
     t: float | None = None
-    """Wall clock, where the sheet has times."""
+    """Wall clock, where the log has times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is in sight."""
+    """The lines that are shown."""
 
     lines: list[Line]
     """Oldest first."""
@@ -36,7 +36,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for: text as it is, in upper or lower case."""
+    """Text to search for, as it stands, in upper or lower case."""
 
     text: str
 
@@ -46,70 +46,73 @@ class Query:
 
     @property
     def needle(self) -> bytes:
-        """For a first look at raw bytes; empty when those may be written in another way."""
+        """For a first pass over raw bytes; empty when those may be written in another way."""
         return self.text.lower().encode() if self.text.isascii() else b""
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """How a search stands."""
+    """Progress and results of a search."""
 
     count: int
     at: int | None
-    """Number of the match one stands on, from 1."""
+    """Number of the selected match, from 1; None when none is selected."""
     share: float = 1.0
-    """Looked through so far, 0 to 1."""
+    """Searched so far, 0 to 1."""
     full: bool = False
-    """There are more than are kept."""
+    """Whether the search ended early, with `MOST_FOUND` matches."""
 
 
-class Sheet(Protocol):
-    """One way to read the log. `rows`: lines that the pane has room for."""
+class LogContent(Protocol):
+    """A log to be shown and searched. `rows`: lines that the pane has room for."""
 
     timed: bool
     """Whether its lines have times of their own, to be drawn in a column."""
     current: int | None
-    """Place of the match one stands on."""
+    """Place of the selected match."""
 
     def window(self, state: RunState, rows: int) -> Window:
-        """What to draw."""
+        """The lines to draw."""
         ...
 
     def scroll(self, state: RunState, by: int, rows: int) -> None:
-        """Lines towards the newest; negative is back."""
+        """Scroll by so many lines towards the newest; negative is back."""
         ...
 
     def follow(self) -> None:
-        """To the newest line, and with it."""
+        """Show the newest line, also when more come."""
         ...
 
     def to_start(self, state: RunState, rows: int) -> None:
-        """To the oldest line there is."""
+        """Scroll to the oldest line."""
         ...
 
-    def look_for(self, state: RunState, query: Query | None) -> None:
-        """Search; None gives up. The window goes to the newest match at or above its end."""
+    def search_for(self, state: RunState, query: Query | None) -> None:
+        """Search for the query; None ends the search.
+
+        The window goes to the newest match at or above its end.
+        """
         ...
 
     def matches(self, state: RunState) -> Matches:
-        """How the search stands."""
+        """Progress and results of the search."""
         ...
 
     def step(self, state: RunState, by: int, rows: int) -> bool:
-        """To the next match (1) or the one before (-1); False when there is none."""
+        """Select the next match (1) or the one before (-1); False when there is none."""
         ...
 
     def work(self, state: RunState, rows: int) -> bool:
-        """Go on with what threads have found; whether there is something new to draw."""
+        """Take over what threads have found; True when there is something new to draw."""
         ...
 
     @property
     def busy(self) -> bool:
-        """Whether a thread works for it."""
+        """Whether a thread is indexing or searching."""
         ...
 
     def restart(self) -> None:
-        """The state begins again: what was numbered by it is void."""
+        """The state begins again: drop what was numbered by it."""
         ...
 
     def close(self) -> None:

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftui.sources import packed
-from sftui.sources.packed import Packed
+from sftui.sources import packed_numbers
+from sftui.sources.packed_numbers import Packed
 
 
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     """Blocks of eight, so that a short list has several."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packed, "BLOCK", 8)
+        patch.setattr(packed_numbers, "BLOCK", 8)
         yield
 
 
@@ -100,7 +100,7 @@ def test_even_steps_are_found_by_bisection(first, rise, length, sought):
 
 def test_what_a_log_prints_takes_less_room(monkeypatch):
     """Six digits of a loss in four bytes, counts in two; a computed number keeps its eight."""
-    monkeypatch.setattr(packed, "BLOCK", 4096)
+    monkeypatch.setattr(packed_numbers, "BLOCK", 4096)
     noise = np.random.default_rng(0)
     rows = 5 * 4096
     kinds = {

@@ -34,7 +34,7 @@ def batches(draw) -> StepBatch:
 def facts(state: RunState) -> list:
     """All that a screen could see of the updates, NaN printed."""
     tables = {"steps": state.steps, **state.metrics}
-    out = [state.updates, state.nonfinite, state.badge, state.first_t, state.last_t]
+    out: list = [state.updates, state.nonfinite, state.badge, state.first_t, state.last_t]
     out += [state.last_step and state.last_step.step, len(state.replaced), state.attempt]
     for name, table in tables.items():
         columns = {n: table.column(n).tolist() for n in sorted(table.names)}

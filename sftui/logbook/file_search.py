@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Find = Callable[[int, int], Iterator[tuple[int, list[int]]]]
-"""Places with a match in [low, high), in blocks from the high end: how far down it has looked
-by then, and the places of the block, rising."""
+"""Places with a match in [low, high), in blocks from the high end: how far down the search has
+come, and the places of the block, rising."""
 
 MOST_FOUND = 1_000_000
-"""More matches than anybody goes through: the search ends there."""
+"""The search ends with so many matches."""
 
 
-class Hunt:
+class FileSearch:
     """One query over one file that may grow."""
 
     def __init__(self, find: Find) -> None:
@@ -47,7 +47,7 @@ class Hunt:
 
     @property
     def share(self) -> float:
-        """Looked through so far, 0 to 1."""
+        """Searched so far, 0 to 1."""
         span = self._high - self._low
         return (self._high - self._until) / span if span else 1.0
 

@@ -1,4 +1,4 @@
-"""The log as a person reads it: which sheet, which filter, what is looked for."""
+"""What the log pane shows: which content, which filter, which search."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 from sftui.logbook.entry_index import JournalRows
+from sftui.logbook.event_log import EventLog
+from sftui.logbook.file_log import FileLog
 from sftui.logbook.kinds import FILTERS
-from sftui.logbook.pages import Pages
-from sftui.logbook.sheet import Query, Sheet, Window
-from sftui.logbook.story import Story
+from sftui.logbook.log_content import LogContent, Query, Window
 from sftui.logbook.text_file import TextFile
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
@@ -19,27 +19,27 @@ MOST_TYPED = 200
 
 
 class LogBook:
-    """Mutable; the app alone writes it. The pane says how many rows it has when it draws."""
+    """State of the log pane, changed by the app alone; the pane gives its height when it draws."""
 
     def __init__(self, journal: Path | None = None, text: Path | None = None) -> None:
         """`journal`: events of the run on disk; `text`: the log file of another program."""
-        self._story = Story(JournalRows(journal) if journal is not None else None)
-        self._pages = Pages(TextFile(text)) if text is not None else None
+        self._event_log = EventLog(JournalRows(journal) if journal is not None else None)
+        self._file_log = FileLog(TextFile(text)) if text is not None else None
         self._in_file = False
         self._filter = 0
-        self._came_from: tuple[bool, int] | None = None  # sheet and filter before the search
+        self._came_from: tuple[bool, int] | None = None  # content and filter before the search
         self.rows = 10
         self.query = ""
         self.typing = False
         """Whether keys go into the query."""
 
     @property
-    def sheet(self) -> Sheet:
-        return self._pages if self._in_file and self._pages is not None else self._story
+    def content(self) -> LogContent:
+        return self._file_log if self._in_file and self._file_log is not None else self._event_log
 
     @property
     def name(self) -> str:
-        """Of the filter."""
+        """Name of the filter, or `file`."""
         return "file" if self._in_file else FILTERS[self._filter][0]
 
     @property
@@ -54,90 +54,90 @@ class LogBook:
 
     @property
     def busy(self) -> bool:
-        """Whether a thread works: the screen looks again soon."""
-        return self.sheet.busy
+        """Whether a thread works: the screen asks again soon."""
+        return self.content.busy
 
     @property
     def reads_file(self) -> bool:
-        """Whether the sheet in sight is a text file, which has to know the clock."""
+        """Whether a text file is shown, which has to know the clock."""
         return self._in_file
 
     def set_limit(self, offset: int | None) -> None:
-        """What lies behind that offset of the text file has not happened yet."""
-        if self._pages is not None:
-            self._pages.limit = offset
+        """Hide what lies behind that offset of the text file: it has not happened yet."""
+        if self._file_log is not None:
+            self._file_log.limit = offset
 
     def work(self, state: RunState) -> bool:
-        """Go on with what threads have found; whether there is something new to draw."""
-        return self.sheet.work(state, self.rows)
+        """Take over what threads have found; True when there is something new to draw."""
+        return self.content.work(state, self.rows)
 
     def restart(self) -> None:
-        """The state begins again."""
-        for sheet in (self._story, self._pages):
-            if sheet is not None:
-                sheet.restart()
+        """The state begins again: drop what was numbered by it."""
+        for content in (self._event_log, self._file_log):
+            if content is not None:
+                content.restart()
 
     def close(self) -> None:
-        for sheet in (self._story, self._pages):
-            if sheet is not None:
-                sheet.close()
+        for content in (self._event_log, self._file_log):
+            if content is not None:
+                content.close()
 
     def window(self, state: RunState, rows: int) -> Window:
         self.rows = max(1, rows)
-        return self.sheet.window(state, self.rows)
+        return self.content.window(state, self.rows)
 
-    # ---- what a person does ----------------------------------------------------------------
+    # ---- keys --------------------------------------------------------------------------------
 
     def scroll(self, state: RunState, by: int) -> None:
-        self.sheet.scroll(state, by, self.rows)
+        self.content.scroll(state, by, self.rows)
 
     def follow(self) -> None:
-        self.sheet.follow()
+        self.content.follow()
 
     def to_start(self, state: RunState) -> None:
-        self.sheet.to_start(state, self.rows)
+        self.content.to_start(state, self.rows)
 
     def next_filter(self, state: RunState) -> None:
-        """The next of the kinds; behind the last, the whole file where there is one."""
+        """Show the next kind of entries; after the last, the whole file where there is one."""
         self._came_from = None
         if self._in_file:
             self._turn(state, False, 0)
         elif self._filter + 1 < len(FILTERS):
             self._turn(state, False, self._filter + 1)
         else:
-            self._turn(state, self._pages is not None, 0)
+            self._turn(state, self._file_log is not None, 0)
 
     def begin_search(self, state: RunState) -> None:
         """Keys make a query from now on.
 
-        The story of another program's log is only what was understood of it, so without a
+        The event log of another program's log is only what was understood of it, so without a
         filter its whole file is searched.
         """
         self.typing = True
         self._set_query(state, "")
-        if self._pages is not None and not self._in_file and self._filter == 0:
+        if self._file_log is not None and not self._in_file and self._filter == 0:
             self._came_from = (self._in_file, self._filter)
             self._turn(state, True, self._filter)
 
     def type(self, state: RunState, text: str) -> None:
-        """Text from the keyboard or the clipboard; its first line counts."""
+        """Add text from the keyboard or the clipboard to the query; of several lines the first."""
         self._set_query(state, (self.query + clean(text, MOST_TYPED))[:MOST_TYPED])
 
     def erase(self, state: RunState, everything: bool = False) -> None:
-        """The last character, or all; with nothing left to erase the search ends."""
+        """Erase the last character, or all; with nothing left to erase the search ends."""
         if not self.query:
             self.end_search(state)
         else:
             self._set_query(state, "" if everything else self.query[:-1])
 
     def accept(self, state: RunState) -> None:
-        """The query stands: keys mean what they meant before."""
+        """End typing: keys have their usual meaning again."""
         self.typing = False
         if not self.query:
             self.end_search(state)
 
     def end_search(self, state: RunState) -> None:
-        """No query; the filter of before."""
+        """End the search and go back to the filter before it."""
         self.typing = False
         self._set_query(state, "")
         if self._came_from is not None:
@@ -145,16 +145,16 @@ class LogBook:
             self._turn(state, *before)
 
     def step(self, state: RunState, by: int) -> bool:
-        """To the next match (1) or the one before (-1); False when there is none."""
-        return self.sheet.step(state, by, self.rows)
+        """Select the next match (1) or the one before (-1); False when there is none."""
+        return self.content.step(state, by, self.rows)
 
     # ---- words -----------------------------------------------------------------------------
 
     def search_words(self, state: RunState) -> str:
-        """`3 of 17`, and how far it has looked; empty without a query."""
+        """`3 of 17`, and how far it has searched; empty without a query."""
         if not self.query:
             return ""
-        found = self.sheet.matches(state)
+        found = self.content.matches(state)
         if not found.count:
             words = "no match" if found.share >= 1.0 else "no match yet"
         elif found.at:
@@ -172,14 +172,14 @@ class LogBook:
     def _turn(self, state: RunState, in_file: bool, number: int) -> None:
         query = Query(self.query) if self.query else None
         if in_file != self._in_file:
-            self.sheet.look_for(state, None)
-        self._in_file, self._filter = in_file and self._pages is not None, number
+            self.content.search_for(state, None)
+        self._in_file, self._filter = in_file and self._file_log is not None, number
         if not self._in_file:
-            self._story.show(state, FILTERS[number][1])
+            self._event_log.show(state, FILTERS[number][1])
         if query is not None:
-            self.sheet.look_for(state, query)
+            self.content.search_for(state, query)
 
     def _set_query(self, state: RunState, text: str) -> None:
         if text != self.query:
             self.query = text
-            self.sheet.look_for(state, Query(text) if text else None)
+            self.content.search_for(state, Query(text) if text else None)

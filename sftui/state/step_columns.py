@@ -1,0 +1,102 @@
+"""The columns that `RunState` keeps of updates, from single events and from batches alike.
+
+They follow from the fields of `StepFinished`: a number that is added there is kept here. Both
+ways end in float32 under the same names, the learning rate of a group as `lr/<group>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from engine import events as ev
+from engine.events import STEP_MAPPINGS, STEP_NUMBERS, StepBatch, StepFinished, is_step_column
+from sftui.state.series import Doubles, Floats
+
+STEP_COLUMNS = (*STEP_NUMBERS, "since_start")
+"""Names of the columns; `since_start` is the time of the update, seconds since the first event."""
+
+NOT_KEPT: Mapping[tuple[type[ev.Event], str], str] = {
+    (ev.StepFinished, "loss_by_source"): "the report sums it up; the screen shows validation's",
+    (ev.AttemptStarted, "num_iterations"): "the plan is that of RunStarted, which comes first",
+    (ev.ValidationFinished, "rows"): "the report counts it; the screen shows the loss",
+    (ev.ValidationFinished, "paired_error"): "the alarm for overfitting uses it as it comes",
+    (ev.ValidationFinished, "loss_by_source"): "in the log line of the validation",
+    (ev.CheckpointSaved, "seconds"): "in the log line of the checkpoint",
+    (ev.LogLine, "rank"): "in the log line",
+}
+"""Numbers of events that no field of `RunState` besides the log keeps, and why.
+
+A test fails for any other number of an event that is not kept, and for one named here that is.
+"""
+
+_UNLESS_KNOWN = {"supervised_tokens": "tokens"}
+"""Columns left out where another is known: one count of tokens is enough to measure by, and
+this one is the lesser."""
+
+_PREFIXES = {
+    name: {"lrs": "lr"}.get(name, name)
+    for name in STEP_MAPPINGS
+    if (StepFinished, name) not in NOT_KEPT
+}
+"""Mappings of an update that are kept, and what the names of their columns begin with."""
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def row(event: StepFinished) -> dict[str, float | None]:
+    """The columns of one update, None where unknown; all but `since_start`."""
+    values: dict[str, float | None] = {name: getattr(event, name) for name in STEP_NUMBERS}
+    for name, other in _UNLESS_KNOWN.items():
+        if values[other] is not None:
+            values[name] = None
+    for field, prefix in _PREFIXES.items():
+        for key, value in getattr(event, field).items():
+            values[f"{prefix}/{key}"] = value
+    return values
+
+
+def columns(batch: StepBatch) -> dict[str, Floats]:
+    """The same for the rows of a batch."""
+    found = {name: _float32(batch.columns[name]) for name in STEP_NUMBERS if name in batch.columns}
+    for name, other in _UNLESS_KNOWN.items():
+        if other in found:
+            found.pop(name, None)
+    for name, values in batch.columns.items():
+        field, slash, key = name.partition("/")
+        if slash and field in _PREFIXES:
+            found[f"{_PREFIXES[field]}/{key}"] = _float32(values)
+    return found
+
+
+def steps(batch: StepBatch) -> Doubles:
+    """The x of each row."""
+    return np.asarray(batch.steps, dtype=np.float64)
+
+
+def has_updates(batch: StepBatch) -> bool:
+    """Whether its rows are updates, and not free metrics alone."""
+    return any(map(is_step_column, batch.columns))
+
+
+def free_columns(batch: StepBatch) -> dict[str, Floats]:
+    """What is no part of an update."""
+    return {
+        name: _float32(values) for name, values in batch.columns.items() if not is_step_column(name)
+    }
+
+
+def num_nonfinite(batch: StepBatch, names: Collection[str]) -> int:
+    """Rows in which any of the named columns is no finite number."""
+    bad = np.zeros(len(batch.steps), dtype=bool)
+    for name in names:
+        if name in batch.columns:
+            bad |= ~np.isfinite(np.asarray(batch.columns[name], dtype=np.float64))
+    return int(bad.sum())
+
+
+def _float32(values: Sequence[float]) -> Floats:
+    wide = np.asarray(values, dtype=np.float64)
+    # A finite double beyond float32 must not become an infinity.
+    clipped = np.where(np.isfinite(wide), np.clip(wide, -_FLOAT32_MAX, _FLOAT32_MAX), wide)
+    return clipped.astype(np.float32)
