@@ -312,9 +312,15 @@ def _more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
     found = sharpness(facts, asked[0]) if asked else None
     if found is None:
         return
+    more = ("", "")
+    if found.for_two_points > found.total:
+        more = (
+            f"; two points need {found.for_two_points:,} questions",
+            f"；两个百分点需要 {found.for_two_points:,} 道题",
+        )
     evidence = tr(
-        f"with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five; two points need {found.for_two_points:,} questions",
-        f"{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化五次中能发现四次；两个百分点需要 {found.for_two_points:,} 道题",
+        f"with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five{more[0]}",
+        f"{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化五次中能发现四次{more[1]}",
     )
     text = (
         tr(

@@ -271,11 +271,16 @@ def noise_line(tr: Language, facts: Facts) -> str:
         if outcome.before.correct is not None:
             low, high = wilson(outcome.before.correct, found.total)
             half = f"{50 * (high - low):.1f}"
+        small = tr("Two-point moves", "两个百分点的变化")
+        if found.seen < 2:
+            small = tr(
+                f"Moves under {found.seen:.1f} points", f"小于 {found.seen:.1f} 个百分点的变化"
+            )
         return tr(
-            f"Two-point moves mean little here: with {found.total:,} questions one accuracy is "
+            f"{small} mean little here: with {found.total:,} questions one accuracy is "
             f"only known to ±{half} points, and two separate ones must differ by about "
             f"{found.seen:.1f} points before a test would usually notice.",
-            f"在这里两个百分点的变化说明不了什么：{found.total:,} 道题时，一个准确率只能精确到 "
+            f"在这里{small}说明不了什么：{found.total:,} 道题时，一个准确率只能精确到 "
             f"±{half} 个百分点；两次独立的评测要相差约 {found.seen:.1f} 个百分点，检验才通常看得出来。",
         )
     return ""
@@ -326,8 +331,8 @@ def validation_sentence(tr: Language, found: ValidationOutcome) -> str:
             )
     elif found.direction == "unknown":
         change += tr(
-            "; without losses row by row it takes four validations that scatter to tell",
-            "；没有逐行损失，需要至少四次验证的波动才能判断",
+            "; without losses row by row it takes more validations to tell",
+            "；没有逐行损失，验证次数太少，无法判断",
         )
     return ends + change + tr(".", "。")
 

@@ -162,9 +162,15 @@ class _Table:
             if task in curves:
                 # The first evaluation has no comparison.
                 evaluations = 1 + len(np.unique(self.step[mine]))
-                scattered[mine] = p_all_beyond(
-                    self.difference[mine], self.error[mine], curves[str(task)].scatter(evaluations)
-                )
+                own = curves[str(task)].scatter(evaluations)
+                asked = mine & newest
+                for which, beaten in (
+                    (mine & ~asked, own),
+                    (asked, own.for_headline() if own is not None else None),
+                ):
+                    scattered[which] = p_all_beyond(
+                        self.difference[which], self.error[which], beaten
+                    )
         rest = shown & ~newest
         clear = [
             self.index[which][_holm_clear(np.maximum(ps[which], scattered[which]))]

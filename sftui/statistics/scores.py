@@ -154,8 +154,10 @@ class Scoreboard:
         newest = max(known)
         for (step, now), others in zip(known.items(), self._others(task, known), strict=True):
             for against, (other, before) in others.items():
+                asked = own is not None and step == newest and against in (START, BASELINE)
+                beaten = own.for_headline() if own is not None and asked else own
                 comparison = families.known(task, step, other) or compare_evaluations(
-                    now, before, own=own
+                    now, before, own=beaten
                 )
                 if comparison is not None:
                     families.add((task, step, against), other, comparison, newest=step == newest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +93,7 @@ class LossBoard:
                 if paired is not None:
                     comparison = loss_comparison(paired, own)
                 else:
-                    comparison, basis = _by_scatter(now.loss - before.loss, own)
+                    comparison, basis = _by_scatter(now.loss - before.loss, own, i - other + 1)
                 families.add(
                     (VALIDATION, now.step, against),
                     before.step,
@@ -157,12 +157,24 @@ def loss_comparison(found: LossDifference, own: Scatter | None) -> Comparison:
     )
 
 
-def _by_scatter(change: float, own: Scatter | None) -> tuple[Comparison, Basis]:
-    """A change of two numbers without rows: beyond t * sqrt(2) * scatter, or not known."""
+def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[Comparison, Basis]:
+    """A change of two numbers without rows: beyond t * sqrt(2) * scatter, or not known.
+
+    Where nothing is left beside a curve that only falls or only rises, the order is the evidence:
+    so many independent `validations` have one of these two orders with probability 2 / n!.
+    """
     nan = math.nan
-    if own is None or own.beyond <= 0 or not math.isfinite(change):
-        unknown = Comparison(kind="bare", difference=change, error=nan, low=nan, high=nan, p=nan)
+    unknown = Comparison(kind="bare", difference=change, error=nan, low=nan, high=nan, p=nan)
+    if own is None or not math.isfinite(change):
         return unknown, "nothing"
+    if own.beyond <= 0:
+        if validations <= FEWEST or change == 0:
+            return unknown, "nothing"
+        p = 2 / math.gamma(min(validations, 20) + 1)
+        return replace(unknown, kind="loss", p=p), "scatter"
+    p = p_beyond(change, 0.0, own)
+    if own.freedom < 1 and p >= ALPHA:
+        return unknown, "nothing"  # one window of four tells no error
     half = math.sqrt(2) * own.deviation * _t95(own.freedom)
     found = Comparison(
         kind="loss",
@@ -170,7 +182,7 @@ def _by_scatter(change: float, own: Scatter | None) -> tuple[Comparison, Basis]:
         error=math.sqrt(2) * own.deviation,
         low=change - half,
         high=change + half,
-        p=p_beyond(change, 0.0, own),
+        p=p,
     )
     return found, "scatter"
 
