@@ -169,29 +169,29 @@ def probability_dict(judged: Judged | None) -> dict[str, Any] | None:
     """The change of the probability of the right letter; None where it is not known."""
     if judged is None:
         return None
-    found = judged.comparison
-    return {
-        "points": _number(found.points),
-        "interval": [_number(100 * found.low), _number(100 * found.high)],
-        "p": _number(found.p),
-        "p_adjusted": _number(judged.p_adjusted),
-        "verdict": judged.verdict,
-    }
+    return _judged(judged)
 
 
 def _against(judged: Judged) -> dict[str, Any]:
     found = judged.comparison
+    return _judged(judged) | {
+        "gains": found.gains,
+        "losses": found.losses,
+        "kind": found.kind,
+        "held_by": judged.held_by or None,
+        "was_clear": judged.was_clear,
+    }
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    """What every difference has: points, interval, both p, verdict."""
+    found = judged.comparison
     return {
         "points": _number(found.points),
         "interval": [_number(100 * found.low), _number(100 * found.high)],
         "p": _number(found.p),
         "p_adjusted": _number(judged.p_adjusted),
-        "gains": found.gains,
-        "losses": found.losses,
-        "kind": found.kind,
         "verdict": judged.verdict,
-        "held_by": judged.held_by or None,
-        "was_clear": judged.was_clear,
     }
 
 
