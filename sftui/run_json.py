@@ -18,8 +18,9 @@ from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import weight_changes
 from sftui.statistics import accuracy
+from sftui.statistics.families import BASELINE, PREVIOUS, START
 from sftui.statistics.paired_tests import Judged
-from sftui.statistics.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick
+from sftui.statistics.scores import Scoreboard, Scores, Yardstick
 
 SCHEMA = 1
 
@@ -160,19 +161,36 @@ def _evaluation(step: int, result: ev.EvalFinished, scores: Scores) -> dict[str,
             for name in (START, PREVIOUS, BASELINE)
             if (judged := scores.of(result.task, step, name)) is not None
         },
+        "probability": probability_dict(scores.gold.get((result.task, step))),
     }
 
 
+def probability_dict(judged: Judged | None) -> dict[str, Any] | None:
+    """The change of the probability of the right letter; None where it is not known."""
+    if judged is None:
+        return None
+    return _judged(judged)
+
+
 def _against(judged: Judged) -> dict[str, Any]:
+    found = judged.comparison
+    return _judged(judged) | {
+        "gains": found.gains,
+        "losses": found.losses,
+        "kind": found.kind,
+        "held_by": judged.held_by or None,
+        "was_clear": judged.was_clear,
+    }
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    """What every difference has: points, interval, both p, verdict."""
     found = judged.comparison
     return {
         "points": _number(found.points),
         "interval": [_number(100 * found.low), _number(100 * found.high)],
         "p": _number(found.p),
         "p_adjusted": _number(judged.p_adjusted),
-        "gains": found.gains,
-        "losses": found.losses,
-        "kind": found.kind,
         "verdict": judged.verdict,
     }
 

@@ -50,6 +50,19 @@ class EvalResult:
         answers = zip(self.predicted, self.gold, strict=True)
         return np.fromiter((a == b for a, b in answers), dtype=np.bool_, count=self.total)
 
+    def gold_probabilities(self) -> npt.NDArray[np.float32]:
+        """[I] probability of the right letter among the item's own; NaN where it is not one."""
+        columns = [
+            letters.index(gold) if gold in letters else -1
+            for letters, gold in zip(self.item_letters, self.gold, strict=True)
+        ]
+        found = np.full(self.total, np.nan, dtype=np.float32)
+        known = np.array(columns, dtype=np.int64)
+        rows = np.flatnonzero(known >= 0)
+        with np.errstate(under="ignore"):
+            found[rows] = np.exp(self.letter_logprobs[rows, known[rows]])
+        return found
+
     @property
     def accuracy(self) -> float:
         return self.correct / self.total if self.total else float("nan")

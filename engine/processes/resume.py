@@ -107,7 +107,7 @@ def prepare(
     tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
     newest = _newest_checkpoint(run, manifest)
     data = check_data(
-        run_plan.data_settings(config),
+        run_plan.data_settings(config, run_plan.exam_seed(manifest)),
         max_validation_rows=run_plan.validation_rows_wanted(config),
         max_problems=config.eval.eval_metrics_max_problems,
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),

@@ -20,7 +20,7 @@ from sftui.compare.pairing import (
     TaskPair,
     ValidationPair,
     check_number,
-    of,
+    of_all,
 )
 from sftui.sources import snapshot
 from sftui.statistics.paired_tests import Evaluation
@@ -44,11 +44,8 @@ def compare_all(targets: Sequence[str], runs_dir: str | Path | None = None) -> l
         UsageError: one of them is no run and no log, or there are more than letters.
     """
     check_number(len(targets))
-    first, *others = (snapshot.read(target, runs_dir) for target in targets)
-    return [
-        of(first, other, (LETTERS[0], letter))
-        for letter, other in zip(LETTERS[1:], others, strict=False)
-    ]
+    shots = [snapshot.read(target, runs_dir) for target in targets]
+    return of_all(list(zip(LETTERS, shots, strict=False)))
 
 
 def as_json(found: Sequence[Comparison]) -> str:
@@ -95,6 +92,8 @@ def _validation_dict(pair: ValidationPair | None) -> dict[str, Any] | None:
         "interval": [_finite(d.low), _finite(d.high)] if d is not None else None,
         "rows": d.rows if d is not None else None,
         "kind": "paired" if d is not None else "unpaired" if pair.comparable else "refused",
+        "verdict": pair.judged.verdict if pair.judged is not None else None,
+        "means": None if pair.means is None else [_finite(mean) for mean in pair.means],
         "reason": pair.reason or None,
     }
 
@@ -125,6 +124,7 @@ def _task_dict(task: TaskPair) -> dict[str, Any]:
         "losses": known.losses if known is not None else None,
         "kind": known.kind if known is not None else None,
         "verdict": judged.verdict if judged is not None else None,
+        "probability": run_json.probability_dict(task.gold),
         "reason": task.reason or None,
     }
     return out

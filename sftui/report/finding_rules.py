@@ -19,14 +19,13 @@ from sftui.report.rates import (
     weights_moved,
 )
 from sftui.report.report_facts import Facts
-from sftui.report.sentences import loss, points, relative
+from sftui.report.sentences import loss, points, relative, start_words
 from sftui.report.sources import moves_between
 from sftui.report.verdicts import (
     TaskOutcome,
     ValidationOutcome,
     any_evidence,
     at_chance,
-    letter_share,
     repeated_rows_fall,
     sharpness,
     slow_rank,
@@ -138,8 +137,8 @@ def _tasks_that_moved(tr: Language, facts: Facts) -> Iterator[Finding]:
                 code="task-up",
                 kind="strength",
                 text=tr(
-                    f"{name} is clearly better than at {_since(tr, outcome)}.",
-                    f"{name} 显著好于{_since(tr, outcome)}。",
+                    f"{name} is clearly better than {start_words(tr, outcome)}.",
+                    f"{name} 显著好于{start_words(tr, outcome)}。",
                 ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
@@ -151,21 +150,14 @@ def _tasks_that_moved(tr: Language, facts: Facts) -> Iterator[Finding]:
                 code="task-down",
                 kind="weakness",
                 text=tr(
-                    f"{name} is clearly worse than at {_since(tr, outcome)}.",
-                    f"{name} 显著差于{_since(tr, outcome)}。",
+                    f"{name} is clearly worse than {start_words(tr, outcome)}.",
+                    f"{name} 显著差于{start_words(tr, outcome)}。",
                 ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
                     f"{diff} 个百分点，校正后仍显著",
                 ),
             )
-
-
-def _since(tr: Language, outcome: TaskOutcome) -> str:
-    """What a task is compared with: the start only where the start was evaluated."""
-    if outcome.first == 0:
-        return tr("the start", "起点")
-    return tr(f"step {outcome.first}", f"第 {outcome.first} 步")
 
 
 def _no_validation(tr: Language, facts: Facts) -> Iterator[Finding]:
@@ -447,7 +439,7 @@ def _start_not_validated(tr: Language, facts: Facts) -> Iterator[Finding]:
 
 def _evaluated_late(facts: Facts) -> list[TaskOutcome]:
     """Tasks whose first evaluation came after some training."""
-    return [outcome for outcome in task_outcomes(facts) if outcome.first != 0]
+    return [outcome for outcome in task_outcomes(facts) if not outcome.from_start]
 
 
 def _start_not_evaluated(tr: Language, facts: Facts) -> Iterator[Finding]:
@@ -473,7 +465,7 @@ def _guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
     """Tasks at chance, and those answered with one letter."""
     for outcome in task_outcomes(facts):
         name = md.text(outcome.task, 60)
-        if at_chance(facts, outcome.task):
+        if outcome.one_letter is None and at_chance(facts, outcome.task):
             yield Finding(
                 code="at-chance",
                 kind="weakness",
@@ -483,31 +475,41 @@ def _guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
                     "最后一次评测的单侧精确二项检验 p 不小于 0.05",
                 ),
             )
-        share = letter_share(facts, outcome.task)
-        if share is not None and share[1] > 0.7:
+        if outcome.one_letter is not None:
+            letter, share = outcome.one_letter
             yield Finding(
                 code="letter-collapse",
                 kind="weakness",
                 text=tr(
-                    f"{name}: the model answers nearly always the same letter.",
-                    f"{name}：模型几乎总是回答同一个字母。",
+                    f"{name}: the model answers nearly always the same letter; no number of questions helps, only a model that answers them does.",
+                    f"{name}：模型几乎总是回答同一个字母；增加题目没有用，要先让模型真正作答。",
                 ),
-                evidence=f"{md.text(share[0], 4)} {share[1]:.0%}",
+                evidence=f"{md.text(letter, 4)} {share:.0%}",
             )
 
 
 def _more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
     """How many questions would make such differences readable."""
-    compared = [outcome for outcome in task_outcomes(facts) if outcome.judged is not None]
+    compared = [
+        outcome
+        for outcome in task_outcomes(facts)
+        if outcome.judged is not None and outcome.one_letter is None
+    ]
     hinted = [outcome for outcome in compared if outcome.word == SUGGESTIVE]
     nothing_moved = not any_evidence(facts)
     asked = compared if nothing_moved else hinted
-    found = sharpness(facts, asked[0].task) if asked else None
+    found = sharpness(facts, asked[0]) if asked else None
     if found is None:
         return
+    more = ("", "")
+    if found.for_two_points > found.total:
+        more = (
+            f"; two points need {found.for_two_points:,} questions",
+            f"；两个百分点需要 {found.for_two_points:,} 道题",
+        )
     evidence = tr(
-        f"with {found.total:,} questions about {found.unpaired:.1f} points are noticed in four runs of five; two points need {found.items_for_two_points:,} questions",
-        f"{found.total:,} 道题时，约 {found.unpaired:.1f} 个百分点的变化，五次运行中约有四次能检验出来；要看清两个百分点需要 {found.items_for_two_points:,} 道题",
+        f"with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five{more[0]}",
+        f"{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化，五次运行中约有四次能检验出来{more[1]}",
     )
     text = (
         tr(

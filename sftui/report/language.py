@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from engine.errors import UsageError
-from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
+from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, NOT_JUDGED, SUGGESTIVE
 
 Lang = Literal["en", "zh"]
 LANGS: tuple[Lang, ...] = get_args(Lang)
 
-_VERDICTS = {CLEAR: "显著", SUGGESTIVE: "仅有迹象", NO_EVIDENCE: "证据不足"}
+_VERDICTS = {
+    CLEAR: "显著",
+    SUGGESTIVE: "仅有迹象",
+    NO_EVIDENCE: "证据不足",
+    NOT_JUDGED: "不作判断",
+}
 _REASONS = {
     "schedule": "按计划",
     "request": "手动请求",

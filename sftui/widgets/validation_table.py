@@ -6,7 +6,8 @@ from engine.alarms.source_moves import source_moves
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic, Validation
-from sftui.statistics.validation_scores import PREVIOUS, START, LossChange
+from sftui.statistics.families import PREVIOUS, START
+from sftui.statistics.validation_scores import LossChange
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel

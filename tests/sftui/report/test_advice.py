@@ -138,11 +138,12 @@ def test_a_shift_of_the_mixture_is_told_from_over_fitting(tmp_path: Path) -> Non
             step=step, loss=(code + chat) / 2, loss_by_source={"code": code, "chat": chat}
         )
 
-    shift = [validation(0, 1.0, 1.0), validation(50, 1.2, 0.98), validation(100, 1.4, 0.96)]
+    # Six in one direction: three validations without rows tell nothing.
+    shift = [validation(20 * i, 1.0 + 0.08 * i, 1.0 - 0.008 * i) for i in range(6)]
     facts = our_run(tmp_path / "a", *in_order(*steps(quiet(100)), *shift))
     assert "Add rows like those of code" in text(facts)
     assert "| code | 1.0000 | 1.0000 | 1.4000 |" in text(facts)
-    both = [validation(0, 1.0, 1.0), validation(50, 1.2, 1.1), validation(100, 1.4, 1.2)]
+    both = [validation(20 * i, 1.0 + 0.08 * i, 1.0 + 0.04 * i) for i in range(6)]
     facts = our_run(tmp_path / "b", *in_order(*steps(quiet(100)), *both))
     assert "Add rows" not in text(facts)
     assert "lower rate" in text(facts)
