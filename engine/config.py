@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from engine import checked
 from engine.errors import ConfigError
 
 MOST_SAMPLE_PROMPTS = 8
@@ -372,10 +373,11 @@ def _canonical(name: str) -> str:
 def _flat_toml(path: Path) -> dict[str, Any]:
     """The settings of a TOML file by their names as written, groups removed."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(checked.read_typed(path).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # A number of 5,000 digits is a ValueError, 5,000 brackets are a RecursionError.
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     flat: dict[str, Any] = {}
     for key, value in raw.items():
@@ -462,11 +464,11 @@ def _coerce(value: Any, hint: Any) -> Any:
             return tuple(value)
         raise ValueError("a list of names")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return value if isinstance(value, float) else checked.number(value)
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return checked.whole(value)
     if hint is str and isinstance(value, str):
         return value
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

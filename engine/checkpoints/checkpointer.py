@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from engine import checked
 from engine.checkpoints import checkpoint_dir
 from engine.checkpoints.checkpoint_dir import (
     MODEL,
@@ -295,6 +296,6 @@ def _wait_for_record(partial: Path, rank: int) -> list[FileRecord]:
             why = failed.read_text(encoding="utf-8") if failed.exists() else ""
             raise CheckpointError(f"rank {rank} did not write its part{why and ': '}{why}")
         time.sleep(0.01)
-    records = [FileRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    records = [FileRecord(**entry) for entry in checked.read_json(path)]
     path.unlink()
     return records

@@ -26,8 +26,10 @@ from typing import Any
 import psutil
 import torch
 
+from engine import checked
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, Event, RankHeartbeat
+from engine.journal import wire
 from engine.run.lock import process_start
 from engine.run.run_dir import RunDir
 
@@ -267,7 +269,7 @@ class _Record:
         data = json.dumps(body).encode()
         if self._descriptor is None:
             self._path.parent.mkdir(exist_ok=True)
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+            self._descriptor = checked.open_descriptor(self._path, os.O_WRONLY | os.O_CREAT)
         os.pwrite(self._descriptor, data.ljust(_RECORD_BYTES - 1) + b"\n", 0)
 
     def close(self) -> None:
@@ -279,10 +281,13 @@ class _Record:
 def read_record(path: Path) -> dict[str, Any] | None:
     """A heartbeat file; None when it is missing or just being written."""
     try:
-        raw = json.loads(path.read_bytes())
+        raw = checked.table(checked.read_json(path))
+        # As an event of the same fields would be: the screen is told of it as one.
+        wire.check_fields(RankHeartbeat, {name: raw[name] for name in _FIELDS if name in raw})
+        checked.number(raw.get("t") or 0.0)
     except (OSError, ValueError):
         return None
-    return raw if isinstance(raw, dict) and isinstance(raw.get("rank"), int) else None
+    return raw if "rank" in raw else None
 
 
 def _fresh(raw: dict[str, Any]) -> bool:

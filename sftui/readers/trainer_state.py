@@ -66,16 +66,27 @@ class TrainerStateReader(TextReader):
         step = entry.get("step")
         if type(step) is not int or not 0 <= step < 10**12:
             return
-        numbers = {
-            name: float(value)
-            for name, value in entry.items()
-            if type(value) in (int, float) and name != "step" and not name.endswith(_COSTS)
-        }
+        numbers = {}
+        for name, value in entry.items():
+            if type(value) in (int, float) and name != "step" and not name.endswith(_COSTS):
+                number = _float(value)
+                if number is None:
+                    self.lines.unrecognised += 1
+                else:
+                    numbers[name] = number
         if "train_runtime" in entry:
             runtime = entry["train_runtime"]
             self._row(step, {"train_mean_loss": numbers.get("train_loss", float("nan"))})
-            self._finish(float(runtime) if type(runtime) in (int, float) else None)
+            self._finish(_float(runtime) if type(runtime) in (int, float) else None)
             return
         if any(name.startswith("eval_") for name in numbers):
             numbers.pop("epoch", None)
         self._numbers(step, numbers, total=total)
+
+
+def _float(value: float) -> float | None:
+    """None for a number of hundreds of digits: Python's whole numbers have no end."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
