@@ -29,7 +29,7 @@ from engine.journal import event_files, wire
 from engine.processes import machines, reaper
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
-from engine.run.run_dir import RunDir
+from engine.run.run_dir import RunDir, refuse_links
 from engine.steering import inbox, undelivered_stop
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     run_dir = RunDir(Path(arguments[0]).absolute())
     try:
+        refuse_links(run_dir)
         manifest = resume_file.manifest_now(run_dir)
         lock = RunLock.acquire(run_dir)
     except RunDirError as error:

@@ -7,11 +7,13 @@ was recognised, and by what, is said in the header; `--format` overrides it.
 from __future__ import annotations
 
 import math
+import os
 import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import checked
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
 from engine.run import run_dir
@@ -34,6 +36,7 @@ _LONG_HEAD_BYTES = 16 * 1024 * 1024
 _PATIENCE_SECONDS = 0.25
 """A log of some thousand lines is read in that time, so its first picture is its last."""
 _MOST_CANDIDATES = 200
+_MOST_SUPERVISOR_EVENTS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,7 @@ def _prepare(
     beside: list[Event] = []
     if run is not None:
         path, beside = run.events, _supervisor_events(run)
+        _refuse_other(path)
     head = _head(path, follow=follow)
     found: tuple[type[Reader], Sniffed] | None
     if run is not None and format_name is None:
@@ -236,12 +240,25 @@ def _not_recognised(path: Path, head: bytes) -> str:
 
 
 def _supervisor_events(run: RunDir) -> list[Event]:
-    try:
-        data = run.supervisor_events.read_bytes()
-    except OSError:
-        return []
     reader = JournalReader()
-    return reader.feed(data) + reader.close()
+    events: list[Event] = []
+    try:
+        with checked.open_file(run.supervisor_events) as file:
+            while len(events) < _MOST_SUPERVISOR_EVENTS and (data := file.read(_HEAD_BYTES)):
+                events += reader.feed(data)
+    except OSError:
+        pass
+    return events + reader.close()
+
+
+def _refuse_other(path: Path) -> None:
+    """Refuse an event log that is a link, a pipe or a device: of a run, nothing is followed."""
+    try:
+        os.close(checked.open_descriptor(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _check_stages(opened: Opened, feed: FileFeed) -> None:

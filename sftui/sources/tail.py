@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from engine import checked
 from engine.control import Request
 from engine.errors import WireError
 from engine.events import AttemptStarted, Event, RunFinished
@@ -65,7 +66,7 @@ class LineTail:
     def read(self, max_bytes: int = _READ_BYTES) -> list[bytes]:
         """The next whole lines, without their newlines; empty when there are none yet."""
         try:
-            with self._path.open("rb") as file:
+            with checked.open_file(self._path) as file:
                 self._check_same(os.fstat(file.fileno()))
                 file.seek(self._offset)
                 data = file.read(max_bytes)
