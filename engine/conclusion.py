@@ -28,7 +28,7 @@ def conclude(session: Session, outcome: Outcome) -> Outcome:
     session.checkpointer.wait()
     exported = False
     # Weights that led to a loss that is no number are no result.
-    if session.is_main and outcome.status != "failed":
+    if session.is_main and outcome.status != "failed" and session.run.manifest.exists():
         exported = export_result(session, outcome.step, finished=outcome.status == "finished")
     if not session.unsaved:
         return outcome

@@ -155,6 +155,8 @@ class Supervisor:
         if self._end() is not None:
             # A rank that aborts while tearing down after the end changes nothing.
             raise elastic.GiveUp
+        if not self._run_dir.manifest.exists():
+            raise elastic.GiveUp(f"the run's folder {self._run_dir.path} is gone")
         assert failure is not None
         self._reasons.append(failure.reason)
         if self._num_signals:

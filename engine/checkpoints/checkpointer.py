@@ -166,6 +166,9 @@ class Checkpointer:
     def _write(
         self, partial: Path, step: int, own: RankState, reason: CheckpointReason, started: float
     ) -> None:
+        # The folder of checkpoints may have been deleted or moved away; the run's own is not made
+        # anew, a run without it has ended.
+        self.run.checkpoints.mkdir(exist_ok=True)
         if self.rank == 0:
             checkpoint_dir.remove_partials(self.run, but=partial)
             wanted = self._wanted_bytes(own)

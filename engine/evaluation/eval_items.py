@@ -62,7 +62,8 @@ class EvalResult:
 
 def save_items(path: Path, result: EvalResult) -> None:
     """Write the result as a compressed npz (log-probabilities as fp16); whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of a run whose folder was deleted nothing is made anew.
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
         with aside.open("wb") as file:

@@ -29,7 +29,8 @@ class RowLosses:
 
 def save_rows(path: Path, found: RowLosses) -> None:
     """Write the file; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of a run whose folder was deleted nothing is made anew.
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
         with aside.open("wb") as file:

@@ -192,6 +192,8 @@ def is_running(run_dir: RunDir) -> bool:
 
 def evidence(run_dir: RunDir) -> tuple[bool, str]:
     """Whether the run is alive, and the evidence for it in words."""
+    if not run_dir.path.is_dir():
+        return False, f"its folder {run_dir.path} is gone: it was deleted or moved"
     held = holder(run_dir)
     if held is not None:
         return True, f"the supervisor (pid {held.pid}) holds the lock"

@@ -267,6 +267,10 @@ def _say_scores(board: Scoreboard, state: RunState) -> None:
 
 
 def _say_how_to_go_on(run: RunDir) -> None:
+    if not run.path.is_dir():
+        diagnostics.note("  what it had saved went with the folder. If that was moved:")
+        diagnostics.note(f"  go on:      sftui run --resume NEW-PLACE/{run.id}")
+        return
     diagnostics.note(f"  go on:      sftui run --resume {run.id}")
 
 
