@@ -184,6 +184,10 @@ class CheckpointConfig:
         ]
 
 
+LEAST_SILENCE_SECONDS = 20
+"""A busy machine may hold a rank's beat up for seconds: a rank is not killed for that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
     """Where and how the run runs."""
@@ -205,6 +209,8 @@ class RuntimeConfig:
     """What a diverging loss does besides the alarm."""
     max_restarts: int = 3
     """Restarts of all ranks after a crash."""
+    restart_silent: int = 0
+    """Seconds without a heartbeat of rank 0 after which all ranks are restarted; 0: never."""
     nodes: int = 1
     """Machines that share the ranks; what to type on the others is printed at the start."""
     rendezvous: str = ""
@@ -217,11 +223,19 @@ class RuntimeConfig:
             *_at_least("gpus", self.gpus, 1),
             *_at_least("threads", self.threads, 0),
             *_at_least("max_restarts", self.max_restarts, 0),
+            *_at_least("restart_silent", self.restart_silent, 0),
+            *self._silence_faults(),
             *_at_least("nodes", self.nodes, 1),
             *self._node_faults(),
             *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
             *_wrong_choices(self),
         ]
+
+    def _silence_faults(self) -> list[str]:
+        if 0 < self.restart_silent < LEAST_SILENCE_SECONDS:
+            least = f"0 or at least {LEAST_SILENCE_SECONDS}"
+            return [f"restart_silent is {self.restart_silent}; expected {least}"]
+        return []
 
     def _node_faults(self) -> list[str]:
         found = []

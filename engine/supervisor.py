@@ -27,6 +27,7 @@ from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
 from engine.journal import event_files, wire
 from engine.processes import machines, reaper
+from engine.processes.silence import SilenceWatch
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
 from engine.run.run_dir import RunDir, refuse_links
@@ -114,15 +115,23 @@ class Supervisor:
             lambda: self._end() is not None,
             history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
         ) as listener:
+            silence = SilenceWatch(
+                self._run_dir, self._tell, restart_seconds=self._restart_silent_seconds()
+            )
             try:
-                failure = elastic.run_ranks(
-                    agent,
-                    lambda rank: self._run_dir.rank_log(self._attempt, rank),
-                    self._before_start,
-                )
+                with silence:
+                    failure = elastic.run_ranks(
+                        agent,
+                        lambda rank: self._run_dir.rank_log(self._attempt, rank),
+                        self._before_start,
+                    )
             finally:
                 self._launching = False
         return self._conclude(failure, listener.request)
+
+    def _restart_silent_seconds(self) -> float:
+        settings = self._manifest.get("config")
+        return float(settings.get("restart_silent", 0)) if isinstance(settings, dict) else 0.0
 
     def _set_environment(self, local_world_size: int) -> None:
         """Set the environment variables that the ranks inherit."""

@@ -43,6 +43,7 @@ FREE = frozenset(
         "activation_checkpointing",
         "on_nonfinite",
         "max_restarts",
+        "restart_silent",
         "nodes",
         "rendezvous",
         "checkpoint_every",

@@ -203,7 +203,8 @@ def evidence(run_dir: RunDir) -> tuple[bool, str]:
         return True, rank
     last = last_holder(run_dir)
     if last is None:
-        return False, "no supervisor has held this run"
+        said = _last_words(run_dir.supervisor_log)
+        return False, said or "no supervisor has held this run"
     if last.boot and boot_id() and last.host == socket.gethostname() and last.boot != boot_id():
         return False, f"the machine was restarted since (the supervisor was pid {last.pid})"
     where = "" if last.host == socket.gethostname() else f" on {last.host}"
@@ -261,6 +262,18 @@ def _pid(value: object) -> int:
     if not 0 < pid < 2**31:
         raise ValueError(f"{pid} is no process id")
     return pid
+
+
+def _last_words(log: Path) -> str:
+    """Why a supervisor that never held the lock could not start, as its log says."""
+    try:
+        with checked.open_file(log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read(4096).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"the supervisor did not start: {last.removeprefix('sftui: error: ')}" if last else ""
 
 
 def _living_rank(run_dir: RunDir) -> str | None:

@@ -17,7 +17,7 @@ from engine.control import Command, Request
 from engine.errors import WireError
 from engine.events import Event
 from engine.journal import wire
-from engine.processes.heartbeat import read_record
+from engine.processes.heartbeat_file import read_record
 from engine.steering.inbox import MAX_REQUEST_BYTES, Inbox, post
 from sftui.readers.journal import JournalReader
 from sftui.state.run_state import RunState
