@@ -165,7 +165,12 @@ def _locate(
 ) -> tuple[Path, RunDir | None]:
     path = Path(target)
     if path.is_dir():
-        if (path / "run.json").is_file():
+        try:
+            is_run = (path / "run.json").is_file()
+        except PermissionError:
+            # It says whose it is.
+            is_run = bool(run_dir.find(target, path.parent))
+        if is_run:
             run = RunDir(path.absolute())
             return run.events, run
         return _only_log_in(path), None
