@@ -221,6 +221,8 @@ class ValidationFinished(Event):
     loss: float
     metric: str = "loss"
     """`loss` (nats a token) or `bpb` (bits a byte)."""
+    set_name: str = ""
+    """Which rows, where a log names them; empty for the only set."""
     rows: int | None = None
     seconds: float | None = None
     rows_file: str | None = None

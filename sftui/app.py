@@ -6,7 +6,6 @@ work between two frames is `cockpit`'s.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
 import gc
@@ -16,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
@@ -26,29 +24,26 @@ from textual.screen import Screen
 from engine.control import Command
 from engine.errors import SftuiError
 from sftui import diagnostics
-from sftui.actions.chart_actions import LookActions
-from sftui.actions.log_actions import LogActions
-from sftui.actions.replay_actions import ClockActions
+from sftui.actions.chart_actions import ChartActions
+from sftui.actions.replay_actions import ReplayActions
 from sftui.keys import key_table
 from sftui.keys import keymap as keymap_module
 from sftui.keys import preferences as preferences_module
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
-from sftui.screens.first_frame import Opening
-from sftui.terminal.terminal_app import TerminalApp
+from sftui.screens.first_frame import FirstFrame
 
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
     from sftui.cockpit.notices import Notices
+    from sftui.cockpit.screen_request import ScreenRequest
     from sftui.sources import Source
-    from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState
-    from sftui.statistics.scores import Yardstick
 
 
-GARBAGE = (50_000, 20, 20)
-"""New objects between two looks for dead rings, while a screen is up: some milliseconds each."""
+GC_THRESHOLDS = (50_000, 20, 20)
+"""Of `gc`, while a screen is open: a collection of reference cycles costs some milliseconds."""
 
 
 class Outcome(enum.Enum):
@@ -59,7 +54,7 @@ class Outcome(enum.Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     LOST = "lost"
-    """Its processes are gone and no event told why."""
+    """The run's processes are gone and no event says why."""
     START_FAILED = "start failed"
 
 
@@ -73,63 +68,48 @@ class ScreenExit:
     error: BaseException | None = None
     """What went wrong at the start, or in the screen itself."""
     told_to_end: bool = False
-    """It left because of a SIGTERM."""
+    """Whether the screen closed because the process got a SIGTERM."""
     ended_by: int | None = None
     """The signal it left because of."""
 
 
-class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
-    """One run, one screen."""
+class SftuiApp(ReplayActions, ChartActions):
+    """The screen over one run, or over the replay of one."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in key_table.TABLE if key.mode not in key_table.SCREENS)
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(key_table.DEFAULT_KEYS.of_app())]
 
     def __init__(
         self,
-        source: Source,
+        request: ScreenRequest,
         *,
-        title: str,
-        launch: Callable[[], object] | None = None,
         now: Callable[[], float] = time.time,
-        replay_of: str | None = None,
-        follow: bool = False,
-        folder: Path | None = None,
-        baseline: Yardstick | None = None,
-        on_event: str | None = None,
         preferences: Preferences | None = None,
         keymap: Keymap | None = None,
     ) -> None:
-        """`replay_of`: `source` is a replay, of a file recognised by this; `follow`: it grows.
+        """`now`: wall clock, seconds since the epoch.
 
-        `folder`: the run directory, when there is one. `on_event`: a shell command for what is
-        worth a call. `preferences`: how the person looked last; None remembers nothing.
-        `keymap`: other keys than those of the table.
+        `preferences`: how the screen was shown last; None remembers nothing. `keymap`: other keys
+        than those of the table.
         """
         super().__init__(preferences, keymap)
-        rebind(self, (key for key in key_table.in_use() if key.mode not in key_table.SCREENS))
-        self.source = source
-        self.cockpit: Cockpit | None = None
-        """None until the first frame is out."""
+        rebind(self, self.keys.of_app())
+        self.request = request
         self.error: BaseException | None = None
-        """What `launch` raised."""
-        self._run_title = title
-        self._launch = launch
+        """What `request.launch` raised."""
         self._now = now
-        self._replay_of = replay_of
-        self._follow = follow
-        self._folder = folder
-        self._baseline = baseline
-        self._on_event = on_event
         self._preferences = preferences
-        self._ticking = False
+
+    @property
+    def source(self) -> Source:
+        return self.request.source
 
     # ---- life ------------------------------------------------------------------------------
 
     def get_default_screen(self) -> Screen[None]:
-        """Of a run, an outline while the panels are imported; of a log, what was read by now."""
-        if self._replay_of is None:
-            return Opening(self._run_title)
+        """Over a run, an outline while the panels are imported; over a log, the dashboard with what
+        was read so far."""
+        if self.request.replay_of is None:
+            return FirstFrame(self.request.title, self.keys)
         self.cockpit = self._make_cockpit()
         self.cockpit.tick()
         return self.cockpit.dashboard
@@ -138,47 +118,34 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         self.call_after_refresh(self.first_frame)
 
     async def first_frame(self) -> None:
-        """The first picture is out: start the run, then bring the panels in."""
+        """Called after the first frame: start the run, then import and show the panels."""
         if self.cockpit is None:
             cockpit = self._make_cockpit()
-            cockpit.launching = self._launch is not None
-            if self._launch is not None:
+            launch = self.request.launch
+            if launch is not None:
+                cockpit.launching = True
                 threading.Thread(
-                    target=self._start_run, args=(cockpit,), name="launch", daemon=True
+                    target=self._start_run, args=(cockpit, launch), name="launch", daemon=True
                 ).start()
             await self.push_screen(cockpit.dashboard)
             self.cockpit = cockpit
         self._tick()
-        # What was made for the start stays: nobody needs to look for dead rings in it again.
+        # What was made for the start stays: it is never searched for reference cycles again.
         gc.freeze()
-        gc.set_threshold(*GARBAGE)
+        gc.set_threshold(*GC_THRESHOLDS)
 
     def _make_cockpit(self) -> Cockpit:
         # numpy, events and panels: as long again as Textual itself, not before the first frame.
         from sftui.cockpit.cockpit import Cockpit  # noqa: PLC0415
 
-        playback = None
-        if self._replay_of is not None:
-            from sftui.cockpit.playback import Playback  # noqa: PLC0415  as above
-
-            replay = cast("ReplaySource", self.source)
-            playback = Playback(replay, why=self._replay_of, follow=self._follow)
-        cockpit = Cockpit(
-            self.source,
-            title=self._run_title,
-            now=self._now,
-            playback=playback,
-            folder=self._folder,
-            baseline=self._baseline,
-            notices=self._notices(),
-        )
+        cockpit = Cockpit(self.request, now=self._now, notices=self._notices(), keys=self.keys)
         if self._preferences is not None:
             cockpit.prefer(self._preferences)
         return cockpit
 
     def _notices(self) -> Notices | None:
-        """Bells and commands are for runs: what a replay tells was news once."""
-        if self._replay_of is not None:
+        """Bell and command over a run; None over a replay, whose events are old."""
+        if self.request.replay_of is not None:
             return None
         from sftui.cockpit.notices import Notices, terminal_notice  # noqa: PLC0415  as above
 
@@ -186,39 +153,17 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
             if self._driver is not None:
                 self._driver.write(terminal_notice(text))
 
-        return Notices(self._now(), call=call, command=self._on_event)
+        return Notices(self._now(), call=call, command=self.request.on_event)
 
-    def liked(self) -> Preferences | None:
-        """How the person looks now, if that is to be remembered."""
+    def preferences(self) -> Preferences | None:
+        """What to remember of how the screen is shown; None when nothing is remembered."""
         if self._preferences is None or self.cockpit is None:
             return None
         return self.cockpit.preferences(self.theme)
 
-    def _tick(self) -> None:
-        cockpit = self._cockpit
-        cockpit.tick()
-        self._ticking = bool(cockpit.pace)
-        if self._ticking:
-            # Not Textual's timer: the task it makes costs more than a tick that finds nothing.
-            asyncio.get_running_loop().call_later(cockpit.pace, self._next_tick)
-
-    def _next_tick(self) -> None:
-        if self._exit or not self.is_running:
-            return
+    def _start_run(self, cockpit: Cockpit, launch: Callable[[], object]) -> None:
         try:
-            self._tick()
-        except Exception as error:  # as Textual's timer does: the screen closes and says why
-            self._handle_exception(error)
-
-    def _wake(self) -> None:
-        """Something may move again where nothing did."""
-        if not self._ticking:
-            self._tick()
-
-    def _start_run(self, cockpit: Cockpit) -> None:
-        assert self._launch is not None
-        try:
-            self._launch()
+            launch()
         except BaseException as error:  # carried to the command, which prints it
             self.error = error
             self.call_from_thread(self.exit)
@@ -233,7 +178,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
     # ---- keys ------------------------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Our keys wait for the panels, and for a modal screen to close."""
+        """Whether a key acts now: only over the panels, in the mode it is for."""
         if action in _ALWAYS or action not in _MODES:
             return True
         if self.cockpit is None or self.screen is not self.cockpit.dashboard:
@@ -241,11 +186,6 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         if _MODES[action] == "search":
             return self.cockpit.view.log.searching
         return _MODES[action] in ("", self.cockpit.view.mode)
-
-    @property
-    def _cockpit(self) -> Cockpit:
-        assert self.cockpit is not None, "check_action lets no key through before"
-        return self.cockpit
 
     def _say(self, problem: str) -> None:
         if problem:
@@ -261,10 +201,10 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         self._say(self._cockpit.ask(Command.CHECKPOINT))
 
     def action_ask_stop(self) -> None:
-        if self._cockpit.over or self._cockpit.playback is not None:
+        if not self._cockpit.takes_requests:
             self._say(self._cockpit.ask(Command.STOP))  # says that there is nothing to stop
             return
-        # A modal screen is imported when it is asked for: the first frame does not need it.
+        # Modal screens are imported when they are opened: the first frame does not need them.
         from sftui.screens.confirm import Answer, Confirm  # noqa: PLC0415
 
         detail = "It finishes its step and saves a checkpoint first."
@@ -272,7 +212,7 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         self.push_screen(Confirm("Stop this run?", detail, answers), self._answered)
 
     def action_interrupt(self) -> None:
-        if self.cockpit is None or self.cockpit.over or self.cockpit.playback is not None:
+        if self.cockpit is None or not self.cockpit.takes_requests:
             self.exit()
             return
         if self.screen is not self.cockpit.dashboard:
@@ -308,20 +248,20 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         self.push_screen(QuestionsScreen(self._cockpit))
 
     def action_show_facts(self) -> None:
-        from sftui.screens.run_panel import Facts  # noqa: PLC0415  as above
+        from sftui.screens.run_panel import RunPanel  # noqa: PLC0415  as above
         from sftui.view.run_facts import sections  # noqa: PLC0415  as above
 
-        self.push_screen(Facts(sections(self._cockpit.state)))
+        self.push_screen(RunPanel(sections(self._cockpit.state)))
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above
 
-        self.push_screen(Help())
+        self.push_screen(Help(self.keys))
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the table, and Textual's themes."""
         mode = "live" if self.cockpit is None else self.cockpit.view.mode
-        for key in key_table.of_mode(mode):
+        for key in self.keys.of_mode(mode):
             if key.id != "palette":
                 words = f"{key.help} ({key.shown})"
                 yield SystemCommand(key.words, words, self._runner(key.action))
@@ -335,61 +275,36 @@ class SftuiApp(ClockActions, LogActions, LookActions, TerminalApp):
         return run
 
 
-_WITHOUT_KEY = {"scrub_to": "replay", "zoom_at": "", "pan_by": "", "point_at": ""}
-"""Actions of the mouse."""
-_MODES = _WITHOUT_KEY | {
+_MODES = {
     key.action.split("(")[0]: key.mode
     for key in key_table.TABLE
     if key.id != "palette" and key.mode not in key_table.SCREENS
 }
-"""Our actions, and where they mean something."""
+"""Name of an action of ours -> the mode in which its key acts; empty for both."""
 _ALWAYS = frozenset({"leave", "interrupt"})
-"""A way out is open from the first frame on."""
+"""Actions that work from the first frame on, before the panels are there."""
 
 
-def _believe_the_terminal() -> None:
-    """Forget a size that some shells export once: Textual would hold it above every resize."""
+def _ignore_exported_size() -> None:
+    """Drop COLUMNS and LINES where the terminal tells its size: Textual prefers them, and some
+    shells export them once and never again."""
     with contextlib.suppress(OSError, ValueError):
         if sys.__stdout__ is not None and all(os.get_terminal_size(sys.__stdout__.fileno())):
             for name in ("COLUMNS", "LINES"):
                 os.environ.pop(name, None)
 
 
-def run_screen(
-    source: Source,
-    *,
-    title: str,
-    launch: Callable[[], object] | None = None,
-    replay_of: str | None = None,
-    follow: bool = False,
-    folder: Path | None = None,
-    baseline: Yardstick | None = None,
-    on_event: str | None = None,
-) -> ScreenExit:
-    """Show `source` until the person leaves; `launch` runs in a thread after the first frame.
-
-    `replay_of` makes it the screen of a replay: how its file was recognised. `folder` is the
-    run directory, when there is one.
+def run_screen(request: ScreenRequest) -> ScreenExit:
+    """Show `request.source` until the user leaves.
 
     Raises:
-        SftuiError: `launch` refused; the terminal is restored and nothing was started.
+        SftuiError: `request.launch` refused; the terminal is restored and nothing was started.
     """
-    _believe_the_terminal()
+    _ignore_exported_size()
     keymap = keymap_module.load()
     if keymap.said:
         diagnostics.note(keymap.said)
-    app = SftuiApp(
-        source,
-        title=title,
-        launch=launch,
-        replay_of=replay_of,
-        follow=follow,
-        folder=folder,
-        baseline=baseline,
-        on_event=on_event,
-        preferences=preferences_module.load(),
-        keymap=keymap,
-    )
+    app = SftuiApp(request, preferences=preferences_module.load(), keymap=keymap)
     from sftui.terminal import ascii_glyphs  # noqa: PLC0415  numpy; the first frame waits for neither
 
     app.ascii = ascii_glyphs.needed()
@@ -397,10 +312,10 @@ def run_screen(
         app.run_in_terminal()
     finally:
         if app.cockpit is not None:
-            app.cockpit.shelf.close()
+            app.cockpit.checkpoints.close()
             app.cockpit.view.log.close()
-    if (liked := app.liked()) is not None:
-        preferences_module.save(liked)
+    if (kept := app.preferences()) is not None:
+        preferences_module.save(kept)
     from sftui.state.run_state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 
     state = app.cockpit.state if app.cockpit else RunState()

@@ -46,6 +46,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   chat     talk to a checkpoint, or ask it one prompt
   export   write a checkpoint for nanochat or for transformers
   fit      memory a run needs per GPU, before anything is loaded
+  doctor   what a bug report needs, and what is wrong with this machine
 
   sftui COMMAND --help says more; sftui --print-completion bash, zsh or fish prints what
   completes commands, flags, run ids and files in that shell. Examples:
@@ -264,7 +265,7 @@ def show(words: list[str]) -> ExitCode:
     from sftui.commands.show import as_text  # noqa: PLC0415  numpy
     from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
-    found = snapshot.read(flags.target, flags.runs_dir)
+    found = snapshot.read(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
     baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
         print(run_json.as_json(found, baseline))  # noqa: T201
@@ -408,6 +409,16 @@ def fit(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def doctor(words: list[str]) -> ExitCode:
+    """`sftui doctor`: this machine, for a bug report."""
+    from sftui.commands import doctor as command  # noqa: PLC0415  psutil
+    from sftui.commands.reading_flags import DoctorFlags  # noqa: PLC0415  not for `--help`
+
+    for line in command.lines(_flags_of(DoctorFlags, words, "sftui doctor")):
+        print(line)  # noqa: T201
+    return ExitCode.DONE
+
+
 COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "run": run,
     "attach": attach,
@@ -422,6 +433,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "chat": chat,
     "export": export,
     "fit": fit,
+    "doctor": doctor,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from textual.screen import Screen
@@ -10,30 +11,29 @@ from textual.screen import Screen
 from sftui import diagnostics
 from sftui.compare.overlay_feed import OverlayFeed, open_overlay
 from sftui.diagnostics import ExitCode
-from sftui.keys import keymap, preferences
+from sftui.keys import keymap as keymap_module
+from sftui.keys import preferences as preferences_module
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.screens.overlay import OverlayScreen
 from sftui.terminal.terminal_app import TerminalApp
 from sftui.text.clean import clean
-from sftui.view.view import SMOOTHING
 
 
 class CompareApp(TerminalApp):
-    """Several runs, one screen."""
+    """The screen over several runs; it remembers nothing of how they were shown."""
 
     def __init__(
         self,
         feed: OverlayFeed,
-        liked: Preferences | None = None,
+        preferences: Preferences | None = None,
         keymap: Keymap | None = None,
     ) -> None:
-        super().__init__(liked, keymap)
+        super().__init__(preferences, keymap)
         self.overlay = feed.overlay
-        self.board = OverlayScreen(feed.overlay, feed.poll)
-        if liked is not None:
-            self.overlay.view.log_y = liked.log_y
-            self.overlay.view.smoothing = liked.smoothing % len(SMOOTHING)
+        self.board = OverlayScreen(feed.overlay, feed.poll, self.keys)
+        if preferences is not None:
+            self.board.charts.prefer(replace(preferences, whole=False, x_axis="step"))
 
     def get_default_screen(self) -> Screen[None]:
         return self.board
@@ -44,17 +44,17 @@ class CompareApp(TerminalApp):
 
 
 def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> ExitCode:
-    """Show them until the user leaves.
+    """Show these runs and logs until the user leaves.
 
     Raises:
         UsageError: one of them is no run and no log.
     """
     feed = open_overlay(targets, runs_dir)
     try:
-        own = keymap.load()
-        if own.said:
-            diagnostics.note(own.said)
-        app = CompareApp(feed, preferences.load(), own)
+        keymap = keymap_module.load()
+        if keymap.said:
+            diagnostics.note(keymap.said)
+        app = CompareApp(feed, preferences_module.load(), keymap)
         from sftui.terminal import ascii_glyphs  # noqa: PLC0415  as in `app.run_screen`
 
         app.ascii = ascii_glyphs.needed()

@@ -61,7 +61,17 @@ def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]
             "total": shot.lines_total,
             "read": shot.lines_total - shot.lines_unrecognised,
             "unrecognised": shot.lines_unrecognised,
-        },
+        }
+        | (_leftovers(shot) if shot.run is None else {}),
+    }
+
+
+def _leftovers(shot: Snapshot) -> dict[str, Any]:
+    """The lines of a log that held numbers and gave none."""
+    shapes = shot.leftovers.shapes.most_common(3)
+    return {
+        "with_numbers": shot.leftovers.with_numbers,
+        "shapes": [{"shape": shape, "count": count} for shape, count in shapes],
     }
 
 
@@ -82,7 +92,9 @@ def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[s
         "train_loss": _spread(state),
         "val": [
             {"step": v.step, "metric": v.metric, "value": _number(v.loss)}
-            for v in state.validation_list()
+            | ({"set": v.set_name} if v.set_name else {})
+            for results in state.validations_by_set().values()
+            for v in results
         ],
         "evals": [
             _evaluation(step, result, scores)

@@ -18,6 +18,7 @@ from engine import events as ev
 from engine.journal.wire import decode
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.compare.overlay_feed import open_overlay
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import BLANK, CONTINUED, text_width
@@ -96,7 +97,7 @@ async def shown(shot: Shot, size: Size) -> AsyncIterator[TerminalApp]:
 
 def _run_app(shot: Shot) -> SftuiApp:
     now = max(event.stamp.t or 0.0 for event in shot.events) + shot.clock
-    return SftuiApp(ListSource(shot.events), title="", now=lambda: now, folder=shot.folder)
+    return SftuiApp(ScreenRequest(ListSource(shot.events), "", folder=shot.folder), now=lambda: now)
 
 
 async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:
@@ -105,7 +106,7 @@ async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:
     # Once more than needed: steps alone are painted at every second tick.
     source = app.source
     assert isinstance(source, ListSource)
-    while source.events or app.cockpit._lookout.busy:
+    while source.events or app.cockpit.alarms.busy:
         app.cockpit.tick()
     app.cockpit.tick()
     app.cockpit.dashboard.show(Topic.ALL)
@@ -113,7 +114,7 @@ async def _fold(app: SftuiApp, pilot: Pilot[None]) -> None:
 
 def _close(app: SftuiApp) -> None:
     if app.cockpit is not None:
-        app.cockpit.shelf.close()
+        app.cockpit.checkpoints.close()
         app.cockpit.view.log.close()
 
 
@@ -123,7 +124,7 @@ def _compare_app(shot: Shot, done: contextlib.ExitStack) -> CompareApp:
     done.callback(feed.close)
     while feed.overlay.loading:
         feed.poll()
-    feed.overlay.view.sight.cursor = round(feed.overlay.last_step() / 2)
+    feed.overlay.view.viewport.cursor = round(feed.overlay.last_step() / 2)
     return CompareApp(feed)
 
 
@@ -135,7 +136,7 @@ def characters(app: App[None]) -> str:
 
 
 ROLES = "abcdefghijklmnopqrstuvwxyz"
-"""A letter for every `Ink`, in its order."""
+"""A letter for every `Role`, in its order."""
 
 
 def roles(app: TerminalApp) -> str:
@@ -147,22 +148,22 @@ def roles(app: TerminalApp) -> str:
     board = app.cockpit.dashboard if isinstance(app, SftuiApp) and app.cockpit else app.screen
     assert isinstance(board, Dashboard | OverlayScreen)
     width, height = board.size
-    inks = [[" "] * width for _ in range(height)]
+    roles = [[" "] * width for _ in range(height)]
     backs = [[" "] * width for _ in range(height)]
     boxes = board.boxes(board.size)
     for panel in board.panels:
         if panel.id not in boxes:
             continue
-        box, grid = boxes[panel.id], panel._grid
+        box, grid = boxes[panel.id], panel.grid
         for y in range(min(box.height, grid.height)):
             for x in range(min(box.width, grid.width)):
-                ink, bold, back = parts(int(grid.styles[y, x]))
+                role, bold, back = parts(int(grid.styles[y, x]))
                 if grid.codes[y, x] not in (BLANK, CONTINUED):
-                    letter = ROLES[ink]
-                    inks[box.y + y][box.x + x] = letter.upper() if bold else letter
+                    letter = ROLES[role]
+                    roles[box.y + y][box.x + x] = letter.upper() if bold else letter
                 if back is not Back.PANEL:
                     backs[box.y + y][box.x + x] = str(int(back))
-    rows = ["".join(row).rstrip() for row in inks]
+    rows = ["".join(row).rstrip() for row in roles]
     rows += [
         f"{y + 1:>3}:{''.join(row).rstrip()}"
         for y, row in enumerate(backs)

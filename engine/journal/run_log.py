@@ -2,7 +2,7 @@
 
 Readers of nanochat's logs can read it. One event gives zero or more lines; only the metrics
 line must wait, because it names all tasks of an evaluation round and no event says which task
-is the last: the first event of another kind does.
+is the last: the next step, the next round or the end of the run does.
 
 Formats: nanochat at 2025-10-29, `scripts/chat_sft.py` and what it calls.
 """
@@ -19,11 +19,9 @@ from engine.events import (
     AttemptStarted,
     CheckpointSaved,
     EvalFinished,
-    EvalStarted,
     Event,
     LogLine,
-    MetricLogged,
-    RankHeartbeat,
+    RunFinished,
     RunStarted,
     Scalar,
     StepFinished,
@@ -59,8 +57,8 @@ _MODEL_CONFIG = ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head",
 _ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-Z\\^_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
-_DURING_A_ROUND = (EvalStarted, EvalFinished, RankHeartbeat, LogLine, MetricLogged)
-"""Kinds that may come between two tasks of one evaluation round."""
+_ENDS_A_ROUND = (StepFinished, RunFinished, RunStarted, AttemptStarted)
+"""Nothing else does: alarms, controls, heartbeats and lines of text pass by at any time."""
 
 
 class RunLog:
@@ -70,10 +68,17 @@ class RunLog:
         self._num_iterations = 0
         self._round: dict[str, float] = {}
         self._round_step: int | None = None
+        self._held: list[str] = []
+        """Lines of an export that came in a round: nanochat saves after its last one."""
 
     def lines(self, event: Event) -> list[str]:
         """The lines, without newlines, that nanochat would have printed for this event."""
-        return [_plain(line) for line in self._end_of_round(event) + self._own_lines(event)]
+        before = self._end_of_round(event)
+        own = self._own_lines(event)
+        if self._round and isinstance(event, CheckpointSaved):
+            self._held += own
+            own = []
+        return [_plain(line) for line in before + own]
 
     def _own_lines(self, event: Event) -> list[str]:
         match event:
@@ -122,16 +127,18 @@ class RunLog:
     def _end_of_round(self, event: Event) -> list[str]:
         if not self._round:
             return []
-        same_round = isinstance(event, _DURING_A_ROUND)
+        ends = isinstance(event, _ENDS_A_ROUND)
         if isinstance(event, EvalFinished):
             again = metric_name(event.task) in self._round
-            same_round = event.step == self._round_step and not again
-        if same_round:
+            ends = event.step != self._round_step or again
+        elif isinstance(event, ValidationFinished):
+            ends = event.step != self._round_step
+        if not ends:
             return []
         metrics = ", ".join(f"{name}: {value:.6f}" for name, value in self._round.items())
         line = f"Step {self._round_step or 0:05d} | {metrics}"
-        self._round = {}
-        return [line]
+        held, self._round, self._held = self._held, {}, []
+        return [line, *held]
 
 
 def _start_lines(event: RunStarted) -> list[str]:
@@ -139,7 +146,8 @@ def _start_lines(event: RunStarted) -> list[str]:
     lines = [
         f"Overriding: {key} = {settings[key]}"
         for key, default in NANOCHAT_DEFAULTS.items()
-        if settings.get(key, default) != default
+        # "auto" is what nanochat does without being told, so it overrides nothing.
+        if settings.get(key, default) not in (default, "auto")
     ]
     if not settings.get("device_type"):
         lines.append(f"Autodetected device type: {event.device}")

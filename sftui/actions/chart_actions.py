@@ -1,54 +1,43 @@
-"""What the keys of the charts and panels do: axes, zoom, crosshair, jumps, layout."""
+"""What the keys and the mouse do to charts and panels: axes, zoom, crosshair, jumps, layout."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sftui.actions.cockpit_app import CockpitApp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sftui.view.viewport import Sight
+    from sftui.widgets.zoom_chart import ChartMoved
 
 
-class LookActions:
-    """Mixed into the app, which has a cockpit."""
-
-    _cockpit: Any
-    tell: Callable[..., None]
-    push_screen: Callable[..., Any]
+class ChartActions(CockpitApp):
+    """Actions of the groups `chart` and `panels`."""
 
     def action_toggle_log_y(self) -> None:
-        self._cockpit.toggle_log_y()
+        self._cockpit.charts.toggle_log_y()
 
     def action_toggle_whole(self) -> None:
-        self._cockpit.toggle_whole()
+        self._cockpit.charts.toggle_whole()
 
     def action_cycle_smoothing(self) -> None:
-        self._cockpit.cycle_smoothing()
+        self._cockpit.charts.cycle_smoothing()
 
     def action_next_x_axis(self) -> None:
-        said = self._cockpit.next_x_axis()
-        if said:
-            self.tell(said)
+        missing = self._cockpit.charts.next_x_axis(self._cockpit.state)
+        if missing:
+            self.tell(missing)
 
     def action_zoom(self, closer: bool) -> None:
-        self._cockpit.look(lambda sight: sight.zoom(closer))
-
-    def action_zoom_at(self, closer: bool, at: float | None) -> None:
-        self._cockpit.look(lambda sight: sight.zoom(closer, at))
-
-    def action_pan_by(self, by: float) -> None:
-        self._cockpit.look(lambda sight: sight.pan(by))
-
-    def action_point_at(self, at: float | None) -> None:
-        def point(sight: Sight) -> None:
-            sight.cursor = at
-
-        self._cockpit.look(point)
+        self._cockpit.charts.move(lambda viewport: viewport.zoom(closer))
 
     def action_point(self, cells: int) -> None:
         last = self._cockpit.state.newest_place
-        self._cockpit.look(lambda sight: sight.move(cells, last))
+        self._cockpit.charts.move(lambda viewport: viewport.move(cells, last))
+
+    def on_chart_moved(self, message: ChartMoved) -> None:
+        """The mouse over a chart; one that a modal screen covers keeps its crosshair."""
+        if self.screen is self._cockpit.dashboard:
+            self._cockpit.charts.move(message.apply)
 
     def action_jump_event(self, by: int) -> None:
         self._jump(by, "event")
@@ -57,21 +46,22 @@ class LookActions:
         self._jump(by, "checkpoint")
 
     def _jump(self, by: int, kinds: str) -> None:
-        if not self._cockpit.jump(by, kinds):
-            side = "later" if by > 0 else "earlier"
-            self.tell(f"There is no {side} {kinds}.")
+        if not self._cockpit.charts.jump(self._cockpit.state, by, kinds):
+            self._tell_none(by, kinds)
 
-    def action_reset_look(self) -> None:
-        self._cockpit.look(lambda sight: sight.reset())
+    def action_reset_view(self) -> None:
+        self._cockpit.charts.move(lambda viewport: viewport.reset())
 
     def action_hide_alarms(self) -> None:
-        self._cockpit.hide_alarms()
+        self._cockpit.charts.hide_alarms(self._cockpit.state)
+
+    # ---- panels ----------------------------------------------------------------------------
 
     def action_toggle_table(self) -> None:
-        self._cockpit.toggle_table()
+        self._cockpit.dashboard.toggle_table()
 
     def action_toggle_maximised(self) -> None:
-        self._cockpit.toggle_maximised()
+        self._cockpit.dashboard.toggle_maximised()
 
     def action_jump_to_panel(self) -> None:
         from sftui.screens.jump import Jump  # noqa: PLC0415  only when asked for
@@ -82,4 +72,4 @@ class LookActions:
         self._cockpit.dashboard.next_panel(by)
 
     def action_show_panel(self, number: int) -> None:
-        self._cockpit.show_panel(number)
+        self._cockpit.dashboard.show_panel(number)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sftui.actions.cockpit_app import CockpitApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sftui.cockpit.cockpit import Cockpit
     from sftui.logbook.log_book import LogBook
     from sftui.state.run_state import RunState
 
 
-class LogActions:
-    """Mixed into the app, which has a cockpit and wakes its clock."""
-
-    _cockpit: Any
-    _wake: Callable[[], None]
-    tell: Callable[..., None]
+class LogActions(CockpitApp):
+    """Actions of the group `log`."""
 
     def _read_log(self, act: Callable[[LogBook, RunState], object]) -> None:
-        cockpit: Cockpit = self._cockpit
-        cockpit.read_log(act)
-        if cockpit.view.log.busy:
+        self._cockpit.read_log(act)
+        if self._cockpit.view.log.busy:
             self._wake()
 
     def action_scroll_log(self, by: int) -> None:
@@ -40,8 +36,7 @@ class LogActions:
     # ---- search ----------------------------------------------------------------------------
 
     def action_search_log(self) -> None:
-        cockpit: Cockpit = self._cockpit
-        if not cockpit.search_log():
+        if not self._cockpit.search_log():
             self.tell("The log has no room here.")
         self._wake()
 
@@ -68,5 +63,4 @@ class LogActions:
 
         self._read_log(step)
         if not found:
-            side = "later" if by > 0 else "earlier"
-            self.tell(f"There is no {side} match.")
+            self._tell_none(by, "match")

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sftui.actions.log_actions import LogActions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sftui.cockpit.cockpit import Cockpit
     from sftui.cockpit.playback import Playback
+    from sftui.widgets.scrubber import ScrubbedTo
 
 
-class ClockActions:
-    """Mixed into the app, which has a cockpit and wakes its clock."""
-
-    _cockpit: Any
-    _wake: Callable[[], None]
-    tell: Callable[..., None]
-    action_follow_log: Callable[[], None]
+class ReplayActions(LogActions):
+    """Actions of the group `replay`; the end of a replay is the end of its log too."""
 
     def _move(self, act: Callable[[Playback], str | None]) -> str:
-        """Move the clock of a replay, which may have stood still without a tick."""
-        cockpit: Cockpit = self._cockpit
-        said = cockpit.move(act)
+        """Move the clock of a replay, and start ticking again; returns what there is to tell."""
+        said = self._cockpit.move(act)
         self._wake()
         return said
 
@@ -32,8 +28,9 @@ class ClockActions:
     def action_scrub(self, by: int) -> None:
         self._move(lambda playback: playback.scrub(by))
 
-    def action_scrub_to(self, part: float) -> None:
-        self._move(lambda playback: playback.seek_part(part))
+    def on_scrubbed_to(self, message: ScrubbedTo) -> None:
+        """The mouse over the bar."""
+        self._move(lambda playback: playback.seek_part(message.part))
 
     def action_step_clock(self, by: int) -> None:
         self._move(lambda playback: playback.step(by))
@@ -42,10 +39,8 @@ class ClockActions:
         self._move(lambda playback: playback.change_speed(by))
 
     def action_jump_mark(self, by: int) -> None:
-        said = self._move(lambda playback: playback.jump(by))
-        if not said:
-            side = "later" if by > 0 else "earlier"
-            self.tell(f"There is no {side} event.")
+        if not self._move(lambda playback: playback.jump(by)):
+            self._tell_none(by, "event")
 
     def action_to_start(self) -> None:
         self._move(lambda playback: playback.to_start())

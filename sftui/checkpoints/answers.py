@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rich.cells import get_character_cell_size
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.text.clean import clean, clean_text
 
 MOST_CHARACTERS = 4000
@@ -80,24 +80,24 @@ def lines_of(groups: Sequence[Group], width: int, *, tight: bool = False) -> lis
         if rows and not tight:
             rows.append(())
         if prompt:
-            title = style(Ink.TITLE, bold=True)
+            title = style(Role.TITLE, bold=True)
             asked = [row for line in clean_text(prompt, 600) for row in wrap(line, max(8, width))]
             rows += [((0, (row, title)),) for row in asked]
         for said in answers:
-            ink = Ink.BAD if said.bad else Ink.TEXT if said.fresh else Ink.DIM
+            role = Role.BAD if said.bad else Role.TEXT if said.fresh else Role.DIM
             wrapped = [
                 row
                 for line in clean_text(said.text, MOST_CHARACTERS)
                 for row in wrap(line, max(8, width - indent))
             ]
             for i, row in enumerate(wrapped):
-                spans: list[tuple[int, Span]] = [(indent, (row, style(ink)))]
+                spans: list[tuple[int, Span]] = [(indent, (row, style(role)))]
                 if not i:
                     name = fit(clean(said.label, 60), label)
-                    spans.insert(0, (1, (name, style(Ink.FAINT))))
+                    spans.insert(0, (1, (name, style(Role.FAINT))))
                 rows.append(tuple(spans))
             if said.note:
-                rows.append(((indent, (clean(said.note, 200), style(Ink.FAINT))),))
+                rows.append(((indent, (clean(said.note, 200), style(Role.FAINT))),))
     return rows
 
 

@@ -1,6 +1,6 @@
-"""Call a person who is not looking: bell, desktop notice, and a command of their own.
+"""Tell of the end of a run, of alarms and of lost ranks: bell, desktop notice, shell command.
 
-Only for what happens while somebody watches: the history of a run that is attached to
+Only of what happens after the screen opened: the history of a run that is attached to
 rings no bell. The command gets the event as one JSON line, the one of the event log.
 """
 
@@ -15,17 +15,17 @@ from engine.journal.wire import encode
 from sftui.logbook.event_lines import entry
 from sftui.text.clean import clean
 
-TOLD = (ev.RunFinished, ev.AlarmRaised, ev.RankLost)
-"""What is worth a call."""
+NOTICED = (ev.RunFinished, ev.AlarmRaised, ev.RankLost)
+"""Events that ring."""
 SLACK_SECONDS = 2.0
-"""An event may be older than the screen that its run started."""
+"""An event may be so much older than the screen: the run it starts is a moment earlier."""
 MOST_COMMANDS = 8
-"""At work at one time: an alarm that flaps must not fill the machine."""
+"""Running at one time: an alarm that comes and goes must not start hundreds."""
 COMMAND_SECONDS = 60.0
 
 
 class Notices:
-    """Knows since when somebody watches."""
+    """Rings and runs the command for events that are newer than the screen."""
 
     def __init__(
         self, since: float, *, call: Callable[[str], None], command: str | None = None
@@ -37,8 +37,8 @@ class Notices:
         self._room = threading.Semaphore(MOST_COMMANDS)
 
     def observe(self, event: ev.Event) -> None:
-        """Tell of this event if it is worth it, and new."""
-        if not isinstance(event, TOLD):
+        """Ring and run the command if this event is one of NOTICED, and new."""
+        if not isinstance(event, NOTICED):
             return
         if event.stamp.t is not None and event.stamp.t < self._since:
             return
@@ -51,7 +51,7 @@ class Notices:
 
     def _run(self, command: str, data: bytes) -> None:
         try:
-            # The person typed this command for this purpose; a shell is what they expect.
+            # The user typed this command for this purpose; a shell is what they expect.
             process = subprocess.Popen(
                 command,
                 shell=True,
@@ -72,5 +72,5 @@ class Notices:
 
 
 def terminal_notice(text: str) -> str:
-    """Bell, and OSC 9: a desktop notice where the terminal knows it, nothing elsewhere."""
+    """The sequence of a bell and of a desktop notice (OSC 9), which other terminals ignore."""
     return f"\a\x1b]9;{clean(text, 200)}\a"

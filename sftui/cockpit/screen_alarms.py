@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from engine.alarms.board import Alarm
 
 MOST_ROWS = 4000
-"""Updates judged at one go: a few milliseconds."""
+"""Updates in one slice: a few milliseconds."""
 
 Again = Callable[[int, int], Iterable[ev.Event]]
 """The events of a recording from one position to before another."""
 
 
-class Lookout:
-    """Events in, alarms out, in the order of the events."""
+class ScreenAlarms:
+    """The alarm rules over a queue of events, worked off in order and in slices of time."""
 
     def __init__(self, *, foreign: bool, again: Again | None = None) -> None:
         """`foreign`: the log of another program, which raises no alarms itself.
@@ -46,7 +46,7 @@ class Lookout:
         return bool(self._waiting) or self._fetched < self._reached
 
     def take(self, events: Iterable[ev.Event]) -> None:
-        """Events to be judged when there is time."""
+        """Queue events."""
         for event in events:
             if isinstance(event, ev.StepBatch):
                 size = len(event.steps)
@@ -56,11 +56,11 @@ class Lookout:
                 self._waiting.append(event)
 
     def reach(self, position: int) -> None:
-        """All before that position of the recording is to be judged when there is time."""
+        """Queue everything before that position of the recording."""
         self._reached = position
 
     def work(self, max_seconds: float) -> list[Alarm]:
-        """Judge for so long; what was found."""
+        """Judge waiting events for at most so long; returns the alarms raised and cleared."""
         deadline = time.monotonic() + max_seconds
         found: list[Alarm] = []
         while self.busy:
@@ -73,7 +73,7 @@ class Lookout:
         return found
 
     def tick(self, t: float) -> list[Alarm]:
-        """It is `t` now, and nothing came: what that means."""
+        """Alarms that follow from the time alone, `t`; none while events wait to be judged."""
         return [] if self.busy else self._judge.tick(t)
 
     def _fetch(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from engine.control import Command
 from sftui.commands.options import Typed
-from sftui.commands.shared_flags import LOG, OUTPUT, RUN, BaselineFlags, RunsDirFlags
+from sftui.commands.shared_flags import FORMAT, LOG, MAP, OUTPUT, RUN, BaselineFlags, RunsDirFlags
 
 REQUEST = Typed(metavar="REQUEST", positional=True, choices=tuple(c.value for c in Command))
 
@@ -45,6 +45,26 @@ class ShowFlags(BaselineFlags):
     """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
     json: bool = False
     """Print the machine-readable form."""
+    format: Annotated[str | None, FORMAT] = None
+    """Of a log: read it as this format (default: found out); kept beside it for the next time."""
+    map: Annotated[str | None, MAP] = None
+    """Of a log: what its names mean, as step=global_step,train.loss=closs; kept beside it too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorFlags:
+    """Say what this machine is, for a bug report, and what is wrong with it.
+
+    Box, torch build, driver, NCCL, cards, allocator, /dev/shm, versions, file system of the
+    runs; then each fault in a sentence with its remedy. Nothing is started or changed.
+
+    Examples:
+      sftui doctor
+      sftui doctor --json
+    """
+
+    json: bool = False
+    """The same as JSON, for programs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ RUN = Typed(metavar="RUN", positional=True)
 LOG = Typed(metavar="RUN_OR_LOG", positional=True)
 OUTPUT = Typed(short="-o")
 SHELL_COMMAND = Typed(metavar="COMMAND")
+FORMAT = Typed(metavar="FORMAT")
+MAP = Typed(metavar="MEANING=NAME,...")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

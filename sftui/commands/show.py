@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from sftui.logbook import event_lines
+from sftui.readers import leftovers
 from sftui.sources.snapshot import Snapshot
+from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import sentence, weight_changes
 from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
@@ -42,6 +44,9 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         names = ", ".join(clean(found.name, 40) for found in shot.stages)
         this = clean(shot.stages[shot.shown].name, 40)
         lines.append(f"  {shot.format}; stages: {names}; this is {this}")
+    if shot.leftovers.with_numbers:
+        found = leftovers.sentence(shot.leftovers.with_numbers, shot.leftovers.shapes)
+        lines.append(f"  {clean(found, 400)}")
     if state.run is not None:
         parts = []
         if state.run.source:
@@ -62,16 +67,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     lines.append("  " + ", ".join(parts))
     if shot.run is None and state.metrics and not len(state.steps):
         lines.append(f"  {event_lines.other_numbers(state)}")
-    validations = state.validation_list()
-    if validations:
-        first, last = validations[0], validations[-1]
-        line = f"  validation {fmt.loss(first.loss)} (step {first.step})"
-        if last is not first:
-            line += f" -> {fmt.loss(last.loss)} (step {last.step})"
-        best = state.best_validation
-        if best is not None:
-            line += f", best {fmt.loss(best.loss)} at step {best.step}"
-        lines.append(line)
+    for name, results in state.validations_by_set().items():
+        lines.append(_validation_line(name, results))
     for task, by_step in state.evals.items():
         ordered = [by_step[step] for step in sorted(by_step)]
         lines.append(
@@ -85,6 +82,18 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     if kept:
         lines.append("  checkpoints " + ", ".join(clean(row.path or "", 120) for row in kept))
     return lines
+
+
+def _validation_line(name: str, results: list[Validation]) -> str:
+    """The first, last and best loss of one set of rows."""
+    first, last = results[0], results[-1]
+    of_set = f" {clean(name, 40)}" if name else ""
+    line = f"  validation{of_set} {fmt.loss(first.loss)} (step {first.step})"
+    if last is not first:
+        line += f" -> {fmt.loss(last.loss)} (step {last.step})"
+    finite = [each for each in results if math.isfinite(each.loss)]
+    best = min(finite, key=lambda each: (each.loss, each.step), default=None)
+    return line + (f", best {fmt.loss(best.loss)} at step {best.step}" if best else "")
 
 
 def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.diagnostics import ExitCode
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -74,12 +75,14 @@ def watch_screen(
     lived = launcher is not None or source.alive()[0]
     try:
         end = app.run_screen(
-            source,
-            title=run.id,
-            launch=launcher,
-            folder=run.path,
-            baseline=baseline,
-            on_event=on_event,
+            ScreenRequest(
+                source,
+                title=run.id,
+                launch=launcher,
+                folder=run.path,
+                baseline=baseline,
+                on_event=on_event,
+            )
         )
     finally:
         source.close()
@@ -133,6 +136,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         flags.log,
         runs_dir=flags.runs_dir,
         format_name=flags.format,
+        mapped=flags.map,
         follow=flags.follow,
         speed=flags.speed,
     )
@@ -151,12 +155,13 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         from sftui import app  # noqa: PLC0415  Textual, as above
 
         end = app.run_screen(
-            opened.source,
-            title=opened.title,
-            replay_of=opened.why,
-            follow=flags.follow,
-            folder=opened.run.path if opened.run is not None else None,
-            baseline=baseline,
+            ScreenRequest(
+                opened.source,
+                title=opened.title,
+                replay_of=opened.why,
+                folder=opened.run.path if opened.run is not None else None,
+                baseline=baseline,
+            )
         )
     finally:
         opened.source.close()

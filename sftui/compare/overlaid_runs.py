@@ -15,23 +15,23 @@ from typing import TYPE_CHECKING, Literal
 
 from engine.run.run_dir import RunDir
 from sftui.compare.pairing import LETTERS, Comparison, of
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from sftui.state.run_state import RunState
 from sftui.state.series import Series, Smoothed
-from sftui.view.view import SMOOTHING, View
+from sftui.view.view import View
 
 if TYPE_CHECKING:
     from sftui.sources.snapshot import RunStatus
 
-INKS = (
-    Ink.TRAIN,
-    Ink.VAL,
-    Ink.SAVED,
-    Ink.SECOND,
-    Ink.WARN,
-    Ink.BAD,
-    Ink.GOOD,
-    Ink.THIRD,
+ROLES = (
+    Role.TRAIN,
+    Role.VAL,
+    Role.SAVED,
+    Role.SECOND,
+    Role.WARN,
+    Role.BAD,
+    Role.GOOD,
+    Role.THIRD,
 )
 """By place on the command line; the ninth run has the colour of the first, not its letter."""
 MARKS = "●■▲◆▼○□△◇"
@@ -63,8 +63,8 @@ class Contender:
         return LETTERS[self.place]
 
     @property
-    def ink(self) -> Ink:
-        return INKS[self.place % len(INKS)]
+    def role(self) -> Role:
+        return ROLES[self.place % len(ROLES)]
 
     @property
     def mark(self) -> str:
@@ -174,6 +174,3 @@ class Overlay:
     def show_all(self) -> None:
         for contender in self.contenders:
             contender.hidden = False
-
-    def cycle_smoothing(self) -> None:
-        self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)

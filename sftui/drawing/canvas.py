@@ -90,7 +90,8 @@ class Grid:
     def right(self, row: int, end: int, spans: Sequence[Span], start: int = 0) -> int:
         """Write so that the last cell is before `end`; returns the first column used.
 
-        Text that would begin before `start` is left out whole: half a number is a lie.
+        Text that would begin before `start` is left out whole: a truncated number reads as
+        another number.
         """
         col = end - sum(text_width(text) for text, _ in spans)
         if col < start:
@@ -139,13 +140,24 @@ class Grid:
             ):
                 self.codes[row, col] = BLANK
 
+    def changed_from(self, before: Grid) -> Dots:
+        """Cells to send again after `before`, height x width; all when the size differs."""
+        if before.codes.shape != self.codes.shape:
+            return np.ones(self.codes.shape, dtype=np.bool_)
+        # A blank shows no foreground, so only its background can differ.
+        blank = (before.codes == BLANK) & (self.codes == BLANK)
+        styles = before.styles ^ self.styles
+        styles[blank] &= 0xFF00
+        changed: Dots = (before.codes != self.codes) | (styles != 0)
+        return changed
+
     def line(self, row: int) -> str:
         """The characters of one row as text."""
         raw: str = self.codes[row].tobytes().decode("utf-32-le")
         return raw.replace("\0", "")
 
     def lines(self) -> list[str]:
-        """All rows as text, for tests and for people."""
+        """All rows as text."""
         self.settle()
         return [self.line(row) for row in range(self.height)]
 
@@ -234,7 +246,7 @@ def fit(text: str, cells: int) -> str:
 
 
 def abbreviated(names: Sequence[str], cells: int) -> dict[str, str]:
-    """Heads of columns: a beginning that all share (`Starter-`) says nothing."""
+    """Column heads, without the beginning that all of them share (`Starter-`)."""
     head = names[0][: names[0].find("-") + 1] if len(names) > 1 else ""
     shared = head if all(name.startswith(head) for name in names) else ""
     return {name: fit(name.removeprefix(shared), cells) for name in names}

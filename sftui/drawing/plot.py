@@ -15,15 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui.drawing.canvas import Codes, Grid, curve, line_through, ticks, time_ticks
-from sftui.drawing.roles import Ink, style
-from sftui.drawing.x_axis import Ruler
+from sftui.drawing.roles import Back, Role, style
+from sftui.drawing.x_axis import XScale
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
 
 
 def percentiles(values: NDArray[Any], percents: Sequence[float]) -> list[float]:
-    """Of known values, at least one; linear between neighbours, as numpy's, which imports its
-    masked arrays for it: a fortieth of the time to a first curve.
+    """Percentiles of finite values, at least one; linear between neighbours.
+
+    The same as numpy's, which imports its masked arrays for it: a fortieth of the time to a first
+    curve.
     """
     ordered = np.sort(values).astype(np.float64)
     places = [percent / 100 * (len(ordered) - 1) for percent in percents]
@@ -45,28 +47,33 @@ class Plot:
     y_high: float
     """Limits; logarithms to base ten when `log`."""
     log: bool = False
-    ruler: Ruler | None = None
+    x_scale: XScale | None = None
     """What the x axis measures; None for updates, in which all of `x` is given in any case."""
 
     axis_limits: tuple[float, float] = field(init=False)
     """Of the x axis, in what it measures."""
 
     def __post_init__(self) -> None:
-        low, high, ruler = self.x_low, self.x_high, self.ruler
-        self.axis_limits = (low, high) if ruler is None else (ruler.to(low), ruler.to(high))
+        low, high, x_scale = self.x_low, self.x_high, self.x_scale
+        self.axis_limits = (low, high) if x_scale is None else (x_scale.to(low), x_scale.to(high))
 
     def columns(self, series: Series) -> tuple[Floats, Floats]:
         """Lowest and highest value of each dot column."""
         limits = None
-        if self.ruler is not None:
-            limits = self.ruler.back(np.linspace(*self.axis_limits, self.num_dots + 1))
+        if self.x_scale is not None:
+            limits = self.x_scale.back(np.linspace(*self.axis_limits, self.num_dots + 1))
         return series.columns(self.x_low, self.x_high, self.num_dots, limits)
+
+    def tint(self, col: int, back: Back) -> None:
+        """Give one column another background, over all rows of the plot."""
+        for row in range(self.row, self.row + self.height):
+            self.grid.back(row, col, col + 1, back)
 
     def x_of(self, col: int) -> float:
         """The place in the middle of a column of the grid."""
         low, high = self.axis_limits
         at = low + (col - self.col + 0.5) / self.width * (high - low)
-        return at if self.ruler is None else self.ruler.back(at)
+        return at if self.x_scale is None else self.x_scale.back(at)
 
     @property
     def num_dots(self) -> int:
@@ -86,7 +93,7 @@ class Plot:
         if x == self.x_high:
             return self.col + self.width - 1
         low, high = self.axis_limits
-        part = ((x if self.ruler is None else self.ruler.to(x)) - low) / (high - low)
+        part = ((x if self.x_scale is None else self.x_scale.to(x)) - low) / (high - low)
         return self.col + min(self.width, max(-1, math.floor(part * self.width)))
 
     def y_cell(self, y: float) -> int | None:
@@ -115,13 +122,13 @@ class Plot:
         )
 
     def band(self, low: NDArray[Any], high: NDArray[Any], number: int, *, thick: int = 1) -> None:
-        """That curve, painted over what is there."""
+        """Paint `dots` over what is there."""
         self.grid.overlay(self.row, self.col, self.dots(low, high, thick=thick), number)
 
     def polyline(self, x: NDArray[Any], y: NDArray[Any], number: int) -> None:
         """A thin line through a few points."""
-        if self.ruler is not None:
-            x = self.ruler.to(np.asarray(x, dtype=np.float64))
+        if self.x_scale is not None:
+            x = self.x_scale.to(np.asarray(x, dtype=np.float64))
         at = line_through(x, self.scale(y), *self.axis_limits, self.num_dots)
         codes = curve(at, at, self.y_low, self.y_high, self.height)
         self.grid.overlay(self.row, self.col, codes, number)
@@ -156,7 +163,7 @@ class Plot:
 
     def draw_y_axis(self, label_col: int, *, suffix: str = "") -> None:
         """Labels from `label_col` to the axis, the axis line, dotted grid lines."""
-        label, axis, grid = style(Ink.DIM), style(Ink.AXIS), style(Ink.GRID)
+        label, axis, grid = style(Role.DIM), style(Role.AXIS), style(Role.GRID)
         for row in range(self.row, self.row + self.height):
             self.grid.put(row, self.col - 1, "│", axis)
         values, step = self.y_ticks()
@@ -173,8 +180,8 @@ class Plot:
 
     def draw_x_axis(self, row: int, *, labels: bool = True) -> None:
         """The axis line at `row` with ticks, and their labels in the row below, named in front."""
-        axis, label = style(Ink.AXIS), style(Ink.DIM)
-        name = "step" if self.ruler is None else self.ruler.name
+        axis, label = style(Role.AXIS), style(Role.DIM)
+        name = "step" if self.x_scale is None else self.x_scale.name
         low, high = self.axis_limits
         self.grid.put(row, self.col - 1, "└", axis)
         self.grid.rule(row, self.col, self.col + self.width, "─", axis)
@@ -184,7 +191,7 @@ class Plot:
         else:
             values, step = ticks(low, high, most, whole=name in ("step", "tokens"))
         if labels and self.col >= 7:
-            self.grid.right(row + 1, self.col - 1, [(name, style(Ink.FAINT))])
+            self.grid.right(row + 1, self.col - 1, [(name, style(Role.FAINT))])
         end_of_last = self.col - 3
         for value in values:
             col = self.col + min(

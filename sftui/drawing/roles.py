@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 
-class Ink(IntEnum):
-    """What the foreground says."""
+class Role(IntEnum):
+    """Meaning of a foreground colour."""
 
     TEXT = 0
     DIM = 1
@@ -38,7 +38,7 @@ class Ink(IntEnum):
 
 
 class Back(IntEnum):
-    """What the background says."""
+    """Meaning of a background colour."""
 
     PANEL = 0
     BAR = 1
@@ -54,15 +54,15 @@ class Back(IntEnum):
 BOLD = 1 << 6
 _BACK_SHIFT = 8
 
-SERIES_INKS = (Ink.TRAIN, Ink.SECOND, Ink.THIRD, Ink.FOURTH)
+SERIES_ROLES = (Role.TRAIN, Role.SECOND, Role.THIRD, Role.FOURTH)
 """Colours of tasks, in the order in which they first appear."""
 SERIES_MARKS = "●■▲○"
 """Their marks: where there are no colours they alone tell the tasks apart."""
 
 
-def style(ink: Ink, *, bold: bool = False, back: Back = Back.PANEL) -> int:
-    """The number of a style."""
-    return int(ink) | (BOLD if bold else 0) | (int(back) << _BACK_SHIFT)
+def style(role: Role, *, bold: bool = False, back: Back = Back.PANEL) -> int:
+    """The number of a style: role, weight, background."""
+    return int(role) | (BOLD if bold else 0) | (int(back) << _BACK_SHIFT)
 
 
 def on(back: Back, number: int) -> int:
@@ -70,6 +70,6 @@ def on(back: Back, number: int) -> int:
     return (number & 0xFF) | (int(back) << _BACK_SHIFT)
 
 
-def parts(number: int) -> tuple[Ink, bool, Back]:
+def parts(number: int) -> tuple[Role, bool, Back]:
     """Role, weight and background of a style number."""
-    return Ink(number & 0x3F), bool(number & BOLD), Back(number >> _BACK_SHIFT)
+    return Role(number & 0x3F), bool(number & BOLD), Back(number >> _BACK_SHIFT)

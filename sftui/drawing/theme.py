@@ -15,32 +15,32 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
-from sftui.drawing.roles import Back, Ink, parts
+from sftui.drawing.roles import Back, Role, parts
 
 _NIGHT_INKS = {
-    Ink.TEXT: "#c0caf5",
-    Ink.DIM: "#929bc3",
-    Ink.FAINT: "#767fa9",
-    Ink.BORDER: "#2b3350",
-    Ink.FOCUS: "#7aa2f7",
-    Ink.GRID: "#20263a",
-    Ink.AXIS: "#2f3750",
-    Ink.TITLE: "#8fa3dd",
-    Ink.TRAIN: "#7aa2f7",
-    Ink.RAW: "#47639b",
-    Ink.VAL: "#ff9e64",
-    Ink.VAL_LINE: "#8a5a3c",
-    Ink.GOOD: "#9ece6a",
-    Ink.SECOND: "#bb9af7",
-    Ink.SAVED: "#73daca",
-    Ink.WARN: "#e0af68",
-    Ink.BAD: "#f7768e",
-    Ink.RATE: "#8a78b6",
-    Ink.CHANCE: "#af7188",
-    Ink.TROUGH: "#2b3350",
-    Ink.ON_BADGE: "#11141c",
-    Ink.THIRD: "#7dcfff",
-    Ink.FOURTH: "#c3e88d",
+    Role.TEXT: "#c0caf5",
+    Role.DIM: "#929bc3",
+    Role.FAINT: "#767fa9",
+    Role.BORDER: "#2b3350",
+    Role.FOCUS: "#7aa2f7",
+    Role.GRID: "#20263a",
+    Role.AXIS: "#2f3750",
+    Role.TITLE: "#8fa3dd",
+    Role.TRAIN: "#7aa2f7",
+    Role.RAW: "#47639b",
+    Role.VAL: "#ff9e64",
+    Role.VAL_LINE: "#8a5a3c",
+    Role.GOOD: "#9ece6a",
+    Role.SECOND: "#bb9af7",
+    Role.SAVED: "#73daca",
+    Role.WARN: "#e0af68",
+    Role.BAD: "#f7768e",
+    Role.RATE: "#8a78b6",
+    Role.CHANCE: "#af7188",
+    Role.TROUGH: "#2b3350",
+    Role.ON_BADGE: "#11141c",
+    Role.THIRD: "#7dcfff",
+    Role.FOURTH: "#c3e88d",
 }
 _NIGHT_BACKS = {
     Back.PANEL: "#11141c",
@@ -55,29 +55,29 @@ _NIGHT_BACKS = {
 }
 
 _DAY_INKS = {
-    Ink.TEXT: "#272d45",
-    Ink.DIM: "#4f5675",
-    Ink.FAINT: "#646b8b",
-    Ink.BORDER: "#c3c9dc",
-    Ink.FOCUS: "#2f62d6",
-    Ink.GRID: "#e0e4ee",
-    Ink.AXIS: "#b9c0d6",
-    Ink.TITLE: "#3a52a3",
-    Ink.TRAIN: "#2257c9",
-    Ink.RAW: "#7590c8",
-    Ink.VAL: "#b04c00",
-    Ink.VAL_LINE: "#bd7f4a",
-    Ink.GOOD: "#37760f",
-    Ink.SECOND: "#7c3bc4",
-    Ink.SAVED: "#0b766c",
-    Ink.WARN: "#8a5a00",
-    Ink.BAD: "#c32148",
-    Ink.RATE: "#7763a6",
-    Ink.CHANCE: "#a3536c",
-    Ink.TROUGH: "#ccd2e3",
-    Ink.ON_BADGE: "#ffffff",
-    Ink.THIRD: "#06709f",
-    Ink.FOURTH: "#5c7410",
+    Role.TEXT: "#272d45",
+    Role.DIM: "#4f5675",
+    Role.FAINT: "#646b8b",
+    Role.BORDER: "#c3c9dc",
+    Role.FOCUS: "#2f62d6",
+    Role.GRID: "#e0e4ee",
+    Role.AXIS: "#b9c0d6",
+    Role.TITLE: "#3a52a3",
+    Role.TRAIN: "#2257c9",
+    Role.RAW: "#7590c8",
+    Role.VAL: "#b04c00",
+    Role.VAL_LINE: "#bd7f4a",
+    Role.GOOD: "#37760f",
+    Role.SECOND: "#7c3bc4",
+    Role.SAVED: "#0b766c",
+    Role.WARN: "#8a5a00",
+    Role.BAD: "#c32148",
+    Role.RATE: "#7763a6",
+    Role.CHANCE: "#a3536c",
+    Role.TROUGH: "#ccd2e3",
+    Role.ON_BADGE: "#ffffff",
+    Role.THIRD: "#06709f",
+    Role.FOURTH: "#5c7410",
 }
 _DAY_BACKS = {
     Back.PANEL: "#f8f9fc",
@@ -92,9 +92,9 @@ _DAY_BACKS = {
 }
 
 
-def _named(inks: Mapping[Ink, str], backs: Mapping[Back, str]) -> dict[str, str]:
+def _named(roles: Mapping[Role, str], backs: Mapping[Back, str]) -> dict[str, str]:
     return {
-        **{f"sftui-{ink.name.lower()}": value for ink, value in inks.items()},
+        **{f"sftui-{role.name.lower()}": value for role, value in roles.items()},
         **{f"sftui-back-{back.name.lower()}": value for back, value in backs.items()},
     }
 
@@ -132,14 +132,14 @@ DAY = Theme(
 
 WORDS, LINES = 4.5, 3.0
 """Least contrast of what is read, and of what is only seen."""
-_LINES = {Ink.RAW: LINES, Ink.VAL_LINE: LINES, Ink.FOCUS: LINES}
-_SCENERY = frozenset({Ink.BORDER, Ink.GRID, Ink.AXIS, Ink.TROUGH})
-"""It carries no news, and recedes."""
+_LINES = {Role.RAW: LINES, Role.VAL_LINE: LINES, Role.FOCUS: LINES}
+_SCENERY = frozenset({Role.BORDER, Role.GRID, Role.AXIS, Role.TROUGH})
+"""Frames, grid and axes: they carry no information and may be faint."""
 
 
-def least_contrast(ink: Ink) -> float:
-    """Of this role to what lies under it; 1 asks for nothing."""
-    return 1.0 if ink in _SCENERY else _LINES.get(ink, WORDS)
+def least_contrast(role: Role) -> float:
+    """The contrast a role needs to its background; 1 for any."""
+    return 1.0 if role in _SCENERY else _LINES.get(role, WORDS)
 
 
 def contrast(one: Color, other: Color) -> float:
@@ -157,7 +157,7 @@ def _luminance(color: Color) -> float:
 def legible(color: Color, under: Color, least: float) -> Color:
     """`color`, or the nearest shade of it towards black or white with that much contrast."""
     if color.ansi is not None or under.ansi is not None:
-        return color  # the terminal's own colours are the person's
+        return color  # the terminal's own colours are the user's
     for hundredth in range(101):
         for pole in (_BLACK, _WHITE):
             shade = color.blend(pole, hundredth / 100) if hundredth else color
@@ -173,35 +173,35 @@ class Palette:
     """Style numbers to Rich styles under one theme."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self._inks = {ink: _ink(ink, variables) for ink in Ink}
+        self._roles = {role: _role(role, variables) for role in Role}
         self._backs = {back: _back(back, variables) for back in Back}
         self._styles: dict[int, Style] = {}
 
     def __getitem__(self, number: int) -> Style:
         found = self._styles.get(number)
         if found is None:
-            ink, bold, back = parts(number)
+            role, bold, back = parts(number)
             found = self._styles[number] = Style(
-                color=self.color(ink, back).rich_color,
+                color=self.color(role, back).rich_color,
                 bgcolor=self._backs[back].rich_color,
                 bold=bold or None,
             )
         return found
 
-    def color(self, ink: Ink, back: Back = Back.PANEL) -> Color:
-        """Of a role over a background."""
-        return legible(self._inks[ink], self._backs[back], least_contrast(ink))
+    def color(self, role: Role, back: Back = Back.PANEL) -> Color:
+        """The colour of a role over a background."""
+        return legible(self._roles[role], self._backs[back], least_contrast(role))
 
     def variables(self) -> dict[str, str]:
-        """The roles over a panel, for style sheets and marked-up text: `$ink-warn`."""
-        return {f"ink-{ink.name.lower()}": self.color(ink).css for ink in Ink}
+        """The roles over a panel, for style sheets and marked-up text: `$role-warn`."""
+        return {f"role-{role.name.lower()}": self.color(role).css for role in Role}
 
 
-def _ink(ink: Ink, variables: Mapping[str, str]) -> Color:
-    named = variables.get(f"sftui-{ink.name.lower()}")
+def _role(role: Role, variables: Mapping[str, str]) -> Color:
+    named = variables.get(f"sftui-{role.name.lower()}")
     if named:
         return Color.parse(named)
-    base, towards, amount = _MIXES[ink]
+    base, towards, amount = _MIXES[role]
     start = Color.parse(variables[base])
     return start.blend(Color.parse(variables[towards]), amount) if amount else start
 
@@ -215,30 +215,30 @@ def _back(back: Back, variables: Mapping[str, str]) -> Color:
     return start.blend(Color.parse(variables[towards]), amount) if amount else start
 
 
-_MIXES: dict[Ink, tuple[str, str, float]] = {
-    Ink.TEXT: ("foreground", "surface", 0.0),
-    Ink.DIM: ("foreground", "surface", 0.35),
-    Ink.FAINT: ("foreground", "surface", 0.55),
-    Ink.BORDER: ("foreground", "surface", 0.78),
-    Ink.FOCUS: ("primary", "surface", 0.0),
-    Ink.GRID: ("foreground", "surface", 0.88),
-    Ink.AXIS: ("foreground", "surface", 0.75),
-    Ink.TITLE: ("primary", "foreground", 0.3),
-    Ink.TRAIN: ("primary", "surface", 0.0),
-    Ink.RAW: ("primary", "surface", 0.6),
-    Ink.VAL: ("accent", "surface", 0.0),
-    Ink.VAL_LINE: ("accent", "surface", 0.5),
-    Ink.GOOD: ("success", "surface", 0.0),
-    Ink.SECOND: ("secondary", "foreground", 0.15),
-    Ink.SAVED: ("success", "primary", 0.4),
-    Ink.WARN: ("warning", "surface", 0.0),
-    Ink.BAD: ("error", "surface", 0.0),
-    Ink.RATE: ("secondary", "surface", 0.35),
-    Ink.CHANCE: ("error", "surface", 0.45),
-    Ink.TROUGH: ("foreground", "surface", 0.78),
-    Ink.ON_BADGE: ("background", "surface", 0.0),
-    Ink.THIRD: ("primary", "success", 0.5),
-    Ink.FOURTH: ("warning", "success", 0.5),
+_MIXES: dict[Role, tuple[str, str, float]] = {
+    Role.TEXT: ("foreground", "surface", 0.0),
+    Role.DIM: ("foreground", "surface", 0.35),
+    Role.FAINT: ("foreground", "surface", 0.55),
+    Role.BORDER: ("foreground", "surface", 0.78),
+    Role.FOCUS: ("primary", "surface", 0.0),
+    Role.GRID: ("foreground", "surface", 0.88),
+    Role.AXIS: ("foreground", "surface", 0.75),
+    Role.TITLE: ("primary", "foreground", 0.3),
+    Role.TRAIN: ("primary", "surface", 0.0),
+    Role.RAW: ("primary", "surface", 0.6),
+    Role.VAL: ("accent", "surface", 0.0),
+    Role.VAL_LINE: ("accent", "surface", 0.5),
+    Role.GOOD: ("success", "surface", 0.0),
+    Role.SECOND: ("secondary", "foreground", 0.15),
+    Role.SAVED: ("success", "primary", 0.4),
+    Role.WARN: ("warning", "surface", 0.0),
+    Role.BAD: ("error", "surface", 0.0),
+    Role.RATE: ("secondary", "surface", 0.35),
+    Role.CHANCE: ("error", "surface", 0.45),
+    Role.TROUGH: ("foreground", "surface", 0.78),
+    Role.ON_BADGE: ("background", "surface", 0.0),
+    Role.THIRD: ("primary", "success", 0.5),
+    Role.FOURTH: ("warning", "success", 0.5),
 }
 _BACK_MIXES: dict[Back, tuple[str, str, float]] = {
     Back.PANEL: ("surface", "surface", 0.0),

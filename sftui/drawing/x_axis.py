@@ -1,6 +1,6 @@
 """Other measures of how far a run is: tokens, epochs, time; from updates and back.
 
-A chart keeps its places in updates. A ruler says where an update stands on another
+A chart keeps its places in updates. An `XScale` says where an update stands on another
 axis, so the axis can change under a zoom or a crosshair and both stay on their update.
 The value at x is that of weights with x updates.
 """
@@ -18,7 +18,7 @@ from sftui.drawing.canvas import ratchet
 from sftui.state.series import Column, Doubles, Table
 
 AXES = ("step", "tokens", "epoch", "time")
-"""What the key goes through."""
+"""The measures of the x axis, in the order of the key."""
 
 WORDS = {"step": "steps", "tokens": "tokens", "epoch": "epochs", "time": "time"}
 
@@ -47,7 +47,7 @@ _SOURCES: dict[str, tuple[_Source, ...]] = {
 }
 
 
-class Ruler:
+class XScale:
     """One measure over the updates of a table; follows them as they come."""
 
     def __init__(self, name: str, steps: Table, *, steps_an_epoch: float | None = None) -> None:
@@ -61,7 +61,7 @@ class Ruler:
 
     @property
     def words(self) -> str:
-        """What is measured, for a person."""
+        """What is measured, for a user."""
         return (self._source.words if self._source else "") or WORDS[self.name]
 
     @property
@@ -168,15 +168,15 @@ class Ruler:
         return math.inf if step == 0 else 0.0
 
 
-class Rulers:
-    """The rulers of one run, made when they are asked for."""
+class XScales:
+    """The scales of one run, made when they are asked for."""
 
     def __init__(self) -> None:
         self._steps: Table | None = None
-        self._made: dict[str, Ruler] = {}
+        self._made: dict[str, XScale] = {}
 
-    def ruler(self, name: str, steps: Table, steps_an_epoch: float | None) -> Ruler | None:
-        """None for steps themselves, and for what the log does not say."""
+    def get(self, name: str, steps: Table, steps_an_epoch: float | None) -> XScale | None:
+        """The scale of that name; None for steps, and for what the log does not have."""
         if name not in _SOURCES:
             return None
         if steps is not self._steps:
@@ -184,7 +184,7 @@ class Rulers:
         found = self._made.get(name)
         if found is None or (found._epoch is None and steps_an_epoch is not None):
             epoch = steps_an_epoch if name == "epoch" else None
-            found = self._made[name] = Ruler(name, steps, steps_an_epoch=epoch)
+            found = self._made[name] = XScale(name, steps, steps_an_epoch=epoch)
         return found if found.known else None
 
 
@@ -198,19 +198,19 @@ def missing_words(names: Sequence[str]) -> str:
 
 
 def x_range(
-    ruler: Ruler | None, low: float, last: float, planned: float | None, *, whole: bool
+    x_scale: XScale | None, low: float, last: float, planned: float | None, *, whole: bool
 ) -> tuple[float, float]:
     """From `low` to what a chart shows, in updates; its end grows in jumps on its own axis."""
     if whole and planned:
         low, end, most = 0.0, max(float(planned), last, 1.0), math.inf
     else:
         end, most = last + 1, max(float(planned), last + 1) if planned else math.inf
-    if ruler is None:
+    if x_scale is None:
         if whole and planned:
             return low, end
         return low, min(low + ratchet(end - low), most)
-    base = ruler.to(low)
-    unit = 1000.0 if ruler.name == "epoch" else 1.0
+    base = x_scale.to(low)
+    unit = 1000.0 if x_scale.name == "epoch" else 1.0
     # Also the end of a plan is an estimate here, which every update would move a little.
-    high = ruler.back(base + ratchet((ruler.to(end) - base) * unit) / unit)
+    high = x_scale.back(base + ratchet((x_scale.to(end) - base) * unit) / unit)
     return low, max(high, end)

@@ -1,4 +1,4 @@
-"""The table of keys as Textual's bindings, with the keys that a person gave them."""
+"""The table of keys as Textual's bindings, with the keys that a user gave them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _IDS = frozenset(key.id for key in TABLE)
 
 
 def bindings(keys: Iterable[Key], *, priority: bool = False) -> list[Binding]:
-    """One for every key of every entry, in the order of the table.
+    """A binding for every key of every entry, in the order of the table.
 
     `priority`: all go before what a widget does with the key.
     """
@@ -37,8 +37,9 @@ def bindings(keys: Iterable[Key], *, priority: bool = False) -> list[Binding]:
 def rebind(node: DOMNode, keys: Iterable[Key], *, priority: bool = False) -> None:
     """Give a screen or the app these keys for its entries of the table; its others stay.
 
-    Textual's own key maps take a key from every binding that has it, and some of ours have two
-    meanings by what is on the screen.
+    Writes `_bindings`, a private name of Textual 8.2: its public key maps take a key from every
+    binding that has it, while some of ours have two meanings by what is on the screen. This may go
+    when `App.set_keymap` keeps several bindings of one key and asks `check_action` which one acts.
     """
     ours = bindings(keys, priority=priority)
     known = node._bindings.key_to_bindings

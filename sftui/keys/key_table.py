@@ -317,7 +317,7 @@ TABLE: tuple[Key, ...] = (
         id="reset_look",
         keys="0,escape",
         shown="0",
-        action="reset_look",
+        action="reset_view",
         words="All updates",
         help="All updates again, and no crosshair.",
         group="chart",
@@ -943,7 +943,7 @@ TABLE: tuple[Key, ...] = (
         id="overlay_reset",
         keys="0,escape",
         shown="0",
-        action="reset_look",
+        action="reset_view",
         words="All",
         help="Compare: all updates again, and no crosshair.",
         group="compare",
@@ -1116,24 +1116,47 @@ GROUPS = {
 }
 
 
-_in_use: tuple[Key, ...] = TABLE
+@dataclass(frozen=True, slots=True)
+class KeyTable:
+    """All entries, with the keys that they have on one screen."""
+
+    entries: tuple[Key, ...] = TABLE
+
+    def changed(self, keys: Mapping[str, str]) -> KeyTable:
+        """The same entries with other keys: id -> keys as Textual names them."""
+        return KeyTable(
+            tuple(
+                replace(key, keys=keys[key.id], shown=shown_name(keys[key.id].split(",")[0]))
+                if key.id in keys
+                else key
+                for key in self.entries
+            )
+        )
+
+    def of_mode(self, mode: str) -> list[Key]:
+        """The keys that mean something over a `live` run, a `replay`, or on one of SCREENS."""
+        everywhere = mode not in SCREENS
+        return [key for key in self.entries if key.mode == mode or (everywhere and not key.mode)]
+
+    def of_app(self) -> list[Key]:
+        """The keys that the app itself binds: not those of a screen or panel of its own."""
+        return [key for key in self.entries if key.mode not in SCREENS]
+
+    def by_id(self, name: str) -> Key:
+        """The entry with this id."""
+        return next(key for key in self.entries if key.id == name)
+
+    def footer(self, mode: str = "live") -> list[Key]:
+        """In the order in which a footer that grows wider shows them.
+
+        The keys of the run are bound over a replay too: they say why nothing happens.
+        """
+        keys = (key for key in self.of_mode(mode) if not (mode == "replay" and key.group == "run"))
+        return sorted((key for key in keys if key.footer), key=lambda key: key.footer)
 
 
-def use(changed: Mapping[str, str]) -> None:
-    """Other keys by id, as Textual names them, for all that is shown and bound from now on."""
-    global _in_use
-    _in_use = tuple(
-        replace(key, keys=changed[key.id], shown=shown_name(changed[key.id].split(",")[0]))
-        if key.id in changed
-        else key
-        for key in TABLE
-    )
-
-
-def in_use() -> tuple[Key, ...]:
-    """The table with the keys that the person chose."""
-    return _in_use
-
+DEFAULT_KEYS = KeyTable()
+"""The table as it stands here."""
 
 _SHOWN = {
     **{"left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc"},
@@ -1153,26 +1176,6 @@ def shown_name(name: str) -> str:
         except KeyError:
             word = last
     return "+".join((*modifiers, word))
-
-
-def footer_keys(mode: str = "live") -> list[Key]:
-    """In the order in which a footer that grows wider shows them.
-
-    The keys of the run are bound over a replay too: they say why nothing happens.
-    """
-    keys = (key for key in of_mode(mode) if not (mode == "replay" and key.group == "run"))
-    return sorted((key for key in keys if key.footer), key=lambda key: key.footer)
-
-
-def of_mode(mode: str) -> list[Key]:
-    """The keys that mean something over a `live` run, a `replay`, or on a screen of its own."""
-    everywhere = mode not in SCREENS
-    return [key for key in _in_use if key.mode == mode or (everywhere and not key.mode)]
-
-
-def by_id(name: str) -> Key:
-    """The entry with this id."""
-    return next(key for key in _in_use if key.id == name)
 
 
 def markdown() -> str:

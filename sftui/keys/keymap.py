@@ -1,4 +1,4 @@
-"""Keys that a person chose: `keys.toml` beside the preferences, read and checked.
+"""Keys that a user chose: `keys.toml` beside the preferences, read and checked.
 
 One line an action, by the id of the table in `keys`: `pause = "p"`, or several keys,
 `zoom_in = ["+", "i"]`. What cannot be used is said in one sentence and passed over;
@@ -42,7 +42,7 @@ _IDS = {key.id: key for key in TABLE}
 
 @dataclass(frozen=True, slots=True)
 class Keymap:
-    """What the file asks for, as far as it can be had."""
+    """The lines of the file that can be used, and what is wrong with the others."""
 
     keys: Mapping[str, str] = field(default_factory=dict)
     """Id -> keys as Textual names them, comma-separated."""
@@ -60,12 +60,12 @@ class Keymap:
 
 
 def path() -> Path:
-    """The file; nobody but the person writes it."""
+    """The file; sftui never writes it."""
     return preferences.path().with_name("keys.toml")
 
 
 def load() -> Keymap:
-    """The person's keys; without a file, none."""
+    """The user's keys; without a file, none."""
     try:
         with path().open("rb") as file:
             data = file.read(MOST_BYTES + 1)
@@ -88,7 +88,7 @@ def load() -> Keymap:
 
 
 def checked(raw: Mapping[str, Any]) -> Keymap:
-    """What of these entries can be used."""
+    """Check these entries: id -> key or keys."""
     problems: list[str] = []
     asked: dict[str, str] = {}
     for name, value in raw.items():
@@ -115,7 +115,7 @@ def checked(raw: Mapping[str, Any]) -> Keymap:
 
 
 def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Entry that has to give way, entry that has the key, the key."""
+    """Conflicts as (entry that gives way, entry that keeps the key, the key)."""
     keys = [replace(key, keys=asked.get(key.id, key.keys)) for key in TABLE]
     for group in _together(keys):
         holders: dict[str, list[str]] = defaultdict(list)
@@ -123,7 +123,7 @@ def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
             for name in key.keys.split(","):
                 holders[name].append(key.id)
         for name, ids in holders.items():
-            # What was asked last gives way; what nobody touched stays.
+            # What was asked last gives way; what has no line in the file stays.
             moved = sorted((i for i in ids if i in asked), key=list(asked).index)
             if len(ids) > 1 and moved:
                 loser = moved[-1]
@@ -131,7 +131,7 @@ def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
 
 
 def _together(keys: list[Key]) -> Iterator[list[Key]]:
-    """The entries that mean something at one place."""
+    """Groups of entries that are active at the same time."""
     for mode in ("live", "replay"):
         yield [key for key in keys if key.mode in ("", mode)]
     for mode in (*SCREENS, "search"):

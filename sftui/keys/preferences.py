@@ -1,7 +1,7 @@
-"""How a person likes to look, kept between runs: theme, smoothing, axis, table, last prompt.
+"""How the screen was shown last, kept between runs: theme, smoothing, axis, table, prompt.
 
 One small JSON file in the user's configuration directory; `SFTUI_CONFIG` names
-another. A file that cannot be read or written costs nothing but the memory of it.
+another. A file that cannot be read or written is no error: the defaults hold.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
-    """What is remembered."""
+    """What is remembered, with its defaults."""
 
     theme: str = "sftui-night"
     smoothing: int = 0
@@ -25,7 +25,7 @@ class Preferences:
     table: str = "benchmarks"
     x_axis: str = "step"
     prompt: str = ""
-    """Asked of a checkpoint last."""
+    """The prompt that a checkpoint was asked last."""
 
 
 def path() -> Path:
@@ -39,7 +39,7 @@ def path() -> Path:
 
 
 def load() -> Preferences:
-    """What was saved; each value that is missing or odd is the default."""
+    """What was saved; the default for each value that is missing or of another type."""
     raw: Any = None
     with contextlib.suppress(OSError, ValueError, RecursionError):
         raw = json.loads(path().read_text(encoding="utf-8"))

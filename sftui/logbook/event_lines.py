@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine import events as ev
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -23,7 +23,7 @@ class Entry:
     """One line of the story."""
 
     mark: str
-    ink: Ink
+    role: Role
     """Colour of mark and text: what kind of news it is."""
     text: str
 
@@ -49,49 +49,49 @@ def entry(event: ev.Event) -> Entry | None:
     at = f"  step {fmt.count(event.step)}" if event.step is not None else ""
     match event:
         case ev.LogLine():
-            mark, ink = _LEVELS.get(event.level, ("·", Ink.DIM))
+            mark, role = _LEVELS.get(event.level, ("·", Role.DIM))
             rank = f"rank {event.rank}: " if event.rank is not None else ""
-            return Entry(mark, ink, rank + clean(event.text))
+            return Entry(mark, role, rank + clean(event.text))
         case ev.ValidationFinished():
             took = f"  in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
-            return Entry(
-                "●", Ink.VAL, f"val {clean(event.metric)} {fmt.loss(event.loss)}{at}{took}"
-            )
+            named = f" {clean(event.set_name, 40)}" if event.set_name else ""
+            loss = f"{clean(event.metric)} {fmt.loss(event.loss)}"
+            return Entry("●", Role.VAL, f"val{named} {loss}{at}{took}")
         case ev.EvalFinished():
-            return Entry("✓", Ink.TEXT, f"{clean(event.task, 40)} {score(event)}{at}")
+            return Entry("✓", Role.TEXT, f"{clean(event.task, 40)} {score(event)}{at}")
         case ev.CheckpointSaved():
             size = f"  {fmt.size(event.size_bytes)}" if event.size_bytes is not None else ""
             took = f" in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
             what = "exported for nanochat" if event.kind == "nanochat" else "checkpoint saved"
-            return Entry("◆", Ink.SAVED, f"{what}  {clean(event.path, 200)}{size}{took}")
+            return Entry("◆", Role.SAVED, f"{what}  {clean(event.path, 200)}{size}{took}")
         case ev.ControlApplied():
-            return Entry("▾", Ink.WARN, _answer(event) + at)
+            return Entry("▾", Role.WARN, _answer(event) + at)
         case ev.AlarmRaised():
             bad = event.severity == "error"
             text = clean(event.text) or clean(event.kind)
-            return Entry("▲", Ink.BAD if bad else Ink.WARN, text + at)
+            return Entry("▲", Role.BAD if bad else Role.WARN, text + at)
         case ev.RankLost():
             who = "a rank" if event.rank is None else f"rank {event.rank}"
             why = f": {clean(event.reason)}" if event.reason else ""
-            return Entry("✗", Ink.BAD, f"lost {who}{why}")
+            return Entry("✗", Role.BAD, f"lost {who}{why}")
         case ev.RunStarted():
-            return Entry("▶", Ink.TEXT, _started(event))
+            return Entry("▶", Role.TEXT, _started(event))
         case ev.AttemptStarted():
             source = f" from {clean(event.resumed_from, 200)}" if event.resumed_from else ""
             return Entry(
                 "↻",
-                Ink.WARN,
+                Role.WARN,
                 f"attempt {event.stamp.att} goes on at step {event.start_step}{source}",
             )
         case ev.RunFinished():
             return _finished(event)
         case ev.EventsDropped():
             why = f": {clean(event.reason)}" if event.reason else ""
-            return Entry("▲", Ink.WARN, f"{fmt.count(event.count)} events dropped{why}")
+            return Entry("▲", Role.WARN, f"{fmt.count(event.count)} events dropped{why}")
         case ev.SampleGenerated():
-            return Entry("“", Ink.DIM, f"{clean(event.prompt, 300)} → {clean(event.text, 600)}")
+            return Entry("“", Role.DIM, f"{clean(event.prompt, 300)} → {clean(event.text, 600)}")
         case ev.StateChanged() if event.reason:
-            return Entry("·", Ink.DIM, f"{clean(event.state, 40)}: {clean(event.reason)}")
+            return Entry("·", Role.DIM, f"{clean(event.state, 40)}: {clean(event.reason)}")
         case _:
             return None
 
@@ -104,10 +104,10 @@ def score(event: ev.EvalFinished) -> str:
     return percent
 
 
-_LEVELS: Mapping[ev.LogLevel, tuple[str, Ink]] = {
-    "info": ("·", Ink.DIM),
-    "warn": ("▲", Ink.WARN),
-    "error": ("✗", Ink.BAD),
+_LEVELS: Mapping[ev.LogLevel, tuple[str, Role]] = {
+    "info": ("·", Role.DIM),
+    "warn": ("▲", Role.WARN),
+    "error": ("✗", Role.BAD),
 }
 
 _COMMANDS = {
@@ -168,10 +168,10 @@ def other_numbers(state: RunState, most: int = 12) -> str:
 
 
 def _finished(event: ev.RunFinished) -> Entry:
-    mark, ink = {"finished": ("✓", Ink.GOOD), "stopped": ("■", Ink.WARN)}.get(
-        event.status, ("✗", Ink.BAD)
+    mark, role = {"finished": ("✓", Role.GOOD), "stopped": ("■", Role.WARN)}.get(
+        event.status, ("✗", Role.BAD)
     )
     after = f" after {fmt.count(event.updates)} updates" if event.updates is not None else ""
     took = f" in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
     why = f": {clean(event.reason)}" if event.reason else ""
-    return Entry(mark, ink, f"run {clean(event.status, 20)}{after}{took}{why}")
+    return Entry(mark, role, f"run {clean(event.status, 20)}{after}{took}{why}")

@@ -295,4 +295,4 @@ def _line(place: int, event: Event | None) -> Line:
     said = entry(event) if event is not None else None
     if event is None or said is None:
         return Line(place, "")
-    return Line(place, said.text, said.mark, said.ink, event.stamp.t)
+    return Line(place, said.text, said.mark, said.role, event.stamp.t)

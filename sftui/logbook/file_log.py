@@ -5,7 +5,7 @@ A place is the offset of a line's first byte.
 
 from __future__ import annotations
 
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from sftui.logbook.file_search import FileSearch
 from sftui.logbook.log_content import Line, Matches, Query, Window
 from sftui.logbook.log_level import log_level
@@ -13,7 +13,7 @@ from sftui.logbook.text_file import TextFile
 from sftui.state.run_state import RunState
 from sftui.text.clean import clean
 
-_INKS = {"error": Ink.BAD, "warn": Ink.WARN, "info": Ink.DIM}
+_ROLES = {"error": Role.BAD, "warn": Role.WARN, "info": Role.DIM}
 
 
 class FileLog:
@@ -174,4 +174,4 @@ class FileLog:
 
 def _line(start: int, raw: bytes) -> Line:
     text = clean(raw)
-    return Line(start, text, "", _INKS[log_level(text)])
+    return Line(start, text, "", _ROLES[log_level(text)])

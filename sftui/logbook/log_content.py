@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from sftui.state.run_state import RunState
 
 
@@ -17,7 +17,7 @@ class Line:
     place: int
     text: str
     mark: str = ""
-    ink: Ink = Ink.DIM
+    role: Role = Role.DIM
     t: float | None = None
     """Wall clock, where the log has times."""
 

@@ -10,7 +10,8 @@ same `stamp.run` says more about the stage that is going on.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from engine.events import Event
@@ -25,6 +26,11 @@ _ANSI = re.compile(
     rb"|\x1b\[[0-?]*[ -/]*[@-~]?"  # colours, cursor, clear
     rb"|\x1b[ -/]*[0-~]?"
 )
+
+
+def without_colours(data: bytes) -> bytes:
+    """Text without escape sequences."""
+    return _ANSI.sub(b"", data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,10 @@ class LineCounts:
 
     total: int = 0
     unrecognised: int = 0
+    with_numbers: int = 0
+    """Of the unrecognised: held a number, and gave none."""
+    shapes: Counter[str] = field(default_factory=Counter)
+    """What those look like, `#` for a number."""
 
     @property
     def read(self) -> int:
@@ -92,6 +102,7 @@ class LineBuffer:
         self._tail = bytearray()
         self._overlong = False  # `_tail` is full: what follows in its line is thrown away
         self._after_return = False  # a \n that comes next ends no second line
+        self._first = True  # a byte order mark may stand before the first line
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that `data` completes, without their ends."""
@@ -108,13 +119,19 @@ class LineBuffer:
             start = min(at for at in breaks if at >= 0)
         block = self._take_tail() + data[start:end]
         self._keep(data[end:])
-        return _split(block)
+        return self._unmarked(_split(block))
 
     def close(self) -> str | None:
         """The last line, if the file did not end it."""
         if not self._tail:
             return None
-        return _split(self._take_tail() + b"\n")[0]
+        return self._unmarked(_split(self._take_tail() + b"\n"))[0]
+
+    def _unmarked(self, lines: list[str]) -> list[str]:
+        if self._first:
+            self._first = False
+            lines[0] = lines[0].removeprefix("\ufeff")
+        return lines
 
     def _keep(self, data: bytes) -> None:
         room = MAX_LINE_BYTES - len(self._tail)

@@ -1,4 +1,5 @@
-"""Read a CSV of metrics with a `step` column: Lightning's CSVLogger, and others alike.
+"""Read a table of metrics: Lightning's CSVLogger, Keras' CSVLogger, exports of wandb and
+TensorBoard, a data frame's `to_csv`; parted by commas, tabs or semicolons.
 
 A row holds what was logged together; empty cells were not logged. Lightning's steps
 count from 0, and its last rows of an epoch repeat a step with other columns.
@@ -8,112 +9,217 @@ from __future__ import annotations
 
 import csv
 import re
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from engine.events import Event
 from sftui.readers import Sniffed
-from sftui.readers.text import TextReader
+from sftui.readers.layouts import Layout, Pair, layout_of
+from sftui.readers.ledger import LedgerReader
+from sftui.readers.meanings import SPLIT_KEYS, Kind, Names, meaning, split_of, words_of
+from sftui.readers.quantities import is_decimal_comma, quantity, whole
 
-_STEPS = ("step", "global_step", "trainer/global_step", "_step", "iteration", "iter", "steps")
 MAX_COLUMNS = 2000
 _SURE_ROWS = 3
+_DELIMITERS = (",", "\t", ";", "|")
+_SPACES = " "
+"""Columns under each other, as a data frame is printed; an index may have no name."""
+_LINES_BEFORE_HEADER = 20
+_RANGE = re.compile(r".*__(?:MIN|MAX)")
+_EXPORTED = re.compile(r"(.+?) - (.+)")
+_TAG = re.compile(r"run-.*?-?tag-(.+)\.csv")
+_TENSORBOARD = ["Wall time", "Step", "Value"]
 
 
-class CsvReader(TextReader):
+class CsvReader(LedgerReader):
     """See the module; one instance reads one file from its start."""
 
     name: ClassVar[str] = "csv"
     words: ClassVar[str] = "CSV of metrics"
-    marks: ClassVar[re.Pattern[bytes]] = re.compile(rb"step")
+    marks: ClassVar[re.Pattern[bytes]] = re.compile(rb"step|epoch|iter", re.IGNORECASE)
+    file_name = ""
+    """Where a table does not name its numbers, its file may."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._delimiter = ","
         self._header: list[str] = []
+        self._names: list[str] = []
         self._step_at = -1
+        self._split_at = -1
+        self._layouts: dict[tuple[tuple[bool, ...], str], Layout] = {}
 
     @classmethod
-    def sniff(cls, head: bytes) -> Sniffed:
-        first, _, rest = head.partition(b"\n")
-        header = _cells(first.decode("utf-8", "replace"))
-        step_at = _step_column(header)
-        if step_at < 0 or len(header) < 2:
-            return Sniffed(0.0)
-        rows = [_cells(line.decode("utf-8", "replace")) for line in rest.split(b"\n", 21)[:20]]
-        good = [row for row in rows if len(row) == len(header) and row[step_at].isdecimal()]
-        if not good:
-            return Sniffed(0.0)
-        # A column of steps under its name, row after row: no other format looks like that.
-        whole = len(good) >= _SURE_ROWS and len(good) >= len(rows) - 1
-        confidence = 0.99 if whole else 0.9
-        return Sniffed(
-            confidence, f"a header with {header[step_at]!r} and {len(header) - 1} more columns"
-        )
+    def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
+        names = names or Names()
+        lines = head[: 256 * 1024].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        lines = [line for line in lines[:60] if line.strip()]
+        for number, raw in enumerate(lines[:_LINES_BEFORE_HEADER]):
+            line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
+            delimiter = _delimiter_of(line)
+            header = _cells(line, delimiter)
+            step_at = _step_column(header, names)
+            if step_at < 0 or len(header) < 2:
+                continue
+            rest = lines[number + 1 : number + 21]
+            width = len(header)
+            rows = [_cells(each.decode("utf-8", "replace"), delimiter, width) for each in rest]
+            if delimiter == _SPACES and not _is_table(header, rows):
+                continue
+            good = [row for row in rows if len(row) == len(header) and _is_step(row[step_at])]
+            if not good:
+                continue
+            # A column of steps under its name, row after row: no other format looks like that.
+            sure = len(good) >= _SURE_ROWS and len(good) >= len(rows) - 1
+            return Sniffed(
+                0.99 if sure else 0.9,
+                f"a header with {header[step_at]!r} and {len(header) - 1} more columns",
+            )
+        return Sniffed(0.0)
 
     def feed(self, data: bytes) -> list[Event]:
         lines = self._buffer.feed(data)
         self.lines.total += len(lines)
-        self._take([line for line in lines if line and not line.isspace()])
+        self._take_lines([line for line in lines if line and not line.isspace()])
         return self._drain()
 
     def _line(self, line: str) -> bool:
-        self._take([line])
+        self._take_lines([line])
         return True
 
-    def _take(self, lines: list[str]) -> None:
+    def _take_lines(self, lines: list[str]) -> None:
         """Rows that have numbers in the same columns are converted together."""
-        shape: tuple[bool, ...] = ()
+        kind: tuple[tuple[bool, ...], str] = ((), "")
         block: list[list[str]] = []
-        for line, cells in zip(lines, map(_cells, lines), strict=True):
+        for line in lines:
+            cells = _cells(line, self._delimiter, len(self._header))
             if (
                 not self._header
                 or self._step_at >= len(cells)
-                or not cells[self._step_at].isdecimal()
+                or not (cells[self._step_at].isdecimal() or _is_step(cells[self._step_at]))
             ):
-                self._convert(shape, block)
+                self._convert(kind, block)
                 block = []
-                if (step_at := _step_column(cells)) >= 0:
-                    # Lightning writes its header again when a later row brings a new column.
-                    self._header, self._step_at = cells, step_at
-                else:
-                    self._unknown(line)
+                self._take_header(line)
                 continue
             if len(cells) != len(self._header):
                 self._unknown(line)
                 continue
             filled = tuple(map(bool, cells))
-            if filled != shape:
-                self._convert(shape, block)
-                shape, block = filled, []
+            split = split_of(cells[self._split_at]) if self._split_at >= 0 else ""
+            if (filled, split) != kind:
+                self._convert(kind, block)
+                kind, block = (filled, split), []
             block.append(cells)
-        self._convert(shape, block)
+        self._convert(kind, block)
 
-    def _convert(self, shape: tuple[bool, ...], block: list[list[str]]) -> None:
-        if not block:
+    def _take_header(self, line: str) -> None:
+        delimiter = _delimiter_of(line)
+        cells = _cells(line, delimiter)
+        step_at = _step_column(cells, self.names)
+        if step_at < 0:
+            self._unknown(line)
             return
-        by_column = list(zip(*block, strict=True))
-        steps = [int(cell[:12]) for cell in by_column[self._step_at]]
-        names: list[str] = []
-        columns: list[list[float]] = []
-        for name, filled, cells in zip(self._header, shape, by_column, strict=True):
-            if filled and name not in _STEPS:
+        # Lightning writes its header again when a later row brings a new column.
+        self._delimiter, self._header, self._step_at = delimiter, cells, step_at
+        words = [words_of(name) for name in cells]
+        self._split_at = next(
+            (i for i, key in enumerate(words) if len(key) == 1 and key[0] in SPLIT_KEYS), -1
+        )
+        self._layouts = {}
+        runs = {match[1] for name in cells if (match := _EXPORTED.fullmatch(name))}
+        self._names = [_plain_name(name, one_run=len(runs) == 1) for name in cells]
+        if cells == _TENSORBOARD:
+            tag = _TAG.fullmatch(self.file_name)
+            self._names[2] = tag[1] if tag else self.file_name.rsplit(".", 1)[0] or "Value"
+
+    def _layout(self, kind: tuple[tuple[bool, ...], str]) -> Layout:
+        found = self._layouts.get(kind)
+        if found is None:
+            filled, split = kind
+            pairs = [
+                Pair(name, at, -1, split)
+                for at, (name, full) in enumerate(zip(self._names, filled, strict=True))
+                if full and name and not _RANGE.fullmatch(name) and at != self._split_at
+            ]
+            found = self._layouts[kind] = layout_of(pairs, self.names)
+        return found
+
+    def _convert(self, kind: tuple[tuple[bool, ...], str], block: list[list[str]]) -> None:
+        if not block or self.overturned:
+            return
+        layout = self._layout(kind)
+        columns: dict[int, Sequence[float | None]] = {}
+        for at, cells in enumerate(zip(*block, strict=True)):
+            if kind[0][at] and self._names[at] and at != self._split_at:
                 try:
-                    columns.append(list(map(float, cells)))
-                except ValueError:  # words: a column of text
-                    continue
-                names.append(name)
-        if set(names) - {"epoch"}:
-            self._block(steps, tuple(names), columns)
+                    columns[at] = list(map(float, cells))
+                except ValueError:  # words, or numbers in another dress
+                    columns[at] = self._quantities(cells)
+        self._take_rows(layout, columns, len(block))
+
+    def _quantities(self, cells: Sequence[str]) -> list[float | None]:
+        if self._delimiter != "," and any(map(is_decimal_comma, cells)):
+            self._reads_decimal_commas()
+        commas = self.settled.decimal_commas
+        return [_number(cell, decimal_commas=commas) for cell in cells]
 
 
-def _cells(line: str) -> list[str]:
+def _plain_name(name: str, *, one_run: bool) -> str:
+    """wandb's export calls a column `RUN - train/loss`; pandas gives an index no name."""
+    name = name.strip()
+    if name.startswith("Unnamed: "):
+        return ""
+    match = _EXPORTED.fullmatch(name)
+    return match[2] if match and one_run else name
+
+
+def _cells(line: str, delimiter: str = ",", width: int = 0) -> list[str]:
+    """The cells of a line; `width`: of a table of blanks, how many its header has."""
+    if delimiter == _SPACES:
+        if not width:
+            return re.split(r"\s{2,}", line.strip())[:MAX_COLUMNS]
+        cells = ["" if cell == "NaN" else cell for cell in line.split()[:MAX_COLUMNS]]
+        return cells[1:] if len(cells) == width + 1 else cells
     if '"' not in line:
         # Most rows are numbers alone: a tenth of what the csv module takes for a line.
-        return line.split(",", MAX_COLUMNS)[:MAX_COLUMNS]
+        cells = line.split(delimiter, MAX_COLUMNS)[:MAX_COLUMNS]
+        return cells if delimiter == "," else [cell.strip() for cell in cells]
     try:
-        return next(csv.reader([line]), [])[:MAX_COLUMNS]
+        return next(csv.reader([line], delimiter=delimiter), [])[:MAX_COLUMNS]
     except csv.Error:
         return []
 
 
-def _step_column(header: list[str]) -> int:
-    return next((header.index(name) for name in _STEPS if name in header), -1)
+def _delimiter_of(line: str) -> str:
+    best = max(_DELIMITERS, key=lambda delimiter: (line.count(delimiter), delimiter == ","))
+    return best if best in line else _SPACES
+
+
+def _step_column(header: list[str], names: Names) -> int:
+    """The column that counts: of steps where there is one, else of epochs; -1 for none."""
+    if any(len(name) > 200 or "=" in name or ": " in name for name in header):
+        return -1
+    found = [(names.of(name.strip()), i) for i, name in enumerate(header) if name.strip()]
+    steps = [(each.order, i) for each, i in found if each.kind is Kind.STEP]
+    epochs = [i for each, i in found if each.kind is Kind.EPOCH]
+    return min(steps)[1] if steps else epochs[0] if epochs else -1
+
+
+def _is_table(header: list[str], rows: list[list[str]]) -> bool:
+    """Whether lines parted by blanks are one: numbers under names, a loss among them."""
+    losses = any(meaning(name).kind in (Kind.LOSS, Kind.VALIDATION) for name in header)
+    whole_rows = [row for row in rows if len(row) == len(header)]
+    numbers = all(not cell or _number(cell) is not None for row in whole_rows for cell in row)
+    return losses and len(whole_rows) == len(rows) and numbers
+
+
+def _is_step(cell: str) -> bool:
+    return cell[:1].isdigit() and whole(_number(cell)) is not None
+
+
+def _number(cell: str, *, decimal_commas: bool = False) -> float | None:
+    try:
+        return quantity(cell, decimal_commas=decimal_commas)
+    except ValueError:
+        return None

@@ -54,6 +54,8 @@ class JournalReader:
         for line in head[: head.rfind(b"\n") + 1].split(b"\n", 50)[:50]:
             if line.strip():
                 try:
+                    if not (b'"v":' in line and b'"src":' in line):
+                        raise WireError("an object of another program")
                     wire.decode(line)
                     good += 1
                 except WireError:

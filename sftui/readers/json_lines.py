@@ -1,4 +1,5 @@
-"""Read one JSON object a line: LLaMA-Factory's `trainer_log.jsonl`, and any with a step.
+"""Read one JSON object a line: LLaMA-Factory's `trainer_log.jsonl`, ms-swift's `logging.jsonl`,
+prime-rl's `metrics.jsonl`, and any other with a step.
 
 LLaMA-Factory calls the step `current_steps` and gives times as words ("0:24:10").
 """
@@ -10,103 +11,93 @@ import re
 from typing import Any, ClassVar
 
 from sftui.readers import Sniffed
-from sftui.readers.text import TextReader
+from sftui.readers.meanings import Kind, Names
+from sftui.readers.objects import ObjectReader, number_of
 
-_STEP_NAMES = ("current_steps", "step", "global_step", "_step", "iteration", "iter", "steps")
-_TOTAL_NAMES = ("total_steps", "max_steps", "num_iterations")
-_TIME_NAMES = ("_timestamp", "timestamp", "time", "wall_time")
-_LEFT_OUT = frozenset({"percentage", "total_tokens", "throughput", "_runtime"})
+_SNIFFED_LINES = 400
+_LONGEST = 64 * 1024
+"""Longer lines are no row of numbers, and cost too much to look at."""
 
 
-class JsonLinesReader(TextReader):
+class JsonLinesReader(ObjectReader):
     """See the module; one instance reads one file from its start."""
 
     name: ClassVar[str] = "jsonl"
     words: ClassVar[str] = "JSON lines"
-    marks: ClassVar[re.Pattern[bytes]] = re.compile(
-        rb'^\{[^\n]*"(?:current_steps|step|global_step|_step|iteration|iter)": ?\d+[,}]',
-        re.MULTILINE,
-    )
+    marks: ClassVar[re.Pattern[bytes]] = re.compile(rb"^\{", re.MULTILINE)
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._wording = ""
+        self._elapsed: float | None = None
 
     @classmethod
-    def sniff(cls, head: bytes) -> Sniffed:
-        sniffed = super().sniff(head)
-        lines = max(1, head.count(b"\n"))
-        share = len(cls.marks.findall(head)) / lines
-        return Sniffed(sniffed.confidence if share > 0.5 else 0.0, sniffed.why)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._factory = False
-        self._elapsed: float | None = None
+    def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
+        meaning = (names or Names()).of
+        good = rows = 0
+        example = ""
+        lines = [line for line in re.split(rb"[\r\n]+", head)[:_SNIFFED_LINES] if line.strip()]
+        if not lines or sum(line.lstrip()[:1] == b"{" for line in lines) <= 0.5 * len(lines):
+            return Sniffed(0.0)
+        for line in lines:
+            if not (line[:1] == b"{" and len(line) < _LONGEST):
+                continue
+            items = _parsed(line.decode("utf-8", "replace"))
+            if items is None:
+                continue
+            rows += 1
+            kinds = {
+                meaning(name).kind for name, value in items.items() if not isinstance(value, list)
+            }
+            if kinds & {Kind.STEP, Kind.EPOCH} and kinds - {Kind.STEP, Kind.EPOCH, Kind.TIME}:
+                good += 1
+                example = example or line.decode("utf-8", "replace").strip()[:60]
+        if not good or good <= 0.3 * rows:
+            return Sniffed(0.0)
+        return Sniffed(min(0.95, 0.5 + 0.05 * good), f"{good} lines like {example!r}")
 
     @property
     def format(self) -> str:
-        return "LLaMA-Factory trainer_log.jsonl" if self._factory else self.words
+        return self._wording or self.words
 
     def _line(self, line: str) -> bool:
         if line[:1] != "{":
             return False
-        try:
-            raw = json.loads(line)
-        except (ValueError, RecursionError):
+        raw = _parsed(line)
+        if raw is None:
             return False
-        step = _first_int(raw, _STEP_NAMES)
-        if step is None:
-            return False
-        self._factory = self._factory or "current_steps" in raw
-        total = _first_int(raw, _TOTAL_NAMES)
-        t = next((raw[n] for n in _TIME_NAMES if type(raw.get(n)) is float), None)
-        numbers = _numbers(raw)
+        if "current_steps" in raw:
+            self._wording = "LLaMA-Factory trainer_log.jsonl"
+        elif "global_step/max_steps" in raw:
+            self._wording = "ms-swift logging.jsonl"
         if isinstance(raw.get("elapsed_time"), str):
-            self._elapsed = _seconds(raw["elapsed_time"])
-        if "loss" not in numbers and "current_steps" in raw:
-            # LLaMA-Factory's own last line; evaluations have an eval_loss.
-            numbers.pop("epoch", None)
-            if not numbers:
-                self._enter(step, total)
-                if total is not None and step >= total - 1:
-                    self._finish(self._elapsed)
-                return True
-        if numbers:
-            self._numbers(step, numbers, total=total, t=t)
-        return bool(numbers)
+            self._elapsed = number_of(raw["elapsed_time"])
+        if "log_history" in raw:
+            return True  # a summary of what stood in the lines before it
+        if not any(self.names.of(name).kind not in _ABOUT_PLACE for name in raw):
+            return self._last_line(raw)
+        return self._object(raw)
+
+    def _last_line(self, raw: dict[str, Any]) -> bool:
+        """LLaMA-Factory's own last line has a step and no number; evaluations have one."""
+        step, total = raw.get("current_steps"), raw.get("total_steps")
+        if type(step) is not int or type(total) is not int:
+            return False
+        self._flush_block()
+        self._enter_stage(step, total)
+        if step >= total - 1:
+            self._finish(self._elapsed)
+        return True
 
 
-def _numbers(raw: dict[str, Any]) -> dict[str, float]:
-    """The numbers of an object, nested ones under `outer/inner`."""
-    found: dict[str, float] = {}
-    for name, value in list(raw.items())[:500]:
-        if name in _STEP_NAMES or name in _TOTAL_NAMES or name in _TIME_NAMES or name in _LEFT_OUT:
-            continue
-        if isinstance(value, dict):
-            for inner, number in list(value.items())[:100]:
-                if type(number) in (int, float):
-                    found[f"{name}/{inner}"] = _float(number)
-        elif type(value) in (int, float):
-            found[name] = _float(value)
-    return found
+_ABOUT_PLACE = frozenset(
+    {Kind.STEP, Kind.EPOCH, Kind.EPOCHS, Kind.PLANNED, Kind.NOTHING, Kind.TIME}
+)
 
 
-def _float(number: float) -> float:
+def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        return float(number)
-    except OverflowError:  # an integer of more than 308 digits
-        return float("inf")
-
-
-def _first_int(raw: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    for name in names:
-        value = raw.get(name)
-        if type(value) is int and 0 <= value < 10**12:
-            return value
-    return None
-
-
-def _seconds(words: str) -> float | None:
-    """Of `1 day, 0:08:23` or `5:39:46`."""
-    match = re.fullmatch(r"(?:(\d{1,6}) days?, )?(\d{1,4}):(\d\d):(\d\d)", words)
-    if match is None:
+        raw = json.loads(line)
+    except (ValueError, RecursionError):
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
+    return raw if isinstance(raw, dict) else None

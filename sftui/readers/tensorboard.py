@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from engine.events import Event
 from sftui.readers import Sniffed
+from sftui.readers.objects import ObjectReader
 from sftui.readers.protobuf import ProtobufError, fields, signed
-from sftui.readers.text import TextReader
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """An image or a graph may be large; more is damage."""
@@ -22,14 +22,14 @@ _HEADER = struct.Struct("<QI")
 _CRC_BYTES = 4
 
 
-class TensorBoardReader(TextReader):
+class TensorBoardReader(ObjectReader):
     """See the module; one instance reads one file from its start."""
 
     name: ClassVar[str] = "tensorboard"
     words: ClassVar[str] = "TensorBoard event file"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._data = bytearray()
         self._skip = 0
         self._broken = False
@@ -71,10 +71,8 @@ class TensorBoardReader(TextReader):
         if self._data:  # a record that is not whole
             self.lines.total += 1
             self.lines.unrecognised += 1
+        self._settle_results()
         return self._drain()
-
-    def _line(self, line: str) -> bool:
-        raise AssertionError("the file holds records, not lines")
 
     def _record(self, message: bytes) -> None:
         self.lines.total += 1
@@ -107,7 +105,7 @@ class TensorBoardReader(TextReader):
         if self._open is not None:
             (step, t), numbers = self._open, self._numbers_of_step
             self._open, self._numbers_of_step = None, {}
-            self._numbers(step, numbers, t=t)
+            self._object(numbers, at=step, t=t)
 
 
 def _scalars(summary: bytes) -> list[tuple[str, float]]:

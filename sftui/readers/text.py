@@ -25,7 +25,7 @@ from engine.events import (
     ValidationFinished,
 )
 from sftui.logbook.log_level import log_level
-from sftui.readers import LineBuffer, LineCounts, Sniffed
+from sftui.readers import LineBuffer, LineCounts, Sniffed, leftovers
 from sftui.readers.rows import Rows
 
 LOG_LINES = 20_000
@@ -267,8 +267,7 @@ class TextReader:
         A step that falls a little is a run that was resumed, or two processes that write into
         one file; it stays in its stage, and the later row of a step counts.
         """
-        again = step <= self._first_step and self._num_rows >= _ROWS_OF_A_RUN
-        if self._running and again and step < self._step:
+        if self._running and self._begins_again(step):
             self._out += self._rows.drain(self._stamp)
             self._running = False
             self._total = None
@@ -282,6 +281,11 @@ class TextReader:
         elif total is not None and total != self._total:
             self._total = total
             self._say_start()
+
+    def _begins_again(self, step: int) -> bool:
+        """Whether this step is the first of another run."""
+        again = step <= self._first_step and self._num_rows >= _ROWS_OF_A_RUN
+        return again and step < self._step
 
     def _say_start(self) -> None:
         self._emit(
@@ -304,6 +308,9 @@ class TextReader:
 
     def _unknown(self, line: str) -> None:
         self.lines.unrecognised += 1
+        if shape := leftovers.shape_of(line):
+            self.lines.with_numbers += 1
+            leftovers.note(self.lines.shapes, shape)
         if self._logged < LOG_LINES and not is_progress_bar(line):
             self._logged += 1
             text = line[:LOG_CHARACTERS]

@@ -1,6 +1,7 @@
-"""Read `trainer_state.json`, the state that Hugging Face's Trainer keeps beside a checkpoint.
+"""Read `trainer_state.json`, the state that Hugging Face's Trainer keeps beside a checkpoint,
+its `log_history` saved alone, and any other JSON file that is one list of rows.
 
-One JSON object, so nothing can be said before its end: it is gathered, then read.
+One JSON value, so nothing can be said before its end: it is gathered, then read.
 """
 
 from __future__ import annotations
@@ -11,28 +12,41 @@ from typing import Any, ClassVar
 
 from engine.events import Event
 from sftui.readers import Sniffed
-from sftui.readers.text import TextReader
+from sftui.readers.counters import Decisions
+from sftui.readers.meanings import Names
+from sftui.readers.objects import ObjectReader
 
 MAX_BYTES = 256 * 1024 * 1024
 """More is no trainer state: a million log entries take half of it."""
+_LIST = re.compile(rb"\s*\[\s*\{")
+_COLUMNS = re.compile(rb'"(?:train_|training_)?loss(?:es)?"\s*:\s*\[\s*[-\d.N]')
+_ROW = re.compile(rb'"(?:step|epoch|global_step|iteration|iter|current_steps|_step)"\s*:')
+_HISTORY = re.compile(rb'\n\s*"log_history":\s*\[|\{\s*"log_history":\s*\[|"log_history":\s*\[')
 
-_COSTS = ("_runtime", "_samples_per_second", "_steps_per_second")
 
-
-class TrainerStateReader(TextReader):
+class TrainerStateReader(ObjectReader):
     """See the module; one instance reads one file from its start."""
 
     name: ClassVar[str] = "trainer-state"
     words: ClassVar[str] = "Hugging Face trainer_state.json"
-    marks: ClassVar[re.Pattern[bytes]] = re.compile(rb'"log_history":\s*\[')
+    marks: ClassVar[re.Pattern[bytes]] = _HISTORY
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, names: Names | None = None, settled: Decisions | None = None) -> None:
+        super().__init__(names, settled)
         self._data = bytearray()
+        self._is_list = False
+
+    @property
+    def format(self) -> str:
+        return "a JSON list of log entries" if self._is_list else self.words
 
     @classmethod
     def sniff(cls, head: bytes) -> Sniffed:
-        if head.lstrip()[:1] == b"{" and cls.marks.search(head):
+        if _LIST.match(head) and _ROW.search(head):
+            return Sniffed(0.97, "a JSON list of objects with steps")
+        if head.lstrip()[:1] == b"{" and _COLUMNS.search(head) and not _is_lines(head):
+            return Sniffed(0.9, "a JSON object of columns")
+        if head.lstrip()[:1] == b"{" and cls.marks.search(head) and not _is_lines(head):
             return Sniffed(0.98, "a JSON object with a log_history")
         return Sniffed(0.0)
 
@@ -42,9 +56,12 @@ class TrainerStateReader(TextReader):
 
     def close(self) -> list[Event]:
         self.lines.total = self._data.count(b"\n") + 1
+        raw: dict[str, Any] = {}
         try:
-            raw = json.loads(self._data)
-            history = raw["log_history"]
+            found = json.loads(self._data.decode("utf-8-sig", "replace"))
+            self._is_list = isinstance(found, list)
+            raw = {} if self._is_list else found
+            history = found if self._is_list else found.get("log_history") or _rows_of(found)
             entries = [entry for entry in history if isinstance(entry, dict)]
         except (ValueError, KeyError, TypeError, RecursionError):
             self.lines.unrecognised = self.lines.total
@@ -55,38 +72,33 @@ class TrainerStateReader(TextReader):
             if isinstance(raw.get(name), int | float)
         }
         total = raw.get("max_steps")
+        self._planned = total if isinstance(total, int) and total > 0 else None
         for entry in entries:
-            self._entry(entry, total if isinstance(total, int) and total > 0 else None)
+            if entry.get("epoch") is not None and any(key.startswith("eval_") for key in entry):
+                entry = {key: value for key, value in entry.items() if key != "epoch"}
+            self._object(entry, entry=True)
+        self._settle_results()
         return self._drain()
 
-    def _line(self, line: str) -> bool:
-        raise AssertionError("the file is one object, not lines")
 
-    def _entry(self, entry: dict[str, Any], total: int | None) -> None:
-        step = entry.get("step")
-        if type(step) is not int or not 0 <= step < 10**12:
-            return
-        numbers = {}
-        for name, value in entry.items():
-            if type(value) in (int, float) and name != "step" and not name.endswith(_COSTS):
-                number = _float(value)
-                if number is None:
-                    self.lines.unrecognised += 1
-                else:
-                    numbers[name] = number
-        if "train_runtime" in entry:
-            runtime = entry["train_runtime"]
-            self._row(step, {"train_mean_loss": numbers.get("train_loss", float("nan"))})
-            self._finish(_float(runtime) if type(runtime) in (int, float) else None)
-            return
-        if any(name.startswith("eval_") for name in numbers):
-            numbers.pop("epoch", None)
-        self._numbers(step, numbers, total=total)
+def _rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of columns of one length, as Keras' `history` keeps them."""
+    for inner in (found, *found.values()):
+        if isinstance(inner, dict) and any("loss" in name for name in inner):
+            columns = {name: each for name, each in inner.items() if isinstance(each, list)}
+            longest = max(map(len, columns.values()), default=0)
+            return [
+                {name: each[i] for name, each in columns.items() if len(each) == longest}
+                for i in range(longest)
+            ]
+    return []
 
 
-def _float(value: float) -> float | None:
-    """None for a number of hundreds of digits: Python's whole numbers have no end."""
+def _is_lines(head: bytes) -> bool:
+    """Whether each line is an object of its own."""
+    first, *others = re.split(rb"[\r\n]+", head.lstrip(), maxsplit=1)
+    rest = others[0] if others else b""
     try:
-        return float(value)
-    except OverflowError:
-        return None
+        return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
+    except (ValueError, RecursionError):
+        return False

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from engine.events import Event, RunFinished, Scalar
 from sftui.readers import Sniffed
+from sftui.readers.objects import ObjectReader
 from sftui.readers.protobuf import ProtobufError, fields, signed
-from sftui.readers.text import TextReader
 
 _MAGIC = b":W&B"
 _FILE_HEADER = 7
@@ -26,14 +26,14 @@ _WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
 _HISTORY, _RUN, _EXIT = 2, 17, 18
 
 
-class WandbReader(TextReader):
+class WandbReader(ObjectReader):
     """See the module; one instance reads one file from its start."""
 
     name: ClassVar[str] = "wandb"
     words: ClassVar[str] = "wandb offline run"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._data = bytearray()
         self._offset = 0  # of `_data` in the file
         self._parts = bytearray()
@@ -85,10 +85,8 @@ class WandbReader(TextReader):
     def close(self) -> list[Event]:
         if (self._data and not self._broken and self._offset) or self._parts:
             self._count(read=False)
+        self._settle_results()
         return self._drain()
-
-    def _line(self, line: str) -> bool:
-        raise AssertionError("the file holds records, not lines")
 
     def _count(self, *, read: bool) -> None:
         self.lines.total += 1
@@ -138,20 +136,20 @@ class WandbReader(TextReader):
                 items[key] = content
             elif number == 2 and isinstance(value, bytes):
                 step = next((signed(v) for n, v in fields(value) if isinstance(v, int)), 0)
-        own = items.pop("step", None)
         logged = items.pop("_step", step)
         t = items.pop("_timestamp", None)
         items.pop("_runtime", None)
+        # A program that logs a step of its own means that one; wandb's counts calls.
+        at = logged if type(logged) is int else self._auto_step
+        self._auto_step = at + 1
         numbers = {
-            name: float(value)
+            name: value
             for name, value in items.items()
             if type(value) in (int, float) and abs(value) < 1e300
         }
-        # A program that logs its own `step` means that one; wandb's counts calls.
-        at = own if type(own) is int else logged if type(logged) is int else self._auto_step
-        self._auto_step = at + 1
         if numbers and 0 <= at < 10**12:
-            self._numbers(at, numbers, t=float(t) if type(t) in (int, float) else None)
+            moment = float(t) if type(t) in (int, float) else None
+            self._object(numbers, at=at, t=moment)
 
     def _run(self, message: bytes) -> None:
         for number, value in fields(message):

@@ -1,7 +1,7 @@
 """Where every panel goes at every terminal size: a pure function of a few facts.
 
 Three families: wide (all panels), narrow (one big panel over a strip that always
-answers "is it well?"), tiny (one thing at a time). What does not fit is dropped
+sums up the run), tiny (one thing at a time). What does not fit is dropped
 whole, in a fixed order; no panel is ever cut in mid-border. What a log does not have
 leaves its room to the loss.
 """
@@ -153,7 +153,7 @@ def _narrow(width: int, height: int, panel: str, absent: frozenset[str]) -> dict
         "footer": Box(0, height - 1, width, 1),
     }
     if strip:
-        boxes["glance"] = Box(0, header + big, width, strip)
+        boxes["summary"] = Box(0, header + big, width, strip)
     if log:
         boxes["log"] = Box(0, header + big + strip, width, log)
     return boxes | _big(Box(0, header, width, big), panel, absent)
@@ -174,7 +174,7 @@ def _tiny(width: int, height: int, panel: str, absent: frozenset[str]) -> dict[s
         return boxes
     if middle.height >= 8 and width >= 36:
         return boxes | _big(middle, panel, absent)
-    return boxes | {"glance": middle}
+    return boxes | {"summary": middle}
 
 
 def _big(box: Box, panel: str, absent: frozenset[str]) -> dict[str, Box]:

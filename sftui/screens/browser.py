@@ -1,4 +1,4 @@
-"""The checkpoint browser: a table with a cursor over the dimmed dashboard, and what they say."""
+"""The checkpoint browser: a table of checkpoints over the dimmed dashboard, and their answers."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from textual.binding import BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.confirm import Answer, Confirm
 from sftui.widgets.answer_list import AnswerList
-from sftui.widgets.checkpoint_table import ShelfTable
+from sftui.widgets.checkpoint_table import CheckpointTable
 
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
 
-LOOK_SECONDS = 1.0
-"""How often the disk is looked at while the browser is open: a checkpoint is seconds of work."""
+POLL_SECONDS = 1.0
+"""Between two readings of the disk while the browser is open: a checkpoint is seconds of work."""
 
 
 class Browser(ModalScreen[None]):
-    """Closed by `esc`; a job that works goes on."""
+    """The table, a prompt to type into, and the answers. A running job outlives the screen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in key_table.TABLE if key.mode == "browser")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("browser"))]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
-        rebind(self, key_table.of_mode("browser"))
+        rebind(self, cockpit.view.keys.of_mode("browser"))
         self._cockpit = cockpit
-        self.table = ShelfTable(cockpit.state, cockpit.view, cockpit.shelf, id="shelf")
+        self.table = CheckpointTable(
+            cockpit.state, cockpit.view, cockpit.checkpoints, id="checkpoint-table"
+        )
 
-        self.answers = AnswerList(cockpit.state, cockpit.view, cockpit.shelf.sampler, id="answers")
+        self.answers = AnswerList(
+            cockpit.state, cockpit.view, cockpit.checkpoints.sampler, id="answers"
+        )
         self.prompt = Input(id="prompt", max_length=4000, placeholder="a prompt")
 
     def compose(self) -> ComposeResult:
@@ -45,22 +47,23 @@ class Browser(ModalScreen[None]):
 
     def on_mount(self) -> None:
         self.prompt.display = False
-        self._look()
+        self.poll()
         self.table.focus()
-        self.set_interval(LOOK_SECONDS, self._look)
+        self.set_interval(POLL_SECONDS, self.poll)
 
-    def _look(self) -> None:
+    def poll(self) -> None:
+        """Read the disk again, and take the answers that have come."""
         self.table.state = self._cockpit.state
-        self.table.look()
+        self.table.reload()
         self.table.rebuild()
-        self._cockpit.shelf.sampler.poll()
-        self.answers.display = bool(self._cockpit.shelf.sampler.samples)
+        self._cockpit.checkpoints.sampler.poll()
+        self.answers.display = bool(self._cockpit.checkpoints.sampler.samples)
         self.set_class(self.answers.display or self.prompt.display, "asked")
         self.answers.rebuild()
 
     def _say(self, words: str) -> None:
         self.table.said = words
-        self._look()
+        self.poll()
 
     def action_shelf_close(self) -> None:
         if self.prompt.display:
@@ -73,36 +76,36 @@ class Browser(ModalScreen[None]):
 
     def action_shelf_mark(self) -> None:
         if self.table.chosen is not None:
-            self._say(self.table.shelf.toggle_mark(self.table.chosen))
+            self._say(self.table.checkpoints.toggle_mark(self.table.chosen))
 
     def action_shelf_start(self, what: str) -> None:
         if self.table.chosen is not None:
-            self._say(self.table.shelf.start(what, self.table.chosen))
+            self._say(self.table.checkpoints.start(what, self.table.chosen))
 
     def action_shelf_sample(self) -> None:
         """Type a prompt; `enter` asks the checkpoint under the cursor."""
         if self.table.chosen is None:
             return
         self.prompt.border_title = "prompt · enter asks · esc back"
-        self.prompt.value = self._cockpit.shelf.sampler.prompt
+        self.prompt.value = self._cockpit.checkpoints.sampler.prompt
         self.prompt.display = True
         # At once: the next key belongs to the prompt already.
         self.set_focus(self.prompt)
-        self._look()
+        self.poll()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         prompt, row = event.value.strip(), self.table.chosen
         self._close_prompt()
         if prompt and row is not None:
-            shelf = self._cockpit.shelf
-            alive = not self._cockpit.over and self._cockpit.playback is None
-            self._say(shelf.sampler.ask(shelf.run, row, prompt, alive=alive))
+            checkpoints = self._cockpit.checkpoints
+            alive = self._cockpit.takes_requests
+            self._say(checkpoints.sampler.ask(checkpoints.run, row, prompt, alive=alive))
             self.answers.top = 0
 
     def _close_prompt(self) -> None:
         self.prompt.display = False
         self.table.focus()
-        self._look()
+        self.poll()
 
     def action_shelf_scroll(self, by: int) -> None:
         self.answers.scroll_lines(by)
@@ -111,8 +114,8 @@ class Browser(ModalScreen[None]):
         row = self.table.chosen
         if row is None:
             return
-        shelf, alive = self.table.shelf, not self._cockpit.over
-        if problem := shelf.why_not_delete(row, alive=alive):
+        checkpoints, alive = self.table.checkpoints, not self._cockpit.over
+        if problem := checkpoints.why_not_delete(row, alive=alive):
             self._say(problem)
             return
         facts = [

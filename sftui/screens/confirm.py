@@ -33,13 +33,13 @@ class Confirm(ModalScreen[str]):
         lines: list[Content | str | tuple[str, str]] = [
             Content.styled(self._question, "bold"),
             "\n",
-            Content.styled(self._detail, "$ink-faint"),
+            Content.styled(self._detail, "$role-faint"),
             "\n",
         ]
         for answer in (*self._answers, Answer("esc", "", "back, change nothing")):
             lines += [
                 "\n",
-                Content.styled(f"{answer.key:>6}", "bold $ink-warn"),
+                Content.styled(f"{answer.key:>6}", "bold $role-warn"),
                 f"  {answer.words}",
             ]
         yield Static(Content.assemble(*lines), id="dialog", markup=False)

@@ -14,28 +14,29 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
 
-from sftui.drawing.roles import Back, Ink, style
-from sftui.keys.key_table import by_id
+from sftui.drawing.roles import Back, Role, style
+from sftui.keys.key_table import KeyTable
 
 
 class Outline(Widget):
-    """Header, one empty frame, footer."""
+    """A header with the title, one empty frame, a footer with the way out."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, keys: KeyTable) -> None:
         super().__init__()
         self._run_title = title
+        self._keys = keys
 
     def render_line(self, y: int) -> Strip:
         palette = cast(Any, self.app).palette
         width, height = self.size
-        border = palette[style(Ink.BORDER)]
-        bar = palette[style(Ink.DIM, back=Back.BAR)]
+        border = palette[style(Role.BORDER)]
+        bar = palette[style(Role.DIM, back=Back.BAR)]
         if y == 0:
-            name = palette[style(Ink.TEXT, bold=True, back=Back.BAR)]
+            name = palette[style(Role.TEXT, bold=True, back=Back.BAR)]
             head = [Segment(" ◉ ", bar), Segment("sftui ", name), Segment(self._run_title, bar)]
             return Strip(head).adjust_cell_length(width, bar)
         if y == height - 1:
-            leave = by_id("quit")
+            leave = self._keys.by_id("quit")
             return Strip([Segment(f" {leave.shown} {leave.words}", bar)]).adjust_cell_length(
                 width, bar
             )
@@ -46,16 +47,17 @@ class Outline(Widget):
         if y == height - 2:
             return Strip([Segment("╰" + "─" * (width - 2) + "╯", border)], width)
         word = " opening…" if y == 2 else ""
-        inside = Segment(word.ljust(width - 2)[: width - 2], palette[style(Ink.DIM)])
+        inside = Segment(word.ljust(width - 2)[: width - 2], palette[style(Role.DIM)])
         return Strip([Segment("│", border), inside, Segment("│", border)], width)
 
 
-class Opening(Screen[None]):
-    """On screen until the dashboard is there."""
+class FirstFrame(Screen[None]):
+    """The screen until the dashboard takes its place."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, keys: KeyTable) -> None:
         super().__init__()
         self._run_title = title
+        self._keys = keys
 
     def compose(self) -> ComposeResult:
-        yield Outline(self._run_title)
+        yield Outline(self._run_title, self._keys)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.geometry import NULL_SPACING, Offset, Region, Size
-from textual.layout import ArrangeResult, Layout, WidgetPlacement
-from textual.screen import Screen
-from textual.widget import Widget
+from textual.geometry import Size
 
-from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.screens.arrangement import Box
+from sftui.screens.panel_screen import PanelScreen
 from sftui.state.run_state import RunState
-from sftui.terminal.compositor import SpanCompositor
+from sftui.view.view_control import ViewControl
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.overlay_chart import OverlayChart
 from sftui.widgets.overlay_details import OverlayDetails
@@ -24,10 +21,10 @@ from sftui.widgets.overlay_list import OverlayList
 
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Overlay
-    from sftui.widgets.panel import Panel
+    from sftui.widgets.zoom_chart import ChartMoved
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5
-"""While files are read; while living runs are followed."""
+"""Between two ticks while files are read, and while running runs are followed."""
 WIDE_COLUMNS, SMALL_ROWS, SMALL_COLUMNS = 110, 14, 50
 
 
@@ -56,56 +53,36 @@ def boxes(width: int, height: int, num_runs: int, *, big: bool) -> dict[str, Box
     } | footer
 
 
-class OverlayLayout(Layout):
-    """Places the panels where `boxes` says; the others are not placed at all."""
-
-    name = "overlay"
-
-    def arrange(
-        self, parent: Widget, children: list[Widget], size: Size, greedy: bool = True
-    ) -> ArrangeResult:
-        assert isinstance(parent, OverlayScreen)
-        found = parent.boxes(size)
-        return [
-            WidgetPlacement(_region(found[child.id]), Offset(0, 0), NULL_SPACING, child)
-            for child in children
-            if child.id in found
-        ]
-
-
-class OverlayScreen(Screen[None]):
-    """All panels over one overlay."""
+class OverlayScreen(PanelScreen):
+    """Chart, list and details over one `Overlay`."""
 
     AUTO_FOCUS: ClassVar[str | None] = "#chart"
     BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings((key for key in key_table.TABLE if key.mode == "compare"), priority=True)
+        *bindings(DEFAULT_KEYS.of_mode("compare"), priority=True)
     ]
 
-    def __init__(self, overlay: Overlay, poll: Callable[[], bool]) -> None:
-        """`poll` takes what has come of the runs; whether anything has."""
+    def __init__(
+        self, overlay: Overlay, poll: Callable[[], bool], keys: KeyTable = DEFAULT_KEYS
+    ) -> None:
+        """`poll` reads on in the runs and returns whether anything came."""
         super().__init__()
-        rebind(self, key_table.of_mode("compare"), priority=True)
+        rebind(self, keys.of_mode("compare"), priority=True)
         self.overlay = overlay
         self._poll = poll
-        self._overlay_layout = OverlayLayout()
-        self._compositor = SpanCompositor()
         self._big = False
-        nobody = RunState()
-        self.details = OverlayDetails(nobody, overlay, id="details")
-        self.panels: list[Panel] = [
-            OverlayChart(nobody, overlay, id="chart"),
-            OverlayList(nobody, overlay, id="runs"),
+        no_run = RunState()
+        self.details = OverlayDetails(no_run, overlay, id="details")
+        chart = OverlayChart(no_run, overlay, id="chart")
+        self.charts = ViewControl(
+            overlay.view, extent=lambda: chart.extent, show=lambda _: self.show()
+        )
+        self.charts.use_keys(keys)
+        self.panels = [
+            chart,
+            OverlayList(no_run, overlay, id="runs"),
             self.details,
-            KeyFooter(nobody, overlay.view, id="footer"),
+            KeyFooter(no_run, overlay.view, id="footer"),
         ]
-
-    def compose(self) -> ComposeResult:
-        yield from self.panels
-
-    @property
-    def layout(self) -> Layout:
-        """Ours, at every size; a style sheet can only name Textual's."""
-        return self._overlay_layout
 
     def boxes(self, size: Size) -> dict[str, Box]:
         return boxes(size.width, size.height, len(self.overlay.contenders), big=self._big)
@@ -154,32 +131,25 @@ class OverlayScreen(Screen[None]):
         self._do(self.overlay.show_all)
 
     def action_toggle_log_y(self) -> None:
-        self.overlay.view.log_y = not self.overlay.view.log_y
-        self.show()
+        self.charts.toggle_log_y()
 
     def action_cycle_smoothing(self) -> None:
-        self._do(self.overlay.cycle_smoothing)
+        self.charts.cycle_smoothing()
 
     def action_zoom(self, closer: bool) -> None:
-        self._do(lambda: self.overlay.view.sight.zoom(closer))
-
-    def action_zoom_at(self, closer: bool, at: float | None) -> None:
-        self._do(lambda: self.overlay.view.sight.zoom(closer, at))
-
-    def action_pan_by(self, by: float) -> None:
-        self._do(lambda: self.overlay.view.sight.pan(by))
+        self.charts.move(lambda viewport: viewport.zoom(closer))
 
     def action_point(self, cells: int) -> None:
         last = self.overlay.last_step()
-        self._do(lambda: self.overlay.view.sight.move(cells, last))
+        self.charts.move(lambda viewport: viewport.move(cells, last))
 
-    def action_point_at(self, at: float | None) -> None:
-        if self.overlay.view.sight.cursor != at:
-            self.overlay.view.sight.cursor = at
-            self.show()
+    def on_chart_moved(self, message: ChartMoved) -> None:
+        """The mouse over the chart; under another screen it keeps its crosshair."""
+        if self.is_current:
+            self.charts.move(message.apply)
 
-    def action_reset_look(self) -> None:
-        self._do(self.overlay.view.sight.reset)
+    def action_reset_view(self) -> None:
+        self.charts.move(lambda viewport: viewport.reset())
 
     def action_scroll(self, by: int) -> None:
         page = max(1, self.details.size.height - 3)
@@ -188,20 +158,15 @@ class OverlayScreen(Screen[None]):
 
     def action_toggle_big(self) -> None:
         self._big = not self._big
-        # A child's request drops the cached arrangement of its ancestors.
-        self.panels[0].refresh(layout=True)
+        self.rearrange()
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  only when asked for
 
-        self.app.push_screen(Help(only="compare"))
+        self.app.push_screen(Help(self.overlay.view.keys, only="compare"))
 
     def action_leave(self) -> None:
         self.app.exit()
 
 
-_ACTIONS = frozenset(key.action.split("(")[0] for key in key_table.of_mode("compare"))
-
-
-def _region(box: Box) -> Region:
-    return Region(box.x, box.y, box.width, box.height)
+_ACTIONS = frozenset(key.action.split("(")[0] for key in DEFAULT_KEYS.of_mode("compare"))

@@ -8,28 +8,26 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
-from sftui.keys import key_table
 from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.statistics.flips import KINDS, Questions, open_book
 from sftui.widgets.flip_table import FlipTable
 
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
 
-LOOK_SECONDS = 0.25
-"""Between looks whether the questions have come."""
+POLL_SECONDS = 0.25
+"""Between two checks whether the questions have come."""
 
 
 class QuestionsScreen(ModalScreen[None]):
-    """Opens on the newest evaluation against the start."""
+    """One task at two checkpoints; opens on the newest evaluation against the start."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in key_table.TABLE if key.mode == "questions")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("questions"))]
 
     def __init__(self, cockpit: Cockpit) -> None:
         super().__init__()
-        rebind(self, key_table.of_mode("questions"))
+        rebind(self, cockpit.view.keys.of_mode("questions"))
         self._cockpit = cockpit
         self._tasks = list(cockpit.state.evals)
         self._task_at = 0
@@ -42,18 +40,18 @@ class QuestionsScreen(ModalScreen[None]):
         yield self.table
 
     def on_mount(self) -> None:
-        run = self._cockpit.shelf.run
+        run = self._cockpit.checkpoints.run
         if run is not None and self._cockpit.questions is None:
             self._cockpit.questions = Questions(run)
         self.table.questions = self._cockpit.questions
         self.table.focus()
         self._open()
         if self.table.questions is not None and not self.table.questions.ready:
-            self._looking = self.set_interval(LOOK_SECONDS, self._look)
+            self._polling = self.set_interval(POLL_SECONDS, self._poll)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if self.table.questions is not None and self.table.questions.ready:
-            self._looking.stop()
+            self._polling.stop()
             self.table.rebuild()
 
     def _open(self) -> None:
@@ -69,7 +67,8 @@ class QuestionsScreen(ModalScreen[None]):
                 table.book = f"{task} was evaluated once only: there is nothing to compare."
             else:
                 before = steps[now - 1] if self._previous else steps[0]
-                folder = self._cockpit.shelf.run.path if self._cockpit.shelf.run else None
+                run = self._cockpit.checkpoints.run
+                folder = run.path if run is not None else None
                 table.book = open_book(folder, state, task, steps[now], before)
         table.cursor = 0
         table.rebuild()
@@ -92,8 +91,8 @@ class QuestionsScreen(ModalScreen[None]):
     def action_flip_step(self, by: int) -> None:
         """To an earlier evaluation, or a later one."""
         if self._tasks:
-            looks = len(self._cockpit.state.evals[self._tasks[self._task_at]])
-            self._step = max(0, min(looks - 2, self._step + by))
+            count = len(self._cockpit.state.evals[self._tasks[self._task_at]])
+            self._step = max(0, min(count - 2, self._step + by))
             self._open()
 
     def action_flip_against(self) -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from textual import events
-from textual.app import ComposeResult
-from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from sftui.drawing.canvas import fit, text_width
+from sftui.screens.page import CLOSES, Page
 from sftui.view.run_facts import Section
 
 _NAME, _VALUE = 26, 24
@@ -21,46 +17,30 @@ _NARROW = 70
 """Narrower than this, a meaning stands under its setting."""
 
 
-class Facts(ModalScreen[None]):
-    """Any key closes it, except those that scroll."""
+class RunPanel(Page):
+    """Opened by `i`; what is not known yet is not listed."""
+
+    PAGE_ID, WIDEST, FRAME = "run-panel", 118, 7
 
     def __init__(self, sections: Sequence[Section]) -> None:
         super().__init__()
         self._sections = sections
 
-    def compose(self) -> ComposeResult:
-        with VerticalScroll(id="facts"):
-            yield Static(markup=False)
-
-    def on_mount(self) -> None:
-        self._draw()
-
-    def on_resize(self) -> None:
-        self._draw()
-
-    def _draw(self) -> None:
-        # Border, padding and the scroll bar.
-        width = max(20, min(118, self.app.size.width) - 7)
-        self.query_one(Static).update(facts_content(self._sections, width))
-
-    def on_key(self, event: events.Key) -> None:
-        if event.key in ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab"):
-            return
-        event.stop()
-        self.dismiss()
+    def content(self, width: int) -> Content:
+        return run_panel_content(self._sections, width)
 
 
-def facts_content(sections: Sequence[Section], width: int) -> Content:
+def run_panel_content(sections: Sequence[Section], width: int) -> Content:
     """The page as styled text, wrapped to `width` cells."""
     lines: list[Content | str | tuple[str, str]] = []
     if not sections:
-        lines.append(Content.styled("The run has not said yet what it is.\n", "$ink-faint"))
+        lines.append(Content.styled("The run has not said yet what it is.\n", "$role-faint"))
     for title, facts in sections:
-        lines += [Content.styled(title, "bold $ink-title"), "\n"]
+        lines += [Content.styled(title, "bold $role-title"), "\n"]
         for fact in facts:
             name = fit(fact.name, _NAME - 1).ljust(_NAME)
             value = fact.value + (f" → {fact.effective}" if fact.effective else "")
-            lines += [Content.styled(f"  {name}", "$ink-dim")]
+            lines += [Content.styled(f"  {name}", "$role-dim")]
             wide = width >= _NARROW and text_width(value) < _VALUE
             beside = ("\n" + " " * (2 + _NAME)).join(
                 textwrap.wrap(value, max(16, width - 2 - _NAME))
@@ -72,8 +52,8 @@ def facts_content(sections: Sequence[Section], width: int) -> Content:
                 if not wide:
                     lines.append("\n" + " " * start)
                 indent = "\n" + " " * start
-                lines.append(Content.styled(indent.join(wrapped), "$ink-faint"))
+                lines.append(Content.styled(indent.join(wrapped), "$role-faint"))
             lines.append("\n")
         lines.append("\n")
-    lines.append(Content.styled("any key closes this page", "$ink-faint"))
+    lines.append(Content.styled(CLOSES, "$role-faint"))
     return Content.assemble(*lines)

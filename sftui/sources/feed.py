@@ -17,6 +17,7 @@ from pathlib import Path
 
 from engine.events import Event, LogLine, StepBatch
 from sftui.readers import LineCounts, Reader
+from sftui.readers.envelopes import Envelope, envelope_of
 from sftui.sources.recording import Recording
 from sftui.sources.text_position import PIECE_BYTES
 
@@ -65,6 +66,7 @@ class FileFeed:
         self._beside = sorted(beside, key=lambda event: event.stamp.t or 0.0)
         self._now = now
         self._reader: Reader | None = None
+        self._fresh = False
         self._head = b""
         self._last = b""
         self._read_bytes = 0
@@ -76,6 +78,9 @@ class FileFeed:
         self._thread: threading.Thread | None = None
         self.done = False
         self.error = ""
+        self.reread = ""
+        """Why lines that had been shown were read again in another way."""
+        self._envelope: Envelope | None = None
         self.restarts = 0
         """Times the file was replaced or emptied while it was followed."""
 
@@ -99,7 +104,7 @@ class FileFeed:
     def text_path(self) -> Path | None:
         """The file, unless its format is not shown as text."""
         known = self._reader is not None and self._reader.name in _NOT_TEXT
-        return None if known else self._path
+        return None if known or self._envelope is not None else self._path
 
     @property
     def journal_path(self) -> Path | None:
@@ -143,13 +148,25 @@ class FileFeed:
 
     def _run(self) -> None:
         try:
-            with contextlib.ExitStack() as files:
-                self._read_on(files)
+            while self._read_through():
+                pass
         except OSError as error:
             self.error = f"cannot be read: {error.strerror}"
         except Exception as error:  # a fault of a reader: say so, and do not leave a screen waiting
             self.error = f"could not be read on: {error!r}"
         self._finish()
+
+    def _read_through(self) -> bool:
+        """Read to the end; whether the last lines ask to begin again in another way."""
+        with contextlib.ExitStack() as files:
+            self._read_on(files)
+        if self._stop.is_set() or self._reader is None:
+            return False
+        if self._envelope is not None:
+            for piece in self._envelope.close():
+                self._add(self._reader.feed(piece))
+        self._add(self._reader.close())
+        return self._begin_again()
 
     def _read_on(self, files: contextlib.ExitStack) -> None:
         file = files.enter_context(self._path.open("rb"))
@@ -163,6 +180,10 @@ class FileFeed:
                 self._last = (self._last + block[-_REMEMBERED_BYTES:])[-_REMEMBERED_BYTES:]
                 self._grew_at = self._now()
                 self._take(block)
+                if self._begin_again():
+                    file.seek(0)
+                    size = FIRST_BLOCK_BYTES
+                    continue
                 if self._total_bytes > SHORT_BYTES and not self._begun.is_set():
                     self._begun.set()
                     self._wanted.wait(HOLD_SECONDS)
@@ -172,6 +193,22 @@ class FileFeed:
             self._begun.set()
             self._stop.wait(POLL_SECONDS)
             file = self._same_or_newer(file, files)
+
+    def _begin_again(self) -> bool:
+        """Whether what was read so far is void: then with a reader that knows better."""
+        again = getattr(self._reader, "again", None)
+        why = getattr(self._reader, "overturned", "")
+        if not why or again is None or self.restarts:
+            return False
+        if self._wanted.is_set() and self._begun.is_set():
+            self.reread = why  # of what nobody has seen yet there is nothing to say
+        self._reader = again()
+        self._envelope = None
+        self._read_bytes, self._last, self._head = 0, b"", b""
+        self._fresh = True
+        with self._lock:
+            self._recording.clear()
+        return True
 
     def _same_or_newer(self, file: BufferedReader, files: contextlib.ExitStack) -> BufferedReader:
         """The open file, or the one that stands under its name now.
@@ -221,17 +258,24 @@ class FileFeed:
                 self._head = self._head[-MOST_UNRECOGNISED_BYTES:]
                 return
             block, self._head = self._head, b""
+            self._fresh = True
+        if self._fresh:
+            self._fresh = False
+            self._envelope = envelope_of(block)
         offset = self._read_bytes - len(block)
         size = PIECE_BYTES if self._reader.name not in _NOT_TEXT else BLOCK_BYTES
-        pieces = []
-        for at in range(0, len(block), size):
-            piece = block[at : at + size]
-            pieces.append((offset + at + len(piece), self._merged(self._reader.feed(piece))))
-        # Once for all: whoever polls holds this lock for long while much is read.
-        with self._lock:
-            for end, events in pieces:
-                self._recording.extend(events)
-                self._recording.note(end)
+        plain = [block] if self._envelope is None else self._envelope.open(block)
+        for part in plain:
+            pieces = []
+            for at in range(0, len(part), size):
+                piece = part[at : at + size]
+                pieces.append((offset + at + len(piece), self._merged(self._reader.feed(piece))))
+            # Once for all: whoever polls holds this lock for long while much is read.
+            with self._lock:
+                for end, events in pieces:
+                    self._recording.extend(events)
+                    if self._envelope is None:
+                        self._recording.note(end)
 
     def _add(self, events: list[Event]) -> None:
         events = self._merged(events)
@@ -252,8 +296,6 @@ class FileFeed:
 
     def _finish(self) -> None:
         if not self._stop.is_set():
-            if self._reader is not None and not self.error:
-                self._add(self._reader.close())
             with self._lock:
                 self._recording.extend(self._beside)
                 self._beside = []

@@ -37,6 +37,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def reread(self) -> str:
+        """Why what had been shown was read again in another way; empty if it was not."""
+        ...
+
+    @property
     def text_path(self) -> Path | None:
         """A text file whose lines can be shown; None for a binary one."""
         ...
@@ -67,6 +72,7 @@ class Finished:
     done = True
     share = 1.0
     restarts = 0
+    reread = ""
     text_path = None
     journal_path = None
 

@@ -35,3 +35,6 @@ READERS: Sequence[type[Reader]] = (
     PlainTextReader,
 )
 """Every format there is. The surest of them reads the file."""
+
+BY_NAMES = (JsonLinesReader, CsvReader, PlainTextReader)
+"""Those that a person can tell what the names in a log mean."""

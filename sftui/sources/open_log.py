@@ -6,27 +6,33 @@ was recognised, and by what, is said in the header; `--format` overrides it.
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
 import stat
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import checked
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
-from sftui.readers import Reader, Sniffed
-from sftui.readers.csv_metrics import CsvReader
+from sftui.readers import Reader, Sniffed, without_colours
+from sftui.readers.envelopes import envelope_of, unwrapped
 from sftui.readers.journal import JournalReader
+from sftui.sources import hints
 from sftui.sources.feed import FileFeed
+from sftui.sources.hints import Hints
 from sftui.sources.recording import Recording
 from sftui.sources.replay import ReplaySource
 
-_SIGNED = (CsvReader, JournalReader)
-"""Asked first: what they are certain of is theirs, and the other readers need not be imported."""
+if TYPE_CHECKING:
+    from sftui.readers.meanings import Names
+
 SURE_ENOUGH = 0.35
 _CERTAIN = 0.99
 """No other reader is surer of the same bytes: they hold a format's own signature."""
@@ -37,6 +43,7 @@ _PATIENCE_SECONDS = 0.25
 """A log of some thousand lines is read in that time, so its first picture is its last."""
 _MOST_CANDIDATES = 200
 _MOST_SUPERVISOR_EVENTS = 100_000
+_MOST_LINES = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +65,19 @@ def open_replay(
     *,
     runs_dir: str | Path | None = None,
     format_name: str | None = None,
+    mapped: str | None = None,
     follow: bool = False,
     speed: float = math.inf,
 ) -> Opened:
     """A source over `target` that may still be reading; `close` it in the end.
 
+    `format_name` and `mapped` are what a person says of a log (`--format`, `--map`); they are
+    kept for the next time it is opened.
+
     Raises:
         UsageError: there is no such file or run, or it is no log of a known format.
     """
-    opened, feed = _prepare(target, runs_dir, format_name, follow=follow, speed=speed)
+    opened, feed = _prepare(target, runs_dir, format_name, mapped, follow=follow, speed=speed)
     feed.start(_PATIENCE_SECONDS)
     if feed.done and not follow:
         _check_stages(opened, feed)
@@ -74,40 +85,61 @@ def open_replay(
 
 
 def read_whole(
-    target: str, *, runs_dir: str | Path | None = None, format_name: str | None = None
+    target: str,
+    *,
+    runs_dir: str | Path | None = None,
+    format_name: str | None = None,
+    mapped: str | None = None,
 ) -> Opened:
     """The same, read to its end before this returns: for `show`, `report` and `compare`.
 
     Raises:
         UsageError: as `open_replay`.
     """
-    opened, feed = _prepare(target, runs_dir, format_name, follow=False, speed=math.inf)
+    opened, feed = _prepare(target, runs_dir, format_name, mapped, follow=False, speed=math.inf)
     feed.read_all()
     _check_stages(opened, feed)
     return opened
 
 
-def recognise(head: bytes, format_name: str | None = None) -> tuple[type[Reader], Sniffed] | None:
+def recognise(
+    head: bytes, format_name: str | None = None, names: Names | None = None
+) -> tuple[type[Reader], Sniffed] | None:
     """The reader that is surest of these first bytes, and why; None if none is sure enough.
+
+    `names`: what a person said that the log's names mean.
 
     Raises:
         UsageError: `format_name` is no format.
     """
+    head = unwrapped(head, _LONG_HEAD_BYTES).removeprefix(codecs.BOM_UTF8)
+    if b"\x1b" in head and b"\0" not in head[:_HEAD_BYTES]:
+        head = without_colours(head)
     if format_name is None:
-        for signed in _SIGNED:
-            sniffed = signed.sniff(head)
-            if sniffed.confidence >= _CERTAIN:
-                return signed, sniffed
+        # What these two are certain of is theirs, and the other readers need not be imported.
+        sniffed = JournalReader.sniff(head)
+        if sniffed.confidence >= _CERTAIN:
+            return JournalReader, sniffed
+        from sftui.readers.csv_metrics import CsvReader  # noqa: PLC0415  as above
+
+        sniffed = CsvReader.sniff(head)
+        if sniffed.confidence >= _CERTAIN and not names:
+            return CsvReader, sniffed
     from sftui.readers.plain_text import PlainTextReader  # noqa: PLC0415  the last to be asked
-    from sftui.sources.formats import READERS  # noqa: PLC0415  a dozen modules
+    from sftui.sources.formats import BY_NAMES, READERS  # noqa: PLC0415  a dozen modules
 
     if format_name is not None:
         for reader in READERS:
             if reader.name == format_name:
                 return reader, Sniffed(1.0, f"--format {format_name}")
-        names = ", ".join(sorted(reader.name for reader in READERS))
-        raise UsageError(f"--format {format_name!r} is not known; it is one of {names}.")
+        formats = ", ".join(sorted(reader.name for reader in READERS))
+        raise UsageError(f"--format {format_name!r} is not known; it is one of {formats}.")
     best: tuple[type[Reader], Sniffed] | None = None
+    if names:
+        # Names that somebody had to explain are nobody's who knows his own.
+        told = ((reader, reader.sniff(head, names)) for reader in BY_NAMES)
+        best = max(told, key=lambda found: found[1].confidence)
+        return best if best[1].confidence >= SURE_ENOUGH else None
     for reader in READERS:
         if reader is PlainTextReader and best and best[1].confidence >= PlainTextReader.most_sure:
             break  # it knows any line with a step and a number, and takes longest to say so
@@ -121,11 +153,17 @@ def _prepare(
     target: str,
     runs_dir: str | Path | None,
     format_name: str | None,
+    mapped: str | None,
     *,
     follow: bool,
     speed: float,
 ) -> tuple[Opened, FileFeed]:
     path, run = _locate(target, runs_dir, format_name)
+    said = Hints(format=format_name, mapped=_told(mapped))
+    known = hints.load(path) if run is None else Hints()
+    format_name = said.format or known.format
+    told = said.mapped or known.mapped
+    names = _names(told) if told else None
     beside: list[Event] = []
     if run is not None:
         path, beside = run.events, _supervisor_events(run)
@@ -135,16 +173,30 @@ def _prepare(
     if run is not None and format_name is None:
         found = JournalReader, Sniffed(1.0, f"{run.path.name} is a run directory")
     else:
-        found = recognise(head, format_name)
+        found = recognise(head, format_name, names)
     if found is None and len(head) == _HEAD_BYTES:
-        found = recognise(_head(path, _LONG_HEAD_BYTES, follow=follow))
+        found = _recognised_later(path, names)
     if found is None and not follow:
         raise UsageError(_not_recognised(path, head))
+    if names and found is not None and not hasattr(found[0], "again"):
+        raise UsageError(
+            f"--map says what names mean; {found[0].name} logs have names of their own. "
+            "--format plain, jsonl or csv reads it by names."
+        )
+    if said and run is None:
+        kept = Hints(format=format_name, mapped=said.mapped or known.mapped)
+        hints.save(path, kept)
     why = found[1].why if found is not None else "nothing yet: it has too few lines"
 
     def choose(start: bytes) -> Reader | None:
-        chosen = found or recognise(start)
-        return chosen[0]() if chosen is not None else None
+        chosen = found or recognise(start, None, names)
+        if chosen is None:
+            return None
+        reader = chosen[0]
+        made = reader(names) if names else reader()  # type: ignore[call-arg]
+        if hasattr(made, "file_name"):
+            made.file_name = path.name
+        return made
 
     recording, lock = Recording(), threading.Lock()
     feed = FileFeed(path, recording, choose, lock=lock, follow=follow, beside=beside)
@@ -158,6 +210,36 @@ def _prepare(
         why=why,
     )
     return opened, feed
+
+
+def _told(mapped: str | None) -> dict[str, str]:
+    """What `--map` says, by meaning."""
+    if not mapped:
+        return {}
+    from sftui.readers.meanings import parse_map  # noqa: PLC0415  only where something was said
+
+    return parse_map(mapped)
+
+
+def _names(told: dict[str, str]) -> Names:
+    from sftui.readers.meanings import Names  # noqa: PLC0415  only where something was said
+
+    return Names(told)
+
+
+def _recognised_later(path: Path, names: Names | None) -> tuple[type[Reader], Sniffed] | None:
+    """Of a log that begins with much else: the rest of the file, a window after the other.
+
+    A pipeline may print megabytes of installing and downloading before it trains.
+    """
+    with path.open("rb") as file:
+        head = file.read(_LONG_HEAD_BYTES)
+        found = recognise(head, None, names)
+        packed = envelope_of(head) is not None
+        while found is None and not packed and (block := file.read(_LONG_HEAD_BYTES)):
+            start = block.find(b"\n") + 1
+            found = recognise(block[start:], None, names)
+    return found
 
 
 def _locate(
@@ -238,8 +320,19 @@ def _not_recognised(path: Path, head: bytes) -> str:
     names = ", ".join(reader.name for reader in READERS)
     if b"\0" in head:
         return f"{path} is a binary file of no known kind. Known formats: {names}."
+    from sftui.readers import leftovers  # noqa: PLC0415  for a refusal alone
+
+    shapes: Counter[str] = Counter()
+    for line in unwrapped(head, _HEAD_BYTES).decode("utf-8", "replace").splitlines()[:_MOST_LINES]:
+        if shape := leftovers.shape_of(line):
+            leftovers.note(shapes, shape)
+    held = "none of its lines holds a number."
+    if shapes:
+        held = f"{shapes.total():,} of its lines hold numbers: {leftovers.commonest(shapes)}."
     return (
-        f"{path} is no training log that is known: none of its lines has a step and a loss. "
+        f"{path} is no training log that is known: none of its lines has a step and a loss, and "
+        f"{held} What is needed is a line, row or bar with a training loss and a step, an epoch "
+        "or a count; --map step=NAME,train.loss=NAME says which names they have here. "
         f"Known formats: {names}; --format forces one."
     )
 

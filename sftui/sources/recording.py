@@ -352,7 +352,14 @@ class Recording:
     def __init__(self) -> None:
         self.stages: list[Stage] = []
         self.where = ByteMarks()
+        self.version = 0
+        """Raised when all of it was thrown away, to be read again."""
         self._prelude: list[ev.Event] = []
+
+    def clear(self) -> None:
+        """Forget everything: the log is read again from its start."""
+        self.stages, self._prelude, self.where = [], [], ByteMarks()
+        self.version += 1
 
     def extend(self, events: Iterable[ev.Event]) -> None:
         """Add events; a `RunStarted` of another run than before begins a stage."""
@@ -398,7 +405,8 @@ def _kind(has_time: bool, has_duration: bool) -> str:
 def _label(event: ev.Event) -> str:
     match event:
         case ev.ValidationFinished():
-            return f"validation {event.metric} {event.loss:.4f}"
+            named = f" {event.set_name}" if event.set_name else ""
+            return f"validation{named} {event.metric} {event.loss:.4f}"
         case ev.EvalFinished():
             accuracy = event.accuracy
             if accuracy is None and event.correct is not None and event.total:

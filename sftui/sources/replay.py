@@ -22,6 +22,7 @@ from sftui.sources.clock import ReplayClock
 from sftui.sources.feed_protocol import Feed, Finished
 from sftui.sources.recording import Mark, Recording, Stage, Timeline
 from sftui.sources.text_position import end_of_share, end_of_stage, end_of_step
+from sftui.view.replay_status import ReplayMark, ReplayStatus, part_of
 
 _PART = 20_000
 """Positions looked through at one go: some milliseconds, and 3 MB of 20 series."""
@@ -54,11 +55,14 @@ class ReplaySource:
         self._stage: int | None = None
         self._chosen = False
         self._generation = 0
+        self._version = recording.version
         self._delivered = 0
         self._hurry = False  # a seek has left the picture wrong until all has come
         self._half: Iterator[Event] | None = None  # the rest of a batch that is being spelled out
         self._text_key: tuple[int, int, int] | None = None
         self._text_end: int | None = None
+        self._marks_key: tuple[object, ...] = ()
+        self._marks: tuple[ReplayMark, ...] = ()
         self._keep_to_preferred()
 
     # ---- source ----------------------------------------------------------------------------
@@ -119,8 +123,12 @@ class ReplaySource:
         if self._feed.restarts:
             times = "once" if self._feed.restarts == 1 else f"{self._feed.restarts} times"
             words += f", replaced or emptied {times}"
+        if why := self._feed.reread:
+            words += f", read again from its start: {why}"
         if self.lines.unrecognised:
             words += f", {self.lines.unrecognised:,} of {self.lines.total:,} lines unrecognised"
+        if self.lines.with_numbers:
+            words += f", {self.lines.with_numbers:,} of them with numbers"
         return words
 
     def alive(self) -> tuple[bool, str]:
@@ -186,6 +194,41 @@ class ReplaySource:
     def stage(self) -> int | None:
         """Index of the stage that is played."""
         return self._stage
+
+    @property
+    def following(self) -> bool:
+        """Whether it keeps to what is written to the file."""
+        return self._follow
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the clock is behind all that was read."""
+        with self._lock:
+            return self._target() >= len(self._timeline())
+
+    def status(self) -> ReplayStatus:
+        """Clock, speed, stage and marks, all of the same moment."""
+        with self._lock:
+            timeline, clock, stage = self._timeline(), self._clock, self._stage
+            position, length, total = self._target(), len(timeline), timeline.seconds
+            seconds = min(clock.seconds(timeline), total)
+            return ReplayStatus(
+                part=part_of(seconds, total, position, length),
+                seconds=seconds,
+                total_seconds=total,
+                clock=timeline.clock_kind or "steps",
+                step=timeline.step_at(position),
+                last_step=timeline.last_step if stage is not None else None,
+                speed=clock.speed,
+                paused=clock.paused,
+                at_end=position >= length,
+                following=self._follow,
+                loading=not self._feed.done,
+                stage=stage or 0,
+                stages=tuple(found.name for found in self._recording.stages),
+                marks=self._marks_on_the_bar(timeline),
+                holds=timeline.holds if stage is not None else frozenset(),
+            )
 
     def select_stage(self, index: int) -> None:
         """Play another stage, from its start or, at infinite speed, all of it."""
@@ -334,6 +377,12 @@ class ReplaySource:
         return stages[self._stage].timeline if self._stage is not None else _NOTHING
 
     def _keep_to_preferred(self) -> None:
+        if self._recording.version != self._version:
+            # What was given is void: later lines showed that the log is to be read otherwise.
+            self._version = self._recording.version
+            self._generation += self._stage is not None
+            self._stage, self._chosen = None, False
+            self._delivered, self._half = 0, None
         if not self._chosen:
             preferred = self._recording.preferred(newest=self._follow)
             if preferred is not None and preferred != self._stage:
@@ -347,6 +396,18 @@ class ReplaySource:
         self._stage = index
         self._delivered, self._half = 0, None
         self._clock.enter(self._timeline())
+
+    def _marks_on_the_bar(self, timeline: Timeline) -> tuple[ReplayMark, ...]:
+        """Made anew only when the file or the stage changed."""
+        length, total = len(timeline), timeline.seconds
+        key = (self._stage, len(timeline.marks), total, length)
+        if key != self._marks_key:
+            self._marks_key = key
+            self._marks = tuple(
+                ReplayMark(part_of(mark.seconds, total, mark.position, length), mark.kind)
+                for mark in timeline.marks
+            )
+        return self._marks
 
     def _target(self) -> int:
         return self._clock.target(self._timeline())

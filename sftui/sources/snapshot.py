@@ -7,13 +7,14 @@ whose log has no end and whose processes are gone was interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from engine import events as ev
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
+from sftui.readers import LineCounts
 from sftui.sources import open_log
 from sftui.sources.tail import TailSource
 from sftui.state import deleted_checkpoints
@@ -52,6 +53,8 @@ class Snapshot:
     """What `alive` rests on, or how the log was recognised, in words."""
     lines_total: int
     lines_unrecognised: int
+    leftovers: LineCounts = field(default_factory=LineCounts)
+    """Of a log: the lines that held numbers and gave none."""
     run: RunDir | None = None
 
     @property
@@ -77,20 +80,27 @@ class Snapshot:
 
 
 def read(
-    target: str | None, runs_dir: str | Path | None = None, listener: Listener | None = None
+    target: str | None,
+    runs_dir: str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    format_name: str | None = None,
+    mapped: str | None = None,
 ) -> Snapshot:
     """Read a run, by id or folder, or a log of any known format, to its end.
 
     Args:
         target: None for the newest run.
         listener: called with every event, for what the state does not keep.
+        format_name: of `--format`.
+        mapped: of `--map`.
 
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
     """
     if target is None:
         return read_run(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
-    opened = open_log.read_whole(target, runs_dir=runs_dir)
+    opened = open_log.read_whole(target, runs_dir=runs_dir, format_name=format_name, mapped=mapped)
     if opened.run is not None:
         return read_run(opened.run, listener)
     stages: list[Stage] = []
@@ -112,6 +122,7 @@ def read(
         evidence=opened.why,
         lines_total=lines.total,
         lines_unrecognised=lines.unrecognised,
+        leftovers=lines,
     )
 
 

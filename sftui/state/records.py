@@ -29,7 +29,7 @@ class Topic(enum.Flag):
     LOG = enum.auto()
     ALARMS = enum.auto()
     SAMPLES = enum.auto()
-    LOOK = enum.auto()
+    VIEW = enum.auto()
     """No event: the person changed how the run is looked at."""
     ALL = (
         RUN
@@ -42,7 +42,7 @@ class Topic(enum.Flag):
         | LOG
         | ALARMS
         | SAMPLES
-        | LOOK
+        | VIEW
     )
 
 
@@ -68,6 +68,8 @@ class Validation:
     t: float | None
     rows_file: str | None = None
     """Losses row by row, relative to the run directory."""
+    set_name: str = ""
+    """Which rows, where a log names them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

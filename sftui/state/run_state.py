@@ -38,6 +38,8 @@ Value = TypeVar("Value")
 
 LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
+_COUNT_UPDATES = ("", "r0", "nanochat")
+"""Whose step n is the update that n others came before; other trainers count either way."""
 MOST_NAMES = 256
 """Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
 
@@ -73,6 +75,9 @@ class RunState:
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     """(steps, losses) that a later attempt did again from its checkpoint."""
     validations: dict[int, Validation] = field(default_factory=dict)
+    """Of the only set of rows, or of the first that a log names."""
+    other_validations: dict[str, dict[int, Validation]] = field(default_factory=dict)
+    """Of every further set, by its name."""
     evals: dict[str, dict[int, ev.EvalFinished]] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
@@ -104,7 +109,9 @@ class RunState:
 
     @property
     def done(self) -> int:
-        """Updates done, at most `planned`: some programs count steps from one."""
+        """Updates done, at most `planned`; of another program's log, the step it prints."""
+        if self.run is not None and self.run.stamp.src not in _COUNT_UPDATES:
+            return max(0, self.updates - 1)
         return self.updates if self.planned is None else min(self.updates, self.planned)
 
     @property
@@ -153,6 +160,14 @@ class RunState:
     def validation_list(self) -> list[Validation]:
         """In order of steps."""
         return [self.validations[step] for step in sorted(self.validations)]
+
+    def validations_by_set(self) -> dict[str, list[Validation]]:
+        """Of every set by its name, each in order of steps; the one of `validation_list` first."""
+        first = self.validation_list()
+        found = {first[0].set_name: first} if first else {}
+        for name, results in self.other_validations.items():
+            found[name] = [results[step] for step in sorted(results)]
+        return found
 
     def step_seconds(self) -> float | None:
         """Median time of the last 50 updates, or the spacing of their times."""
@@ -303,8 +318,9 @@ class RunState:
                 (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
             )
             self.steps.truncate(start_step)
-        for step in [s for s in self.validations if s > start_step]:
-            del self.validations[step]
+        for results in (self.validations, *self.other_validations.values()):
+            for step in [s for s in results if s > start_step]:
+                del results[step]
         for by_step in self.evals.values():
             for step in [s for s in by_step if s > start_step]:
                 del by_step[step]
@@ -419,15 +435,29 @@ class RunState:
         step = event.step if event.step is not None else self.updates
         if self._superseded(event.stamp.att, step - 1):
             return Topic.NOTHING
-        self.validations[step] = Validation(
+        results = self._set_of(event.set_name)
+        if results is None:
+            self.ignored_names += 1
+            return Topic.NOTHING
+        results[step] = Validation(
             step=step,
             loss=event.loss,
             metric=event.metric,
             seconds=event.seconds,
             t=event.stamp.t,
             rows_file=event.rows_file,
+            set_name=event.set_name,
         )
         return Topic.VALIDATION | self._log(event)
+
+    def _set_of(self, name: str) -> dict[int, Validation] | None:
+        """The validations of a set of rows; None when there are too many sets."""
+        first = next(iter(self.validations.values()), None)
+        if first is None or first.set_name == name:
+            return self.validations
+        if name not in self.other_validations and len(self.other_validations) >= MOST_NAMES:
+            return None
+        return self.other_validations.setdefault(name, {})
 
     def _evaluation(self, event: ev.EvalFinished) -> Topic:
         step = event.step if event.step is not None else self.updates

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui.drawing.canvas import BRAILLE
-from sftui.drawing.roles import BOLD, Ink
+from sftui.drawing.roles import BOLD, Role
 
 _SAME = {
     "━": "=", "╸": "-", "─": "-", "┈": ".", "╌": "-", "│": "|", "┊": ":", "╎": ":", "╵": "'",
@@ -31,7 +31,7 @@ for _char, _plain in _SAME.items():
 
 _FULL = np.zeros(64, dtype=bool)
 """Colours of other runs' averages on one chart: neither the main curve nor faint."""
-_FULL[[Ink.VAL, Ink.SAVED, Ink.SECOND, Ink.WARN, Ink.BAD, Ink.GOOD, Ink.THIRD]] = True
+_FULL[[Role.VAL, Role.SAVED, Role.SECOND, Role.WARN, Role.BAD, Role.GOOD, Role.THIRD]] = True
 
 
 def needed(encoding: str | None = None) -> bool:
@@ -50,7 +50,7 @@ def plain(codes: NDArray[Any], styles: NDArray[Any]) -> NDArray[Any]:
     out: NDArray[Any] = _TABLE[known]
     out[codes >= len(_TABLE)] = ord("?")
     braille = (codes > BRAILLE) & (codes <= BRAILLE + 0xFF)
-    bright = ((styles & 0x3F) == Ink.TRAIN) | ((styles & BOLD) != 0)
+    bright = ((styles & 0x3F) == Role.TRAIN) | ((styles & BOLD) != 0)
     out[braille & bright] = ord("#")
     out[braille & ~bright] = ord(".")
     out[braille & ~bright & _FULL[styles & 0x3F]] = ord(":")

@@ -15,8 +15,8 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 
-class SpanUpdate(ChopsUpdate):
-    """The same update, cropped at both ends."""
+class CroppedUpdate(ChopsUpdate):
+    """Textual's partial update, with every strip cropped at both ends."""
 
     def render_segments(self, console: Console) -> str:
         out: list[str] = []
@@ -30,7 +30,7 @@ class SpanUpdate(ChopsUpdate):
         return "".join(out)
 
 
-class SpanCompositor(Compositor):
+class CroppingCompositor(Compositor):
     """Textual's compositor with that update, which asks only widgets that changed.
 
     Textual asks every widget in the rectangle around all changes for all of its lines: for two
@@ -38,7 +38,7 @@ class SpanCompositor(Compositor):
     """
 
     _changed: tuple[Region, ...] = ()
-    """What is being painted."""
+    """The regions of the update that is being rendered; empty outside of one."""
 
     @property
     def visible_widgets(self) -> dict[Widget, tuple[Region, Region]]:
@@ -67,4 +67,4 @@ class SpanCompositor(Compositor):
             self._changed = ()
         if update is None:
             return None
-        return SpanUpdate(update.chops, update.spans, update.chop_ends)
+        return CroppedUpdate(update.chops, update.spans, update.chop_ends)

@@ -4,6 +4,9 @@ Textual sets every colour of every piece of a line, and resets all after it: of 
 that moves, two bytes of three are that. Here a setting is sent when the next printed
 character needs it, and only the part that differs from the one before.
 
+Only `Driver.write` of Textual is overridden. This may go when Textual 8.2's compositor renders
+a line with the differences between its styles alone.
+
 Light on purpose: it is imported before the first frame.
 """
 
@@ -20,15 +23,15 @@ _STYLELESS = re.compile(r"(?:\x1b\[[0-9;]*H|\x1b\[\?2026[hl])*")
 """What prints nothing: the cursor going somewhere, a synchronised update."""
 
 
-class _Look(NamedTuple):
-    """What a terminal's settings come to (ECMA-48 "SGR"); "" = its default."""
+class _Rendition(NamedTuple):
+    """A terminal's graphic rendition (ECMA-48 "SGR"); an empty colour is the default one."""
 
     marks: tuple[str, ...] = ()
     fore: str = ""
     back: str = ""
 
 
-_PLAIN = _Look()
+_PLAIN = _Rendition()
 
 
 def shorten(sequence: str) -> str:
@@ -50,20 +53,20 @@ def shorten(sequence: str) -> str:
     return "".join(out)
 
 
-def thrifty(driver: type[Driver]) -> type[Driver]:
-    """The driver of a terminal, writing less."""
+def shortening(driver: type[Driver]) -> type[Driver]:
+    """`driver` with every write passed through `shorten`."""
 
-    class Thrifty(driver):  # type: ignore[misc, valid-type]
+    class ShorteningDriver(driver):  # type: ignore[misc, valid-type]
         def write(self, data: str) -> None:
             super().write(shorten(data))
 
-    return Thrifty
+    return ShorteningDriver
 
 
 @lru_cache(maxsize=4096)
-def _after(look: _Look, setting: str) -> _Look:
-    """What a setting makes of a look."""
-    marks, fore, back = list(look.marks), look.fore, look.back
+def _after(before: _Rendition, setting: str) -> _Rendition:
+    """The settings after an SGR sequence with these parameters."""
+    marks, fore, back = list(before.marks), before.fore, before.back
     codes = setting.split(";")
     while codes:
         code = codes.pop(0)
@@ -82,12 +85,12 @@ def _after(look: _Look, setting: str) -> _Look:
             back = code
         else:
             marks.append(code)
-    return _Look(tuple(marks), fore, back)
+    return _Rendition(tuple(marks), fore, back)
 
 
 @lru_cache(maxsize=4096)
-def _change(old: _Look, new: _Look) -> str:
-    """The shortest setting that leads from one look to another."""
+def _change(old: _Rendition, new: _Rendition) -> str:
+    """The shortest SGR sequence that leads from one rendition to another."""
     whole = ";".join([*new.marks, *filter(None, (new.fore, new.back))])
     short = whole if old == _PLAIN else ";".join(filter(None, ("0", whole)))
     kept = new.marks[: len(old.marks)] == old.marks

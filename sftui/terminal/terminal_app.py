@@ -15,18 +15,18 @@ from textual.app import App
 from textual.driver import Driver
 
 from sftui.drawing.theme import DAY, NIGHT, Palette
-from sftui.keys import key_table
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.terminal.keyboard import hardy
-from sftui.terminal.sgr import thrifty
+from sftui.terminal.sgr import shortening
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end a screen and nothing else: the run goes on."""
 
 
 class TerminalApp(App[None]):
-    """An app of panels."""
+    """An app whose screens are made of panels. Apps derive from it."""
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "sftui"
@@ -34,9 +34,10 @@ class TerminalApp(App[None]):
     def __init__(
         self, preferences: Preferences | None = None, keymap: Keymap | None = None
     ) -> None:
-        """`preferences`: how the person looked last; `keymap`: their keys."""
+        """`preferences`: how the screen was shown last; `keymap`: the user's keys."""
         super().__init__()
-        key_table.use(keymap.keys if keymap is not None else {})
+        self.keys = DEFAULT_KEYS if keymap is None else DEFAULT_KEYS.changed(keymap.keys)
+        """The table with the user's own keys."""
         self._keymap_said = keymap.said if keymap is not None else ""
         self.told_to_end = False
         self.ended_by: int | None = None
@@ -68,8 +69,8 @@ class TerminalApp(App[None]):
             self.notify(said, title="Keys", severity="warning", markup=False, timeout=long)
 
     def get_driver_class(self) -> type[Driver]:
-        """Textual's choice, reading any input and writing fewer bytes."""
-        return thrifty(hardy(super().get_driver_class()))
+        """Textual's choice, reading any input, with its output shortened (see `sgr`)."""
+        return shortening(hardy(super().get_driver_class()))
 
     def tell(self, words: str, *, title: str = "") -> None:
         """A sentence about the key that was just pressed, in place of the one before.
@@ -123,8 +124,9 @@ class TerminalApp(App[None]):
         """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.
 
         Textual 8.2 then starts a second reader and writer beside those it has: keys get lost,
-        the program hangs at its end, the terminal stays raw. Its own handler may come back when
-        it leaves the application mode before it enters it again.
+        the program hangs at its end, the terminal stays raw. This may go when its own handler of
+        SIGCONT leaves the application mode before it enters it again (`_must_signal_resume` is a
+        private name of its driver).
         """
         driver = self._driver
         if driver is None:

@@ -66,10 +66,10 @@ class CleanStream:
     def __init__(self) -> None:
         self._line = ""
         self._given = 0
-        """Characters of the cleaned line that are out."""
+        """How many characters of the cleaned line were returned so far."""
 
     def feed(self, piece: str) -> str:
-        """What can be printed now; line breaks stay."""
+        """Take the next piece; returns what can be printed now, line breaks included."""
         found = []
         *whole, rest = piece.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         for part in whole:
@@ -82,7 +82,7 @@ class CleanStream:
         return "".join(found)
 
     def end(self) -> str:
-        """What was held back."""
+        """The rest that `feed` held back; nothing may be fed after it."""
         rest = self._more("", 0)
         self._line, self._given = "", 0
         return rest

@@ -1,4 +1,4 @@
-"""What a person needs when a run has failed: why, and what to type next."""
+"""Why a run failed and which command goes on from there, as an alarm."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def failure(state: RunState, run_id: str) -> Alarm | None:
 
 
 def advice(state: RunState, run_id: str) -> str:
-    """The command that goes on, and from where."""
+    """The command that resumes the run, and from which step."""
     own = [c for c in state.checkpoints.values() if c.kind == "sftui"]
     saved = [c.step for c in own if not c.removed]
     command = f"sftui run --resume {run_id}"

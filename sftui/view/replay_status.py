@@ -1,6 +1,7 @@
 """What a replay is at: the clock, its speed, and the marks along the bar.
 
-Widgets know no source. They get this instead, made anew at every tick by `playback`.
+Widgets know no source. They get this instead, made anew at every tick by
+`ReplaySource.status`, which alone knows clock and stage.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class TapeMark:
+class ReplayMark:
     """A place on the bar worth jumping to."""
 
     part: float
@@ -23,7 +24,7 @@ class TapeMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tape:
+class ReplayStatus:
     """A replay as it stands now."""
 
     part: float
@@ -44,7 +45,7 @@ class Tape:
     stage: int
     """Counted from 0."""
     stages: tuple[str, ...]
-    marks: tuple[TapeMark, ...] = ()
+    marks: tuple[ReplayMark, ...] = ()
     holds: frozenset[str] = frozenset()
     """What the stage has, as far as it was read: validations, evals, ranks, checkpoints."""
 
@@ -60,6 +61,11 @@ class Tape:
         return not self.paused and not self.at_end and not math.isinf(self.speed)
 
     @property
+    def idle(self) -> bool:
+        """Nothing comes by itself: no tick is needed until a key is pressed."""
+        return not self.loading and (self.paused or self.at_end)
+
+    @property
     def over(self) -> bool:
         """Whether the log has been read to its end and no more of it is waited for."""
         return self.at_end and not (self.following or self.loading)
@@ -68,3 +74,12 @@ class Tape:
     def speed_words(self) -> str:
         """`60×`, or `all at once`."""
         return "all at once" if math.isinf(self.speed) else f"{self.speed:g}×"
+
+
+def part_of(seconds: float, total: float, position: int, length: int) -> float:
+    """A place along a stage, 0 to 1: by its clock, or by events where no time passes."""
+    if length and position >= length:
+        return 1.0
+    if total > 0:
+        return min(1.0, max(0.0, seconds / total))
+    return position / length if length else 0.0

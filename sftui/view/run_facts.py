@@ -57,7 +57,7 @@ def meanings() -> Mapping[str, str]:
 
 
 def sections(state: RunState) -> list[Section]:
-    """What is known of the run, in the order in which a person asks."""
+    """Titled lists of facts: the run, a step, the optimizer, the data, then all settings."""
     run = state.run
     if run is None:
         return []

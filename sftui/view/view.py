@@ -1,4 +1,4 @@
-"""How a person looks at the run: axis, smoothing, panel, what was asked and not yet answered.
+"""How a run is shown: axes, smoothing, log, alarms put away, requests not yet answered.
 
 Nothing here is the run's. Every widget gets the state and this, and paints.
 """
@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engine.control import Request
-from sftui.drawing.x_axis import Ruler, Rulers
+from sftui.drawing.x_axis import XScale, XScales
+from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.logbook.log_book import LogBook
 from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
@@ -17,8 +18,8 @@ from sftui.state.series import Smoothed
 from sftui.statistics.scores import Scoreboard
 from sftui.statistics.validation_scores import LossBoard
 from sftui.view.failure import failure
-from sftui.view.replay_status import Tape
-from sftui.view.viewport import Sight
+from sftui.view.replay_status import ReplayStatus
+from sftui.view.viewport import Viewport
 
 SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 """Strengths that `s` goes through; 0 shows the raw curve alone."""
@@ -26,25 +27,27 @@ SMOOTHING = (0.9, 0.97, 0.99, 0.0)
 PANELS = ("loss", "accuracy", "memory", "checkpoints", "log", "samples")
 """Panels by number key, from 1."""
 
+TABLES = ("benchmarks", "validation")
+"""The tables that share a place beside the charts."""
+
 
 @dataclass(slots=True, kw_only=True)
 class View:
-    """Mutable; the app alone writes it."""
+    """Mutable. Widgets and screens only read it: `ViewControl` writes how charts are shown, the
+    cockpit (over `sftui compare`, the overlay) the rest."""
 
     now: Callable[[], float]
     """Wall clock, seconds since the epoch."""
     title: str = ""
+    keys: KeyTable = DEFAULT_KEYS
+    """The table with the user's own keys, for all that names a key."""
     log_y: bool = False
     whole: bool = False
     smoothing: int = 0
     x_axis: str = "step"
-    """One of `ruler.AXES`; where the log does not say it, charts go by steps."""
-    panel: str = "loss"
+    """One of `x_axis.AXES`; where the log does not say it, charts go by steps."""
     jumping: tuple[str, ...] = ()
     """Panels that a letter would go to, while one is waited for."""
-    lower: str = "accuracy"
-    """What stands under the loss chart where there is room for all: accuracy or samples."""
-    maximised: bool = False
     log: LogBook = field(default_factory=LogBook)
     """The log as it is read: filter, search, what is in sight."""
     transport: str = ""
@@ -53,24 +56,21 @@ class View:
     """Requests without an answer yet, by id."""
     trouble: str = ""
     """Why the run cannot be alive although it never said that it ended."""
-    tiny: bool = False
-    tape: Tape | None = None
+    replay: ReplayStatus | None = None
     """Where the clock of a replay is; None over a run."""
-    table: str = "benchmarks"
-    """The table beside the charts: benchmarks or validation."""
     board: Scoreboard = field(default_factory=Scoreboard)
-    """Judges the evaluations, over all that is shown."""
+    """Comparisons of all evaluations, made once for all panels."""
     losses: LossBoard = field(default_factory=LossBoard)
-    """Judges the validations."""
-    sight: Sight = field(default_factory=Sight)
+    """Comparisons of all validations."""
+    viewport: Viewport = field(default_factory=Viewport)
     """The part of the run that the charts show, and the crosshair."""
     run_id: str = ""
     """The run's name in commands; nothing for the log of another program."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
-    """Key of `_raised` -> how often it had come when a person put it away."""
+    """Key of `_raised` -> how often it had come when it was put away."""
     screen: str = ""
     """A screen of its own (see `keys.SCREENS`), whose keys mean something instead."""
-    _rulers: Rulers = field(default_factory=Rulers)
+    _x_scales: XScales = field(default_factory=XScales)
     _smoothed: dict[str, Smoothed] = field(default_factory=dict)
 
     @property
@@ -78,15 +78,15 @@ class View:
         """`live`, `replay` or the screen's own: which keys mean something."""
         if self.screen:
             return self.screen
-        return "live" if self.tape is None else "replay"
+        return "live" if self.replay is None else "replay"
 
     @property
     def strength(self) -> float:
         return SMOOTHING[self.smoothing]
 
-    def ruler(self, state: RunState, name: str = "") -> Ruler | None:
-        """What the x axis measures (or the axis of that name); None for steps."""
-        return self._rulers.ruler(name or self.x_axis, state.steps, state.steps_an_epoch)
+    def x_scale(self, state: RunState, name: str = "") -> XScale | None:
+        """The scale of the x axis, or of the axis of that name; None for steps."""
+        return self._x_scales.get(name or self.x_axis, state.steps, state.steps_an_epoch)
 
     def smoothed(self, state: RunState) -> Smoothed:
         """The moving average of the training loss, at the strength asked for."""
@@ -99,7 +99,7 @@ class View:
         return found
 
     def alarms(self, state: RunState) -> list[Alarm]:
-        """Those that are up and not put away, the worst and newest first."""
+        """The active alarms that are not hidden: errors first, then the newest."""
         active = [
             alarm
             for kind, alarm in self._raised(state).items()
@@ -109,11 +109,11 @@ class View:
         return sorted(newest_first, key=lambda alarm: alarm.event.severity != "error")
 
     def hide_alarms(self, state: RunState) -> None:
-        """Put the present ones away, until they come again."""
+        """Hide the active alarms until they are raised again."""
         self.hidden_alarms = {kind: alarm.count for kind, alarm in self._raised(state).items()}
 
     def _raised(self, state: RunState) -> dict[str, Alarm]:
-        """The run's own, and its end where it failed: of each attempt anew."""
+        """The alarms of the run, and its failure as one more, with a key of its own per attempt."""
         end = failure(state, self.run_id)
         if end is None:
             return state.alarms
@@ -126,10 +126,10 @@ class View:
 
     def elapsed(self, state: RunState) -> float | None:
         """Seconds since the run began, to its end or to now; None where nothing tells it."""
-        if self.tape is not None and self.tape.clock != "time":
+        if self.replay is not None and self.replay.clock != "time":
             # Such a log has a time of day here and there at most: the clock of the bar counts.
-            if self.tape.clock == "duration":
-                return self.tape.seconds
+            if self.replay.clock == "duration":
+                return self.replay.seconds
             if not state.ended or state.first_t == state.last_t:
                 return None
         if state.first_t is None:
@@ -141,7 +141,7 @@ class View:
     def eta(self, state: RunState) -> float | None:
         """Seconds until the end, counted on from the newest event; None when unknown."""
         left = state.eta_seconds()
-        if left is None or self.trouble or (self.tape is not None and self.tape.over):
+        if left is None or self.trouble or (self.replay is not None and self.replay.over):
             return None
         if state.badge == "running" and state.last_t is not None:
             left -= min(max(0.0, self.now() - state.clock_moved - state.last_t), 60.0)

@@ -1,4 +1,4 @@
-"""Where a person looks along the x axis: the part that is shown, and the crosshair.
+"""The part of the x axis that the charts show, and the crosshair.
 
 In updates, shared by all charts, so that they stay side by side. Nothing here draws.
 """
@@ -7,41 +7,48 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sftui.drawing.x_axis import Ruler
+from sftui.drawing.x_axis import XScale
 
 ZOOM_FACTOR = 0.5
 FEWEST = 8.0
 """Updates that are always in sight: closer there is nothing more to see."""
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What the loss chart drew last: what keys and mouse move within."""
+
+    full: tuple[float, float] = (0.0, 1.0)
+    """Limits of all that there is."""
+    columns: int = 100
+    """Cells of the chart: what one press of an arrow moves."""
+    x_scale: XScale | None = None
+    """What the x axis measures: halves and columns are of that; None for updates."""
+
+
 @dataclass(slots=True)
-class Sight:
-    """Mutable; `full` is what a chart would show by itself, told at every paint."""
+class Viewport:
+    """Mutable; `ViewControl` alone moves it."""
 
     part: tuple[float, float] | None = None
     """Limits of the part that is shown; None for all."""
     cursor: float | None = None
     """Place of the crosshair."""
-    full: tuple[float, float] = (0.0, 1.0)
-    columns: int = 100
-    """Cells of the widest chart: what one press of an arrow moves."""
-    ruler: Ruler | None = None
-    """What the x axis of the charts measures: halves and columns are of that."""
+    extent: Extent = Extent()
 
     def limits(self, full: tuple[float, float]) -> tuple[float, float]:
         """What to show of `full`, which may have grown since."""
-        self.full = full
         return full if self.part is None else self.part
 
     @property
     def shown(self) -> tuple[float, float]:
-        return self.full if self.part is None else self.part
+        return self.limits(self.extent.full)
 
     def zoom(self, closer: bool, about: float | None = None) -> None:
         """Half or twice as much, about a place: the crosshair, else the newest end."""
-        steps = self.shown
+        steps, all_steps = self.shown, self.extent.full
         low, high = self._to(steps[0]), self._to(steps[1])
-        full = self._to(self.full[1]) - self._to(self.full[0])
+        full = self._to(all_steps[1]) - self._to(all_steps[0])
         span = high - low
         # Eight updates, in what the axis measures.
         fewest = FEWEST * span / (steps[1] - steps[0])
@@ -54,7 +61,7 @@ class Sight:
         here = min(max(self._to(about), low), high)
         share = (here - low) / span if span else 1.0
         start = here - share * wanted
-        start = max(self._to(self.full[0]), min(start, self._to(self.full[1]) - wanted))
+        start = max(self._to(all_steps[0]), min(start, self._to(all_steps[1]) - wanted))
         low, high = self._back(start), self._back(start + wanted)
         self._show(low, max(FEWEST, high - low))
 
@@ -64,18 +71,23 @@ class Sight:
             low, high = self.part
             self._show(low + by, high - low)
 
+    def point(self, at: float | None) -> None:
+        """The crosshair to a place, while the picture stays; None takes it away."""
+        self.cursor = at
+
     def move(self, cells: int, last: float) -> None:
         """The crosshair by so many cells; it takes the picture along at its edges.
 
         `last` is the newest update, where the crosshair first appears.
         """
         low, high = self.shown
-        cell = (self._to(high) - self._to(low)) / max(1, self.columns)
+        first = self.extent.full[0]
+        cell = (self._to(high) - self._to(low)) / max(1, self.extent.columns)
         if self.cursor is None:
             here = min(last, high)
         else:
             here = self._back(self._to(self.cursor) + cells * cell)
-        self.cursor = min(max(here, self.full[0]), max(last, self.full[0]))
+        self.cursor = min(max(here, first), max(last, first))
         if self.part is not None and not low <= self.cursor <= high:
             self.pan(self.cursor - (low if self.cursor < low else high))
 
@@ -87,14 +99,18 @@ class Sight:
             self._show(step - (high - low) / 2, high - low)
 
     def reset(self) -> None:
+        """All of the run, without a crosshair."""
         self.part = self.cursor = None
 
     def _to(self, x: float) -> float:
-        return x if self.ruler is None else self.ruler.to(x)
+        scale = self.extent.x_scale
+        return x if scale is None else scale.to(x)
 
     def _back(self, value: float) -> float:
-        return value if self.ruler is None else self.ruler.back(value)
+        scale = self.extent.x_scale
+        return value if scale is None else scale.back(value)
 
     def _show(self, low: float, span: float) -> None:
-        low = max(self.full[0], min(low, self.full[1] - span))
+        first, last = self.extent.full
+        low = max(first, min(low, last - span))
         self.part = (low, low + span)

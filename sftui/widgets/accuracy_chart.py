@@ -6,7 +6,7 @@ import numpy as np
 
 from sftui.drawing.canvas import BLANK, Grid, Span, fit, settle, text_width
 from sftui.drawing.plot import Plot
-from sftui.drawing.roles import SERIES_INKS, SERIES_MARKS, Back, Ink, style
+from sftui.drawing.roles import SERIES_MARKS, SERIES_ROLES, Back, Role, style
 from sftui.drawing.x_axis import x_range
 from sftui.state.records import Topic
 from sftui.statistics.paired_tests import accuracy_of
@@ -18,31 +18,31 @@ _DASH = "╌"
 
 
 class AccuracyChart(Panel):
-    """In percent; the chance line is always in range, so a flat curve looks flat."""
+    """A curve a task, in percent. The y range always holds the chance line."""
 
-    TOPICS = Topic.EVALS | Topic.RUN | Topic.LOOK
+    TOPICS = Topic.EVALS | Topic.RUN | Topic.VIEW
     can_focus = True
 
     _limits: tuple[float, float] | None = None
 
     def paint(self, grid: Grid) -> None:
         tasks = list(self.state.evals)
-        title: list[Span] = [("accuracy", style(Ink.TITLE, bold=True))]
+        title: list[Span] = [("accuracy", style(Role.TITLE, bold=True))]
         used = 12
         for i, task in enumerate(tasks):
             name = clean(task, 24)
             if used + text_width(name) + 4 > grid.width - 6:
                 break
             used += text_width(name) + 4
-            ink = SERIES_INKS[i % len(SERIES_INKS)]
+            role = SERIES_ROLES[i % len(SERIES_ROLES)]
             mark = SERIES_MARKS[i % len(SERIES_MARKS)]
-            title += [(f"  {mark} ", style(ink)), (name, style(Ink.DIM))]
-        notes: list[Span] = [("±1 standard error", style(Ink.FAINT))] if tasks else []
+            title += [(f"  {mark} ", style(role)), (name, style(Role.DIM))]
+        notes: list[Span] = [("±1 standard error", style(Role.FAINT))] if tasks else []
         drawn = bool(tasks) and self._chart(grid)
         grid.frame(title, notes if drawn else (), border=self.border)
         if not drawn:
             words = "" if tasks else "no evaluation yet"
-            grid.text(1, 2, fit(words, grid.width - 4), style(Ink.FAINT))
+            grid.text(1, 2, fit(words, grid.width - 4), style(Role.FAINT))
 
     def _chart(self, grid: Grid) -> bool:
         height, width = grid.height - 4, grid.width - 8 - 2
@@ -50,7 +50,7 @@ class AccuracyChart(Panel):
             return False
         # The loss chart decides; alone on the screen, this one does.
         own = self._x_limits()
-        x_low, x_high = own if self.view.sight.part is None else self.view.sight.part
+        x_low, x_high = own if self.view.viewport.part is None else self.view.viewport.part
         points = self._points()
         values = [v for task in points for v in (task[1] - task[2], task[1] + task[2])]
         chance = self._chance()
@@ -74,27 +74,27 @@ class AccuracyChart(Panel):
             x_high=x_high,
             y_low=low,
             y_high=high,
-            ruler=self.view.ruler(self.state),
+            x_scale=self.view.x_scale(self.state),
         )
         plot.draw_y_axis(1)
         plot.draw_x_axis(plot.row + plot.height)
         if chance is not None:
             self._chance_line(plot, 100 * chance)
         for i, (steps, accuracy, _) in enumerate(points):
-            ink = SERIES_INKS[i % len(SERIES_INKS)]
-            plot.polyline(steps, accuracy, style(ink))
+            role = SERIES_ROLES[i % len(SERIES_ROLES)]
+            plot.polyline(steps, accuracy, style(role))
         for i, (steps, accuracy, error) in enumerate(points):
-            ink = SERIES_INKS[i % len(SERIES_INKS)]
+            role = SERIES_ROLES[i % len(SERIES_ROLES)]
             for step, value, half in zip(steps, accuracy, error, strict=True):
-                self._error_bar(plot, step, value, half, style(ink))
+                self._error_bar(plot, step, value, half, style(role))
         for i, (steps, accuracy, _) in enumerate(points):
-            mark, ink = SERIES_MARKS[i % len(SERIES_MARKS)], SERIES_INKS[i % len(SERIES_INKS)]
+            mark, role = SERIES_MARKS[i % len(SERIES_MARKS)], SERIES_ROLES[i % len(SERIES_ROLES)]
             for step, value in zip(steps, accuracy, strict=True):
-                plot.mark(step, value, mark, style(ink))
+                plot.mark(step, value, mark, style(role))
         if chance is not None:
             self._chance_words(plot, 100 * chance)
-        if self.view.sight.cursor is not None:
-            self._crosshair(plot, self.view.sight.cursor)
+        if self.view.viewport.cursor is not None:
+            self._crosshair(plot, self.view.viewport.cursor)
         return True
 
     def _crosshair(self, plot: Plot, at: float) -> None:
@@ -102,14 +102,13 @@ class AccuracyChart(Panel):
         col = plot.x_cell(at)
         if not plot.holds_column(col):
             return
-        for row in range(plot.row, plot.row + plot.height):
-            plot.grid.back(row, col, col + 1, Back.CURSOR)
+        plot.tint(col, Back.CURSOR)
         spans: list[Span] = []
         for i, by_step in enumerate(self.state.evals.values()):
             done = [step for step in by_step if step <= round(at)]
             if done:
                 words = f" {fmt.percent(accuracy_of(by_step[max(done)]))}"
-                spans.append((words, style(SERIES_INKS[i % len(SERIES_INKS)], bold=True)))
+                spans.append((words, style(SERIES_ROLES[i % len(SERIES_ROLES)], bold=True)))
         cells = sum(text_width(text) for text, _ in spans)
         right = col + 1 + cells <= plot.col + plot.width
         plot.grid.spans(plot.row, col + 1 if right else max(plot.col, col - cells), spans)
@@ -118,8 +117,8 @@ class AccuracyChart(Panel):
         state = self.state
         last = max(max(by_step) for by_step in state.evals.values())
         last = max(last, state.updates)
-        ruler = self.view.ruler(state)
-        return x_range(ruler, 0.0, float(last), state.planned, whole=self.view.whole)
+        x_scale = self.view.x_scale(state)
+        return x_range(x_scale, 0.0, float(last), state.planned, whole=self.view.whole)
 
     def _points(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Steps, percent and standard error in points, task by task."""
@@ -149,17 +148,17 @@ class AccuracyChart(Panel):
         row = plot.y_cell(percent)
         if row is None:
             return
-        plot.grid.rule(row, plot.col, plot.col + plot.width, _DASH, style(Ink.CHANCE))
+        plot.grid.rule(row, plot.col, plot.col + plot.width, _DASH, style(Role.CHANCE))
 
     def _chance_words(self, plot: Plot, percent: float) -> None:
-        """Its name, as far right as no point or bar lies on it; none where all is covered."""
+        """Name the chance line, as far right as nothing lies on the words, else not at all."""
         row, words = plot.y_cell(percent), f" chance {percent:.0f}"
         if row is None:
             return
         codes = plot.grid.codes[row]
         for end in range(plot.col + plot.width, plot.col + len(words), -1):
             if np.isin(codes[end - len(words) : end], (BLANK, ord(_DASH))).all():
-                plot.grid.right(row, end, [(words, style(Ink.CHANCE))], plot.col)
+                plot.grid.right(row, end, [(words, style(Role.CHANCE))], plot.col)
                 return
 
     def _error_bar(self, plot: Plot, step: float, value: float, half: float, number: int) -> None:

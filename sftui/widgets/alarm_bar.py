@@ -1,4 +1,4 @@
-"""What is wrong, and what to do about it: there while something is, gone when nothing is."""
+"""The active alarms under the header, each with what to do about it; no row without one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from sftui.drawing.canvas import Grid, fit, text_width
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Alarm, Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -23,7 +23,7 @@ _FEW = 3
 class AlarmBar(Panel):
     """The worst first; one whose words are too long for a line takes two where there is room."""
 
-    TOPICS = Topic.ALARMS | Topic.LOOK | Topic.RUN
+    TOPICS = Topic.ALARMS | Topic.VIEW | Topic.RUN
 
     def paint(self, grid: Grid) -> None:
         alarms = self.view.alarms(self.state)
@@ -41,10 +41,10 @@ class AlarmBar(Panel):
             row += lines
 
     def _alarm(self, grid: Grid, row: int, alarm: Alarm, lines: int, left: int) -> None:
-        """One in its lines; `left`: how many more there are than have room."""
+        """Paint one alarm; `left`: how many more there are than have room."""
         event = alarm.event
-        ink = Ink.BAD if event.severity == "error" else Ink.WARN
-        mark, text = style(ink, bold=True, back=Back.ROW), style(Ink.TEXT, back=Back.ROW)
+        role = Role.BAD if event.severity == "error" else Role.WARN
+        mark, text = style(role, bold=True, back=Back.ROW), style(Role.TEXT, back=Back.ROW)
         col = grid.text(row, 1, f"▲ {_name(alarm)}  ", mark)
         end, notes = grid.width - 1, []
         if event.step is not None:
@@ -57,7 +57,7 @@ class AlarmBar(Panel):
             notes.append("a hides")
         words = " · ".join(notes)
         if end - col > text_width(words) + 30:
-            end = grid.right(row, end, [(words, style(Ink.DIM, back=Back.ROW))], col) - 2
+            end = grid.right(row, end, [(words, style(Role.DIM, back=Back.ROW))], col) - 2
         told = clean(event.text, 400)
         if lines == 1 or text_width(told) <= end - col:
             grid.text(row, col, fit(told, end - col), text)

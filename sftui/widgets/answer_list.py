@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sftui.checkpoints.answers import lines_of, paint_lines
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.state.records import Topic
 from sftui.widgets.panel import Panel
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AnswerList(Panel):
-    """Scrolled by `shelf_scroll` and the wheel."""
+    """Answers by prompt, scrolled by the browser's keys and the wheel."""
 
     TOPICS = Topic.NOTHING
 
@@ -41,7 +41,7 @@ class AnswerList(Panel):
         self.top = max(0, min(self.top, len(lines) - (grid.height - 2)))
         below = len(lines) - self.top - (grid.height - 2)
         unit = "line" if below == 1 else "lines"
-        notes = [(f"{below} {unit} below · shift+↓", style(Ink.DIM))] if below > 0 else []
-        title = [("answers", style(Ink.TITLE, bold=True)), (" · greedy", style(Ink.DIM))]
+        notes = [(f"{below} {unit} below · shift+↓", style(Role.DIM))] if below > 0 else []
+        title = [("answers", style(Role.TITLE, bold=True)), (" · greedy", style(Role.DIM))]
         grid.frame(title, notes, border=self.border)
         paint_lines(grid, lines, self.top)

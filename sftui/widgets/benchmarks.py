@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit
-from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
+from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 from sftui.statistics.accuracy import wilson
@@ -46,9 +46,9 @@ _COLUMNS: dict[str, tuple[int, int]] = {
 
 
 class Benchmarks(Panel):
-    """Newest evaluation first."""
+    """A row an evaluation, newest first, with columns for each task."""
 
-    TOPICS = Topic.EVALS | Topic.RUN | Topic.LOOK
+    TOPICS = Topic.EVALS | Topic.RUN | Topic.VIEW
     can_focus = True
 
     def paint(self, grid: Grid) -> None:
@@ -57,23 +57,23 @@ class Benchmarks(Panel):
         corner: list[Span] = []
         if state.evaluating is not None and not state.ended:
             words = f"evaluating {clean(state.evaluating.task, 30)}…"
-            corner = [(words, style(Ink.SAVED))]
+            corner = [(words, style(Role.SAVED))]
         elif scores.baseline:
-            corner = [(f"base: {clean(scores.baseline, 40)}", style(Ink.DIM))]
+            corner = [(f"base: {clean(scores.baseline, 40)}", style(Role.DIM))]
         tasks = list(state.evals)
         shown, columns = _fitting(len(tasks), grid.width - 4 - _STEP, bool(scores.baseline))
-        notes: list[Span] = [("Δ in points, coloured when clear", style(Ink.FAINT))]
+        notes: list[Span] = [("Δ in points, coloured when clear", style(Role.FAINT))]
         if len(tasks) > shown:
-            notes = [(f"{len(tasks) - shown} more tasks", style(Ink.FAINT))]
-        title = [("benchmarks", style(Ink.TITLE, bold=True))]
+            notes = [(f"{len(tasks) - shown} more tasks", style(Role.FAINT))]
+        title = [("benchmarks", style(Role.TITLE, bold=True))]
         grid.frame(title, notes if tasks else (), border=self.border, corner=corner)
         if not tasks:
-            grid.text(1, 2, fit("no evaluation yet", grid.width - 4), style(Ink.FAINT))
+            grid.text(1, 2, fit("no evaluation yet", grid.width - 4), style(Role.FAINT))
             return
         cells = sum(_COLUMNS[name][1] for name in columns)
         for i, task in enumerate(tasks[:shown]):
-            self._head(grid, 2 + _STEP + i * cells, task, columns, _ink(i))
-        grid.text(2, 2, "step".rjust(_STEP - 1), style(Ink.FAINT))
+            self._head(grid, 2 + _STEP + i * cells, task, columns, _role(i))
+        grid.text(2, 2, "step".rjust(_STEP - 1), style(Role.FAINT))
         steps = sorted({s for by_step in state.evals.values() for s in by_step}, reverse=True)
         rows = grid.height - 4
         verdicts = 1 + len(tasks)
@@ -90,20 +90,20 @@ class Benchmarks(Panel):
             self._row(grid, 3 + i, step, tasks[:shown], columns, scores, newest=i == 0)
         self._words(grid, 3 + len(steps) + 1, tasks, scores)
 
-    def _head(self, grid: Grid, col: int, task: str, columns: list[str], ink: Ink) -> None:
+    def _head(self, grid: Grid, col: int, task: str, columns: list[str], role: Role) -> None:
         results = self.state.evals[task]
         total = results[max(results)].total
         n = f" n={total}" if total else ""
         ends = _ends(columns)
         end = col + max(ends.values()) - 1
         cells = end + 1 - col
-        after = grid.text(1, col + 1, fit(clean(task, 40), cells - 2), style(ink, bold=True), end)
+        after = grid.text(1, col + 1, fit(clean(task, 40), cells - 2), style(role, bold=True), end)
         if after + len(n) <= end:
-            grid.text(1, after, n, style(Ink.FAINT))
+            grid.text(1, after, n, style(Role.FAINT))
         names = {START: "Δstart" if 0 in results else "Δfirst"}
         names |= {PREVIOUS: "Δprev", BEST: "Δbest", BASELINE: "Δbase"}
         for name, at in ends.items():
-            grid.right(2, col + at - 1, [(names.get(name, name), style(Ink.FAINT))], col - 1)
+            grid.right(2, col + at - 1, [(names.get(name, name), style(Role.FAINT))], col - 1)
 
     def _row(
         self,
@@ -119,7 +119,7 @@ class Benchmarks(Panel):
         if row >= grid.height - 1:
             return
         words = "start" if step == 0 else fmt.count(step)
-        number = style(Ink.TEXT if newest else Ink.DIM, bold=newest)
+        number = style(Role.TEXT if newest else Role.DIM, bold=newest)
         grid.text(row, 2, words.rjust(_STEP - 1), number)
         ends = _ends(columns)
         for i, task in enumerate(tasks):
@@ -136,16 +136,16 @@ class Benchmarks(Panel):
                         if len(self.state.evals[task]) > 1 and step == _top(self.state, task)
                         else ""
                     )
-                    value = [(star, style(Ink.FAINT)), (percent, style(_ink(i), bold=newest))]
+                    value = [(star, style(Role.FAINT)), (percent, style(_role(i), bold=newest))]
                     grid.right(row, end, value, col - 1)
                 elif name == "k":
                     if result.correct is not None:
-                        grid.right(row, end, [(str(result.correct), style(Ink.DIM))], col - 1)
+                        grid.right(row, end, [(str(result.correct), style(Role.DIM))], col - 1)
                 elif name == "95%":
                     if result.correct is not None and result.total:
                         low, high = wilson(result.correct, result.total)
                         text = f"{100 * low:.1f}-{100 * high:.1f}"
-                        grid.right(row, end, [(text, style(Ink.FAINT))], col - 1)
+                        grid.right(row, end, [(text, style(Role.FAINT))], col - 1)
                 else:
                     _difference(grid, row, end, scores.of(task, step, name))
         if newest:
@@ -157,7 +157,7 @@ class Benchmarks(Panel):
         more: list[tuple[str, str, Span]] = []
         for i, task in enumerate(tasks):
             newest, first = max(self.state.evals[task]), min(self.state.evals[task])
-            named = (f"{clean(task, 24)} ", style(_ink(i)))
+            named = (f"{clean(task, 24)} ", style(_role(i)))
             for against, words in ((START, f"vs {first_words(first)}"), (BASELINE, "vs baseline")):
                 judged = scores.of(task, newest, against)
                 if judged is not None:
@@ -184,10 +184,10 @@ class Benchmarks(Panel):
             col = grid.spans(row, 2, [named], grid.width - 2)
             # The points stand in the table above: where room is short, verdict and interval do.
             first_row = rows[0][len(named[0]) :] if roomy else fit(short, grid.width - 2 - col)
-            grid.text(row, col, first_row, style(Ink.DIM))
+            grid.text(row, col, first_row, style(Role.DIM))
             for rest in rows[1:] if roomy else ():
                 row += 1
-                grid.text(row, 2, rest, style(Ink.DIM))
+                grid.text(row, 2, rest, style(Role.DIM))
             row += 1
 
 
@@ -198,17 +198,17 @@ def _top(state: RunState, task: str) -> int:
 
 def _difference(grid: Grid, row: int, end: int, judged: Judged | None) -> None:
     if judged is None:
-        grid.right(row, end, [(fmt.UNKNOWN, style(Ink.FAINT))])
+        grid.right(row, end, [(fmt.UNKNOWN, style(Role.FAINT))])
         return
-    number = style(Ink.DIM)
+    number = style(Role.DIM)
     if judged.verdict == CLEAR:
         up = judged.comparison.difference > 0
-        number = style(Ink.GOOD if up else Ink.BAD, bold=True)
+        number = style(Role.GOOD if up else Role.BAD, bold=True)
     grid.right(row, end, [(difference_words(judged), number)])
 
 
-def _ink(number: int) -> Ink:
-    return SERIES_INKS[number % len(SERIES_INKS)]
+def _role(number: int) -> Role:
+    return SERIES_ROLES[number % len(SERIES_ROLES)]
 
 
 def _ends(columns: list[str]) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sftui.drawing.canvas import Grid, Span, abbreviated, fit
-from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
+from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
 from sftui.state.records import Checkpoint, Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
@@ -11,7 +11,7 @@ from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 
-class Checkpoints(Panel):
+class CheckpointPanel(Panel):
     """Step, validation loss, accuracies, size and age."""
 
     TOPICS = Topic.CHECKPOINTS | Topic.VALIDATION | Topic.EVALS | Topic.RUN
@@ -19,22 +19,22 @@ class Checkpoints(Panel):
 
     @property
     def clock(self) -> tuple[str, ...]:
-        """The column of ages."""
+        """The ages, as they are written."""
         return tuple(map(self._age, self.state.checkpoint_rows()))
 
     def paint(self, grid: Grid) -> None:
         rows = self.state.checkpoint_rows()
         kept = sum(1 for row in rows if row.kind == "sftui" and not row.removed)
-        title = [("checkpoints", style(Ink.TITLE, bold=True))]
-        notes: list[Span] = [(f"{kept} to resume from", style(Ink.FAINT))] if kept else []
+        title = [("checkpoints", style(Role.TITLE, bold=True))]
+        notes: list[Span] = [(f"{kept} to resume from", style(Role.FAINT))] if kept else []
         grid.frame(title, notes, border=self.border)
         if not rows:
-            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
+            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Role.FAINT))
             return
         columns = self._columns(grid.width - 4)
         heads = abbreviated([clean(task, 60) for task in self.state.evals], 6)
         for name, end in columns.items():
-            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Ink.FAINT))], 2)
+            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
         room = grid.height - 3
         if len(rows) > room > 1:
             rows = [*rows[: room - 1], rows[-1]]
@@ -71,31 +71,31 @@ class Checkpoints(Panel):
         if row >= grid.height - 1:
             return
         faded = item.removed
-        text = style(Ink.FAINT if faded else Ink.TEXT, bold=is_best)
+        text = style(Role.FAINT if faded else Role.TEXT, bold=is_best)
         if item.kind == "start":
-            mark, name = ("▷", style(Ink.DIM)), "start"
+            mark, name = ("▷", style(Role.DIM)), "start"
         elif item.kind == "nanochat":
-            mark, name = ("⇪", style(Ink.SAVED)), "nanochat"
+            mark, name = ("⇪", style(Role.SAVED)), "nanochat"
         else:
-            mark, name = ("◆", style(Ink.SAVED)), f"step {fmt.count(item.step)}"
+            mark, name = ("◆", style(Role.SAVED)), f"step {fmt.count(item.step)}"
         if faded:
-            mark = ("◇", style(Ink.FAINT))
+            mark = ("◇", style(Role.FAINT))
         if is_best:
-            mark = ("★", style(Ink.GOOD, bold=True))
+            mark = ("★", style(Role.GOOD, bold=True))
         grid.text(row, 2, *mark)
         grid.text(row, 4, fit(name, 14), text)
         end = 2 + columns.get("val", -2)
         loss = self.state.checkpoint_loss(item)
         if loss is not None:
-            grid.right(row, end, [(fmt.loss(loss), style(Ink.FAINT if faded else Ink.VAL))], 2)
+            grid.right(row, end, [(fmt.loss(loss), style(Role.FAINT if faded else Role.VAL))], 2)
         for i, (column, by_step) in enumerate(self.state.evals.items()):
             result = by_step.get(item.step)
             if result is None or column not in columns:
                 continue
-            ink = Ink.FAINT if faded else SERIES_INKS[i % len(SERIES_INKS)]
+            role = Role.FAINT if faded else SERIES_ROLES[i % len(SERIES_ROLES)]
             percent = fmt.percent(accuracy_of(result)).removesuffix("%")
-            grid.right(row, 2 + columns[column], [(percent, style(ink))], 2)
-        dim = style(Ink.FAINT if faded else Ink.DIM)
+            grid.right(row, 2 + columns[column], [(percent, style(role))], 2)
+        dim = style(Role.FAINT if faded else Role.DIM)
         if "size" in columns and item.kind != "start":
             words = "gone" if faded else fmt.size(item.size_bytes)
             grid.right(row, 2 + columns["size"], [(words, dim)], 2)

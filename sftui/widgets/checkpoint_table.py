@@ -10,8 +10,7 @@ from textual.events import Click
 
 from sftui.checkpoints.checkpoint_list import busy_words
 from sftui.drawing.canvas import Grid, Span, abbreviated, fit, text_width
-from sftui.drawing.roles import SERIES_INKS, Back, Ink, style
-from sftui.keys.key_table import of_mode
+from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
 from sftui.state.records import Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
@@ -28,25 +27,27 @@ _DETAIL_ROWS = 7
 _FLAGS_CELLS = len("best · marked · exported") + 2
 
 
-class ShelfTable(Panel):
+class CheckpointTable(Panel):
     """All rows with a cursor; below, where the chosen one lies and how the job stands."""
 
     TOPICS = Topic.ALL
     can_focus = True
 
-    def __init__(self, state: RunState, view: View, shelf: CheckpointList, *, id: str) -> None:
+    def __init__(
+        self, state: RunState, view: View, checkpoints: CheckpointList, *, id: str
+    ) -> None:
         super().__init__(state, view, id=id)
-        self.shelf = shelf
+        self.checkpoints = checkpoints
         self.cursor = 0
         self.said = ""
         """What the last action did."""
         self.rows: list[CheckpointRow] = []
         self._top = 0
 
-    def look(self) -> None:
+    def reload(self) -> None:
         """Read the disk again; the cursor stays on its checkpoint when others come or go."""
         chosen = self.chosen
-        self.rows = self.shelf.rows(self.state)
+        self.rows = self.checkpoints.rows(self.state)
         if chosen is not None:
             same = (i for i, row in enumerate(self.rows) if row.known.path == chosen.known.path)
             self.cursor = next(same, self.cursor)
@@ -67,32 +68,35 @@ class ShelfTable(Panel):
     def paint(self, grid: Grid) -> None:
         notes: list[Span] = []
         room = grid.width - 8
-        for key in of_mode("browser"):
+        for key in self.view.keys.of_mode("browser"):
             if not key.footer:
                 continue
             piece = f"{key.shown} {key.words}  "
             if text_width(piece) > room:
                 break
             room -= text_width(piece)
-            notes += [(key.shown, style(Ink.WARN, bold=True)), (f" {key.words}  ", style(Ink.DIM))]
+            notes += [
+                (key.shown, style(Role.WARN, bold=True)),
+                (f" {key.words}  ", style(Role.DIM)),
+            ]
         if notes:
             notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
-        title = [("checkpoints", style(Ink.TITLE, bold=True))]
+        title = [("checkpoints", style(Role.TITLE, bold=True))]
         disk = [row.info.size_bytes for row in self.rows if row.info is not None]
         corner: list[Span] = []
         if disk:
-            corner = [(f"{len(disk)} on disk, {fmt.size(sum(disk))}", style(Ink.DIM))]
+            corner = [(f"{len(disk)} on disk, {fmt.size(sum(disk))}", style(Role.DIM))]
         grid.frame(title, notes, border=self.border, corner=corner)
         if not self.rows:
-            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Ink.FAINT))
+            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Role.FAINT))
             return
         columns = self._columns(grid.width - 4)
         heads = abbreviated([clean(task, 60) for task in self.state.evals], 9)
         for name, (end, _) in columns.items():
             if name == "checkpoint":
-                grid.text(1, 4, name, style(Ink.FAINT))
+                grid.text(1, 4, name, style(Role.FAINT))
                 continue
-            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Ink.FAINT))], 2)
+            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
         detail = _DETAIL_ROWS if grid.height >= 16 else 2
         room = max(1, grid.height - 3 - detail)
         self._top = max(0, min(self.cursor - room // 2, len(self.rows) - room))
@@ -131,33 +135,33 @@ class ShelfTable(Panel):
         chosen: bool,
     ) -> None:
         gone = item.known.removed or (
-            self.shelf.run is not None and item.known.kind == "sftui" and item.info is None
+            self.checkpoints.run is not None and item.known.kind == "sftui" and item.info is None
         )
-        text = style(Ink.FAINT if gone else Ink.TEXT, bold=chosen)
-        mark, ink = {"start": ("▷", Ink.DIM), "nanochat": ("⇪", Ink.SAVED)}.get(
-            item.known.kind, ("◇", Ink.FAINT) if gone else ("◆", Ink.SAVED)
+        text = style(Role.FAINT if gone else Role.TEXT, bold=chosen)
+        mark, role = {"start": ("▷", Role.DIM), "nanochat": ("⇪", Role.SAVED)}.get(
+            item.known.kind, ("◇", Role.FAINT) if gone else ("◆", Role.SAVED)
         )
         if item.best and item.known.kind != "nanochat":
-            mark, ink = "★", Ink.GOOD
-        grid.text(row, 2, mark, style(ink))
+            mark, role = "★", Role.GOOD
+        grid.text(row, 2, mark, style(role))
         grid.text(row, 4, fit(item.name, 14), text)
         loss = self.state.checkpoint_loss(item.known)
         values: dict[str, Span] = {
             "val": (
                 fmt.loss(loss) if loss is not None else "",
-                style(Ink.FAINT if gone else Ink.VAL),
+                style(Role.FAINT if gone else Role.VAL),
             ),
             "size": (
                 "gone" if gone else fmt.size(_size(item)) if _size(item) is not None else "",
-                style(Ink.FAINT if gone else Ink.DIM),
+                style(Role.FAINT if gone else Role.DIM),
             ),
-            "age": (self._age(item), style(Ink.FAINT if gone else Ink.DIM)),
+            "age": (self._age(item), style(Role.FAINT if gone else Role.DIM)),
         }
         for i, (task, by_step) in enumerate(self.state.evals.items()):
             result = by_step.get(item.step)
             percent = fmt.percent(accuracy_of(result)) if result is not None else ""
-            ink_here = Ink.FAINT if gone else SERIES_INKS[i % len(SERIES_INKS)]
-            values[task] = (percent, style(ink_here))
+            role_here = Role.FAINT if gone else SERIES_ROLES[i % len(SERIES_ROLES)]
+            values[task] = (percent, style(role_here))
         for name, (end, _) in columns.items():
             if name in values:
                 grid.right(row, 2 + end, [values[name]], 18)
@@ -169,10 +173,10 @@ class ShelfTable(Panel):
                 "exported" if item.exported else "",
             ]
             flags = " · ".join(word for word in words if word)
-            grid.text(row, 2 + end - cells + 2, fit(flags, cells - 2), style(Ink.DIM))
+            grid.text(row, 2 + end - cells + 2, fit(flags, cells - 2), style(Role.DIM))
         if chosen:
             grid.back(row, 1, grid.width - 1, Back.ROW)
-            grid.put(row, 1, "▌", style(Ink.FOCUS, back=Back.ROW))
+            grid.put(row, 1, "▌", style(Role.FOCUS, back=Back.ROW))
 
     def _age(self, item: CheckpointRow) -> str:
         t = item.info.created if item.info is not None else item.known.t
@@ -180,26 +184,26 @@ class ShelfTable(Panel):
 
     def _detail(self, grid: Grid, row: int, rows: int) -> None:
         end = grid.width - 2
-        job = self.shelf.job
+        job = self.checkpoints.job
         lines: list[Span] = []
         over = job is not None and job.code is not None and self.said == busy_words(job)
         if self.said and not over:
-            lines.append((self.said, style(Ink.WARN)))
+            lines.append((self.said, style(Role.WARN)))
         if job is not None:
             code = job.code
             if code is None:
-                lines.append((f"{job.words}…", style(Ink.SAVED)))
+                lines.append((f"{job.words}…", style(Role.SAVED)))
             else:
                 done = "done" if code == 0 else f"failed (exit code {code})"
-                ink = Ink.GOOD if code == 0 else Ink.BAD
-                lines.append((f"{job.words}: {done}", style(ink, bold=True)))
+                role = Role.GOOD if code == 0 else Role.BAD
+                lines.append((f"{job.words}: {done}", style(role, bold=True)))
             tail = job.lines()[-(rows - len(lines)) :] if rows > len(lines) else []
-            lines += [(line, style(Ink.DIM)) for line in tail]
+            lines += [(line, style(Role.DIM)) for line in tail]
         chosen = self.chosen
         if chosen is not None and len(lines) < rows:
             where = _place(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
             reason = f"({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
-            lines.append((f"{clean(where, 300)}  {reason}".strip(), style(Ink.FAINT)))
+            lines.append((f"{clean(where, 300)}  {reason}".strip(), style(Role.FAINT)))
         # Wrapped: a path that is cut cannot be typed.
         pieces = [
             (piece, number)
@@ -211,7 +215,7 @@ class ShelfTable(Panel):
 
 
 def _place(path: Path) -> str:
-    """As it can be typed here."""
+    """The path as it can be typed in this directory."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from textual.events import Click
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
-from sftui.drawing.roles import Back, Ink, style
-from sftui.keys.key_table import of_mode
+from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -23,17 +22,17 @@ if TYPE_CHECKING:
 
 _MARKS = {
     # Green and red are kept for differences that are clear; one question never is.
-    "gained": ("▲", Ink.SAVED),
-    "lost": ("▼", Ink.WARN),
-    "right": ("✓", Ink.DIM),
-    "wrong": ("✗", Ink.DIM),
+    "gained": ("▲", Role.SAVED),
+    "lost": ("▼", Role.WARN),
+    "right": ("✓", Role.DIM),
+    "wrong": ("✗", Role.DIM),
 }
 _BESIDE = 100
 """Columns from which the question stands beside the list."""
 
 
 class FlipTable(Panel):
-    """`book` is what is shown, or the reason why there is nothing."""
+    """A list with a cursor and the chosen question; `book` is its data, or why there is none."""
 
     TOPICS = Topic.ALL
     can_focus = True
@@ -60,25 +59,28 @@ class FlipTable(Panel):
     def paint(self, grid: Grid) -> None:
         notes: list[Span] = []
         room = grid.width - 8
-        for key in of_mode("questions"):
+        for key in self.view.keys.of_mode("questions"):
             piece = f"{key.shown} {key.words}  "
             if not key.footer or text_width(piece) > room:
                 continue
             room -= text_width(piece)
-            notes += [(key.shown, style(Ink.WARN, bold=True)), (f" {key.words}  ", style(Ink.DIM))]
+            notes += [
+                (key.shown, style(Role.WARN, bold=True)),
+                (f" {key.words}  ", style(Role.DIM)),
+            ]
         if notes:
             notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
-        title = [("questions", style(Ink.TITLE, bold=True))]
+        title = [("questions", style(Role.TITLE, bold=True))]
         book = self.book
         if isinstance(book, str):
             grid.frame(title, notes, border=self.border)
             for i, line in enumerate(textwrap.wrap(clean(book, 600), max(8, grid.width - 4))):
                 if 1 + i < grid.height - 1:
-                    grid.text(1 + i, 2, fit(line, grid.width - 4), style(Ink.DIM))
+                    grid.text(1 + i, 2, fit(line, grid.width - 4), style(Role.DIM))
             return
         since = "start" if book.step_before == 0 else f"step {fmt.count(book.step_before)}"
         words = f" · {clean(book.task, 40)} · {since} → step {fmt.count(book.step)} · {self.kind}"
-        grid.frame([*title, (words, style(Ink.DIM))], notes, border=self.border)
+        grid.frame([*title, (words, style(Role.DIM))], notes, border=self.border)
         self._head(grid, book)
         items = self.items
         self.cursor = max(0, min(self.cursor, len(items) - 1))
@@ -90,11 +92,11 @@ class FlipTable(Panel):
         for i, item in enumerate(items[self._top : self._top + list_rows]):
             self._item(grid, _HEAD + i, list_end, item, chosen=self._top + i == self.cursor)
         if not items:
-            grid.text(_HEAD, 2, fit("none of this kind", grid.width - 4), style(Ink.FAINT))
+            grid.text(_HEAD, 2, fit("none of this kind", grid.width - 4), style(Role.FAINT))
             return
         if beside:
             for row in range(_HEAD, grid.height - 1):
-                grid.put(row, list_end, "│", style(Ink.AXIS))
+                grid.put(row, list_end, "│", style(Role.AXIS))
             self._question(grid, _HEAD, list_end + 2, items[self.cursor])
         else:
             self._question(grid, _HEAD + list_rows + 1, 2, items[self.cursor])
@@ -104,13 +106,13 @@ class FlipTable(Panel):
         found, end = book.comparison, grid.width - 2
         low, high = (fmt.points(100 * bound) for bound in (found.low, found.high))
         words = f"{fmt.points(found.points)} points [{low}, {high}]"
-        spans: list[Span] = [(words, style(Ink.TEXT, bold=True))]
-        spans.append((f"  ▲ {found.gains} gained", style(Ink.SAVED)))
-        spans.append((f"  ▼ {found.losses} lost", style(Ink.WARN)))
-        spans.append((f"  of {len(book.items):,}", style(Ink.DIM)))
+        spans: list[Span] = [(words, style(Role.TEXT, bold=True))]
+        spans.append((f"  ▲ {found.gains} gained", style(Role.SAVED)))
+        spans.append((f"  ▼ {found.losses} lost", style(Role.WARN)))
+        spans.append((f"  of {len(book.items):,}", style(Role.DIM)))
         if book.error_by_subject is not None:
             error = f"  ± {100 * book.error_by_subject:.1f} by subject"
-            spans.append((error, style(Ink.FAINT)))
+            spans.append((error, style(Role.FAINT)))
         grid.spans(1, 2, spans, end)
         total = max(1, len(book.items))
         letters = "  ".join(
@@ -118,24 +120,24 @@ class FlipTable(Panel):
             f" ({fmt.percent(book.gold.get(letter, 0) / total, 0)})"
             for letter, count in book.answered.items()
         )
-        grid.text(2, 2, fit(f"answered (right): {letters}", end - 2), style(Ink.DIM))
+        grid.text(2, 2, fit(f"answered (right): {letters}", end - 2), style(Role.DIM))
         moved = "  ".join(f"{clean(n, 30)} +{g} -{lost}" for n, g, lost in book.subjects()[:8])
         if moved:
-            grid.text(3, 2, fit(f"subjects: {moved}", end - 2), style(Ink.FAINT))
+            grid.text(3, 2, fit(f"subjects: {moved}", end - 2), style(Role.FAINT))
 
     def _item(self, grid: Grid, row: int, end: int, item: Item, *, chosen: bool) -> None:
-        mark, ink = _MARKS[item.kind]
-        col = grid.text(row, 2, f"{mark} ", style(ink), end)
+        mark, role = _MARKS[item.kind]
+        col = grid.text(row, 2, f"{mark} ", style(role), end)
         col = grid.text(row, col, f"{clean(item.before, 3)}→{clean(item.now, 3)} ",
-                        style(Ink.TEXT, bold=chosen), end)  # fmt: skip
+                        style(Role.TEXT, bold=chosen), end)  # fmt: skip
         asked = self._asked(item)
         words = asked.question if asked is not None else item.subject or item.id
-        grid.text(row, col, fit(clean(words, 300), end - col - 1), style(Ink.DIM), end)
+        grid.text(row, col, fit(clean(words, 300), end - col - 1), style(Role.DIM), end)
         if chosen:
             grid.back(row, 1, end, Back.ROW)
 
     def _asked(self, item: Item) -> Question | None:
-        """The words of a question, once they are there."""
+        """The question that was asked, None until it was read."""
         if self.questions is None or isinstance(self.book, str):
             return None
         return self.questions.get(self.book.task, item.id)
@@ -147,18 +149,18 @@ class FlipTable(Panel):
         asked = self._asked(item)
         lines: list[tuple[str, int]] = []
         if item.subject:
-            lines.append((clean(item.subject, 80), style(Ink.FAINT)))
+            lines.append((clean(item.subject, 80), style(Role.FAINT)))
         if asked is not None:
             words = textwrap.wrap(clean(asked.question, 1500), width)
-            lines += [(line, style(Ink.TEXT, bold=True)) for line in words]
+            lines += [(line, style(Role.TEXT, bold=True)) for line in words]
         elif self.questions is None or self.questions.ready:
             why = self.questions.problem if self.questions is not None else ""
             told = clean(f"question {item.id[:80]}; its words are not here. {why[:400]}")
-            lines += [(line, style(Ink.DIM)) for line in textwrap.wrap(told, width)]
+            lines += [(line, style(Role.DIM)) for line in textwrap.wrap(told, width)]
         else:
-            lines.append(("reading the questions…", style(Ink.SAVED)))
+            lines.append(("reading the questions…", style(Role.SAVED)))
         lines.append(("", 0))
-        lines.append(("     before   now", style(Ink.FAINT)))
+        lines.append(("     before   now", style(Role.FAINT)))
         for i, letter in enumerate(item.letters):
             right = letter == item.gold
             given = ("before " if letter == item.before else "") + (
@@ -167,11 +169,11 @@ class FlipTable(Panel):
             p = f"{clean(letter, 3):>3} {item.p_before[i]:7.1%} {item.p_now[i]:6.1%}  "
             text = clean(asked.choices[i], 400) if asked is not None else ""
             told = f"{p}{'✓ ' if right else '  '}{text}" + (f"  ← {given.strip()}" if given else "")
-            ink = style(Ink.GOOD, bold=True) if right else style(Ink.TEXT if given else Ink.DIM)
+            role = style(Role.GOOD, bold=True) if right else style(Role.TEXT if given else Role.DIM)
             wrapped = textwrap.wrap(told, width, subsequent_indent=" " * 23) or [told]
             # Wrapping eats the blanks that the columns stand on.
             wrapped[0] = told[: len(told) - len(told.lstrip())] + wrapped[0].lstrip()
-            lines += [(line, ink) for line in wrapped]
+            lines += [(line, role) for line in wrapped]
         for text, number in lines:
             if row >= last:
                 return

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from sftui.drawing.canvas import Grid, text_width
-from sftui.drawing.roles import Back, Ink, style
-from sftui.keys.key_table import JUMP_LETTERS, Key, by_id, footer_keys
+from sftui.drawing.roles import Back, Role, style
+from sftui.keys.key_table import JUMP_LETTERS, Key
 from sftui.state.records import Topic
 from sftui.widgets.panel import Panel
 
 
 class KeyFooter(Panel):
-    """One row."""
+    """One row of keys, the most important that fit."""
 
-    TOPICS = Topic.RUN | Topic.CONTROLS | Topic.LOOK
+    TOPICS = Topic.RUN | Topic.CONTROLS | Topic.VIEW
 
     def paint(self, grid: Grid) -> None:
         grid.back(0, 0, grid.width, Back.BAR)
-        key_style = style(Ink.WARN, bold=True, back=Back.BAR)
-        word_style = style(Ink.DIM, back=Back.BAR)
+        key_style = style(Role.WARN, bold=True, back=Back.BAR)
+        word_style = style(Role.DIM, back=Back.BAR)
         if self.view.jumping:
             self._letters(grid, key_style, word_style)
             return
@@ -29,7 +29,7 @@ class KeyFooter(Panel):
             keys.remove(max(spare, key=lambda k: k.footer))
         col = 1
         for key in keys:
-            col = grid.text(0, col, _shown(key), key_style)
+            col = grid.text(0, col, self._shown(key), key_style)
             col = grid.text(0, col, f" {self._words(key)}", word_style) + gap
 
     def _letters(self, grid: Grid, key_style: int, word_style: int) -> None:
@@ -43,23 +43,27 @@ class KeyFooter(Panel):
 
     def _useful(self) -> list[Key]:
         """Keys that do something now: neither a run that ended nor a replay takes requests."""
-        tape = self.view.tape
-        deaf = self.state.ended or bool(self.view.trouble) or tape is not None
-        keys = [key for key in footer_keys(self.view.mode) if not (deaf and key.group == "run")]
-        if tape is not None and len(tape.stages) < 2:
+        replay = self.view.replay
+        no_requests = self.state.ended or bool(self.view.trouble) or replay is not None
+        keys = [
+            key
+            for key in self.view.keys.footer(self.view.mode)
+            if not (no_requests and key.group == "run")
+        ]
+        if replay is not None and len(replay.stages) < 2:
             keys = [key for key in keys if key.id != "stage"]
         return keys
 
     def _width(self, key: Key) -> int:
-        return text_width(_shown(key)) + 1 + text_width(self._words(key))
+        return text_width(self._shown(key)) + 1 + text_width(self._words(key))
 
     def _words(self, key: Key) -> str:
         if key.id == "pause" and self.state.badge == "paused":
             return "Resume"
-        tape = self.view.tape
-        if key.id == "quit" and (self.state.ended or self.view.trouble or tape is not None):
+        replay = self.view.replay
+        if key.id == "quit" and (self.state.ended or self.view.trouble or replay is not None):
             return "Close"
-        if key.id == "play" and tape is not None and tape.moving:
+        if key.id == "play" and replay is not None and replay.moving:
             return "Pause"
         if key.id == "faster":
             return "Speed"
@@ -69,13 +73,13 @@ class KeyFooter(Panel):
             return "Linear" if self.view.log_y else "Log-y"
         return key.words
 
-
-def _shown(key: Key) -> str:
-    """Two keys that are one another's opposite share a place."""
-    if key.id not in _PAIRS:
-        return key.shown
-    first, second, gap = _PAIRS[key.id]
-    return gap.join((by_id(first).shown, by_id(second).shown))
+    def _shown(self, key: Key) -> str:
+        """Two keys that are one another's opposite share a place."""
+        if key.id not in _PAIRS:
+            return key.shown
+        first, second, gap = _PAIRS[key.id]
+        keys = self.view.keys
+        return gap.join((keys.by_id(first).shown, keys.by_id(second).shown))
 
 
 _PAIRS = {

@@ -1,4 +1,4 @@
-"""The log: what happened, newest at the bottom, followed unless a person scrolls back."""
+"""The log: what happened, newest at the bottom, followed unless a user scrolls back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import re
 from textual.events import Key, Paste
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
-from sftui.drawing.roles import Back, Ink, style
-from sftui.keys.key_table import by_id
+from sftui.drawing.roles import Back, Role, style
 from sftui.logbook.event_lines import time_of_day
 from sftui.logbook.log_book import LogBook
 from sftui.logbook.log_content import Line, Window
@@ -23,9 +22,9 @@ _LEAD = 12
 
 
 class LogPane(Panel):
-    """Only the lines in sight are read and put into words."""
+    """The log with its filter and search. Only visible lines are read and formatted."""
 
-    TOPICS = Topic.LOG | Topic.LOOK
+    TOPICS = Topic.LOG | Topic.VIEW
     can_focus = True
 
     # ---- keys and mouse --------------------------------------------------------------------
@@ -37,7 +36,7 @@ class LogPane(Panel):
         await self.run_action("app.scroll_log(3)")
 
     async def on_key(self, event: Key) -> None:
-        """While a query is typed, every key is for it."""
+        """While a query is typed, every key goes into it."""
         if not self.view.log.typing:
             return
         action = {
@@ -74,33 +73,33 @@ class LogPane(Panel):
         if rows < 1:
             return
         if not window.lines and book.name != "all":
-            grid.text(1, 2, fit("no such line so far", grid.width - 4), style(Ink.FAINT))
+            grid.text(1, 2, fit("no such line so far", grid.width - 4), style(Role.FAINT))
         pattern, timed, current = book.pattern, book.content.timed, book.content.current
         for i, line in enumerate(window.lines):
             self._line(grid, 1 + i, line, pattern, timed, line.place == current)
 
     def _title(self, book: LogBook, window: Window, width: int) -> list[Span]:
-        dim = style(Ink.DIM)
-        title: list[Span] = [("log", style(Ink.TITLE, bold=True))]
+        dim = style(Role.DIM)
+        title: list[Span] = [("log", style(Role.TITLE, bold=True))]
         if book.name != "all":
-            title.append((f" · {book.name}", style(Ink.VAL)))
+            title.append((f" · {book.name}", style(Role.VAL)))
         if book.typing or book.query:
             cells = max(8, width - 40 - len(book.name))
             query = book.query
             while text_width(query) > cells:
                 query = query[1:]
-            title.append((" /", style(Ink.WARN, bold=True)))
-            title.append((query, style(Ink.TEXT, bold=True)))
+            title.append((" /", style(Role.WARN, bold=True)))
+            title.append((query, style(Role.TEXT, bold=True)))
             if book.typing:
-                title.append((_PROMPT_END, style(Ink.WARN)))
+                title.append((_PROMPT_END, style(Role.WARN)))
             if words := book.search_words(self.state):
                 title.append((f" · {words}", dim))
-            later, earlier, end = (by_id(f"search_{what}").shown for what in _STEPS)
+            later, earlier, end = (self.view.keys.by_id(f"search_{what}").shown for what in _STEPS)
             hint = f" · {later} later · {earlier} earlier · {end} ends"
             if book.typing:
                 hint = " · enter keeps · esc ends"
             if width >= 100:
-                title.append((hint, style(Ink.FAINT)))
+                title.append((hint, style(Role.FAINT)))
         elif not book.content.timed and window.lines and window.older is not None:
             at = window.older + len(window.lines)
             if window.newer is not None:
@@ -110,15 +109,16 @@ class LogPane(Panel):
             # There is no journal to go on in.
             title.append((f" · {fmt.count(lost)} older lines are in the file", dim))
         if self.state.dropped:
-            title.append((f" · {self.state.dropped} events dropped", style(Ink.WARN)))
+            title.append((f" · {self.state.dropped} events dropped", style(Role.WARN)))
         return title
 
     def _notes(self, window: Window) -> list[Span]:
         if window.newer == 0:
-            return [("follow ▾", style(Ink.FAINT))]
+            return [("follow ▾", style(Role.FAINT))]
         many = "newer below" if window.newer is None else f"{fmt.count(window.newer)} newer below"
-        key = by_id("to_end" if self.view.mode == "replay" else "log_end").shown
-        return [(f"{many} · {key} follows", style(Ink.WARN))]
+        name = "to_end" if self.view.mode == "replay" else "log_end"
+        key = self.view.keys.by_id(name).shown
+        return [(f"{many} · {key} follows", style(Role.WARN))]
 
     def _line(
         self,
@@ -132,11 +132,11 @@ class LogPane(Panel):
         end = grid.width - 2
         col = 2
         if timed and grid.width >= 50:
-            col = grid.text(row, col, time_of_day(line.t) + " ", style(Ink.FAINT))
-        plain = line.ink in (Ink.DIM, Ink.TEXT, Ink.VAL, Ink.SAVED)
+            col = grid.text(row, col, time_of_day(line.t) + " ", style(Role.FAINT))
+        plain = line.role in (Role.DIM, Role.TEXT, Role.VAL, Role.SAVED)
         if line.mark:
-            col = grid.text(row, col, line.mark + " ", style(line.ink))
-        number = style(Ink.DIM if line.ink == Ink.DIM else Ink.TEXT if plain else line.ink)
+            col = grid.text(row, col, line.mark + " ", style(line.role))
+        number = style(Role.DIM if line.role == Role.DIM else Role.TEXT if plain else line.role)
         text, room = line.text, end - col
         found = list(pattern.finditer(text)) if pattern is not None else []
         if found and text_width(text[: found[0].end()]) > room - 1:
@@ -147,14 +147,14 @@ class LogPane(Panel):
         shown = fit(text, room)
         grid.text(row, col, shown, number)
         if here:
-            grid.put(row, 1, "▶", style(Ink.WARN))
+            grid.put(row, 1, "▶", style(Role.WARN))
         for match in found:
             start = col + text_width(text[: match.start()])
             stop = min(start + text_width(match[0]), col + text_width(shown))
             if start >= stop:
                 continue
             # The line's own colour may not be told from the background in every theme.
-            mark = style(Ink.TEXT, bold=True, back=Back.CURSOR)
+            mark = style(Role.TEXT, bold=True, back=Back.CURSOR)
             if here:
-                mark = style(Ink.ON_BADGE, bold=True, back=Back.WARN)
+                mark = style(Role.ON_BADGE, bold=True, back=Back.WARN)
             grid.styles[row, start:stop] = mark

@@ -12,25 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from textual.events import (
-    Leave,
-    MouseDown,
-    MouseMove,
-    MouseScrollDown,
-    MouseScrollUp,
-    MouseUp,
-)
 
-from sftui.drawing.canvas import Grid, Span, bridge, settle, text_width
+from sftui.drawing.canvas import Grid, Span, bridge, text_width
 from sftui.drawing.plot import Plot, percentiles
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import AXES, WORDS, x_range
 from sftui.logbook.event_lines import command_words, val_name
 from sftui.state.records import Topic
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
-from sftui.widgets.panel import Panel
+from sftui.view.viewport import Extent
 from sftui.widgets.startup import paint_startup
+from sftui.widgets.zoom_chart import ZoomChart, nearest_row
 
 _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
 """Percentiles of the y range: the top lets the common noise in and cuts lone spikes off."""
@@ -43,36 +36,29 @@ _FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """What the crosshair tells, and the cells where; its rows are the chart's first."""
+    """The box of values beside the crosshair, in the first rows of the plot."""
 
-    lines: list[tuple[str, str, Ink]]
+    lines: list[tuple[str, str, Role]]
     start: int
     cells: int
 
     def covers(self, row: int, start: int, cells: int) -> bool:
-        """Any of those cells of that row of the chart: half a number is a lie."""
+        """Whether it lies over any of these cells. A label is then placed elsewhere: a truncated
+        number reads as another number."""
         beside = start + cells <= self.start or start >= self.start + self.cells
         return row < len(self.lines) and not beside
 
 
-class LossChart(Panel):
+class LossChart(ZoomChart):
     """Training and validation loss over steps."""
 
     TOPICS = (
-        Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN | Topic.LOOK
+        Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN | Topic.VIEW
     )
-    can_focus = True
-
-    _limits: tuple[float, float] | None = None
-    _limits_log = False
-    _plot: Plot | None = None
-    """As it was last painted, for the mouse."""
-    _dragged: int | None = None
-    """Column from which the mouse drags."""
 
     @property
     def clock(self) -> int | None:
-        """Before the first update the phases show how long they have lasted."""
+        """Before the first update, the second: the phases show how long they have lasted."""
         return None if len(self.state.steps) else int(self.view.now())
 
     def paint(self, grid: Grid) -> None:
@@ -80,7 +66,7 @@ class LossChart(Panel):
         if not len(self.state.steps):
             if framed:
                 title = "loss" if self.state.metrics and not self.state.startup else "start-up"
-                grid.frame([(title, style(Ink.TITLE, bold=True))], border=self.border)
+                grid.frame([(title, style(Role.TITLE, bold=True))], border=self.border)
             paint_startup(grid, self.state, self.view, inset=2 if framed else 0)
             return
         clipped = self._chart(grid, 1 if framed else 0)
@@ -91,58 +77,58 @@ class LossChart(Panel):
     # ---- frame -----------------------------------------------------------------------------
 
     def _legend(self, width: int) -> list[Span]:
-        spans: list[Span] = [("loss ", style(Ink.TITLE, bold=True))]
+        spans: list[Span] = [("loss ", style(Role.TITLE, bold=True))]
         val = val_name(self.state.validation_list())
         name = {"loss_micro_last": "train, last micro-batch"}.get(self.state.loss_name, "train")
-        entries = [("━", Ink.TRAIN, name), ("⣿", Ink.RAW, "raw"), ("●", Ink.VAL, val)]
-        entries += [("★", Ink.GOOD, "best"), ("┄", Ink.RATE, "lr"), ("◆", Ink.SAVED, "ckpt")]
+        entries = [("━", Role.TRAIN, name), ("⣿", Role.RAW, "raw"), ("●", Role.VAL, val)]
+        entries += [("★", Role.GOOD, "best"), ("┄", Role.RATE, "lr"), ("◆", Role.SAVED, "ckpt")]
         if self.view.strength == 0:
-            entries[0:2] = [("━", Ink.TRAIN, name)]
+            entries[0:2] = [("━", Role.TRAIN, name)]
         used = text_width("loss ")
-        for mark, ink, word in entries:
+        for mark, role, word in entries:
             piece = f"{mark} {word} "
             if used + text_width(piece) > width - 8:
                 break
             used += text_width(piece)
-            spans += [(mark + " ", style(ink)), (word + " ", style(Ink.DIM))]
+            spans += [(mark + " ", style(role)), (word + " ", style(Role.DIM))]
         spans[-1] = (spans[-1][0].rstrip(), spans[-1][1])
         return spans
 
     def _notes(self, clipped: int, width: int) -> list[Span]:
-        faint = style(Ink.FAINT)
+        faint = style(Role.FAINT)
         words = ["log" if self.view.log_y else "linear"]
         words.append(f"EMA {self.view.strength:g}" if self.view.strength else "no smoothing")
         words.append(self._x_words())
         spans: list[Span] = [(" · ".join(words), faint)]
         if clipped:
             plural = "" if clipped == 1 else "s"
-            spans += [(f" · {clipped} spike{plural} above ", faint), ("▴", style(Ink.WARN))]
+            spans += [(f" · {clipped} spike{plural} above ", faint), ("▴", style(Role.WARN))]
         if self.state.nonfinite:
-            spans.append((f" · {self.state.nonfinite} not finite", style(Ink.BAD, bold=True)))
+            spans.append((f" · {self.state.nonfinite} not finite", style(Role.BAD, bold=True)))
         while len(spans) > 1 and sum(text_width(t) for t, _ in spans) > width - 6:
             del spans[0]
         return spans
 
     def _x_words(self) -> str:
         """What the x axis measures, and which part of it is shown."""
-        view, ruler = self.view, self.view.ruler(self.state)
-        part, words = view.sight.part, "x:"
-        if ruler is not None:
-            words += f" {ruler.words},"
+        view, x_scale = self.view, self.view.x_scale(self.state)
+        part, words = view.viewport.part, "x:"
+        if x_scale is not None:
+            words += f" {x_scale.words},"
         elif view.x_axis != "step":
             words += f" steps (no {WORDS[view.x_axis]} in this log),"
         if part is None:
             return words + (" whole run" if view.whole else " so far")
         form: Callable[[float], str] = fmt.count
-        if ruler is not None:
-            form = _FORMS[ruler.name]
-            part = (ruler.to(part[0]), ruler.to(part[1]))
+        if x_scale is not None:
+            form = _FORMS[x_scale.name]
+            part = (x_scale.to(part[0]), x_scale.to(part[1]))
         return f"{words} {form(part[0])} to {form(part[1])}"
 
     # ---- chart -----------------------------------------------------------------------------
 
     def _chart(self, grid: Grid, edge: int) -> int:
-        """Paint inside the border; the number of spikes above the range."""
+        """Paint inside the border; returns the number of spikes above the range."""
         state, view = self.state, self.view
         raw = state.step_series(state.loss_name)
         smooth = view.smoothed(state).series if view.strength else raw
@@ -155,9 +141,9 @@ class LossChart(Panel):
         width = grid.width - edge - left - (_RATE_COLUMNS if rates else 2)
         if plot_height < 1 or width < 4:
             return 0
-        ruler = view.sight.ruler = view.ruler(state)
-        x_low, x_high = view.sight.limits(self._x_limits(raw))
-        view.sight.columns = width
+        x_scale, full = view.x_scale(state), self._x_limits(raw)
+        self.extent = Extent(full, width, x_scale)
+        x_low, x_high = view.viewport.limits(full)
         y_low, y_high = self._y_limits(raw, smooth, x_low, x_high)
         plot = Plot(
             grid=grid,
@@ -170,51 +156,51 @@ class LossChart(Panel):
             y_low=y_low,
             y_high=y_high,
             log=view.log_y,
-            ruler=ruler,
+            x_scale=x_scale,
         )
         plot.draw_y_axis(edge)
         axis_row = plot.row + plot.height
         plot.draw_x_axis(axis_row, labels=labels)
         self._epochs(plot)
         for steps, losses in state.replaced:
-            plot.polyline(steps, losses, style(Ink.AXIS))
+            plot.polyline(steps, losses, style(Role.AXIS))
         if rates:
             self._rate(plot)
         low, high = plot.columns(raw)
         plain = view.strength == 0
         if plain:
-            plot.band(*bridge(low, high), style(Ink.TRAIN))
+            plot.band(*bridge(low, high), style(Role.TRAIN))
         else:
-            plot.band(low, high, style(Ink.RAW))
+            plot.band(low, high, style(Role.RAW))
         self._events(plot, words_row)
         validations = [v for v in state.validation_list() if x_low <= v.step <= x_high]
         steps = np.array([v.step for v in validations], dtype=np.float64)
         losses = np.array([v.loss for v in validations], dtype=np.float64)
         if len(steps) > 1:
-            plot.polyline(steps, losses, style(Ink.VAL_LINE))
+            plot.polyline(steps, losses, style(Role.VAL_LINE))
         if not plain:
             s_low, s_high = bridge(*plot.columns(smooth))
-            plot.band(s_low, s_high, style(Ink.TRAIN), thick=2)
+            plot.band(s_low, s_high, style(Role.TRAIN), thick=2)
         for validation in validations:
-            plot.mark(validation.step, validation.loss, "●", style(Ink.VAL))
+            plot.mark(validation.step, validation.loss, "●", style(Role.VAL))
         newest = smooth.y[-1] if len(smooth) else math.nan
-        plot.mark(float(raw.x[-1]), float(newest), "◉", style(Ink.TEXT, bold=True))
-        at = view.sight.cursor
+        plot.mark(float(raw.x[-1]), float(newest), "◉", style(Role.TEXT, bold=True))
+        at = view.viewport.cursor
         box = None if at is None else self._box(plot, at, raw, smooth)
         self._best(plot, box)
         clipped = self._clipped(plot, high)
         for checkpoint in state.checkpoint_rows():
             col = plot.x_cell(checkpoint.step)
             if checkpoint.kind == "sftui" and plot.holds_column(col):
-                ink = Ink.FAINT if checkpoint.removed else Ink.SAVED
-                grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(ink))
-        self._plot = plot
+                role = Role.FAINT if checkpoint.removed else Role.SAVED
+                grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(role))
+        self.plot = plot
         if at is not None:
             self._crosshair(plot, at, box)
         return clipped
 
     def _box(self, plot: Plot, at: float, raw: Series, smooth: Series) -> _Box | None:
-        """Every value at the crosshair, on the side with room; None where there is none."""
+        """Values at the crosshair, on the side with room; None when neither side has any."""
         col = plot.x_cell(at)
         lines = self._values(at, raw, smooth)[: max(3, plot.height)]
         cells = max(text_width(name) + text_width(value) + 3 for name, value, _ in lines)
@@ -229,41 +215,38 @@ class LossChart(Panel):
         if not plot.holds_column(col):
             return
         grid = plot.grid
-        for row in range(plot.row, plot.row + plot.height):
-            grid.back(row, col, col + 1, Back.CURSOR)
+        plot.tint(col, Back.CURSOR)
         if box is None:
             return
         start, cells = box.start, box.cells
-        for i, (name, value, ink) in enumerate(box.lines):
+        for i, (name, value, role) in enumerate(box.lines):
             row = plot.row + i
-            grid.text(row, start, " " * cells, style(Ink.TEXT))
-            grid.text(row, start + 1, name, style(Ink.DIM))
-            grid.right(row, start + cells - 1, [(value, style(ink, bold=True))], start)
+            grid.text(row, start, " " * cells, style(Role.TEXT))
+            grid.text(row, start + 1, name, style(Role.DIM))
+            grid.right(row, start + cells - 1, [(value, style(role, bold=True))], start)
             grid.back(row, start, start + cells, Back.ROW)
 
-    def _values(self, at: float, raw: Series, smooth: Series) -> list[tuple[str, str, Ink]]:
+    def _values(self, at: float, raw: Series, smooth: Series) -> list[tuple[str, str, Role]]:
         """What is known at the update nearest to a place: name, value, colour."""
         state = self.state
-        i = int(np.searchsorted(raw.x, at))
-        if i > 0 and (i == len(raw) or at - raw.x[i - 1] <= raw.x[i] - at):
-            i -= 1
+        i = nearest_row(raw.x, at)
         step = place = float(raw.x[i])
         if at > raw.x[-1]:
             # What is measured last belongs to the weights after the last update.
             place = max(step, min(float(round(at)), state.newest_place))
         then = "" if place == step else f" @{fmt.count(step)}"
-        lines = [("step", fmt.count(place), Ink.TEXT)]
+        lines = [("step", fmt.count(place), Role.TEXT)]
         if self.view.strength:
-            lines.append((f"train{then}", fmt.loss(float(smooth.y[i])), Ink.TRAIN))
-        lines.append((f"raw{then}", fmt.loss(float(raw.y[i])), Ink.TEXT))
+            lines.append((f"train{then}", fmt.loss(float(smooth.y[i])), Role.TRAIN))
+        lines.append((f"raw{then}", fmt.loss(float(raw.y[i])), Role.TEXT))
         before = [v for v in state.validation_list() if v.step <= place]
         if before:
             words = "val" if before[-1].step == place else f"val @{before[-1].step}"
-            lines.append((words, fmt.loss(before[-1].loss), Ink.VAL))
+            lines.append((words, fmt.loss(before[-1].loss), Role.VAL))
         for axis in AXES[1:]:
-            ruler = self.view.ruler(state, axis)
-            if ruler is not None:
-                lines.append((axis, _FORMS[axis](ruler.to(step)), Ink.DIM))
+            x_scale = self.view.x_scale(state, axis)
+            if x_scale is not None:
+                lines.append((axis, _FORMS[axis](x_scale.to(step)), Role.DIM))
         row = state.steps.at(step) or {}
         for name, words, form in (
             ("lr_mult", "lr ×", lambda value: f"{value:.3g}"),
@@ -271,52 +254,15 @@ class LossChart(Panel):
             ("tokens_per_second", "tok/s", fmt.si),
         ):
             if name in row:
-                lines.append((words, form(row[name]), Ink.DIM))
+                lines.append((words, form(row[name]), Role.DIM))
         return lines
-
-    # ---- mouse -----------------------------------------------------------------------------
-
-    def _x_at(self, column: int) -> float | None:
-        """The place under a column of this panel."""
-        plot = self._plot
-        if plot is None or not plot.holds_column(column):
-            return None
-        return plot.x_of(column)
-
-    async def on_mouse_move(self, event: MouseMove) -> None:
-        plot = self._plot
-        if plot is not None and self._dragged is not None and event.button:
-            moved = plot.x_of(self._dragged) - plot.x_of(event.x)
-            self._dragged = event.x
-            await self.run_action(f"app.pan_by({moved!r})")
-            return
-        at = self._x_at(event.x)
-        if at is not None:
-            await self.run_action(f"app.point_at({at!r})")
-
-    async def on_leave(self, event: Leave) -> None:
-        await self.run_action("app.point_at(None)")
-
-    def on_mouse_down(self, event: MouseDown) -> None:
-        self._dragged = event.x
-        self.capture_mouse()
-
-    def on_mouse_up(self, event: MouseUp) -> None:
-        self._dragged = None
-        self.release_mouse()
-
-    async def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        await self.run_action(f"app.zoom_at(True, {self._x_at(event.x)!r})")
-
-    async def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
-        await self.run_action(f"app.zoom_at(False, {self._x_at(event.x)!r})")
 
     def _x_limits(self, raw: Series) -> tuple[float, float]:
         first, last = float(raw.x[0]), float(raw.x[-1])
         # A log that begins late, e.g. a resumed run alone, is not squeezed to the right.
         low = first if first > last / 2 and first > 16 else 0.0
-        ruler = self.view.ruler(self.state)
-        return x_range(ruler, low, last, self.state.planned, whole=self.view.whole)
+        x_scale = self.view.x_scale(self.state)
+        return x_range(x_scale, low, last, self.state.planned, whole=self.view.whole)
 
     def _y_limits(
         self, raw: Series, smooth: Series, x_low: float, x_high: float
@@ -342,11 +288,7 @@ class LossChart(Panel):
             low, high = min([low, *marks]), max([high, *marks])
         else:
             low, high = min(marks), max(marks)
-        if log:
-            low, high = math.log10(low), math.log10(high)
-        before = self._limits if self._limits_log == log else None
-        self._limits, self._limits_log = settle(before, low, high), log
-        return self._limits
+        return self.y_limits(low, high)
 
     def _epochs(self, plot: Plot) -> None:
         epoch = self.state.steps_an_epoch
@@ -355,7 +297,7 @@ class LossChart(Panel):
         step = epoch
         while step < plot.x_high:
             if step > plot.x_low:
-                plot.vertical(step, "╎", style(Ink.AXIS))
+                plot.vertical(step, "╎", style(Role.AXIS))
             step += epoch
 
     def _rate(self, plot: Plot) -> None:
@@ -376,11 +318,11 @@ class LossChart(Panel):
             x_high=plot.x_high,
             y_low=0.0,
             y_high=greatest,
-            ruler=plot.ruler,
+            x_scale=plot.x_scale,
         )
-        own.band(low, high, style(Ink.RATE))
+        own.band(low, high, style(Role.RATE))
         col = plot.col + plot.width + 1
-        number = style(Ink.RATE)
+        number = style(Role.RATE)
         plot.grid.text(plot.row, col, f"×{greatest:.2g}", number)
         plot.grid.text(plot.row + plot.height - 1, col, "0", number)
         if plot.height >= 5:
@@ -388,14 +330,14 @@ class LossChart(Panel):
 
     def _events(self, plot: Plot, words_row: bool) -> None:
         """Applied requests as dashed lines, with a word on top where there is room."""
-        number = style(Ink.WARN)
+        number = style(Role.WARN)
         busy_until = -1
         for event in self.state.controls:
             if event.outcome != "applied" or event.step is None or event.command == "checkpoint":
                 continue
             if event.command == "resume":
                 continue  # the pause says how long it lasted
-            col = plot.vertical(event.step, "┊", style(Ink.WARN))
+            col = plot.vertical(event.step, "┊", style(Role.WARN))
             if col is None or not words_row:
                 continue
             row = plot.row - 1
@@ -419,14 +361,14 @@ class LossChart(Panel):
         return ""
 
     def _best(self, plot: Plot, box: _Box | None) -> None:
-        """A star with its number where it covers least, and the box does not cover it."""
+        """A star at the best validation, and its number where it covers the fewest cells."""
         best = self.state.best_validation
         if best is None:
             return
         row, col = plot.y_cell(best.loss), plot.x_cell(best.step)
         if row is None or not plot.holds_column(col):
             return
-        grid, number = plot.grid, style(Ink.GOOD, bold=True)
+        grid, number = plot.grid, style(Role.GOOD, bold=True)
         grid.put(row, col, "★", number)
         text = f"best {fmt.loss(best.loss)}"
         first, last = plot.row, plot.row + plot.height - 1
@@ -442,20 +384,20 @@ class LossChart(Panel):
                     continue
                 under = grid.styles[at, start : start + len(text)] & 0x3F
                 blank = grid.codes[at, start : start + len(text)] == ord(" ")
-                covered = int((~blank & (under != Ink.GRID)).sum())
+                covered = int((~blank & (under != Role.GRID)).sum())
                 places.append((covered * 3 + abs(down), at, start))
         if places:
             _, at, start = min(places)
             grid.text(at, start, text, number)
 
     def _clipped(self, plot: Plot, high: Floats) -> int:
-        """Mark what lies above the range; the number of separate spikes."""
+        """Mark the columns whose loss lies above the range; returns how many spikes they are."""
         with np.errstate(invalid="ignore"):
             above = plot.scale(high) > plot.y_high
             above |= np.isinf(high)
         if not above.any():
             return 0
         for cell in np.flatnonzero(above.reshape(-1, 2).any(axis=1)).tolist():
-            plot.grid.put(plot.row, plot.col + cell, "▴", style(Ink.WARN))
+            plot.grid.put(plot.row, plot.col + cell, "▴", style(Role.WARN))
         starts = above & ~np.concatenate(([False], above[:-1]))
         return int(starts.sum())

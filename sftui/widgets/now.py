@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.state.series import Series, Table
@@ -24,24 +24,24 @@ from sftui.widgets.panel import Panel
 class Now(Panel):
     """Four cells, two by two; sparklines where there are rows for them."""
 
-    TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.RUN | Topic.LOOK
+    TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.RUN | Topic.VIEW
     can_focus = True
 
     def paint(self, grid: Grid) -> None:
-        grid.frame([("now", style(Ink.TITLE, bold=True))], border=self.border)
+        grid.frame([("now", style(Role.TITLE, bold=True))], border=self.border)
         rows, width = grid.height - 2, grid.width - 4
         if rows < 2 or width < 16:
             return
         half = width // 2
         sparks = rows >= 6
         cells = (self._train(), self._validation(half - 2), self._speed(), self._gradient())
-        for i, (label, spans, series, ink) in enumerate(cells):
+        for i, (label, spans, series, role) in enumerate(cells):
             row = 1 + (i // 2) * (3 if sparks else 2)
             col = 2 + (i % 2) * half
             end = col + half - 2
             if row + 1 >= grid.height - 1:
                 break
-            grid.text(row, col, fit(label, half - 2), style(Ink.DIM))
+            grid.text(row, col, fit(label, half - 2), style(Role.DIM))
             used = col
             for text, number in spans:
                 if used + text_width(text) > end:
@@ -49,13 +49,13 @@ class Now(Panel):
                 used = grid.text(row + 1, used, text, number)
             if sparks:
                 values = _course(series, half - 2)
-                grid.text(row + 2, col, sparkline(values, half - 2), style(ink))
+                grid.text(row + 2, col, sparkline(values, half - 2), style(role))
 
-    def _train(self) -> tuple[str, list[Span], Series, Ink]:
+    def _train(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state
         smooth = self.view.smoothed(state)
         raw = state.step_series(state.loss_name)
-        bright = style(Ink.TRAIN, bold=True)
+        bright = style(Role.TRAIN, bold=True)
         spans: list[Span] = []
         label = "train loss"
         if self.view.strength:
@@ -64,54 +64,54 @@ class Now(Panel):
             newest = float(raw.y[-1]) if len(raw) else math.nan
             # A log without training losses is no diverged run.
             if math.isfinite(newest) or state.nonfinite:
-                ink = Ink.FAINT if math.isfinite(newest) else Ink.BAD
-                spans.append((f"  raw {fmt.loss(newest)}", style(ink)))
+                role = Role.FAINT if math.isfinite(newest) else Role.BAD
+                spans.append((f"  raw {fmt.loss(newest)}", style(role)))
         else:
             spans.append((fmt.loss(state.steps.last(state.loss_name)), bright))
-        return label, spans, smooth.series, Ink.RAW
+        return label, spans, smooth.series, Role.RAW
 
-    def _validation(self, room: int) -> tuple[str, list[Span], Series, Ink]:
+    def _validation(self, room: int) -> tuple[str, list[Span], Series, Role]:
         results = self.state.validation_list()
         table = Table(["loss"])
         for result in results:
             table.put(result.step, {"loss": result.loss})
         losses = table.series("loss")
         if not results:
-            return "val loss", [(fmt.UNKNOWN, style(Ink.DIM))], losses, Ink.VAL_LINE
+            return "val loss", [(fmt.UNKNOWN, style(Role.DIM))], losses, Role.VAL_LINE
         newest, best = results[-1], self.state.best_validation
-        spans: list[Span] = [(fmt.loss(newest.loss), style(Ink.VAL, bold=True))]
+        spans: list[Span] = [(fmt.loss(newest.loss), style(Role.VAL, bold=True))]
         if best is not None and newest.step != best.step:
             over = fmt.loss(newest.loss - best.loss)
             words = f"  {over} above best"
             if len(spans[0][0]) + len(words) > room:
                 words = f"  {over} over ★"
-            spans.append((words, style(Ink.DIM)))
+            spans.append((words, style(Role.DIM)))
         elif best is not None:
-            spans.append(("  ★ best", style(Ink.GOOD)))
+            spans.append(("  ★ best", style(Role.GOOD)))
         label = f"{val_name(results)} · step {fmt.count(newest.step)}"
-        return label, spans, losses, Ink.VAL_LINE
+        return label, spans, losses, Role.VAL_LINE
 
-    def _speed(self) -> tuple[str, list[Span], Series, Ink]:
+    def _speed(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state
         speed = state.steps.last("tokens_per_second")
-        spans: list[Span] = [(fmt.si(speed), style(Ink.THIRD, bold=True))]
+        spans: list[Span] = [(fmt.si(speed), style(Role.THIRD, bold=True))]
         pace = state.step_seconds()
         if pace is not None:
-            spans.append((f"  {fmt.duration(pace)}/step", style(Ink.FAINT)))
-        return "tokens/s", spans, state.step_series("tokens_per_second"), Ink.RAW
+            spans.append((f"  {fmt.duration(pace)}/step", style(Role.FAINT)))
+        return "tokens/s", spans, state.step_series("tokens_per_second"), Role.RAW
 
-    def _gradient(self) -> tuple[str, list[Span], Series, Ink]:
+    def _gradient(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state
         norm = state.steps.last("grad_norm")
         newest = state.last_step.grad_norm if state.last_step else None
         bad = newest is not None and not math.isfinite(newest)
         text = fmt.loss(newest if bad else norm, 3)
-        number = style(Ink.BAD if bad else Ink.SECOND, bold=True)
+        number = style(Role.BAD if bad else Role.SECOND, bold=True)
         spans: list[Span] = [(text, number)]
         multiplier = state.steps.last("lr_mult")
         if multiplier is not None:
-            spans.append((f"  lr ×{multiplier:.3g}", style(Ink.RATE)))
-        return "gradient norm", spans, state.step_series("grad_norm"), Ink.RATE
+            spans.append((f"  lr ×{multiplier:.3g}", style(Role.RATE)))
+        return "gradient norm", spans, state.step_series("grad_norm"), Role.RATE
 
 
 def _course(series: Series, cells: int) -> NDArray[Any]:

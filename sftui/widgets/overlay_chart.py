@@ -11,21 +11,14 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from textual.events import (
-    Leave,
-    MouseDown,
-    MouseMove,
-    MouseScrollDown,
-    MouseScrollUp,
-    MouseUp,
-)
 
-from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, settle, text_width
+from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, text_width
 from sftui.drawing.plot import Plot, percentiles
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
-from sftui.widgets.panel import Panel
+from sftui.view.viewport import Extent
+from sftui.widgets.zoom_chart import ZoomChart, nearest_row
 
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Contender, Overlay
@@ -38,16 +31,8 @@ _TOP, _TOP_RAW, _BOTTOM = 96.0, 97.5, 0.3
 _MANY_MARKS = 8
 
 
-class OverlayChart(Panel):
-    """`overlay` is what is shown."""
-
-    can_focus = True
-
-    _limits: tuple[float, float] | None = None
-    _limits_log = False
-    _plot: Plot | None = None
-    """As it was last painted, for the mouse."""
-    _dragged: int | None = None
+class OverlayChart(ZoomChart):
+    """The chart of `sftui compare`, over the runs of an `Overlay`."""
 
     def __init__(self, state: RunState, overlay: Overlay, *, id: str) -> None:
         super().__init__(state, overlay.view, id=id)
@@ -61,32 +46,32 @@ class OverlayChart(Panel):
         if drawn:
             self._chart(grid, drawn, 1 if framed else 0)
         else:
-            self._plot = None
+            self.plot = None
             words = "reading…" if self.overlay.loading else "no training loss in what is shown"
             row = grid.height // 2
-            grid.text(row, max(1, (grid.width - text_width(words)) // 2), words, style(Ink.DIM))
+            grid.text(row, max(1, (grid.width - text_width(words)) // 2), words, style(Role.DIM))
         if framed:
             grid.frame(self._legend(), self._notes(grid.width), border=self.border)
 
     # ---- frame -----------------------------------------------------------------------------
 
     def _legend(self) -> list[Span]:
-        overlay, dim = self.overlay, style(Ink.DIM)
-        spans: list[Span] = [("loss", style(Ink.TITLE, bold=True))]
+        overlay, dim = self.overlay, style(Role.DIM)
+        spans: list[Span] = [("loss", style(Role.TITLE, bold=True))]
         for contender in overlay.shown:
-            ink = style(contender.ink, bold=contender is overlay.reference)
-            spans += [(f"  {contender.letter} ", ink), (f"━ {contender.mark}", ink)]
+            role = style(contender.role, bold=contender is overlay.reference)
+            spans += [(f"  {contender.letter} ", role), (f"━ {contender.mark}", role)]
         if self.view.strength:
-            spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Ink.FAINT)))
+            spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Role.FAINT)))
         spans.append(("  ● ■ … val", dim))
         return spans
 
     def _notes(self, width: int) -> list[Span]:
-        view, faint = self.view, style(Ink.FAINT)
+        view, faint = self.view, style(Role.FAINT)
         words = ["log" if view.log_y else "linear"]
         words.append(f"EMA {view.strength:g}" if view.strength else "no smoothing")
-        if view.sight.part is not None:
-            low, high = view.sight.part
+        if view.viewport.part is not None:
+            low, high = view.viewport.part
             words.append(f"x: {low:,.0f} to {high:,.0f}")
         hidden = len(self.overlay.contenders) - len(self.overlay.shown)
         if hidden:
@@ -105,10 +90,11 @@ class OverlayChart(Panel):
         # Two columns on the right for the letters at the ends.
         plot_height, width = height - (2 if labels else 1), grid.width - edge - left - 2
         if plot_height < 1 or width < 4:
-            self._plot = None
+            self.plot = None
             return
-        x_low, x_high = view.sight.limits(self._x_limits(drawn))
-        view.sight.columns = width
+        full = self._x_limits(drawn)
+        self.extent = Extent(full, width)
+        x_low, x_high = view.viewport.limits(full)
         y_low, y_high = self._y_limits(drawn, x_low, x_high)
         plot = Plot(
             grid=grid,
@@ -127,13 +113,13 @@ class OverlayChart(Panel):
         reference = self.overlay.reference
         if reference in drawn and view.strength:
             low, high = bridge(*reference.raw.columns(x_low, x_high, plot.num_dots))
-            plot.band(low, high, style(Ink.FAINT))
+            plot.band(low, high, style(Role.FAINT))
         self._curves(plot, drawn)
         self._marks(plot, drawn)
         self._letters(plot, drawn)
-        self._plot = plot
-        if view.sight.cursor is not None:
-            self._crosshair(plot, view.sight.cursor, drawn)
+        self.plot = plot
+        if view.viewport.cursor is not None:
+            self._crosshair(plot, view.viewport.cursor, drawn)
 
     def _curves(self, plot: Plot, drawn: list[Contender]) -> None:
         """Curves that share a cell take turns in it, so that none hides another."""
@@ -143,7 +129,7 @@ class OverlayChart(Panel):
             smooth = contender.smooth(self.view.strength)
             low, high = bridge(*smooth.columns(plot.x_low, plot.x_high, plot.num_dots))
             codes.append(plot.dots(low, high, thick=2 if pinned else 1))
-            numbers.append(style(contender.ink, bold=pinned))
+            numbers.append(style(contender.role, bold=pinned))
         there = np.stack(codes) != BRAILLE
         turn = np.arange(plot.width) % np.maximum(1, there.sum(axis=0))
         own = there & (np.cumsum(there, axis=0) - 1 == turn)
@@ -154,8 +140,8 @@ class OverlayChart(Panel):
         """Validations; one whose cell is taken stands beside it, one above the range at the top."""
         taken: set[tuple[int, int]] = set()
         for contender in reversed(drawn):
-            number = style(contender.ink, bold=contender is self.overlay.reference)
-            for validation in self._validations(contender):
+            number = style(contender.role, bold=contender is self.overlay.reference)
+            for validation in self.comparable_validations(contender):
                 col, row = plot.x_cell(validation.step), plot.y_cell(validation.loss)
                 char = contender.mark
                 if row is None and plot.is_above(validation.loss):
@@ -167,8 +153,8 @@ class OverlayChart(Panel):
                 taken.add((row, col))
                 plot.grid.put(row, col, char, number)
 
-    def _validations(self, contender: Contender) -> list[Validation]:
-        """In the unit of the pinned run's: bits a byte have no place on an axis of nats."""
+    def comparable_validations(self, contender: Contender) -> list[Validation]:
+        """Those in the unit of the pinned run's: bits a byte cannot share an axis with nats."""
         ours = self.overlay.reference.state.validation_list()
         found = contender.state.validation_list()
         return [v for v in found if not ours or v.metric == ours[-1].metric]
@@ -194,7 +180,7 @@ class OverlayChart(Panel):
                     taken.add(at)
                     pinned = contender is self.overlay.reference
                     back = Back.ROW if pinned else Back.PANEL
-                    number = style(contender.ink, bold=True, back=back)
+                    number = style(contender.role, bold=True, back=back)
                     plot.grid.put(at[0], at[1], contender.letter, number)
                     break
 
@@ -206,7 +192,7 @@ class OverlayChart(Panel):
         if len(known):
             at = int(first + known[-1])
             return float(smooth.x[at]), float(smooth.y[at])
-        for validation in reversed(self._validations(contender)):
+        for validation in reversed(self.comparable_validations(contender)):
             if plot.x_low <= validation.step <= plot.x_high and math.isfinite(validation.loss):
                 return float(validation.step), validation.loss
         return None
@@ -217,8 +203,7 @@ class OverlayChart(Panel):
         if not plot.holds_column(col):
             return
         grid = plot.grid
-        for row in range(plot.row, plot.row + plot.height):
-            grid.back(row, col, col + 1, Back.CURSOR)
+        plot.tint(col, Back.CURSOR)
         lines = self._values(at, drawn)
         names = max(text_width(line[0]) for line in lines)
         values = max(text_width(line[1]) for line in lines)
@@ -227,19 +212,19 @@ class OverlayChart(Panel):
         start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
         if start < plot.col:
             return
-        for i, (name, value, change, ink) in enumerate(lines[: plot.height]):
+        for i, (name, value, change, role) in enumerate(lines[: plot.height]):
             row = plot.row + i
-            grid.text(row, start, " " * cells, style(Ink.TEXT))
-            grid.text(row, start + 1, name, style(ink))
+            grid.text(row, start, " " * cells, style(Role.TEXT))
+            grid.text(row, start + 1, name, style(role))
             end = start + 3 + names + values
-            grid.right(row, end, [(value, style(ink, bold=True))], start)
-            grid.right(row, start + cells - 1, [(change, style(Ink.DIM))], start)
+            grid.right(row, end, [(value, style(role, bold=True))], start)
+            grid.right(row, start + cells - 1, [(change, style(Role.DIM))], start)
             grid.back(row, start, start + cells, Back.ROW)
 
-    def _values(self, at: float, drawn: list[Contender]) -> list[tuple[str, str, str, Ink]]:
+    def _values(self, at: float, drawn: list[Contender]) -> list[tuple[str, str, str, Role]]:
         """Name, value, distance from the pinned run's value, colour; in the usual order."""
         step = round(at)
-        lines = [("step", fmt.count(step), "", Ink.TEXT)]
+        lines = [("step", fmt.count(step), "", Role.TEXT)]
         reference = self.overlay.reference
         base = _value_at(reference.smooth(self.view.strength), at)
         for contender in sorted(drawn, key=lambda c: c.letter):
@@ -248,12 +233,12 @@ class OverlayChart(Panel):
             if value is not None and base is not None and contender is not reference:
                 change = fmt.change(value - base)
             shown = fmt.loss(value) if value is not None else "–"
-            lines.append((contender.letter, shown, change, contender.ink))
+            lines.append((contender.letter, shown, change, contender.role))
         for contender in sorted(drawn, key=lambda c: c.letter):
-            before = [v for v in self._validations(contender) if v.step <= at]
+            before = [v for v in self.comparable_validations(contender) if v.step <= at]
             if before:
                 words = f"{contender.mark} @{fmt.count(before[-1].step)}"
-                lines.append((words, fmt.loss(before[-1].loss), "", contender.ink))
+                lines.append((words, fmt.loss(before[-1].loss), "", contender.role))
         return lines
 
     # ---- limits ----------------------------------------------------------------------------
@@ -283,7 +268,7 @@ class OverlayChart(Panel):
                     highs.append(high)
             marks = [
                 v.loss
-                for v in self._validations(contender)
+                for v in self.comparable_validations(contender)
                 if math.isfinite(v.loss) and x_low <= v.step <= x_high and not (log and v.loss <= 0)
             ]
             if marks:
@@ -293,48 +278,7 @@ class OverlayChart(Panel):
                 highs += percentiles(np.array(marks), (_TOP,)) if many else [max(marks)]
         if not lows:
             return (0.0, 1.0)
-        bottom, top = min(lows), max(highs)
-        if log:
-            bottom, top = math.log10(bottom), math.log10(top)
-        before = self._limits if self._limits_log == log else None
-        self._limits, self._limits_log = settle(before, bottom, top), log
-        return self._limits
-
-    # ---- mouse -----------------------------------------------------------------------------
-
-    def _x_at(self, column: int) -> float | None:
-        plot = self._plot
-        if plot is None or not plot.holds_column(column):
-            return None
-        return plot.x_of(column)
-
-    async def on_mouse_move(self, event: MouseMove) -> None:
-        plot = self._plot
-        if plot is not None and self._dragged is not None and event.button:
-            moved = (self._dragged - event.x) * (plot.x_high - plot.x_low) / plot.width
-            self._dragged = event.x
-            await self.run_action(f"screen.pan_by({moved!r})")
-            return
-        at = self._x_at(event.x)
-        if at is not None:
-            await self.run_action(f"screen.point_at({at!r})")
-
-    async def on_leave(self, event: Leave) -> None:
-        await self.run_action("screen.point_at(None)")
-
-    def on_mouse_down(self, event: MouseDown) -> None:
-        self._dragged = event.x
-        self.capture_mouse()
-
-    def on_mouse_up(self, event: MouseUp) -> None:
-        self._dragged = None
-        self.release_mouse()
-
-    async def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
-        await self.run_action(f"screen.zoom_at(True, {self._x_at(event.x)!r})")
-
-    async def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
-        await self.run_action(f"screen.zoom_at(False, {self._x_at(event.x)!r})")
+        return self.y_limits(min(lows), max(highs))
 
 
 def _value_at(series: Series, at: float) -> float | None:
@@ -342,8 +286,5 @@ def _value_at(series: Series, at: float) -> float | None:
     x = series.x
     if not len(x) or at < x[0] - 0.5 or at > x[-1] + 0.5:
         return None
-    i = int(np.searchsorted(x, at))
-    if i > 0 and (i == len(x) or at - x[i - 1] <= x[i] - at):
-        i -= 1
-    value = float(series.y[i])
+    value = float(series.y[nearest_row(x, at)])
     return value if math.isfinite(value) else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sftui.compare.differences import told, value_words
 from sftui.drawing.canvas import Grid, Span, fit
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.statistics.paired_tests import CLEAR
 from sftui.statistics.scores import sentence
 from sftui.text import format as fmt
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class OverlayDetails(Panel):
-    """Scrolled by lines; says how many lie below."""
+    """Text about the chosen run and the pinned one, with a note of the lines below."""
 
     can_focus = True
 
@@ -30,7 +30,7 @@ class OverlayDetails(Panel):
         super().__init__(state, overlay.view, id=id)
         self.overlay = overlay
         self.num_lines = 0
-        """Of all there is to say at the present width."""
+        """Lines of the whole text at the present width."""
 
     def paint(self, grid: Grid) -> None:
         rows, width, overlay = grid.height - 2, grid.width - 4, self.overlay
@@ -38,10 +38,10 @@ class OverlayDetails(Panel):
             return
         a, b = overlay.reference, overlay.other
         title: list[Span] = [
-            (b.letter, style(b.ink, bold=True)),
-            (" against ", style(Ink.TITLE, bold=True)),
-            (a.letter, style(a.ink, bold=True)),
-            (" (pinned)", style(Ink.DIM)),
+            (b.letter, style(b.role, bold=True)),
+            (" against ", style(Role.TITLE, bold=True)),
+            (a.letter, style(a.role, bold=True)),
+            (" (pinned)", style(Role.DIM)),
         ]
         lines = self._lines(width)
         self.num_lines = len(lines)
@@ -51,9 +51,9 @@ class OverlayDetails(Panel):
         below = len(lines) - rows - overlay.scrolled
         notes: list[Span] = []
         if below > 0:
-            notes = [(f"{below} more lines · pgdn", style(Ink.FAINT))]
+            notes = [(f"{below} more lines · pgdn", style(Role.FAINT))]
         elif overlay.scrolled:
-            notes = [("pgup", style(Ink.FAINT))]
+            notes = [("pgup", style(Role.FAINT))]
         grid.frame(title, notes, border=self.border)
 
     def _lines(self, width: int) -> list[list[Span]]:
@@ -61,13 +61,13 @@ class OverlayDetails(Panel):
             return []
         found = self.overlay.comparison()
         if found is None:
-            return [[("reading…", style(Ink.DIM))]]
+            return [[("reading…", style(Role.DIM))]]
         return [*self._results(found, width), [], *self._settings(found, width)]
 
     # ---- results ---------------------------------------------------------------------------
 
     def _results(self, found: Comparison, width: int) -> list[list[Span]]:
-        text, lines = style(Ink.TEXT), []
+        text, lines = style(Role.TEXT), []
         a, b = found.letters
         pair = found.validation
         if pair is None:
@@ -109,10 +109,10 @@ class OverlayDetails(Panel):
         judged = task.judged
         if judged is not None:
             # A colour only where the verdict is clear.
-            ink = Ink.DIM
+            role = Role.DIM
             if judged.verdict == CLEAR:
-                ink = Ink.GOOD if judged.comparison.difference > 0 else Ink.BAD
-            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(ink))
+                role = Role.GOOD if judged.comparison.difference > 0 else Role.BAD
+            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(role))
         if task.reason:
             lines += _wrapped(f"not paired: {task.reason}", width)
         return lines
@@ -121,7 +121,7 @@ class OverlayDetails(Panel):
         """The pinned run's value and the other's, under their colours; in two lines if need be."""
         pair = self.overlay.reference, self.overlay.other
         pieces: list[list[Span]] = [
-            [(f"  {c.letter} ", style(c.ink, bold=True)), (value, style(Ink.TEXT))]
+            [(f"  {c.letter} ", style(c.role, bold=True)), (value, style(Role.TEXT))]
             for c, value in zip(pair, values, strict=True)
         ]
         if sum(len(value) + 4 for value in values) > width:
@@ -132,7 +132,7 @@ class OverlayDetails(Panel):
 
     def _settings(self, found: Comparison, width: int) -> list[list[Span]]:
         ours, theirs = told(found.a.state), told(found.b.state)
-        dim, text = style(Ink.DIM), style(Ink.TEXT)
+        dim, text = style(Role.DIM), style(Role.TEXT)
         both = [s for s in found.settings if s[0] in ours and s[0] in theirs]
         lines = [_head("settings that differ")]
         if not both:
@@ -145,7 +145,7 @@ class OverlayDetails(Panel):
         if both:
             head: list[Span] = [(" " * (cells + 4), dim)]
             for contender in (self.overlay.reference, self.overlay.other):
-                head.append((f"{contender.letter:<{each + 1}}", style(contender.ink, bold=True)))
+                head.append((f"{contender.letter:<{each + 1}}", style(contender.role, bold=True)))
             lines.append(head)
         for name, before, now in both:
             lines.append(
@@ -163,10 +163,10 @@ class OverlayDetails(Panel):
 
 
 def _head(words: str) -> list[Span]:
-    return [(words, style(Ink.TITLE, bold=True))]
+    return [(words, style(Role.TITLE, bold=True))]
 
 
-def _wrapped(words: str, width: int, number: int = style(Ink.DIM)) -> list[list[Span]]:
+def _wrapped(words: str, width: int, number: int = style(Role.DIM)) -> list[list[Span]]:
     """Cleaned and folded, a little in from the border."""
     folded = textwrap.wrap(clean(words, 2000), max(8, width - 2))
     return [[("  " + line, number)] for line in folded]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from textual.events import Click
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -39,17 +39,17 @@ class OverlayList(Panel):
         self._top = min(max(self._top, overlay.chosen - rows + 1), overlay.chosen, last)
         for row, contender in enumerate(overlay.contenders[self._top : self._top + rows]):
             self._row(grid, 1 + row, contender)
-        title: list[Span] = [("runs", style(Ink.TITLE, bold=True))]
+        title: list[Span] = [("runs", style(Role.TITLE, bold=True))]
         left = len(overlay.contenders) - rows
-        notes: list[Span] = [(f"{left} more", style(Ink.FAINT))] if left > 0 else []
+        notes: list[Span] = [(f"{left} more", style(Role.FAINT))] if left > 0 else []
         grid.frame(title, notes, border=self.border)
 
     def _row(self, grid: Grid, row: int, contender: Contender) -> None:
-        overlay, dim = self.overlay, style(Ink.DIM)
+        overlay, dim = self.overlay, style(Role.DIM)
         place = overlay.contenders.index(contender)
         chosen, pinned = place == overlay.chosen, place == overlay.pinned
-        own = style(Ink.FAINT if contender.hidden else contender.ink, bold=pinned)
-        col = grid.text(row, 1, "›" if chosen else " ", style(Ink.FOCUS, bold=True))
+        own = style(Role.FAINT if contender.hidden else contender.role, bold=pinned)
+        col = grid.text(row, 1, "›" if chosen else " ", style(Role.FOCUS, bold=True))
         col = grid.text(row, col, f"{contender.letter} {contender.mark} ", own)
         end, title = grid.width - 2, clean(contender.title, 80)
         for rank, spans in enumerate(self._numbers(contender, pinned)):
@@ -64,9 +64,9 @@ class OverlayList(Panel):
 
     def _numbers(self, contender: Contender, pinned: bool) -> list[list[Span]]:
         """From the right border inwards, most important first."""
-        state, dim, text = contender.state, style(Ink.DIM), style(Ink.TEXT)
+        state, dim, text = contender.state, style(Role.DIM), style(Role.TEXT)
         words = "hidden" if contender.hidden else "pinned" if pinned else ""
-        parts: list[list[Span]] = [[(f"{words:<6}", style(Ink.WARN if pinned else Ink.FAINT))]]
+        parts: list[list[Span]] = [[(f"{words:<6}", style(Role.WARN if pinned else Role.FAINT))]]
         known = [v for v in state.validation_list() if math.isfinite(v.loss)]
         if known:
             parts.append([(f"{known[-1].metric if known[-1].metric != 'loss' else 'val'} ", dim)])

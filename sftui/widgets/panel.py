@@ -18,7 +18,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from sftui.drawing.canvas import BLANK, Grid
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.theme import Palette
 from sftui.keys.key_table import JUMP_LETTERS
 from sftui.state.records import Topic
@@ -45,28 +45,30 @@ class Panel(Widget):
         super().__init__(id=id)
         self.state = state
         self.view = view
-        self.rebuilds = 0
-        self.cells_changed = 0
-        """Cells sent for painting since the start: what the tests count."""
         self._clock: Hashable = None
-        self._grid = Grid(0, 0)
+        self.grid = Grid(0, 0)
+        """The cells as they were painted last; every `rebuild` makes another."""
         self._strips: dict[int, Strip] = {}
         self._sized = False
-        """Given its size, and painted, since it was last hidden."""
+        """Whether it was painted at its present size since it was last hidden."""
 
     @property
     def clock(self) -> Hashable:
-        """What it shows of the clock: asked once a second, painted anew when it is another."""
+        """What of the paint depends on the time; another value makes the panel stale."""
         return None
 
     def tick(self) -> None:
-        """A second went by and nothing else made it stale."""
+        """Called once a second when nothing else was rebuilt: rebuild if `clock` changed."""
         if self.clock != self._clock:
             self.rebuild()
 
     def paint(self, grid: Grid) -> None:
         """Draw the state into an empty grid of this panel's size."""
         raise NotImplementedError
+
+    def text(self) -> str:
+        """The characters of the panel as it was painted last, a line a row."""
+        return "\n".join(self.grid.lines())
 
     def rebuild(self) -> None:
         """Paint anew and refresh the spans that differ from what is on screen."""
@@ -77,22 +79,16 @@ class Panel(Widget):
         if height and width:
             self.paint(grid)
             if self.id in self.view.jumping:
-                number = style(Ink.ON_BADGE, bold=True, back=Back.WARN)
+                number = style(Role.ON_BADGE, bold=True, back=Back.WARN)
                 grid.text(0, 0, f" {JUMP_LETTERS[self.id]} ", number)
             grid.settle()
-        self.rebuilds += 1
         self._clock = self.clock
-        before, self._grid = self._grid, grid
+        before, self.grid = self.grid, grid
         if before.codes.shape != grid.codes.shape:
             self._strips.clear()
-            self.cells_changed += grid.codes.size
             self.refresh()
             return
-        # A blank shows no foreground, so only its background can differ.
-        blank = (before.codes == BLANK) & (grid.codes == BLANK)
-        styles = before.styles ^ grid.styles
-        styles[blank] &= 0xFF00
-        changed = (before.codes != grid.codes) | (styles != 0)
+        changed = grid.changed_from(before)
         rows = np.flatnonzero(changed.any(axis=1))
         if not len(rows):
             return
@@ -100,7 +96,6 @@ class Panel(Widget):
         for row in rows.tolist():
             where = np.flatnonzero(changed[row])
             self._strips.pop(row, None)
-            self.cells_changed += len(where)
             gaps = np.flatnonzero(np.diff(where) > _NEAR)
             for first, last in zip(
                 where[[0, *(gaps + 1)]].tolist(), where[[*gaps, -1]].tolist(), strict=True
@@ -109,7 +104,7 @@ class Panel(Widget):
         self.refresh(*spans)
 
     def forget_colours(self) -> None:
-        """The theme changed: the cells stay, their strips are made again."""
+        """Make the strips again under the present theme; the cells stay."""
         self._strips.clear()
         self.refresh()
 
@@ -136,8 +131,8 @@ class Panel(Widget):
         if strip is None:
             app = cast(Any, self.app)
             palette = app.palette
-            if y < self._grid.height:
-                codes, styles = self._grid.codes[y], self._grid.styles[y]
+            if y < self.grid.height:
+                codes, styles = self.grid.codes[y], self.grid.styles[y]
                 if getattr(app, "ascii", False):
                     codes = ascii_glyphs.plain(codes, styles)
                 strip = to_strip(codes, styles, palette)
@@ -148,8 +143,8 @@ class Panel(Widget):
 
     @property
     def border(self) -> int:
-        """Style of the frame: the focused panel alone is bright."""
-        return style(Ink.FOCUS if self.has_focus else Ink.BORDER)
+        """Style of the frame, bright when the panel has the focus."""
+        return style(Role.FOCUS if self.has_focus else Role.BORDER)
 
 
 def to_strip(codes: NDArray[Any], styles: NDArray[Any], palette: Palette) -> Strip:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.state.records import Rank, Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -30,32 +30,32 @@ class RankTable(Panel):
 
     @property
     def clock(self) -> tuple[str, ...]:
-        """How long which rank has been silent."""
+        """Seconds since each silent rank was last heard of."""
         return tuple(map(self._trouble, self.state.ranks.values()))
 
     def paint(self, grid: Grid) -> None:
         ranks = sorted(self.state.ranks.items())
         kind = {rank.last.memory_kind for _, rank in ranks}
-        title: list[Span] = [("memory", style(Ink.TITLE, bold=True))]
+        title: list[Span] = [("memory", style(Role.TITLE, bold=True))]
         if kind:
             words = {"cuda": " allocated by torch", "resident": " resident, per process"}
             known = [words.get(k, f" {clean(k, 20)}") for k in sorted(kind)]
-            title.append((" ·" + " ·".join(known), style(Ink.DIM)))
+            title.append((" ·" + " ·".join(known), style(Role.DIM)))
         names = {clean(rank.last.device_name or "", 40) for _, rank in ranks} - {""}
-        corner: list[Span] = [(names.pop(), style(Ink.DIM))] if len(names) == 1 else []
+        corner: list[Span] = [(names.pop(), style(Role.DIM))] if len(names) == 1 else []
         rows = grid.height - 2
         lines = next((n for n in (_FULL, 3, 2) if rows >= n * len(ranks)), 1)
         room = rows // lines
         left_out = len(ranks) - room
-        notes: list[Span] = [(f"{left_out} more ranks", style(Ink.FAINT))] if left_out > 0 else []
+        notes: list[Span] = [(f"{left_out} more ranks", style(Role.FAINT))] if left_out > 0 else []
         if lines >= 3 and ranks:
-            notes = [("curves: the whole run", style(Ink.FAINT))]
+            notes = [("curves: the whole run", style(Role.FAINT))]
         grid.frame(title, notes, border=self.border, corner=corner)
         if not ranks:
             none = "no rank has spoken yet"
-            if self.view.tape is not None:
+            if self.view.replay is not None:
                 none = "no memory figures in this log so far"
-            grid.text(1, 2, fit(none, grid.width - 4), style(Ink.FAINT))
+            grid.text(1, 2, fit(none, grid.width - 4), style(Role.FAINT))
             return
         for i, (number, rank) in enumerate(ranks[: max(0, room)]):
             row = 1 + i * lines
@@ -107,8 +107,8 @@ class RankTable(Panel):
                 row, col = row + 1, 10
             if row >= start + 3:
                 break
-            col = grid.text(row, col, f"{name} ", style(Ink.FAINT), end)
-            number = style(Ink.FAINT if value == "N/A" else Ink.TEXT)
+            col = grid.text(row, col, f"{name} ", style(Role.FAINT), end)
+            number = style(Role.FAINT if value == "N/A" else Role.TEXT)
             col = grid.text(row, col, value, number, end) + 3
         self._course(grid, row + 1, "memory", rank, "memory_bytes")
         self._course(grid, row + 2, "load", rank, "load")
@@ -116,17 +116,17 @@ class RankTable(Panel):
     def _course(self, grid: Grid, row: int, name: str, rank: Rank, column: str) -> None:
         """The whole history in one line between its lowest and highest value, which it names."""
         cells = grid.width - 12
-        grid.text(row, 10 - text_width(name) - 1, name, style(Ink.FAINT))
+        grid.text(row, 10 - text_width(name) - 1, name, style(Role.FAINT))
         series = rank.memory.series(column)
         if cells < 4 or series.empty:
-            grid.text(row, 10, fit("N/A", cells), style(Ink.FAINT))
+            grid.text(row, 10, fit("N/A", cells), style(Role.FAINT))
             return
         low, top = (float(extreme(series.y)) for extreme in (np.nanmin, np.nanmax))
         words = f"{low:.0f}-{top:.0f}%"
         if column == "memory_bytes":
             words = f"{fmt.size(low)}-{fmt.size(top)}"
         if cells > text_width(words) + 20:
-            grid.right(row, grid.width - 2, [(words, style(Ink.FAINT))], 10)
+            grid.right(row, grid.width - 2, [(words, style(Role.FAINT))], 10)
             cells -= text_width(words) + 2
         x = series.x
         span = max(60.0, ratchet(float(x[-1] - x[0]) + 1))
@@ -135,24 +135,24 @@ class RankTable(Panel):
         known = np.flatnonzero(np.isfinite(high))
         held = np.maximum.accumulate(np.where(np.isfinite(high), np.arange(cells), known[0]))
         values = high[held][: known[-1] + 1]
-        ink = style(Ink.TRAIN if column == "memory_bytes" else Ink.THIRD)
-        grid.text(row, 10, sparkline(values, cells), ink)
+        role = style(Role.TRAIN if column == "memory_bytes" else Role.THIRD)
+        grid.text(row, 10, sparkline(values, cells), role)
 
     def _bar(self, grid: Grid, row: int, number: int, rank: Rank) -> None:
         last, end = rank.last, grid.width - 2
-        col = grid.text(row, 2, f"rank {number:<2}", style(Ink.DIM)) + 1
+        col = grid.text(row, 2, f"rank {number:<2}", style(Role.DIM)) + 1
         trouble = self._trouble(rank)
         if trouble:
-            grid.text(row, col, fit(trouble, end - col), style(Ink.BAD, bold=True))
+            grid.text(row, col, fit(trouble, end - col), style(Role.BAD, bold=True))
             return
         used, total = last.memory_bytes, last.memory_total_bytes
         words = fmt.size_of(used, total)
-        end = grid.right(row, end, [(words, style(Ink.TEXT, bold=True))], col) - 1
+        end = grid.right(row, end, [(words, style(Role.TEXT, bold=True))], col) - 1
         if used is not None and total:
             # On a GPU the reserved part is what other programs cannot have.
             fraction = max(used, last.memory_reserved_bytes or 0) / total
-            ink = style(Ink.WARN if fraction > TIGHT else Ink.TRAIN)
-            grid.bar(row, col, end, fraction, ink, style(Ink.TROUGH))
+            role = style(Role.WARN if fraction > TIGHT else Role.TRAIN)
+            grid.bar(row, col, end, fraction, role, style(Role.TROUGH))
 
     def _detail(self, grid: Grid, row: int, rank: Rank) -> None:
         last = rank.last
@@ -181,7 +181,7 @@ class RankTable(Panel):
             piece = fact if i == 0 else f" · {fact}"
             if col + text_width(piece) > end:
                 break
-            col = grid.text(row, col, piece, style(Ink.FAINT))
+            col = grid.text(row, col, piece, style(Role.FAINT))
 
     def _trouble(self, rank: Rank) -> str:
         if rank.lost is not None:

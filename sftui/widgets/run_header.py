@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from engine import events as ev
 from sftui.drawing.canvas import Grid, Span, fit, text_width
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.logbook.event_lines import ranks
 from sftui.state.records import Topic
 from sftui.text import format as fmt
@@ -30,13 +30,13 @@ BADGES: Mapping[ev.Badge, tuple[str, Back]] = {
 
 
 class RunHeader(Panel):
-    """One or two rows over the full width."""
+    """One or two rows over the full width: badge, progress, time left; name and source."""
 
-    TOPICS = Topic.RUN | Topic.STEPS | Topic.EVALS | Topic.CONTROLS | Topic.LOOK
+    TOPICS = Topic.RUN | Topic.STEPS | Topic.EVALS | Topic.CONTROLS | Topic.VIEW
 
     @property
     def clock(self) -> int | None:
-        """Time goes by while it runs."""
+        """The second, while the run goes on."""
         return None if self.state.ended or self.view.trouble else int(self.view.now())
 
     def paint(self, grid: Grid) -> None:
@@ -55,13 +55,13 @@ class RunHeader(Panel):
 
     def _identity(self, grid: Grid, row: int) -> None:
         bar = Back.BAR
-        dim, faint = style(Ink.DIM, back=bar), style(Ink.FAINT, back=bar)
+        dim, faint = style(Role.DIM, back=bar), style(Role.FAINT, back=bar)
         col = grid.spans(row, 1, self._mark())
         name = fit(self._run_name(), grid.width - col - 2)
-        col = grid.text(row, col, name, style(Ink.TEXT, back=bar))
+        col = grid.text(row, col, name, style(Role.TEXT, back=bar))
         end = grid.width - 1
         # Of a run that has ended nothing comes any more: its last rate would stand there for good.
-        over = self.state.ended and self.view.tape is None
+        over = self.state.ended and self.view.replay is None
         if self.view.transport and not over:
             words = fit(clean(self.view.transport, 160), max(0, end - col - 3))
             end = grid.right(row, end, [(words, faint)], col + 3)
@@ -86,35 +86,35 @@ class RunHeader(Panel):
     def _mark(self) -> list[Span]:
         bar = Back.BAR
         alive = self.state.badge in ("running", "starting") and not self.view.trouble
-        alive = alive and self.view.tape is None
-        dot = style(Ink.GOOD if alive else Ink.FAINT, back=bar)
-        return [("◉ ", dot), ("sftui ", style(Ink.TEXT, bold=True, back=bar))]
+        alive = alive and self.view.replay is None
+        dot = style(Role.GOOD if alive else Role.FAINT, back=bar)
+        return [("◉ ", dot), ("sftui ", style(Role.TEXT, bold=True, back=bar))]
 
     # ---- how far ---------------------------------------------------------------------------
 
     def _badge(self) -> list[Span]:
-        tape = self.view.tape
-        if tape is not None:
-            word = "FOLLOW" if tape.following and not tape.paused else "REPLAY"
-            speed = "paused" if tape.paused and not tape.at_end else ""
-            speed = tape.speed_words if tape.moving else speed
+        replay = self.view.replay
+        if replay is not None:
+            word = "FOLLOW" if replay.following and not replay.paused else "REPLAY"
+            speed = "paused" if replay.paused and not replay.at_end else ""
+            speed = replay.speed_words if replay.moving else speed
             badge = f" {word} {speed} " if speed else f" {word} "
-            spans = [(badge, style(Ink.ON_BADGE, bold=True, back=Back.WARN))]
+            spans = [(badge, style(Role.ON_BADGE, bold=True, back=Back.WARN))]
             said = "" if self.state.badge == "starting" else f" {clean(self.state.badge, 12)}"
             if self.state.badge == "paused":
                 said = " run paused"  # the badge before it speaks of the clock
-            if tape.over and not self.state.ended:
+            if replay.over and not self.state.ended:
                 # Nobody knows what became of the run; that it runs is the log's word of then.
                 said = " log ends"
-            return [*spans, (said, style(Ink.DIM, back=Back.BAR))] if said else spans
+            return [*spans, (said, style(Role.DIM, back=Back.BAR))] if said else spans
         if self.view.trouble:
-            return [(" LOST ", style(Ink.ON_BADGE, bold=True, back=Back.BAD))]
+            return [(" LOST ", style(Role.ON_BADGE, bold=True, back=Back.BAD))]
         state = self.state.badge
         word, back = BADGES.get(state, (clean(state, 12).upper() or "?", Back.QUIET))
-        spans = [(f" {word} ", style(Ink.ON_BADGE, bold=True, back=back))]
+        spans = [(f" {word} ", style(Role.ON_BADGE, bold=True, back=back))]
         pending = self.view.pending_words()
         if pending:
-            spans.append((f" {pending}", style(Ink.WARN, back=Back.BAR)))
+            spans.append((f" {pending}", style(Role.WARN, back=Back.BAR)))
         return spans
 
     def _doing(self) -> str:
@@ -132,7 +132,7 @@ class RunHeader(Panel):
 
     def _progress(self, grid: Grid, row: int, *, named: bool) -> None:
         bar = Back.BAR
-        text, dim = style(Ink.TEXT, bold=True, back=bar), style(Ink.DIM, back=bar)
+        text, dim = style(Role.TEXT, bold=True, back=bar), style(Role.DIM, back=bar)
         state, width = self.state, grid.width
         col = 1
         if named and width >= 50:
@@ -197,14 +197,14 @@ class RunHeader(Panel):
                     col,
                     col + cells,
                     fraction,
-                    style(Ink.TRAIN, back=bar),
-                    style(Ink.TROUGH, back=bar),
+                    style(Role.TRAIN, back=bar),
+                    style(Role.TROUGH, back=bar),
                 )
-                col = grid.text(row, col + cells, percent, style(Ink.TRAIN, back=bar))
+                col = grid.text(row, col + cells, percent, style(Role.TRAIN, back=bar))
             elif room >= 0:
-                col = grid.text(row, col, percent.strip(), style(Ink.TRAIN, back=bar))
+                col = grid.text(row, col, percent.strip(), style(Role.TRAIN, back=bar))
             col += 3
         bad = self.state.badge == "failed" or bool(self.view.trouble)
-        number = style(Ink.BAD, back=bar) if bad else style(Ink.SAVED, back=bar)
+        number = style(Role.BAD, back=bar) if bad else style(Role.SAVED, back=bar)
         if doing and end - col >= 6:
             grid.text(row, col, fit(doing, end - col), number)

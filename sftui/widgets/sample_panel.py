@@ -10,9 +10,9 @@ from textual.binding import BindingType
 
 from sftui.checkpoints.answers import Answer, Group, Line, lines_of, paint_lines
 from sftui.drawing.canvas import Grid, Span, fit
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.keys.bindings import bindings, rebind
-from sftui.keys.key_table import TABLE, of_mode
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
@@ -25,18 +25,16 @@ if TYPE_CHECKING:
 _CUT = {"max_tokens": "cut short", "time": "cut short", "positions": "cut short"}
 
 
-class Samples(Panel):
+class SamplePanel(Panel):
     """As many newest answers of every prompt as fit; the older ones below, by scrolling."""
 
-    TOPICS = Topic.SAMPLES | Topic.RUN | Topic.LOOK
+    TOPICS = Topic.SAMPLES | Topic.RUN | Topic.VIEW
     can_focus = True
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *bindings(key for key in TABLE if key.mode == "samples")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("samples"))]
 
     def __init__(self, state: RunState, view: View, *, id: str) -> None:
         super().__init__(state, view, id=id)
-        rebind(self, of_mode("samples"))
+        rebind(self, view.keys.of_mode("samples"))
         self.top = 0
         """Lines scrolled down."""
         self._made: tuple[object, list[Line]] = (None, [])
@@ -53,13 +51,13 @@ class Samples(Panel):
         self.action_samples_scroll(3)
 
     def paint(self, grid: Grid) -> None:
-        title: list[Span] = [("samples", style(Ink.TITLE, bold=True))]
+        title: list[Span] = [("samples", style(Role.TITLE, bold=True))]
         found = self.state.samples
         if not found:
             grid.frame(title, border=self.border)
             words = textwrap.wrap(self._why_none(), max(8, grid.width - 4))
             for i, line in enumerate(words[: max(0, grid.height - 2)]):
-                grid.text(1 + i, 2, fit(line, grid.width - 4), style(Ink.DIM))
+                grid.text(1 + i, 2, fit(line, grid.width - 4), style(Role.DIM))
             return
         rows = grid.height - 2
         made_of = (found[-1], len(found), grid.width, rows)
@@ -69,12 +67,12 @@ class Samples(Panel):
         self.top = max(0, min(self.top, len(lines) - rows))
         newest = found[-1].step
         if newest is not None:
-            title.append((f" · step {fmt.count(newest)}", style(Ink.DIM)))
+            title.append((f" · step {fmt.count(newest)}", style(Role.DIM)))
         below = len(lines) - self.top - rows
         notes: list[Span] = []
         if below > 0:
             s = "" if below == 1 else "s"
-            notes = [(f"{below} line{s} below · ↓", style(Ink.FAINT))]
+            notes = [(f"{below} line{s} below · ↓", style(Role.FAINT))]
         grid.frame(title, notes, border=self.border)
         paint_lines(grid, lines, self.top)
 
@@ -137,5 +135,5 @@ def _lines(found: list[Group], width: int, rows: int) -> list[Line]:
         return first
     # The heading starts where the panel ends, or right below.
     gap: list[Line] = [()] * max(1, rows - len(first))
-    heading: Line = ((0, ("older", style(Ink.FAINT))),)
+    heading: Line = ((0, ("older", style(Role.FAINT))),)
     return [*first, *gap, heading, *lines_of(older, width)]

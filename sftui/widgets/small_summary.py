@@ -1,11 +1,11 @@
-"""A few lines that always answer "is it well?", for screens too small for all panels."""
+"""The newest losses, speed, memory and accuracies in a few lines, for small screens."""
 
 from __future__ import annotations
 
 import math
 
 from sftui.drawing.canvas import Grid, Span, text_width
-from sftui.drawing.roles import SERIES_INKS, Ink, style
+from sftui.drawing.roles import SERIES_ROLES, Role, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.statistics.paired_tests import CLEAR, accuracy_of
@@ -15,7 +15,7 @@ from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 
-class Glance(Panel):
+class SmallSummary(Panel):
     """Losses and speed left, memory and accuracy right; one column when narrow."""
 
     TOPICS = Topic.ALL & ~Topic.LOG
@@ -23,7 +23,7 @@ class Glance(Panel):
     def paint(self, grid: Grid) -> None:
         framed = grid.height >= 5 and grid.width >= 40
         if framed:
-            grid.frame([("now", style(Ink.TITLE, bold=True))], border=self.border)
+            grid.frame([("now", style(Role.TITLE, bold=True))], border=self.border)
         inset = 2 if framed else 0
         top, rows = (1, grid.height - 2) if framed else (0, grid.height)
         left, right = self._left(), self._right()
@@ -47,18 +47,18 @@ class Glance(Panel):
 
     def _left(self) -> list[list[Span]]:
         state = self.state
-        dim = style(Ink.DIM)
+        dim = style(Role.DIM)
         newest = state.last_step.loss if state.last_step else None
         bad = newest is not None and not math.isfinite(newest)
         smooth = self.view.smoothed(state).last
-        train: list[Span] = [("train  ", dim), (fmt.loss(smooth), style(Ink.TRAIN, bold=True))]
+        train: list[Span] = [("train  ", dim), (fmt.loss(smooth), style(Role.TRAIN, bold=True))]
         if bad:
-            train.append((f"  now {fmt.loss(newest)}", style(Ink.BAD, bold=True)))
+            train.append((f"  now {fmt.loss(newest)}", style(Role.BAD, bold=True)))
         lines = [train]
         results = state.validation_list()
         best = state.best_validation
         if results:
-            bright = style(Ink.VAL, bold=True)
+            bright = style(Role.VAL, bold=True)
             name = val_name(results).removeprefix("val ")
             value: list[Span] = [(f"{name:<6} ", dim), (fmt.loss(results[-1].loss), bright)]
             if best is not None and best.step != results[-1].step:
@@ -68,38 +68,38 @@ class Glance(Panel):
         speed = state.steps.last("tokens_per_second")
         pace = state.step_seconds()
         if speed is not None or pace is not None:
-            third: list[Span] = [("tok/s  ", dim), (fmt.si(speed), style(Ink.THIRD, bold=True))]
-            third.append((f"  {fmt.duration(pace)}/step", style(Ink.FAINT)))
+            third: list[Span] = [("tok/s  ", dim), (fmt.si(speed), style(Role.THIRD, bold=True))]
+            third.append((f"  {fmt.duration(pace)}/step", style(Role.FAINT)))
             lines.append(third)
         if best is not None:
             where = "start" if best.step == 0 else f"step {fmt.count(best.step)}"
-            star: list[Span] = [("★ best ", style(Ink.GOOD)), (fmt.loss(best.loss), dim)]
+            star: list[Span] = [("★ best ", style(Role.GOOD)), (fmt.loss(best.loss), dim)]
             lines.append([*star, (f"  {where}", dim)])
         return lines
 
     def _right(self) -> list[list[Span]]:
-        state, dim = self.state, style(Ink.DIM)
+        state, dim = self.state, style(Role.DIM)
         lines: list[list[Span]] = []
         for number, rank in sorted(state.ranks.items())[:2]:
             word = "resident" if rank.last.memory_kind == "resident" else "allocated"
             size = fmt.size_of(rank.last.memory_bytes, rank.last.memory_total_bytes)
-            spans: list[Span] = [(f"rank {number} ", dim), (size, style(Ink.TEXT, bold=True))]
-            spans.append((f" {word}", style(Ink.FAINT)))
+            spans: list[Span] = [(f"rank {number} ", dim), (size, style(Role.TEXT, bold=True))]
+            spans.append((f" {word}", style(Role.FAINT)))
             if rank.lost is not None:
-                spans = [(f"rank {number} ", dim), ("lost", style(Ink.BAD, bold=True))]
+                spans = [(f"rank {number} ", dim), ("lost", style(Role.BAD, bold=True))]
             lines.append(spans)
         scores = self.view.board.scores(state)
         for i, (task, results) in enumerate(state.evals.items()):
             newest = results[max(results)]
-            ink = style(SERIES_INKS[i % len(SERIES_INKS)], bold=True)
-            spans = [(f"{clean(task, 20)} ", dim), (fmt.percent(accuracy_of(newest)), ink)]
+            role = style(SERIES_ROLES[i % len(SERIES_ROLES)], bold=True)
+            spans = [(f"{clean(task, 20)} ", dim), (fmt.percent(accuracy_of(newest)), role)]
             first = results[min(results)]
             if first is not newest:
                 judged = scores.of(task, max(results), START)
                 if judged is not None:
                     clear = judged.verdict == CLEAR
                     up = judged.comparison.difference > 0
-                    number_style = style(Ink.GOOD if up else Ink.BAD, bold=True) if clear else dim
+                    number_style = style(Role.GOOD if up else Role.BAD, bold=True) if clear else dim
                     since = first_words(min(results))
                     spans.append((f"  {difference_words(judged)} vs {since}", number_style))
             lines.append(spans)

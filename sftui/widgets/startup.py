@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from engine import events as ev
 from sftui.drawing.canvas import Grid, fit
-from sftui.drawing.roles import Ink, style
-from sftui.keys.key_table import by_id
+from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import other_numbers, ranks
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
@@ -30,13 +29,13 @@ PHASES: Mapping[ev.PhaseName, str] = {
 
 def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> None:
     """Phases so far, one a line; the lasting one with its seconds; a line of keys below."""
-    text, dim, faint = style(Ink.TEXT), style(Ink.DIM), style(Ink.FAINT)
+    text, dim, faint = style(Role.TEXT), style(Role.DIM), style(Role.FAINT)
     row, end = (1 if inset else 0), grid.width - inset
     col = inset
     run = state.run
     if run is None:
         words = "getting ready" if state.startup else "waiting for the run to speak…"
-        if view.tape is not None:
+        if view.replay is not None:
             words = "nothing has happened yet at this moment of the replay"
         grid.text(row, col, fit(words, end - col), dim)
         row += 2
@@ -58,7 +57,7 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
         words = PHASES.get(phase.name) or clean(phase.name, 40)
         if phase.detail:
             words += f" · {clean(phase.detail, 200)}"
-        mark, ink = ("▸", style(Ink.TRAIN)) if going else ("✓", style(Ink.GOOD))
+        mark, role = ("▸", style(Role.TRAIN)) if going else ("✓", style(Role.GOOD))
         seconds = None
         if phase.start is not None:
             until = view.now() if going else phase.end
@@ -67,7 +66,7 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
         if going and seconds is not None:
             time = fmt.duration(int(seconds)) if seconds >= 10 else f"{int(seconds)}s"
         room = min(end, col + 64)
-        grid.text(row, col, mark, ink)
+        grid.text(row, col, mark, role)
         grid.text(row, col + 2, fit(words, room - col - 12), text if going else dim)
         grid.right(row, room, [(time, text if going else dim)], col + 2)
         row += 1
@@ -78,29 +77,29 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
     elif inset and grid.height >= 8:
         live = (("pause", "pause"), ("quit", "leave it running"))
         replay = (("play", "play"), ("next_mark", "next event"))
-        keys = (*(live if view.tape is None else replay), ("help", "all keys"))
-        tip = " · ".join(f"{by_id(name).shown} {words}" for name, words in keys)
+        keys = (*(live if view.replay is None else replay), ("help", "all keys"))
+        tip = " · ".join(f"{view.keys.by_id(name).shown} {words}" for name, words in keys)
         grid.text(grid.height - 2, col, fit(tip, end - col), faint)
 
 
 def _paint_wait(grid: Grid, state: RunState, row: int, col: int, end: int) -> int:
-    """What is waited for, whole: other machines need a command that somebody has to type there."""
+    """The newest warning in full: it may hold the command to type on the other machines."""
     for event in reversed(state.log):
         if isinstance(event, ev.LogLine) and event.level == "warn":
-            return paragraph(grid, row, col, end, clean(event.text), style(Ink.TEXT))
+            return paragraph(grid, row, col, end, clean(event.text), style(Role.TEXT))
     return row
 
 
 def _paint_failure(grid: Grid, state: RunState, row: int, col: int, end: int) -> None:
     """The reason, the last error line, and where to look."""
     why = clean(state.reason) or "the run ended without a reason"
-    row = paragraph(grid, row, col, end, why, style(Ink.BAD, bold=True))
+    row = paragraph(grid, row, col, end, why, style(Role.BAD, bold=True))
     for event in reversed(state.log):
         if isinstance(event, ev.LogLine) and event.level == "error":
-            row = paragraph(grid, row, col, end, clean(event.text), style(Ink.TEXT))
+            row = paragraph(grid, row, col, end, clean(event.text), style(Role.TEXT))
             break
     where = "The whole output is in logs/ of the run directory."
-    paragraph(grid, row, col, end, where, style(Ink.DIM))
+    paragraph(grid, row, col, end, where, style(Role.DIM))
 
 
 def paragraph(grid: Grid, row: int, col: int, end: int, text: str, number: int) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from sftui.drawing.canvas import Grid, Span, fit
-from sftui.drawing.roles import Back, Ink, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic, Validation
 from sftui.statistics.validation_scores import PREVIOUS, START, LossChange
 from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev", 10), ("took", 8))
@@ -16,29 +17,31 @@ _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev"
 class ValidationTable(Panel):
     """Newest first; the start stays in sight at the bottom."""
 
-    TOPICS = Topic.VALIDATION | Topic.RUN | Topic.LOOK
+    TOPICS = Topic.VALIDATION | Topic.RUN | Topic.VIEW
     can_focus = True
 
     def paint(self, grid: Grid) -> None:
         results = self.state.validation_list()
         changes = self.view.losses.changes(results)
-        title: list[Span] = [("validation", style(Ink.TITLE, bold=True))]
+        title: list[Span] = [("validation", style(Role.TITLE, bold=True))]
         corner: list[Span] = []
         if results:
-            title.append((f" · {results[-1].metric}", style(Ink.DIM)))
-            corner = [(f"{len(results)} measured", style(Ink.FAINT))]
+            named = f" of {clean(results[-1].set_name, 24)}" if results[-1].set_name else ""
+            title.append((f" · {results[-1].metric}{named}", style(Role.DIM)))
+            corner = [(f"{len(results)} measured", style(Role.FAINT))]
         paired = any(change.error is not None for change in changes.values())
         words = "coloured when clear, row by row" if paired else "no losses by row: no verdicts"
-        notes: list[Span] = [(words, style(Ink.FAINT))] if len(results) > 1 else []
+        notes: list[Span] = [(words, style(Role.FAINT))] if len(results) > 1 else []
         grid.frame(title, notes, border=self.border, corner=corner)
         if not results:
-            grid.text(1, 2, fit("no validation yet", grid.width - 4), style(Ink.FAINT))
+            grid.text(1, 2, fit("no validation yet", grid.width - 4), style(Role.FAINT))
             return
         ends = self._ends(grid.width - 4)
         for name, end in ends.items():
-            grid.right(1, 2 + end, [(name, style(Ink.FAINT))], 2)
+            grid.right(1, 2 + end, [(name, style(Role.FAINT))], 2)
         rows = list(reversed(results))
-        room = grid.height - 3
+        others = self._other_sets(grid)
+        room = grid.height - 3 - others
         best = self.state.best_validation
         if len(rows) > room > 2:
             # Neither the best nor the start is ever scrolled away.
@@ -49,6 +52,16 @@ class ValidationTable(Panel):
             is_best = best is not None and row.step == best.step
             against = (changes.get((row.step, START)), changes.get((row.step, PREVIOUS)))
             self._row(grid, 2 + i, row, ends, *against, is_best=is_best, newest=i == 0)
+
+    def _other_sets(self, grid: Grid) -> int:
+        """The newest loss of every further set of rows, at the bottom; how many lines it took."""
+        sets = list(self.state.other_validations.items())[: max(0, (grid.height - 3) // 2)]
+        for i, (name, by_step) in enumerate(sets):
+            newest = by_step[max(by_step)]
+            words = f"{clean(name, 24) or newest.metric} {fmt.loss(newest.loss)} at {newest.step}"
+            y = grid.height - 1 - len(sets) + i
+            grid.text(y, 2, fit(words, grid.width - 4), style(Role.DIM))
+        return len(sets)
 
     def _ends(self, width: int) -> dict[str, int]:
         ends, at = {}, 0
@@ -76,25 +89,25 @@ class ValidationTable(Panel):
         error = fmt.loss(start.error) if start and start.error is not None else ""
         took = fmt.duration(found.seconds) if found.seconds is not None else ""
         cells: dict[str, Span] = {
-            "step": (words, style(Ink.TEXT if bold else Ink.DIM, bold=bold)),
-            "loss": (fmt.loss(found.loss), style(Ink.VAL, bold=bold)),
+            "step": (words, style(Role.TEXT if bold else Role.DIM, bold=bold)),
+            "loss": (fmt.loss(found.loss), style(Role.VAL, bold=bold)),
             "Δstart": _change(start),
-            "± s.e.": (error, style(Ink.FAINT)),
+            "± s.e.": (error, style(Role.FAINT)),
             "Δprev": _change(previous),
-            "took": (took, style(Ink.FAINT)),
+            "took": (took, style(Role.FAINT)),
         }
         for name, end in ends.items():
             grid.right(row, 2 + end, [cells[name]], 2)
         if is_best:
-            grid.text(row, 2, "★", style(Ink.GOOD, bold=True))
+            grid.text(row, 2, "★", style(Role.GOOD, bold=True))
             grid.back(row, 1, grid.width - 1, Back.ROW)
 
 
 def _change(found: LossChange | None) -> Span:
     """`▼ 0.0124`: lower is better, and only a clear change has a colour."""
     if found is None:
-        return fmt.UNKNOWN, style(Ink.FAINT)
+        return fmt.UNKNOWN, style(Role.FAINT)
     text = fmt.change(found.change)
     if not found.clear:
-        return text, style(Ink.DIM)
-    return text, style(Ink.GOOD if found.change < 0 else Ink.BAD, bold=True)
+        return text, style(Role.DIM)
+    return text, style(Role.GOOD if found.change < 0 else Role.BAD, bold=True)

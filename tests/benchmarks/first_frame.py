@@ -32,6 +32,7 @@ Empty().run()
 
 OURS = """
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 class Nothing:
     closed = False
     def poll(self, max_events=0, max_seconds=0.0): return []
@@ -45,7 +46,7 @@ class Timed(SftuiApp):
         heavy = {"torch", "plotext", "pandas", "pyarrow", "datasets"} & set(sys.modules)
         os.write(int(os.environ["DRAWN_FD"]), b"!" if heavy else b"x")
         self.exit()
-Timed(Nothing(), title="nothing").run()
+Timed(ScreenRequest(Nothing(), "nothing")).run()
 """
 TARGET = 1.6
 

@@ -34,6 +34,7 @@ EMPTY = "from textual.app import App\nApp().run()\n"
 OURS = """
 import math, sys, time
 from sftui.app import run_screen
+from sftui.cockpit.screen_request import ScreenRequest
 from tests.sftui.fake_run import fake_run
 from engine import events as ev
 rate, done = float(sys.argv[1]), int(sys.argv[2])
@@ -64,7 +65,7 @@ class Flow:
     def describe(self): return "benchmark"
     def alive(self): return True, ""
     def close(self): pass
-run_screen(Flow(), title="benchmark")
+run_screen(ScreenRequest(Flow(), "benchmark"))
 """
 MEASURED_KEYS = 60
 

@@ -14,6 +14,7 @@ from sftui.cockpit.cockpit import (
     SLOW_TICK_SECONDS,
     TICK_SECONDS,
 )
+from sftui.cockpit.screen_request import ScreenRequest
 from tests.pictures import characters
 from tests.sftui.fake_run import ListSource, fake_run
 from tests.sftui.test_app import Clock, ready
@@ -22,9 +23,9 @@ EVENTS = fake_run(until=288, finish=False)
 END = max(event.stamp.t for event in EVENTS)
 
 
-def make() -> tuple[SftuiApp, Clock]:
+def make(source=None) -> tuple[SftuiApp, Clock]:
     clock = Clock(END + 0.5)
-    return SftuiApp(ListSource(EVENTS), title="", now=clock), clock
+    return SftuiApp(ScreenRequest(source or ListSource(EVENTS), ""), now=clock), clock
 
 
 async def test_a_second_paints_only_what_shows_it():
@@ -34,15 +35,15 @@ async def test_a_second_paints_only_what_shows_it():
         dashboard = await ready(pilot)
         seen = {}
         for second in range(1, 28):
-            before = {panel.id: panel.rebuilds for panel in dashboard.panels}
-            words = {panel.id: panel._grid.lines() for panel in dashboard.panels}
+            before = {panel.id: panel.grid for panel in dashboard.panels}
+            words = {panel.id: panel.text() for panel in dashboard.panels}
             clock.t = END + 0.5 + second
             app.cockpit.tick()
             for panel in dashboard.panels:
-                if panel.rebuilds > before[panel.id]:
+                if panel.grid is not before[panel.id]:
                     seen[panel.id] = seen.get(panel.id, 0) + 1
                     # None in vain, but for the bold mark of life in the header.
-                    assert panel.id == "header" or panel._grid.lines() != words[panel.id]
+                    assert panel.id == "header" or panel.text() != words[panel.id]
     assert seen["header"] >= 26
     assert 0 < seen["checkpoints"] < 26
     assert set(seen) <= {"header", "checkpoints", "memory"}
@@ -106,8 +107,7 @@ async def test_a_partial_update_asks_only_widgets_that_changed(monkeypatch):
 
 async def test_partial_updates_add_up_to_the_screen():
     """Whatever changed when: the terminal shows what a full frame would."""
-    app, clock = make()
-    app.source = ListSource(EVENTS[: len(EVENTS) // 2], per_poll=None)
+    app, clock = make(ListSource(EVENTS[: len(EVENTS) // 2], per_poll=None))
     later = EVENTS[len(EVENTS) // 2 :]
     async with app.run_test(size=(120, 36)) as pilot:
         dashboard = await ready(pilot)

@@ -1,7 +1,7 @@
 """Whole screens, character by character, and what each cell says by its colour.
 
 What is expected lies in `pictures/`: `NAME-WIDTHxHEIGHT.txt` are the characters,
-`NAME-WIDTHxHEIGHT.roles.txt` the roles (`tests.pictures.roles`: a letter an `Ink`, a
+`NAME-WIDTHxHEIGHT.roles.txt` the roles (`tests.pictures.roles`: a letter an `Role`, a
 capital where bold). After a change that was meant, draw them anew and look at what moved:
 
     SFTUI_REDRAW=1 python -m pytest tests/sftui/test_pictures.py
@@ -18,7 +18,7 @@ import pytest
 
 from engine.journal.wire import encode
 from engine.run import run_dir
-from sftui.drawing.roles import Ink
+from sftui.drawing.roles import Role
 from tests import pictures
 from tests.pictures import ROLES, Shot, made_up
 from tests.sftui.fake_run import fake_run
@@ -112,7 +112,7 @@ async def test_another_role_of_a_cell_is_seen():
     async with pictures.shown(Shot(events=RUNNING), NARROW) as app:
         before, words = pictures.roles(app), pictures.characters(app)
         panel = app.cockpit.dashboard.panels[0]
-        panel._grid.styles[0, 0] = Ink.BAD
+        panel.grid.styles[0, 0] = Role.BAD
         assert pictures.characters(app) == words
         assert pictures.roles(app) != before
 
@@ -143,7 +143,9 @@ def compare(now: str, file: Path) -> None:
         legend = ""
         if ".roles" in file.name:
             legend = (
-                "  ".join(f"{letter} {ink.name}" for letter, ink in zip(ROLES, Ink, strict=False))
+                "  ".join(
+                    f"{letter} {role.name}" for letter, role in zip(ROLES, Role, strict=False)
+                )
                 + "\n"
             )
         how = f"{REDRAW}=1 python -m pytest {Path(__file__).name}"

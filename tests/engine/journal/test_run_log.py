@@ -3,8 +3,12 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.events import (
+    KINDS,
+    AttemptStarted,
     CheckpointSaved,
     EvalFinished,
     LogLine,
@@ -16,7 +20,8 @@ from engine.events import (
     ValidationFinished,
 )
 from engine.journal.run_log import RunLog
-from tests.conftest import SHARED, needs_shared
+from tests.conftest import SHARED, examples, needs_shared
+from tests.strategies import events
 
 START = RunStarted(
     name="x",
@@ -155,3 +160,39 @@ def test_the_lines_of_a_real_run_come_back_letter_for_letter():
             supervised_tokens=int(match[5].replace(",", "")),
         )
         assert log.lines(event) == [match[0]]
+
+
+PASSING = sorted(
+    set(KINDS)
+    - {"step_finished", "run_finished", "run_started", "attempt_started", "eval_finished"}
+    - {"validation_finished"}
+)
+"""Every kind of event but those that end a round of evaluation."""
+
+
+@pytest.mark.parametrize("kind", PASSING)
+@given(data=st.data())
+@examples(20)
+def test_no_other_event_ends_a_round_of_evaluation(kind, data):
+    """Whatever passes by between two tasks, one metrics line names both, and it stands last."""
+    passing = data.draw(events(KINDS[kind]))
+    log = RunLog()
+    first = EvalFinished(step=120, task="MMLU", correct=12, total=48, accuracy=0.25)
+    second = EvalFinished(step=120, task="ARC-Easy", correct=24, total=48, accuracy=0.5)
+    lines = log.lines(first) + log.lines(passing) + log.lines(second) + log.lines(passing)
+    assert not any(line.startswith("Step 00120 | mmlu_acc") for line in lines)
+    (metrics, *after) = log.lines(StepFinished(step=120, loss=1.0))
+    assert metrics == "Step 00120 | mmlu_acc: 0.250000, arc_easy_acc: 0.500000"
+    assert after[-1].startswith("Step 00120/")
+
+
+@pytest.mark.parametrize("end", [RunFinished(status="stopped"), AttemptStarted(start_step=100)])
+def test_the_end_of_a_run_ends_a_round(end):
+    """What was measured by then is told, and an export that came in the round after it."""
+    log = RunLog()
+    saved = CheckpointSaved(step=120, path="out/model_000120.pt", kind="nanochat")
+    log.lines(EvalFinished(step=120, task="MMLU", correct=12, total=48, accuracy=0.25))
+    assert log.lines(saved) == []
+    (metrics, *export) = log.lines(end)
+    assert metrics == "Step 00120 | mmlu_acc: 0.250000"
+    assert export[-1].endswith("Saved model checkpoint to out")

@@ -16,12 +16,13 @@ from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
 from sftui.checkpoints import checkpoint_list as shelf_module
 from sftui.checkpoints.checkpoint_list import CheckpointList, Job, busy_words
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Ink, parts
+from sftui.drawing.roles import Role, parts
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState
 from sftui.view.view import View
-from sftui.widgets.checkpoint_table import ShelfTable
+from sftui.widgets.checkpoint_table import CheckpointTable
 from tests.sftui.cockpit.test_playback import shown
 from tests.sftui.fake_run import START, ListSource, fake_run
 from tests.sftui.test_app import Clock, panel_of, ready
@@ -61,7 +62,7 @@ def row_of(shelf: CheckpointList, step: int, kind="sftui"):
 def app_over(run: RunDir | None, events=EVENTS) -> SftuiApp:
     end = max(e.stamp.t for e in events)
     folder = run.path if run is not None else None
-    return SftuiApp(ListSource(list(events)), title="t", now=Clock(end), folder=folder)
+    return SftuiApp(ScreenRequest(ListSource(list(events)), "t", folder=folder), now=Clock(end))
 
 
 def test_rows_are_state_and_disk(run):
@@ -160,7 +161,7 @@ async def test_keys_of_the_browser(run):
         await pilot.press("y")
         await pilot.pause()
         assert not run.checkpoint(300).exists()
-        assert "gone" in "".join(table._grid.lines())
+        assert "gone" in table.text()
         await pilot.press("escape")
         await pilot.pause()
         assert app.screen is app.cockpit.dashboard
@@ -178,7 +179,7 @@ async def test_the_cursor_stays_on_its_checkpoint_when_a_newer_one_is_saved(run)
         assert table.chosen.step == 400
         saved = ev.CheckpointSaved(step=500, path="ckpt/step-500", size_bytes=1)
         app.cockpit.state.apply(saved)
-        table.look()
+        table.reload()
         assert table.rows[0].step == 500
         assert table.chosen.step == 400
 
@@ -188,7 +189,7 @@ async def test_a_deleted_checkpoint_is_gone_on_the_dashboard(run):
     app = app_over(run)
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
-        kept = panel_of(dashboard, "checkpoints")._grid.lines()[-1]
+        kept = panel_of(dashboard, "checkpoints").text().splitlines()[-1]
         assert "2 to resume from" in kept
         await pilot.press("c")
         await pilot.pause()
@@ -199,7 +200,7 @@ async def test_a_deleted_checkpoint_is_gone_on_the_dashboard(run):
         await pilot.pause()
         await pilot.press("escape")
         await pilot.pause()
-        lines = panel_of(dashboard, "checkpoints")._grid.lines()
+        lines = panel_of(dashboard, "checkpoints").text().splitlines()
         assert "1 to resume from" in lines[-1]
         assert "gone" in next(line for line in lines if "step 300" in line)
 
@@ -210,7 +211,7 @@ async def test_what_was_deleted_on_another_screen_is_gone_on_this_one(run):
     app = app_over(run)
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
-        lines = panel_of(dashboard, "checkpoints")._grid.lines()
+        lines = panel_of(dashboard, "checkpoints").text().splitlines()
         assert "1 to resume from" in lines[-1]
         assert "gone" in next(line for line in lines if "step 300" in line)
 
@@ -220,7 +221,7 @@ async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):
     checkpoint_dir.remove(run.checkpoint(300))
     clock = Clock(100.0)
     source = replay_events(list(EVENTS), now=clock)
-    app = SftuiApp(source, title="old", now=clock, replay_of="a test", folder=run.path)
+    app = SftuiApp(ScreenRequest(source, "old", replay_of="a test", folder=run.path), now=clock)
 
     def gone() -> set[int]:
         rows = app.cockpit.state.checkpoints.values()
@@ -242,8 +243,8 @@ async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):
 def test_the_browser_says_nothing_of_a_wait_that_is_over(run):
     """`One at a time` stands while the job works, and no longer."""
     shelf = CheckpointList(run)
-    table = ShelfTable(state_of(), View(now=lambda: START), shelf, id="shelf")
-    table.look()
+    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="checkpoint-table")
+    table.reload()
     for code, stands in ((None, True), (0, False)):
         shelf.job = SimpleNamespace(words="exporting step 400", code=code, lines=list)
         table.said = busy_words(shelf.job)
@@ -256,8 +257,8 @@ def test_the_browser_cuts_no_mark(run):
     """Best, marked and exported at once, where there is room for it."""
     shelf = CheckpointList(run)
     shelf.toggle_mark(row_of(shelf, 400))
-    table = ShelfTable(state_of(), View(now=lambda: START), shelf, id="shelf")
-    table.look()
+    table = CheckpointTable(state_of(), View(now=lambda: START), shelf, id="checkpoint-table")
+    table.reload()
     grid = Grid(20, 120)
     table.paint(grid)
     assert "best · marked · exported" in "".join(grid.lines())
@@ -271,7 +272,7 @@ async def test_the_browser_fits(run, size):
         await ready(pilot)
         await pilot.press("c")
         await pilot.pause()
-        lines = app.screen.table._grid.lines()
+        lines = app.screen.table.text().splitlines()
         assert lines[0][0] + lines[-1][-1] == "╭╯"
         await pilot.press("up", "pagedown", "m", "m")
 
@@ -289,23 +290,25 @@ async def test_a_path_is_shown_as_it_is_typed_here(run, monkeypatch):
             await pilot.pause()
             table = app.screen.table
             # The page is 120 wide: what does not fit goes on in the next line.
-            rows = [table._grid.line(3 + len(table.rows) + i)[2:-1].rstrip() for i in range(4)]
+            rows = [table.grid.line(3 + len(table.rows) + i)[2:-1].rstrip() for i in range(4)]
             assert "".join(rows).startswith(f"{words}step-400")
 
 
 def test_what_is_gone_is_faint(run):
     """Among thirty rows the three that can still be used are found at a glance."""
-    table = ShelfTable(state_of(), View(now=lambda: START), CheckpointList(run), id="shelf")
-    table.look()
+    table = CheckpointTable(
+        state_of(), View(now=lambda: START), CheckpointList(run), id="checkpoint-table"
+    )
+    table.reload()
     grid = Grid(20, 100)
     table.paint(grid)
 
-    def ink(step: str, col: int) -> Ink:
+    def role(step: str, col: int) -> Role:
         row = next(i for i, line in enumerate(grid.lines()) if f"step {step}" in line)
         return parts(int(grid.styles[row, col]))[0]
 
     col = grid.lines()[1].index("val") + 1
-    assert (ink("300", col), ink("100", col)) == (Ink.VAL, Ink.FAINT)
+    assert (role("300", col), role("100", col)) == (Role.VAL, Role.FAINT)
 
 
 def test_hostile_names_are_drawn_as_text():
@@ -317,8 +320,10 @@ def test_hostile_names_are_drawn_as_text():
     state = state_of(
         [dataclasses.replace(e, stamp=ev.Stamp(seq=i + 1)) for i, e in enumerate(events)]
     )
-    table = ShelfTable(state, View(now=lambda: START), CheckpointList(None), id="shelf")
-    table.look()
+    table = CheckpointTable(
+        state, View(now=lambda: START), CheckpointList(None), id="checkpoint-table"
+    )
+    table.reload()
     for width in (1, 9, 30, 77, 150):
         grid = Grid(20, width)
         table.paint(grid)

@@ -197,8 +197,8 @@ async def test_keys_ask_from_the_browser(run, jobs):
         assert jobs[1].stdin == b"mex d"
         assert jobs[1].arguments[1] == str(run.checkpoint(300))
         jobs[1].answer("ho\n\nthere")
-        browser._look()
-        text = "\n".join(browser.answers._grid.lines())
+        browser.poll()
+        text = browser.answers.text()
         assert "[bold]hi[/] long long" in text
         assert "\x1b" not in text
         # Line breaks are kept.
@@ -222,18 +222,18 @@ async def test_the_answers_fit(run, jobs, size):
         await pilot.press("c", "p", *"ask", "enter")
         await pilot.pause()
         jobs[0].answer("\n".join(f"{i} " + "日本" * 70 for i in range(12)))
-        app.screen._look()
+        app.screen.poll()
         await pilot.pause()
         answers = app.screen.answers
-        lines = answers._grid.lines()
+        lines = answers.text().splitlines()
         if answers.size.height >= 2:
             assert lines[0][0] + lines[-1][-1] == "╭╯"
-        assert app.screen.table._grid.lines()[-1][-1] == "╯"
+        assert app.screen.table.text().splitlines()[-1][-1] == "╯"
         for _ in range(40):
             await pilot.press("shift+down")
         if answers.size.height > 3:
-            assert "日" in answers._grid.lines()[-2]
-            assert "below" not in answers._grid.lines()[-1]
+            assert "日" in answers.text().splitlines()[-2]
+            assert "below" not in answers.text().splitlines()[-1]
         await pilot.press("shift+up")
 
 
@@ -247,12 +247,12 @@ async def test_an_answer_from_a_real_process(run, tmp_path, monkeypatch):
         await pilot.press("c", *["down"] * 9, "p", *"Hello!", "enter")
         browser = app.screen
         deadline = time.monotonic() + 90
-        while app.cockpit.shelf.sampler.busy:
+        while app.cockpit.checkpoints.sampler.busy:
             assert time.monotonic() < deadline
             await pilot.press("up", "down")
             await pilot.pause(0.2)
-            browser._look()
-        [(_, [said])] = app.cockpit.shelf.sampler.groups()
+            browser.poll()
+        [(_, [said])] = app.cockpit.checkpoints.sampler.groups()
         assert said.label == "start"
         assert not said.bad
         assert said.text

@@ -9,8 +9,9 @@ import pytest
 from engine import events as ev
 from sftui.app import SftuiApp
 from sftui.cockpit.notices import Notices, terminal_notice
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Ink, style
+from sftui.drawing.roles import Role, style
 from sftui.keys import preferences
 from sftui.keys.preferences import Preferences
 from sftui.terminal import ascii_glyphs
@@ -63,7 +64,7 @@ async def test_a_live_screen_rings_and_a_replay_does_not(monkeypatch):
             from sftui.sources.replay import replay_events
 
             source = replay_events([*events, ALARM])
-        app = SftuiApp(source, title="t", now=Clock(START + 1), replay_of=replay_of)
+        app = SftuiApp(ScreenRequest(source, "t", replay_of=replay_of), now=Clock(START + 1))
         async with app.run_test(size=(100, 30)) as pilot:
             while app.cockpit is None:
                 await pilot.pause()
@@ -89,7 +90,7 @@ def test_which_encodings_need_it():
 
 async def test_the_whole_screen_in_ascii():
     """Every cell of every panel has an ASCII character, and the layers of the chart differ."""
-    app = SftuiApp(ListSource(fake_run(until=288)), title="t", now=Clock(START + 300))
+    app = SftuiApp(ScreenRequest(ListSource(fake_run(until=288)), "t"), now=Clock(START + 300))
     app.ascii = True
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
@@ -107,7 +108,7 @@ async def test_the_whole_screen_in_ascii():
 def test_wide_characters_become_marks_of_the_same_width():
     """A character and its right half are two cells in ASCII too."""
     grid = Grid(1, 6)
-    grid.text(0, 0, "日本a", style(Ink.TEXT))
+    grid.text(0, 0, "日本a", style(Role.TEXT))
     out = ascii_glyphs.plain(grid.codes[0], grid.styles[0])
     assert out.tobytes().decode("utf-32-le") == "? ? a "
     assert out.dtype == np.uint32
@@ -139,12 +140,14 @@ async def test_the_screen_opens_as_it_was_left():
     """Smoothing, axis, table and theme."""
     liked = Preferences(theme="nord", smoothing=1, log_y=True, table="validation")
     app = SftuiApp(
-        ListSource(fake_run(until=60)), title="t", now=Clock(START + 99), preferences=liked
+        ScreenRequest(ListSource(fake_run(until=60)), "t"),
+        now=Clock(START + 99),
+        preferences=liked,
     )
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
         assert app.theme == "nord"
-        assert "log · EMA 0.97" in "".join(panel_of(dashboard, "loss")._grid.lines())
+        assert "log · EMA 0.97" in panel_of(dashboard, "loss").text()
         assert "validation" in dashboard.boxes(dashboard.size)
         await pilot.press("l", "v")
-        assert app.liked() == Preferences(theme="nord", smoothing=1, table="benchmarks")
+        assert app.preferences() == Preferences(theme="nord", smoothing=1, table="benchmarks")

@@ -10,12 +10,13 @@ from engine.errors import UsageError
 from sftui import cli
 from sftui.app import SftuiApp
 from sftui.cockpit.playback import Playback
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.commands import watch
 from sftui.drawing.canvas import Grid
 from sftui.sources.clock import SPEEDS
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState
-from sftui.view.replay_status import Tape, TapeMark
+from sftui.view.replay_status import ReplayMark, ReplayStatus
 from sftui.view.view import View
 from sftui.widgets.run_header import RunHeader
 from sftui.widgets.scrubber import Scrubber
@@ -29,7 +30,7 @@ WHOLE = fake_run()
 def app_of(events=WHOLE, *, speed=math.inf, clock=None) -> SftuiApp:
     clock = clock or Clock(100.0)
     source = replay_events(events, speed=speed, now=clock)
-    return SftuiApp(source, title="old", now=clock, replay_of="a test")
+    return SftuiApp(ScreenRequest(source, "old", replay_of="a test"), now=clock)
 
 
 async def shown(pilot):
@@ -54,7 +55,7 @@ async def test_a_replay_opens_on_everything_and_says_so():
         assert " REPLAY " in text
         assert "(a test)" in text
         assert "400/400" in text
-        bar = panel_of(dashboard, "scrubber")._grid.line(0)
+        bar = panel_of(dashboard, "scrubber").grid.line(0)
         for mark in ("◆", "•", "▾", "●", "all at once"):
             assert mark in bar
 
@@ -148,11 +149,11 @@ async def test_header_and_bar_count_steps_alike():
         dashboard = await shown(pilot)
         bar = panel_of(dashboard, "scrubber")
         assert "step 40/40" in text_of(dashboard)
-        assert "step 40 of 40" in bar._grid.line(0)
+        assert "step 40 of 40" in bar.grid.line(0)
         await pilot.press("comma", "comma")
         await pilot.pause()
         assert "step 38/40" in text_of(dashboard)
-        assert "step 38 of 40" in bar._grid.line(0)
+        assert "step 38 of 40" in bar.grid.line(0)
 
 
 async def test_a_log_without_times_shows_no_time_that_stands_still():
@@ -177,7 +178,7 @@ async def test_the_time_of_durations_is_that_of_the_bar():
         dashboard = await shown(pilot)
         await pilot.press("home", "shift+right")
         await pilot.pause()
-        bar = panel_of(dashboard, "scrubber")._grid.line(0)
+        bar = panel_of(dashboard, "scrubber").grid.line(0)
         assert "0:00:40 of 0:06:40" in bar
         assert "elapsed 0:00:40" in text_of(dashboard)
 
@@ -209,7 +210,7 @@ async def test_speeds_go_through_the_list():
             await pilot.press("greater_than_sign")
             assert app.source.speed == wanted
         # All at once is now, and not a word that the next key forgets.
-        assert app.cockpit.playback.at_end
+        assert app.source.at_end
 
 
 async def test_jumps_from_event_to_event():
@@ -233,9 +234,9 @@ async def test_a_click_on_the_bar_goes_there():
     app = app_of()
     async with app.run_test(size=(120, 36)) as pilot:
         dashboard = await shown(pilot)
-        start, end = panel_of(dashboard, "scrubber")._bar
+        start, end = panel_of(dashboard, "scrubber").bar
         await pilot.click("#scrubber", offset=((start + end) // 2, 0))
-        assert 0.45 < app.cockpit.view.tape.part < 0.55
+        assert 0.45 < app.cockpit.view.replay.part < 0.55
 
 
 async def test_controls_are_refused_with_a_word():
@@ -261,7 +262,7 @@ async def test_a_replay_that_stands_still_costs_nothing():
         assert app.cockpit.pace == 0
         await pilot.press("space")
         assert app.cockpit.pace > 0
-        assert app._ticking
+        assert app.ticking
 
 
 @pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24), (60, 16), (40, 10), (20, 5)])
@@ -275,7 +276,7 @@ async def test_the_bar_fits_every_size(size):
             assert boxes["scrubber"].y == size[1] - 2
         for panel in dashboard.panels:
             if panel.id in boxes:
-                lines = panel._grid.lines()
+                lines = panel.text().splitlines()
                 if lines[0].startswith("╭"):
                     assert lines[-1][0] + lines[-1][-1] == "╰╯"
 
@@ -308,7 +309,7 @@ async def test_a_foreign_log_is_judged_by_the_screen():
     app = app_of(events)
     async with app.run_test(size=(120, 36)) as pilot:
         await shown(pilot)
-        while app.cockpit._lookout.busy:
+        while app.cockpit.alarms.busy:
             app.cockpit.tick()
         assert "nonfinite" in app.cockpit.state.alarms
         await pilot.press("home")
@@ -318,8 +319,8 @@ async def test_a_foreign_log_is_judged_by_the_screen():
 # ---- the bar -----------------------------------------------------------------------------------
 
 
-def bar_of(tape: Tape, width: int = 100) -> str:
-    view = View(now=lambda: 0.0, tape=tape)
+def bar_of(replay: ReplayStatus, width: int = 100) -> str:
+    view = View(now=lambda: 0.0, replay=replay)
     grid = Grid(1, width)
     Scrubber(RunState(), view, id="scrubber").paint(grid)
     return grid.line(0)
@@ -333,7 +334,7 @@ def test_a_log_that_ends_without_an_end_does_not_say_that_the_run_runs():
 
     def header(**changes) -> str:
         grid = Grid(2, 160)
-        view = View(now=lambda: state.last_t or 0.0, tape=a_tape(**changes))
+        view = View(now=lambda: state.last_t or 0.0, replay=a_status(**changes))
         RunHeader(state, view, id="header").paint(grid)
         return "\n".join(grid.lines())
 
@@ -346,40 +347,40 @@ def test_a_log_that_ends_without_an_end_does_not_say_that_the_run_runs():
         assert "eta" in header(**changes)
 
 
-def a_tape(**changes) -> Tape:
+def a_status(**changes) -> ReplayStatus:
     values = {
         "part": 0.5, "seconds": 60.0, "total_seconds": 120.0, "clock": "time", "step": 9,
         "last_step": 20, "speed": 4.0, "paused": False, "at_end": False, "following": False,
         "loading": False, "stage": 0, "stages": ("chat_sft",),
-        "marks": (TapeMark(0.0, "validation"), TapeMark(1.0, "checkpoint")),
+        "marks": (ReplayMark(0.0, "validation"), ReplayMark(1.0, "checkpoint")),
     }  # fmt: skip
-    return Tape(**(values | changes))
+    return ReplayStatus(**(values | changes))
 
 
 def test_bar_shows_time_marks_and_speed():
     """Time where the log has one, steps where it has none."""
-    line = bar_of(a_tape())
+    line = bar_of(a_status())
     assert line.startswith(" ▶ 0:01:00 of 0:02:00")
     assert "╵" in line
     assert "◆" in line
     assert line.rstrip().endswith("4×")
-    assert "step 9 of 20" in bar_of(a_tape(clock="steps"))
+    assert "step 9 of 20" in bar_of(a_status(clock="steps"))
 
 
 @pytest.mark.parametrize("width", [1, 2, 10, 24, 33, 50, 80, 300])
 def test_bar_fits_any_width(width):
     """It raises nothing, and drops the least important first."""
-    bar_of(a_tape(stages=("a" * 50, "b")), width)
+    bar_of(a_status(stages=("a" * 50, "b")), width)
 
 
 def test_bar_of_a_log_without_time_goes_by_events():
     """Where all events share one second, places are counted instead."""
     playback = Playback(replay_events([ev.LogLine(text=str(i)) for i in range(10)]))
-    assert playback.tape().part == 0.0  # no stage yet
+    assert playback.status().part == 0.0  # no stage yet
     events = [ev.RunStarted(name="sft"), *(ev.ValidationFinished(step=0, loss=1.0),) * 9]
     playback = Playback(replay_events(events))
     playback.source.seek(5)
-    assert playback.tape().part == 0.5
+    assert playback.status().part == 0.5
 
 
 # ---- the command -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sftui.drawing import canvas
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Back, Ink, parts, style
+from sftui.drawing.roles import Back, Role, parts, style
 
 
 def dots(codes) -> np.ndarray:
@@ -103,11 +103,11 @@ def test_bridge_fills_between_points_only():
 def test_top_layer_owns_the_cell():
     """Two curves in one cell are not merged: the colour would lie about one of them."""
     grid = Grid(1, 1)
-    grid.overlay(0, 0, np.array([[0x2801]], dtype=np.uint32), style(Ink.RAW))
-    grid.overlay(0, 0, np.array([[0x2880]], dtype=np.uint32), style(Ink.TRAIN))
+    grid.overlay(0, 0, np.array([[0x2801]], dtype=np.uint32), style(Role.RAW))
+    grid.overlay(0, 0, np.array([[0x2880]], dtype=np.uint32), style(Role.TRAIN))
     assert grid.codes[0, 0] == 0x2880
-    assert parts(int(grid.styles[0, 0]))[0] is Ink.TRAIN
-    grid.overlay(0, 0, np.array([[0x2800]], dtype=np.uint32), style(Ink.RAW))
+    assert parts(int(grid.styles[0, 0]))[0] is Role.TRAIN
+    grid.overlay(0, 0, np.array([[0x2800]], dtype=np.uint32), style(Role.RAW))
     assert grid.codes[0, 0] == 0x2880
 
 
@@ -134,9 +134,9 @@ def test_half_a_wide_character_is_never_left(col, expected):
 def test_drawing_anywhere_never_raises(height, width, text, row, col):
     """A panel of any size is painted by the same code."""
     grid = Grid(height, width)
-    grid.text(row, col, text, style(Ink.TEXT))
-    grid.right(row, col, [(text, style(Ink.DIM))])
-    grid.put(row, col, "x", style(Ink.TEXT))
+    grid.text(row, col, text, style(Role.TEXT))
+    grid.right(row, col, [(text, style(Role.DIM))])
+    grid.put(row, col, "x", style(Role.TEXT))
     grid.bar(row, col, col + 9, 0.4, 1, 2)
     grid.back(row, col, col + 5, Back.ROW)
     grid.overlay(row, col, np.full((2, 3), 0x28FF, dtype=np.uint32), 3)

@@ -4,7 +4,7 @@ import pytest
 from textual.color import Color
 from textual.theme import BUILTIN_THEMES
 
-from sftui.drawing.roles import Back, Ink
+from sftui.drawing.roles import Back, Role
 from sftui.drawing.theme import DAY, LINES, NIGHT, WORDS, Palette, contrast, least_contrast, legible
 from tests import pictures
 from tests.pictures import made_up
@@ -41,23 +41,27 @@ def test_contrast_is_that_of_wcag(one, other, ratio):
 def test_every_pair_of_role_and_background_can_be_read(theme):
     """Words at 4.5, lines that say something at 3; scenery may recede."""
     palette = palette_of(theme)
-    pairs = [(ink, back) for ink in Ink if ink is not Ink.ON_BADGE for back in UNDER]
-    pairs += [(Ink.ON_BADGE, back) for back in BADGES]
-    for ink, back in pairs:
-        found = contrast(palette.color(ink, back), palette._backs[back])
+    pairs = [(role, back) for role in Role if role is not Role.ON_BADGE for back in UNDER]
+    pairs += [(Role.ON_BADGE, back) for back in BADGES]
+    for role, back in pairs:
+        found = contrast(palette.color(role, back), palette._backs[back])
         least = (
-            1 if ink.name in SCENERY else 3 if ink in (Ink.RAW, Ink.VAL_LINE, Ink.FOCUS) else 4.5
+            1
+            if role.name in SCENERY
+            else 3
+            if role in (Role.RAW, Role.VAL_LINE, Role.FOCUS)
+            else 4.5
         )
-        assert found >= least, (ink.name, back.name, round(found, 2))
+        assert found >= least, (role.name, back.name, round(found, 2))
 
 
 @pytest.mark.parametrize("theme", [NIGHT, DAY], ids=lambda theme: theme.name)
 def test_our_own_themes_need_no_help_on_a_panel(theme):
     """The colours they name are the colours that are seen."""
     palette = palette_of(theme)
-    for ink in Ink:
-        if ink is not Ink.ON_BADGE:
-            assert palette.color(ink) == palette._inks[ink], ink.name
+    for role in Role:
+        if role is not Role.ON_BADGE:
+            assert palette.color(role) == palette._roles[role], role.name
 
 
 @pytest.mark.parametrize("theme", [NIGHT.name, DAY.name, "textual-light", "solarized-light"])
@@ -96,4 +100,4 @@ def test_a_shade_goes_no_further_than_it_must():
 
 
 def test_scenery_asks_for_nothing():
-    assert {ink.name for ink in Ink if least_contrast(ink) == 1} == SCENERY
+    assert {role.name for role in Role if least_contrast(role) == 1} == SCENERY

@@ -1,4 +1,4 @@
-"""The x axis by tokens, epochs and time: rulers against sums, charts cell by cell, keys."""
+"""The x axis by tokens, epochs and time: scales against sums, charts cell by cell, keys."""
 
 import dataclasses
 import math
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from sftui.drawing.canvas import Grid, time_ticks
-from sftui.drawing.x_axis import AXES, Ruler, x_range
+from sftui.drawing.x_axis import AXES, XScale, x_range
 from sftui.keys import preferences
 from sftui.keys.preferences import Preferences
 from sftui.state.run_state import RunState
 from sftui.state.series import Table
 from sftui.text import format as fmt
 from sftui.view.view import View
-from sftui.view.viewport import Sight
+from sftui.view.viewport import Viewport
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.loss_chart import LossChart
 from tests.sftui.fake_run import fake_run
@@ -34,15 +34,15 @@ def state_of(events) -> RunState:
     return state
 
 
-def chart(kind, state, *, width=100, height=24, sight=None, **look) -> tuple[Grid, View]:
+def chart(kind, state, *, width=100, height=24, viewport=None, **look) -> tuple[Grid, View]:
     """The grid of a chart, and the view it was drawn for."""
-    view = View(now=lambda: state.last_t or 0.0, sight=sight or Sight(), **look)
+    view = View(now=lambda: state.last_t or 0.0, viewport=viewport or Viewport(), **look)
     grid = Grid(height, width)
     kind(state, view, id="panel").paint(grid)
     return grid, view
 
 
-# ---- rulers ------------------------------------------------------------------------------------
+# ---- scales --------------------------------------------------------------------------------------
 
 ROWS = st.lists(
     st.tuples(
@@ -56,11 +56,11 @@ ROWS = st.lists(
 
 
 @given(rows=ROWS, cuts=st.lists(st.integers(0, 60), max_size=4))
-def test_a_ruler_is_the_sum_of_what_came_before(rows, cuts):
+def test_a_scale_is_the_sum_of_what_came_before(rows, cuts):
     """Tokens at x are those of the updates before x, however the rows came; time is where it
     stood, never going back."""
     table = Table()
-    tokens, clock = Ruler("tokens", table), Ruler("time", table)
+    tokens, clock = XScale("tokens", table), XScale("time", table)
     at, now, total, reached = 0, 0.0, 0, -math.inf
     told: list[tuple[float, int]] = []
     times: list[tuple[float, float]] = []
@@ -90,27 +90,27 @@ def test_there_and_back_is_the_same_place(spent, x):
     table = Table()
     for i, seconds in enumerate(spent):
         table.put(i, {"seconds": seconds})
-    ruler = Ruler("time", table)
-    assert ruler.known
-    assert ruler.back(ruler.to(x)) == pytest.approx(x, abs=1e-5 * max(1.0, abs(x)))
+    x_scale = XScale("time", table)
+    assert x_scale.known
+    assert x_scale.back(x_scale.to(x)) == pytest.approx(x, abs=1e-5 * max(1.0, abs(x)))
     several = np.linspace(-3.0, len(spent) + 3.0, 17)
-    assert ruler.to(several) == pytest.approx([ruler.to(float(v)) for v in several])
+    assert x_scale.to(several) == pytest.approx([x_scale.to(float(v)) for v in several])
 
 
-def test_a_ruler_starts_again_when_rows_are_taken_back():
+def test_a_scale_starts_again_when_rows_are_taken_back():
     """A resumed attempt does the updates again; their tokens count once."""
     table = Table()
-    ruler = Ruler("tokens", table)
+    x_scale = XScale("tokens", table)
     for step in range(100):
         table.put(step, {"tokens": 10})
-    assert ruler.known
-    assert ruler.to(100) == 1000
+    assert x_scale.known
+    assert x_scale.to(100) == 1000
     table.truncate(60)
     for step in range(60, 80):
         table.put(step, {"tokens": 20})
-    assert ruler.known
-    assert ruler.to(60) == 600
-    assert ruler.to(80) == 1000
+    assert x_scale.known
+    assert x_scale.to(60) == 600
+    assert x_scale.to(80) == 1000
 
 
 @pytest.mark.parametrize(
@@ -126,39 +126,39 @@ def test_tokens_come_from_what_the_log_has(columns, words):
     table = Table()
     for step in range(10):
         table.put(step, columns)
-    ruler = Ruler("tokens", table)
-    assert ruler.known
-    assert ruler.words == words
-    assert ruler.to(10) == pytest.approx(50)
+    x_scale = XScale("tokens", table)
+    assert x_scale.known
+    assert x_scale.words == words
+    assert x_scale.to(10) == pytest.approx(50)
 
 
 def test_epochs_without_the_logs_word_for_them():
     """From the rows of the run; the log's own number goes first."""
     state = state_of(RUN)
     view = View(now=lambda: 0.0)
-    assert view.ruler(state, "epoch").to(200) == pytest.approx(199 * 32 / 6400, abs=1e-6)
+    assert view.x_scale(state, "epoch").to(200) == pytest.approx(199 * 32 / 6400, abs=1e-6)
     bare = [
         dataclasses.replace(e, epoch=None) if isinstance(e, ev.StepFinished) else e for e in RUN
     ]
-    ruler = View(now=lambda: 0.0).ruler(state_of(bare), "epoch")
-    assert ruler.to(200) == pytest.approx(1.0)
-    assert ruler.back(1.5) == pytest.approx(300)
+    x_scale = View(now=lambda: 0.0).x_scale(state_of(bare), "epoch")
+    assert x_scale.to(200) == pytest.approx(1.0)
+    assert x_scale.back(1.5) == pytest.approx(300)
 
 
 def test_the_end_of_an_axis_stands_while_updates_come():
     """In what the axis measures, as it does in updates; most frames change few cells."""
     rng = random.Random(2)
     table = Table()
-    ruler = Ruler("time", table)
+    x_scale = XScale("time", table)
     ends, now = [], 0.0
     for step in range(600):
         now += rng.uniform(0.3, 0.5)
         table.put(step, {"since_start": now})
-        if step > 1 and ruler.known:
-            low, high = x_range(ruler, 0.0, float(step), 2000.0, whole=False)
+        if step > 1 and x_scale.known:
+            low, high = x_range(x_scale, 0.0, float(step), 2000.0, whole=False)
             assert low == 0
             assert high >= step + 1
-            ends.append(round(ruler.to(high), 6))
+            ends.append(round(x_scale.to(high), 6))
     assert len(set(ends)) < 30
     assert ends == sorted(ends)
 
@@ -183,8 +183,8 @@ def steady(updates=300) -> list[ev.Event]:
 def test_a_steady_run_looks_the_same_on_every_axis(kind, axis):
     """Cell for cell, ticks and their labels apart: it is the same picture of the same part."""
     state = state_of(steady())
-    plain, _ = chart(kind, state, sight=Sight(part=(50.0, 250.0), cursor=120.0))
-    other, _ = chart(kind, state, sight=Sight(part=(50.0, 250.0), cursor=120.0), x_axis=axis)
+    plain, _ = chart(kind, state, viewport=Viewport(part=(50.0, 250.0), cursor=120.0))
+    other, _ = chart(kind, state, viewport=Viewport(part=(50.0, 250.0), cursor=120.0), x_axis=axis)
     rows = slice(1, -4)
     same = (plain.codes[rows] == other.codes[rows]) & (plain.styles[rows] == other.styles[rows])
     assert same.mean() > 0.995
@@ -201,8 +201,8 @@ def test_marks_stand_where_the_axis_says(axis):
         for e in RUN
     ]
     state = state_of(events)
-    sight = Sight(part=(20.0, 280.0))
-    grid, view = chart(LossChart, state, width=160, height=40, sight=sight, x_axis=axis)
+    viewport = Viewport(part=(20.0, 280.0))
+    grid, view = chart(LossChart, state, width=160, height=40, viewport=viewport, x_axis=axis)
     steps = [e for e in events if isinstance(e, ev.StepFinished)]
     reached = {0: 0.0}
     for e in steps:
@@ -216,7 +216,7 @@ def test_marks_stand_where_the_axis_says(axis):
     low, high = reached[20], reached[280]
     panel = LossChart(state, view, id="p")
     panel.paint(Grid(40, 160))
-    plot = panel._plot
+    plot = panel.plot
     for step in [*state.validations, 100, 200, 287]:
         if 20 <= step < 280:
             wanted = plot.col + math.floor((reached[step] - low) / (high - low) * plot.width)
@@ -236,7 +236,7 @@ def test_time_shows_a_pause_as_a_gap():
         _, view = chart(LossChart, state, width=160, height=40, x_axis=axis, smoothing=3)
         panel = LossChart(state, view, id="p")
         panel.paint(Grid(40, 160))
-        low, _ = panel._plot.columns(state.step_series("loss"))
+        low, _ = panel.plot.columns(state.step_series("loss"))
         known = np.flatnonzero(np.isfinite(low))
         gaps[axis] = int(np.diff(known).max())
     assert gaps["step"] <= 2
@@ -258,9 +258,13 @@ def test_the_axis_is_named(axis, named, frame):
 def test_a_zoom_is_told_in_the_axis_own_words():
     """Tokens with a unit, time as a clock."""
     state = state_of(RUN)
-    grid, _ = chart(LossChart, state, width=120, sight=Sight(part=(100.0, 200.0)), x_axis="time")
+    grid, _ = chart(
+        LossChart, state, width=120, viewport=Viewport(part=(100.0, 200.0)), x_axis="time"
+    )
     assert "x: time, 0:0" in grid.line(23)
-    grid, _ = chart(LossChart, state, width=120, sight=Sight(part=(100.0, 200.0)), x_axis="tokens")
+    grid, _ = chart(
+        LossChart, state, width=120, viewport=Viewport(part=(100.0, 200.0)), x_axis="tokens"
+    )
     assert "x: tokens, 50" in grid.line(23)
     assert "k to 1" in grid.line(23)
 
@@ -300,8 +304,8 @@ async def test_the_axis_changes_under_a_zoom_and_a_crosshair():
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
         await pilot.press("plus", "left", "left", "left_square_bracket")
-        sight = app.cockpit.view.sight
-        part, cursor = sight.part, sight.cursor
+        viewport = app.cockpit.view.viewport
+        part, cursor = viewport.part, viewport.cursor
         assert part is not None
         assert cursor == 100
         seen = set()
@@ -309,13 +313,13 @@ async def test_the_axis_changes_under_a_zoom_and_a_crosshair():
             await pilot.press("h")
             await pilot.pause()
             assert app.cockpit.view.x_axis == axis
-            assert (sight.part, sight.cursor) == (part, cursor)
-            loss = "\n".join(panel_of(dashboard, "loss")._grid.lines())
+            assert (viewport.part, viewport.cursor) == (part, cursor)
+            loss = panel_of(dashboard, "loss").text()
             for words in ("step", "tokens", "epoch", "time"):
                 assert words in loss
             assert "100 " in loss
             seen.add(
-                panel_of(dashboard, "accuracy")._grid.line(
+                panel_of(dashboard, "accuracy").grid.line(
                     panel_of(dashboard, "accuracy").size.height - 2
                 )
             )
@@ -329,21 +333,21 @@ async def test_zoom_pan_and_crosshair_work_on_another_axis():
         dashboard = await ready(pilot)
         loss = panel_of(dashboard, "loss")
         await pilot.press("h", "h", "h", "N")
-        sight = app.cockpit.view.sight
-        before = loss._plot.x_cell(sight.cursor)
-        at = sight.cursor
+        viewport = app.cockpit.view.viewport
+        before = loss.plot.x_cell(viewport.cursor)
+        at = viewport.cursor
         await pilot.press("plus")
         await pilot.pause()
-        assert abs(loss._plot.x_cell(at) - before) <= 1
+        assert abs(loss.plot.x_cell(at) - before) <= 1
         await pilot.press("left")
         await pilot.pause()
-        assert loss._plot.x_cell(sight.cursor) in (before - 1, before - 2)
+        assert loss.plot.x_cell(viewport.cursor) in (before - 1, before - 2)
         await pilot.press("minus", "minus", "minus")
-        assert sight.part is None
-        col = loss._plot.col + 10
+        assert viewport.part is None
+        col = loss.plot.col + 10
         await pilot.hover("#loss", offset=(col, 4))
         await pilot.pause()
-        assert loss._plot.x_cell(sight.cursor) == col
+        assert loss.plot.x_cell(viewport.cursor) == col
 
 
 async def test_an_axis_that_the_log_lacks_is_passed_over_with_a_word():
@@ -354,7 +358,7 @@ async def test_an_axis_that_the_log_lacks_is_passed_over_with_a_word():
         await pilot.press("h")
         await pilot.pause()
         assert app.cockpit.view.x_axis == "time"
-        assert "x: time in updates" in panel_of(dashboard, "loss")._grid.line(
+        assert "x: time in updates" in panel_of(dashboard, "loss").grid.line(
             panel_of(dashboard, "loss").size.height - 1
         )
         said = [n.message for n in app._notifications]
@@ -371,7 +375,7 @@ async def test_the_axis_is_remembered(monkeypatch, tmp_path):
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("h")
-        preferences.save(app.liked())
+        preferences.save(app.preferences())
     assert preferences.load().x_axis == "tokens"
     (tmp_path / "p.json").write_text('{"x_axis": "parsecs"}')
     app = make()

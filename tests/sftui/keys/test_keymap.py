@@ -9,9 +9,10 @@ from textual import events
 
 from engine.control import Command
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.compare_app import CompareApp
 from sftui.keys import key_table, keymap
-from sftui.keys.key_table import TABLE
+from sftui.keys.key_table import DEFAULT_KEYS, TABLE
 from sftui.keys.keymap import Keymap, checked
 from sftui.screens.browser import Browser
 from sftui.screens.help import help_content
@@ -20,13 +21,6 @@ from tests.sftui.screens.test_overlay import three
 from tests.sftui.test_app import Clock, panel_of, ready
 
 RUNNING = fake_run(until=120)
-
-
-@pytest.fixture(autouse=True)
-def own_table():
-    """No test leaves its keys to the next."""
-    yield
-    key_table.use({})
 
 
 @pytest.fixture
@@ -44,7 +38,9 @@ def written(monkeypatch, tmp_path):
 
 def app_with(found: Keymap) -> SftuiApp:
     end = max(e.stamp.t or START for e in RUNNING)
-    return SftuiApp(ListSource(list(RUNNING)), title="t", now=Clock(end + 0.5), keymap=found)
+    return SftuiApp(
+        ScreenRequest(ListSource(list(RUNNING)), "t"), now=Clock(end + 0.5), keymap=found
+    )
 
 
 # ---- the file ------------------------------------------------------------------------------------
@@ -144,11 +140,11 @@ def test_whatever_is_asked_no_key_has_two_meanings(raw):
     """And nothing raises."""
     found = checked(raw)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", " ".join(found.problems))
-    key_table.use(found.keys)
+    table = DEFAULT_KEYS.changed(found.keys)
     for mode in ("live", "replay", *key_table.SCREENS):
-        pressed = [k for key in key_table.of_mode(mode) for k in key.keys.split(",")]
+        pressed = [k for key in table.of_mode(mode) for k in key.keys.split(",")]
         assert len(set(pressed)) == len(pressed)
-    assert all(key.keys and key.shown for key in key_table.in_use())
+    assert all(key.keys and key.shown for key in table.entries)
 
 
 @pytest.mark.parametrize("key", TABLE, ids=lambda key: key.id)
@@ -174,13 +170,13 @@ async def test_the_new_key_acts_and_the_old_does_not():
         await pilot.press("ctrl+s", "y")
         assert app.cockpit.view.smoothing == 2
         await pilot.press("u", "n")
-        before = app.cockpit.view.sight.cursor
+        before = app.cockpit.view.viewport.cursor
         assert before == 0
         await pilot.press("slash", *"val", "enter", "N")
         await pilot.press("n")
-        assert app.cockpit.view.sight.cursor == before, "n is still the search's"
+        assert app.cockpit.view.viewport.cursor == before, "n is still the search's"
         await pilot.press("escape", "u")
-        assert app.cockpit.view.sight.cursor > before
+        assert app.cockpit.view.viewport.cursor > before
 
 
 async def test_help_footer_palette_and_panes_show_it():
@@ -188,18 +184,18 @@ async def test_help_footer_palette_and_panes_show_it():
     app = app_with(checked({"evaluate": "E", "help": "f1", "search_next": ")", "log_end": "G"}))
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
-        footer = panel_of(dashboard, "footer")._grid.line(0)
+        footer = panel_of(dashboard, "footer").grid.line(0)
         assert "E Eval now" in footer
         assert "f1 Help" in footer
-        assert "         E  Validate and evaluate" in help_content().plain
+        assert "         E  Validate and evaluate" in help_content(app.keys).plain
         commands = {c.title: c.help for c in app.get_system_commands(app.screen)}
         assert commands["Eval now"].endswith("(E)")
         await pilot.press("up", "up")
         await pilot.pause()
         log = panel_of(dashboard, "log")
-        assert "G follows" in log._grid.line(log.size.height - 1)
+        assert "G follows" in log.grid.line(log.size.height - 1)
         await pilot.press("slash", "a", "enter")
-        assert ") later · N earlier" in log._grid.line(0)
+        assert ") later · N earlier" in log.grid.line(0)
         await pilot.press("f1")
         await pilot.pause()
         assert len(app.screen_stack) == 3
@@ -240,11 +236,11 @@ async def test_a_fault_is_said_when_the_screen_opens(written):
 
 async def test_an_app_without_a_keymap_has_the_tables_keys():
     """Also after one that had others."""
-    key_table.use({"pause": "p"})
+    assert app_with(checked({"pause": "p"})).keys.by_id("pause").keys == "p"
     app = app_with(Keymap())
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
-        assert key_table.by_id("pause").keys == "space"
+        assert app.keys.by_id("pause").keys == "space"
         app.post_message(events.Key("space", " "))
         await pilot.pause()
         assert len(app.source.sent) == 1
@@ -256,7 +252,7 @@ async def test_the_compare_screen_takes_them_too(tmp_path):
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause()
         footer = next(p for p in app.board.panels if p.id == "footer")
-        assert "x Hide" in footer._grid.line(0)
+        assert "x Hide" in footer.grid.line(0)
         await pilot.press("space")
         assert len(app.overlay.shown) == 3
         await pilot.press("x")

@@ -336,7 +336,8 @@ def test_trainer_state():
     start, events, losses, _ = numbers("state")
     assert (start.num_iterations, start.settings["num_train_epochs"]) == (30, 3)
     assert losses == [(10, 2.5), (20, 1.5)]
-    assert validations(events) == [(10, 2.0)]
+    named = [(e.step, e.loss, e.set_name) for e in of(ValidationFinished, events)]
+    assert named == [(10, 2.0, ""), (10, 5.7, "g0")]
     assert [(e.step, e.task, e.accuracy) for e in of(EvalFinished, events)] == [(10, "g0", 0.7)]
     assert of(RunFinished, events)[0].seconds == 60.0
 
@@ -439,7 +440,10 @@ def test_any_text_with_steps_and_numbers():
     assert free_values(events, "token_entropy") == [0.5]
     assert free_values(events, "mfu") == [pytest.approx(0.123)]
     assert [(e.step, e.accuracy) for e in of(EvalFinished, events)] == [(60, 0.54)]
-    assert [e.text for e in of(LogLine, events)] == ["nothing to see here"]
+    texts = [e.text for e in of(LogLine, events)]
+    assert texts[0] == "nothing to see here"
+    assert len(texts) == 2
+    assert "1 line held numbers and gave none: 1 like 'GPU-hour" in texts[1]
 
 
 def test_tensorboard():

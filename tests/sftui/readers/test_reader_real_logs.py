@@ -69,7 +69,14 @@ def test_trainer_state(name):
     history = raw["log_history"]
     assert start.num_iterations == raw["max_steps"]
     assert losses(events) == [(e["step"], e["loss"]) for e in history if "loss" in e]
-    assert validations(events) == [(e["step"], e["eval_loss"]) for e in history if "eval_loss" in e]
+    printed = [
+        (e["step"], e[name], name[5:-5].strip("_"))
+        for e in history
+        for name in e
+        if re.fullmatch(r"eval_(?:\w+_)?loss", name)
+    ]
+    found = [(e.step, e.loss, e.set_name) for e in of(ValidationFinished, events)]
+    assert sorted(found) == sorted(printed)
 
 
 @pytest.mark.parametrize("name", ["mistral_translator", "sft_teaching_run"])

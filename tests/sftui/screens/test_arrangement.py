@@ -7,6 +7,7 @@ import pytest
 
 from engine import events as ev
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.screens.arrangement import arrange, family
 from sftui.sources.recording import Recording
 from sftui.sources.replay import ReplaySource
@@ -46,7 +47,7 @@ async def until(pilot, true) -> None:
 def painted_in_their_boxes(dashboard) -> bool:
     boxes = dashboard.boxes(dashboard.size)
     return all(
-        (panel._grid.width, panel._grid.height) == (boxes[panel.id].width, boxes[panel.id].height)
+        (panel.grid.width, panel.grid.height) == (boxes[panel.id].width, boxes[panel.id].height)
         for panel in dashboard.panels
         if panel.id in boxes
     )
@@ -125,7 +126,7 @@ async def test_the_panel_of_a_followed_log_comes_with_its_first_event():
     recording, clock = Recording(), Clock(100.0)
     recording.extend([START, *STEPS[:100]])
     source = ReplaySource(recording, speed=math.inf, follow=True, now=clock)
-    app = SftuiApp(source, title="x", now=clock, replay_of="a test", follow=True)
+    app = SftuiApp(ScreenRequest(source, "x", replay_of="a test"), now=clock)
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await shown(pilot)
         for name in ("memory", "accuracy", "checkpoints"):

@@ -11,8 +11,8 @@ from tests.sftui.test_app import make, panel_of, ready, text_of
 
 def badge(panel) -> str:
     """What stands on amber in the first row of a panel."""
-    row = panel._grid.codes[0].tolist()
-    backs = [parts(int(n))[2] for n in panel._grid.styles[0]]
+    row = panel.grid.codes[0].tolist()
+    backs = [parts(int(n))[2] for n in panel.grid.styles[0]]
     return "".join(chr(c) for c, b in zip(row, backs, strict=True) if b == Back.WARN).strip()
 
 
@@ -45,7 +45,7 @@ async def test_a_letter_goes_to_its_panel(size, name):
             if shown in visible:
                 assert badge(panel_of(dashboard, shown)) == JUMP_LETTERS[shown]
         offered = name in visible or name in PANELS
-        footer = panel_of(dashboard, "footer")._grid.line(0)
+        footer = panel_of(dashboard, "footer").grid.line(0)
         assert (f"{JUMP_LETTERS[name]} {name}" in footer) == offered
         await pilot.press(JUMP_LETTERS[name])
         await pilot.pause()
@@ -53,7 +53,7 @@ async def test_a_letter_goes_to_its_panel(size, name):
         visible = dashboard.boxes(dashboard.size).keys() & JUMP_LETTERS.keys()
         assert all(badge(panel_of(dashboard, shown)) == "" for shown in visible)
         if offered:
-            table = app.cockpit.view.table
+            table = app.cockpit.dashboard.table
             assert dashboard.focused is not None
             assert dashboard.focused.id in (name, table if name == "accuracy" else name)
 

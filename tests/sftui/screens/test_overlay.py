@@ -12,7 +12,7 @@ from sftui import cli, compare_app
 from sftui.compare.overlay_feed import FRESH_SECONDS, open_overlay
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import BRAILLE, Grid
-from sftui.drawing.roles import Ink, parts
+from sftui.drawing.roles import Role, parts
 from sftui.keys import key_table
 from sftui.screens.overlay import OverlayScreen, boxes
 from sftui.state.run_state import RunState
@@ -56,10 +56,10 @@ def chart(overlay, rows: int = 30, columns: int = 90) -> Grid:
     return grid
 
 
-def cells_of(grid: Grid, ink: Ink) -> int:
+def cells_of(grid: Grid, role: Role) -> int:
     """Braille cells of one colour."""
     dots = (grid.codes > BRAILLE) & (grid.codes < BRAILLE + 256)
-    colours = np.vectorize(lambda number: parts(int(number))[0] == ink)(grid.styles)
+    colours = np.vectorize(lambda number: parts(int(number))[0] == role)(grid.styles)
     return int((dots & colours).sum())
 
 
@@ -74,24 +74,24 @@ def test_every_run_has_its_letter_its_mark_and_its_colour(tmp_path):
     for contender in overlay.contenders:
         assert contender.letter in plain
         assert contender.mark in plain
-        assert cells_of(grid, contender.ink) > 10
-    assert len({c.ink for c in overlay.contenders}) == 3
+        assert cells_of(grid, contender.role) > 10
+    assert len({c.role for c in overlay.contenders}) == 3
     assert len({c.mark for c in overlay.contenders}) == 3
 
 
 def test_colours_stay_whatever_is_hidden_or_pinned(tmp_path):
     """The third run is the third run, alone on the chart too."""
     overlay = three(tmp_path).overlay
-    before = [(c.letter, c.ink, c.mark) for c in overlay.contenders]
+    before = [(c.letter, c.role, c.mark) for c in overlay.contenders]
     overlay.choose(-1)
     assert overlay.toggle() == ""
     grid = chart(overlay)
-    assert cells_of(grid, overlay.contenders[0].ink) == 0
-    assert cells_of(grid, overlay.contenders[2].ink) > 10
+    assert cells_of(grid, overlay.contenders[0].role) == 0
+    assert cells_of(grid, overlay.contenders[2].role) > 10
     overlay.choose(2)
     overlay.pin()
     assert overlay.reference.letter == "C"
-    assert [(c.letter, c.ink, c.mark) for c in overlay.contenders] == before
+    assert [(c.letter, c.role, c.mark) for c in overlay.contenders] == before
 
 
 def test_the_last_run_in_sight_stays(tmp_path):
@@ -117,7 +117,7 @@ def test_equal_curves_take_turns(tmp_path):
     read(feed)
     feed.overlay.view.smoothing = 3
     grid = chart(feed.overlay)
-    shares = [cells_of(grid, c.ink) for c in feed.overlay.contenders]
+    shares = [cells_of(grid, c.role) for c in feed.overlay.contenders]
     assert min(shares) > 0.3 * sum(shares)
 
 
@@ -125,7 +125,7 @@ def test_the_crosshair_tells_every_value(tmp_path):
     """At the step under it, the smoothed loss of each run and its distance from the pinned."""
     overlay = three(tmp_path).overlay
     overlay.view.smoothing = 3
-    overlay.view.sight.cursor = 100.0
+    overlay.view.viewport.cursor = 100.0
     text = "\n".join(chart(overlay).lines())
     for start in (2.0, 3.0, 4.0):
         assert f"{start / 3:.4f}" in text
@@ -152,12 +152,12 @@ def test_another_unit_has_no_place_on_the_axis(tmp_path):
     """Bits a byte are not drawn beside nats."""
     overlay = three(tmp_path).overlay
     chart_of = OverlayChart(RunState(), overlay, id="chart")
-    assert len(chart_of._validations(overlay.contenders[1])) == 4
+    assert len(chart_of.comparable_validations(overlay.contenders[1])) == 4
     for step, validation in list(overlay.contenders[1].state.validations.items()):
         values = {name: getattr(validation, name) for name in type(validation).__slots__}
         other = type(validation)(**(values | {"metric": "bpb"}))
         overlay.contenders[1].state.validations[step] = other
-    assert chart_of._validations(overlay.contenders[1]) == []
+    assert chart_of.comparable_validations(overlay.contenders[1]) == []
 
 
 @pytest.mark.parametrize("size", [(200, 60), (160, 48), (120, 36), (80, 24), (60, 16), (20, 5)])
@@ -196,14 +196,14 @@ async def test_every_key_of_the_screen(tmp_path):
             "enter": lambda: overlay.pinned == 0 and overlay.chosen == 1,
             "l": lambda: view.log_y,
             "s": lambda: view.smoothing == 1,
-            "left": lambda: view.sight.cursor is not None,
-            "right": lambda: view.sight.cursor is not None,
-            "shift+left": lambda: view.sight.cursor < 190,
-            "shift+right": lambda: view.sight.cursor is not None,
-            "plus": lambda: view.sight.part is not None,
-            "equals_sign": lambda: view.sight.part[1] - view.sight.part[0] < 60,
-            "minus": lambda: view.sight.part[1] - view.sight.part[0] > 60,
-            "0": lambda: view.sight.part is None and view.sight.cursor is None,
+            "left": lambda: view.viewport.cursor is not None,
+            "right": lambda: view.viewport.cursor is not None,
+            "shift+left": lambda: view.viewport.cursor < 190,
+            "shift+right": lambda: view.viewport.cursor is not None,
+            "plus": lambda: view.viewport.part is not None,
+            "equals_sign": lambda: view.viewport.part[1] - view.viewport.part[0] < 60,
+            "minus": lambda: view.viewport.part[1] - view.viewport.part[0] > 60,
+            "0": lambda: view.viewport.part is None and view.viewport.cursor is None,
             "pagedown": lambda: overlay.scrolled >= 0,
             "pageup": lambda: overlay.scrolled == 0,
             "z": lambda: "runs" not in app.board.boxes(app.screen.size),
@@ -215,8 +215,8 @@ async def test_every_key_of_the_screen(tmp_path):
             await pilot.pause()
             assert holds(), key
         await pilot.press("plus", "escape")
-        assert view.sight.part is None
-        told = {k for key in key_table.of_mode("compare") for k in key.keys.split(",")}
+        assert view.viewport.part is None
+        told = {k for key in key_table.DEFAULT_KEYS.of_mode("compare") for k in key.keys.split(",")}
         assert told - set(expect) == {"q", "ctrl+c"}
         await pilot.press("q")
     assert app.return_code == 0
@@ -245,12 +245,12 @@ async def test_a_key_in_the_help_does_nothing_behind_it(tmp_path):
 async def test_the_mouse_points_zooms_and_chooses(tmp_path):
     """Hovering tells the values there; a click on a row chooses it."""
     feed = three(tmp_path)
-    app, sight = CompareApp(feed), feed.overlay.view.sight
+    app, viewport = CompareApp(feed), feed.overlay.view.viewport
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause()
         await pilot.hover("#chart", offset=(30, 10))
         await pilot.pause()
-        assert sight.cursor is not None
+        assert viewport.cursor is not None
         await pilot.click("#runs", offset=(5, 3))
         await pilot.pause()
         assert feed.overlay.chosen == 2
@@ -295,7 +295,7 @@ async def test_a_hostile_name_is_drawn_not_obeyed(tmp_path):
         while feed.overlay.loading:
             await pilot.pause(0.02)
         await pilot.pause()
-        shown = "\n".join(app.board.panels[1]._grid.lines())
+        shown = app.board.panels[1].text()
     assert "[red]a" in shown
     assert "\x1b" not in shown
 

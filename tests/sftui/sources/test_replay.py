@@ -28,7 +28,7 @@ from engine.events import (
     ValidationFinished,
 )
 from engine.journal import wire
-from sftui.cockpit.screen_alarms import Lookout
+from sftui.cockpit.screen_alarms import ScreenAlarms
 from sftui.sources.clock import WATCH_SPEED
 from sftui.sources.open_log import open_replay, read_whole, recognise
 from sftui.sources.recording import Recording, Timeline
@@ -364,7 +364,7 @@ def test_heartbeats_part_few_batches_and_change_nothing():
 
 def test_a_rank_that_beats_is_not_called_silent_in_a_replay():
     """Beats are told late, but never so late that the alarm would go off."""
-    lookout = Lookout(foreign=False)
+    lookout = ScreenAlarms(foreign=False)
     lookout.take(replay_events(beating(500)).poll())
     found = []
     while lookout.busy:
@@ -382,7 +382,7 @@ def test_alarms_of_a_recording_are_those_of_its_events():
         columns = {"loss": losses[start : start + 50].tolist()}
         events.append(StepBatch(step=start + 49, steps=steps, columns=columns))
     source = replay_events(events)
-    told, reread = Lookout(foreign=True), Lookout(foreign=True, again=source.again)
+    told, reread = ScreenAlarms(foreign=True), ScreenAlarms(foreign=True, again=source.again)
     told.take(events)
     found = []
     while not source.closed:

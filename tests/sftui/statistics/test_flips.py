@@ -13,6 +13,7 @@ from engine.evaluation.eval_items import EvalResult, save_items
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.state.run_state import RunState
 from sftui.statistics.flips import FlipBook, Questions, open_book
@@ -120,7 +121,7 @@ def test_questions_that_cannot_be_read_are_told(run, tmp_path):
 
 async def test_keys_of_the_questions(run):
     """Cursor, filter, against, task and steps; the words of the question are there."""
-    app = SftuiApp(ListSource(events()), title="t", now=Clock(START), folder=run.path)
+    app = SftuiApp(ScreenRequest(ListSource(events()), "t", folder=run.path), now=Clock(START))
     async with app.run_test(size=(130, 40)) as pilot:
         await ready(pilot)
         await pilot.press("w")
@@ -128,7 +129,7 @@ async def test_keys_of_the_questions(run):
         table = app.screen.table
         table.questions.wait(20)
         await pilot.press("down")
-        text = "\n".join(table._grid.lines())
+        text = table.text()
         assert "▲ 5 gained" in text
         assert "How much is" in text
         assert "← now" in text
@@ -149,7 +150,7 @@ async def test_keys_of_the_questions(run):
 @pytest.mark.parametrize("size", [(160, 48), (60, 16), (20, 5)])
 async def test_without_items_it_says_why(evals, size):
     """Over a log, before the first and after the first evaluation, at any size."""
-    app = SftuiApp(ListSource(list(evals)), title="t", now=Clock(START))
+    app = SftuiApp(ScreenRequest(ListSource(list(evals)), "t"), now=Clock(START))
     async with app.run_test(size=size) as pilot:
         await ready(pilot)
         await pilot.press("w")

@@ -5,7 +5,8 @@ import pytest
 from engine import config
 from engine import events as ev
 from sftui.app import SftuiApp
-from sftui.screens.run_panel import facts_content
+from sftui.cockpit.screen_request import ScreenRequest
+from sftui.screens.run_panel import run_panel_content
 from sftui.state.run_state import RunState
 from sftui.view.run_facts import meanings, sections
 from tests.sftui.fake_run import ListSource
@@ -114,14 +115,14 @@ def test_the_page_fits(width):
     """No line is wider than the page, names and single words apart."""
     state = RunState()
     state.apply(STARTED)
-    lines = str(facts_content(sections(state), width).plain).splitlines()
+    lines = str(run_panel_content(sections(state), width).plain).splitlines()
     too_wide = [line for line in lines if len(line) > max(width, 60)]
     assert not too_wide
 
 
 async def test_i_opens_and_any_key_closes():
     """The page says what the header has no room for."""
-    app = SftuiApp(ListSource([STARTED]), title="t", now=Clock(2.0))
+    app = SftuiApp(ScreenRequest(ListSource([STARTED]), "t"), now=Clock(2.0))
     async with app.run_test(size=(120, 40)) as pilot:
         await ready(pilot)
         await pilot.press("i")

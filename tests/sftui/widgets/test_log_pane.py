@@ -10,8 +10,9 @@ from textual.events import Paste
 from engine import events as ev
 from engine.journal import wire
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
-from sftui.drawing.roles import Back, Ink, parts
+from sftui.drawing.roles import Back, Role, parts
 from sftui.logbook.log_book import LogBook
 from sftui.sources.open_log import open_replay
 from sftui.state import run_state as state_module
@@ -30,7 +31,7 @@ LINES = [
 
 
 def pane_text(dashboard) -> str:
-    return "\n".join(panel_of(dashboard, "log")._grid.lines())
+    return panel_of(dashboard, "log").text()
 
 
 async def quiet(pilot) -> None:
@@ -67,7 +68,7 @@ async def test_search_as_one_types_and_step_through_the_matches():
         await pilot.press("n")
         await pilot.pause()
         assert "/oom · 2 of 6" in pane_text(dashboard)
-        assert app.cockpit.view.sight.cursor is None, "n did not move the crosshair"
+        assert app.cockpit.view.viewport.cursor is None, "n did not move the crosshair"
         await pilot.press("escape")
         await pilot.pause()
         assert "oom ·" not in pane_text(dashboard)
@@ -83,12 +84,12 @@ async def test_n_jumps_between_events_when_nothing_is_searched():
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("N")
-        before = app.cockpit.view.sight.cursor
+        before = app.cockpit.view.viewport.cursor
         assert before is not None
         await pilot.press("slash", *"val", "enter", "N")
-        assert app.cockpit.view.sight.cursor == before
+        assert app.cockpit.view.viewport.cursor == before
         await pilot.press("escape", "N")
-        assert app.cockpit.view.sight.cursor < before
+        assert app.cockpit.view.viewport.cursor < before
 
 
 @pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24)])
@@ -156,14 +157,16 @@ async def test_the_journal_is_read_where_memory_ends(tmp_path, monkeypatch):
     events = long_run()
     first = next(e for e in events if isinstance(e, ev.LogLine))
     (tmp_path / "events.jsonl").write_bytes(b"".join(map(wire.encode, events)))
-    app = SftuiApp(ListSource(events), title="t", now=Clock(START + 900.0), folder=tmp_path)
+    app = SftuiApp(
+        ScreenRequest(ListSource(events), "t", folder=tmp_path), now=Clock(START + 900.0)
+    )
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
         await pilot.press("home")
         await quiet(pilot)
         await pilot.press("home")
         await quiet(pilot)
-        assert "starter" in panel_of(dashboard, "log")._grid.line(1)
+        assert "starter" in panel_of(dashboard, "log").grid.line(1)
         await pilot.press("slash", *first.text[:6].strip(), "enter")
         await quiet(pilot)
         for _ in range(3):
@@ -182,7 +185,7 @@ async def test_a_foreign_log_is_searched_line_by_line(tmp_path):
     opened = open_replay(str(path))
     while opened.source.loading:
         opened.source.poll()
-    app = SftuiApp(opened.source, title="t", now=Clock(100.0), replay_of="a test")
+    app = SftuiApp(ScreenRequest(opened.source, "t", replay_of="a test"), now=Clock(100.0))
     async with app.run_test(size=(120, 36)) as pilot:
         while app.cockpit is None:
             await pilot.pause()
@@ -192,7 +195,7 @@ async def test_a_foreign_log_is_searched_line_by_line(tmp_path):
         await quiet(pilot)
         assert "log · file /Step 00 · 306 of 306" in pane_text(dashboard)
         assert "Step 00299/" in pane_text(dashboard)
-        app.cockpit.playback.source.seek_step(120)
+        app.source.seek_step(120)
         await quiet(pilot)
         await pilot.press("end", "home")
         for _ in range(30):
@@ -242,7 +245,7 @@ def test_matches_are_marked_where_they_stand():
     grid = drawn(["nothing", "训练 loss 训练 LOSS", "a loss"], "loss", height=5)
     assert [marked(grid, row) for row in (1, 2, 3)] == ["", "lossLOSS", "loss"]
     here = {parts(int(n))[0] for n in grid.styles[3] if parts(int(n))[2] == Back.WARN}
-    assert here == {Ink.ON_BADGE}
+    assert here == {Role.ON_BADGE}
 
 
 def test_a_match_beyond_the_edge_is_brought_into_sight():

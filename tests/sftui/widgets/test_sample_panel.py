@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from sftui.app import SftuiApp
+from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.screens.arrangement import arrange
 from sftui.state.run_state import RunState
 from sftui.view.view import View
-from sftui.widgets.sample_panel import Samples, groups
+from sftui.widgets.sample_panel import SamplePanel, groups
 from tests.sftui.fake_run import START, ListSource, fake_run
 from tests.sftui.test_app import Clock, panel_of, ready
 
@@ -44,14 +45,14 @@ def with_samples(events=RUNNING, steps=(0, 100, 200), prompts=("Say hi.", "Count
 
 def app_over(events) -> SftuiApp:
     end = max(e.stamp.t or START for e in events)
-    return SftuiApp(ListSource(list(events)), title="t", now=Clock(end + 0.5))
+    return SftuiApp(ScreenRequest(ListSource(list(events)), "t"), now=Clock(end + 0.5))
 
 
 def painted(events, width=60, height=12) -> list[str]:
     state = RunState()
     for number, event in enumerate(events):
         state.apply(dataclasses.replace(event, stamp=ev.Stamp(seq=number + 1)))
-    panel = Samples(state, View(now=lambda: START), id="samples")
+    panel = SamplePanel(state, View(now=lambda: START), id="samples")
     grid = Grid(height, width)
     panel.paint(grid)
     return grid.lines()
@@ -69,8 +70,8 @@ async def test_samples_stand_where_the_key_brings_them(size):
         await pilot.pause()
         if min(size[0] - 36, size[1] - 10) >= 0:
             box = dashboard.boxes(dashboard.size)["samples"]
-            assert (samples._grid.width, samples._grid.height) == (box.width, box.height)
-            lines = samples._grid.lines()
+            assert (samples.grid.width, samples.grid.height) == (box.width, box.height)
+            lines = samples.text().splitlines()
             assert lines[0][0] + lines[0][-1] + lines[-1][0] + lines[-1][-1] == "╭╮╰╯"
             text = "".join(lines)
             assert "Say hi." in text
@@ -108,25 +109,25 @@ async def test_samples_come_and_are_scrolled():
         samples = panel_of(dashboard, "samples")
         await pilot.press("6")
         await pilot.pause()
-        before = samples._grid.lines()
+        before = samples.text().splitlines()
         assert "260  Say hi. at 260" in "".join(before)
         assert "lines below · ↓" in before[-1]
         await pilot.press("down", "down")
         assert samples.top == 2
-        assert "follow" in panel_of(dashboard, "log")._grid.lines()[-1]
+        assert "follow" in panel_of(dashboard, "log").text().splitlines()[-1]
         for _ in range(12):
             await pilot.press("pagedown")
-        assert "below" not in samples._grid.lines()[-1]
-        assert "Count to 3. at 0," in "".join(samples._grid.lines())
+        assert "below" not in samples.text().splitlines()[-1]
+        assert "Count to 3. at 0," in samples.text()
         await pilot.press("pageup", "up")
         for _ in range(12):
             await pilot.press("pageup")
-        assert samples._grid.lines() == before
+        assert samples.text().splitlines() == before
         stamp = dataclasses.replace(RUNNING[-1].stamp, seq=90_000)
         new = ev.SampleGenerated(step=280, prompt="Say hi.", text="a new one", stamp=stamp)
         app.source.events = [new]
         await ready(pilot)
-        assert "280  a new one" in "".join(samples._grid.lines())
+        assert "280  a new one" in samples.text()
 
 
 async def test_tab_passes_an_empty_panel_by():
@@ -136,7 +137,7 @@ async def test_tab_passes_an_empty_panel_by():
         async with app.run_test(size=(80, 24)) as pilot:
             await ready(pilot)
             await pilot.press("5", "tab")
-            assert app.cockpit.view.panel == after
+            assert app.cockpit.dashboard.panel == after
 
 
 def test_the_newest_of_every_prompt_come_first():

@@ -10,21 +10,21 @@ import pytest
 from engine import events as ev
 from sftui.drawing.canvas import Grid
 from sftui.drawing.plot import Plot
-from sftui.drawing.roles import Ink, parts
+from sftui.drawing.roles import Role, parts
 from sftui.state.run_state import RunState
 from sftui.view.view import View
-from sftui.view.viewport import Sight
+from sftui.view.viewport import Viewport
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.alarm_bar import AlarmBar, rows_wanted
 from sftui.widgets.benchmarks import Benchmarks
-from sftui.widgets.checkpoint_panel import Checkpoints
+from sftui.widgets.checkpoint_panel import CheckpointPanel
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.log_pane import LogPane
 from sftui.widgets.loss_chart import LossChart
 from sftui.widgets.now import Now
 from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
-from sftui.widgets.small_summary import Glance
+from sftui.widgets.small_summary import SmallSummary
 from sftui.widgets.validation_table import ValidationTable
 from tests.sftui.fake_run import GIB, START, fake_run
 
@@ -35,9 +35,9 @@ ALL = (
     Now,
     RankTable,
     Benchmarks,
-    Checkpoints,
+    CheckpointPanel,
     LogPane,
-    Glance,
+    SmallSummary,
     KeyFooter,
     ValidationTable,
 )
@@ -58,7 +58,7 @@ def text(grid: Grid) -> str:
     return "\n".join(grid.lines())
 
 
-def inks(grid: Grid, words: str) -> set[Ink]:
+def roles(grid: Grid, words: str) -> set[Role]:
     """Colours of the first place where these words stand."""
     for row, line in enumerate(grid.lines()):
         col = line.find(words)
@@ -134,7 +134,7 @@ def test_average_is_above_raw():
     """Where both pass, the cell is the average's."""
     grid = drawn(LossChart, STATES["running"], width=140, height=34)
     found = {parts(int(n))[0] for n in np.unique(grid.styles)}
-    assert {Ink.RAW, Ink.TRAIN, Ink.VAL_LINE, Ink.RATE} <= found
+    assert {Role.RAW, Role.TRAIN, Role.VAL_LINE, Role.RATE} <= found
 
 
 def test_micro_batch_loss_is_named():
@@ -155,7 +155,7 @@ def test_replaced_attempt_is_drawn_dim():
     ]
     grid = drawn(LossChart, events, width=120, height=30)
     braille = (grid.codes >= 0x2801) & (grid.codes <= 0x28FF)
-    assert (braille & ((grid.styles & 0x3F) == Ink.AXIS)).any()
+    assert (braille & ((grid.styles & 0x3F) == Role.AXIS)).any()
 
 
 def test_before_the_first_step_phases_are_told():
@@ -223,12 +223,12 @@ def evaluated(step, correct, total=1024, task="MMLU"):
 def test_differences_are_points_and_grey_unless_clear():
     """+2.1 points on 1024 questions is noise and looks like it; +15 is not."""
     grid = drawn(Benchmarks, [evaluated(0, 249), evaluated(100, 271)], width=60, height=10)
-    assert inks(grid, "+2.1") == {Ink.DIM}
+    assert roles(grid, "+2.1") == {Role.DIM}
     assert "%" in text(grid)
     grid = drawn(Benchmarks, [evaluated(0, 249), evaluated(100, 403)], width=60, height=10)
-    assert inks(grid, "▲+15.0") == {Ink.GOOD}
+    assert roles(grid, "▲+15.0") == {Role.GOOD}
     grid = drawn(Benchmarks, [evaluated(0, 403), evaluated(100, 249)], width=60, height=10)
-    assert inks(grid, "▼-15.0") == {Ink.BAD}
+    assert roles(grid, "▼-15.0") == {Role.BAD}
 
 
 def test_start_stays_in_sight():
@@ -264,7 +264,7 @@ def test_first_evaluation_is_called_the_start_only_if_it_is():
     falling = [evaluated(200, 270), evaluated(400, 250), evaluated(600, 255)]
     words = text(drawn(Benchmarks, falling, width=90, height=14))
     assert "MMLU best: step 200, unbeaten in 2 evaluations" in words
-    assert "vs step 200" in text(drawn(Glance, falling, width=78, height=6))
+    assert "vs step 200" in text(drawn(SmallSummary, falling, width=78, height=6))
 
 
 def test_bits_per_byte_are_not_called_a_loss_beside_one():
@@ -275,7 +275,7 @@ def test_bits_per_byte_are_not_called_a_loss_beside_one():
     ]
     assert "val bpb" in text(drawn(LossChart, events, width=80, height=20))
     assert "val bpb · step 8" in text(drawn(Now, events, width=60, height=8))
-    assert "bpb    0.9000" in text(drawn(Glance, events, width=78, height=6))
+    assert "bpb    0.9000" in text(drawn(SmallSummary, events, width=78, height=6))
     events[-1] = ev.ValidationFinished(step=8, loss=2.9)
     assert "bpb" not in text(drawn(LossChart, events, width=80, height=20))
 
@@ -352,7 +352,7 @@ def test_validation_table_keeps_best_and_start():
 def test_heads_of_tasks_drop_what_all_share():
     """`Starter-Facts` and `Starter-Lists` would both read `Start…`."""
     events = [evaluated(0, 9, task=f"Starter-{name}") for name in ("Facts", "Lists")]
-    head = drawn(Checkpoints, events, width=60, height=8).lines()[1]
+    head = drawn(CheckpointPanel, events, width=60, height=8).lines()[1]
     assert "Facts" in head
     assert "Lists" in head
     assert "Starter" not in head
@@ -398,10 +398,10 @@ def test_memory_is_amber_only_when_tight():
             memory_reserved_bytes=reserved,
             memory_total_bytes=10 * GIB,
         )
-        return inks(drawn(RankTable, [beat], width=60, height=5), "━━━")
+        return roles(drawn(RankTable, [beat], width=60, height=5), "━━━")
 
-    assert bar(8 * GIB) == {Ink.TRAIN}
-    assert bar(int(9.5 * GIB)) == {Ink.WARN}
+    assert bar(8 * GIB) == {Role.TRAIN}
+    assert bar(int(9.5 * GIB)) == {Role.WARN}
 
 
 def test_silent_and_lost_ranks_are_named():
@@ -420,14 +420,14 @@ def test_more_ranks_than_rows_are_counted():
 
 def test_checkpoints_and_best():
     """Newest first, the best with a star, removed ones named, the start last."""
-    lines = drawn(Checkpoints, STATES["finished"], width=60, height=12).lines()
+    lines = drawn(CheckpointPanel, STATES["finished"], width=60, height=12).lines()
     rows = [line for line in lines if "step" in line or "start" in line or "nanochat" in line]
     assert "step 400" in rows[0]
     assert "start" in rows[-1]
     assert any("gone" in row and "◇" in row for row in rows)
     start = [ev.ValidationFinished(step=0, loss=1.0), ev.ValidationFinished(step=9, loss=2.0)]
     start += [ev.CheckpointSaved(step=9, path="ckpt/step-9")]
-    assert "★ start" in text(drawn(Checkpoints, start))
+    assert "★ start" in text(drawn(CheckpointPanel, start))
 
 
 def test_header_gives_way_from_the_least_important():
@@ -504,7 +504,7 @@ def test_footer_keeps_help_and_the_way_out():
 
 def test_glance_answers_is_it_well():
     """Losses, speed, memory, tasks and best in four rows."""
-    words = text(drawn(Glance, STATES["running"], width=80, height=6))
+    words = text(drawn(SmallSummary, STATES["running"], width=80, height=6))
     for part in (
         "train",
         "val",
@@ -556,9 +556,9 @@ def test_the_box_of_the_crosshair_cuts_no_number(width):
     """The best loss stands whole beside the box, wherever the crosshair is, or not at all."""
     events, whole = fake_run(until=288), 0
     for at in range(0, 288, 12):
-        sight = Sight()
-        sight.cursor = float(at)
-        lines = drawn(LossChart, events, width=width, sight=sight).lines()
+        viewport = Viewport()
+        viewport.cursor = float(at)
+        lines = drawn(LossChart, events, width=width, viewport=viewport).lines()
         body = "\n".join(lines[1:])
         found = re.findall(r"best 1\.0395", body)
         whole += len(found)
@@ -603,5 +603,5 @@ def test_now_names_what_is_best():
     events = [ev.ValidationFinished(step=0, loss=1.0), ev.ValidationFinished(step=9, loss=1.0118)]
     assert "1.0118  0.0118 above best" in text(drawn(Now, events, width=60, height=8))
     assert "1.0118  0.0118 over ★" in text(drawn(Now, events, width=50, height=6))
-    assert "0.0118 above best" in text(drawn(Glance, events, width=78, height=6))
+    assert "0.0118 above best" in text(drawn(SmallSummary, events, width=78, height=6))
     assert "★ best" in text(drawn(Now, events[:1], width=60, height=8))

@@ -1,0 +1,56 @@
+"""The app as its actions see it: a cockpit that may not be there yet, and the clock that ticks it.
+
+Light on purpose: it is imported before the first frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from sftui.terminal.terminal_app import TerminalApp
+
+if TYPE_CHECKING:
+    from sftui.cockpit.cockpit import Cockpit
+
+
+class CockpitApp(TerminalApp):
+    """Base of the app and of the groups of actions it is put together from."""
+
+    cockpit: Cockpit | None = None
+    """None until the first frame is out."""
+    ticking = False
+    """Whether another tick is due; where nothing comes by itself, none is."""
+
+    @property
+    def _cockpit(self) -> Cockpit:
+        assert self.cockpit is not None, "check_action lets no key through before"
+        return self.cockpit
+
+    def _tick(self) -> None:
+        cockpit = self._cockpit
+        cockpit.tick()
+        self.ticking = bool(cockpit.pace)
+        if self.ticking:
+            # Not Textual's timer: the task it makes costs more than a tick that finds nothing.
+            asyncio.get_running_loop().call_later(cockpit.pace, self._next_tick)
+
+    def _next_tick(self) -> None:
+        # `_exit` and `_handle_exception` are private names of Textual 8.2: the clock is not its
+        # timer, so it must end and fail as one. This may go when a timer of Textual's needs no
+        # task of its own.
+        if self._exit or not self.is_running:
+            return
+        try:
+            self._tick()
+        except Exception as error:  # as Textual's timer does: the screen closes and says why
+            self._handle_exception(error)
+
+    def _wake(self) -> None:
+        """Start ticking again, if no tick is due."""
+        if not self.ticking:
+            self._tick()
+
+    def _tell_none(self, by: int, what: str) -> None:
+        """Say that there is nothing to jump to on that side."""
+        self.tell(f"There is no {'later' if by > 0 else 'earlier'} {what}.")

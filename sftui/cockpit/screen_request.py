@@ -1,0 +1,34 @@
+"""What a screen is opened for, handed down whole from a command to the cockpit.
+
+Light on purpose: it is imported before the first frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sftui.sources import Source
+    from sftui.statistics.scores import Yardstick
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenRequest:
+    """One screen over one source of events."""
+
+    source: Source
+    title: str
+    """Name of the run or the log, until the events tell one."""
+    launch: Callable[[], object] | None = None
+    """Starts the run, in a thread, after the first frame."""
+    replay_of: str | None = None
+    """How the file was recognised, when `source` is a replay; None over a run."""
+    folder: Path | None = None
+    """The run directory, when there is one."""
+    baseline: Yardstick | None = None
+    """Measured accuracies that evaluations are compared with as well."""
+    on_event: str | None = None
+    """A shell command for what is worth a call."""

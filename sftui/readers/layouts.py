@@ -1,0 +1,228 @@
+"""What the numbers of one kind of row mean, worked out once for all rows that are alike.
+
+A row is a list of numbers; its `Layout` says which of them is the training loss, which
+counts steps, which belongs to an evaluation. Lines of the same words, dicts of the same
+keys and rows of the same columns share one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from sftui.readers.meanings import Kind, Meaning, Names, words_of
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One `name = value` of a row."""
+
+    name: str
+    at: int
+    """Index of its number in the row."""
+    total: int = -1
+    """Index of what it counts up to (`12/400`); -1 for none."""
+    split: str = ""
+    """`train`, `val` or `test` where a marker before it says so."""
+    unit: str = ""
+    whole: bool = True
+    """Whether the number looked like a count when it was first seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A number that may be the step."""
+
+    name: str
+    order: int
+    """How good its name is: 0 counts over the run, higher ones may count in an epoch."""
+    at: int
+    total: int = -1
+
+
+BARE, NAMELESS = 5, 4
+"""Orders of a line's leading number and of a count without a name, behind all names."""
+
+
+@dataclass
+class Layout:
+    """See the module."""
+
+    losses: list[tuple[int, str, int]] = field(default_factory=list)
+    """(index, name, order) of what may be the training loss, the best name first."""
+    validations: list[tuple[int, str, str]] = field(default_factory=list)
+    """(index, set, metric); the set is empty for the only one."""
+    accuracies: list[tuple[int, str, int]] = field(default_factory=list)
+    """(index, task, index of the total or -1)."""
+    counters: list[Counter] = field(default_factory=list)
+    epoch: int = -1
+    epochs: int = -1
+    planned: int = -1
+    rank: int = -1
+    time: int = -1
+    columns: list[tuple[int, str, float]] = field(default_factory=list)
+    """(index, column of an update, scale)."""
+    free: list[tuple[int, str]] = field(default_factory=list)
+    is_validation: bool = False
+    """The row says of itself that it is of an evaluation."""
+
+    @functools.cached_property
+    def parts(self) -> tuple[tuple[str, int], ...] | None:
+        """Columns of an update and where they are; None where a row needs more than a copy."""
+        if not self.losses or any(scale != 1.0 for _, _, scale in self.columns):
+            return None
+        found = [("loss", self.losses[0][0])]
+        found += [(column, at) for at, column, _ in self.columns]
+        found += [("epoch", self.epoch)] if self.epoch >= 0 else []
+        found += [(name, at) for at, name in self.free]
+        names = {name for name, _ in found}
+        return tuple(found) if len(names) == len(found) else None
+
+    @functools.cached_property
+    def part_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.parts or ())
+
+    @functools.cached_property
+    def goes_in_blocks(self) -> bool:
+        """Whether rows of it can be taken together when their steps rise."""
+        one = len(self.counters) == 1 and bool(self.losses)
+        return self.is_plain and one and self.parts is not None
+
+    @property
+    def tells(self) -> bool:
+        """Whether it holds a loss or a result."""
+        return bool(self.losses or self.validations or self.accuracies)
+
+    @property
+    def is_plain(self) -> bool:
+        """Training numbers alone, with one counter: rows of it can be taken as columns."""
+        return not (self.validations or self.accuracies or self.rank >= 0 or self.is_validation)
+
+
+EVALUATED = ("val", "test")
+"""Splits whose loss is no training loss."""
+_WITHOUT_NAME = {"#": BARE, "/": NAMELESS}
+_OTHER_SETS = frozenset({"test"})
+"""A set of rows beside the one that is validated on, not a part of its loss."""
+
+
+def layout_of(pairs: Iterable[Pair], names: Names) -> Layout:
+    """What the numbers of a row of these pairs mean."""
+    found = Layout()
+    implied: list[tuple[int, str, int, str]] = []
+    pairs = list(pairs)
+    nameless = [pair for pair in pairs if pair.name == "/"]
+    if len(nameless) > 1 and all(pair.at <= nameless[1].at for pair in pairs[:2]):
+        # `[1/3][100/400] loss: 2.3` begins with its epoch.
+        pairs[pairs.index(nameless[0])] = replace(nameless[0], name="epoch")
+    for pair in pairs:
+        if pair.name in _WITHOUT_NAME:
+            order = _WITHOUT_NAME[pair.name]
+            found.counters.append(Counter(pair.name, order, pair.at, pair.total))
+            continue
+        meaning = names.of(pair.name)
+        if pair.split in EVALUATED and meaning.kind not in _ALSO_IN_VALIDATION:
+            found.is_validation = True
+            if meaning.kind is Kind.LOSS:
+                implied.append((pair.at, pair.name, meaning.order, _set_of(pair)))
+                continue
+            meaning = Meaning(Kind.ACCURACY, "eval") if _is_accuracy(pair.name) else _AN_EVALUATIONS
+        elif pair.split in EVALUATED:
+            found.is_validation = True
+        _place(found, pair, meaning)
+    found.losses.sort(key=lambda loss: loss[2])
+    implied.sort(key=lambda loss: loss[2])
+    found.counters.sort(key=lambda counter: counter.order)
+    # Behind the best name for the training loss, the others are metrics of their own.
+    found.free += [(at, name) for at, name, _ in found.losses[1:]]
+    del found.losses[1:]
+    explicit = bool(found.validations)
+    for at, name, _, of_set in implied:
+        if explicit or of_set in {each[1] for each in found.validations}:
+            found.free.append((at, f"val/{name}"))
+        else:
+            found.validations.append((at, of_set, "loss"))
+    _keep_sets(found)
+    return found
+
+
+_ALSO_IN_VALIDATION = frozenset(
+    {Kind.STEP, Kind.EPOCH, Kind.EPOCHS, Kind.PLANNED, Kind.RANK, Kind.TIME, Kind.NOTHING}
+    | {Kind.VALIDATION, Kind.ACCURACY}
+)
+_AN_EVALUATIONS = Meaning(Kind.FREE, "val/")
+
+
+def _set_of(pair: Pair) -> str:
+    return "test" if pair.split == "test" else ""
+
+
+def _keep_sets(found: Layout) -> None:
+    """One number for each set of rows; beside the loss of an evaluation, parts of it are none."""
+    plain = any(not name for _, name, _ in found.validations)
+    one: dict[tuple[str, str], tuple[int, str, str]] = {}
+    for each in found.validations:
+        at, name, metric = each
+        if (name, metric) in one or (plain and name and name not in _OTHER_SETS):
+            found.free.append((at, f"val/{name or metric}"))
+        else:
+            one[name, metric] = each
+    found.validations = list(one.values())
+
+
+def _place(found: Layout, pair: Pair, meaning: Meaning) -> None:
+    match meaning.kind:
+        case Kind.LOSS:
+            found.losses.append((pair.at, pair.name, meaning.order))
+        case Kind.VALIDATION:
+            name = meaning.name or _set_of(pair)
+            found.validations.append((pair.at, name, meaning.metric))
+        case Kind.ACCURACY:
+            if meaning.name in {task for _, task, _ in found.accuracies}:
+                found.free.append((pair.at, pair.name))
+            else:
+                found.accuracies.append((pair.at, meaning.name, pair.total))
+        case Kind.STEP:
+            if pair.whole:
+                found.counters.append(Counter(meaning.name, meaning.order, pair.at, pair.total))
+        case Kind.EPOCH:
+            if found.epoch < 0:
+                found.epoch, found.epochs = pair.at, max(pair.total, found.epochs)
+        case Kind.EPOCHS:
+            found.epochs = pair.at
+        case Kind.PLANNED:
+            found.planned = pair.at
+        case Kind.RANK:
+            if found.rank < 0 and pair.whole:
+                found.rank = pair.at
+        case Kind.TIME:
+            if pair.unit:
+                _column(found, pair, "seconds", 1.0)
+            else:
+                found.time = pair.at
+        case Kind.FIELD:
+            column, scale = meaning.name, 1.0
+            if column == "milliseconds":
+                column, scale = "seconds", 1.0 if pair.unit else 1e-3
+            _column(found, pair, column, scale)
+        case Kind.FREE:
+            found.free.append((pair.at, meaning.name + pair.name))
+        case Kind.NOTHING:
+            pass
+
+
+def _column(found: Layout, pair: Pair, column: str, scale: float) -> None:
+    if any(column == there for _, there, _ in found.columns):
+        found.free.append((pair.at, pair.name))
+    else:
+        found.columns.append((pair.at, column, scale))
+
+
+_ACCURACIES = frozenset(
+    {"acc", "accuracy", "top1", "acc1", "acc_1", "token_acc"} | {"mean_token_accuracy"}
+)
+
+
+def _is_accuracy(name: str) -> bool:
+    return "_".join(words_of(name.rsplit("/", 1)[-1])) in _ACCURACIES

@@ -1,0 +1,75 @@
+"""What stands before the line a trainer printed: times, loggers, ranks, hosts, containers.
+
+Launchers and loggers put it there; it is no number of the run. A rank in it is kept: of
+several ranks that print the same steps, one counts.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+_CLOCK = re.compile(
+    r"\[?\(?(\d{4})[-/](\d\d)[-/](\d\d)[ T_]{1,2}(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?"
+    r"(?:Z|[+-]\d\d:?\d\d)?\)?\]?(?=[\s|:\]>,-]|$)"
+)
+_SHORT_CLOCK = re.compile(
+    r"\[?(?:\d{4}[-/]\d\d[-/]\d\d|\d\d[-/]\d\d(?:[-/]\d\d(?:\d\d)?)?)?[ T]?"
+    r"\b\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?[AP]M)?\]?(?=[\s|:\]>,-]|$)"
+)
+_RANKS = (
+    re.compile(r"\s*\[(?:rank|RANK|default|Rank)[ _:=]?\s?(\d{1,5})\]:?\s?"),
+    re.compile(
+        r"\s*\[?(?:global[_ ])?(?:rank|RANK|default|Rank)[ _:=]?\s?(\d{1,5})\]?\s?[:|>-]{0,2}\s"
+    ),
+    re.compile(r"\s*(\d{1,5}): (?=\S)"),
+    re.compile(r"\s*\[\d{1,4},(\d{1,5})\]<\w+>:\s?"),
+    re.compile(r"\s*\[(\d{1,5})\]:?\s(?=\S)"),
+    re.compile(r"\s*(?:worker|node|gpu|GPU|proc|process)[-_ ]?(\d{1,5})\s?[:|>]\s"),
+)
+_INNER_RANK = re.compile(r"[\[(](?:RANK|rank|Rank)[:= ]\s?(\d{1,5})[\])]")
+_NOISE = re.compile(
+    r"\((?:\w+ )?pid=\d+(?:, ip=[\d.]+)?\)(?: \[repeated[^\]]*\])?"  # Ray
+    r"|\[PID:\d+\]|\[(?:INFO|WARNING|WARN|DEBUG|ERROR)\|?[^\]]{0,80}\]"
+    r"|\b(?:INFO|WARNING|WARN|DEBUG|ERROR)\b:?(?:[\w.]{1,60}:)?"
+    r"|\[[\w./-]{1,80}(?::\w+)?:\d{1,6}(?::\w+)?\]|\b[\w./-]{1,80}\.py:\d{1,6}(?::\w+)?\]?"
+    r"|^(?:stdout|stderr) [FP] "
+    r"|(?<![\w.:])(?:\d{1,5} days?, )?\d{1,4}:\d\d(?::\d\d)?(?![\w.:])"  # durations
+)
+
+
+def take_clock(line: str) -> tuple[str, float | None]:
+    """The line without its time, and that in seconds; read as this machine's zone."""
+    match = _CLOCK.search(line, 0, 200)
+    if match is None:
+        if ":" in line and (short := _SHORT_CLOCK.search(line, 0, 120)):
+            return _blanked(line, short), None
+        return line, None
+    rest = _blanked(line, match)
+    try:
+        year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+        # Read as this machine's zone, so that it is shown again as printed.
+        moment = datetime(year, month, day, hour, minute, second).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return line, None
+    return rest, moment + float(f"0.{match[7] or 0}")
+
+
+def take_rank(line: str) -> tuple[str, int | None, bool]:
+    """The line without its rank, the rank, and whether that might be a step instead (`12: `)."""
+    for number, pattern in enumerate(_RANKS):
+        if match := pattern.match(line):
+            return _blanked(line, match), int(match[1]), number in (2, 4)
+    if match := _INNER_RANK.search(line, 0, 300):
+        return _blanked(line, match), int(match[1]), False
+    return line, None, False
+
+
+def without_noise(line: str) -> str:
+    """The line without what loggers put before it."""
+    return _NOISE.sub(lambda match: " " * len(match[0]), line)
+
+
+def _blanked(line: str, match: re.Match[str]) -> str:
+    """The line with blanks in place of a match, so that all else keeps its place."""
+    return line[: match.start()] + " " * len(match[0]) + line[match.end() :]

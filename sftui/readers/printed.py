@@ -1,0 +1,307 @@
+"""Lines that people's programs print: dicts, `name: value` pairs and progress bars, mixed.
+
+A line is freed of what launchers and loggers put before it and of the bars in it, and cut
+into words and numbers. Lines of the same words share their meaning (`layouts`), so that a
+long log costs a cut and a look-up a line.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from engine.events import CheckpointSaved, Event
+from sftui.readers.alikes import Alike, alike
+from sftui.readers.bars import Bar, take_bars
+from sftui.readers.layouts import EVALUATED, Layout, Pair, layout_of
+from sftui.readers.ledger import LedgerReader
+from sftui.readers.meanings import split_of
+from sftui.readers.pairs import Row, dicts_of, pairs_of_shape, with_plain_units
+from sftui.readers.prefixes import take_clock, take_rank, without_noise
+from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
+
+MOST_CHARACTERS = 4000
+"""Longer lines are read for the dicts in them alone."""
+MOST_SHAPES = 2000
+_MOST_IN_HEADING = 9
+_WORTH_A_LOOK = re.compile(
+    r"loss|acc|reward|ppl|perplexity|bpb|error|norm|\blr\b|_lr|epoch|train|val|eval|test", re.I
+)
+_PLAN = re.compile(
+    r"\b(?:total optimization steps|total training steps|total steps|max[_ ]steps|max[_ ]iters"
+    r"|num[_ ]iterations|train[_ ]iters|total number of steps|num training steps)\b\W{1,4}"
+    r"([\d,]{1,15})\b",
+    re.IGNORECASE,
+)
+_EPOCH = re.compile(
+    r"\W{0,6}epoch\b[ :#\[]{0,3}(\d{1,9})(?:\s?(?:/|of)\s?(\d{1,9}))?\W{0,12}", re.I
+)
+_LABEL = re.compile(
+    r"\W{0,10}([A-Za-z][\w ]{2,40}?)(?: error| results?| set| metrics)?\W{0,10}", re.I
+)
+_SAVED = re.compile(r"Saving model checkpoint to (\S{1,400}?checkpoint-(\d{1,12}))\b")
+_EXACT = 5
+"""Digits of a gradient norm that two steps do not share by chance."""
+_EXPECTED_END = frozenset({"train_runtime", "train_loss"})
+
+
+class PrintedReader(LedgerReader):
+    """See the module; one instance reads one file from its start."""
+
+    carries: ClassVar[bool] = True
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._shapes: dict[tuple[str, ...], Layout] = {}
+        self._keys: dict[tuple[Any, ...], Layout] = {}
+        self._label = ""
+        self._above = ""
+        """Counters that stand on a line of their own, above the numbers they count."""
+        self._like: Alike | None = None
+        self._last_keys: frozenset[str] = frozenset()
+        self._last_place: int | None = None
+        self._last_dict: dict[str, Any] = {}
+        self._last_items: dict[str, float | None] = {}
+
+    @property
+    def format(self) -> str:
+        return self.words + (" (steps counted: it prints none)" if self._counted else "")
+
+    def feed(self, data: bytes) -> list[Event]:
+        lines = self._buffer.feed(data)
+        self.lines.total += len(lines)
+        run: list[tuple[str, ...]] = []
+        for line in lines:
+            if self._like is not None and (match := self._like.match(line)):
+                run.append(match.groups())
+                continue
+            if run:
+                self._take_run(run)
+                run = []
+            if line and not line.isspace():
+                if not self._line(line):
+                    self._unknown(line)
+            else:
+                self._blank(line)
+        if run:
+            self._take_run(run)
+        return self._drain()
+
+    def _take_run(self, run: list[tuple[str, ...]]) -> None:
+        """Lines that are alike but for their numbers."""
+        like = self._like
+        assert like is not None
+        texts = list(zip(*run, strict=True))
+        times: list[float | None] = []
+        if like.clocked:
+            times = [take_clock(text)[1] for text in texts.pop(0)]
+        columns = {
+            at: like.numbers(column, unit)
+            for (at, unit), column in zip(like.slots, texts, strict=True)
+        }
+        self._take_rows(like.layout, columns, len(run), times)
+
+    def _blank(self, line: str) -> None:
+        if len(line) > 10:
+            self._bars.wipe()
+
+    def _line(self, line: str) -> bool:
+        if self.overturned:
+            return True
+        bars: list[Bar] = []
+        rest = line
+        if "%|" in line or "━" in line or "=]" in line or ("..." in line and "/" in line):
+            bars, rest = take_bars(line)
+            for bar in bars:
+                self._bars.take(bar)
+        known = bool(bars)
+        if "{" in rest and ("': " in rest or '": ' in rest):
+            dicts, rest = dicts_of(rest)
+            for items in dicts:
+                known = self._entry(items, rest) or known
+            if dicts:
+                return known
+        if saved := _SAVED.search(line):
+            self._saved(int(saved[2]), saved[1])
+            return True
+        if len(rest) > MOST_CHARACTERS:
+            return known
+        known = self._text(rest, bars[-1] if bars else None) or known
+        if rest is not line:
+            self._like = None
+        return known
+
+    # ---- text ------------------------------------------------------------------------------
+
+    def _text(self, text: str, bar: Bar | None) -> bool:
+        if not (self.names or _WORTH_A_LOOK.search(text)):
+            return self._facts(text)
+        line, text_was = text, len(text)
+        text, t = take_clock(text)
+        text, rank, unsure = take_rank(text)
+        text = with_plain_units(without_noise(text))
+        parts = NUMBER.split(text)
+        if len(parts) == 1:
+            return self._words(text)
+        layout = self._layout(parts)
+        if unsure and rank is not None and layout.tells and not layout.counters:
+            # `12: loss 0.5` begins with its step, `0: step 12 loss 0.5` with a rank.
+            parts, rank = ["", str(rank), ": " + parts[0], *parts[1:]], None
+            text_was = -1
+            layout = self._layout(parts)
+        try:
+            numbers = self._quantities(parts, layout)
+        except ValueError:
+            return False
+        label, self._label = self._label, ""
+        if label and layout.losses and not layout.counters and layout.epoch < 0:
+            layout = self._layout([label + ": " + parts[0], *parts[1:]])
+            text_was = -1
+        if layout.tells and not layout.counters and self._above and text[:1].isspace():
+            above, self._above = self._above, ""
+            known = self._text(f"{above} | {text.strip()}", bar)
+            self._above = above
+            return known
+        if layout.counters or layout.epoch >= 0:
+            heads = not layout.tells and text.rstrip().endswith(":")
+            self._above = text.strip() if heads and len(parts) <= _MOST_IN_HEADING else ""
+        if self._take(layout, numbers, rank=rank, t=t, bar=bar):
+            alone = layout.is_plain and layout.losses and rank is None
+            if alone and text_was == len(text) and not self.settled.decimal_commas:
+                self._like = alike(line, text, layout, clocked=t is not None)
+            return True
+        return self._facts(text)
+
+    def _quantities(self, parts: list[str], layout: Layout) -> list[float | None]:
+        commas = self.settled.decimal_commas
+        losses = [*layout.losses, *layout.validations]
+        if not commas and any(is_decimal_comma(parts[2 * at + 1]) for at, *_ in losses):
+            self._reads_decimal_commas()
+            commas = True
+        return [quantity(part, decimal_commas=commas) for part in parts[1::2]]
+
+    def _layout(self, parts: list[str]) -> Layout:
+        key = tuple(parts[::2])
+        found = self._shapes.get(key)
+        if found is None:
+            if len(self._shapes) >= MOST_SHAPES:
+                self._shapes.clear()
+            found = layout_of(pairs_of_shape(parts, self.names), self.names)
+            self._shapes[key] = found
+        return found
+
+    def _words(self, text: str) -> bool:
+        """A line without a number may head the ones below: `Test Error:`."""
+        match = _LABEL.fullmatch(text)
+        if match and split_of(match[1]) in EVALUATED and len(match[1].split()) <= 3:
+            self._label = match[1]
+        return False
+
+    def _facts(self, text: str) -> bool:
+        """What is planned, and the epoch that begins."""
+        if plan := _PLAN.search(text):
+            self._planned = int(plan[1].replace(",", "") or 0) or None
+            return True
+        if epoch := _EPOCH.fullmatch(text):
+            number = int(epoch[1])
+            if number == 0:
+                self.settled.from_zero = True
+            self._epoch = number
+            self._epochs = int(epoch[2]) if epoch[2] else self._epochs
+            return True
+        return False
+
+    def _saved(self, step: int, path: str) -> None:
+        self._emit(CheckpointSaved(step=step, path=path, kind="hf", stamp=self._stamp))
+
+    # ---- dicts -----------------------------------------------------------------------------
+
+    def _entry(self, items: dict[str, Any], outer: str) -> bool:
+        """One printed dict; `outer` is what its line says besides."""
+        split = split_of(outer[-60:])
+        row = Row(items, "" if split == "train" else split)
+        layout = self._layout_of_row(row)
+        numbers = row.numbers
+        if items.keys() >= _EXPECTED_END and "loss" not in items:
+            self._end_of_run(_number(items["train_loss"]), _number(items["train_runtime"]))
+            return True
+        if not (layout.tells or layout.epoch >= 0):
+            return False
+        if not layout.counters and outer.strip(" |"):
+            layout, numbers = self._with_text(row, outer)
+        entry = not layout.counters
+        if entry and self._is_repeated(items):
+            self._bars.step_of_loss(repeated=True)
+            return True
+        if layout.tells:
+            return self._take(layout, numbers, entry=entry)
+        return self._metrics(layout, numbers, entry)
+
+    def _metrics(self, layout: Layout, numbers: list[float | None], entry: bool) -> bool:
+        """A dict of an epoch and metrics alone, such as rewards."""
+        self._note_epoch(layout, numbers)
+        if entry:
+            step, total = self._step_of_entry(False)
+        else:
+            placed, total, _ = self._step_of(layout, numbers, None, None, False, False)
+            step = placed if placed is not None else max(self._step, 0)
+        row = self._row_of(layout, numbers)
+        if set(row) - {"epoch"}:
+            self._plain_row(step, row, total, None)
+        return True
+
+    def _with_text(self, row: Row, outer: str) -> tuple[Layout, list[float | None]]:
+        """The pairs of a dict with those of the text before it, which may hold the step."""
+        text, _ = take_clock(outer)
+        parts = NUMBER.split(with_plain_units(without_noise(text)))
+        pairs = pairs_of_shape(parts, self.names)
+        layout = layout_of(pairs, self.names)
+        if not layout.counters or len(parts) > 60:
+            return self._layout_of_row(row), row.numbers
+        shift = len(row.numbers)
+        moved = [
+            Pair(p.name, p.at + shift, p.total + shift if p.total >= 0 else -1, "", p.unit, p.whole)
+            for p in pairs
+            if not layout_of([p], self.names).tells
+        ]
+        numbers = [*row.numbers, *(quantity(part) for part in parts[1::2])]
+        return layout_of([*row.pairs, *moved], self.names), numbers
+
+    def _layout_of_row(self, row: Row) -> Layout:
+        key = tuple((p.name, p.at, p.total, p.split, bool(p.unit), p.whole) for p in row.pairs)
+        found = self._keys.get(key)
+        if found is None:
+            if len(self._keys) >= MOST_SHAPES:
+                self._keys.clear()
+            found = self._keys[key] = layout_of(row.pairs, self.names)
+        return found
+
+    def _is_repeated(self, items: dict[str, Any]) -> bool:
+        """Whether a callback and the trainer print the same step, each in its own words."""
+        now = {name: _number(items.get(name)) for name in ("loss", "epoch")}
+        before, self._last_items = self._last_items, now
+        old_items, self._last_dict = self._last_dict, items
+        keys = frozenset(items)
+        old_keys, self._last_keys = self._last_keys, keys
+        place, old_place = self._bars.place, self._last_place
+        self._last_place = place
+        if now["loss"] is None or before.get("loss") != now["loss"]:
+            return False
+        if keys == old_keys:
+            norm = str(items.get("grad_norm", ""))
+            exact = len(norm.strip("0.")) > _EXACT and items == old_items
+            return exact
+        epochs = now["epoch"], before.get("epoch")
+        same = epochs[0] is not None and epochs[1] is not None
+        same = same and abs((epochs[0] or 0) - (epochs[1] or 0)) < 0.0051
+        if same and place == old_place:
+            self._last_items = {}
+            return True
+        return False
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return quantity(value) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,66 @@
+"""What a person said of a log: its format, and which names mean what; kept for the next time.
+
+Beside the log as `NAME.sftui.json`, or where nothing can be written there, in the user's
+state directory under a digest of the log's path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """`--format` and `--map`."""
+
+    format: str | None = None
+    mapped: dict[str, str] = field(default_factory=dict)
+    """Printed name by what it means."""
+
+    def __bool__(self) -> bool:
+        return bool(self.format or self.mapped)
+
+
+def load(log: Path) -> Hints:
+    """What was said of this log before; nothing where that cannot be read."""
+    for path in _places(log):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(raw, dict):
+                return _hints(raw)
+    return Hints()
+
+
+def save(log: Path, hints: Hints) -> Path | None:
+    """Keep what was said; where, or None if neither place can be written."""
+    text = json.dumps({"format": hints.format, "map": hints.mapped}, indent=1) + "\n"
+    for path in _places(log):
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_name(f".{path.name}.{os.getpid()}")
+            aside.write_text(text, encoding="utf-8")
+            aside.replace(path)
+            return path
+    return None
+
+
+def _places(log: Path) -> tuple[Path, Path]:
+    from platformdirs import user_state_path  # noqa: PLC0415  only where something was said
+
+    real = log.resolve()
+    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:20]
+    return real.with_name(f"{real.name}.sftui.json"), user_state_path("sftui") / f"{digest}.json"
+
+
+def _hints(raw: dict[str, object]) -> Hints:
+    form, mapped = raw.get("format"), raw.get("map")
+    names = mapped if isinstance(mapped, dict) else {}
+    return Hints(
+        format=form if isinstance(form, str) else None,
+        mapped={str(what): name for what, name in names.items() if isinstance(name, str)},
+    )
