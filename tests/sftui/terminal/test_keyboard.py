@@ -90,8 +90,9 @@ def test_a_paste_of_megabytes_takes_bounded_memory() -> None:
 PROGRAM = """
 import sys
 from sftui.app import run_screen
+from sftui.cockpit.screen_request import ScreenRequest
 from tests.sftui.fake_run import ListSource, fake_run
-end = run_screen(ListSource(fake_run(until=30)), title="pty")
+end = run_screen(ScreenRequest(ListSource(fake_run(until=30)), "pty"))
 print("OUTCOME", end.outcome.name, end.error, end.ended_by)
 """
 
