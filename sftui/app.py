@@ -69,6 +69,8 @@ class ScreenExit:
     """What went wrong at the start, or in the screen itself."""
     told_to_end: bool = False
     """Whether the screen closed because the process got a SIGTERM."""
+    ended_by: int | None = None
+    """The signal it left because of."""
 
 
 class SftuiApp(ReplayActions, ChartActions):
@@ -333,7 +335,7 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
 
     app.ascii = ascii_glyphs.needed()
     try:
-        app.run()
+        app.run_in_terminal()
     finally:
         if app.cockpit is not None:
             app.cockpit.checkpoints.close()
@@ -356,8 +358,15 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
         return ScreenExit(outcome=outcome, state=state, reason=state.end.reason)
     # Set when one of our handlers raised; Textual has restored the terminal and printed where.
     broken = app._exception
+    if broken is None and app.ended_by is None and app._exit_renderables:
+        # A thread of Textual's failed: it ends the screen and knows no exception of ours.
+        broken = RuntimeError("the terminal's driver failed; what it said stands above")
     if trouble:
         return ScreenExit(outcome=Outcome.LOST, state=state, reason=trouble, error=broken)
     return ScreenExit(
-        outcome=Outcome.LEFT_RUNNING, state=state, error=broken, told_to_end=app.told_to_end
+        outcome=Outcome.LEFT_RUNNING,
+        state=state,
+        error=broken,
+        told_to_end=app.told_to_end,
+        ended_by=app.ended_by,
     )

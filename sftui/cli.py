@@ -6,6 +6,8 @@ plotext is imported before a command needs it; torch never is.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import os
 import shlex
@@ -64,15 +66,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(200_000, 20, 20)
     diagnostics.print_in_any_encoding()
     try:
-        return int(_dispatch(words))
+        code = int(_dispatch(words))
+        if sys.stdout is not None:
+            # Here and not at the end of Python, where a full disk would be a traceback.
+            sys.stdout.flush()
+        return code
     except SftuiError as error:
         return int(diagnostics.report(error))
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # `sftui show | head`: the reader has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _stop_printing()
         return int(ExitCode.DONE)
+    except (OSError, RuntimeError) as error:
+        # A name longer than a file system takes, a working folder that was deleted, a home that
+        # nobody has, a full disk behind `>`: the system's own words are the cause.
+        if not _is_the_systems(error):
+            raise
+        code = diagnostics.report(UsageError(_cause(error)))
+        _stop_printing()
+        return int(code)
+
+
+def _is_the_systems(error: Exception) -> bool:
+    """Whether the error tells of the machine, not of a mistake in this program."""
+    if isinstance(error, OSError):
+        return True
+    # pathlib has no class of its own for `~nobody`.
+    return type(error) is RuntimeError and "home directory" in str(error)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename is not None else ""
+        hint = ""
+        if error.errno == errno.ENOENT and error.filename is None:
+            hint = " The folder that this was typed in is gone; `cd` to another."
+        return f"{name}{error.strerror}.{hint}"
+    return f"{error}."
+
+
+def _stop_printing() -> None:
+    """What Python still holds for stdout goes nowhere: its last flush must not fail again."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> ExitCode:
@@ -337,15 +375,14 @@ def report(words: list[str]) -> ExitCode:
 
 def questions(words: list[str]) -> ExitCode:
     """`sftui questions`: what flipped between two evaluations."""
-    import json  # noqa: PLC0415  this command alone prints its JSON here
-
+    from sftui import run_json  # noqa: PLC0415  numpy
     from sftui.commands.reading_flags import QuestionFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(QuestionFlags, words, "sftui questions")
     from sftui.commands import question_list  # noqa: PLC0415  numpy, and the readers of data
 
     if flags.json:
-        print(json.dumps(question_list.as_dict(flags), ensure_ascii=False, indent=1))  # noqa: T201
+        print(run_json.strict(question_list.as_dict(flags)))  # noqa: T201
     else:
         for line in question_list.as_text(flags, _terminal_size()[0]):
             print(line)  # noqa: T201

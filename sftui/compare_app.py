@@ -59,7 +59,7 @@ def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> Ex
         from sftui.terminal import ascii_glyphs  # noqa: PLC0415  as in `app.run_screen`
 
         app.ascii = ascii_glyphs.needed()
-        app.run()
+        app.run_in_terminal()
     finally:
         feed.close()
     broken = app._exception

@@ -27,7 +27,25 @@ SCHEMA = 1
 
 def as_json(shot: Snapshot, baseline: Yardstick | None = None) -> str:
     """The machine-readable form, indented."""
-    return json.dumps(to_dict(shot, baseline), indent=2, allow_nan=False)
+    return strict(to_dict(shot, baseline))
+
+
+def strict(value: object) -> str:
+    """Indented JSON that any program can read: a number that is none is null.
+
+    The one door for JSON that a command prints: settings and numbers come from any log.
+    """
+    return json.dumps(_finite(value), indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]:

@@ -136,6 +136,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         # Only the zip form: torch's older one goes through another reader, with warnings.
         if path.stat().st_size and not zipfile.is_zipfile(path):
             raise CheckpointError(f"{path}: not a whole torch.save file. {advice}")
+        # torch.save packs nothing: what unpacks to more than the file holds was not written by it.
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise CheckpointError(
+                f"{path}: its entries unpack to {unpacked:,} bytes, more than it has. {advice}"
+            )
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {advice}") from error

@@ -7,7 +7,6 @@ a change is that of the row-wise differences, about a tenth of what two means su
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError
+from engine.evaluation import npz
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,8 @@ class RowLosses:
 
 def save_rows(path: Path, found: RowLosses) -> None:
     """Write the file; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of a run whose folder was deleted nothing is made anew.
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
         with aside.open("wb") as file:
@@ -58,7 +59,7 @@ def load_rows(path: Path) -> RowLosses:
         DataError: the file is missing, damaged or of another kind.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+        with npz.opened(path) as found:
             losses, rows = np.asarray(found["losses"], np.float64), np.asarray(found["rows"])
             if losses.ndim != 1 or rows.shape != losses.shape:
                 raise ValueError(f"{losses.shape} losses of {rows.shape} rows")
@@ -71,7 +72,7 @@ def load_rows(path: Path) -> RowLosses:
     except OSError as error:
         reason = error.strerror or "not an npz file"
         raise DataError(f"{path}: cannot be read as validation rows ({reason}).") from None
-    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except npz.DAMAGED as error:
         raise DataError(f"{path}: not a file of validation rows ({error}).") from None
 
 

@@ -6,7 +6,6 @@ Any format that is read can be compared with any other: `differences` has the se
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,7 +50,7 @@ def compare_all(targets: Sequence[str], runs_dir: str | Path | None = None) -> l
 def as_json(found: Sequence[Comparison]) -> str:
     """The machine-readable form, indented; of the third run on, under `more`."""
     first, *more = map(to_dict, found)
-    return json.dumps(first | ({"more": more} if more else {}), indent=2, allow_nan=False)
+    return run_json.strict(first | ({"more": more} if more else {}))
 
 
 def to_dict(found: Comparison) -> dict[str, Any]:

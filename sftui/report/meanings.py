@@ -41,6 +41,7 @@ CHINESE = {
     "activation_checkpointing": "反向传播时重算激活：更省内存，更慢。",
     "on_nonfinite": "损失或梯度不是数时：所有进程在更新前停止、跳过该次更新，或只警告。",
     "on_diverging": "损失发散时除告警外还做什么。",
+    "restart_silent": "第 0 进程多少秒没有心跳就重启所有进程；0 表示从不。",
     "max_restarts": "崩溃后所有进程重启的次数上限。",
     "nodes": "共同承担进程的机器数；在其他机器上该输入什么会在开始时打印。",
     "rendezvous": "配合 --nodes：其他机器访问本机的 HOST:PORT。",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import os
 import stat
 import threading
 from collections import Counter
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import checked
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
 from engine.run import run_dir
@@ -40,6 +42,7 @@ _LONG_HEAD_BYTES = 16 * 1024 * 1024
 _PATIENCE_SECONDS = 0.25
 """A log of some thousand lines is read in that time, so its first picture is its last."""
 _MOST_CANDIDATES = 200
+_MOST_SUPERVISOR_EVENTS = 100_000
 _MOST_LINES = 20_000
 
 
@@ -164,6 +167,7 @@ def _prepare(
     beside: list[Event] = []
     if run is not None:
         path, beside = run.events, _supervisor_events(run)
+        _refuse_other(path)
     head = _head(path, follow=follow)
     found: tuple[type[Reader], Sniffed] | None
     if run is not None and format_name is None:
@@ -243,7 +247,12 @@ def _locate(
 ) -> tuple[Path, RunDir | None]:
     path = Path(target)
     if path.is_dir():
-        if (path / "run.json").is_file():
+        try:
+            is_run = (path / "run.json").is_file()
+        except PermissionError:
+            # It says whose it is.
+            is_run = bool(run_dir.find(target, path.parent))
+        if is_run:
             run = RunDir(path.absolute())
             return run.events, run
         return _only_log_in(path), None
@@ -329,12 +338,25 @@ def _not_recognised(path: Path, head: bytes) -> str:
 
 
 def _supervisor_events(run: RunDir) -> list[Event]:
-    try:
-        data = run.supervisor_events.read_bytes()
-    except OSError:
-        return []
     reader = JournalReader()
-    return reader.feed(data) + reader.close()
+    events: list[Event] = []
+    try:
+        with checked.open_file(run.supervisor_events) as file:
+            while len(events) < _MOST_SUPERVISOR_EVENTS and (data := file.read(_HEAD_BYTES)):
+                events += reader.feed(data)
+    except OSError:
+        pass
+    return events + reader.close()
+
+
+def _refuse_other(path: Path) -> None:
+    """Refuse an event log that is a link, a pipe or a device: of a run, nothing is followed."""
+    try:
+        os.close(checked.open_descriptor(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _check_stages(opened: Opened, feed: FileFeed) -> None:

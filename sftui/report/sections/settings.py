@@ -18,7 +18,9 @@ def settings(tr: Language, facts: Facts) -> str | None:
     rows = []
     for name, value in facts.settings.items():
         used = facts.setting_as_used(name)
-        shown = "" if used is None else fmt.rate(used) if isinstance(used, float) else used
+        shown = ""
+        if used is not None:
+            shown = fmt.rate(used) if isinstance(used, float) else md.text(str(used), 60)
         if facts.is_ours or facts.is_nanochat:
             meaning = tr(english.get(name, ""), CHINESE.get(name, ""))
         else:
