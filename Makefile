@@ -6,7 +6,7 @@ ARGS ?=
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture honesty aa long-run bench screenshots reports clean
+.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture honesty aa long-run bench gpu-check gpu-count screenshots reports clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -79,6 +79,15 @@ long-run: $(VENV)/.installed-dev ## two hours of 50 events a second through the 
 
 bench: $(VENV)/.installed-dev ## print every benchmark's ratios
 	@for file in tests/benchmarks/*.py; do case $$file in */__init__.py) ;; *) echo "== $$file"; $(BIN)/python $$file;; esac; done
+
+gpu-check: ## fifteen checks on this machine's GPUs, one table and gpu_check.json (5 minutes); PYTHON=python3 ARGS=--only=3,8
+	$(GPU_PYTHON) -m tests.gpu_check $(ARGS)
+
+# A box with a GPU mostly brings its own torch: PYTHON=... is taken as it is.
+GPU_PYTHON = $(if $(filter command line environment,$(origin PYTHON)),$(PYTHON),$(BIN)/python)
+
+gpu-count: $(VENV)/.installed-dev ## kernels, bytes and memory of a d16 step on CUDA builds of torch, without a GPU (5 GB of downloads)
+	$(BIN)/python -m tests.gpu_count $(ARGS)
 
 screenshots: $(VENV)/.installed-dev ## draw the pictures again, from starter runs made for them
 	$(BIN)/python tests/make_screenshots.py $(ARGS)

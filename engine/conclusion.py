@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from engine.checkpoints import nanochat_io, nanochat_paths
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.errors import CheckpointError
 from engine.events import CheckpointSaved, LogLine, PhaseStarted
-from engine.session import Session, start_checkpoint
+from engine.session import Session, start_checkpoint, wait_for_disk
 
 if TYPE_CHECKING:
     # Types only: the worker alone runs the trainer.
@@ -22,20 +23,41 @@ if TYPE_CHECKING:
 def conclude(session: Session, outcome: Outcome) -> Outcome:
     """Wait for the last checkpoint, export the result, and let the outcome tell what failed.
 
-    Every rank calls it. No collective in here, so a rank may be done long before rank 0 has
-    written the export; the worker's last barrier holds them together.
+    A collective: the ranks stay in touch while rank 0 writes, however long that takes.
     """
+    wait_for_disk(session)
     session.checkpointer.wait()
     exported = False
     # Weights that led to a loss that is no number are no result.
-    if session.is_main and outcome.status != "failed":
-        exported = export_result(session, outcome.step, finished=outcome.status == "finished")
+    if outcome.status != "failed":
+        exported = _export_while_all_wait(session, outcome)
     if not session.unsaved:
         return outcome
     if outcome.status == "finished" and not exported:
         text = f"trained to the end, and nothing of it could be saved: {session.unsaved}"
         return replace(outcome, status="failed", reason=text)
     return replace(outcome, reason=f"{outcome.reason}; but the {session.unsaved}")
+
+
+def _export_while_all_wait(session: Session, outcome: Outcome) -> bool:
+    """`export_result` in a thread of rank 0, the ranks in touch meanwhile; False on the others."""
+    done: list[bool] = []
+
+    def export() -> None:
+        finished = outcome.status == "finished"
+        done.append(export_result(session, outcome.step, finished=finished))
+
+    thread = threading.Thread(target=export, name="export")
+    if session.is_main:
+        thread.start()
+
+    def busy(seconds: float) -> bool:
+        if session.is_main:
+            thread.join(seconds)
+        return thread.is_alive()
+
+    wait_for_disk(session, busy)
+    return bool(done and done[0])
 
 
 def export_result(session: Session, step: int, *, finished: bool) -> bool:

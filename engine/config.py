@@ -88,6 +88,8 @@ class BatchConfig:
     loss_norm: Literal["microbatch", "tokens"] = "microbatch"
     """microbatch: each micro-batch weighs the same, as in nanochat; tokens: each supervised
     token does."""
+    micro_tokens: int = 0
+    """Most tokens of a packed micro-step (0: auto, what the card has room for; 1,000 on a CPU)."""
     layout: Literal["packed", "padded"] = "packed"
     """How rows lie in memory. Same loss and gradient; packed is faster."""
 
@@ -96,6 +98,7 @@ class BatchConfig:
             *_at_least("device_batch_size", self.device_batch_size, 1),
             *_at_least("target_examples_per_step", self.target_examples_per_step, 1),
             *_at_least("num_epochs", self.num_epochs, 1),
+            *_at_least("micro_tokens", self.micro_tokens, 0),
             *_wrong_choices(self),
         ]
         if self.num_iterations != -1 and self.num_iterations < 1:
@@ -191,8 +194,9 @@ class RuntimeConfig:
     """Ranks: GPUs, or as many CPU ranks where there is no GPU."""
     device_type: str = ""
     """cuda, cpu or mps (default: found out)."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Autocast precision on CUDA; the CPU always computes in float32."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Precision of the matrix products: bfloat16 (autocast over fp32 weights) or float32; auto is
+    bfloat16 on CUDA and float32 elsewhere."""
     threads: int = 0
     """CPU threads per rank (0: cores divided by ranks)."""
     activation_checkpointing: bool = False
@@ -221,6 +225,10 @@ class RuntimeConfig:
             *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
             *_wrong_choices(self),
         ]
+
+    def mixed(self, device_type: str) -> bool:
+        """Whether a run on such a device computes in bfloat16 over fp32 weights."""
+        return self.dtype == "bfloat16" or (self.dtype == "auto" and device_type == "cuda")
 
     def _node_faults(self) -> list[str]:
         found = []

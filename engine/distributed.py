@@ -136,17 +136,43 @@ def join(
 
 
 def _own_device(device: str, rank: int, local_rank: int) -> torch.device:
-    """The device of this rank, made the current one if it is a GPU."""
-    if torch.device(device).type != "cuda":
+    """The device of this rank, made the current one and ready to be used if it is a GPU.
+
+    Raises:
+        UsageError: there is none, or torch cannot use it: starting again would not help.
+    """
+    kind = torch.device(device).type
+    if kind == "mps" and not torch.backends.mps.is_available():
+        why = "is built without it" if not torch.backends.mps.is_built() else "sees none"
+        raise UsageError(
+            f"--device-type mps, and torch {torch.__version__} {why}; expected an Apple GPU and "
+            "macOS 14 or newer. Leave the flag out to run on the CPU."
+        )
+    if kind != "cuda":
         return torch.device(device)
     found = torch.cuda.device_count()
     if local_rank >= found:
+        text = f"rank {rank} needs GPU {local_rank}, and this machine has {found}"
+        if found:
+            raise UsageError(f"{text}. Start with --gpus {found}.")
+        build = "is a CPU build" if torch.version.cuda is None else f"for CUDA {torch.version.cuda}"
         raise UsageError(
-            f"rank {rank} needs GPU {local_rank}, and this machine has {found}. "
-            f"Start with --gpus {max(found, 1)}."
+            f"{text} that torch {torch.__version__} ({build}) can use. Type `sftui doctor` to "
+            "see what is wrong, or start with --device-type cpu."
         )
     own = torch.device("cuda", local_rank)
-    torch.cuda.set_device(own)
+    try:
+        torch.cuda.set_device(own)
+        torch.zeros(1, device=own)
+    except (RuntimeError, AssertionError) as error:
+        if "out of memory" in str(error).lower():
+            raise
+        # `device_count` asks the driver's library and says nothing of torch: with a driver
+        # that is older than the build, the first use fails, the same at every restart.
+        raise UsageError(
+            f"rank {rank} cannot use GPU {local_rank}: {str(error).splitlines()[0]} Type "
+            "`sftui doctor` to see what is wrong, or start with --device-type cpu."
+        ) from error
     return own
 
 

@@ -10,7 +10,13 @@
     +-- RunFailedError         the run itself failed: exit code 1
 
 A message says what was found, what was expected, and what to type next.
+
+    SlowPathWarning            right numbers, slowly: an error in a test, a line on the screen
 """
+
+import warnings
+
+_told: set[str] = set()
 
 
 class SftuiError(Exception):
@@ -43,3 +49,22 @@ class WireError(SftuiError):
 
 class RunFailedError(SftuiError):
     """Training ended without success."""
+
+
+class SlowPathWarning(UserWarning):
+    """A fast path was wanted and cannot be taken; the text says which, and why."""
+
+
+def slow_path(text: str) -> None:
+    """Warn once in this process that the slow way is taken, and why.
+
+    A rank tells it as an event; under pytest every warning is an error.
+    """
+    if text not in _told:
+        # Marked first: where the warning is an error, the next call must not hide it.
+        _told.add(text)
+        try:
+            warnings.warn(text, SlowPathWarning, stacklevel=3)
+        except SlowPathWarning:
+            _told.discard(text)
+            raise

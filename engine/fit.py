@@ -2,8 +2,8 @@
 
 Memory follows from the tokens of a micro-batch, not from its rows: packed micro-steps
 are as large as their token limit, whatever `device_batch_size` says. Two programs are
-known, nanochat's own (October 2025) and ours; against torch's memory tracker both are
-right to 3 %.
+known, nanochat's own (October 2025) and ours; against torch's memory tracker, and ours
+against what a CUDA build allocates for d16 (`make gpu-count`), both are right to 3 %.
 """
 
 # N tokens of a micro-batch, L layers, d width, V vocabulary, W ranks, c tokens of a loss chunk.
@@ -56,11 +56,14 @@ class MemoryPlan:
     gradients_alive: bool = True
     """True from the second micro-batch on, hence whenever gradients accumulate."""
     fused_norm: bool = False
-    """The norm's fp32 inputs are not kept (newer torch, compiled models)."""
+    """nanochat's norm keeps no fp32 inputs (newer torch, compiled models). Ours never does."""
+    fused_loss: bool = True
+    """Our loss under autocast goes through one kernel (CUDA); False: pass by pass (CPU)."""
     packed: bool = False
     """Rows are packed into micro-steps: `tokens` is their limit, not rows times length."""
     gradient_buckets: bool = False
-    """DistributedDataParallel keeps a second copy of the gradients to send."""
+    """A trainer under DistributedDataParallel keeps a second copy of the gradients to send; our
+    gradients live where they are sent from."""
     checkpoint_copies: bool = False
     """Rank 0 keeps the buffers of its last checkpoint where the model is: on a CPU, not on CUDA."""
     start_kept: bool = False
@@ -129,7 +132,10 @@ def estimate(plan: MemoryPlan) -> Memory:
         # Only each block's input stays.
         per_layer = 2 if plan.mixed else 4
     elif plan.mixed:
-        per_layer = 2 * (18 if plan.fused_norm else 22)
+        # In units of [N, D] in bf16: the inputs of two norms, four products and the attention
+        # (block input 1, normed 1, q k v 3 rotated 2 normed 2, attention out 1; block middle 1,
+        # normed 1, MLP 4 and its square 4), less what two of them share.
+        per_layer = 2 * (18 if plan.fused_norm or plan.program == "sftui" else 22)
     else:
         per_layer = 4 * 18
     return Memory(
@@ -151,7 +157,7 @@ def estimate(plan: MemoryPlan) -> Memory:
 def _copies(plan: MemoryPlan, matrices: int, table: int) -> int:
     if not plan.mixed:
         return 0
-    # Our loss casts the head itself; recomputed layers cast theirs again.
+    # Our loss casts the head itself; recomputed layers cast theirs again, and keep none.
     head = 2 * table if plan.program == "nanochat" else 0
     return head + (0 if plan.checkpoint_layers else 2 * matrices)
 
@@ -160,9 +166,15 @@ def _logits(plan: MemoryPlan, table: int) -> int:
     n, vocab = plan.tokens, plan.shape.vocab_size
     chunk = min(plan.chunk or n, n)
     if plan.program == "sftui":
-        # The chunk before is still held while the next is made. The head's gradient is 4 bytes;
-        # under autocast its bf16 copy and the product that is added to the gradient come on top.
-        return (16 if chunk < n else 12) * chunk * vocab + (8 if plan.mixed else 4) * table
+        if plan.mixed and not plan.fused_loss:
+            # bf16 logits, three fp32 tensors made of them, and a bf16 gradient.
+            return 16 * chunk * vocab + 6 * table
+        if plan.mixed:
+            # A chunk's bf16 logits beside their gradient, or that beside the product [V, D] that
+            # is added to the head's: with the head's fp32 gradient and bf16 copy, the worse.
+            return max(4 * chunk * vocab + 6 * table, 2 * chunk * vocab + 8 * table)
+        # fp32 passes: the capped logits, the softmax of them and its input.
+        return 12 * chunk * vocab + 4 * table
     # bf16: fp32 log-softmax 4, its gradient 4 + 4, bf16 tanh 2. fp32: four of them.
     held = (14 if plan.mixed else 16) * chunk * vocab
     return held + ((2 if plan.mixed else 4) * table if plan.chunk else 0)
@@ -230,10 +242,10 @@ def plan_for(
         tokens=tokens,
         packed=packed,
         world_size=config.runtime.gpus,
-        mixed=device_type == "cuda" and config.runtime.dtype == "bfloat16",
+        mixed=config.runtime.mixed(device_type),
+        fused_loss=device_type == "cuda",
         chunk=loss_chunk(shape.vocab_size, device_type) if chunk is None else chunk,
         checkpoint_layers=config.runtime.activation_checkpointing,
-        gradient_buckets=config.runtime.gpus > 1,
         checkpoint_copies=device_type != "cuda",
         start_kept=device_type != "cuda",
     )

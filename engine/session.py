@@ -35,9 +35,12 @@ from engine.step.step_clock import OwnClock
 
 Emit = Callable[[Event], None]
 
+MEET_SECONDS = 0.25
+"""Between two meetings of ranks that wait for a disk."""
+
 
 class LossModule(nn.Module):
-    """Model and loss in one module, so that DDP sees the whole forward pass."""
+    """Model and loss in one module: the whole forward pass of a micro-step."""
 
     def __init__(self, model: GPT) -> None:
         super().__init__()
@@ -45,9 +48,12 @@ class LossModule(nn.Module):
 
     def forward(self, micro: MicroStep) -> tuple[Tensor, Tensor]:
         """Weighted loss sum (with gradient) and per-token losses [K] of one micro-step."""
-        hidden = self.model(micro.ids, spans=micro.spans, positions=micro.positions)
+        hidden = self.model(
+            micro.ids, spans=micro.spans, positions=micro.positions, ends=micro.ends
+        )
         return weighted_loss(
-            hidden.flatten(0, -2)[micro.supervised],
+            # Places are distinct, so the backward pass may add without sorting them first.
+            hidden.flatten(0, -2).index_select(0, micro.supervised),
             self.model.lm_head.weight,
             micro.targets,
             micro.weights,
@@ -124,7 +130,7 @@ class Session:
     tokenizer: Tokenizer
     model: GPT
     loss_module: nn.Module
-    """`LossModule`, in DDP when there are several ranks."""
+    """`LossModule`."""
     optimizer: ShardedOptimizer
     travel: WeightTravel
     plan: Plan
@@ -159,13 +165,32 @@ class Session:
         return self.ranks.is_main
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 on CUDA when asked for; the CPU computes in float32."""
-        wanted = self.device.type == "cuda" and self.config.runtime.dtype == "bfloat16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=wanted)
+        """bfloat16 over fp32 weights where `RuntimeConfig.mixed` says so; else nothing."""
+        wanted = self.config.runtime.mixed(self.device.type)
+        # With recomputed blocks the cache would hold 2 bytes of every weight until the step's
+        # end (384 MiB at d16), which is what recomputing is there to save.
+        return torch.autocast(
+            self.device.type,
+            dtype=torch.bfloat16,
+            enabled=wanted,
+            cache_enabled=not self.model.checkpoint_blocks,
+        )
 
     def close(self) -> None:
         self.loader.close()
         self.validation.close()
+
+
+def wait_for_disk(session: Session, busy: Callable[[float], bool] | None = None) -> None:
+    """Return on all ranks when no rank writes any more; they meet (*) four times a second.
+
+    A collective has a timeout of two minutes, and a slow disk may take longer: a rank that
+    waited for it inside one would end a healthy run. `busy(seconds)` waits at most so long;
+    by default for the rank's own checkpoint.
+    """
+    busy = busy or session.checkpointer.writing
+    while session.ranks.max(torch.tensor([int(busy(MEET_SECONDS))])).item():
+        pass
 
 
 def start_checkpoint(manifest: dict[str, Any]) -> NanochatCheckpoint | None:

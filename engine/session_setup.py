@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from engine.checkpoints import checkpoint_dir, nanochat_io
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
@@ -34,13 +33,13 @@ from engine.distributed import Ranks
 from engine.evaluation import samples
 from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
-from engine.model.nanochat.gpt import GPT, GPTConfig
+from engine.model.nanochat.gpt import GPT, GPTConfig, as_trained
 from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
 from engine.session import Emit, LossModule, Progress, Session, start_checkpoint
-from engine.step import run_plan
+from engine.step import fused_loss, run_plan
 from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
 from engine.step.plan import Plan, ValidationPlan
 
@@ -89,10 +88,11 @@ def build(
     settings = from_flat(manifest["config"], manifest.get("recipe"))
     # Every rank looks for itself and finds the same one: nobody writes before the first step.
     resume, problems = checkpoint_dir.newest_valid(run)
+    set_threads(settings, ranks)
     emit(PhaseStarted(phase="model", detail=str(manifest["start"]["label"])))
     weights = load_weights(manifest, settings, ranks, resume)
     emit(PhaseStarted(phase="data", detail=settings.data.data_dir or ""))
-    data = load_data(run, manifest, settings, ranks, weights.model.config.vocab_size)
+    data = load_data(run, manifest, settings, ranks, weights.model.config)
     session = Session(
         run=run,
         config=settings,
@@ -126,15 +126,19 @@ def build(
 def load_weights(
     manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, resume: CheckpointInfo | None
 ) -> Weights:
-    """Model and optimizer as `resume` left them, or as the run begins; in DDP with several ranks.
+    """Model and optimizer as `resume` left them, or as the run begins.
 
-    A collective with several ranks: DDP compares the parameters' shapes and sends rank 0's.
+    Every rank reads the same file, so nothing is sent.
     """
-    shape, state = _model_state(manifest, resume, ranks)
+    shape, state = _model_state(manifest, resume)
+    # A checkpoint may come from a device of another precision than this one's.
+    mixed = settings.runtime.mixed(ranks.device.type)
+    state = as_trained(state, mixed=mixed)
     model = GPT.from_state(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
-    # After the move: the optimizer's row slices are views of the parameters as they are now.
+    # After the move: the optimizer's row slices are views of the parameters as they are now,
+    # and with several ranks it moves them once more, into the buffers they are sent from.
     optimizer = build_optimizer(
         model, settings.optim, rank=ranks.rank, world_size=ranks.world_size, group=ranks.group
     )
@@ -145,21 +149,13 @@ def load_weights(
         restore_random_state(resume, ranks.rank)
         progress = Progress.from_state(resume.state)
         lr_factor = float(resume.state.get("lr_factor", 1.0))
-        load_start = functools.partial(_start_state, manifest, ranks)
-    loss_module: nn.Module = LossModule(model)
-    if ranks.world_size > 1:
-        device_ids = [ranks.device] if ranks.device.type == "cuda" else None
-        # The rotary tables are constants, and sending them would hide a slow rank: the first
-        # forward pass of a step would wait for it.
-        loss_module = DistributedDataParallel(
-            loss_module,
-            device_ids=device_ids,
-            process_group=ranks.group,
-            broadcast_buffers=False,
-        )
+        load_start = functools.partial(_start_state, manifest)
+    # Now and not in the first step, whose time would be the compiler's.
+    dtype = torch.bfloat16 if mixed else torch.float32
+    fused_loss.try_compile(ranks.device, dtype, shape.vocab_size)
     return Weights(
         model=model,
-        loss_module=loss_module,
+        loss_module=LossModule(model),
         optimizer=optimizer,
         progress=progress,
         lr_factor=lr_factor,
@@ -168,7 +164,7 @@ def load_weights(
 
 
 def load_data(
-    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, vocab_size: int
+    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, shape: GPTConfig
 ) -> Data:
     """Rows to train on, rows and questions to measure with, and the plan of the steps.
 
@@ -180,7 +176,7 @@ def load_data(
     mixture = tasks.build_mixture(wanted)
     plan = run_plan.make_plan(settings, len(mixture))
     held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
-    loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, vocab_size, ranks)
+    loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, shape, ranks)
     asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
     _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
     return Data(
@@ -195,7 +191,7 @@ def load_data(
                 task,
                 found,
                 max_tokens=settings.data.max_tokens,
-                vocab_size=vocab_size,
+                vocab_size=shape.vocab_size,
             )
             for task, found in asked.items()
         },
@@ -262,8 +258,10 @@ def set_threads(config: RunConfig, ranks: Ranks) -> None:
     if wanted:
         torch.set_num_threads(wanted)
     if ranks.device.type == "cuda":
-        # As nanochat: fp32 products outside autocast may use TF32.
-        torch.set_float32_matmul_precision("high")
+        # As nanochat: under bf16 the few fp32 products that are left (the letters' logits) may
+        # use TF32, right to 1e-3. Who asks for float32 means it.
+        mixed = config.runtime.mixed("cuda")
+        torch.set_float32_matmul_precision("high" if mixed else "highest")
 
 
 def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
@@ -281,19 +279,19 @@ def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
 
 
 def _model_state(
-    manifest: dict[str, Any], resume: CheckpointInfo | None, ranks: Ranks
+    manifest: dict[str, Any], resume: CheckpointInfo | None
 ) -> tuple[GPTConfig, dict[str, Tensor]]:
     """Shape and tensors to begin this attempt with, on the CPU."""
     if resume is None:
-        return _start_model(manifest, ranks)
+        return _start_model(manifest)
     return GPTConfig.from_dict(manifest["start"]["model_config"]), load_model_state(resume)
 
 
-def _start_state(manifest: dict[str, Any], ranks: Ranks) -> dict[str, Tensor]:
-    return _start_model(manifest, ranks)[1]
+def _start_state(manifest: dict[str, Any]) -> dict[str, Tensor]:
+    return _start_model(manifest)[1]
 
 
-def _start_model(manifest: dict[str, Any], ranks: Ranks) -> tuple[GPTConfig, dict[str, Tensor]]:
+def _start_model(manifest: dict[str, Any]) -> tuple[GPTConfig, dict[str, Tensor]]:
     """Shape and tensors that the run began with, on the CPU."""
     ref = start_checkpoint(manifest)
     if ref is None:
@@ -301,10 +299,7 @@ def _start_model(manifest: dict[str, Any], ranks: Ranks) -> tuple[GPTConfig, dic
         from engine.starter import weights  # noqa: PLC0415
 
         return weights.load_base()
-    # On CUDA nanochat keeps the embedding in bfloat16; fp32 elsewhere.
-    on_cuda = ranks.device.type == "cuda" and manifest["config"]["dtype"] == "bfloat16"
-    embedding_dtype = torch.bfloat16 if on_cuda else torch.float32
-    return nanochat_io.load_weights(ref, embedding_dtype=embedding_dtype)
+    return nanochat_io.load_weights(ref)
 
 
 def _prompts(settings: RunConfig, held_out: Mixture) -> tuple[str, ...]:
@@ -320,7 +315,7 @@ def _loaders(
     held_out: Mixture,
     plan: Plan,
     tokenizer: Tokenizer,
-    vocab_size: int,
+    shape: GPTConfig,
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
     common: dict[str, Any] = {
@@ -328,10 +323,12 @@ def _loaders(
         "rank": ranks.rank,
         "world_size": ranks.world_size,
         "layout": settings.batch.layout,
-        "max_tokens": run_plan.packed_tokens(settings, ranks.device.type),
+        "max_tokens": run_plan.packed_tokens(
+            settings, ranks.device.type, shape, smallest_card(ranks)
+        ),
         "device": ranks.device,
     }
-    rows = TokenRows(mixture, tokenizer, settings.data.max_tokens, vocab_size)
+    rows = TokenRows(mixture, tokenizer, settings.data.max_tokens, shape.vocab_size)
     training = StepLoader(rows, plan, loss_norm=settings.batch.loss_norm, **common)
     validation_plan = ValidationPlan(
         num_rows=len(held_out),
@@ -339,9 +336,20 @@ def _loaders(
         device_batch_size=settings.batch.device_batch_size,
         eval_steps=settings.eval.eval_steps,
     )
-    validation_rows = TokenRows(held_out, tokenizer, settings.data.max_tokens, vocab_size)
+    validation_rows = TokenRows(held_out, tokenizer, settings.data.max_tokens, shape.vocab_size)
     validation = StepLoader(validation_rows, validation_plan, prefetch=False, **common)
     return training, validation
+
+
+def smallest_card(ranks: Ranks) -> float | None:
+    """Bytes of the smallest card of all ranks, the same number on each; None on a CPU.
+
+    A collective: every rank works out the same layout, so all must start from one number.
+    """
+    if ranks.device.type != "cuda":
+        return None
+    own = torch.cuda.get_device_properties(ranks.device).total_memory
+    return -float(ranks.max(torch.tensor([-float(own)], dtype=torch.float64)).item())
 
 
 def _checkpointer(

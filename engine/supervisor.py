@@ -26,7 +26,7 @@ from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
 from engine.journal import event_files, wire
-from engine.processes import machines, reaper
+from engine.processes import cuda_environment, machines, reaper
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
 from engine.run.run_dir import RunDir
@@ -130,6 +130,7 @@ class Supervisor:
         if self._first_seq:
             # A resumed run does not carry out requests left unanswered by the session before.
             os.environ[inbox.HISTORY_VARIABLE] = str(_size(self._run_dir.control))
+        cuda_environment.set_defaults()
         # Without it restarted ranks read the dead attempt's addresses: killing one rank lost
         # the run in 3 of 5 trials. (pytorch issue 135712)
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"

@@ -16,18 +16,16 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from engine.checkpoints.checkpointer import RankState, random_state
 from engine.events import CheckpointReason, ControlOutcome, EndStatus, LogLine, PhaseStarted
 from engine.measure import measure_samples, measure_tasks, measure_validation
-from engine.optimizer.optim import grad_norm
-from engine.session import Session
+from engine.session import Session, wait_for_disk
 from engine.steering.steering import Decision, Steering
 from engine.step.dataloader import MicroStep, StepBatch
 from engine.step.step_losses import StepLosses, step_losses
@@ -110,9 +108,8 @@ def train(
         session.optimizer.set_lr(multiplier)
         batch = session.loader.load(step, on_wait=lambda late: report_late_data(session, late))
         losses = accumulate_gradients(session, batch)  # collective
-        # The gradients are averaged by now, so this norm and `good` are equal on all ranks
-        # without asking: they take the same branch below.
-        norm = float(grad_norm(session.model.parameters()))
+        # Equal on all ranks, as is `good` then: they take the same branch below.
+        norm = session.optimizer.grad_norm(session.ranks.sum)  # collective
         # A step without a supervised token has no loss; its gradient is zero, which is fine.
         loss_is_good = math.isfinite(losses.loss) or not batch.num_supervised
         good = loss_is_good and math.isfinite(norm)
@@ -141,14 +138,13 @@ def train(
 
 
 def accumulate_gradients(session: Session, batch: StepBatch) -> StepLosses:
-    """Forward and backward over this rank's micro-steps; gradients end up averaged over ranks.
+    """Forward and backward over this rank's micro-steps; gradients end up summed over ranks.
 
-    With W ranks, token weights w (from the plan) and token losses l, the step's loss is
-    sum(w * l) over all ranks: the plan's weights add up over the whole step. DDP gives each
-    rank mean over ranks of d(loss_r) = 1/W * sum_r d(loss_r), so each rank's own sum is
-    multiplied by W.
+    With token weights w (from the plan) and token losses l, the step's loss is sum(w * l) over
+    all ranks: the plan's weights add up over the whole step. So gradients are summed over
+    ranks, not averaged, each at the rank that updates its parameter.
 
-    Collectives: DDP's reduction in the last backward pass, then one sum of the losses.
+    Collectives: the sums of the gradients in the last backward pass, then one of the losses.
     """
     # The last backward pass is a collective, so a rank without rows joins it with an empty one.
     micro_steps = batch.micro_steps or (empty_micro_step(session.device),)
@@ -156,40 +152,32 @@ def accumulate_gradients(session: Session, batch: StepBatch) -> StepLosses:
     for index, micro in enumerate(micro_steps):
         is_last = index == len(micro_steps) - 1
         # Gradients add up in `.grad`; only the last backward pass sends them, summed, to the
-        # other ranks. The forward pass must lie inside too: DDP decides there whether to reduce.
-        with syncing(session, is_last), session.autocast():
+        # ranks that own them.
+        with session.autocast():
             loss, nll = session.loss_module(micro)
             if is_last:
                 # From here on a rank waits for the others: its own time ends here.
                 session.clock.end([each.num_tokens for each in micro_steps])
-            (loss * session.ranks.world_size).backward()
+            # The last one is a collective: all ranks reach it, with an empty micro-step if need be.
+            with session.optimizer.last_backward() if is_last else contextlib.nullcontext():
+                loss.backward()
         if batch.micro_steps:
             nlls.append(nll)
     # Reads the losses back from the device, which waits for all of the above.
     return step_losses(batch, nlls, session.ranks.sum)
 
 
-@contextlib.contextmanager
-def syncing(session: Session, wanted: bool) -> Iterator[None]:
-    """Whether the backward pass inside reduces gradients over ranks."""
-    module = session.loss_module
-    if isinstance(module, DistributedDataParallel) and not wanted:
-        with module.no_sync():
-            yield
-    else:
-        yield
-
-
 def empty_micro_step(device: torch.device) -> MicroStep:
     """One token without weight: its backward pass reaches every parameter with zeros.
 
-    Every parameter, because DDP's reduction waits for a gradient of each.
+    So that a rank without rows sends its gradients as early as the others do.
     """
     nothing = torch.empty(0, dtype=torch.int64, device=device)
     return MicroStep(
         ids=torch.zeros(1, dtype=torch.int64, device=device),
         spans=((0, 1),),
         positions=torch.zeros(1, dtype=torch.int64, device=device),
+        ends=torch.arange(2, dtype=torch.int32, device=device),
         supervised=nothing,
         targets=nothing,
         weights=torch.empty(0, device=device),
@@ -216,6 +204,7 @@ def apply_requests(session: Session, steering: Steering, step: int) -> Decision:
         if decision.checkpoint:
             written = save_checkpoint(session, step, "request")
             # Answered when it is on disk, not when it was begun.
+            wait_for_disk(session)
             failure = session.checkpointer.wait()
             if failure:
                 steering.acknowledge(decision.checkpoint, step, "rejected", failure)
@@ -233,6 +222,7 @@ def save_checkpoint(session: Session, step: int, reason: CheckpointReason) -> bo
     A collective: rank 0 alone knows what is on disk and tells the others. They must agree:
     each rank writes its own files, and rank 0 waits for all of them.
     """
+    wait_for_disk(session)
     missing = torch.zeros(1, dtype=torch.int64)
     if session.is_main:
         missing[0] = int(not session.checkpointer.has(step))
@@ -256,6 +246,7 @@ def save_last(session: Session, steering: Steering, step: int, reason: Checkpoin
     """
     for attempt in range(SAVE_TRIES):
         save_checkpoint(session, step, reason)
+        wait_for_disk(session)
         failure = session.checkpointer.wait()
         # Collective: one rank's full disk sends all of them into the next try.
         failed = torch.tensor([int(failure is not None)])

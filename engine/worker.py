@@ -9,20 +9,28 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import traceback
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 from engine import config
 from engine.alarms.run_alarms import RunAlarms
-from engine.errors import RunDirError, SftuiError
+from engine.errors import RunDirError, SftuiError, SlowPathWarning
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
 from engine.journal.event_bus import EventBus
 from engine.journal.event_files import FIRST_SEQ_VARIABLE, began, finished, next_attempt
-from engine.processes import orphan
+from engine.processes import cuda_environment, orphan
 from engine.run import resume_file
 from engine.run.lock import hold_event_log
 from engine.run.run_dir import RunDir
+
+SWITCH_SECONDS = 0.0005
+LEAVE_SECONDS = 2.0
+"""For threads to end once the main thread is done."""
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +39,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("usage: python -P -m engine.worker RUN_DIR\n")
         return 2
     run = RunDir(Path(arguments[0]).absolute())
+    cuda_environment.set_defaults()
     if not orphan.end_with_parent():
         return 1
     if _has_ended(run):
@@ -86,8 +95,10 @@ def _train(
 
     from engine import conclusion, distributed, session_setup, trainer  # noqa: PLC0415
     from engine.processes.heartbeat import Heartbeat  # noqa: PLC0415
+    from engine.processes.peer_watch import PeerWatch  # noqa: PLC0415
     from engine.steering.steering import Steering  # noqa: PLC0415
 
+    _tell_slow_paths(emit)
     manifest = resume_file.manifest_now(run)
     emit(PhaseStarted(phase="group", detail=f"{manifest['world_size']} ranks"))
     ranks = distributed.join(manifest["device_type"])
@@ -99,10 +110,14 @@ def _train(
     steering.handle_signals()
     if alarms is not None:
         alarms.run_control = steering
+    # Threads beat, publish, load and write; whoever launches kernels must not wait the usual
+    # 5 ms for the interpreter's lock each time.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    watch = PeerWatch(run, rank=ranks.rank, world_size=ranks.world_size)
+    watch.start()
     with Heartbeat(run, ranks, emit) as heartbeat:
         settle_log = bus.flush if bus is not None else lambda: None
         session = session_setup.build(run, ranks, attempt, emit, settle_log)
-        session_setup.set_threads(session.config, ranks)
         outcome = trainer.train(session, steering, heartbeat.at_step)
         if steering.agent_lost:
             session.close()
@@ -127,11 +142,39 @@ def _train(
     )
     if bus is not None:
         bus.close()
+    watch.close()
     ranks.barrier()
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without tearing libraries down: all that matters is on disk.
+
+    A rank has been seen to abort in that, and with a live NCCL group it may hang, which
+    would keep the others waiting for its end.
+    """
+    end = time.monotonic() + LEAVE_SECONDS
+    for thread in threading.enumerate():
+        # A checkpoint that is nearly written; one that waits for a dead peer is not waited for.
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(max(0.0, end - time.monotonic()))
     sys.stdout.flush()
     sys.stderr.flush()
-    # A rank has been seen to abort while tearing libraries down; all that matters is on disk.
-    os._exit(0)
+    os._exit(code)
+
+
+def _tell_slow_paths(emit: Callable[[Event], None]) -> None:
+    """Put every `SlowPathWarning` on the screen with its reason; others go where they went."""
+    show = warnings.showwarning
+
+    def tell(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, SlowPathWarning):
+            emit(LogLine(text=str(message), level="warn", rank=0))
+        show(message, category, *rest, **more)
+
+    # Whatever PYTHONWARNINGS says: a slow path is a line, never silence and never a crash.
+    warnings.simplefilter("always", SlowPathWarning)
+    warnings.showwarning = tell
 
 
 def _has_ended(run: RunDir) -> bool:
@@ -146,4 +189,4 @@ def _has_ended(run: RunDir) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))

@@ -96,6 +96,8 @@ class SftuiApp(ReplayActions, ChartActions):
         """What `request.launch` raised."""
         self._now = now
         self._preferences = preferences
+        self._opened = False
+        """Whether the page of charts was opened for a log that has no loss."""
 
     @property
     def source(self) -> Source:
@@ -170,7 +172,7 @@ class SftuiApp(ReplayActions, ChartActions):
 
     def forget_colours(self) -> None:
         if self.cockpit is not None:
-            for panel in self.cockpit.dashboard.panels:
+            for panel in {*self.cockpit.dashboard.panels, *self.cockpit.front.panels}:
                 panel.forget_colours()
 
     # ---- keys ------------------------------------------------------------------------------
@@ -245,6 +247,28 @@ class SftuiApp(ReplayActions, ChartActions):
 
         self.push_screen(QuestionsScreen(self._cockpit))
 
+    def action_show_charts(self) -> None:
+        from sftui.screens.charts import ChartsScreen  # noqa: PLC0415  as above
+
+        cockpit = self._cockpit
+        replay = cockpit.view.replay is not None
+        page = ChartsScreen(
+            cockpit.state,
+            cockpit.view,
+            cockpit.charts,
+            pause=self.action_toggle_clock if replay else self.action_toggle_pause,
+            on_close=lambda: cockpit.bring_front(None),
+        )
+        cockpit.bring_front(page)
+        self.push_screen(page)
+
+    def _tick(self) -> None:
+        super()._tick()
+        if not self._opened and self._cockpit.only_charts:
+            self._opened = True
+            if self.screen is self._cockpit.dashboard:
+                self.action_show_charts()
+
     def action_show_facts(self) -> None:
         from sftui.screens.run_panel import RunPanel  # noqa: PLC0415  as above
         from sftui.view.run_facts import sections  # noqa: PLC0415  as above
@@ -258,11 +282,13 @@ class SftuiApp(ReplayActions, ChartActions):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the table, and Textual's themes."""
-        mode = "live" if self.cockpit is None else self.cockpit.view.mode
+        mode, where = "live" if self.cockpit is None else self.cockpit.view.mode, "app"
+        if self.cockpit is not None and screen is self.cockpit.chart_screen:
+            mode, where = "charts", "screen"
         for key in self.keys.of_mode(mode):
             if key.id != "palette":
                 words = f"{key.help} ({key.shown})"
-                yield SystemCommand(key.words, words, self._runner(key.action))
+                yield SystemCommand(key.words, words, self._runner(f"{where}.{key.action}"))
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
 
     def _runner(self, action: str) -> Callable[[], None]:

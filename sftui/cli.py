@@ -44,6 +44,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   chat     talk to a checkpoint, or ask it one prompt
   export   write a checkpoint for nanochat or for transformers
   fit      memory a run needs per GPU, before anything is loaded
+  doctor   what a bug report needs, and what is wrong with this machine
 
   sftui COMMAND --help says more; sftui --print-completion bash, zsh or fish prints what
   completes commands, flags, run ids and files in that shell. Examples:
@@ -371,6 +372,16 @@ def fit(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def doctor(words: list[str]) -> ExitCode:
+    """`sftui doctor`: this machine, for a bug report."""
+    from sftui.commands import doctor as command  # noqa: PLC0415  psutil
+    from sftui.commands.reading_flags import DoctorFlags  # noqa: PLC0415  not for `--help`
+
+    for line in command.lines(_flags_of(DoctorFlags, words, "sftui doctor")):
+        print(line)  # noqa: T201
+    return ExitCode.DONE
+
+
 COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "run": run,
     "attach": attach,
@@ -385,6 +396,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "chat": chat,
     "export": export,
     "fit": fit,
+    "doctor": doctor,
 }
 
 

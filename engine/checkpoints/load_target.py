@@ -9,7 +9,7 @@ from engine.checkpoints import checkpoint_dir, checkpointer, hf_export, nanochat
 from engine.checkpoints.checkpoint_target import Target
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.model.nanochat.gpt import GPT, check_state
+from engine.model.nanochat.gpt import GPT, as_trained, check_state
 
 
 def load_tokenizer(target: Target) -> Tokenizer:
@@ -51,14 +51,11 @@ def load_state(target: Target) -> dict[str, Tensor]:
             return weights.load_base()[1]
 
 
-def load_model(target: Target, device: torch.device) -> GPT:
-    """The model on `device`, fp32 but for an embedding that was trained in bf16 and goes to CUDA.
+def load_model(target: Target, device: torch.device, *, mixed: bool = False) -> GPT:
+    """The model on `device`; `mixed`: it will run under bf16 autocast.
 
     Raises:
         CheckpointError: as `load_state`.
     """
-    state = load_state(target)
-    if device.type != "cuda":
-        # A CPU cannot mix the two.
-        state = {name: tensor.float() for name, tensor in state.items()}
+    state = as_trained(load_state(target), mixed=mixed)
     return GPT.from_state(target.config, {name: t.to(device) for name, t in state.items()})

@@ -105,9 +105,10 @@ def load(job: dict[str, Any]) -> tuple[Dialogue, torch.autocast, dict[str, Any]]
     sampling = Sampling(**job["sampling"]).check()
     device = torch.device(job["device_type"])
     tokenizer = load_target.load_tokenizer(target)
-    model = load_target.load_model(target, device)
+    on_cuda = device.type == "cuda"
+    model = load_target.load_model(target, device, mixed=on_cuda)
     model.eval()
-    mixed = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    mixed = torch.autocast(device.type, dtype=torch.bfloat16, enabled=on_cuda)
     ready = target.described() | {"device": device.type}
     return Dialogue(model, tokenizer, sampling), mixed, ready
 

@@ -51,8 +51,8 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
 
     device = torch.device(job["device_type"])
     tokenizer = load_target.load_tokenizer(target)
-    model = load_target.load_model(target, device)
-    mixed = device.type == "cuda" and settings.runtime.dtype == "bfloat16"
+    mixed = settings.runtime.mixed(device.type)
+    model = load_target.load_model(target, device, mixed=mixed)
     results = []
     for task, found in questions.items():
         started = time.monotonic()

@@ -133,10 +133,10 @@ def load_validation(
             for each, (rows, note) in zip(entries, _open_all(entries, settings), strict=True)
         ]
         # Mixed, so that the first `max_rows` are of all files.
-        return Mixture(tasks, seed=settings.seed, limit=max_rows)
+        return Mixture(tasks, seed=settings.seed, limit=max_rows, by_row=True)
     ((opened, note),) = _open_all([entry], settings)
     task = _load(opened, entry, settings, limit=max_rows, note=note)
-    return Mixture([task], seed=None)
+    return Mixture([task], seed=None, by_row=True)
 
 
 def load_questions(

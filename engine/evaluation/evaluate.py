@@ -78,9 +78,9 @@ def validate(
     with _eval_mode(model):
         nlls: list[Tensor] = []
         for micro in batch.micro_steps:
-            hidden = model(micro.ids, spans=micro.spans, positions=micro.positions)
+            hidden = model(micro.ids, spans=micro.spans, positions=micro.positions, ends=micro.ends)
             _, nll = weighted_loss(
-                hidden.flatten(0, -2)[micro.supervised],
+                hidden.flatten(0, -2).index_select(0, micro.supervised),
                 model.lm_head.weight,
                 micro.targets,
                 micro.weights,

@@ -146,7 +146,8 @@ def _start_lines(event: RunStarted) -> list[str]:
     lines = [
         f"Overriding: {key} = {settings[key]}"
         for key, default in NANOCHAT_DEFAULTS.items()
-        if settings.get(key, default) != default
+        # "auto" is what nanochat does without being told, so it overrides nothing.
+        if settings.get(key, default) not in (default, "auto")
     ]
     if not settings.get("device_type"):
         lines.append(f"Autodetected device type: {event.device}")

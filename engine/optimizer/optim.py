@@ -1,15 +1,23 @@
 """nanochat's two optimizers, Muon and AdamW, with their state shared out over the ranks.
 
-Gradients come in already averaged over ranks; only the *work* is split. Each
-block matrix has one owner, the embedding and the head are cut by rows, the
-owner updates its part, and broadcasts make every rank's weights equal again.
-State is keyed by parameter name, so shards written by two ranks load on one.
+Each block matrix has one owner, the embedding and the head are cut by rows. The ranks'
+gradients are summed at the owner alone, the owner updates its part, and every rank is sent
+the new weights (`exchange`). State is keyed by parameter name, so shards written by two
+ranks load on one.
+
+A step with several ranks, in the order every rank must keep (collectives marked with *):
+    zero_grad
+    backward of every micro-step but the last    adds into the gradients
+    last_backward *                              sums each bucket at its owner as it fills
+    grad_norm *                                  owned parts, then one scalar
+    step *                                       own part, then the new weights to all
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
@@ -17,6 +25,7 @@ from torch import Tensor, nn
 
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
+from engine.optimizer.exchange import GradientExchange, rows_of_share
 from engine.optimizer.lr_schedule import width_scale
 
 HEAD = "lm_head.weight"
@@ -111,6 +120,19 @@ class ShardedOptimizer:
             world_size,
         )
         """Rank that updates each block matrix."""
+        # Before anything takes a view of a parameter: with several ranks their storage moves.
+        self._exchange = (
+            GradientExchange(
+                self._parameters,
+                self.owners,
+                (HEAD, EMBEDDING),
+                rank=rank,
+                world_size=world_size,
+                group=group,
+            )
+            if world_size > 1
+            else None
+        )
         # Muon's state exists on the owner alone: that is what makes the optimizer sharded.
         self._momentum = {
             name: torch.zeros_like(parameters[name], requires_grad=False)
@@ -147,9 +169,45 @@ class ShardedOptimizer:
         return {name: lr * self._multiplier for name, lr in self._initial_lrs.items()}
 
     def zero_grad(self) -> None:
-        """Drop every gradient."""
+        """Forget every gradient; with several ranks they stay in place, as zeros."""
+        if self._exchange is not None:
+            self._exchange.zero()
+            return
+        # Dropped, not zeroed: the first micro-step's gradient is then taken over, not added.
         for parameter in self._parameters.values():
             parameter.grad = None
+
+    def last_backward(self) -> contextlib.AbstractContextManager[None]:
+        """Around a step's last backward pass: at its end gradients are sums over the ranks.
+
+        A collective. With several ranks, of each gradient only this rank's part is right then.
+        """
+        if self._exchange is None:
+            return contextlib.nullcontext()
+        return self._exchange.last_backward()
+
+    @torch.no_grad()
+    def grad_norm(self, all_reduce_sum: Callable[[Tensor], Tensor]) -> float:
+        """Global L2 norm of the step's gradient, the same number on every rank.
+
+        A collective, after `last_backward` and before `step`. NaN or infinity anywhere
+        makes it so everywhere: all ranks then decide alike.
+        """
+        if self._exchange is None:
+            return float(grad_norm(self._parameters.values()))
+        squares = [
+            torch.linalg.vector_norm(part, dtype=torch.float32).double().square()
+            for part in self._own_gradients()
+        ]
+        # Each element belongs to one rank, so squares of the parts add up to the whole's.
+        return float(all_reduce_sum(torch.stack(squares).sum()).sqrt())
+
+    def _own_gradients(self) -> list[Tensor]:
+        """Of what this rank updates."""
+        found = [_gradient(self._parameters[name]) for name in self._momentum]
+        for name in self._slices:
+            found.append(_gradient(self._parameters[name])[slice(*self._rows(name, self.rank))])
+        return found
 
     def parts(self) -> dict[str, Tensor]:
         """What this rank updates, by name: the live weights, each element on one rank only."""
@@ -184,17 +242,26 @@ class ShardedOptimizer:
             if measure:
                 change = part.detach().float() - before.pop(name).float()
                 squares[group_of(name)] = torch.linalg.vector_norm(change).square()
-        # Muon on the matrices this rank owns, a stack of one shape at a time. Before the broadcast:
-        # until then the ranks' weights differ.
+        # Rows are done: they travel (*) while the matrices are still being worked on.
+        travelling = []
+        if self._exchange is not None:
+            last = len(self._exchange.buckets) - 1
+            travelling = [self._exchange.share(number) for number in (0, last)]
+        # Muon on the matrices this rank owns, a stack of one shape at a time. Before they are
+        # sent: until then the ranks' weights differ.
         total = torch.zeros((), device=self._parameters[HEAD].device)
         for names in self._stacks:
             # Only the sizes come back: a copy of all matrices would cost the memory they do.
             total += self._step_matrices(names, measure=measure)
         if measure:
             squares[MATRICES] = total
-        if self.world_size > 1:
-            # Collective, and on every rank, also one that owns nothing.
-            self._broadcast()
+        # The matrices to all (*), also from a rank that owns nothing. Without the wait the next
+        # forward pass would read weights that are still being written.
+        if self._exchange is not None:
+            travelling += [self._exchange.share(number) for number in range(1, last)]
+        for handle in travelling:
+            if handle is not None:
+                handle.wait()
         return squares
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -271,6 +338,7 @@ class ShardedOptimizer:
         # 3. the update is orthogonalised, scaled by shape and rate, and subtracted.
         gradients = [_gradient(self._parameters[name]) for name in names]
         buffers = [self._momentum[name] for name in names]
+        # momentum = 0.95 momentum + 0.05 gradient, nanochat's average and not Muon's first sum.
         torch._foreach_lerp_(buffers, gradients, 1 - MUON_MOMENTUM)
         # A stack is a copy, so the gradients themselves stay as they are.
         updates = torch.stack(gradients).lerp_(torch.stack(buffers), MUON_MOMENTUM)
@@ -286,39 +354,17 @@ class ShardedOptimizer:
         size: Tensor = torch.linalg.vector_norm(orthogonal, dtype=torch.float32) * (lr * scale)
         return size.square()
 
-    def _broadcast(self) -> None:
-        """Send every part from the rank that updated it; all are in flight at once.
-
-        Collectives: every rank must begin them in the same order, or one rank's matrix is
-        received as another's (of the same shape: silently).
-        """
-        # `matrix_owners` gives every rank the same matrices in the same order.
-        parts: list[tuple[Tensor, int]] = [
-            (self._parameters[name].detach(), owner) for name, owner in self.owners.items()
-        ]
-        for name in self._slices:
-            whole = self._parameters[name].detach()
-            for owner in range(self.world_size):
-                rows = whole[slice(*self._rows(name, owner))]
-                # With more ranks than rows some have none; all ranks leave those out.
-                if len(rows):
-                    parts.append((rows, owner))
-        handles = [
-            dist.broadcast(part, group_src=owner, group=self._group, async_op=True)
-            for part, owner in parts
-        ]
-        # Until its wait returns, a part may be half received.
-        for handle in handles:
-            if handle is not None:
-                handle.wait()
-
     def _rows(self, name: str, rank: int) -> tuple[int, int]:
         return row_range(self._parameters[name].shape[0], rank, self.world_size)
 
 
 def row_range(num_rows: int, rank: int, world_size: int) -> tuple[int, int]:
-    """First and last (not included) row of a rank; any number of rows, shares differ by one."""
-    return rank * num_rows // world_size, (rank + 1) * num_rows // world_size
+    """First and last (not included) row of a rank: equal shares, the last ones may be shorter.
+
+    Equal, since a collective of one message sends as much from every rank.
+    """
+    share = rows_of_share(num_rows, world_size)
+    return min(rank * share, num_rows), min((rank + 1) * share, num_rows)
 
 
 def matrix_owners(shapes: Mapping[str, tuple[int, ...]], world_size: int) -> dict[str, int]:
@@ -370,7 +416,15 @@ def orthogonalize(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
 def grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Global L2 norm of the gradients, a scalar on their device; no gradient counts as zero."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return nn.utils.get_total_norm(gradients)
+    # The embedding's may be bf16, and a norm in bf16 is right to 1 in 256 only.
+    wide = [gradient for gradient in gradients if gradient.dtype == torch.float32]
+    narrow = [
+        torch.linalg.vector_norm(gradient, dtype=torch.float32)
+        for gradient in gradients
+        if gradient.dtype != torch.float32
+    ]
+    norm = nn.utils.get_total_norm(wide)
+    return torch.linalg.vector_norm(torch.stack([norm, *narrow])) if narrow else norm
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

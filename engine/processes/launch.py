@@ -98,13 +98,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     config, choice = choose_recipe(config, typed)
     config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
-    cores = os.cpu_count() or 1
-    device = devices.choose(
-        config.runtime.gpus // config.runtime.nodes,
-        config.runtime.device_type,
-        devices.count_gpus(),
-        cores,
-    )
+    device = devices.find(config.runtime.gpus // config.runtime.nodes, config.runtime.device_type)
     start, tokenizer = find_start(config)
     settings = run_plan.data_settings(config)
     data = check_data(
@@ -116,7 +110,15 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     )
     run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
-    notes = [choice, *chosen_data, device.note, *data.notes, logout.protection().note]
+    local_ranks = config.runtime.gpus // config.runtime.nodes
+    _, room = devices.memory_of_rank(device.device_type, local_ranks)
+    config, memory_note = run_plan.with_checkpointing_if_needed(
+        config, start.model, device.device_type, room, typed
+    )
+    notes = [choice, *chosen_data, device.note, memory_note]
+    if device.device_type == "cpu" and config.runtime.mixed("cpu"):
+        notes.append(devices.bf16_note())
+    notes += [*data.notes, logout.protection().note]
     notes += [f"{count} malformed rows skipped in {name}" for name, count in data.skipped.items()]
     return Prepared(
         config=config,
@@ -239,7 +241,7 @@ def check_room(config: RunConfig, model: GPTConfig, device_type: str, root: Path
     Raises:
         RunDirError: naming the sizes needed and there.
     """
-    mixed = device_type == "cuda" and config.runtime.dtype == "bfloat16"
+    mixed = config.runtime.mixed(device_type)
     try:
         wanted = fit.checkpoint_bytes(model, mixed=mixed)
         checkpoint_dir.check_room(root, wanted, "one checkpoint of this model")
@@ -316,8 +318,8 @@ def _memory(prepared: Prepared) -> str:
     """Whether a rank fits its device, and what would make it fit."""
     config = prepared.config
     device_type = prepared.device.device_type
-    plan = run_plan.memory_plan(config, prepared.start.model, device_type)
     _, room = devices.memory_of_rank(device_type, config.runtime.gpus)
+    plan = run_plan.memory_plan(config, prepared.start.model, device_type, room)
     if room is None:
         return f"{fit.needed(plan) / GIB:.1f} GiB a rank"
     return fit.advice(plan, room, row_tokens=config.data.max_tokens)

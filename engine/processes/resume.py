@@ -9,7 +9,6 @@ every check has passed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +39,7 @@ FREE = frozenset(
         "device_type",
         "threads",
         "layout",
+        "micro_tokens",
         "activation_checkpointing",
         "on_nonfinite",
         "max_restarts",
@@ -103,9 +103,7 @@ def prepare(
     world_size = int(changed.pop("gpus", manifest["world_size"]))
     config = own.replace(**changed).check()
     local = max(1, world_size // config.runtime.nodes)
-    device = devices.choose(
-        local, config.runtime.device_type, devices.count_gpus(), os.cpu_count() or 1
-    )
+    device = devices.find(local, config.runtime.device_type)
     tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
     newest = _newest_checkpoint(run, manifest)
     data = check_data(

@@ -92,6 +92,8 @@ def manifest_now(run: RunDir) -> dict[str, Any]:
         RunDirError: one of the two files cannot be read.
     """
     manifest = run.read_manifest()
+    if "config" in manifest:
+        manifest["config"] = _with_auto_dtype(manifest["config"])
     for entry in read(run):
         manifest["world_size"] = entry.world_size
         manifest["device_type"] = entry.device_type
@@ -105,6 +107,16 @@ def manifest_now(run: RunDir) -> dict[str, Any]:
                 manifest[name] = manifest["config"].get(name, manifest.get(name))
             manifest["config_sha256"] = config_digest(manifest["config"])
     return manifest
+
+
+def _with_auto_dtype(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run from before `dtype = auto`, in today's words.
+
+    `bfloat16` was the default then and meant CUDA alone; today it would train a CPU run in
+    bf16. Such runs are known by a setting that came with the new meaning.
+    """
+    old = "micro_tokens" not in flat and flat.get("dtype") == "bfloat16"
+    return dict(flat) | ({"dtype": "auto"} if old else {})
 
 
 def newest(run: RunDir, attempt: int) -> Resumption | None:

@@ -27,6 +27,7 @@ from engine.conversations.chat_format import (
     render_conversation,
 )
 from engine.conversations.conversation import Conversation
+from engine.model.nanochat.attention import document_ends
 from engine.step.packing import CPU_MAX_TOKENS, Layout, packed_layout, padded_layout
 from engine.step.plan import LossNorm, MicroBatch, token_weights
 
@@ -91,6 +92,9 @@ class MicroStep:
     """int64 [K]: index in `StepBatch.documents`."""
     num_tokens: int
     """Real input tokens, padding not counted."""
+    ends: Tensor | None = None
+    """int32 [documents + 1]: 0 and the spans' ends, as the kernel for packed rows wants them;
+    None when padded."""
 
     def to(self, device: torch.device) -> MicroStep:
         """A copy on `device`."""
@@ -105,6 +109,7 @@ class MicroStep:
             self,
             ids=moved(self.ids),
             positions=None if self.positions is None else moved(self.positions),
+            ends=None if self.ends is None else moved(self.ends),
             supervised=moved(self.supervised),
             targets=moved(self.targets),
             weights=moved(self.weights),
@@ -357,6 +362,7 @@ class StepLoader:
             ids=flat_ids if packed else flat_ids.view(len(rows), width),
             spans=spans if packed else None,
             positions=torch.cat([torch.arange(length) for length in lengths]) if packed else None,
+            ends=document_ends(lengths) if packed else None,
             supervised=torch.from_numpy(np.concatenate(places)),
             targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
             weights=torch.from_numpy(np.repeat(np.array(weights, np.float32), counts)),

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from engine.model.nanochat.gpt_config import SOFTCAP
+from engine.step import fused_loss
 
 CHUNK_ELEMENTS = 2**20
 """Logits held at a time on a CPU: 256 tokens at V = 4,096. Measured on one core at V = 4,096 and
@@ -95,40 +96,65 @@ def _run(
     *,
     gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """nll [N] and, if asked for, the gradients [N, D] and [V, D] of the weighted sum.
-
-    With p = softmax(15 t), t = tanh(z / 15), the gradient with respect to z is
-    `w * (p - onehot) * (1 - t ** 2)`.
-    """
+    """nll [N] and, if asked for, the gradients [N, D] and [V, D] of the weighted sum."""
     device_type = hidden_ND.device.type
     dtype = hidden_ND.dtype
     if torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
-    nll = torch.empty(len(targets_N), dtype=torch.float32, device=hidden_ND.device)
-    grad_hidden = torch.zeros_like(hidden_ND) if gradient else hidden_ND.new_empty(0)
+    fused = fused_loss.usable(hidden_ND.device, dtype)
+    if device_type == "cuda" and not fused:
+        chunk = max(1, chunk // fused_loss.EAGER_SHARE)
+    middle = fused_loss.loss_middle if fused else _middle
+    # One entry a chunk; with no token at all, one empty entry.
+    nlls = [torch.empty(0, dtype=torch.float32, device=hidden_ND.device)]
+    grad_hiddens = [hidden_ND.narrow(0, 0, 0)]
     grad_weight = torch.zeros_like(weight_VD) if gradient else weight_VD.new_empty(0)
     with torch.autocast(device_type, enabled=False):
         head_VD = weight_VD.to(dtype)
         for start in range(0, len(targets_N), chunk):
-            part = slice(start, start + chunk)
-            hidden_CD = hidden_ND[part].to(dtype)
-            targets_C1 = targets_N[part].unsqueeze(-1)
-            tanh_CV = (hidden_CD @ head_VD.T).float().div_(SOFTCAP).tanh_()
-            # torch.softmax and log_softmax share one fast exponential, so the gradient is rounded
-            # as nanochat's. exp() and a sum are 20 times more exact, but AdamW's first steps follow
-            # the sign of a gradient that is mere rounding, and the embedding would part from
-            # nanochat's by 1.8e-2 in projection instead of 1e-3.
-            p_CV = torch.softmax(tanh_CV * SOFTCAP, dim=-1)
-            # The softcap keeps every p above e^-30 / V, so its logarithm is exact enough.
-            nll[part] = -p_CV.gather(-1, targets_C1).squeeze(-1).log()
+            size = min(chunk, len(targets_N) - start)
+            hidden_CD = hidden_ND.narrow(0, start, size).to(dtype)
+            targets_C = targets_N.narrow(0, start, size)
+            weights_C = weights_N.narrow(0, start, size).float()
+            logits_CV = hidden_CD @ head_VD.T
+            if not gradient and not fused:
+                tanh_CV = logits_CV.float().div_(SOFTCAP).tanh_()
+                p_CV = torch.softmax(tanh_CV * SOFTCAP, dim=-1)
+                nll_C = -p_CV.gather(-1, targets_C.unsqueeze(-1)).squeeze(-1).log()
+                nlls.append(nll_C)
+                continue
+            nll_C, grad_CV = middle(logits_CV, targets_C, weights_C)
+            # Gone before the next chunk's are made: the two would be held at a time.
+            del logits_CV
+            nlls.append(nll_C)
             if not gradient:
                 continue
-            p_CV.scatter_add_(-1, targets_C1, p_CV.new_full(targets_C1.shape, -1.0))
-            p_CV.mul_(weights_N[part].float().unsqueeze(-1))
-            grad_CV = p_CV.mul_(tanh_CV.square_().neg_().add_(1.0)).to(dtype)
-            grad_hidden[part] = grad_CV @ head_VD
+            grad_hiddens.append((grad_CV @ head_VD).to(hidden_ND.dtype))
+            # Summed over chunks in the parameter's own precision, whatever the product's.
             if dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_CV.T, hidden_CD)
             else:
                 grad_weight += grad_CV.T @ hidden_CD
-    return nll, grad_hidden, grad_weight
+            del grad_CV
+    return torch.cat(nlls), torch.cat(grad_hiddens), grad_weight
+
+
+def _middle(logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor) -> tuple[Tensor, Tensor]:
+    """`fused_loss.middle` pass by pass, for the CPU: [C, V] tensors are worked on in place.
+
+    The gradient with respect to the logits z, with p = softmax(15 t) and t = tanh(z / 15), is
+    `w * (p - onehot) * (1 - t ** 2)`.
+    """
+    targets_C1 = targets_C.unsqueeze(-1)
+    tanh_CV = logits_CV.float().div_(SOFTCAP).tanh_()
+    # torch.softmax and log_softmax share one fast exponential, so the gradient is rounded
+    # as nanochat's. exp() and a sum are 20 times more exact, but AdamW's first steps follow
+    # the sign of a gradient that is mere rounding, and the embedding would part from
+    # nanochat's by 1.8e-2 in projection instead of 1e-3.
+    p_CV = torch.softmax(tanh_CV * SOFTCAP, dim=-1)
+    # The softcap keeps every p above e^-30 / V, so its logarithm is exact enough.
+    nll_C = -p_CV.gather(-1, targets_C1).squeeze(-1).log()
+    p_CV.scatter_add_(-1, targets_C1, p_CV.new_full(targets_C1.shape, -1.0))
+    p_CV.mul_(weights_C.unsqueeze(-1))
+    grad_CV = p_CV.mul_(tanh_CV.square_().neg_().add_(1.0))
+    return nll_C, grad_CV.to(logits_CV.dtype)

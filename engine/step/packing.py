@@ -52,7 +52,25 @@ def packed_layout(
         tokens, rank = heapq.heappop(loads)
         shares[rank].append(document)
         heapq.heappush(loads, (tokens + lengths[document], rank))
-    return [_first_fit(share, lengths, max_tokens) for share in shares]
+    return [_even(share, lengths, max_tokens) for share in shares]
+
+
+def _even(share: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """As few bins as `_first_fit` needs, and about equally full where that is possible.
+
+    First fit leaves a last bin nearly empty, and a micro-step costs the same few milliseconds
+    of weights and gradients however little is in it.
+    """
+    full = _first_fit(share, lengths, max_tokens)
+    bins: list[list[int]] = [[] for _ in full]
+    loads = [(0, number) for number in range(len(full))]
+    for document in share:
+        tokens, number = heapq.heappop(loads)
+        if bins[number] and tokens + lengths[document] > max_tokens:
+            return full
+        bins[number].append(document)
+        heapq.heappush(loads, (tokens + lengths[document], number))
+    return bins
 
 
 def _first_fit(share: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from engine import fit
 from engine.config import STARTER, RunConfig
 from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
 from engine.fit import MemoryPlan, plan_for
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.optimizer.lr_schedule import width_scale
+from engine.sizes import GIB
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
 
@@ -103,19 +105,68 @@ def validation_rows_wanted(config: RunConfig) -> int:
     return config.eval.eval_steps * config.batch.device_batch_size * config.runtime.gpus
 
 
-def packed_tokens(config: RunConfig, device_type: str) -> int:
-    """Most tokens of a packed micro-step, or one single longer row."""
-    if device_type == "cuda":
-        # What a padded micro-batch may take at worst: who set a small batch has little memory.
-        return config.batch.device_batch_size * config.data.max_tokens
-    return CPU_MAX_TOKENS
+def packed_tokens(
+    config: RunConfig,
+    device_type: str,
+    model: GPTConfig | None = None,
+    device_bytes: float | None = None,
+) -> int:
+    """Most tokens of a packed micro-step, or one single longer row.
+
+    Left to us, on CUDA it is what fits into `device_bytes`, up to all that a rank may have to
+    do in a step: every micro-step moves ten GiB of weights and gradients however few its
+    tokens, so few large ones are faster. The gradient is the same.
+    """
+    if config.batch.micro_tokens:
+        return config.batch.micro_tokens
+    if device_type != "cuda":
+        return CPU_MAX_TOKENS
+    # Of an unknown card: what a padded micro-batch may take at worst.
+    least = config.batch.device_batch_size * config.data.max_tokens
+    if model is None or device_bytes is None:
+        return least
+    rows = -(-config.batch.target_examples_per_step // config.runtime.gpus)
+    plan = plan_for(config, model, device_type=device_type, packed_tokens=config.data.max_tokens)
+    room = fit.largest_tokens(plan, device_bytes)
+    # Less than the longest row helps nothing: such a row is a micro-step of its own.
+    return max(min(room, rows * config.data.max_tokens), config.data.max_tokens)
 
 
-def memory_plan(config: RunConfig, model: GPTConfig, device_type: str) -> MemoryPlan:
-    """What the memory of one rank depends on."""
-    # On CUDA the micro-step follows device_batch_size in both layouts.
-    limit = None if device_type == "cuda" else packed_tokens(config, device_type)
+def memory_plan(
+    config: RunConfig, model: GPTConfig, device_type: str, device_bytes: float | None = None
+) -> MemoryPlan:
+    """What the memory of one rank depends on; `device_bytes` of its card, where it is known."""
+    # On a card of unknown size the micro-step follows device_batch_size in both layouts.
+    known = config.batch.micro_tokens or device_type != "cuda" or device_bytes is not None
+    limit = packed_tokens(config, device_type, model, device_bytes) if known else None
     return plan_for(config, model, device_type=device_type, packed_tokens=limit)
+
+
+def with_checkpointing_if_needed(
+    config: RunConfig,
+    model: GPTConfig,
+    device_type: str,
+    device_bytes: float | None,
+    typed: frozenset[str],
+) -> tuple[RunConfig, str]:
+    """Recompute activations where only that makes a card suffice; the config, and a note of it.
+
+    Not where somebody typed the setting, nor on a CPU, whose memory swaps.
+    """
+    name = "activation_checkpointing"
+    if device_type != "cuda" or device_bytes is None or name in typed:
+        return config, ""
+    changed = config.replace(activation_checkpointing=True)
+    as_set, with_it = (
+        fit.needed(memory_plan(each, model, device_type, device_bytes))
+        for each in (config, changed)
+    )
+    if config.runtime.activation_checkpointing or not with_it <= device_bytes < as_set:
+        return config, ""
+    return changed, (
+        f"activation checkpointing is on: without it a rank needs {as_set / GIB:.1f} GiB, "
+        f"and the card has {device_bytes / GIB:.1f}. A step takes about a third longer"
+    )
 
 
 def effective_settings(

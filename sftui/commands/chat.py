@@ -43,7 +43,7 @@ def talk(flags: ChatFlags) -> ExitCode:
     # A mistyped checkpoint is told before a prompt is asked for, and before torch.
     target = checkpoint_target.find(flags.checkpoint, **names, runs=runs)  # type: ignore[arg-type]
     prompt = _prompt(flags)
-    device = devices.choose(1, flags.device_type, devices.count_gpus(), 1)
+    device = devices.find(1, flags.device_type, 1)
     job = {
         "target": {"text": flags.checkpoint, **names, "runs": str(runs)},
         "sampling": {

@@ -32,6 +32,7 @@ KINDS: dict[str, Any] = {
     "chat": checkpoint_flags.ChatFlags,
     "export": checkpoint_flags.ExportFlags,
     "fit": FitFlags,
+    "doctor": reading_flags.DoctorFlags,
 }
 """What can be typed after each command, and after `runs rm`."""
 

@@ -40,7 +40,7 @@ def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
             "--tasks MMLU,ARC-Easy (from the hub, or beside --data-dir with their files)."
         )
     output = (flags.output or default_output(target)).absolute()
-    device = devices.choose(1, flags.device_type, devices.count_gpus(), 1)
+    device = devices.find(1, flags.device_type, 1)
     tasks = None if flags.tasks is None else _names(flags.tasks)
     results = child.run(
         "engine.commands.evaluate_checkpoint",

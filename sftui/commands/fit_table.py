@@ -28,10 +28,10 @@ def lines(flags: FitFlags, typed: frozenset[str]) -> list[str]:
     shape, label = _shape(config)
     ranks = config.runtime.gpus
     device_type = config.runtime.device_type or ("cuda" if devices.count_gpus() else "cpu")
-    plan = run_plan.memory_plan(config, shape, device_type)
     name, room = devices.memory_of_rank(device_type, ranks)
     if flags.memory is not None:
         name, room = "as typed", round(flags.memory * GIB)
+    plan = run_plan.memory_plan(config, shape, device_type)
     row_tokens = config.data.max_tokens
     rows = fit.table(plan)
     width = max(len(part) for part, _, _ in rows)
@@ -47,6 +47,9 @@ def lines(flags: FitFlags, typed: frozenset[str]) -> list[str]:
         out.append(f"{name}: type --memory GIB to hear whether it fits")
     else:
         out.append(f"{name}, {fmt.size(room)}: {fit.advice(plan, room, row_tokens=row_tokens)}")
+    if room is not None and device_type == "cuda" and config.batch.layout == "packed":
+        most = run_plan.packed_tokens(config, device_type, shape, room)
+        out.append(f"a run would take packed micro-steps of up to {most:,} tokens (--micro-tokens)")
     out += ["", *_options(plan, room, row_tokens)]
     checkpoint = fit.checkpoint_bytes(shape, mixed=plan.mixed)
     kept = config.checkpoint.keep

@@ -52,6 +52,22 @@ class ShowFlags(BaselineFlags):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorFlags:
+    """Say what this machine is, for a bug report, and what is wrong with it.
+
+    Box, torch build, driver, NCCL, cards, allocator, /dev/shm, versions, file system of the
+    runs; then each fault in a sentence with its remedy. Nothing is started or changed.
+
+    Examples:
+      sftui doctor
+      sftui doctor --json
+    """
+
+    json: bool = False
+    """The same as JSON, for programs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunsFlags(RunsDirFlags):
     """List the runs of this directory, newest first; `sftui runs rm RUN` removes one.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from sftui.logbook import event_lines
 from sftui.readers import leftovers
-from sftui.sources.snapshot import Snapshot
+from sftui.sources.snapshot import Snapshot, Stage
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import sentence, weight_changes
@@ -37,13 +38,12 @@ def as_text(
 def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str]:
     """The run in a few lines; text from outside is cleaned of control characters."""
     state = shot.state
-    lines = [f"{clean(shot.title, 120)}  {shot.status}: {clean(shot.evidence, 200)}"]
-    if state.reason:
-        lines[0] += f"  {clean(state.reason, 120)}"
+    lines = [_status_line(shot)]
     if shot.run is None:
-        names = ", ".join(clean(found.name, 40) for found in shot.stages)
-        this = clean(shot.stages[shot.shown].name, 40)
-        lines.append(f"  {shot.format}; stages: {names}; this is {this}")
+        lines.append(f"  {shot.format}: {clean(shot.evidence, 200)}")
+        if len(shot.stages) > 1:
+            lines += map(_stage_line, shot.stages)
+            lines.append(f"  this is {clean(shot.stage, 40)}")
     if shot.leftovers.with_numbers:
         found = leftovers.sentence(shot.leftovers.with_numbers, shot.leftovers.shapes)
         lines.append(f"  {clean(found, 400)}")
@@ -84,7 +84,7 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     return lines
 
 
-def _validation_line(name: str, results: list[Validation]) -> str:
+def _validation_line(name: str, results: Sequence[Validation]) -> str:
     """The first, last and best loss of one set of rows."""
     first, last = results[0], results[-1]
     of_set = f" {clean(name, 40)}" if name else ""
@@ -94,6 +94,27 @@ def _validation_line(name: str, results: list[Validation]) -> str:
     finite = [each for each in results if math.isfinite(each.loss)]
     best = min(finite, key=lambda each: (each.loss, each.step), default=None)
     return line + (f", best {fmt.loss(best.loss)} at step {best.step}" if best else "")
+
+
+def _status_line(shot: Snapshot) -> str:
+    """How the run stands and why: its own reason once it ended, else what its life rests on."""
+    state = shot.state
+    why = clean(state.reason, 200)
+    if shot.run is not None and not state.ended:
+        # Of a run without an end, whether its processes are there is the reason.
+        why = "; ".join(part for part in (clean(shot.evidence, 200), why) if part)
+    return f"{clean(shot.title, 120)}  {shot.status}" + (f": {why}" if why else "")
+
+
+def _stage_line(stage: Stage) -> str:
+    """One program of a log: how it ended and how far it came."""
+    state = stage.state
+    name = clean(stage.name, 40)
+    end = "no word of its end"
+    if state.ended:
+        end = state.badge + (f": {clean(state.reason, 120)}" if state.reason else "")
+    reached = f", step {fmt.count(state.done)}" if len(state.steps) else ""
+    return f"  stage {name}: {end}{reached}"
 
 
 def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:

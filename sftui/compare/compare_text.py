@@ -9,9 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from sftui.compare.differences import told, value_words
+from sftui.compare.differences import (
+    changes_the_model,
+    collapsed,
+    told,
+    told_by_both,
+    value_words,
+)
 from sftui.compare.pairing import Comparison, Side
 from sftui.drawing.canvas import ticks
+from sftui.statistics.loss_statistics import LossDifference
 from sftui.statistics.paired_tests import Evaluation
 from sftui.statistics.scores import sentence
 from sftui.text import format as fmt
@@ -52,27 +59,26 @@ def setting_lines(found: Comparison, columns: int) -> list[str]:
     width = min(28, max(len(clean(name, 28)) for name, _, _ in found.settings))
     each = max(12, (max(columns, 60) - width - 6) // 2)
     out = ["settings that differ:"]
-    both = [
-        s for s in found.settings if s[0] in told(found.a.state) and s[0] in told(found.b.state)
-    ]
+    both = told_by_both(found.a.state, found.b.state, found.settings)
     if not both:
         out = ["settings: none that both sides tell differs"]
-    for name, ours, theirs in both:
+    for name, ours, theirs in filter(lambda s: changes_the_model(s[0]), both):
         out.append(
             f"  {clean(name, 28):<{width}}  {clean(value_words(ours), each):<{each}}  "
             f"{clean(value_words(theirs), each)}".rstrip()
         )
+    if words := collapsed(both):
+        out += _folded(f"no effect on the weights: {clean(words, 400)}", columns)
     for letter, state in zip(found.letters, (found.a.state, found.b.state), strict=True):
         names = [s[0] for s in found.settings if s not in both and s[0] in told(state)]
         if names:
             listed = clean(", ".join(names), 400)
-            out += textwrap.wrap(
-                f"only {letter} tells: {listed}",
-                max(40, columns - 2),
-                initial_indent="  ",
-                subsequent_indent="    ",
-            )
+            out += _folded(f"only {letter} tells: {listed}", columns)
     return out
+
+
+def _folded(words: str, columns: int) -> list[str]:
+    return textwrap.wrap(words, max(40, columns - 2), initial_indent="  ", subsequent_indent="    ")
 
 
 def result_lines(found: Comparison) -> list[str]:
@@ -88,11 +94,7 @@ def result_lines(found: Comparison) -> list[str]:
             f"{b} {fmt.loss(pair.b.loss)} at step {pair.b.step}"
         )
         if pair.difference is not None:
-            d = pair.difference
-            line += (
-                f"; {b} - {a} {d.mean:+.4f} nats ({100 * d.relative:+.2f}%), 95% "
-                f"[{d.low:+.4f}, {d.high:+.4f}], paired over {d.rows} rows"
-            )
+            line += f"; {paired_words(pair.difference, found.letters)}"
         elif pair.comparable:
             change = f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}"
             line += f"; {change}; not paired: {clean(pair.reason, 200)}"
@@ -118,6 +120,24 @@ def result_lines(found: Comparison) -> list[str]:
     if not found.tasks and not found.only_a and not found.only_b:
         out.append("tasks: none were evaluated")
     return out
+
+
+def paired_words(d: LossDifference, letters: tuple[str, str]) -> str:
+    """A difference over rows with the means that it is the difference of.
+
+    A row counts once there, a token once in the losses that validation reports: the two means of
+    one run need not agree, so both are named.
+    """
+    a, b = letters
+    means = ""
+    if math.isfinite(d.relative) and d.relative:
+        before = d.mean / d.relative
+        means = f"mean of {d.rows} rows {a} {fmt.loss(before)}, {b} {fmt.loss(before + d.mean)}: "
+    share = f" ({100 * d.relative:+.2f}%)" if math.isfinite(d.relative) else ""
+    return (
+        f"{means}{b} - {a} {d.mean:+.4f} nats{share}, 95% [{d.low:+.4f}, {d.high:+.4f}], "
+        f"paired over {d.rows} rows"
+    )
 
 
 def _score(result: Evaluation) -> str:

@@ -2,24 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
 
+BY_HAND = "by hand"
+"""The name under which stands what a person did while the run went on."""
+
 _NOT_COMPARED = frozenset({"run"})
 """Settings that name a run and do not change it."""
 
+_WATCHING = ("eval_", "sample_", "checkpoint_", "keep_")
+_OF_NO_EFFECT = frozenset(
+    {"runs_dir", "keep", "lang", "headless", "baseline", "resume", "on_event", "samples", "prompt"}
+)
+"""Settings, by name or by how it begins, that look at the weights and do not change them."""
+
 
 def differences(a: RunState, b: RunState) -> list[tuple[str, Any, Any]]:
-    """(name, A's, B's) of the settings that differ; None where one side does not tell it."""
+    """(name, A's, B's) of what was set differently; None where one side does not tell it.
+
+    What a person did by hand comes first, what leaves the weights alone last.
+    """
     ours, theirs = told(a), told(b)
     names = [*ours, *(name for name in theirs if name not in ours)]
-    return [
+    found = [
         (name, ours.get(name), theirs.get(name))
         for name in names
         if name not in _NOT_COMPARED and ours.get(name) != theirs.get(name)
     ]
+    hands = by_hand(a) or "nothing", by_hand(b) or "nothing"
+    if hands[0] != hands[1]:
+        found.insert(0, (BY_HAND, *hands))
+    return sorted(found, key=lambda row: not changes_the_model(row[0]))
+
+
+def told_by_both(
+    a: RunState, b: RunState, settings: Sequence[tuple[str, Any, Any]]
+) -> list[tuple[str, Any, Any]]:
+    """Those of `differences` that both sides tell."""
+    ours, theirs = told(a), told(b)
+    return [s for s in settings if s[0] == BY_HAND or (s[0] in ours and s[0] in theirs)]
+
+
+def collapsed(settings: Sequence[tuple[str, Any, Any]]) -> str:
+    """Those that leave the weights alone in one line: `eval_every 20/50, keep 3/5`."""
+    return ", ".join(
+        f"{name} {value_words(ours)}/{value_words(theirs)}"
+        for name, ours, theirs in settings
+        if not changes_the_model(name)
+    )
+
+
+def changes_the_model(name: str) -> bool:
+    """Whether a setting of that name has a part in the weights."""
+    return name not in _OF_NO_EFFECT and not name.startswith(_WATCHING)
+
+
+def by_hand(state: RunState) -> str:
+    """What a person did that changed the weights, in words; empty when nothing.
+
+    A pause, an evaluation and a checkpoint leave them as they are.
+    """
+    done = []
+    for event in state.controls:
+        if event.outcome != "applied" or event.command not in ("lr", "stop"):
+            continue
+        where = "" if event.step is None else f" step {fmt.count(event.step)}"
+        if event.command == "stop":
+            done.append(f"stopped at{where}" if where else "stopped")
+        elif event.argument is not None:
+            done.append(f"lr ×{event.argument:g}" + (f" from{where}" if where else ""))
+    return ", ".join(done)
 
 
 def told(state: RunState) -> dict[str, Any]:
@@ -35,6 +91,8 @@ def told(state: RunState) -> dict[str, Any]:
         "iterations": run.num_iterations,
         "rows": run.rows,
     }
+    if run.settings.get("num_iterations") == run.num_iterations:
+        del plan["iterations"]  # the same number under two names is one difference
     shape = ("n_layer", "n_embd", "n_head", "n_kv_head", "vocab_size", "sequence_len")
     return {
         **run.settings,

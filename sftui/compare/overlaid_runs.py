@@ -7,6 +7,7 @@ a file (`overlay_feed` does) or draws.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Literal
 from engine.run.run_dir import RunDir
 from sftui.compare.pairing import LETTERS, Comparison, of
 from sftui.drawing.roles import Role
+from sftui.state.means import Line, Means, line
 from sftui.state.run_state import RunState
-from sftui.state.series import Series, Smoothed
+from sftui.state.series import Series
 from sftui.view.view import View
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class Contender:
     """Its file has not been read to the end yet."""
     follow: bool = False
     """Its file is still being written."""
-    _smoothed: Smoothed | None = None
+    _means: Means | None = None
 
     @property
     def letter(self) -> str:
@@ -80,15 +82,12 @@ class Contender:
     def raw(self) -> Series:
         return self.state.step_series(self.state.loss_name)
 
-    def smooth(self, strength: float) -> Series:
-        """The moving average of the training loss; at strength 0 the loss itself."""
+    def line(self, share: float, x_low: float = -math.inf, x_high: float = math.inf) -> Line:
+        """The line of the training loss for what is in sight; by default of the whole run."""
         raw = self.raw
-        if not strength:
-            return raw
-        if self._smoothed is None or self._smoothed.source is not raw:
-            self._smoothed = Smoothed(raw, strength)
-        self._smoothed.set_strength(strength)
-        return self._smoothed.series
+        if self._means is None or self._means.source is not raw:
+            self._means = Means(raw)
+        return line(self._means, share, x_low, x_high)
 
 
 class Overlay:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from engine.errors import UsageError
+from sftui.readers.tasks import task_of
 
 
 class Kind(Enum):
@@ -306,6 +307,8 @@ def meaning(name: str) -> Meaning:
         return Meaning(Kind.TIME)
     if stem in _LEFT_OUT:
         return _NOTHING
+    if (task := task_of(name)) is not None:
+        return Meaning(Kind.ACCURACY, task)
     if found := _result(name, words):
         return found
     if _NO_CURVE & set(words):

@@ -206,7 +206,13 @@ class NanochatReader:
 
     def _blame(self, script: str | None) -> None:
         """A traceback names its program; another one than before is another stage."""
-        if script is None or self._running:
+        if script is None:
+            return
+        if self._running and self._ended and script != self._head.name:
+            # The program before it came to its end: this is the next one, dead at its start.
+            self._end_stage()
+            self._head = Head()
+        if self._running:
             return
         if self._error is not None and self._head.name not in (None, script):
             self._end_stage()

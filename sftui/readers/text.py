@@ -27,6 +27,7 @@ from engine.events import (
 from sftui.logbook.log_level import log_level
 from sftui.readers import LineBuffer, LineCounts, Sniffed, leftovers
 from sftui.readers.rows import Rows
+from sftui.readers.tasks import task_of
 
 LOG_LINES = 20_000
 """Unknown lines kept as `LogLine`; a screen keeps 5000, and a million would fill the memory."""
@@ -80,7 +81,8 @@ def canonical(name: str) -> str:
 def is_result(name: str) -> bool:
     """Whether a number is of an evaluation: a validation loss, or an accuracy."""
     plain = name.lower()
-    return bool(_VALIDATION.fullmatch(plain) or _ACCURACY.fullmatch(plain))
+    found = _VALIDATION.fullmatch(plain) or _ACCURACY.fullmatch(plain)
+    return bool(found) or task_of(name) is not None
 
 
 @functools.lru_cache(maxsize=1000)
@@ -210,9 +212,10 @@ class TextReader:
             metric = "bpb" if match[1] == "bpb" else "loss"
             self._emit(ValidationFinished(step=step, loss=value, metric=metric, stamp=self._stamp))
             return True
-        if (match := _ACCURACY.fullmatch(plain)) and 0 <= value <= 1:
+        match = _ACCURACY.fullmatch(plain)
+        task = task_of(name) or ((match[1] or "eval") if match else None)
+        if task is not None and 0 <= value <= 1:
             self._enter(step)
-            task = match[1] or "eval"
             self._emit(EvalFinished(step=step, task=task, accuracy=value, stamp=self._stamp))
             return True
         return False

@@ -305,7 +305,7 @@ def open_facts(
     def listener(stage: int, event: ev.Event) -> None:
         by_stage.setdefault(stage, Counts()).count(event)
 
-    shot = snapshot.read(target, runs_dir, listener)
+    shot = snapshot.read(target, runs_dir, listener, judge_log=True)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:

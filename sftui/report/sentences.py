@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from sftui.readers.tasks import looks_like_a_result
 from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
@@ -127,10 +128,7 @@ def better_line(tr: Language, facts: Facts) -> str:
     """First line of the verdict: whether the tasks are better than at the start."""
     outcomes = task_outcomes(facts)
     if not outcomes:
-        return tr(
-            "**Better than the start?** Not known: no task was evaluated.",
-            "**比起点好吗？** 未知：没有评测任何任务。",
-        )
+        return _nothing_evaluated(tr, facts)
     up = [o for o in outcomes if o.up]
     down = [o for o in outcomes if o.down]
     some = [o for o in outcomes if o.word == SUGGESTIVE]
@@ -156,6 +154,29 @@ def better_line(tr: Language, facts: Facts) -> str:
     parts = [f"{tr('**Better than the start?**', '**比起点好吗？**')} {answer}", details, why]
     stop = tr(". ", "。")
     return parts[0] + tr(" ", "") + parts[1] + (stop + why if why else tr(".", "。"))
+
+
+_MOST_UNUSED = 12
+
+
+def _nothing_evaluated(tr: Language, facts: Facts) -> str:
+    """That no task was evaluated is said only of a log that holds no other numbers."""
+    unused = sorted(facts.state.metrics, key=lambda name: not looks_like_a_result(name))
+    if not unused:
+        return tr(
+            "**Better than the start?** Not known: no task was evaluated.",
+            "**比起点好吗？** 未知：没有评测任何任务。",
+        )
+    names = tr.join([md.text(name, 60) for name in unused[:_MOST_UNUSED]])
+    more = len(unused) - _MOST_UNUSED
+    if more > 0:
+        names += tr(f" and {more} more", f" 等，另有 {more} 个")
+    return tr(
+        "**Better than the start?** Not known: none of the log's numbers is known as the accuracy "
+        f"of a task. These were in the log and are not used: {names}.",
+        "**比起点好吗？** 未知：日志中没有一个数字被认作某项任务的准确率。"
+        f"以下数字在日志中，但未被使用：{names}。",
+    )
 
 
 def noise_line(tr: Language, facts: Facts) -> str:

@@ -12,7 +12,8 @@ from typing import Literal
 
 from sftui.report.report_facts import Facts
 from sftui.statistics.accuracy import accuracy, items_needed, smallest_detectable
-from sftui.statistics.loss_statistics import fit_trend, trend
+from sftui.statistics.block_trend import block_trend
+from sftui.statistics.loss_statistics import trend
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE, Judged
 from sftui.statistics.scores import START
 
@@ -194,10 +195,13 @@ def still_falling(facts: Facts) -> bool:
 
 
 def training_trend(facts: Facts) -> tuple[float, float, float] | None:
-    """(slope, low, high) of the raw training loss per 1000 steps over the last half."""
+    """(slope, low, high) of the training loss per 1000 steps over the last half.
+
+    From means of 20 steps: neighbouring steps are too much alike to count singly.
+    """
     steps, losses = facts.losses
     half = len(steps) // 2
-    found = fit_trend(steps[half:], losses[half:])
+    found = block_trend(steps[half:], losses[half:])
     if found is None:
         return None
     return 1000 * found.slope, 1000 * found.low, 1000 * found.high

@@ -39,6 +39,12 @@ class Source(Protocol):
         """The transport in a few words, for the header."""
         ...
 
+    @property
+    def settled(self) -> bool:
+        """Whether `alive` tells the state of the run: all that was written has been given out,
+        and no process of the run is only starting."""
+        ...
+
     def alive(self) -> tuple[bool, str]:
         """Whether the run behind it is alive, and the evidence in words."""
         ...

@@ -85,6 +85,13 @@ class LiveSource:
         unread = self._next_batch() or self._main.peek() or self._supervisor.peek()
         return over and not unread
 
+    @property
+    def settled(self) -> bool:
+        """See `Source.settled`."""
+        behind = self._main.is_behind() or self._supervisor.is_behind()
+        unread = self._next_batch() or behind
+        return not unread and not self._liveness.starting()
+
     def describe(self) -> str:
         now = self._clock()
         while self._arrivals and self._arrivals[0][0] < now - _RATE_SECONDS:

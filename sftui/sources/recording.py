@@ -127,6 +127,8 @@ class Timeline:
         """`time`, `duration` or `steps`, once an update has been seen."""
         self.marks: list[Mark] = []
         self.num_updates = 0
+        self.failed = False
+        """Whether the log says that the program ended by an error."""
         self.holds: frozenset[str] = frozenset()
         """What there is of validations, evals, ranks and checkpoints, wherever the clock is."""
 
@@ -228,6 +230,8 @@ class Timeline:
         if held is not None and held not in self.holds:
             self.holds |= {held}
         kind = _NOTABLE.get(type(event))
+        if isinstance(event, ev.RunFinished):
+            self.failed = event.status == "failed"
         if isinstance(event, ev.AttemptStarted) and event.stamp.att > 1:
             kind = "attempt"
         if kind is None:
@@ -386,8 +390,14 @@ class Recording:
     def preferred(self, *, newest: bool = False) -> int | None:
         """The stage to open: the last SFT stage with updates, else the last with most to show.
 
-        `newest`: the last with updates, whatever it is, for a log that is still growing.
+        One that failed, and after which nothing trained, comes before them: it is why somebody
+        reads the log. `newest`: the last with updates, whatever it is, for a growing log.
         """
+        failed = [i for i, stage in enumerate(self.stages) if stage.timeline.failed]
+        if failed and not newest:
+            after = self.stages[failed[-1] + 1 :]
+            if not any(stage.timeline.num_updates for stage in after):
+                return failed[-1]
         best, best_rank = None, -1
         for index, stage in enumerate(self.stages):
             rank = 2 * (stage.timeline.num_updates > 0) + bool(stage.timeline.marks)

@@ -131,6 +131,11 @@ class ReplaySource:
             words += f", {self.lines.with_numbers:,} of them with numbers"
         return words
 
+    @property
+    def settled(self) -> bool:
+        """A replay's verdict is on its file."""
+        return True
+
     def alive(self) -> tuple[bool, str]:
         return self._feed.evidence() if self._follow else (True, "a replay")
 

@@ -209,6 +209,13 @@ class RunLiveness:
             self._was_alive = self._was_alive or self._evidence[0]
         return self._evidence
 
+    def starting(self) -> bool:
+        """Whether the run was asked for moments ago and no supervisor has held it since."""
+        if self._was_alive or self._ended or not self._young():
+            return False
+        last = lock.last_holder(self._run_dir)
+        return last is None or last.started < self._asked_at() - lock.START_TOLERANCE_SECONDS
+
     def over(self) -> bool:
         """Whether no more events will come: it ended, or whoever wrote them is gone."""
         if self.alive()[0]:
@@ -218,9 +225,12 @@ class RunLiveness:
     def send(self, request: Request) -> None:
         inbox.post(self._run_dir, request)
 
+    def _asked_at(self) -> float:
+        """When the run was started or resumed."""
+        return max(_changed_at(self._run_dir.manifest), self._resumed_at)
+
     def _young(self) -> bool:
-        started = max(_changed_at(self._run_dir.manifest), self._resumed_at)
-        return self._now() - started < _STARTING_SECONDS
+        return self._now() - self._asked_at() < _STARTING_SECONDS
 
 
 def _changed_at(path: Path) -> float:
@@ -260,6 +270,12 @@ class TailSource:
         # Asked first: what was written before the end is read after it.
         over = self._liveness.over()
         return over and self._main.peek() is None and self._supervisor.peek() is None
+
+    @property
+    def settled(self) -> bool:
+        """See `Source.settled`."""
+        unread = self._main.peek() is not None or self._supervisor.peek() is not None
+        return not unread and not self._liveness.starting()
 
     @property
     def num_bad_lines(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -68,6 +69,8 @@ class Validation:
     t: float | None
     rows_file: str | None = None
     """Losses row by row, relative to the run directory."""
+    loss_by_source: Mapping[str, float] = field(default_factory=dict)
+    """Token mean of each source of rows; empty with one source."""
     set_name: str = ""
     """Which rows, where a log names them."""
 
@@ -95,12 +98,15 @@ class Alarm:
     active: bool = True
 
 
+RANK_COLUMNS = ("memory_bytes", "load", "power_watts", "temperature_celsius", "step_seconds")
+
+
 @dataclass(slots=True, eq=False)
 class Rank:
     """The newest heartbeat of one rank and its memory over time."""
 
     last: ev.RankHeartbeat
-    memory: Table = field(default_factory=lambda: Table(["memory_bytes", "load"]))
+    memory: Table = field(default_factory=lambda: Table(RANK_COLUMNS))
     """x = wall clock in seconds; `load` is of the GPU, or of the CPU where there is none."""
     lost: str | None = None
     """Why the rank is gone; None while it is there."""

@@ -32,12 +32,15 @@ from sftui.state.records import (
     Validation,
     closed,
 )
+from sftui.state.results import Evaluations, Validations
 from sftui.state.series import Series, Table
 
 Value = TypeVar("Value")
 
 LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
+LATELY = 16
+"""Newest results among which one is looked for that says how long it took."""
 _COUNT_UPDATES = ("", "r0", "nanochat")
 """Whose step n is the update that n others came before; other trainers count either way."""
 MOST_NAMES = 256
@@ -74,11 +77,11 @@ class RunState:
     """Updates whose loss or gradient norm was not a finite number."""
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
     """(steps, losses) that a later attempt did again from its checkpoint."""
-    validations: dict[int, Validation] = field(default_factory=dict)
+    validations: Validations = field(default_factory=Validations)
     """Of the only set of rows, or of the first that a log names."""
-    other_validations: dict[str, dict[int, Validation]] = field(default_factory=dict)
+    other_validations: dict[str, Validations] = field(default_factory=dict)
     """Of every further set, by its name."""
-    evals: dict[str, dict[int, ev.EvalFinished]] = field(default_factory=dict)
+    evals: dict[str, Evaluations] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
@@ -120,12 +123,11 @@ class RunState:
 
         Update n has index n - 1; what is measured on its weights stands at n.
         """
-        places = [
-            self.updates - 1,
-            *self.validations,
-            *(max(found) for found in self.evals.values()),
-        ]
-        return float(max(0, *places))
+        places = [0, self.updates - 1]
+        if self.validations:
+            places.append(self.validations.last_step)
+        places += [found.last_step for found in self.evals.values() if found]
+        return float(max(places))
 
     @property
     def steps_an_epoch(self) -> float | None:
@@ -154,19 +156,18 @@ class RunState:
     @property
     def best_validation(self) -> Validation | None:
         """The lowest finite validation loss; the first of equals. The start counts."""
-        finite = [v for v in self.validations.values() if math.isfinite(v.loss)]
-        return min(finite, key=lambda v: (v.loss, v.step), default=None)
+        return self.validations.best
 
-    def validation_list(self) -> list[Validation]:
-        """In order of steps."""
-        return [self.validations[step] for step in sorted(self.validations)]
+    def validation_list(self) -> Sequence[Validation]:
+        """In order of steps; a record is made when it is read."""
+        return self.validations.ordered
 
-    def validations_by_set(self) -> dict[str, list[Validation]]:
+    def validations_by_set(self) -> dict[str, Sequence[Validation]]:
         """Of every set by its name, each in order of steps; the one of `validation_list` first."""
         first = self.validation_list()
         found = {first[0].set_name: first} if first else {}
         for name, results in self.other_validations.items():
-            found[name] = [results[step] for step in sorted(results)]
+            found[name] = results.ordered
         return found
 
     def step_seconds(self) -> float | None:
@@ -191,7 +192,7 @@ class RunState:
         )
         left = self._evaluations_left(settings.get("eval_metrics_every"))
         for by_step in self.evals.values():
-            seconds += left * _last_seconds([by_step[s] for s in sorted(by_step)])
+            seconds += left * _last_seconds(by_step.ordered)
         return seconds
 
     def _evaluations_left(self, every: object) -> int:
@@ -319,11 +320,9 @@ class RunState:
             )
             self.steps.truncate(start_step)
         for results in (self.validations, *self.other_validations.values()):
-            for step in [s for s in results if s > start_step]:
-                del results[step]
+            results.drop_after(start_step)
         for by_step in self.evals.values():
-            for step in [s for s in by_step if s > start_step]:
-                del by_step[step]
+            by_step.drop_after(start_step)
 
     def _step(self, event: ev.StepFinished) -> Topic:
         step, attempt = event.step, event.stamp.att
@@ -415,7 +414,16 @@ class RunState:
         if event.stamp.t is not None:
             gpu = event.memory_kind == "cuda"
             load = event.gpu_util_percent if gpu else event.cpu_percent
-            rank.memory.put(event.stamp.t, {"memory_bytes": event.memory_bytes, "load": load})
+            rank.memory.put(
+                event.stamp.t,
+                {
+                    "memory_bytes": event.memory_bytes,
+                    "load": load,
+                    "power_watts": event.gpu_power_watts,
+                    "temperature_celsius": event.gpu_temperature_celsius,
+                    "step_seconds": event.step_seconds,
+                },
+            )
         return Topic.RANKS
 
     def _metric(self, event: ev.MetricLogged) -> Topic:
@@ -439,25 +447,28 @@ class RunState:
         if results is None:
             self.ignored_names += 1
             return Topic.NOTHING
-        results[step] = Validation(
-            step=step,
-            loss=event.loss,
-            metric=event.metric,
-            seconds=event.seconds,
-            t=event.stamp.t,
-            rows_file=event.rows_file,
-            set_name=event.set_name,
+        results.put(
+            Validation(
+                step=step,
+                loss=event.loss,
+                metric=event.metric,
+                seconds=event.seconds,
+                t=event.stamp.t,
+                rows_file=event.rows_file,
+                loss_by_source=event.loss_by_source,
+                set_name=event.set_name,
+            )
         )
         return Topic.VALIDATION | self._log(event)
 
-    def _set_of(self, name: str) -> dict[int, Validation] | None:
+    def _set_of(self, name: str) -> Validations | None:
         """The validations of a set of rows; None when there are too many sets."""
-        first = next(iter(self.validations.values()), None)
-        if first is None or first.set_name == name:
-            return self.validations
+        first = self.validations
+        if not first or first.at(0).set_name == name:
+            return first
         if name not in self.other_validations and len(self.other_validations) >= MOST_NAMES:
             return None
-        return self.other_validations.setdefault(name, {})
+        return self.other_validations.setdefault(name, Validations())
 
     def _evaluation(self, event: ev.EvalFinished) -> Topic:
         step = event.step if event.step is not None else self.updates
@@ -466,7 +477,10 @@ class RunState:
         if event.task not in self.evals and len(self.evals) >= MOST_NAMES:
             self.ignored_names += 1
             return Topic.NOTHING
-        self.evals.setdefault(event.task, {})[step] = event
+        by_step = self.evals.get(event.task)
+        if by_step is None:
+            by_step = self.evals[event.task] = Evaluations(event.task)
+        by_step.put(step, event)
         if self.evaluating is not None and self.evaluating.task == event.task:
             self.evaluating = None
         return Topic.EVALS | Topic.RUN | self._log(event)
@@ -587,7 +601,8 @@ def _bad(value: float | None) -> bool:
 
 
 def _last_seconds(results: Sequence[Validation | ev.EvalFinished]) -> float:
-    for result in reversed(results):
-        if result.seconds is not None and math.isfinite(result.seconds):
-            return result.seconds
+    for index in range(len(results) - 1, max(-1, len(results) - 1 - LATELY), -1):
+        seconds = results[index].seconds
+        if seconds is not None and math.isfinite(seconds):
+            return seconds
     return 0.0

@@ -43,9 +43,11 @@ class Column:
 class Table:
     """Rows sorted by x; a row holds any of the named numbers, the rest is NaN."""
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), *, wide: Iterable[str] = ()) -> None:
+        """`wide`: columns in float64, for numbers that are given back and not only drawn."""
         self._x = Column(np.float64)
         self._columns: dict[str, Column] = {name: Column(np.float32) for name in names}
+        self._columns |= {name: Column(np.float64) for name in wide}
         self._series: dict[str, Series] = {}
         self._length = 0
         self.rewrites = 0
@@ -128,7 +130,8 @@ class Table:
                 column = columns[name] = Column(np.float32)
             if index >= len(column.data):
                 column.reserve(self._length)
-            if not -_FLOAT32_MAX <= value <= _FLOAT32_MAX and math.isfinite(value):
+            too_big = not -_FLOAT32_MAX <= value <= _FLOAT32_MAX and math.isfinite(value)
+            if too_big and column.data.dtype == np.float32:
                 # A finite double beyond float32 must not become an infinity.
                 value = math.copysign(_FLOAT32_MAX, value)
             column.data[index] = value
@@ -197,7 +200,6 @@ class Table:
 
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-_PIECE = 8192
 _UNKNOWN = np.float32(np.nan)
 
 
@@ -329,67 +331,6 @@ class Series:
                 highs.data[done:whole] = _fold(np.fmax, below_high[part])
                 self._folded[i] = whole
             below_low, below_high, available = lows.data, highs.data, self._folded[i]
-
-
-class Smoothed:
-    """The exponential moving average of a series, extended as points come.
-
-    Bias-corrected (divided by 1 - strength^n), so the first points are not pulled
-    to zero; unknown values are passed over. `strength` 0 is the series itself.
-    """
-
-    def __init__(self, source: Series, strength: float) -> None:
-        self._source = source
-        self._table = source.beside("ema")
-        self._strength = strength
-        self._restart()
-
-    @property
-    def source(self) -> Series:
-        return self._source
-
-    @property
-    def series(self) -> Series:
-        """The average, up to date with the source."""
-        self._follow()
-        return self._table.series("ema")
-
-    @property
-    def last(self) -> float | None:
-        self._follow()
-        return self._table.last("ema")
-
-    def set_strength(self, strength: float) -> None:
-        if strength != self._strength:
-            self._strength = strength
-            self._restart()
-
-    def _restart(self) -> None:
-        self._table.truncate(-math.inf)
-        self._rewrites = self._source.rewrites
-        self._read = 0
-        self._sum = 0.0
-        self._weight = 0.0
-
-    def _follow(self) -> None:
-        if self._source.rewrites != self._rewrites:
-            self._restart()
-        fresh = len(self._source) - self._read
-        if fresh <= 0:
-            return
-        keep, take = self._strength, 1.0 - self._strength
-        total, weight = self._sum, self._weight
-        # In pieces: a million numbers as objects would take more room than all that is drawn.
-        for start in range(self._read, self._read + fresh, _PIECE):
-            out = []
-            for value in self._source.y[start : start + _PIECE].tolist():
-                if math.isfinite(value):
-                    total = keep * total + take * value
-                    weight = keep * weight + take
-                out.append(total / weight if weight else math.nan)
-            self._table.extend(self._source.x[start : start + _PIECE], {"ema": out})
-        self._sum, self._weight = total, weight
-        self._read += fresh
 
 
 def _fold(extreme: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:

@@ -91,7 +91,8 @@ def open_book(
     """The questions of two evaluations of a task, or the reason why they cannot be compared."""
     found = []
     for wanted in (step, step_before):
-        result = state.evals.get(task, {}).get(wanted)
+        results = state.evals.get(task)
+        result = None if results is None else results.get(wanted)
         if folder is None or result is None or result.items_file is None:
             return "This log holds no answers question by question; a run of sftui's keeps them."
         path = run_dir.named_file(folder, result.items_file)

@@ -5,6 +5,7 @@ Nothing here is the run's. Every widget gets the state and this, and paints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,19 +13,20 @@ from engine.control import Request
 from sftui.drawing.x_axis import XScale, XScales
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.logbook.log_book import LogBook
+from sftui.state.means import Line, Means, line
 from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
-from sftui.state.series import Smoothed
 from sftui.statistics.scores import Scoreboard
 from sftui.statistics.validation_scores import LossBoard
+from sftui.view.chart_page import ChartPage
 from sftui.view.failure import failure
 from sftui.view.replay_status import ReplayStatus
 from sftui.view.viewport import Viewport
 
-SMOOTHING = (0.9, 0.97, 0.99, 0.0)
-"""Strengths that `s` goes through; 0 shows the raw curve alone."""
+SMOOTHING = (0.025, 0.05, 0.1, 0.0)
+"""Windows that `s` goes through, as shares of the data in sight; 0 shows the raw curve alone."""
 
-PANELS = ("loss", "accuracy", "memory", "checkpoints", "log", "samples")
+PANELS = ("loss", "accuracy", "memory", "checkpoints", "log", "samples", "pinned")
 """Panels by number key, from 1."""
 
 TABLES = ("benchmarks", "validation")
@@ -64,6 +66,8 @@ class View:
     """Comparisons of all validations."""
     viewport: Viewport = field(default_factory=Viewport)
     """The part of the run that the charts show, and the crosshair."""
+    chart_page: ChartPage = field(default_factory=ChartPage)
+    """The page of charts, and what is pinned of it."""
     run_id: str = ""
     """The run's name in commands; nothing for the log of another program."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
@@ -71,7 +75,7 @@ class View:
     screen: str = ""
     """A screen of its own (see `keys.SCREENS`), whose keys mean something instead."""
     _x_scales: XScales = field(default_factory=XScales)
-    _smoothed: dict[str, Smoothed] = field(default_factory=dict)
+    _loss_means: Means | None = None
 
     @property
     def mode(self) -> str:
@@ -81,22 +85,22 @@ class View:
         return "live" if self.replay is None else "replay"
 
     @property
-    def strength(self) -> float:
+    def smoothing_share(self) -> float:
+        """Width of the window of the drawn line, as a share of the data in sight."""
         return SMOOTHING[self.smoothing]
 
     def x_scale(self, state: RunState, name: str = "") -> XScale | None:
         """The scale of the x axis, or of the axis of that name; None for steps."""
         return self._x_scales.get(name or self.x_axis, state.steps, state.steps_an_epoch)
 
-    def smoothed(self, state: RunState) -> Smoothed:
-        """The moving average of the training loss, at the strength asked for."""
-        name = state.loss_name
-        series = state.step_series(name)
-        found = self._smoothed.get(name)
-        if found is None or found.source is not series:
-            found = self._smoothed[name] = Smoothed(series, self.strength)
-        found.set_strength(self.strength)
-        return found
+    def loss_line(
+        self, state: RunState, x_low: float = -math.inf, x_high: float = math.inf
+    ) -> Line:
+        """The line of the training loss for what is in sight; by default of the whole run."""
+        series = state.step_series(state.loss_name)
+        if self._loss_means is None or self._loss_means.source is not series:
+            self._loss_means = Means(series)
+        return line(self._loss_means, self.smoothing_share, x_low, x_high)
 
     def alarms(self, state: RunState) -> list[Alarm]:
         """The active alarms that are not hidden: errors first, then the newest."""

@@ -18,12 +18,13 @@ from sftui.drawing.plot import Plot, percentiles
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import AXES, WORDS, x_range
 from sftui.logbook.event_lines import command_words, val_name
+from sftui.state.means import Line
 from sftui.state.records import Topic
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
 from sftui.view.viewport import Extent
 from sftui.widgets.startup import paint_startup
-from sftui.widgets.zoom_chart import ZoomChart, nearest_row
+from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
 
 _TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
 """Percentiles of the y range: the top lets the common noise in and cuts lone spikes off."""
@@ -52,6 +53,9 @@ class _Box:
 class LossChart(ZoomChart):
     """Training and validation loss over steps."""
 
+    _line: Line
+    """Of the training loss, as it was last painted."""
+
     TOPICS = (
         Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN | Topic.VIEW
     )
@@ -69,6 +73,7 @@ class LossChart(ZoomChart):
                 grid.frame([(title, style(Role.TITLE, bold=True))], border=self.border)
             paint_startup(grid, self.state, self.view, inset=2 if framed else 0)
             return
+        self._line = self.view.loss_line(self.state)
         clipped = self._chart(grid, 1 if framed else 0)
         if framed:
             notes = self._notes(clipped, grid.width)
@@ -82,7 +87,7 @@ class LossChart(ZoomChart):
         name = {"loss_micro_last": "train, last micro-batch"}.get(self.state.loss_name, "train")
         entries = [("━", Role.TRAIN, name), ("⣿", Role.RAW, "raw"), ("●", Role.VAL, val)]
         entries += [("★", Role.GOOD, "best"), ("┄", Role.RATE, "lr"), ("◆", Role.SAVED, "ckpt")]
-        if self.view.strength == 0:
+        if not self._line.window:
             entries[0:2] = [("━", Role.TRAIN, name)]
         used = text_width("loss ")
         for mark, role, word in entries:
@@ -97,7 +102,7 @@ class LossChart(ZoomChart):
     def _notes(self, clipped: int, width: int) -> list[Span]:
         faint = style(Role.FAINT)
         words = ["log" if self.view.log_y else "linear"]
-        words.append(f"EMA {self.view.strength:g}" if self.view.strength else "no smoothing")
+        words.append(line_words(self._line))
         words.append(self._x_words())
         spans: list[Span] = [(" · ".join(words), faint)]
         if clipped:
@@ -131,7 +136,6 @@ class LossChart(ZoomChart):
         """Paint inside the border; returns the number of spikes above the range."""
         state, view = self.state, self.view
         raw = state.step_series(state.loss_name)
-        smooth = view.smoothed(state).series if view.strength else raw
         top, height = edge, grid.height - 2 * edge
         words_row = height >= 9
         labels = height >= 6
@@ -144,6 +148,7 @@ class LossChart(ZoomChart):
         x_scale, full = view.x_scale(state), self._x_limits(raw)
         self.extent = Extent(full, width, x_scale)
         x_low, x_high = view.viewport.limits(full)
+        smooth = self._line = view.loss_line(state, x_low, x_high)
         y_low, y_high = self._y_limits(raw, smooth, x_low, x_high)
         plot = Plot(
             grid=grid,
@@ -167,7 +172,7 @@ class LossChart(ZoomChart):
         if rates:
             self._rate(plot)
         low, high = plot.columns(raw)
-        plain = view.strength == 0
+        plain = not smooth.window
         if plain:
             plot.band(*bridge(low, high), style(Role.TRAIN))
         else:
@@ -183,8 +188,9 @@ class LossChart(ZoomChart):
             plot.band(s_low, s_high, style(Role.TRAIN), thick=2)
         for validation in validations:
             plot.mark(validation.step, validation.loss, "●", style(Role.VAL))
-        newest = smooth.y[-1] if len(smooth) else math.nan
-        plot.mark(float(raw.x[-1]), float(newest), "◉", style(Role.TEXT, bold=True))
+        newest = smooth.last
+        if newest is not None:
+            plot.mark(float(raw.x[-1]), newest, "◉", style(Role.TEXT, bold=True))
         at = view.viewport.cursor
         box = None if at is None else self._box(plot, at, raw, smooth)
         self._best(plot, box)
@@ -199,7 +205,7 @@ class LossChart(ZoomChart):
             self._crosshair(plot, at, box)
         return clipped
 
-    def _box(self, plot: Plot, at: float, raw: Series, smooth: Series) -> _Box | None:
+    def _box(self, plot: Plot, at: float, raw: Series, smooth: Line) -> _Box | None:
         """Values at the crosshair, on the side with room; None when neither side has any."""
         col = plot.x_cell(at)
         lines = self._values(at, raw, smooth)[: max(3, plot.height)]
@@ -226,7 +232,7 @@ class LossChart(ZoomChart):
             grid.right(row, start + cells - 1, [(value, style(role, bold=True))], start)
             grid.back(row, start, start + cells, Back.ROW)
 
-    def _values(self, at: float, raw: Series, smooth: Series) -> list[tuple[str, str, Role]]:
+    def _values(self, at: float, raw: Series, smooth: Line) -> list[tuple[str, str, Role]]:
         """What is known at the update nearest to a place: name, value, colour."""
         state = self.state
         i = nearest_row(raw.x, at)
@@ -236,9 +242,10 @@ class LossChart(ZoomChart):
             place = max(step, min(float(round(at)), state.newest_place))
         then = "" if place == step else f" @{fmt.count(step)}"
         lines = [("step", fmt.count(place), Role.TEXT)]
-        if self.view.strength:
-            lines.append((f"train{then}", fmt.loss(float(smooth.y[i])), Role.TRAIN))
-        lines.append((f"raw{then}", fmt.loss(float(raw.y[i])), Role.TEXT))
+        if smooth.window:
+            lines.append((f"train{then}", fmt.loss(smooth.at(step)), Role.TRAIN))
+        word = "raw" if smooth.window else "train"
+        lines.append((f"{word}{then}", fmt.loss(float(raw.y[i])), Role.TEXT))
         before = [v for v in state.validation_list() if v.step <= place]
         if before:
             words = "val" if before[-1].step == place else f"val @{before[-1].step}"
@@ -265,7 +272,7 @@ class LossChart(ZoomChart):
         return x_range(x_scale, low, last, self.state.planned, whole=self.view.whole)
 
     def _y_limits(
-        self, raw: Series, smooth: Series, x_low: float, x_high: float
+        self, raw: Series, smooth: Line, x_low: float, x_high: float
     ) -> tuple[float, float]:
         values = raw.sample(x_low, x_high)
         seen = smooth.sample(x_low, x_high)
@@ -329,26 +336,32 @@ class LossChart(ZoomChart):
             plot.grid.text(plot.row + plot.height // 2, col, "lr", number)
 
     def _events(self, plot: Plot, words_row: bool) -> None:
-        """Applied requests as dashed lines, with a word on top where there is room."""
+        """Applied requests as dashed lines, with a word on top where there is room.
+
+        The words of requests in one column of cells stand beside each other.
+        """
         number = style(Role.WARN)
-        busy_until = -1
+        words_at: dict[int, list[str]] = {}
         for event in self.state.controls:
             if event.outcome != "applied" or event.step is None or event.command == "checkpoint":
                 continue
             if event.command == "resume":
                 continue  # the pause says how long it lasted
-            col = plot.vertical(event.step, "┊", style(Role.WARN))
-            if col is None or not words_row:
-                continue
-            row = plot.row - 1
-            if col > busy_until:
-                plot.grid.put(row, col, "▾", number)
+            col = plot.vertical(event.step, "┊", number)
+            if col is not None:
                 words = self._event_words(event.command, event.stamp.t) or command_words(event)
-                if col + 2 + text_width(words) < plot.col + plot.width:
-                    busy_until = plot.grid.text(row, col + 2, words, number)
-                else:
-                    plot.grid.right(row, col - 1, [(words, number)], max(plot.col, busy_until + 3))
-                    busy_until = col
+                words_at.setdefault(col, []).append(words)
+        busy_until, row = -1, plot.row - 1
+        for col, all_words in sorted(words_at.items()) if words_row else ():
+            if col <= busy_until:
+                continue
+            plot.grid.put(row, col, "▾", number)
+            words = ", ".join(dict.fromkeys(all_words))
+            if col + 2 + text_width(words) < plot.col + plot.width:
+                busy_until = plot.grid.text(row, col + 2, words, number)
+            else:
+                plot.grid.right(row, col - 1, [(words, number)], max(plot.col, busy_until + 3))
+                busy_until = col
 
     def _event_words(self, command: str, t: float | None) -> str:
         """`paused 2m 05s` once the run was resumed."""

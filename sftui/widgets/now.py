@@ -53,14 +53,15 @@ class Now(Panel):
 
     def _train(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state
-        smooth = self.view.smoothed(state)
+        line = self.view.loss_line(state)
         raw = state.step_series(state.loss_name)
         bright = style(Role.TRAIN, bold=True)
         spans: list[Span] = []
         label = "train loss"
-        if self.view.strength:
-            label = f"train · EMA {self.view.strength:g}"
-            spans.append((fmt.loss(smooth.last), bright))
+        if line.window:
+            # Of the last point only the half before it is there.
+            label = f"train · last {fmt.count(max(1, round(line.window / 2)))}"
+            spans.append((fmt.loss(line.last), bright))
             newest = float(raw.y[-1]) if len(raw) else math.nan
             # A log without training losses is no diverged run.
             if math.isfinite(newest) or state.nonfinite:
@@ -68,7 +69,7 @@ class Now(Panel):
                 spans.append((f"  raw {fmt.loss(newest)}", style(role)))
         else:
             spans.append((fmt.loss(state.steps.last(state.loss_name)), bright))
-        return label, spans, smooth.series, Role.RAW
+        return label, spans, raw, Role.RAW
 
     def _validation(self, room: int) -> tuple[str, list[Span], Series, Role]:
         results = self.state.validation_list()

@@ -15,10 +15,12 @@ import numpy as np
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, text_width
 from sftui.drawing.plot import Plot, percentiles
 from sftui.drawing.roles import Back, Role, style
+from sftui.logbook.event_lines import command_words
+from sftui.state.means import Line
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
 from sftui.view.viewport import Extent
-from sftui.widgets.zoom_chart import ZoomChart, nearest_row
+from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
 
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Contender, Overlay
@@ -61,7 +63,7 @@ class OverlayChart(ZoomChart):
         for contender in overlay.shown:
             role = style(contender.role, bold=contender is overlay.reference)
             spans += [(f"  {contender.letter} ", role), (f"━ {contender.mark}", role)]
-        if self.view.strength:
+        if self._line().window:
             spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Role.FAINT)))
         spans.append(("  ● ■ … val", dim))
         return spans
@@ -69,7 +71,7 @@ class OverlayChart(ZoomChart):
     def _notes(self, width: int) -> list[Span]:
         view, faint = self.view, style(Role.FAINT)
         words = ["log" if view.log_y else "linear"]
-        words.append(f"EMA {view.strength:g}" if view.strength else "no smoothing")
+        words.append(line_words(self._line()))
         if view.viewport.part is not None:
             low, high = view.viewport.part
             words.append(f"x: {low:,.0f} to {high:,.0f}")
@@ -79,6 +81,11 @@ class OverlayChart(ZoomChart):
         while len(words) > 1 and len(" · ".join(words)) > width - 6:
             del words[0]
         return [(" · ".join(words), faint)]
+
+    def _line(self, contender: Contender | None = None) -> Line:
+        """Of one run, by default the pinned one, for the part in sight."""
+        low, high = self.view.viewport.part or (-math.inf, math.inf)
+        return (contender or self.overlay.reference).line(self.view.smoothing_share, low, high)
 
     # ---- chart -----------------------------------------------------------------------------
 
@@ -111,10 +118,11 @@ class OverlayChart(ZoomChart):
         plot.draw_y_axis(edge)
         plot.draw_x_axis(edge + plot_height, labels=labels)
         reference = self.overlay.reference
-        if reference in drawn and view.strength:
+        if reference in drawn and self._line().window:
             low, high = bridge(*reference.raw.columns(x_low, x_high, plot.num_dots))
             plot.band(low, high, style(Role.FAINT))
         self._curves(plot, drawn)
+        self._hands(plot, drawn)
         self._marks(plot, drawn)
         self._letters(plot, drawn)
         self.plot = plot
@@ -126,7 +134,7 @@ class OverlayChart(ZoomChart):
         codes, numbers = [], []
         for contender in drawn:
             pinned = contender is self.overlay.reference
-            smooth = contender.smooth(self.view.strength)
+            smooth = self._line(contender)
             low, high = bridge(*smooth.columns(plot.x_low, plot.x_high, plot.num_dots))
             codes.append(plot.dots(low, high, thick=2 if pinned else 1))
             numbers.append(style(contender.role, bold=pinned))
@@ -152,6 +160,25 @@ class OverlayChart(ZoomChart):
                 col = next((c for c in beside if (row, c) not in taken), col)
                 taken.add((row, col))
                 plot.grid.put(row, col, char, number)
+
+    def _hands(self, plot: Plot, drawn: list[Contender]) -> None:
+        """`▾` on each curve where a person changed its learning rate, with the factor above."""
+        for contender in drawn:
+            smooth, number = self._line(contender), style(Role.WARN, bold=True)
+            for event in contender.state.controls:
+                if event.outcome != "applied" or event.command != "lr" or event.step is None:
+                    continue
+                value = _value_at(smooth, event.step)
+                row, col = (
+                    plot.y_cell(math.nan if value is None else value),
+                    plot.x_cell(event.step),
+                )
+                if row is None or not plot.holds_column(col):
+                    continue
+                plot.grid.put(row, col, "▾", number)
+                words = f"{contender.letter} {command_words(event)}"
+                start = min(col + 1, plot.col + plot.width - text_width(words))
+                plot.grid.text(max(plot.row, row - 1), max(plot.col, start), words, number)
 
     def comparable_validations(self, contender: Contender) -> list[Validation]:
         """Those in the unit of the pinned run's: bits a byte cannot share an axis with nats."""
@@ -186,12 +213,13 @@ class OverlayChart(ZoomChart):
 
     def _end(self, contender: Contender, plot: Plot) -> tuple[float, float] | None:
         """Step and loss where its curve ends in sight; its validations, where it has no curve."""
-        smooth = contender.smooth(self.view.strength)
-        first, last = np.searchsorted(smooth.x, (plot.x_low, np.nextafter(plot.x_high, np.inf)))
-        known = np.flatnonzero(np.isfinite(smooth.y[first:last]))
+        raw = contender.raw
+        first, last = np.searchsorted(raw.x, (plot.x_low, np.nextafter(plot.x_high, np.inf)))
+        known = np.flatnonzero(np.isfinite(raw.y[first:last]))
         if len(known):
-            at = int(first + known[-1])
-            return float(smooth.x[at]), float(smooth.y[at])
+            at = float(raw.x[first + known[-1]])
+            height = self._line(contender).at(at)
+            return None if height is None else (at, height)
         for validation in reversed(self.comparable_validations(contender)):
             if plot.x_low <= validation.step <= plot.x_high and math.isfinite(validation.loss):
                 return float(validation.step), validation.loss
@@ -226,9 +254,9 @@ class OverlayChart(ZoomChart):
         step = round(at)
         lines = [("step", fmt.count(step), "", Role.TEXT)]
         reference = self.overlay.reference
-        base = _value_at(reference.smooth(self.view.strength), at)
+        base = _value_at(self._line(reference), at)
         for contender in sorted(drawn, key=lambda c: c.letter):
-            value = _value_at(contender.smooth(self.view.strength), at)
+            value = _value_at(self._line(contender), at)
             change = ""
             if value is not None and base is not None and contender is not reference:
                 change = fmt.change(value - base)
@@ -256,7 +284,7 @@ class OverlayChart(ZoomChart):
         lows: list[float] = []
         highs: list[float] = []
         for contender in drawn:
-            samples = [(contender.smooth(self.view.strength), _TOP)]
+            samples: list[tuple[Series | Line, float]] = [(self._line(contender), _TOP)]
             if contender is reference:
                 samples.append((contender.raw, _TOP_RAW))
             for series, top in samples:
@@ -281,10 +309,9 @@ class OverlayChart(ZoomChart):
         return self.y_limits(min(lows), max(highs))
 
 
-def _value_at(series: Series, at: float) -> float | None:
-    """The known value nearest to a place; None outside the run."""
-    x = series.x
+def _value_at(line: Line, at: float) -> float | None:
+    """The height of a line at the point nearest to a place; None outside the run."""
+    x = line.source.x
     if not len(x) or at < x[0] - 0.5 or at > x[-1] + 0.5:
         return None
-    value = float(series.y[nearest_row(x, at)])
-    return value if math.isfinite(value) else None
+    return line.at(float(x[nearest_row(x, at)]))

@@ -5,7 +5,15 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sftui.compare.differences import told, value_words
+from sftui.compare.compare_text import paired_words
+from sftui.compare.differences import (
+    BY_HAND,
+    changes_the_model,
+    collapsed,
+    told,
+    told_by_both,
+    value_words,
+)
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Role, style
 from sftui.statistics.paired_tests import CLEAR
@@ -80,11 +88,7 @@ class OverlayDetails(Panel):
             lines += self._both([f"{fmt.loss(v)} at {fmt.count(s)}" for v, s in values], width)
             d = pair.difference
             if d is not None:
-                words = (
-                    f"{b} - {a} {d.mean:+.4f} nats ({100 * d.relative:+.2f}%), 95% "
-                    f"[{d.low:+.4f}, {d.high:+.4f}], paired over {d.rows} rows"
-                )
-                lines += _wrapped(words, width, text)
+                lines += _wrapped(paired_words(d, found.letters), width, text)
             elif pair.comparable:
                 lines += _wrapped(
                     f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}", width, text
@@ -133,21 +137,27 @@ class OverlayDetails(Panel):
     def _settings(self, found: Comparison, width: int) -> list[list[Span]]:
         ours, theirs = told(found.a.state), told(found.b.state)
         dim, text = style(Role.DIM), style(Role.TEXT)
-        both = [s for s in found.settings if s[0] in ours and s[0] in theirs]
+        both = told_by_both(found.a.state, found.b.state, found.settings)
         lines = [_head("settings that differ")]
+        for name, before, now in both:
+            if name == BY_HAND:
+                # Sentences, which a column of the table would cut.
+                for letter, words in zip(found.letters, (before, now), strict=True):
+                    lines += _wrapped(f"{letter} by hand: {words}", width, text)
         if not both:
             words = "none that both sides tell" if found.settings else "none"
             if not ours and not theirs:
                 words = "neither side tells any"
             lines += _wrapped(words, width)
-        cells = min(26, max((len(clean(name, 26)) for name, _, _ in both), default=0))
+        table = [s for s in both if s[0] != BY_HAND and changes_the_model(s[0])]
+        cells = min(26, max((len(clean(name, 26)) for name, _, _ in table), default=0))
         each = max(6, (width - cells - 4) // 2)
-        if both:
+        if table:
             head: list[Span] = [(" " * (cells + 4), dim)]
             for contender in (self.overlay.reference, self.overlay.other):
                 head.append((f"{contender.letter:<{each + 1}}", style(contender.role, bold=True)))
             lines.append(head)
-        for name, before, now in both:
+        for name, before, now in table:
             lines.append(
                 [
                     (f"  {clean(name, 26):<{cells}}  ", dim),
@@ -155,6 +165,8 @@ class OverlayDetails(Panel):
                     (fit(clean(value_words(now), 200), each), text),
                 ]
             )
+        if words := collapsed(both):
+            lines += _wrapped(f"no effect on the weights: {words}", width)
         for letter, side in zip(found.letters, (ours, theirs), strict=True):
             names = [s[0] for s in found.settings if s not in both and s[0] in side]
             if names:

@@ -50,7 +50,7 @@ class SmallSummary(Panel):
         dim = style(Role.DIM)
         newest = state.last_step.loss if state.last_step else None
         bad = newest is not None and not math.isfinite(newest)
-        smooth = self.view.smoothed(state).last
+        smooth = self.view.loss_line(state).last
         train: list[Span] = [("train  ", dim), (fmt.loss(smooth), style(Role.TRAIN, bold=True))]
         if bad:
             train.append((f"  now {fmt.loss(newest)}", style(Role.BAD, bold=True)))

@@ -19,7 +19,9 @@ from textual.message import Message
 
 from sftui.drawing.canvas import settle
 from sftui.drawing.plot import Plot
+from sftui.state.means import Line
 from sftui.state.series import Doubles
+from sftui.text import format as fmt
 from sftui.view.viewport import Extent, Viewport
 from sftui.widgets.panel import Panel
 
@@ -102,6 +104,13 @@ class ZoomChart(Panel):
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
         self.post_message(ChartMoved("zoom out", self._x_at(event.x)))
+
+
+def line_words(line: Line) -> str:
+    """What the drawn line is: a mean of so many steps, or every point joined."""
+    return (
+        f"mean of {fmt.count(max(1, round(line.window)))} steps" if line.window else "every point"
+    )
 
 
 def nearest_row(x: Doubles, at: float) -> int:

@@ -38,6 +38,7 @@ class Nothing:
     def poll(self, max_events=0, max_seconds=0.0): return []
     def send(self, request): pass
     def describe(self): return "nothing"
+    settled = True
     def alive(self): return True, ""
     def close(self): pass
 class Timed(SftuiApp):

@@ -63,6 +63,7 @@ class Flow:
         return out
     def send(self, request): pass
     def describe(self): return "benchmark"
+    settled = True
     def alive(self): return True, ""
     def close(self): pass
 run_screen(ScreenRequest(Flow(), "benchmark"))

@@ -210,8 +210,9 @@ def test_another_error_in_an_evaluation_is_not_swallowed(place, monkeypatch):
 
 
 def silent_rows(folder):
-    """SmolTalk rows in which the assistant never says a word."""
+    """SmolTalk rows in which the assistant says nothing, but for one: none at all is refused."""
     rows = [{"messages": [{"role": "user", "content": f"Say {n}."}]} for n in range(24)]
+    rows[-1]["messages"].append({"role": "assistant", "content": "23"})
     text = "".join(json.dumps(row) + "\n" for row in rows)
     (folder / "silent.jsonl").write_text(text)
     return folder / "silent.jsonl"
@@ -251,12 +252,17 @@ def test_a_step_without_a_supervised_token_has_no_loss_and_ends_nothing(place, m
 
 def test_rows_that_are_cut_are_counted_and_told(place):
     """Fault 33: the first cut is told at once, the count at the end."""
-    run = place.make("--max-tokens=40")
+    talk = place.data / "SmolTalk.train.jsonl"
+    asked, long = {"role": "user", "content": "Count."}, "one two three " * 100
+    rows = talk.read_text().splitlines()
+    rows[:8] = [json.dumps({"messages": [asked, {"role": "assistant", "content": long}]})] * 8
+    talk.write_text("\n".join(rows) + "\n")
+    run = place.make("--max-tokens=160")
     work(run)
     assert end_of(run).status == "finished"
     cut = [event.text for event in told(run, LogLine) if "cut (--max-tokens)" in event.text]
     assert cut
-    assert "longer than 40 tokens" in cut[0]
+    assert "longer than 160 tokens" in cut[0]
     assert "--max-tokens" in cut[0]
     counts = [int(text.split()[0]) for text in cut]
     assert counts == sorted(counts)

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+import typing
 import unicodedata
 from xml.etree import ElementTree
 
@@ -33,14 +34,21 @@ ACTS = ("\x1b]52", "\x1b]0;pwned", "\x1b[2J\x1b[31m", "\x9b", "\x9d", "\x07", "\
 REORDERS = ("\u202e", "\u2066", "\u200b", "\ufeff")
 
 
+def is_word(hint):
+    """Whether a field's type is a closed set of words, or one of them or None."""
+    return any(typing.get_origin(each) is typing.Literal for each in (hint, *typing.get_args(hint)))
+
+
 def nasty(kind):
     """An event of this kind with the text in every field that takes one."""
     values = {}
+    hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if field.name in ("step", "stamp"):
             continue
         text = str(field.type)
-        if text.startswith("str"):
+        # The closed words too: a file may hold any.
+        if text.startswith("str") or is_word(hints[field.name]):
             values[field.name] = NASTY
         elif text.startswith("Mapping"):
             values[field.name] = {NASTY: NASTY if "Scalar" in text else 1}

@@ -43,6 +43,10 @@ class ListSource:
     def closed(self) -> bool:
         return not self.events
 
+    @property
+    def settled(self) -> bool:
+        return not self.events
+
     def describe(self) -> str:
         return "recorded events"
 

@@ -324,11 +324,11 @@ async def test_dead_run_is_said():
 
 async def test_looks():
     """Log axis, smoothing and range change the chart's words and cells."""
-    app = make()
+    app = make(fake_run(until=300))
     async with app.run_test(size=(120, 36)) as pilot:
         dashboard = await ready(pilot)
         seen = {text_of(dashboard)}
-        for key, words in (("l", "log · "), ("s", "EMA 0.97"), ("f", "whole run")):
+        for key, words in (("l", "log · "), ("s", "mean of 15 steps"), ("f", "whole run")):
             await pilot.press(key)
             text = text_of(dashboard)
             assert words in text

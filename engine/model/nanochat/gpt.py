@@ -12,24 +12,27 @@ document and positions restart at 0.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from engine.model.kv_cache import KeyValueCache
+from engine.model.nanochat.attention import (
+    Attend,
+    Span,
+    cached_attention,
+    packed_attention,
+    padded_attention,
+)
 from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP, check_shapes
 from engine.model.nanochat.gpt_config import GPTConfig as GPTConfig
 
-Span = tuple[int, int]
-"""Start and end (not included) of one document in a packed row."""
-
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Causal attention over q [..., tokens, H, E] and k, v [..., tokens, K, E]; the shape of q out."""
+EMBEDDING = "transformer.wte.weight"
 
 
 class GPT(nn.Module):
@@ -84,7 +87,7 @@ class GPT(nn.Module):
         """
         for name, weight in self.named_parameters():
             rows, columns = weight.shape
-            if name == "transformer.wte.weight":
+            if name == EMBEDDING:
                 weight.normal_(0.0, 1.0, generator=generator)
             elif name == "lm_head.weight" or name.endswith("c_proj.weight"):
                 weight.zero_()
@@ -98,6 +101,7 @@ class GPT(nn.Module):
         *,
         spans: Sequence[Span] | None = None,
         positions: Tensor | None = None,
+        ends: Tensor | None = None,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         """Hidden states after the final norm: [B, T, D] for ids [B, T], [N, D] for ids [N].
@@ -105,7 +109,8 @@ class GPT(nn.Module):
         A packed row [N] needs `spans`: the documents, in order and without gaps.
         Padding belongs to the right of a padded row; being causal, it needs no
         mask. `positions` (same shape as the tokens of a row) restart at 0 in each
-        document; they are worked out when not given. With a `cache` (padded rows,
+        document, and `ends` is `document_ends` of the spans; both are worked out when not
+        given, at the price of a copy to the device. With a `cache` (padded rows,
         without padding) the tokens follow those it holds, and are kept in it.
         """
         if (ids.dim() == 1) != (spans is not None):
@@ -120,7 +125,7 @@ class GPT(nn.Module):
             )
         if positions is None:
             positions = _positions(ids, spans) + seen
-        attend = _padded_attention if spans is None else _packed_attention(spans, ids.device)
+        attend = padded_attention if spans is None else packed_attention(spans, ids.device, ends)
 
         x = self.transformer["wte"](ids)
         if torch.is_autocast_enabled(x.device.type):
@@ -132,9 +137,13 @@ class GPT(nn.Module):
         sin = self.sin.index_select(0, positions).to(x.dtype).unsqueeze(-2)
         for layer, block in enumerate(cast(nn.ModuleList, self.transformer["h"])):
             if cache is not None:
-                attend = _cached_attention(cache, layer)
+                attend = cached_attention(cache, layer)
             if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, cos, sin, attend, use_reentrant=False)
+                # No random number is drawn in a block, so none has to be put back: saving the
+                # generators' state costs a copy from the device for each block.
+                x = checkpoint(
+                    block, x, cos, sin, attend, use_reentrant=False, preserve_rng_state=False
+                )
             else:
                 x = block(x, cos, sin, attend)
         if cache is not None:
@@ -185,7 +194,36 @@ class _MLP(nn.Module):
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.c_proj(F.relu(self.c_fc(x)).square()))
+        return cast(Tensor, self.c_proj(_relu_squared(self.c_fc(x))))
+
+
+class _ReluSquared(torch.autograd.Function):
+    """relu(x)^2 that keeps one tensor and stays in the dtype of x.
+
+    Written as `relu(x).square()` it is a power, which CUDA autocast computes and keeps in
+    fp32: 16 D bytes a token and layer. Value and gradient are the same bits either way.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = F.relu(x)
+        ctx.save_for_backward(positive)
+        return positive * positive
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # d relu(x)^2 / dx = 2 relu(x), which is already 0 where x is not positive. Doubling
+        # is exact, so g r + g r of the product rule is this to the last bit.
+        (positive,) = ctx.saved_tensors
+        return cast(Tensor, (gradient * positive).mul_(2))
+
+
+def _relu_squared(x: Tensor) -> Tensor:
+    if not torch.is_grad_enabled():
+        positive = F.relu(x)
+        return positive * positive
+    return cast(Tensor, _ReluSquared.apply(x))  # type: ignore[no-untyped-call]
 
 
 def check_state(config: GPTConfig, state: Mapping[str, Tensor]) -> None:
@@ -197,8 +235,30 @@ def check_state(config: GPTConfig, state: Mapping[str, Tensor]) -> None:
     check_shapes(config, {name: tuple(tensor.shape) for name, tensor in state.items()})
 
 
+def as_trained(state: Mapping[str, Tensor], *, mixed: bool) -> dict[str, Tensor]:
+    """Weights in the dtypes they are trained in, whatever a file held.
+
+    All fp32; under bf16 autocast (`mixed`) the embedding is bf16, as in nanochat. A model of
+    both kinds without autocast cannot multiply, so every source of weights passes here.
+    """
+    embedding = torch.bfloat16 if mixed else torch.float32
+    return {
+        name: tensor.to(embedding if name == EMBEDDING else torch.float32)
+        for name, tensor in state.items()
+    }
+
+
 def _norm(x: Tensor) -> Tensor:
-    return F.rms_norm(x, (x.size(-1),))
+    """RMS norm over the last dimension, in the dtype of x (its sums are fp32 inside).
+
+    Outside autocast: from torch 2.12 on CUDA's autocast widens rms_norm to fp32, and with it
+    q, k, the residual stream and all that is kept for the backward pass.
+    """
+    kind = x.device.type
+    if not torch.is_autocast_enabled(kind):
+        return F.rms_norm(x, (x.size(-1),))
+    with torch.autocast(kind, enabled=False):
+        return F.rms_norm(x, (x.size(-1),))
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -226,80 +286,3 @@ def _positions(ids: Tensor, spans: Sequence[Span] | None) -> Tensor:
         return torch.arange(ids.shape[-1], device=ids.device)
     parts = [torch.arange(end - start) for start, end in spans]
     return torch.cat(parts).to(ids.device)
-
-
-def _one_key_a_query(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """k and v with as many heads as q: each key head serves consecutive query heads."""
-    times = q.shape[-2] // k.shape[-2]
-    if times == 1:
-        return k, v
-    return k.repeat_interleave(times, dim=-2), v.repeat_interleave(times, dim=-2)
-
-
-def _padded_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """[B, T, H, E]; SDPA wants heads before tokens."""
-    k, v = _one_key_a_query(q, k, v)
-    out = F.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True
-    )
-    return out.transpose(1, 2)
-
-
-def _cached_attention(cache: KeyValueCache, layer: int) -> Attend:
-    """Attention of new tokens over themselves and all that the cache holds of this layer."""
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if not cache.length:
-            cache.append(layer, k, v)
-            return _padded_attention(q, k, v)
-        k, v = _one_key_a_query(q, *cache.append(layer, k, v))
-        new, seen = q.shape[1], k.shape[1]
-        # The newest token sees all there is; of several, each sees those up to itself.
-        mask = None
-        if new > 1:
-            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
-        out = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
-        )
-        return out.transpose(1, 2)
-
-    return attend
-
-
-def _packed_attention(spans: Sequence[Span], device: torch.device) -> Attend:
-    """Attention over [N, H, E] that never crosses a document."""
-    lengths = [end - start for start, end in spans]
-    varlen = _varlen_attention(lengths, device) if device.type == "cuda" else None
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        k, v = _one_key_a_query(q, k, v)
-        if varlen is not None and q.dtype in (torch.bfloat16, torch.float16):
-            return varlen(q, k, v)
-        # One call per document: no mask is built, and no work is spent on pairs of documents.
-        documents = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
-        return torch.cat([_padded_attention(a[None], b[None], c[None])[0] for a, b, c in documents])
-
-    return attend
-
-
-def _varlen_attention(lengths: Sequence[int], device: torch.device) -> Attend | None:
-    """All documents in one flash-attention kernel; None where this torch has none (before 2.10).
-
-    Not run on a GPU yet: only the call and its shapes were checked, with fake
-    tensors. The loop over documents is what it has to equal.
-    """
-    try:
-        # Deferred: only CUDA needs it, and torch 2.9 does not have it.
-        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
-    except ImportError:
-        return None
-    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32).to(device)
-    longest = max(lengths)
-    # torch 2.10 calls it is_causal; later versions have a window that reaches left only.
-    by_window = "window_size" in inspect.signature(varlen_attn).parameters
-    causal = {"window_size": (-1, 0)} if by_window else {"is_causal": True}
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return cast(Tensor, varlen_attn(q, k, v, ends, ends, longest, longest, **causal))
-
-    return attend

@@ -35,7 +35,7 @@ def appendix(tr: Language, facts: Facts) -> str:
                 f"{row.step:,}",
                 md.code(row.path or "", 200),
                 f"{row.size_bytes:,}" if row.size_bytes is not None else "-",
-                tr("deleted", "已删除") if row.removed else md.text(row.reason, 20),
+                tr("deleted", "已删除") if row.removed else tr.reason(md.text(row.reason, 20)),
             )
             for row in sorted(facts.state.checkpoints.values(), key=lambda row: row.step)
         ]
@@ -47,7 +47,7 @@ def appendix(tr: Language, facts: Facts) -> str:
     if isinstance(command, list) and all(isinstance(word, str) for word in command):
         commands.append(shlex.join(command))
     commands.append(facts.command)
-    title = tr("The run and this report again", "重现运行与本报告")
+    title = tr("The run and this report again", "复现运行与本报告")
     note = (
         ""
         if len(commands) > 1
@@ -67,7 +67,7 @@ def _formulas(tr: Language) -> list[str]:
         ),
         tr(
             "two accuracies on the same questions: exact McNemar test on the gained and lost ones; interval of Bonett and Price (2012)",
-            "同样题目上的两个准确率：对新答对与新答错的题做精确 McNemar 检验；区间用 Bonett 与 Price（2012）",
+            "同样题目上的两个准确率：对由错变对与由对变错的题做精确 McNemar 检验；区间用 Bonett 与 Price（2012）",
         ),
         tr(
             "two accuracies otherwise: pooled z test; Newcombe's interval (method 10); conservative when the questions were the same",
@@ -75,7 +75,7 @@ def _formulas(tr: Language) -> list[str]:
         ),
         tr(
             "verdict: `no evidence` for p of .05 or more; `suggestive` for p under .05 that Holm's correction over all comparisons shown does not leave; `clear` when it does, or at an e-value of 20",
-            "结论：p 不小于 .05 为“没有证据”；p 小于 .05 但对所有显示的比较做 Holm 校正后不成立，为“仅有迹象”；校正后成立，或 e 值达到 20，为“明确”",
+            "结论：p 不小于 .05 为“证据不足”；p 小于 .05，但经 Holm 多重比较校正后不显著，为“仅有迹象”；校正后仍显著，为“显著”",
         ),
         tr(
             "validation: row-wise differences d, standard error sd(d)/sqrt(rows)",

@@ -32,14 +32,14 @@ def limits(tr: Language, facts: Facts) -> str:
         out.append(
             tr(
                 "The questions are a sample; nothing is said of abilities that they do not ask for.",
-                "题目只是样本；没有问到的能力，这里什么也说明不了。",
+                "题目只是样本；题目没有涉及的能力，这里无从判断。",
             )
         )
     if not facts.is_ours:
         out.append(
             tr(
                 "The log is another program's: what it did not print is not known, and its numbers were taken as printed.",
-                "日志来自别的程序：没有打印的无从得知，数字按打印的采用。",
+                "日志来自别的程序：没有打印的内容无从得知，数字按打印值采用。",
             )
         )
     if facts.state.loss_name == "loss_micro_last":

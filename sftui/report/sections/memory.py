@@ -72,7 +72,7 @@ PARTS = {
     "logits": "logits",
     "small": "其他小项",
     "update": "更新时的临时量",
-    "fragmentation": "碎片",
+    "fragmentation": "显存碎片",
     "outside torch": "torch 之外",
     "needed": "合计",
 }

@@ -12,6 +12,7 @@ from sftui.report.sentences import (
     relative,
 )
 from sftui.report.shortening import SHOWN, cut_note, shortened
+from sftui.report.sources import source_table
 from sftui.report.verdicts import (
     validation_outcome,
 )
@@ -46,6 +47,9 @@ def validation(tr: Language, facts: Facts) -> str | None:
                 "没有逐行保存损失，因此无法给出标准误。",
             )
         )
+    by_source = source_table(tr, facts)
+    if by_source is not None:
+        parts.append(by_source)
     scatter = wobble([value for _, value in facts.finite_validations()])
     if scatter is not None:
         parts.append(

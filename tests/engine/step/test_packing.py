@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.step import packing
 from engine.step.packing import packed_layout, padded_layout
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=60)
@@ -52,3 +53,30 @@ def test_micro_steps_are_more_than_half_full(lengths: list[int]) -> None:
     fill = sorted(sum(lengths[document] for document in micro) for micro in share)
 
     assert len(fill) < 2 or fill[0] + fill[1] > 300
+
+
+@given(
+    lengths=st.lists(st.integers(1, 300), min_size=1, max_size=60),
+    ranks=st.integers(1, 4),
+    most=st.integers(20, 600),
+)
+def test_micro_steps_are_few_and_about_equally_full(
+    lengths: list[int], ranks: int, most: int
+) -> None:
+    """Never more bins than first fit makes; evened out, none is left nearly empty."""
+    for share in packing.packed_layout(lengths, ranks, most):
+        documents = sorted((d for found in share for d in found), key=lambda d: (-lengths[d], d))
+        assert len(share) == len(packing._first_fit(documents, lengths, most))
+        sizes = [sum(lengths[d] for d in found) for found in share]
+        assert all(
+            size <= most or len(found) == 1 for size, found in zip(sizes, share, strict=True)
+        )
+        if sizes and share != packing._first_fit(documents, lengths, most):
+            # Longest first into the emptiest: bins differ by one document at most.
+            assert max(sizes) - min(sizes) <= max(lengths[d] for found in share for d in found)
+
+
+def test_a_nearly_empty_last_micro_step_is_evened_out() -> None:
+    """Three rows and a bit: two equal micro-steps, not a full one and a crumb."""
+    layout = packing.packed_layout([600, 400, 300, 200], 1, 1000)
+    assert [sum([600, 400, 300, 200][d] for d in found) for found in layout[0]] == [800, 700]

@@ -140,14 +140,14 @@ async def test_the_screen_opens_as_it_was_left():
     """Smoothing, axis, table and theme."""
     liked = Preferences(theme="nord", smoothing=1, log_y=True, table="validation")
     app = SftuiApp(
-        ScreenRequest(ListSource(fake_run(until=60)), "t"),
+        ScreenRequest(ListSource(fake_run(until=300)), "t"),
         now=Clock(START + 99),
         preferences=liked,
     )
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await ready(pilot)
         assert app.theme == "nord"
-        assert "log · EMA 0.97" in panel_of(dashboard, "loss").text()
+        assert "log · mean of 15 steps" in panel_of(dashboard, "loss").text()
         assert "validation" in dashboard.boxes(dashboard.size)
         await pilot.press("l", "v")
         assert app.preferences() == Preferences(theme="nord", smoothing=1, table="benchmarks")

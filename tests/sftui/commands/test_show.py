@@ -200,3 +200,51 @@ def test_a_log_without_a_loss_says_what_it_has(tmp_path, capsys):
     words = capsys.readouterr().out
     assert "No training loss so far. Other numbers, with how many: odd/a (3), odd/b (3)" in words
     assert "rank" not in words
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "failed"])
+def test_an_ended_run_gives_its_reason_and_not_the_evidence_of_its_lock(tmp_path, status):
+    """That its supervisor is gone is no news of a run that said it ended."""
+    end = RunFinished(status=status, reason="all iterations done", updates=2)
+    run = make(tmp_path, *(e for e in STORY if not isinstance(e, RunFinished)), end)
+    with RunLock.acquire(run):
+        pass
+    first = show.summary_lines(snapshot.read_run(run))[0]
+    assert first.endswith(": all iterations done")
+    assert "supervisor" not in first
+
+
+def test_a_run_that_died_says_what_the_verdict_rests_on(tmp_path):
+    """Interrupted without a word: that its supervisor is gone is the reason."""
+    run = make(tmp_path, *(e for e in STORY if not isinstance(e, RunFinished)))
+    with RunLock.acquire(run):
+        pass
+    assert "is gone" in show.summary_lines(snapshot.read_run(run))[0]
+
+
+_STEP = "step {:05d}/00003 (0.00%) | loss: {} | lrm: 1.00 | dt: 1.0ms | tok/sec: 10 | mfu: 1.0"
+DEAD_STAGE = "\n".join(
+    [
+        "Overriding: depth = 4",
+        "Autodetected device type: cuda",
+        *(_STEP.format(step, 10.0 - step) + " | total time: 0.00m" for step in range(3)),
+        "Minimum validation bpb: 1.0",
+        "Traceback (most recent call last):",
+        '  File "/x/scripts/chat_sft.py", line 70, in <module>',
+        "    model, tokenizer, meta = load_model(source, device)",
+        "FileNotFoundError: No checkpoints found in /x/mid_checkpoints",
+        "",
+    ]
+)
+
+
+def test_a_log_whose_last_stage_failed_opens_on_it_and_tells_the_end_of_each(tmp_path):
+    """The stage that died before its first step is why somebody reads the log."""
+    log = tmp_path / "speedrun.log"
+    log.write_text(DEAD_STAGE)
+    shot = snapshot.read(str(log))
+    assert [stage.name for stage in shot.stages] == ["base_train", "chat_sft"]
+    lines = show.summary_lines(shot)
+    assert lines[0].startswith("speedrun.log  failed: FileNotFoundError: No checkpoints found")
+    assert any("stage base_train: finished, step 3" in line for line in lines)
+    assert any("stage chat_sft: failed: FileNotFoundError" in line for line in lines)

@@ -15,6 +15,7 @@ from engine.evaluation.eval_items import EvalResult
 from engine.evaluation.validation_rows import RowLosses, save_rows
 from engine.journal.event_bus import EventBus
 from engine.run import run_dir
+from engine.run.run_dir import RunDir
 from sftui.cli import main
 from sftui.compare import comparison, pairing
 from sftui.compare.overlaid_runs import Contender
@@ -72,6 +73,14 @@ def make(
         bus.emit(event)
     assert bus.close()
     return run.path
+
+
+def adjust(run, *commands):
+    """Say in a run's journal what a person did: (command, argument, step), all applied."""
+    bus = EventBus(RunDir(run), run.name, 1, live=False)
+    for i, (command, argument, step) in enumerate(commands):
+        bus.emit(ev.ControlApplied(id=f"c{i}", command=command, argument=argument, step=step))
+    assert bus.close()
 
 
 BEFORE = [1.10, 1.30, 1.20, 1.40, 1.00, 1.25, 1.15, 1.35]
@@ -210,3 +219,27 @@ def test_bad_input_is_one_line(tmp_path, capsys):
     """Exit code 2."""
     assert main(["compare", str(tmp_path / "x"), str(tmp_path / "y")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_a_person_did_stands_first_among_the_differences(tmp_path, capsys):
+    """A factor on the rates is a difference like a setting; a pause is none."""
+    a = make(tmp_path, "a", right=10, losses=BEFORE, matrix_lr=0.02, sample_every=10)
+    b = make(tmp_path, "b", right=30, losses=NOW, matrix_lr=0.04, sample_every=20)
+    adjust(a, ("pause", None, 1), ("lr", 0.5, 1), ("resume", None, 1))
+    found = comparison.to_dict(comparison.compare(str(a), str(b)))["settings"]
+    assert found[0] == {"name": "by hand", "a": "lr ×0.5 from step 1", "b": "nothing"}
+    assert [row["name"] for row in found] == ["by hand", "matrix_lr", "sample_every"]
+    assert main(["compare", str(a), str(b)]) == 0
+    text = capsys.readouterr().out
+    assert "lr ×0.5 from step 1" in text
+    assert "no effect on the weights: sample_every 10/20" in text
+
+
+def test_a_difference_over_rows_names_the_means_it_is_the_difference_of(tmp_path, capsys):
+    """A row counts once, whatever its tokens: the two losses above need not differ by as much."""
+    a = make(tmp_path, "a", right=10, losses=BEFORE)
+    b = make(tmp_path, "b", right=10, losses=NOW)
+    main(["compare", str(a), str(b)])
+    text = " ".join(capsys.readouterr().out.split())
+    before, now = float(np.mean(BEFORE)), float(np.mean(NOW))
+    assert f"mean of 8 rows A {before:.4f}, B {now:.4f}: B - A {now - before:+.4f} nats" in text

@@ -1,5 +1,6 @@
 """Several runs on one chart: who is who, what a key does, what is followed, what is refused."""
 
+import dataclasses
 import json
 import os
 import time
@@ -153,10 +154,9 @@ def test_another_unit_has_no_place_on_the_axis(tmp_path):
     overlay = three(tmp_path).overlay
     chart_of = OverlayChart(RunState(), overlay, id="chart")
     assert len(chart_of.comparable_validations(overlay.contenders[1])) == 4
-    for step, validation in list(overlay.contenders[1].state.validations.items()):
-        values = {name: getattr(validation, name) for name in type(validation).__slots__}
-        other = type(validation)(**(values | {"metric": "bpb"}))
-        overlay.contenders[1].state.validations[step] = other
+    validations = overlay.contenders[1].state.validations
+    for validation in list(validations.values()):
+        validations.put(dataclasses.replace(validation, metric="bpb"))
     assert chart_of.comparable_validations(overlay.contenders[1]) == []
 
 
@@ -209,12 +209,14 @@ async def test_every_key_of_the_screen(tmp_path):
             "z": lambda: "runs" not in app.board.boxes(app.screen.size),
             "question_mark": lambda: app.screen is not app.board,
             "escape": lambda: app.screen is app.board,
+            "m": lambda: app.board.front is app.screen is not app.board,
         }
         for key, holds in expect.items():
             await pilot.press(key)
             await pilot.pause()
             assert holds(), key
-        await pilot.press("plus", "escape")
+        await pilot.press("m", "plus", "escape")
+        await pilot.pause()
         assert view.viewport.part is None
         told = {k for key in key_table.DEFAULT_KEYS.of_mode("compare") for k in key.keys.split(",")}
         assert told - set(expect) == {"q", "ctrl+c"}

@@ -3,11 +3,10 @@
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftui.state.series import Smoothed, Table
+from sftui.state.series import Table
 from tests.conftest import examples
 
 
@@ -135,50 +134,3 @@ def test_a_point_costs_less_than_thirty_bytes():
         table.put(n, {"y": 1.0})
     series.columns(0, 20_000, 10)
     assert table.num_bytes < 30 * 20_000
-
-
-def naive_ema(values, strength):
-    total = weight = 0.0
-    out = []
-    for value in values:
-        if math.isfinite(value):
-            total = strength * total + (1 - strength) * value
-            weight = strength * weight + (1 - strength)
-        out.append(total / weight if weight else math.nan)
-    return out
-
-
-@given(
-    st.lists(st.floats(-10, 10, width=32) | st.just(math.nan), min_size=1, max_size=80),
-    st.sampled_from([0.0, 0.5, 0.9, 0.99]),
-    st.integers(1, 7),
-)
-def test_smoothing_is_the_same_in_any_batches(values, strength, batch):
-    """The average does not depend on how often it was asked for."""
-    table = Table(["y"])
-    smooth = Smoothed(table.series("y"), strength)
-    for i, value in enumerate(values):
-        table.put(i, {"y": value})
-        if i % batch == 0:
-            _ = smooth.series
-    np.testing.assert_allclose(
-        smooth.series.y, np.float32(naive_ema(values, strength)), rtol=1e-5, atol=1e-5
-    )
-
-
-def test_smoothing_starts_at_the_first_value():
-    """The first points are not pulled towards zero."""
-    table = filled(range(3), [4.0, 4.0, 4.0])
-    assert Smoothed(table.series("y"), 0.99).last == pytest.approx(4.0)
-
-
-def test_smoothing_follows_a_rewrite_and_a_new_strength():
-    """A restarted run and a key press both give the average of what is there."""
-    table = filled(range(5), [1, 2, 3, 4, 5])
-    smooth = Smoothed(table.series("y"), 0.9)
-    assert smooth.last is not None
-    table.truncate(2)
-    table.put(2, {"y": 10.0})
-    assert smooth.last == pytest.approx(naive_ema([1, 2, 10], 0.9)[-1])
-    smooth.set_strength(0.0)
-    assert smooth.last == 10.0

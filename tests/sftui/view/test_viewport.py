@@ -67,7 +67,7 @@ async def test_crosshair_by_keys_says_every_value():
         dashboard = await ready(pilot)
         await pilot.press("left", "left", "shift+left")
         text = text_of(dashboard)
-        for words in ("step", "raw", "lr ×", "grad", "val @"):
+        for words in ("step", "train", "lr ×", "grad", "val @"):
             assert words in text
         assert app.cockpit.view.viewport.cursor < 118
         await pilot.press("0")

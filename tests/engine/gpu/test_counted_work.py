@@ -1,0 +1,63 @@
+"""What `make gpu-count` wrote: the promised numbers, from both ends of the allowed range."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from tests import fake_cuda, gpu_count
+from tests.benchmarks import counted_work
+
+COUNTED: dict[str, Any] = json.loads(counted_work.COUNTED.read_text())["torch"]
+
+
+def test_the_oldest_and_the_newest_torch_were_counted() -> None:
+    """Autocast's lists changed in between: 2.12 widened the norm."""
+    versions = [version.partition("+")[0] for version in COUNTED]
+    assert versions == list(gpu_count.VERSIONS)
+    assert all("+cu" in version for version in COUNTED)
+
+
+@pytest.mark.parametrize("version", COUNTED)
+def test_a_micro_step_stays_within_its_budget(version: str) -> None:
+    """At most 1,550 kernels and 38 GiB, and the flash kernel once a layer each way."""
+    ours = COUNTED[version]["work"]["sftui"]
+    assert ours["kernels"] <= counted_work.MOST_KERNELS
+    assert ours["gib"] <= counted_work.MOST_GIB
+    assert sorted(ours["attention"].values()) == [16, 16]
+    assert all("varlen" in name for name in ours["attention"])
+    plain = COUNTED[version]["work"]["padded loop"]
+    assert plain["kernels"] >= 3 * ours["kernels"]
+    assert plain["gib"] >= 1.4 * ours["gib"]
+
+
+def test_the_forward_pass_counts_here_what_was_counted_there() -> None:
+    """On this build of torch, d16 without gradients: the norm apart, kernel by kernel.
+
+    So the committed numbers cannot belong to code of long ago.
+    """
+    with FakeTensorMode(), fake_cuda.Counter() as counter, torch.no_grad():
+        model = fake_cuda.model().requires_grad_(False)
+        micro = fake_cuda.micro_step()
+        counter.clear()
+        with fake_cuda.autocast():
+            model(micro.ids, spans=micro.spans, positions=micro.positions, ends=micro.ends)
+    layers = fake_cuda.D16.n_layer
+    assert counter.kernels["aten.mm.default"] == 6 * layers
+    assert counter.kernels["aten.relu.default"] == layers
+    assert sum(n for name, n in counter.kernels.items() if "varlen_attn" in name) == layers
+
+
+def test_the_benchmark_prints_both_side_by_side() -> None:
+    """A line for us, a line for the plain loop, and the ratio."""
+    path = Path(counted_work.__file__)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+    assert done.stdout.count("sftui ") == done.stdout.count("padded loop") == len(COUNTED)
+    assert done.stdout.count("ratio: kernels") == len(COUNTED)
