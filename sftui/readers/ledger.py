@@ -42,6 +42,8 @@ class LedgerReader(TextReader):
 
     carries: ClassVar[bool] = False
     """Whether its lines print the last result again until there is a newer one."""
+    file_name = ""
+    """Of the log; where a table does not name its numbers, this may."""
 
     def __init__(self, names: Names | None = None, settled: Decisions | None = None) -> None:
         super().__init__()
@@ -68,6 +70,7 @@ class LedgerReader(TextReader):
     def again(self) -> Self:
         """A fresh reader that knows what this one has found out."""
         fresh = type(self)(self.names, self.settled)
+        fresh.file_name = self.file_name
         self.settled.passes += 1
         return fresh
 
@@ -154,7 +157,7 @@ class LedgerReader(TextReader):
             steps = list(map(int, printed))  # type: ignore[arg-type]
         except (ValueError, OverflowError):
             return False
-        rising = steps == printed and all(map(operator.le, steps, steps[1:]))
+        rising = steps == list(printed) and all(map(operator.le, steps, steps[1:]))
         if not rising or steps[0] < max(self._step, 0) or steps[-1] >= 10**12:
             return False
         totals = columns[counter.total] if counter.total >= 0 else (None,)
@@ -245,7 +248,8 @@ class LedgerReader(TextReader):
         if at is not None:
             return at, self._planned, True
         counter = self._best(layout, numbers, has_loss) if layout.counters else None
-        if counter is not None and not has_loss and layout.is_validation and counter.name == "/":
+        of_results = not has_loss and layout.is_validation
+        if counter is not None and of_results and (counter.name == "/" or counter.evaluated):
             counter = None  # how many batches were evaluated
         if counter is not None:
             value = whole(_get(numbers, counter.at))

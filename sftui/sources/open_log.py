@@ -196,6 +196,8 @@ def _prepare(
         made = reader(names) if names else reader()  # type: ignore[call-arg]
         if hasattr(made, "file_name"):
             made.file_name = path.name
+        if hasattr(made, "write_ahead"):
+            made.write_ahead = _beside(path, "-wal")
         return made
 
     recording, lock = Recording(), threading.Lock()
@@ -210,6 +212,14 @@ def _prepare(
         why=why,
     )
     return opened, feed
+
+
+def _beside(path: Path, ending: str) -> bytes:
+    """The bytes of a file that belongs to a log; none where there is no such file."""
+    try:
+        return path.with_name(path.name + ending).read_bytes()
+    except OSError:
+        return b""
 
 
 def _told(mapped: str | None) -> dict[str, str]:
@@ -318,6 +328,8 @@ def _not_recognised(path: Path, head: bytes) -> str:
     from sftui.sources.formats import READERS  # noqa: PLC0415  as above
 
     names = ", ".join(reader.name for reader in READERS)
+    if head.startswith(b"SQLite format 3\0"):
+        return f"{path} is a SQLite database without trackio's table of metrics."
     if b"\0" in head:
         return f"{path} is a binary file of no known kind. Known formats: {names}."
     from sftui.readers import leftovers  # noqa: PLC0415  for a refusal alone
@@ -365,5 +377,6 @@ def _check_stages(opened: Opened, feed: FileFeed) -> None:
     if not opened.recording.stages:
         raise UsageError(
             f"{opened.path} was recognised as {opened.source.format} ({opened.why}), but it holds "
-            "no training step. Is it cut off? --format tries another reader."
+            "no training step with a loss of a known name, or was cut off before the first. "
+            "--map train.loss=NAME says what it is called here; --format tries another reader."
         )
