@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from engine import checked
 from engine.errors import ConfigError
+from engine.files import checked
 
 MOST_SAMPLE_PROMPTS = 8
 """Most prompts of a run: all ranks wait while rank 0 answers them."""

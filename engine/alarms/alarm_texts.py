@@ -11,7 +11,7 @@ from engine.alarms.loss_rule import Divergence
 from engine.alarms.rules import MemoryUse
 from engine.alarms.source_moves import SourceMoves, listed
 from engine.alarms.windows import RECENT, Reading
-from engine.sizes import GIB, in_words
+from engine.files.sizes import GIB, in_words
 
 
 def nonfinite(what: str, value: float, step: int | None) -> str:

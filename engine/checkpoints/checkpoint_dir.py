@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import checked
 from engine.errors import CheckpointError
+from engine.files import checked
+from engine.files.sizes import in_words
 from engine.run.run_dir import RunDir
-from engine.sizes import in_words
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine import checked
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
 from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, NanochatCheckpoint
 from engine.config import STARTER
 from engine.errors import CheckpointError, RunDirError
-from engine.lfs import pointer_fault
+from engine.files import checked
+from engine.files.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.run_dir import RunDir

@@ -23,7 +23,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from engine import checked
 from engine.checkpoints import checkpoint_dir, tensor_file
 from engine.checkpoints.checkpoint_dir import (
     MODEL,
@@ -42,6 +41,7 @@ from engine.events import (
     Event,
     LogLine,
 )
+from engine.files import checked
 from engine.run.run_dir import RunDir
 
 PEERS_TIMEOUT_SECONDS = 600.0

@@ -22,8 +22,8 @@ from torch import Tensor
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint, checkpoint_paths, export_folder
 from engine.checkpoints.weights_header import COMPILE_PREFIX
 from engine.errors import CheckpointError
+from engine.files.lfs import pointer_fault
 from engine.journal.run_log import metric_name
-from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt import GPTConfig, check_state
 
 _EMBEDDING = "transformer.wte.weight"

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import checked
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.lfs import pointer_fault
+from engine.files import checked
+from engine.files.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 
 SOURCE_FOLDERS = {

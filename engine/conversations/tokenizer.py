@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import tiktoken
 
 from engine.errors import CheckpointError
-from engine.lfs import pointer_fault
+from engine.files.lfs import pointer_fault
 
 BOS = "<|bos|>"
 USER_START = "<|user_start|>"

@@ -25,7 +25,7 @@ from engine.conversations.conversation import (
 from engine.conversations.letter_questions import Question, parse_question
 from engine.data.json_rows import as_utf8, parse_json, rows_of_text
 from engine.errors import DataError
-from engine.lfs import pointer_fault
+from engine.files.lfs import pointer_fault
 
 Item = Conversation | Question
 

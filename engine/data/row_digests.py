@@ -12,9 +12,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 
-from engine import checked
 from engine.data.dataset import Item
 from engine.errors import DataError, RunDirError
+from engine.files import checked
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 

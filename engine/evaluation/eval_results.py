@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import checked
 from engine.errors import DataError
 from engine.evaluation import eval_items
 from engine.evaluation.eval_items import EvalResult
+from engine.files import checked
 
 SCHEMA = 1
 PROMPT_VERSION = 1

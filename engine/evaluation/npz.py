@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from engine import checked
+from engine.files import checked
 
 MOST_UNPACKED_BYTES = 256 * 1024 * 1024
 """A thousand questions unpack to 100 kB; a validation of a million rows to 16 MB."""

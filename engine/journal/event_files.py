@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import checked
 from engine.errors import WireError
 from engine.events import TYPE_NAME, AttemptStarted, Event, RunFinished, Stamp
+from engine.files import checked
 from engine.journal import wire
 from engine.run.lock import boot_id
 from engine.run.run_dir import RunDir

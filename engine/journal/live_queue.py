@@ -25,7 +25,7 @@ from multiprocessing import managers, util
 from pathlib import Path
 from typing import Any
 
-from engine import checked
+from engine.files import checked
 from engine.run.run_dir import RunDir, write_private
 
 MAX_BATCHES = 4096

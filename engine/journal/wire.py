@@ -24,10 +24,10 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from engine import checked
 from engine.control import Command, Request
 from engine.errors import WireError
 from engine.events import KINDS, TYPE_NAME, Event, Scalar, Stamp, Unknown
+from engine.files import checked
 
 VERSION = 1
 MAX_LINE_BYTES = 64 * 1024

@@ -26,9 +26,9 @@ from typing import Any
 import psutil
 import torch
 
-from engine import checked
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, Event, RankHeartbeat
+from engine.files import checked
 from engine.processes.heartbeat_file import FIELDS, SILENT_SECONDS, read_record
 from engine.run.lock import process_start
 from engine.run.run_dir import RunDir

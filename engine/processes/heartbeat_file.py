@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from engine import checked
 from engine.events import RankHeartbeat
+from engine.files import checked
 from engine.journal import wire
 
 SILENT_SECONDS = 10.0

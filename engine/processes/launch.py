@@ -31,11 +31,11 @@ from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
+from engine.files.sizes import GIB
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
-from engine.sizes import GIB
 from engine.step import run_plan
 from engine.step.plan import Plan
 

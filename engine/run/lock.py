@@ -22,8 +22,8 @@ from types import TracebackType
 
 import psutil
 
-from engine import checked
 from engine.errors import RunDirError
+from engine.files import checked
 from engine.run.run_dir import RunDir
 
 START_TOLERANCE_SECONDS = 5.0

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine import checked
 from engine.errors import RunDirError
+from engine.files import checked
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 

@@ -28,8 +28,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from engine import checked
 from engine.errors import RunDirError
+from engine.files import checked
 
 SCHEMA = 1
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from engine import checked
 from engine.control import Command, Request
 from engine.errors import RunDirError, WireError
 from engine.events import ControlApplied, ControlOutcome
+from engine.files import checked
 from engine.journal import wire
 from engine.journal.event_files import ends_a_line, scan
 from engine.run.run_dir import RunDir

@@ -15,10 +15,10 @@ from engine.config import STARTER, RunConfig
 from engine.data.mixture import SEED
 from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
+from engine.files.sizes import GIB
 from engine.fit import MemoryPlan, plan_for
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.optimizer.lr_schedule import width_scale
-from engine.sizes import GIB
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
 

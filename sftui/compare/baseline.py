@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from engine import checked
 from engine.errors import DataError, SftuiError, UsageError
 from engine.evaluation import eval_items, eval_results
+from engine.files import checked
 from sftui.sources import snapshot
 from sftui.statistics.accuracy import k_candidates
 from sftui.statistics.paired_tests import Evaluation

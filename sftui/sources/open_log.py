@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import checked
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
+from engine.files import checked
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.readers import Reader, Sniffed, without_colours

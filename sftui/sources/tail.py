@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine import checked
 from engine.control import Request
 from engine.errors import WireError
 from engine.events import AttemptStarted, Event, RunFinished
+from engine.files import checked
 from engine.journal import wire
 from engine.run import lock
 from engine.run.run_dir import RunDir

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from engine import checked
 from engine.errors import CheckpointError
+from engine.files import checked
 
 SOFTCAP = 15.0
 """Logits are squashed to (-15, 15) by `15 * tanh(z / 15)`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine import config, fit
 from engine.errors import SftuiError
-from engine.sizes import GIB
+from engine.files.sizes import GIB
 from engine.step import run_plan
 from sftui.report import markdown as md
 from sftui.report.language import Language

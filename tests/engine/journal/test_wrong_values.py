@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import checked
 from engine.control import Command, Request
 from engine.errors import WireError
 from engine.events import Event
+from engine.files import checked
 from engine.journal import wire
 from engine.processes.heartbeat_file import read_record
 from engine.steering.inbox import MAX_REQUEST_BYTES, Inbox, post
