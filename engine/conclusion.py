@@ -72,6 +72,9 @@ def export_result(session: Session, step: int, *, finished: bool) -> bool:
         text = "no update was made, so nothing is exported: the model is the one it began with"
         session.emit(LogLine(step=step, text=text, level="warn"))
         return False
+    if not session.run.manifest.exists():
+        # The run's folder was deleted or moved under it: nothing of it is made anew.
+        return False
     session.emit(PhaseStarted(phase="export", step=step))
     progress, shape = session.progress, session.model.config
     start = start_checkpoint(session.manifest)

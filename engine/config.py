@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.errors import ConfigError
+from engine.files import checked
 
 MOST_SAMPLE_PROMPTS = 8
 """Most prompts of a run: all ranks wait while rank 0 answers them."""
@@ -186,6 +187,10 @@ class CheckpointConfig:
         ]
 
 
+LEAST_SILENCE_SECONDS = 20
+"""A busy machine may hold a rank's beat up for seconds: a rank is not killed for that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeConfig:
     """Where and how the run runs."""
@@ -208,6 +213,8 @@ class RuntimeConfig:
     """What a diverging loss does besides the alarm."""
     max_restarts: int = 3
     """Restarts of all ranks after a crash."""
+    restart_silent: int = 0
+    """Seconds without a heartbeat of rank 0 after which all ranks are restarted; 0: never."""
     nodes: int = 1
     """Machines that share the ranks; what to type on the others is printed at the start."""
     rendezvous: str = ""
@@ -220,11 +227,19 @@ class RuntimeConfig:
             *_at_least("gpus", self.gpus, 1),
             *_at_least("threads", self.threads, 0),
             *_at_least("max_restarts", self.max_restarts, 0),
+            *_at_least("restart_silent", self.restart_silent, 0),
+            *self._silence_faults(),
             *_at_least("nodes", self.nodes, 1),
             *self._node_faults(),
             *_one_of("device_type", self.device_type, ("", "cuda", "cpu", "mps")),
             *_wrong_choices(self),
         ]
+
+    def _silence_faults(self) -> list[str]:
+        if 0 < self.restart_silent < LEAST_SILENCE_SECONDS:
+            least = f"0 or at least {LEAST_SILENCE_SECONDS}"
+            return [f"restart_silent is {self.restart_silent}; expected {least}"]
+        return []
 
     def mixed(self, device_type: str) -> bool:
         """Whether a run on such a device computes in bfloat16 over fp32 weights."""
@@ -380,10 +395,11 @@ def _canonical(name: str) -> str:
 def _flat_toml(path: Path) -> dict[str, Any]:
     """The settings of a TOML file by their names as written, groups removed."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(checked.read_typed(path).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # A number of 5,000 digits is a ValueError, 5,000 brackets are a RecursionError.
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     flat: dict[str, Any] = {}
     for key, value in raw.items():
@@ -470,11 +486,11 @@ def _coerce(value: Any, hint: Any) -> Any:
             return tuple(value)
         raise ValueError("a list of names")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return value if isinstance(value, float) else checked.number(value)
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
+        return checked.whole(value)
     if hint is str and isinstance(value, str):
         return value
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

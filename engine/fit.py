@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.config import RunConfig
+from engine.files.sizes import GIB
 from engine.model.nanochat.gpt_config import GPTConfig
-from engine.sizes import GIB
 
 CUDA_OUTSIDE = 1.2 * GIB
 """CUDA context, cuBLAS and NCCL: 0.6 to 1.2 GiB that torch's allocator does not see."""

@@ -47,7 +47,12 @@ def measure_validation(session: Session, step: int) -> str:
     if result is None:
         return failure
     progress = session.progress
-    rows = RowLosses(losses=result.row_losses, rows=result.row_ids)
+    rows = RowLosses(
+        losses=result.row_losses,
+        rows=result.row_ids,
+        weights=result.row_weights,
+        digests=session.validation.digests(result.row_ids.tolist()),
+    )
     error = _paired_error(session, rows) if session.is_main else None
     progress.val_loss, progress.val_step = result.loss, step
     # A NaN never becomes the best: nothing would compare below it any more.

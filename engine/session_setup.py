@@ -172,7 +172,7 @@ def load_data(
         UsageError: the data, or the run's tokenizer, is not what the launcher saw.
     """
     tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
-    wanted = run_plan.data_settings(settings)
+    wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
     mixture = tasks.build_mixture(wanted)
     plan = run_plan.make_plan(settings, len(mixture))
     held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))

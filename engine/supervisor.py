@@ -27,9 +27,10 @@ from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
 from engine.journal import event_files, wire
 from engine.processes import cuda_environment, machines, reaper
+from engine.processes.silence import SilenceWatch
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
-from engine.run.run_dir import RunDir
+from engine.run.run_dir import RunDir, refuse_links
 from engine.steering import inbox, undelivered_stop
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     run_dir = RunDir(Path(arguments[0]).absolute())
     try:
+        refuse_links(run_dir)
         manifest = resume_file.manifest_now(run_dir)
         lock = RunLock.acquire(run_dir)
     except RunDirError as error:
@@ -113,15 +115,23 @@ class Supervisor:
             lambda: self._end() is not None,
             history_bytes=int(os.environ.get(inbox.HISTORY_VARIABLE, 0)),
         ) as listener:
+            silence = SilenceWatch(
+                self._run_dir, self._tell, restart_seconds=self._restart_silent_seconds()
+            )
             try:
-                failure = elastic.run_ranks(
-                    agent,
-                    lambda rank: self._run_dir.rank_log(self._attempt, rank),
-                    self._before_start,
-                )
+                with silence:
+                    failure = elastic.run_ranks(
+                        agent,
+                        lambda rank: self._run_dir.rank_log(self._attempt, rank),
+                        self._before_start,
+                    )
             finally:
                 self._launching = False
         return self._conclude(failure, listener.request)
+
+    def _restart_silent_seconds(self) -> float:
+        settings = self._manifest.get("config")
+        return float(settings.get("restart_silent", 0)) if isinstance(settings, dict) else 0.0
 
     def _set_environment(self, local_world_size: int) -> None:
         """Set the environment variables that the ranks inherit."""
@@ -155,6 +165,8 @@ class Supervisor:
         if self._end() is not None:
             # A rank that aborts while tearing down after the end changes nothing.
             raise elastic.GiveUp
+        if not self._run_dir.manifest.exists():
+            raise elastic.GiveUp(f"the run's folder {self._run_dir.path} is gone")
         assert failure is not None
         self._reasons.append(failure.reason)
         if self._num_signals:

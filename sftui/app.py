@@ -69,6 +69,8 @@ class ScreenExit:
     """What went wrong at the start, or in the screen itself."""
     told_to_end: bool = False
     """Whether the screen closed because the process got a SIGTERM."""
+    ended_by: int | None = None
+    """The signal it left because of."""
 
 
 class SftuiApp(ReplayActions, ChartActions):
@@ -96,6 +98,8 @@ class SftuiApp(ReplayActions, ChartActions):
         """What `request.launch` raised."""
         self._now = now
         self._preferences = preferences
+        self._opened = False
+        """Whether the page of charts was opened for a log that has no loss."""
 
     @property
     def source(self) -> Source:
@@ -170,7 +174,7 @@ class SftuiApp(ReplayActions, ChartActions):
 
     def forget_colours(self) -> None:
         if self.cockpit is not None:
-            for panel in self.cockpit.dashboard.panels:
+            for panel in {*self.cockpit.dashboard.panels, *self.cockpit.front.panels}:
                 panel.forget_colours()
 
     # ---- keys ------------------------------------------------------------------------------
@@ -245,6 +249,28 @@ class SftuiApp(ReplayActions, ChartActions):
 
         self.push_screen(QuestionsScreen(self._cockpit))
 
+    def action_show_charts(self) -> None:
+        from sftui.screens.charts import ChartsScreen  # noqa: PLC0415  as above
+
+        cockpit = self._cockpit
+        replay = cockpit.view.replay is not None
+        page = ChartsScreen(
+            cockpit.state,
+            cockpit.view,
+            cockpit.charts,
+            pause=self.action_toggle_clock if replay else self.action_toggle_pause,
+            on_close=lambda: cockpit.bring_front(None),
+        )
+        cockpit.bring_front(page)
+        self.push_screen(page)
+
+    def _tick(self) -> None:
+        super()._tick()
+        if not self._opened and self._cockpit.only_charts:
+            self._opened = True
+            if self.screen is self._cockpit.dashboard:
+                self.action_show_charts()
+
     def action_show_facts(self) -> None:
         from sftui.screens.run_panel import RunPanel  # noqa: PLC0415  as above
         from sftui.view.run_facts import sections  # noqa: PLC0415  as above
@@ -258,11 +284,13 @@ class SftuiApp(ReplayActions, ChartActions):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every key of the table, and Textual's themes."""
-        mode = "live" if self.cockpit is None else self.cockpit.view.mode
+        mode, where = "live" if self.cockpit is None else self.cockpit.view.mode, "app"
+        if self.cockpit is not None and screen is self.cockpit.chart_screen:
+            mode, where = "charts", "screen"
         for key in self.keys.of_mode(mode):
             if key.id != "palette":
                 words = f"{key.help} ({key.shown})"
-                yield SystemCommand(key.words, words, self._runner(key.action))
+                yield SystemCommand(key.words, words, self._runner(f"{where}.{key.action}"))
         yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
 
     def _runner(self, action: str) -> Callable[[], None]:
@@ -307,7 +335,7 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
 
     app.ascii = ascii_glyphs.needed()
     try:
-        app.run()
+        app.run_in_terminal()
     finally:
         if app.cockpit is not None:
             app.cockpit.checkpoints.close()
@@ -330,8 +358,15 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
         return ScreenExit(outcome=outcome, state=state, reason=state.end.reason)
     # Set when one of our handlers raised; Textual has restored the terminal and printed where.
     broken = app._exception
+    if broken is None and app.ended_by is None and app._exit_renderables:
+        # A thread of Textual's failed: it ends the screen and knows no exception of ours.
+        broken = RuntimeError("the terminal's driver failed; what it said stands above")
     if trouble:
         return ScreenExit(outcome=Outcome.LOST, state=state, reason=trouble, error=broken)
     return ScreenExit(
-        outcome=Outcome.LEFT_RUNNING, state=state, error=broken, told_to_end=app.told_to_end
+        outcome=Outcome.LEFT_RUNNING,
+        state=state,
+        error=broken,
+        told_to_end=app.told_to_end,
+        ended_by=app.ended_by,
     )

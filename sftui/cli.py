@@ -6,11 +6,14 @@ plotext is imported before a command needs it; torch never is.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +24,7 @@ from sftui import diagnostics
 from sftui.diagnostics import ExitCode
 
 if TYPE_CHECKING:
+    from sftui.commands.reading_flags import CompareFlags
     from sftui.commands.run_flags import RunFlags
     from sftui.compare.baseline import Baseline
 
@@ -62,15 +66,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(200_000, 20, 20)
     diagnostics.print_in_any_encoding()
     try:
-        return int(_dispatch(words))
+        code = int(_dispatch(words))
+        if sys.stdout is not None:
+            # Here and not at the end of Python, where a full disk would be a traceback.
+            sys.stdout.flush()
+        return code
     except SftuiError as error:
         return int(diagnostics.report(error))
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
     except BrokenPipeError:
         # `sftui show | head`: the reader has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _stop_printing()
         return int(ExitCode.DONE)
+    except (OSError, RuntimeError) as error:
+        # A name longer than a file system takes, a working folder that was deleted, a home that
+        # nobody has, a full disk behind `>`: the system's own words are the cause.
+        if not _is_the_systems(error):
+            raise
+        code = diagnostics.report(UsageError(_cause(error)))
+        _stop_printing()
+        return int(code)
+
+
+def _is_the_systems(error: Exception) -> bool:
+    """Whether the error tells of the machine, not of a mistake in this program."""
+    if isinstance(error, OSError):
+        return True
+    # pathlib has no class of its own for `~nobody`.
+    return type(error) is RuntimeError and "home directory" in str(error)
+
+
+def _cause(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{error.filename}: " if error.filename is not None else ""
+        hint = ""
+        if error.errno == errno.ENOENT and error.filename is None:
+            hint = " The folder that this was typed in is gone; `cd` to another."
+        return f"{name}{error.strerror}.{hint}"
+    return f"{error}."
+
+
+def _stop_printing() -> None:
+    """What Python still holds for stdout goes nowhere: its last flush must not fail again."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(words: list[str]) -> ExitCode:
@@ -110,7 +150,49 @@ def run(words: list[str]) -> ExitCode:
             "runs its own. Write its output to a file and `sftui replay FILE --follow`."
         )
     if flags.resume is not None:
+        if flags.seeds > 1:
+            raise UsageError("--seeds starts runs; --resume takes one up. Type one of them.")
         return _resume(flags, frozenset(typed), words)
+    if flags.seeds > 1:
+        return _run_seeds(flags, typed, words)
+    return _run_one(flags, typed, words)
+
+
+def _run_seeds(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
+    """One run after the other, with the seed and those after it; plain, as nobody waits for all."""
+    seed, name = flags.settings.data.seed, flags.settings.runtime.run
+    kept = _without(words, ("--seeds", "--seed", "--run"))
+    for number in range(seed, seed + flags.seeds):
+        called = f"{name}-seed-{number}" if name else f"seed-{number}"
+        settings = flags.settings.replace(seed=number, run=called)
+        diagnostics.note(f"seed {number} ({number - seed + 1} of {flags.seeds})")
+        code = _run_one(
+            replace(flags, settings=settings, headless=True),
+            typed | {"seed", "run"},
+            [*kept, "--seed", str(number), "--run", called],
+        )
+        if code != ExitCode.DONE:
+            return code
+    diagnostics.note("compare with another recipe: sftui compare A1,A2,A3 B1,B2,B3")
+    return ExitCode.DONE
+
+
+def _without(words: list[str], names: tuple[str, ...]) -> list[str]:
+    """The words without these flags and their values."""
+    out: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in names:
+            skip = True
+        elif word.partition("=")[0] not in names:
+            out.append(word)
+    return out
+
+
+def _run_one(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
+    """Check, make the run directory, show the screen, start the supervisor."""
     from engine.processes import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
@@ -245,6 +327,11 @@ def compare(words: list[str]) -> ExitCode:
 
     flags = _flags_of(CompareFlags, words, "sftui compare")
     targets = [flags.a, flags.b, *flags.more]
+    if any("," in target for target in targets):
+        from sftui.compare import recipes  # noqa: PLC0415  numpy
+
+        if any(recipes.is_group(target) for target in targets):
+            return _compare_recipes(targets, flags)
     if not (flags.json or flags.plain) and _has_terminal():
         from sftui import compare_app  # noqa: PLC0415  Textual
 
@@ -256,6 +343,21 @@ def compare(words: list[str]) -> ExitCode:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         text = compare_text.as_text(found, *_terminal_size(), colour=colour)
         print(text)  # noqa: T201
+    return ExitCode.DONE
+
+
+def _compare_recipes(targets: list[str], flags: CompareFlags) -> ExitCode:
+    """Recipes over seeds, printed: there is one answer and nothing to follow."""
+    import json  # noqa: PLC0415
+
+    from sftui.compare import recipes  # noqa: PLC0415  numpy
+
+    found = recipes.read(targets, flags.runs_dir)
+    if flags.json:
+        print(json.dumps(recipes.to_dict(found), indent=2, allow_nan=False))  # noqa: T201
+        return ExitCode.DONE
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    print(recipes.as_text(found, *_terminal_size(), colour=colour))  # noqa: T201
     return ExitCode.DONE
 
 
@@ -273,15 +375,14 @@ def report(words: list[str]) -> ExitCode:
 
 def questions(words: list[str]) -> ExitCode:
     """`sftui questions`: what flipped between two evaluations."""
-    import json  # noqa: PLC0415  this command alone prints its JSON here
-
+    from sftui import run_json  # noqa: PLC0415  numpy
     from sftui.commands.reading_flags import QuestionFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(QuestionFlags, words, "sftui questions")
     from sftui.commands import question_list  # noqa: PLC0415  numpy, and the readers of data
 
     if flags.json:
-        print(json.dumps(question_list.as_dict(flags), ensure_ascii=False, indent=1))  # noqa: T201
+        print(run_json.strict(question_list.as_dict(flags)))  # noqa: T201
     else:
         for line in question_list.as_text(flags, _terminal_size()[0]):
             print(line)  # noqa: T201

@@ -33,14 +33,15 @@ class CompareApp(TerminalApp):
         self.overlay = feed.overlay
         self.board = OverlayScreen(feed.overlay, feed.poll, self.keys)
         if preferences is not None:
-            self.board.charts.prefer(replace(preferences, whole=False, x_axis="step"))
+            self.board.control.prefer(replace(preferences, whole=False, x_axis="step"))
 
     def get_default_screen(self) -> Screen[None]:
         return self.board
 
     def forget_colours(self) -> None:
-        for panel in self.board.panels:
-            panel.forget_colours()
+        for screen in {self.board, self.board.front}:
+            for panel in screen.panels:
+                panel.forget_colours()
 
 
 def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> ExitCode:
@@ -58,7 +59,7 @@ def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> Ex
         from sftui.terminal import ascii_glyphs  # noqa: PLC0415  as in `app.run_screen`
 
         app.ascii = ascii_glyphs.needed()
-        app.run()
+        app.run_in_terminal()
     finally:
         feed.close()
     broken = app._exception

@@ -1,7 +1,8 @@
 """What goes to stderr, and the exit codes.
 
 stdout carries results only; everything else is one plain line on stderr that
-starts with `sftui: `.
+starts with `sftui: `. A message may quote a file's name or what stands in a file, so each is
+cleaned here, at the door.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import unicodedata
 
 from engine.errors import RunFailedError, SftuiError, UsageError
+from sftui.text.clean import clean
 
 _NEAREST = {
     "●": "*",
@@ -38,18 +40,24 @@ _NEAREST = {
 """Our own marks where the terminal's encoding has none of them."""
 
 
+_MOST_CHARACTERS = 4000
+
+
 class ExitCode(enum.IntEnum):
-    """The four ways a command ends."""
+    """The ways a command ends."""
 
     DONE = 0
     RUN_FAILED = 1
     USAGE = 2
+    HUNG_UP = 129
+    """As shells have it: 128 and the number of the signal that ended the screen."""
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 def report(error: SftuiError) -> ExitCode:
     """Print an error of ours as one line; the exit code that goes with it."""
-    text = " ".join(str(error).split())
+    text = clean(" ".join(str(error).split()), _MOST_CHARACTERS)
     print(f"sftui: error: {text}", file=sys.stderr)  # noqa: T201  stderr is this module's job
     if isinstance(error, UsageError):
         return ExitCode.USAGE
@@ -83,4 +91,5 @@ def _ascii(character: str) -> str:
 
 def note(text: str) -> None:
     """Say something that is no result."""
+    text = clean(text, _MOST_CHARACTERS)
     print(f"sftui: {text}", file=sys.stderr, flush=True)  # noqa: T201

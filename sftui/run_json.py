@@ -18,15 +18,34 @@ from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import weight_changes
 from sftui.statistics import accuracy
+from sftui.statistics.families import BASELINE, PREVIOUS, START
 from sftui.statistics.paired_tests import Judged
-from sftui.statistics.scores import BASELINE, PREVIOUS, START, Scoreboard, Scores, Yardstick
+from sftui.statistics.scores import Scoreboard, Scores, Yardstick
 
 SCHEMA = 1
 
 
 def as_json(shot: Snapshot, baseline: Yardstick | None = None) -> str:
     """The machine-readable form, indented."""
-    return json.dumps(to_dict(shot, baseline), indent=2, allow_nan=False)
+    return strict(to_dict(shot, baseline))
+
+
+def strict(value: object) -> str:
+    """Indented JSON that any program can read: a number that is none is null.
+
+    The one door for JSON that a command prints: settings and numbers come from any log.
+    """
+    return json.dumps(_finite(value), indent=2, ensure_ascii=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
 
 
 def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]:
@@ -160,19 +179,36 @@ def _evaluation(step: int, result: ev.EvalFinished, scores: Scores) -> dict[str,
             for name in (START, PREVIOUS, BASELINE)
             if (judged := scores.of(result.task, step, name)) is not None
         },
+        "probability": probability_dict(scores.gold.get((result.task, step))),
     }
 
 
+def probability_dict(judged: Judged | None) -> dict[str, Any] | None:
+    """The change of the probability of the right letter; None where it is not known."""
+    if judged is None:
+        return None
+    return _judged(judged)
+
+
 def _against(judged: Judged) -> dict[str, Any]:
+    found = judged.comparison
+    return _judged(judged) | {
+        "gains": found.gains,
+        "losses": found.losses,
+        "kind": found.kind,
+        "held_by": judged.held_by or None,
+        "was_clear": judged.was_clear,
+    }
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    """What every difference has: points, interval, both p, verdict."""
     found = judged.comparison
     return {
         "points": _number(found.points),
         "interval": [_number(100 * found.low), _number(100 * found.high)],
         "p": _number(found.p),
         "p_adjusted": _number(judged.p_adjusted),
-        "gains": found.gains,
-        "losses": found.losses,
-        "kind": found.kind,
         "verdict": judged.verdict,
     }
 

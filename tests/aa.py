@@ -1,9 +1,10 @@
-"""`make aa`: runs that differ only in their seed must not be called different.
+"""`make aa`: what does the product claim of runs in which there is nothing to claim?
 
-Prints how often the product's own verdict (`--baseline`, over every pair of runs and task)
-is a false `clear`, and how often it would be without two of its guards: the family
-of all comparisons shown, and the wobble of a run's own evaluations. Finished runs of
-an earlier call in the same folder are used again.
+Two sets of starter runs, a seed each, kept in a folder and used again by a later call. In one
+the learning rate is zero: nothing changes, so no cell, headline or validation may be called
+clear. In the other the recipe trains: runs differ in their seed alone, so recipes made of them
+at random must not be called different more often than the test says, and a comparison of single
+runs says that it is none of recipes. The unit is a run: comparisons of one run share its luck.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import itertools
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,50 +21,84 @@ from pathlib import Path
 
 import numpy as np
 
-from sftui.compare.baseline import Baseline, load
+from sftui.compare import compare_text, pairing, recipes
+from sftui.compare.recipes import Recipe
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
-from sftui.statistics.loss_statistics import wobble
-from sftui.statistics.paired_tests import CLEAR, compare_evaluations, judge
-from sftui.statistics.scores import BASELINE, START, Scoreboard
+from sftui.statistics.accuracy import wilson
+from sftui.statistics.families import START
+from sftui.statistics.paired_tests import CLEAR
+from sftui.statistics.scores import Scoreboard
+from sftui.statistics.validation_scores import LossBoard
 
 ALLOWED = 0.05
-"""Share of false `clear` verdicts that the project allows itself."""
+"""Share of false claims that the project allows itself."""
+SPLITS = 200
+"""Random splits of the seeds; they share runs, so their rate is rougher than their number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One finished run, and itself as a baseline for the others."""
+class Claims:
+    """What is called clear of one run."""
 
-    shot: Snapshot
-    baseline: Baseline
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdicts:
-    """Over all ordered pairs of runs and all tasks."""
-
-    told: Counter[str]
-    """What the product says."""
-    without_wobble: Counter[str]
-    """The same comparisons judged alone, by the exact paired test only."""
-    alone: Counter[str]
-    """Judged alone, with the wobble."""
-
-    @property
-    def false_clear(self) -> float:
-        return share(self.told, CLEAR)
+    headline: bool
+    cell: bool
+    validation: bool
 
 
-def share(found: Counter[str], word: str) -> float:
-    return found[word] / found.total() if found else 0.0
+def claims(shot: Snapshot) -> Claims:
+    """As the screen, `show` and the report say it."""
+    folder = shot.run.path if shot.run is not None else None
+    scores = Scoreboard(folder).scores(shot.state)
+    heads = (scores.of(task, max(found), START) for task, found in shot.state.evals.items())
+    changes = LossBoard(folder).changes(shot.state.validation_list())
+    return Claims(
+        headline=any(judged is not None and judged.verdict == CLEAR for judged in heads),
+        cell=any(judged.verdict == CLEAR for judged in scores.cells.values()),
+        validation=any(change.clear for change in changes.values()),
+    )
 
 
-def train(seed: int, root: Path, flags: Sequence[str]) -> None:
+def rate(found: Sequence[bool]) -> str:
+    """`1 of 20 runs, 5.0 % [0.9, 23.6]`."""
+    low, high = wilson(sum(found), len(found))
+    share = 100 * sum(found) / max(1, len(found))
+    return f"{sum(found)} of {len(found)} runs, {share:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def false_splits(runs: Sequence[Snapshot], splits: int = SPLITS, seed: int = 0) -> float:
+    """Share of random splits of one recipe's runs in which any difference is called clear."""
+    rng, wrong = np.random.default_rng(seed), 0
+    half = len(runs) // 2
+    for _ in range(splits):
+        order = rng.permutation(len(runs)).tolist()
+        sides = [
+            Recipe(letter=letter, runs=tuple(runs[i] for i in chosen))
+            for letter, chosen in (("A", order[:half]), ("B", order[half : 2 * half]))
+        ]
+        wrong += any(result.verdict == CLEAR for result in recipes.results(sides))
+    return wrong / splits
+
+
+def singles(runs: Sequence[Snapshot]) -> tuple[int, int, int]:
+    """(pairs, pairs with a clear difference of checkpoints, pairs that do not say that this is
+    none of recipes)."""
+    pairs = clear = silent = 0
+    for a, b in itertools.combinations(runs, 2):
+        found = pairing.of(a, b)
+        pairs += 1
+        clear += any(t.judged is not None and t.judged.verdict == CLEAR for t in found.tasks)
+        text = " ".join(compare_text.as_text([found], 100, 20).split())
+        silent += "A verdict is of these checkpoints, not of recipes" not in text
+    return pairs, clear, silent
+
+
+def train(name: str, seed: int, root: Path, flags: Sequence[str]) -> None:
     """A starter run of this seed, unless a finished one lies in `root`."""
-    if any(snapshot.read(str(path)).status == "finished" for path in root.glob(f"*-seed-{seed}")):
+    kept = root.glob(f"*-{name}-{seed}")
+    if any(snapshot.read(str(path)).status == "finished" for path in kept):
         return
-    words = ["run", "--recipe", "starter", "--headless", f"--seed={seed}", f"--run=seed-{seed}"]
+    words = ["run", "--recipe", "starter", "--headless", f"--seed={seed}", f"--run={name}-{seed}"]
     done = subprocess.run(
         [sys.executable, "-m", "sftui", *words, f"--runs-dir={root}", *flags],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -76,74 +110,38 @@ def train(seed: int, root: Path, flags: Sequence[str]) -> None:
         sys.exit(f"seed {seed} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
-def finished(root: Path) -> list[Run]:
+def finished(root: Path, name: str) -> list[Snapshot]:
     """The runs of a folder that came to their end, one a seed."""
-    found = []
-    for path in sorted(root.glob("*-seed-*")):
-        shot = snapshot.read(str(path))
-        if shot.status == "finished":
-            found.append(Run(shot=shot, baseline=load(str(path))))
-    return found
+    found = (snapshot.read(str(path)) for path in sorted(root.glob(f"*-{name}-*")))
+    return [shot for shot in found if shot.status == "finished"]
 
 
-def judge_pairs(runs: Sequence[Run]) -> Verdicts:
-    """Every run with every other as its baseline, at its last evaluation."""
-    told: Counter[str] = Counter()
-    bare: Counter[str] = Counter()
-    alone: Counter[str] = Counter()
-    for run, other in itertools.permutations(runs, 2):
-        state = run.shot.state
-        board = Scoreboard(run.shot.path, other.baseline)
-        scores = board.scores(state)
-        for task, evals in state.evals.items():
-            last = max(evals)
-            judged = scores.of(task, last, BASELINE)
-            before = other.baseline.of(task)
-            if judged is None or before is None:
-                continue
-            told[judged.verdict] += 1
-            now = board.evaluation(evals[last])
-            values = [v for step in sorted(evals) if (v := board.evaluation(evals[step]).value)]
-            for counted, own in ((bare, None), (alone, wobble(values))):
-                comparison = compare_evaluations(now, before, wobble=own)
-                assert comparison is not None
-                counted[judge([comparison])[0].verdict] += 1
-    return Verdicts(told=told, without_wobble=bare, alone=alone)
+def at_rest(runs: Sequence[Snapshot]) -> tuple[list[str], bool]:
+    """What a person should know of runs that learnt nothing; whether it is within the limit."""
+    found = [claims(shot) for shot in runs]
+    told = {
+        "headline": [each.headline for each in found],
+        "a cell": [each.cell for each in found],
+        "validation": [each.validation for each in found],
+    }
+    lines = [f"{len(runs)} runs at a learning rate of zero, called clear:"]
+    lines += [f"  {words + ':':12}{rate(flags)}" for words, flags in told.items()]
+    return lines, all(sum(flags) <= ALLOWED * len(flags) for flags in told.values())
 
 
-def lines(runs: Sequence[Run]) -> list[str]:
-    """What a person should know."""
-    found = judge_pairs(runs)
-    text = [f"{len(runs)} runs, {found.told.total()} comparisons (each pair both ways, each task)"]
-    for words, counted in (
-        ("as the screen says it", found.told),
-        ("judged alone", found.alone),
-        ("judged alone, no wobble", found.without_wobble),
-    ):
-        rates = ", ".join(f"{word} {share(counted, word):.1%}" for word in sorted(counted))
-        text.append(f"  {words + ':':26}{rates}")
-    for task in runs[0].shot.state.evals:
-        ends, wobbles, clear = [], [], 0
-        for run in runs:
-            evals = run.shot.state.evals[task]
-            board = Scoreboard(run.shot.path)
-            values = [v for s in sorted(evals) if (v := board.evaluation(evals[s]).value)]
-            ends.append(100 * values[-1])
-            own = wobble(values)
-            wobbles.append(100 * own if own is not None else np.nan)
-            judged = board.scores(run.shot.state).of(task, max(evals), START)
-            clear += judged is not None and judged.verdict == CLEAR
-        total = runs[0].shot.state.evals[task][0].total or 1
-        p = np.mean(ends) / 100
-        sampling = 100 * np.sqrt(p * (1 - p) / total)
-        text.append(
-            f"  {task}: ends at {np.mean(ends):.1f} %, between seeds {np.std(ends, ddof=1):.1f} "
-            f"points; of {total} questions {sampling:.1f}; a run's wobble "
-            f"{np.nanmedian(wobbles):.1f}; clear against its start in {clear} of {len(runs)}"
-        )
-    word = "at most" if found.false_clear <= ALLOWED else "MORE THAN"
-    text.append(f"false clear {found.false_clear:.1%}: {word} {ALLOWED:.0%}")
-    return text
+def of_one_recipe(runs: Sequence[Snapshot]) -> tuple[list[str], bool]:
+    """The same of seeds of one recipe."""
+    pairs, clear, silent = singles(runs)
+    lines = [
+        f"{len(runs)} seeds of one recipe",
+        f"  single runs: {clear} of {pairs} pairs of checkpoints clearly differ; "
+        f"{silent} of them do not say that this is none of recipes",
+    ]
+    share = 0.0
+    if len(runs) >= 4:
+        share = false_splits(runs)
+        lines.append(f"  recipes of random halves: clear in {100 * share:.1f} % of {SPLITS}")
+    return lines, silent == 0 and share <= ALLOWED
 
 
 def main() -> int:
@@ -154,14 +152,18 @@ def main() -> int:
     parser.add_argument("flags", nargs="*", help="more flags of `sftui run`, after --")
     asked = parser.parse_args()
     asked.folder.mkdir(parents=True, exist_ok=True)
+    sets = {"still": [*asked.flags, "--init-lr-frac=0"], "seed": asked.flags}
+    wanted = [(name, seed) for name in sets for seed in range(1, asked.runs + 1)]
     with ThreadPoolExecutor(asked.at_once) as pool:
-        for seed, _ in enumerate(
-            pool.map(lambda s: train(s, asked.folder, asked.flags), range(1, asked.runs + 1)), 1
-        ):
-            print(f"seed {seed} of {asked.runs} is there", file=sys.stderr)
-    runs = finished(asked.folder)
-    print("\n".join(lines(runs)))
-    return int(judge_pairs(runs).false_clear > ALLOWED)
+        made = pool.map(lambda w: train(w[0], w[1], asked.folder, sets[w[0]]), wanted)
+        for number, _ in enumerate(made, start=1):
+            print(f"run {number} of {len(wanted)} is there", file=sys.stderr)
+    good = True
+    for name, say in (("still", at_rest), ("seed", of_one_recipe)):
+        lines, within = say(finished(asked.folder, name))
+        good &= within
+        print("\n".join([*lines, "  within the limits" if within else "  BEYOND THE LIMITS"]))
+    return int(not good)
 
 
 if __name__ == "__main__":

@@ -331,9 +331,9 @@ def _commands_table() -> str:
 
 ALARMS = {
     "nonfinite": "the loss or the norm of the gradient is no number",
-    "spike": "the loss stands far above the hundred steps before, and not for one step alone",
-    "diverging": "the loss stays well above the best stretch it had",
-    "overfitting": "the validation loss is above its best for the second time, beyond its error",
+    "spike": "the loss stands far above the steps before, more often than single odd batches do",
+    "diverging": "the loss stays well above its best stretch, or above where the run began",
+    "overfitting": "the validation loss is above its best again; sources tell why",
     "stall": "no step although one is due, for many times as long as one takes",
     "rank_silent": "a rank gives no sign of life for 30 seconds",
     "straggler": "one rank is slower than the others, which wait for it",

@@ -27,7 +27,8 @@ from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from tests.kept_names import report
 from sftui.statistics.paired_tests import CLEAR, Evaluation
-from sftui.statistics.scores import START, Scoreboard
+from sftui.statistics.families import START
+from sftui.statistics.scores import Scoreboard
 
 FAILED = []
 

@@ -6,6 +6,7 @@ import contextlib
 import html
 import math
 import os
+import random
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from sftui.compare.overlay_feed import open_overlay
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import BLANK, CONTINUED, text_width
 from sftui.drawing.roles import Back, parts
+from sftui.screens.charts import ChartsScreen
 from sftui.screens.dashboard import Dashboard
 from sftui.screens.overlay import OverlayScreen
 from sftui.state.records import Topic
@@ -145,8 +147,10 @@ def roles(app: TerminalApp) -> str:
     A blank shows no foreground and is left out. Rows that have a background follow, a digit
     a `Back`. Screens that lie on the panels (help, questions) are not in it.
     """
-    board = app.cockpit.dashboard if isinstance(app, SftuiApp) and app.cockpit else app.screen
-    assert isinstance(board, Dashboard | OverlayScreen)
+    board: object = app.screen
+    if isinstance(app, SftuiApp) and app.cockpit and not isinstance(board, ChartsScreen):
+        board = app.cockpit.dashboard
+    assert isinstance(board, Dashboard | OverlayScreen | ChartsScreen)
     width, height = board.size
     roles = [[" "] * width for _ in range(height)]
     backs = [[" "] * width for _ in range(height)]
@@ -212,9 +216,48 @@ def made_up() -> dict[str, Shot]:
         "failed": Shot(events=failed, folder=Path("20260304-101500-starter")),
         "log-y": Shot(events=running, keys="l s f"),
         "accuracy": Shot(events=running, keys="2"),
+        "charts": Shot(events=running, keys="m"),
+        "charts-filter": Shot(events=running, keys="m slash l o s s"),
+        "chart": Shot(events=running, keys="m enter shift+left shift+left"),
+        "charts-none": Shot(events=running, keys="m slash x y z"),
+        "charts-grpo": Shot(events=grpo(), keys="m"),
+        "pinned": Shot(events=running, keys="m right p right p m"),
         "help": Shot(events=running, keys="question_mark"),
         "stop": Shot(events=running, keys="x"),
     }
+
+
+def grpo() -> list[ev.Event]:
+    """The numbers that a trainer of rewards logs, 200 rows of them."""
+    rng = random.Random(0)
+    found: list[ev.Event] = []
+    for row in range(200):
+        up = 1 - math.exp(-row / 60)
+        values = {
+            "reward": 0.2 + 0.5 * up + rng.gauss(0, 0.03),
+            "reward_std": 0.3 - 0.2 * up + rng.gauss(0, 0.01),
+            "rewards/format": 0.1 + 0.8 * up + rng.gauss(0, 0.02),
+            "rewards/answer": 0.1 + 0.2 * up + rng.gauss(0, 0.02),
+            "kl": 0.04 * up + abs(rng.gauss(0, 0.002)),
+            "entropy": 1.4 - 0.8 * up + rng.gauss(0, 0.02),
+            "completions/mean_length": 180 + 90 * up + rng.gauss(0, 9),
+        }
+        if row % 40 == 0:
+            values["eval_rewards/answer"] = 0.1 + 0.18 * up
+        t = 1_760_000_000.0 + row
+        loss = 0.02 * up + rng.gauss(0, 0.002)
+        step = ev.StepFinished(
+            step=row * 10,
+            loss=loss,
+            lrs={"0": 1e-6 * (1 - row / 200)},
+            grad_norm=0.4 + abs(rng.gauss(0, 0.1)),
+            stamp=ev.Stamp(seq=2 * row + 1, t=t),
+        )
+        found.append(step)
+        found.append(
+            ev.MetricLogged(step=row * 10, values=values, stamp=ev.Stamp(seq=2 * row + 2, t=t))
+        )
+    return found
 
 
 def paused(events: list[ev.Event]) -> list[ev.Event]:

@@ -1,50 +1,57 @@
 """The A/A check itself, on runs of a second."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from engine.evaluation import eval_items
 from engine.events import EvalFinished
 from engine.journal import wire
-from sftui.statistics.paired_tests import CLEAR
 from tests import aa
 from tests.faults.place import Place, work
 from tests.processes import events
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Three tiny runs that differ in their seed alone."""
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four tiny runs that differ in their seed alone."""
     place = Place(tmp_path_factory.mktemp("aa"))
-    for seed in range(3):
+    for seed in range(4):
         flags = ("--eval-metrics-every=2", f"--seed={seed}", f"--run=seed-{seed}")
         assert work(place.make(*flags)) == 0
     return place.root
 
 
 @pytest.mark.slow
-def test_runs_that_differ_in_their_seed_are_not_called_different(root):
-    """Every pair both ways, every task; no verdict is `clear`."""
-    runs = aa.finished(root)
-    assert len(runs) == 3
-    found = aa.judge_pairs(runs)
-    assert found.told.total() == 3 * 2 * len(runs[0].shot.state.evals)
-    assert found.false_clear == 0.0
-    assert aa.lines(runs)[-1] == "false clear 0.0%: at most 5%"
+def test_runs_that_differ_in_their_seed_are_not_called_different(root: Path) -> None:
+    """Random halves of the seeds are one recipe, and single runs are said to be no recipes."""
+    runs = aa.finished(root, "seed")
+    assert len(runs) == 4
+    lines, within = aa.of_one_recipe(runs)
+    assert within, lines
+    assert aa.singles(runs)[0] == 6
 
 
 @pytest.mark.slow
-def test_a_run_that_is_different_is_called_so(root):
-    """The check can fail: one run is made to have every question of its evaluations right."""
-    run = aa.finished(root)[0].shot.run
-    lines = []
-    for event in events(run.events):
-        if isinstance(event, EvalFinished):
-            event = replace(event, correct=event.total, accuracy=1.0)
-        lines.append(wire.encode(event))
+def test_a_run_that_is_different_is_called_so(root: Path) -> None:
+    """The check can fail: one run is made to have every question of its last evaluation right."""
+    run = aa.finished(root, "seed")[0].run
+    assert run is not None
+    told = events(run.events)
+    last = max(e.step or 0 for e in told if isinstance(e, EvalFinished))
+    lines = [
+        wire.encode(
+            replace(e, correct=e.total, accuracy=1.0, letters={})
+            if isinstance(e, EvalFinished) and e.step == last
+            else e
+        )
+        for e in told
+    ]
     kept = run.events.read_bytes()
-    items = {path: path.read_bytes() for path in run.path.glob("evals/*.npz")}
+    items = {path: path.read_bytes() for path in run.path.glob(f"evals/step-{last}.*.npz")}
     try:
         run.events.write_bytes(b"".join(lines))
         for path in items:
@@ -53,9 +60,10 @@ def test_a_run_that_is_different_is_called_so(root):
                 fields = {name: getattr(found, name) for name in found.__dataclass_fields__}
                 right = eval_items.EvalResult(**fields | {"predicted": found.gold})
                 eval_items.save_items(path, right)
-        found = aa.judge_pairs(aa.finished(root))
-        assert found.told[CLEAR] > 0
-        assert found.false_clear > aa.ALLOWED
+        shots = aa.finished(root, "seed")
+        assert aa.claims(shots[0]).headline
+        _, within = aa.at_rest(shots)
+        assert not within
     finally:
         run.events.write_bytes(kept)
         for path, content in items.items():

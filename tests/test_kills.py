@@ -15,7 +15,7 @@ import time
 import pytest
 
 from engine.events import AttemptStarted, EvalFinished, StepFinished, ValidationFinished
-from engine.processes.heartbeat import read_record
+from engine.processes.heartbeat_file import read_record
 from engine.run import lock
 from engine.run.run_dir import RunDir
 from tests.place import Place, ended, final_weights, finish, of

@@ -20,9 +20,9 @@ from engine import events as ev
 from engine.alarms import alarm_texts, letter_collapse
 from engine.alarms.board import ALL_KINDS, CLOCK_KINDS, Alarm, AlarmBoard
 from engine.alarms.letter_collapse import CollapseRule
+from engine.alarms.loss_rule import Divergence, LossRule
 from engine.alarms.rules import (
     MEMORY_SHARE,
-    LossRule,
     MemoryRule,
     MemoryUse,
     SilenceRule,
@@ -88,7 +88,7 @@ class AlarmEngine:
 
     def _new_run(self) -> None:
         self._loss = LossRule()
-        self._validation: dict[str, ValidationRule] = {}
+        self._validation: dict[tuple[str, str], ValidationRule] = {}
         self._letters = CollapseRule()
         self._checkpoint_bytes: int | None = None
         self._bad_validation = False
@@ -256,11 +256,16 @@ class AlarmEngine:
                 mark if rule.spiking else None,
                 lambda found: alarm_texts.spike(loss, found, self._remedy),
             )
-        best = rule.best or 0.0
-        board.judge(
+        self._judge_divergence(diverging)
+
+    def _judge_divergence(self, found: Divergence | None) -> None:
+        if found is None:
+            self._board.end("diverging")
+            return
+        self._board.judge(
             "diverging",
-            diverging,
-            lambda found: alarm_texts.diverging(found, best, self._remedy),
+            Reading(value=found.loss, limit=found.limit),
+            lambda _: alarm_texts.diverging(found, self._remedy),
         )
 
     def _take_speed(self, seconds: float | None, tokens: float | None, rate: float | None) -> None:
@@ -282,16 +287,17 @@ class AlarmEngine:
             self._raise_nonfinite("the validation loss", event.loss)
             return
         self._end_nonfinite()
-        if event.metric not in self._validation and len(self._validation) >= MOST_NAMES:
+        rows = event.metric, event.set_name
+        if rows not in self._validation and len(self._validation) >= MOST_NAMES:
             return
-        rule = self._validation.setdefault(event.metric, ValidationRule())
+        rule = self._validation.setdefault(rows, ValidationRule())
         step = event.step if event.step is not None else (self._board.step or 0)
-        rule.add(step, event.loss, event.paired_error)
+        rule.add(step, event.loss, event.paired_error, event.loss_by_source)
         best = rule.best or 0.0
         self._board.judge(
             "overfitting",
             rule.overfitting,
-            lambda found: alarm_texts.overfitting(found, best, rule.best_step),
+            lambda found: alarm_texts.overfitting(found, best, rule.best_step, rule.moves),
         )
 
     def _take_answers(self, event: ev.EvalFinished) -> None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.alarms.loss_rule import Divergence
 from engine.alarms.rules import MemoryUse
+from engine.alarms.source_moves import SourceMoves, listed
 from engine.alarms.windows import RECENT, Reading
-from engine.sizes import GIB, in_words
+from engine.files.sizes import GIB, in_words
 
 
 def nonfinite(what: str, value: float, step: int | None) -> str:
@@ -31,20 +33,39 @@ def spike(loss: float, mark: Reading, remedy: str) -> str:
     )
 
 
-def diverging(found: Reading, best: float, remedy: str) -> str:
+def diverging(found: Divergence, remedy: str) -> str:
+    base = "its best stretch" if found.against == "best" else "where the run began"
     return (
-        f"loss {found.value:.4g} (median of {RECENT} steps) is {_rise(found.value, best)} above "
-        f"its best stretch ({best:.4g}). {remedy[0].upper()}{remedy[1:]}, or stop and resume from "
-        "an earlier checkpoint"
+        f"loss {found.loss:.4g} (median of {RECENT} steps) is {_rise(found.loss, found.base)} "
+        f"above {base} ({found.base:.4g}). If it does not fall again, {remedy}, or stop and "
+        "resume from an earlier checkpoint"
     )
 
 
-def overfitting(found: Reading, best: float, best_step: int | None) -> str:
+def overfitting(found: Reading, best: float, best_step: int | None, moves: SourceMoves) -> str:
     return (
         f"validation {found.value:.4f} is {_rise(found.value, best)} above its best, {best:.4f} "
-        f"at step {best_step}, for the second time. More steps are unlikely to help; the weights "
-        f"of step {best_step} are the better ones"
+        f"at step {best_step}, for the second time{_sources(moves)}. {_instead(moves)}; "
+        f"the weights of step {best_step} are the better ones"
     )
+
+
+def _sources(moves: SourceMoves) -> str:
+    """Where the rise is, when the sources of the rows tell."""
+    if moves.meaning == "over-fitting":
+        return f", on every source ({moves.sources}): over-fitting"
+    if moves.meaning == "shift":
+        return (
+            f"; it rose on {listed(moves.rose)} and fell on {listed(moves.fell)}: a shift of the "
+            "mixture"
+        )
+    return ""
+
+
+def _instead(moves: SourceMoves) -> str:
+    if moves.meaning == "shift":
+        return "More rows of what got worse may help more than fewer steps"
+    return "More steps are unlikely to help"
 
 
 def slowdown(found: Reading, normal: float, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""The arithmetic of the alarms: windows of a run's numbers and what stands out in them.
+"""The arithmetic of the alarms, all but the training loss's, which has `loss_rule`.
 
 Every rule counts *observations*, not step numbers, so a log that writes each tenth
 step is judged as well. Medians, not means: one odd batch must not move the measure
@@ -11,29 +11,12 @@ import math
 import statistics
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
-from engine.alarms.windows import (
-    MAD_TO_SIGMA,
-    MIN_SIGMA,
-    RECENT,
-    Reading,
-    RecentMedian,
-    SortedWindow,
-    scatter_around_trend,
-)
-
-WINDOW = 100
-"""Observations that say what is normal; fewer than MIN_WINDOW say nothing yet."""
-MIN_WINDOW = 30
-
-SPIKE_SIGMAS = 6.0
-SPIKE_STEPS = 5
-"""Two marks within so many observations are an alarm: a single one happens in heavy tails."""
-DIVERGING_SHARE = 0.20
-"""Rise over the best stretch. At 10 % two of five clean runs with autocorrelated noise alarm."""
-BEST_EVERY = 10
-"""A new best stretch of 100 is searched for once in so many observations: it costs a sort."""
+from engine.alarms.source_moves import SourceMoves, source_moves
+from engine.alarms.windows import Reading, RecentMedian, scatter_around_trend
 
 OVERFITTING_SHARE = 0.01
 OVERFITTING_ERRORS = 3.0
@@ -42,6 +25,8 @@ FIRST_JUDGED_VALIDATION = 4
 SLOW_SHARE = 0.5
 """At 0.7 a quarter of clean runs alarm when step times scatter by 40 %."""
 WARM_UP = 10
+NORMAL_SPEEDS = 100
+"""Observations after the warm-up whose median is the usual speed."""
 
 STRAGGLER_FACTOR = 1.25
 STRAGGLER_STEPS = 50
@@ -57,111 +42,49 @@ RANK_CHECK_SECONDS = 1.0
 MEMORY_SHARE = 0.92
 
 
-class LossRule:
-    """Spikes and divergence of the step loss."""
-
-    def __init__(self) -> None:
-        self._window = SortedWindow(WINDOW)
-        self._recent = RecentMedian()
-        self._count = 0
-        self._last_mark: int | None = None
-        self.best: float | None = None
-        """Lowest median of 100 observations so far."""
-        self._best_sigma = MIN_SIGMA
-        self.mark: Reading | None = None
-        """The newest loss in sigmas, when it stands out."""
-        self.spiking = False
-        self.diverging: Reading | None = None
-
-    def restart(self) -> None:
-        """The ranks started again: what is normal has to be seen anew; the best stays."""
-        self._window.clear()
-        self._recent.clear()
-        self._last_mark, self.mark, self.spiking, self.diverging = None, None, False, None
-
-    def add(self, loss: float) -> None:
-        """Judge a finite loss against the 100 before it, then let it in."""
-        self._count += 1
-        self.mark = self._stands_out(loss)
-        if self.mark is not None:
-            near = self._last_mark is not None and self._count - self._last_mark < SPIKE_STEPS
-            self.spiking = self.spiking or near
-            self._last_mark = self._count
-        elif self.spiking and self._last_mark is not None:
-            self.spiking = self._count - self._last_mark < RECENT
-        self._window.push(loss)
-        self._recent.push(loss)
-        if self._count % BEST_EVERY == 0 and self._window.full:
-            self._update_best()
-        if self.best is not None:
-            self._judge_divergence(self.best)
-
-    def _stands_out(self, loss: float) -> Reading | None:
-        window = self._window
-        if len(window) < MIN_WINDOW:
-            return None
-        median = window.median()
-        rise = loss - median
-        if rise <= SPIKE_SIGMAS * MIN_SIGMA:
-            return None
-        if window.fewer_than_half_within(median, rise / SPIKE_SIGMAS / MAD_TO_SIGMA):
-            return None
-        z = rise / window.sigma(median)
-        return Reading(value=z, limit=SPIKE_SIGMAS) if z > SPIKE_SIGMAS else None
-
-    def _update_best(self) -> None:
-        median = self._window.median()
-        if self.best is None or median < self.best:
-            self.best, self._best_sigma = median, self._window.sigma(median)
-
-    def _judge_divergence(self, best: float) -> None:
-        share = DIVERGING_SHARE * abs(best)
-        # Half the way back: a loss that hovers at the limit is one alarm, not ten.
-        self._recent.set_limit(best + (share / 2 if self.diverging is not None else share))
-        median = self._recent.above_limit()
-        if median is None:
-            self.diverging = None
-            return
-        # 1.2533: a median scatters by sqrt(pi / 2) more than a mean.
-        noise = 6 * 1.2533 * self._best_sigma * math.sqrt(1 / RECENT + 1 / WINDOW)
-        if self.diverging is not None or median - best > noise:
-            self.diverging = Reading(value=median, limit=best + max(share, noise))
-
-
 class ValidationRule:
     """Validation that rises above its best, beyond its error and its own wobble."""
 
     def __init__(self) -> None:
         self._steps: list[int] = []
         self._losses: list[float] = []
+        self._sources: list[Mapping[str, float]] = []
         self._bends: list[float] = []  # sizes of the second differences, rising
         self._above = 0
         self.overfitting: Reading | None = None
         self.best_step: int | None = None
         self.best: float | None = None
+        self._best_sources: Mapping[str, float] = {}
 
     def rewind(self, step: int) -> None:
         """Forget what an earlier attempt measured after `step`."""
         keep = bisect_right(self._steps, step)
-        del self._steps[keep:], self._losses[keep:]
+        del self._steps[keep:], self._losses[keep:], self._sources[keep:]
         self._above, self.overfitting = 0, None
         self._bends = sorted(map(self._bend, range(2, keep)))
         self.best = self.best_step = None
+        self._best_sources = {}
         for i in range(keep):
             self._compare(i)
 
-    def add(self, step: int, loss: float, paired_error: float | None) -> None:
+    def add(
+        self,
+        step: int,
+        loss: float,
+        paired_error: float | None,
+        by_source: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Judge a finite validation loss.
 
         `paired_error` is the standard error of its difference from the best one, where
-        losses row by row were at hand.
+        losses row by row were at hand; `by_source` the loss of each source of rows.
         """
         if self._steps and step == self._steps[-1]:
             # Asked for by hand, or done again after a restart: the same model.
             last = len(self._losses) - 1
             if last >= 2:
                 del self._bends[bisect_left(self._bends, self._bend(last))]
-            self._losses[-1] = loss
+            self._losses[-1], self._sources[-1] = loss, by_source
             if last >= 2:
                 insort(self._bends, self._bend(last))
             return
@@ -171,6 +94,7 @@ class ValidationRule:
             self._compare(len(self._losses) - 1)
         self._steps.append(step)
         self._losses.append(loss)
+        self._sources.append(by_source)
         if len(self._losses) > 2:
             insort(self._bends, self._bend(len(self._losses) - 1))
         best = self.best
@@ -185,6 +109,12 @@ class ValidationRule:
         """The first of equals is the best."""
         if self.best is None or self._losses[index] < self.best:
             self.best, self.best_step = self._losses[index], self._steps[index]
+            self._best_sources = self._sources[index]
+
+    @property
+    def moves(self) -> SourceMoves:
+        """The sources of the newest validation against those of the best."""
+        return source_moves(self._best_sources, self._sources[-1] if self._sources else {})
 
     def _bend(self, index: int) -> float:
         """Size of the second difference that ends at a validation."""
@@ -219,7 +149,7 @@ class SpeedRule:
         if self.normal is None:
             if self._count > WARM_UP:
                 self._first.append(rate)
-            if len(self._first) == WINDOW:
+            if len(self._first) == NORMAL_SPEEDS:
                 self.normal = statistics.median(self._first)
             return
         limit = SLOW_SHARE * self.normal

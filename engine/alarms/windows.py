@@ -5,6 +5,7 @@ Medians, not means: one odd batch must not move the measure it is judged by.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from bisect import bisect_left, bisect_right, insort
@@ -68,6 +69,24 @@ class SortedWindow:
         """Robust standard deviation: `MAD_TO_SIGMA` times the median distance from the median."""
         distance = statistics.median(abs(x - median) for x in self.ordered)
         return max(MAD_TO_SIGMA * distance, MIN_SIGMA)
+
+    def around_trend(self, most: float) -> tuple[float, float]:
+        """Robust standard deviation around a straight line, and the correlation of neighbours.
+
+        The line goes through the medians of the older and the newer half. The correlation is
+        between 0 and `most`: independent values of variance s^2 have differences of 2 s^2,
+        correlated ones of 2 (1 - r) s^2. Needs four values.
+        """
+        values = list(self._arrived)
+        half = len(values) // 2
+        slope = (statistics.median(values[-half:]) - statistics.median(values[:half])) / half
+        rest = [value - slope * i for i, value in enumerate(values)]
+        middle = statistics.median(rest)
+        distance = statistics.median(abs(value - middle) for value in rest)
+        sigma = max(MAD_TO_SIGMA * distance, MIN_SIGMA)
+        steps = statistics.median(abs(b - a) for a, b in itertools.pairwise(rest))
+        lag = 1 - (scatter_around_trend(steps, 1) / sigma) ** 2
+        return sigma, min(max(lag, 0.0), most)
 
     def fewer_than_half_within(self, median: float, distance: float) -> bool:
         """True when the median distance is surely at least `distance`: two searches, no sort."""

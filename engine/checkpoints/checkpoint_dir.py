@@ -7,6 +7,7 @@ on disk, so a kill at any moment leaves either the old state or the new one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -19,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import CheckpointError
+from engine.files import checked
+from engine.files.sizes import in_words
 from engine.run.run_dir import RunDir
-from engine.sizes import in_words
 
 MANIFEST = "MANIFEST.json"
 STATE = "state.json"
@@ -93,7 +95,8 @@ def check_room(folder: Path, wanted_bytes: int, what: str) -> None:
 def step_of(path: Path) -> int | None:
     """N of a directory named `step-N`; None for any other name."""
     prefix, _, number = path.name.partition("-")
-    return int(number) if prefix == "step" and number.isdigit() else None
+    usable = number.isascii() and number.isdigit() and len(number) < 16
+    return int(number) if prefix == "step" and usable else None
 
 
 def partial_path(run: RunDir, step: int, attempt: int, save: int) -> Path:
@@ -157,9 +160,12 @@ def read(path: Path) -> CheckpointInfo:
     try:
         if (path / MANIFEST).is_symlink():
             raise CheckpointError(f"{path / MANIFEST} is a link; expected a file")
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        files = {str(k): (int(v["size"]), str(v["sha256"])) for k, v in manifest["files"].items()}
-        step, created = int(manifest["step"]), float(manifest["created"])
+        manifest = checked.table(checked.read_json(path / MANIFEST))
+        files = {
+            name: (checked.whole(entry["size"]), checked.text(entry["sha256"]))
+            for name, entry in checked.table(manifest["files"]).items()
+        }
+        step, created = checked.whole(manifest["step"]), checked.number(manifest["created"])
         for name, (size, _) in files.items():
             if Path(name).name != name:
                 raise CheckpointError(f"{path}: the manifest names a file outside: {name!r}")
@@ -169,7 +175,7 @@ def read(path: Path) -> CheckpointInfo:
             found = entry.st_size
             if found != size:
                 raise CheckpointError(f"{path / name} has {found} bytes; expected {size}")
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        state = checked.read_json(path / STATE)
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise CheckpointError(f"{path} is incomplete: {missing} is missing") from None
@@ -177,17 +183,24 @@ def read(path: Path) -> CheckpointInfo:
         raise CheckpointError(f"{path} is damaged: {error}") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path / STATE} is not a JSON object")
-    val_loss = state.get("val_loss")
     return CheckpointInfo(
         path=path,
         step=step,
         size_bytes=sum(size for size, _ in files.values()),
         created=created,
-        val_loss=val_loss if isinstance(val_loss, int | float) else None,
+        val_loss=_number_or_none(state.get("val_loss")),
         marked=path.with_name(path.name + KEEP_SUFFIX).exists(),
         state=state,
         files=frozenset(files),
     )
+
+
+def _number_or_none(value: object) -> float | None:
+    try:
+        # A state may hold a loss that is NaN; it is the best of nothing.
+        return value if isinstance(value, float) else checked.number(value)
+    except ValueError:
+        return None
 
 
 def verify(path: Path) -> CheckpointInfo:
@@ -200,7 +213,7 @@ def verify(path: Path) -> CheckpointInfo:
         CheckpointError: as `read`, or a digest differs.
     """
     info = read(path)
-    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    manifest = checked.read_json(path / MANIFEST)
     for name, entry in manifest["files"].items():
         if digest_file(path / name).sha256 != entry["sha256"]:
             raise CheckpointError(f"{path / name} does not match its checksum")
@@ -256,7 +269,14 @@ def to_prune(
 
 
 def remove(path: Path) -> None:
-    """Delete one checkpoint: renamed first, so that a kill leaves no half one under its name."""
+    """Delete one checkpoint: renamed first, so that a kill leaves no half one under its name.
+
+    Raises:
+        OSError: it cannot be renamed, or it or its folder is a link (another run's lie there).
+    """
+    for place in (path, path.parent):
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, f"{place.name} is a link", str(place))
     leftover = path.with_name(f".{path.name}.removed.partial")
     path.rename(leftover)
     shutil.rmtree(leftover, ignore_errors=True)
@@ -264,6 +284,8 @@ def remove(path: Path) -> None:
 
 def remove_partials(run: RunDir, but: Path | None = None) -> list[Path]:
     """Delete the folders of saves that were killed or failed; `but` is being written now."""
+    if run.checkpoints.is_symlink():
+        return []
     found = [path for path in run.checkpoints.glob(".step-*.partial") if path != but]
     for path in found:
         shutil.rmtree(path, ignore_errors=True)
@@ -271,6 +293,16 @@ def remove_partials(run: RunDir, but: Path | None = None) -> list[Path]:
 
 
 def _step_directories(run: RunDir) -> list[Path]:
-    if not run.checkpoints.is_dir():
+    """Their folders, never through a link: what lies behind one is another run's."""
+    if run.checkpoints.is_symlink():
         return []
-    return [p for p in run.checkpoints.iterdir() if p.is_dir() and step_of(p) is not None]
+    try:
+        with os.scandir(run.checkpoints) as entries:
+            return [
+                path
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False)
+                and step_of(path := Path(entry.path)) is not None
+            ]
+    except OSError:
+        return []

@@ -9,7 +9,6 @@ refused at once. `load_target` reads the tensors.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
 from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, NanochatCheckpoint
 from engine.config import STARTER
 from engine.errors import CheckpointError, RunDirError
-from engine.lfs import pointer_fault
+from engine.files import checked
+from engine.files.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
@@ -258,7 +258,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if fault := pointer_fault(path):
         raise CheckpointError(f"{fault}.")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = checked.parse_json(checked.read_typed(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}.") from None
     if not isinstance(found, dict):

@@ -41,6 +41,7 @@ from engine.events import (
     Event,
     LogLine,
 )
+from engine.files import checked
 from engine.run.run_dir import RunDir
 
 PEERS_TIMEOUT_SECONDS = 600.0
@@ -179,6 +180,9 @@ class Checkpointer:
     def _write(
         self, partial: Path, step: int, own: RankState, reason: CheckpointReason, started: float
     ) -> None:
+        # The folder of checkpoints may have been deleted or moved away; the run's own is not made
+        # anew, a run without it has ended.
+        self.run.checkpoints.mkdir(exist_ok=True)
         if self.rank == 0:
             checkpoint_dir.remove_partials(self.run, but=partial)
             wanted = self._wanted_bytes(own)
@@ -323,6 +327,6 @@ def _wait_for_record(partial: Path, rank: int) -> list[FileRecord]:
             why = failed.read_text(encoding="utf-8") if failed.exists() else ""
             raise CheckpointError(f"rank {rank} did not write its part{why and ': '}{why}")
         time.sleep(0.01)
-    records = [FileRecord(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+    records = [FileRecord(**entry) for entry in checked.read_json(path)]
     path.unlink()
     return records

@@ -22,8 +22,8 @@ from torch import Tensor
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint, checkpoint_paths, export_folder
 from engine.checkpoints.weights_header import COMPILE_PREFIX
 from engine.errors import CheckpointError
+from engine.files.lfs import pointer_fault
 from engine.journal.run_log import metric_name
-from engine.lfs import pointer_fault
 from engine.model.nanochat.gpt import GPTConfig, check_state
 
 _EMBEDDING = "transformer.wte.weight"
@@ -136,6 +136,13 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         # Only the zip form: torch's older one goes through another reader, with warnings.
         if path.stat().st_size and not zipfile.is_zipfile(path):
             raise CheckpointError(f"{path}: not a whole torch.save file. {advice}")
+        # torch.save packs nothing: what unpacks to more than the file holds was not written by it.
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise CheckpointError(
+                f"{path}: its entries unpack to {unpacked:,} bytes, more than it has. {advice}"
+            )
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {advice}") from error

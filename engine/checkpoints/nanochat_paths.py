@@ -7,7 +7,6 @@ the tokenizer has the model's vocabulary. Tensors are `nanochat_io`'s.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +16,8 @@ from typing import Any
 
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.lfs import pointer_fault
+from engine.files import checked
+from engine.files.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig
 
 SOURCE_FOLDERS = {
@@ -141,10 +141,10 @@ def read_meta(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_META_BYTES:
             raise CheckpointError(f"{path}: too large for a meta file. {advice}")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = checked.parse_json(checked.read_typed(path, MAX_META_BYTES))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {advice}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{path}: not JSON ({error}). {advice}") from error
     if not isinstance(found, dict) or not isinstance(found.get("model_config"), dict):
         raise CheckpointError(f"{path}: holds no model_config. {advice}")

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import CheckpointError
-from engine.lfs import pointer_fault
+from engine.files.lfs import pointer_fault
 from engine.model.nanochat.gpt_config import GPTConfig, check_shapes
 
 COMPILE_PREFIX = "_orig_mod."

@@ -16,9 +16,11 @@ from engine.checkpoints import checkpoint_target
 from engine.config import RunConfig, from_flat
 from engine.conversations.letter_questions import Question
 from engine.data import tasks
+from engine.data.mixture import SEED
 from engine.errors import ConfigError
 from engine.evaluation import eval_results
 from engine.processes import child
+from engine.run import resume_file
 from engine.step import run_plan
 
 
@@ -37,7 +39,11 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     """
     target = checkpoint_target.find(**job["target"] | {"runs": Path(job["target"]["runs"])})
     settings = from_flat(job["config"], None)
-    questions = load_questions(settings, job["tasks"])
+    exam = SEED
+    if target.run is not None:
+        # The questions its run asked, also where an earlier version chose them by the run's seed.
+        exam = run_plan.exam_seed(resume_file.manifest_now(target.run))
+    questions = load_questions(settings, job["tasks"], exam)
 
     # torch: seconds, which a missing file must not cost.
     import torch  # noqa: PLC0415
@@ -78,7 +84,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
         settings={
             "data_dir": settings.data.data_dir,
             "limit": settings.eval.eval_metrics_max_problems,
-            "seed": settings.data.seed,
+            "seed": exam,
             "max_tokens": settings.data.max_tokens,
             "device": device.type,
             "dtype": "bfloat16" if mixed else "float32",
@@ -87,13 +93,15 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def load_questions(settings: RunConfig, names: list[str] | None) -> dict[str, list[Question]]:
-    """The questions to ask, by task.
+def load_questions(
+    settings: RunConfig, names: list[str] | None, exam: int = SEED
+) -> dict[str, list[Question]]:
+    """The questions to ask, by task; `exam` as in `run_plan.data_settings`.
 
     Raises:
         UsageError: a task that the data does not have, or rows that are no questions.
     """
-    data = run_plan.data_settings(settings)
+    data = run_plan.data_settings(settings, exam)
     found = tasks.load_questions(data, settings.eval.eval_metrics_max_problems)
     if names is None:
         return found

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 PartKind = Literal["text", "python", "python_output"]
@@ -52,6 +52,8 @@ class Conversation:
     """An optional system message, then user and assistant in turn, the user first."""
 
     messages: tuple[Message, ...]
+    source: str = field(default="", compare=False)
+    """What the row says of where it is from; not part of what is trained on, nor of its hash."""
 
     @property
     def answers(self) -> int:

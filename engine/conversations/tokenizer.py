@@ -15,6 +15,8 @@ import io
 import json
 import pickle
 import pickletools
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any, NoReturn
 import tiktoken
 
 from engine.errors import CheckpointError
-from engine.lfs import pointer_fault
+from engine.files.lfs import pointer_fault
 
 BOS = "<|bos|>"
 USER_START = "<|user_start|>"
@@ -51,6 +53,24 @@ SPECIAL_TOKENS = (
 MAX_FILE_BYTES = 64 * 2**20
 """A vocabulary of 65,536 is a file of about 1 MB; the largest public ones are under 8 MB."""
 
+MOST_PATTERN_CHARACTERS = 10_000
+"""Patterns in use have at most 400."""
+
+TRIAL_TEXT = "The answer's 42: naïve café 123,456.78\n\n  \tif (x) {return 'ok';}  🙂 中文 ١٢ \r\n"
+"""Words, numbers, signs, blanks and letters of several scripts: what a tokenizer must give back."""
+
+TRIAL_SECONDS = 20.0
+"""It takes half a second, most of it to start Python; a busy machine takes longer."""
+
+NANOCHAT_PATTERN = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*"
+    r"|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+"""nanochat's split pattern: GPT-4's with numbers in groups of at most two digits."""
+
+_TRIED = {NANOCHAT_PATTERN, r"[\s\S]"}
+"""Patterns that are known to take any text; others are tried out, once a process."""
+
 _JSON_FORMAT = "sftui-tokenizer-1"
 
 
@@ -76,6 +96,8 @@ class Tokenizer:
         self.pattern = pattern
         self.merges = tuple(merges)
         self.special_tokens = dict(special_tokens)
+        if len(pattern) > MOST_PATTERN_CHARACTERS:
+            _refuse(f"its split pattern has {len(pattern):,} characters")
         try:
             self._encoding = tiktoken.Encoding(
                 name,
@@ -83,11 +105,13 @@ class Tokenizer:
                 mergeable_ranks={piece: rank for rank, piece in enumerate(self.merges)},
                 special_tokens=self.special_tokens,
             )
-        except ValueError as error:
-            raise CheckpointError(
-                f"The tokenizer's split pattern cannot be used ({error}); expected a regular "
-                "expression. Take the tokenizer that belongs to the checkpoint."
-            ) from error
+        except Exception as error:
+            raise CheckpointError(_pattern_fault(str(error))) from error
+        except BaseException as error:
+            # A panic in tiktoken's Rust is no Exception; Ctrl-C is none either.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise CheckpointError(_pattern_fault("tiktoken fails at it")) from None
 
     @classmethod
     def from_merges(cls, pattern: str, merges: Sequence[bytes]) -> Tokenizer:
@@ -105,11 +129,13 @@ class Tokenizer:
         """
         content = _read(path)
         try:
-            if content[:1] == b"{":
-                return cls._from_json(content)
-            return cls._from_pickle(content)
+            found = cls.from_json(content) if content[:1] == b"{" else cls._from_pickle(content)
+            if found.pattern not in _TRIED:
+                found.try_pattern()
+                _TRIED.add(found.pattern)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
+        return found
 
     @classmethod
     def load_same(cls, path: Path, digest: str) -> Tokenizer:
@@ -125,6 +151,34 @@ class Tokenizer:
                 "from run.json). Put the old file back; another one needs a new run."
             )
         return found
+
+    def try_pattern(self) -> None:
+        """Encode and decode a text of all kinds in a child, under a time limit.
+
+        A pattern is a program of its own: it may match nothing, leave text out, need time without
+        end, or bring tiktoken down with the process that uses it.
+
+        Raises:
+            CheckpointError: the text did not come back.
+        """
+        job = json.dumps({"tokenizer": self._json(), "text": TRIAL_TEXT})
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "engine.conversations.try_pattern"],
+                input=job.encode(),
+                capture_output=True,
+                timeout=TRIAL_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            fault = f"a sentence took longer than {TRIAL_SECONDS:.0f} s"
+            raise CheckpointError(_pattern_fault(fault)) from None
+        except OSError as error:
+            raise CheckpointError(
+                f"The tokenizer cannot be tried out: no process can be started ({error.strerror})."
+            ) from None
+        if done.returncode or done.stdout.strip() != b"same":
+            fault = done.stdout.decode("utf-8", "replace").strip()[:200] or "it ends the program"
+            raise CheckpointError(_pattern_fault(fault))
 
     def save_json(self, path: Path) -> None:
         """Write the `.json` form: the same vocabulary without a pickle."""
@@ -170,7 +224,12 @@ class Tokenizer:
         return json.dumps(fields, ensure_ascii=True, sort_keys=True)
 
     @classmethod
-    def _from_json(cls, content: bytes) -> Tokenizer:
+    def from_json(cls, content: bytes) -> Tokenizer:
+        """From the content of a file of `save_json`.
+
+        Raises:
+            CheckpointError: damaged, or not a tokenizer.
+        """
         try:
             found = json.loads(content)
             if found["format"] != _JSON_FORMAT:
@@ -213,6 +272,13 @@ class Tokenizer:
         if [ranks[piece] for piece in merges] != list(range(len(merges))):
             _refuse("its ranks are not 0, 1, 2, ... without gaps")
         return cls(pattern=pattern, merges=merges, special_tokens=special, name=name)
+
+
+def _pattern_fault(what: str) -> str:
+    return (
+        f"The tokenizer's split pattern cannot be used ({what}); expected a regular expression "
+        "that takes any text. Take the tokenizer that belongs to the checkpoint."
+    )
 
 
 _ADVICE = (

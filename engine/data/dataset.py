@@ -6,6 +6,7 @@ pays for 10,000.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,12 @@ from engine.conversations.conversation import (
 from engine.conversations.letter_questions import Question, parse_question
 from engine.data.json_rows import as_utf8, parse_json, rows_of_text
 from engine.errors import DataError
-from engine.lfs import pointer_fault
+from engine.files.lfs import pointer_fault
 
 Item = Conversation | Question
+
+MOST_SOURCE_LETTERS = 60
+"""A longer `source` of a row is a text or an address, not the name of a kind of rows."""
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -240,7 +244,11 @@ def parse_row(raw: object, *, subject: str = "") -> Item:
     if set(raw) == {"train"} and isinstance(raw["train"], dict):
         raw = raw["train"]  # the hub's MMLU auxiliary_train wraps each row once more
     if "messages" in raw:
-        return parse_messages(raw["messages"], trained=_row_is_trained(raw))
+        found = parse_messages(raw["messages"], trained=_row_is_trained(raw))
+        source = raw.get("source")
+        if isinstance(source, str) and 0 < len(source) <= MOST_SOURCE_LETTERS:
+            found = dataclasses.replace(found, source=source)
+        return found
     if "choices" in raw:
         if raw.get("weight") == 0 or raw.get("train") is False:
             raise RowFault("the question says that it carries no loss; leave the row out")

@@ -19,6 +19,9 @@ from engine.conversations.conversation import Conversation
 from engine.conversations.letter_questions import Question
 from engine.data.dataset import Item
 
+MOST_SOURCES = 32
+MIN_SOURCE_ROWS = 30
+"""The loss of fewer rows says too little of their kind."""
 SEED = 42
 """nanochat's only seed, of the tasks' order and of the mixture's."""
 
@@ -29,7 +32,7 @@ class Row:
 
     conversation: Conversation
     source: str
-    """Task name, for `loss_by_source`."""
+    """Task name, or the row's own source, for `loss_by_source`."""
     id: str
     """Stable over runs: the hub's id, else content hash and occurrence."""
 
@@ -66,12 +69,20 @@ class Mixture:
     """Rows of several tasks in one fixed order; index i is row i of every epoch."""
 
     def __init__(
-        self, tasks: Iterable[TaskRows], *, seed: int | None = SEED, limit: int | None = None
+        self,
+        tasks: Iterable[TaskRows],
+        *,
+        seed: int | None = SEED,
+        limit: int | None = None,
+        by_row: bool = False,
     ) -> None:
         """Keep the first `limit` rows of the order.
 
         `seed=None` keeps the tasks one after another, unshuffled, as validation needs them.
+        `by_row`: where a row names its own source, that is its source, for up to
+        `MOST_SOURCES` of at least `MIN_SOURCE_ROWS` rows; the task's name is that of all others.
         """
+        self._by_row = by_row
         self.tasks = list(tasks)
         self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
         pairs = [
@@ -91,14 +102,34 @@ class Mixture:
     def row(self, index: int) -> Row:
         number, local = self.places[index]
         task = self.tasks[number]
-        return Row(conversation=task.conversation(local), source=task.name, id=task.ids[local])
+        return Row(
+            conversation=task.conversation(local),
+            source=self.source_of(index),
+            id=task.ids[local],
+        )
 
     def conversation(self, index: int) -> Conversation:
         number, local = self.places[index]
         return self.tasks[number].conversation(local)
 
     def source_of(self, index: int) -> str:
-        return self.tasks[self.places[index][0]].name
+        own = self._own_source(index) if self._by_row else ""
+        return own if own in self._own_sources else self.tasks[self.places[index][0]].name
+
+    def _own_source(self, index: int) -> str:
+        number, local = self.places[index]
+        item = self.tasks[number].items[local]
+        return item.source if isinstance(item, Conversation) else ""
+
+    @cached_property
+    def _own_sources(self) -> frozenset[str]:
+        """The commonest sources that the rows name themselves."""
+        if not self._by_row:
+            return frozenset()
+        counts = Counter(map(self._own_source, range(len(self))))
+        del counts[""]
+        common = counts.most_common(MOST_SOURCES)
+        return frozenset(name for name, rows in common if rows >= MIN_SOURCE_ROWS)
 
     def counts(self) -> dict[str, int]:
         """Rows by task, in the order of the tasks."""

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 
 from engine.data.dataset import Item
 from engine.errors import DataError, RunDirError
+from engine.files import checked
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 
@@ -95,11 +96,11 @@ def read(run: RunDir) -> dict[str, str]:
         RunDirError: the file is damaged.
     """
     try:
-        raw = json.loads(run.rows.read_text(encoding="utf-8"))
-        return {str(key): str(value) for key, value in raw.items()}
+        raw = checked.read_json(run.rows)
+        return {key: checked.text(value) for key, value in checked.table(raw).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise RunDirError(
             f"{run.rows} cannot be read ({error}); expected digests of the rows. Move it away to "
             "go on without comparing the hub's data sets."

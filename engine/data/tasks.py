@@ -22,8 +22,10 @@ from engine.data.mixture import SEED, Mixture, TaskRows, seed_order
 from engine.data.supervision import Tally, Teaches
 from engine.errors import ConfigError, DataError
 
-Part = Literal["all", "training", "held_out"]
-"""Which rows of an entry: all, or one side of the rows held out for validation."""
+Part = Literal["all", "training", "held_out", "exam"]
+"""Which rows of an entry: all that are trained on, one side of the rows held out for validation,
+or all that are asked or measured. What is asked, and what is held out for it, is chosen by the
+exam's seed; what is trained on is ordered by the run's."""
 
 HELD_OUT_SHARE = 20
 """One row in so many is held out where validation has no rows of its own."""
@@ -79,6 +81,10 @@ class DataSettings:
     max_smoltalk_rows: int = 10_000
     """Of the default mixture."""
     seed: int = SEED
+    """Of the order that rows are trained in."""
+    exam_seed: int = SEED
+    """Of what is asked and measured: the same for every run, so that two seeds can be compared.
+    A run that an earlier version began keeps its own (`run_plan.exam_seed`)."""
 
     def train_entries(self) -> tuple[DataEntry, ...]:
         return self.mixture or (
@@ -133,10 +139,10 @@ def load_validation(
             for each, (rows, note) in zip(entries, _open_all(entries, settings), strict=True)
         ]
         # Mixed, so that the first `max_rows` are of all files.
-        return Mixture(tasks, seed=settings.seed, limit=max_rows)
+        return Mixture(tasks, seed=settings.exam_seed, limit=max_rows, by_row=True)
     ((opened, note),) = _open_all([entry], settings)
-    task = _load(opened, entry, settings, limit=max_rows, note=note)
-    return Mixture([task], seed=None)
+    task = _load(opened, entry, settings, limit=max_rows, note=note, part="exam")
+    return Mixture([task], seed=None, by_row=True)
 
 
 def load_questions(
@@ -152,7 +158,7 @@ def load_questions(
     sources = _open_all(settings.questions, settings)
     found: dict[str, list[Question]] = {}
     for entry, (opened, note) in zip(settings.questions, sources, strict=True):
-        task = _load(opened, entry, settings, limit=max_problems, note=note)
+        task = _load(opened, entry, settings, limit=max_problems, note=note, part="exam")
         found[entry.name] = _questions(task, opened.name)
     return found
 
@@ -216,10 +222,16 @@ def check_data(
         checks += [replace(check, use="validation", part="held_out") for check in checks]
     else:
         checks.append(
-            _Check(use="validation", entry=settings.validation, limit=max_validation_rows)
+            _Check(
+                use="validation",
+                entry=settings.validation,
+                limit=max_validation_rows,
+                part="exam",
+            )
         )
     checks += [
-        _Check(use="question", entry=each, limit=max_problems) for each in settings.questions
+        _Check(use="question", entry=each, limit=max_problems, part="exam")
+        for each in settings.questions
     ]
     sources = _open_all([check.entry for check in checks], settings, download=False)
     found = [
@@ -373,10 +385,9 @@ def _load(
     candidates = sorted(parsed) if settings.skip_bad_rows else range(len(rows))
     if not candidates:
         raise DataError(f"{rows.name}: every one of its {len(rows)} rows is malformed.")
-    order: Sequence[int] = range(len(candidates))
-    if entry.shuffle:
-        order = seed_order(len(candidates), settings.seed)
-    order = _side(order[: _kept(len(candidates), entry.size, limit)], part)
+    order = _order(
+        len(candidates), _kept(len(candidates), entry.size, limit), entry, settings, part
+    )
     if not order:
         raise DataError(
             f"{rows.name}: holds one row, which cannot be trained on and validated with; expected "
@@ -394,6 +405,21 @@ def _load(
         epochs=entry.epochs,
         note=note,
     )
+
+
+def _order(
+    count: int, kept: int, entry: DataEntry, settings: DataSettings, part: Part
+) -> Sequence[int]:
+    """Places of the rows of one part, in the order they are trained on, asked or measured."""
+    if not entry.shuffle:
+        return _side(range(kept), part)
+    if part == "all":
+        return seed_order(count, settings.seed)[:kept]
+    order = _side(seed_order(count, settings.exam_seed)[:kept], part)
+    if part == "training" and settings.seed != settings.exam_seed:
+        # The rows that are left are the same for every seed, their order is not.
+        return [order[place] for place in seed_order(len(order), settings.seed)]
+    return order
 
 
 def _side(order: Sequence[int], part: Part) -> Sequence[int]:

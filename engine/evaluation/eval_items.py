@@ -7,7 +7,6 @@ file is written aside and renamed, so a reader never meets half of one.
 from __future__ import annotations
 
 import os
-import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError
+from engine.evaluation import npz
 
 FORMAT = 1
 
@@ -50,6 +50,19 @@ class EvalResult:
         answers = zip(self.predicted, self.gold, strict=True)
         return np.fromiter((a == b for a, b in answers), dtype=np.bool_, count=self.total)
 
+    def gold_probabilities(self) -> npt.NDArray[np.float32]:
+        """[I] probability of the right letter among the item's own; NaN where it is not one."""
+        columns = [
+            letters.index(gold) if gold in letters else -1
+            for letters, gold in zip(self.item_letters, self.gold, strict=True)
+        ]
+        found = np.full(self.total, np.nan, dtype=np.float32)
+        known = np.array(columns, dtype=np.int64)
+        rows = np.flatnonzero(known >= 0)
+        with np.errstate(under="ignore"):
+            found[rows] = np.exp(self.letter_logprobs[rows, known[rows]])
+        return found
+
     @property
     def accuracy(self) -> float:
         return self.correct / self.total if self.total else float("nan")
@@ -62,7 +75,8 @@ class EvalResult:
 
 def save_items(path: Path, result: EvalResult) -> None:
     """Write the result as a compressed npz (log-probabilities as fp16); whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of a run whose folder was deleted nothing is made anew.
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
         with aside.open("wb") as file:
@@ -93,8 +107,7 @@ def load_items(path: Path) -> EvalResult:
         DataError: the file is missing, damaged or of another kind.
     """
     try:
-        # Opened here: numpy leaves the file open when it turns out to be no zip.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+        with npz.opened(path) as found:
             if int(found["format"]) != FORMAT:
                 raise DataError(
                     f"{path}: eval results of format {int(found['format'])}; expected {FORMAT}. "
@@ -118,7 +131,7 @@ def load_items(path: Path) -> EvalResult:
     except OSError as error:
         reason = error.strerror or "not an npz file"
         raise DataError(f"{path}: cannot be read as eval results ({reason}).") from None
-    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except npz.DAMAGED as error:
         raise DataError(f"{path}: not a file of eval results ({error}).") from None
 
 

@@ -20,9 +20,11 @@ from typing import Any
 from engine.errors import DataError
 from engine.evaluation import eval_items
 from engine.evaluation.eval_items import EvalResult
+from engine.files import checked
 
 SCHEMA = 1
 PROMPT_VERSION = 1
+_MOST_BYTES = 64 * 1024 * 1024
 """Of the letter prompt; raised when it changes."""
 
 
@@ -95,7 +97,7 @@ def read(path: Path) -> tuple[dict[str, Any], list[TaskScore]]:
         DataError: missing, damaged, or not of ours.
     """
     try:
-        ours = json.loads(path.read_text(encoding="utf-8"))["sftui"]
+        ours = checked.parse_json(checked.read_typed(path, _MOST_BYTES))["sftui"]
         if ours["schema"] != SCHEMA:
             raise DataError(f"{path}: schema {ours['schema']}; expected {SCHEMA}.")
         return ours, [TaskScore(**entry) for entry in ours["tasks"]]

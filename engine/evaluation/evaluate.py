@@ -56,6 +56,9 @@ class ValidationResult:
     """Mean of each row in nats a token, in the plan's order; NaN without a supervised token."""
     row_ids: npt.NDArray[np.int64]
     """Index of each row in the validation rows."""
+    row_weights: npt.NDArray[np.float64]
+    """Each row's part in `loss`, in sum 1: its share of its micro-batch's supervised tokens, over
+    the number of micro-batches that have any."""
     loss_by_source: dict[str, float]
     """Mean over the supervised tokens of each source."""
     skipped: int
@@ -94,9 +97,21 @@ def validate(
         rows=len(batch.documents),
         row_losses=losses.document_losses,
         row_ids=np.array([document.row for document in batch.documents], np.int64),
+        row_weights=_row_weights(batch),
         loss_by_source=losses.loss_by_source,
         skipped=batch.num_empty_micro_batches,
     )
+
+
+def _row_weights(batch: StepBatch) -> npt.NDArray[np.float64]:
+    """[rows] each row's part in the mean over micro-batches of their means; in sum 1."""
+    tokens = np.array([document.num_supervised for document in batch.documents], np.float64)
+    micro = np.array([document.micro_batch for document in batch.documents], np.int64)
+    of_micro = np.bincount(micro, weights=tokens)
+    filled = np.count_nonzero(of_micro)
+    weights = np.zeros(len(tokens))
+    np.divide(tokens, of_micro[micro] * filled, out=weights, where=of_micro[micro] > 0)
+    return weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

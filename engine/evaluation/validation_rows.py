@@ -7,14 +7,15 @@ a change is that of the row-wise differences, about a tenth of what two means su
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError
+from engine.evaluation import npz
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +26,25 @@ class RowLosses:
     """Mean of each row in nats a token; NaN without a supervised token."""
     rows: npt.NDArray[np.int64]
     """Index of each row in the validation rows."""
+    weights: npt.NDArray[np.float64] | None = None
+    """Each row's part in the validation loss, in sum 1; None in files of earlier versions."""
+    digests: npt.NDArray[np.uint64] | None = None
+    """Of each row's tokens and mask: the same row of another run has the same; None as above."""
 
 
 def save_rows(path: Path, found: RowLosses) -> None:
     """Write the file; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of a run whose folder was deleted nothing is made anew.
+    path.parent.mkdir(exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
     try:
         with aside.open("wb") as file:
-            np.savez_compressed(file, losses=found.losses, rows=found.rows)
+            columns: dict[str, Any] = {"losses": found.losses, "rows": found.rows}
+            if found.weights is not None:
+                columns["weights"] = found.weights
+            if found.digests is not None:
+                columns["digests"] = found.digests
+            np.savez_compressed(file, **columns)
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
@@ -48,16 +59,31 @@ def load_rows(path: Path) -> RowLosses:
         DataError: the file is missing, damaged or of another kind.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+        with npz.opened(path) as found:
             losses, rows = np.asarray(found["losses"], np.float64), np.asarray(found["rows"])
             if losses.ndim != 1 or rows.shape != losses.shape:
                 raise ValueError(f"{losses.shape} losses of {rows.shape} rows")
-            return RowLosses(losses=losses, rows=rows.astype(np.int64))
+            return RowLosses(
+                losses=losses,
+                rows=rows.astype(np.int64),
+                weights=_column(found, "weights", np.float64, losses.shape),
+                digests=_column(found, "digests", np.uint64, losses.shape),
+            )
     except OSError as error:
         reason = error.strerror or "not an npz file"
         raise DataError(f"{path}: cannot be read as validation rows ({reason}).") from None
-    except (KeyError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except npz.DAMAGED as error:
         raise DataError(f"{path}: not a file of validation rows ({error}).") from None
+
+
+def _column(found: Any, name: str, dtype: Any, shape: tuple[int, ...]) -> Any:
+    """A column that earlier versions did not write; None without it."""
+    if name not in found.files:
+        return None
+    column = np.asarray(found[name], dtype)
+    if column.shape != shape:
+        raise ValueError(f"{column.shape} {name} of {shape} rows")
+    return column
 
 
 def paired_error(now: RowLosses, before: RowLosses) -> float | None:

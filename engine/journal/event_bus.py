@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import fcntl
 import os
 import threading
 import time
@@ -32,6 +33,12 @@ from engine.events import (
 )
 from engine.journal import wire
 from engine.journal.event_files import ends_a_line, last_stamp, open_to_append
+from engine.journal.folder_watch import (
+    LOOK_SECONDS,
+    FolderWatch,
+    lines_to_write_again,
+    log_was_replaced,
+)
 from engine.journal.live_queue import LivePublisher
 from engine.journal.run_log import RunLog
 from engine.run.lock import boot_id
@@ -118,6 +125,12 @@ class EventBus:
         self._log_torn = not ends_a_line(self._log_file)
         self._live = LivePublisher(run_dir) if live else None
 
+        self._run_dir = run_dir
+        self._folder = FolderWatch(run_dir)
+        self._look_at = 0.0
+        self.lost_folder = ""
+        """What became of the run's folder, in words; empty while it is in its place."""
+
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._publish, name="events", daemon=True)
@@ -159,6 +172,7 @@ class EventBus:
         if not self._thread.is_alive():
             os.close(self._file)
             os.close(self._log_file)
+            self._folder.close()
         return flushed
 
     @property
@@ -174,6 +188,7 @@ class EventBus:
             self._wake.wait(BATCH_SECONDS)
             self._wake.clear()
             stopping = self._stopping
+            self._look_at_folder()
             fresh, flushes = self._stamp_arrived()
             waiting += flushes
             written = self._write_pending()
@@ -186,6 +201,45 @@ class EventBus:
                 waiting.clear()
             if stopping:
                 return
+
+    def _look_at_folder(self) -> None:
+        """Notice a folder that is gone, and take up an event log that was replaced."""
+        now = time.monotonic()
+        if now < self._look_at or self.lost_folder:
+            return
+        self._look_at = now + LOOK_SECONDS
+        self.lost_folder = self._folder.lost()
+        if not self.lost_folder and log_was_replaced(self._run_dir.events, self._file):
+            with contextlib.suppress(OSError):
+                # The disk may refuse, or the folder be going just now: the next look tries again.
+                self._take_up_new_log()
+
+    def _take_up_new_log(self) -> None:
+        """Go on in the file that has the name now, with every line that it lacks."""
+        last = last_stamp(self._run_dir.events)
+        fresh = open_to_append(self._run_dir.events)
+        try:
+            # It may not be locked by anybody; where there are no locks this changes nothing.
+            with contextlib.suppress(OSError):
+                fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            torn = not ends_a_line(fresh)
+            count = 0
+            for line in lines_to_write_again(self._file, last.seq if last else 0):
+                self._os_write(fresh, b"\n" * torn + line)
+                torn, count = False, count + 1
+        except OSError:
+            os.close(fresh)
+            raise
+        old, self._file = self._file, fresh
+        os.close(old)
+        self._offset, self._torn = os.fstat(fresh).st_size, torn
+        self.emit(
+            LogLine(
+                level="warn",
+                text=f"events.jsonl was deleted or replaced under the run; {count:,} lines were "
+                "written again, and the run goes on in the new file",
+            )
+        )
 
     def _stamp_arrived(self) -> tuple[list[bytes], list[threading.Event]]:
         """Stamp and encode what has arrived; returns the lines, and the waiting flushes."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from engine.errors import WireError
 from engine.events import TYPE_NAME, AttemptStarted, Event, RunFinished, Stamp
+from engine.files import checked
 from engine.journal import wire
 from engine.run.lock import boot_id
 from engine.run.run_dir import RunDir
@@ -22,7 +23,11 @@ FIRST_SEQ_VARIABLE = "SFTUI_FIRST_SEQ"
 """Last `seq` before the present supervisor: an end of the run up to there is history."""
 
 _TAIL_BYTES = 4 * wire.MAX_LINE_BYTES
+_MOST_TAIL_BYTES = 64 * 1024 * 1024
+"""How far back an event is looked for behind what is none."""
 _CHUNK_BYTES = 1024 * 1024
+_MOST_LINE_BYTES = 16 * wire.MAX_LINE_BYTES
+"""What goes on longer without a line end is no event."""
 
 
 class JournalWriter:
@@ -93,8 +98,8 @@ def began(path: Path) -> float | None:
     boot = boot_id()
     needle = f'"{boot}"'.encode()
     try:
-        with path.open("rb") as file:
-            for line in file:
+        with checked.open_file(path) as file:
+            for line in iter(lambda: file.readline(_MOST_LINE_BYTES), b""):
                 # Only lines of this boot are decoded: it may not be the first one.
                 event = _try(line) if boot and needle in line else None
                 if event is not None and event.stamp.boot == boot and event.stamp.m is not None:
@@ -108,13 +113,16 @@ def scan(path: Path, *kinds: type[Event]) -> Iterator[Event]:
     """Events of these kinds, in file order; lines of other kinds are not even decoded."""
     needles = [f'"{TYPE_NAME[kind]}"'.encode() for kind in kinds]
     try:
-        file = path.open("rb")
+        file = checked.open_file(path)
     except OSError:
         return
     with file:
         rest = b""
         while chunk := file.read(_CHUNK_BYTES):
             whole, _, rest = (rest + chunk).rpartition(b"\n")
+            if len(rest) > _MOST_LINE_BYTES:
+                # No event: what is left of that line is thrown away as it comes.
+                rest = b""
             if not any(needle in whole for needle in needles):
                 continue
             for line in whole.split(b"\n"):
@@ -127,9 +135,9 @@ def scan(path: Path, *kinds: type[Event]) -> Iterator[Event]:
 def _last_events(path: Path) -> Iterator[Event]:
     """Events near the end of a journal, in order: hundreds, or all when it is short."""
     try:
-        with path.open("rb") as file:
+        with checked.open_file(path) as file:
             size = file.seek(0, os.SEEK_END)
-            for length in (_TAIL_BYTES, size):
+            for length in (_TAIL_BYTES, min(size, _MOST_TAIL_BYTES)):
                 file.seek(max(0, size - length))
                 events = [event for line in file.read().split(b"\n") if (event := _try(line))]
                 if events:
@@ -148,7 +156,7 @@ def _try(line: bytes) -> Event | None:
 
 def open_to_append(path: Path) -> int:
     """A descriptor for appending; the file is made private to the user."""
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    return checked.open_descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
 
 def ends_a_line(descriptor: int) -> bool:

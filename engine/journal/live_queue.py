@@ -18,12 +18,14 @@ import os
 import queue
 import shutil
 import socket
+import stat
 import tempfile
 import threading
 from multiprocessing import managers, util
 from pathlib import Path
 from typing import Any
 
+from engine.files import checked
 from engine.run.run_dir import RunDir, write_private
 
 MAX_BATCHES = 4096
@@ -39,6 +41,8 @@ POLL_SECONDS = 0.25
 
 _SERIALIZER = "xmlrpclib"
 """The manager's data-only serializer; the other one, pickle, runs what it is sent."""
+
+_MOST_CARD_BYTES = 16 * 1024
 
 _FOLDER_PREFIX = "sftui-live-"
 _SUN_PATH_BYTES = 100
@@ -179,7 +183,7 @@ class LiveServer:
         self._server.stop()
         self._thread.join(1.0)
         with contextlib.suppress(OSError):
-            if self._run_dir.live.read_bytes() == self._card:
+            if checked.read_bytes(self._run_dir.live) == self._card:
                 self._run_dir.live.unlink()
         with contextlib.suppress(OSError):
             self._server.listener.close()
@@ -268,7 +272,7 @@ class LivePublisher:
         self._seen = seen
         self._accepting = True
         try:
-            card = json.loads(self._path.read_bytes())
+            card = checked.read_json(self._path, _MOST_CARD_BYTES)
             if card["host"] != socket.gethostname():
                 return None
             client = _Client(card["address"], bytes.fromhex(card["key"]), serializer=_SERIALIZER)
@@ -323,15 +327,37 @@ def _private_folder() -> Path:
 def _remove_stale(run_dir: RunDir) -> None:
     """Remove the socket of a screen that was killed; it could not do so itself."""
     try:
-        address = Path(json.loads(run_dir.live.read_bytes())["address"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    if not address.parent.name.startswith(_FOLDER_PREFIX):
+        card = checked.table(checked.read_json(run_dir.live, _MOST_CARD_BYTES))
+        address = Path(checked.text(card["address"]))
+        if not _is_our_socket(address):
+            return
+    except (OSError, ValueError, KeyError):
         return
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(0.5)
         try:
             probe.connect(str(address))
-        except (ConnectionRefusedError, FileNotFoundError):
-            shutil.rmtree(address.parent, ignore_errors=True)
-            run_dir.live.unlink(missing_ok=True)
+        except ConnectionRefusedError:
+            # These two and nothing else: a folder that holds more is not a dead screen's.
+            address.unlink()
+            address.parent.rmdir()
+
+
+def _is_our_socket(address: Path) -> bool:
+    """Whether a socket lies there as `LiveServer` makes one: the card may be anybody's.
+
+    Raises:
+        OSError: there is none, or it may not be looked at.
+    """
+    folder = address.parent
+    places = {Path(tempfile.gettempdir()).resolve(), Path("/tmp").resolve()}
+    if not folder.name.startswith(_FOLDER_PREFIX) or folder.parent.resolve() not in places:
+        return False
+    there, socket_there = folder.lstat(), address.lstat()
+    return (
+        address.name == "live"
+        and stat.S_ISDIR(there.st_mode)
+        and there.st_uid == os.getuid()
+        and stat.S_ISSOCK(socket_there.st_mode)
+        and socket_there.st_uid == os.getuid()
+    )

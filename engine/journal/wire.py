@@ -5,6 +5,10 @@ nan, inf, -inf), because a diverged loss is the news and must survive. A kind
 this version does not know becomes `Unknown`; fields it does not know are
 ignored. Only a newer major version or a line that is no envelope raises.
 
+Every field is checked for its type and its size here, once: whoever reads an event may trust its
+numbers to fit 64 bits, its times to be of this calendar and its tables to hold what they say. A
+line with a wrong value is no event; it costs itself alone.
+
 Words are not checked: a phase, a reason or an alarm that only a newer version knows is
 passed on as it stands. The closed types of `engine.events` bind those who write; a screen
 shows the unknown word, and no rule takes it for another.
@@ -16,12 +20,14 @@ import dataclasses
 import json
 import math
 import secrets
-from collections.abc import Mapping
-from typing import Any
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from engine.control import Command, Request
 from engine.errors import WireError
-from engine.events import KINDS, TYPE_NAME, Event, Stamp, Unknown
+from engine.events import KINDS, TYPE_NAME, Event, Scalar, Stamp, Unknown
+from engine.files import checked
 
 VERSION = 1
 MAX_LINE_BYTES = 64 * 1024
@@ -73,26 +79,51 @@ def decode(line: bytes | str) -> Event:
     data = raw.get("d") or {}
     if not isinstance(data, dict):
         raise WireError(f"the payload of {kind_name} is not an object")
-    for path, name in (raw.get("nf") or {}).items():
-        _restore(data, path.split("/"), _NONFINITE.get(name, math.nan))
-    step = raw.get("step")
-    stamp = Stamp(
-        run=str(raw.get("run", "")),
-        src=str(raw.get("src", "")),
-        att=_int(raw.get("att"), 1),
-        seq=_int(raw.get("seq"), 0),
-        t=_float(raw.get("t")),
-        m=_float(raw.get("m")),
-        boot=str(raw.get("boot", "")),
+    try:
+        if "nf" in raw:
+            _restore_all(data, raw["nf"])
+        step = None if raw.get("step") is None else _step(raw["step"])
+        stamp = _stamp(raw)
+        kind = KINDS.get(kind_name)
+        if kind is None:
+            return Unknown(type=kind_name, data=data, step=step, stamp=stamp)
+        missing = _REQUIRED[kind] - data.keys()
+        if missing:
+            raise WireError(f"{kind_name} without {', '.join(sorted(missing))}")
+        known = check_fields(kind, data)
+    except ValueError as error:
+        raise WireError(f"{kind_name}: {error}") from None
+    return kind(step=step, stamp=stamp, **known)
+
+
+def check_fields(kind: type[Event], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for fields of `kind`, each with the type that it is annotated with.
+
+    Raises:
+        ValueError: naming the first that has another type.
+    """
+    checks = _CHECKS[kind]
+    found = {}
+    for name, value in values.items():
+        if name in checks:
+            try:
+                found[name] = checks[name](value)
+            except ValueError as error:
+                raise ValueError(f"{name} is {error}") from None
+    return found
+
+
+def _stamp(raw: Mapping[str, Any]) -> Stamp:
+    t, m = raw.get("t"), raw.get("m")
+    return Stamp(
+        run=checked.text(raw.get("run", "")),
+        src=checked.text(raw.get("src", "")),
+        att=checked.whole(raw.get("att", 1)),
+        seq=checked.whole(raw.get("seq", 0)),
+        t=None if t is None else _time(t),
+        m=None if m is None else _time(m),
+        boot=checked.text(raw.get("boot", "")),
     )
-    kind = KINDS.get(kind_name)
-    if kind is None:
-        return Unknown(type=kind_name, data=data, step=_int(step, None), stamp=stamp)
-    missing = _REQUIRED[kind] - data.keys()
-    if missing:
-        raise WireError(f"{kind_name} without {', '.join(sorted(missing))}")
-    known = {name: data[name] for name in _FIELDS[kind] if name in data}
-    return kind(step=_int(step, None), stamp=stamp, **known)
 
 
 def encode_request(request: Request) -> bytes:
@@ -110,27 +141,24 @@ def decode_request(line: bytes | str) -> Request:
     """
     raw = _load(line)
     request_id = raw.get("id")
-    if not isinstance(request_id, str) or not request_id:
+    if not isinstance(request_id, str) or not 0 < len(request_id) <= MOST_ID_CHARACTERS:
         raise WireError("a request without an id")
     try:
         command = Command(raw.get("command"))
     except ValueError:
         words = ", ".join(c.value for c in Command)
         raise WireError(
-            f"unknown command {raw.get('command')!r}; expected one of {words}", request_id
+            f"unknown command {checked.short(raw.get('command'))}; expected one of {words}",
+            request_id,
         ) from None
-    argument = raw.get("argument")
-    if argument is not None and not isinstance(argument, int | float):
-        raise WireError(f"the argument of {command.value} is not a number", request_id)
-    return Request(
-        id=request_id,
-        command=command,
-        argument=_float(argument),
-        author=str(raw.get("author", "")),
-        t=_float(raw.get("t")) or 0.0,
-        attempt=_int(raw.get("attempt"), None),
-        expires=_float(raw.get("expires")),
-    )
+    values: dict[str, Any] = {}
+    for name, check in _REQUEST_FIELDS.items():
+        try:
+            if raw.get(name) is not None:
+                values[name] = check(raw[name])
+        except ValueError as error:
+            raise WireError(f"the {name} of {command.value} is {error}", request_id) from None
+    return Request(id=request_id, command=command, **values)
 
 
 def new_id() -> str:
@@ -194,6 +222,12 @@ def _escape(key: object) -> str:
     return str(key).replace("~", "~0").replace("/", "~1")
 
 
+def _restore_all(data: dict[str, Any], flags: object) -> None:
+    """Put every non-finite number back that `nf` names."""
+    for path, name in checked.table(flags).items():
+        _restore(data, path.split("/"), _NONFINITE.get(checked.text(name), math.nan))
+
+
 def _restore(data: Any, path: list[str], value: float) -> None:
     """Put a non-finite number back where `nf` says; a wrong path is ignored."""
     *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in path]
@@ -221,17 +255,114 @@ def _cut_strings(event: Event, limit: int) -> Event:
 
 def _load(line: bytes | str) -> dict[str, Any]:
     try:
-        raw = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        raw = checked.parse_json(line)
+    except ValueError as error:
         raise WireError(f"not JSON: {error}") from None
     if not isinstance(raw, dict):
         raise WireError("not a JSON object")
     return raw
 
 
-def _int(value: Any, default: Any) -> Any:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+# ---- types of fields ---------------------------------------------------------------------------
+
+MOST_ID_CHARACTERS = 200
+"""Of a request; ours have twelve."""
+
+_LAST_TIME = 253_402_300_800.0
+"""The year 10000, in seconds since the epoch: no calendar takes more."""
+
+_MOST_STEPS = 2**53
+"""Steps are also drawn, as floats."""
+
+_Check = Callable[[Any], Any]
 
 
-def _float(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _step(value: object) -> int:
+    step = checked.whole(value)
+    if not 0 <= step < _MOST_STEPS:
+        raise ValueError(f"step {step}")
+    return step
+
+
+def _time(value: object) -> float:
+    if type(value) is float and 0.0 <= value < _LAST_TIME:
+        return value
+    seconds = checked.number(value)
+    if not 0 <= seconds < _LAST_TIME:
+        raise ValueError(f"{seconds:g} s is no time")
+    return seconds
+
+
+def _number(value: object) -> float:
+    # NaN and infinities are news, and were put back from `nf`.
+    return value if type(value) is float else checked.number(value)
+
+
+def _scalar(value: object) -> object:
+    if value is None or type(value) in (str, bool, float):
+        return value
+    if isinstance(value, list):
+        return [_scalar(item) for item in value]
+    if type(value) is int and abs(value) >= checked.LARGEST_WHOLE:
+        # A seed may have 64 bits; more digits than a float can count are nobody's setting.
+        return checked.number(value)
+    if type(value) is int:
+        return value
+    raise ValueError(f"{checked.short(value)}; expected a number or a text")
+
+
+def _table_of(check: _Check) -> _Check:
+    def checked_table(value: object) -> dict[str, Any]:
+        return {name: check(item) for name, item in checked.table(value).items()}
+
+    return checked_table
+
+
+def _optional(check: _Check) -> _Check:
+    def checked_or_none(value: object) -> Any:
+        # Finite or not, a float is a number; this way it costs one call less.
+        if value is None or (type(value) is float and check is _number):
+            return value
+        return check(value)
+
+    return checked_or_none
+
+
+def _check_of(hint: Any) -> _Check:
+    """What a value of a field with this annotation must pass."""
+    simple: dict[Any, _Check] = {
+        int: checked.whole,
+        float: _number,
+        str: checked.text,
+        Any: lambda value: value,
+        Scalar: _scalar,
+    }
+    if hint in simple:
+        return simple[hint]
+    origin = get_origin(hint)
+    if origin is Literal:
+        # The words themselves are not checked: a newer version may have others.
+        return checked.text
+    if origin is Mapping:
+        return _table_of(_check_of(get_args(hint)[1]))
+    if origin in (Union, types.UnionType):
+        inner = [part for part in get_args(hint) if part is not type(None)]
+        if len(inner) == 1:
+            return _optional(_check_of(inner[0]))
+    raise TypeError(f"no check for fields of type {hint}")
+
+
+def _checks_of(kind: type[Event]) -> dict[str, _Check]:
+    hints = get_type_hints(kind)
+    return {name: _check_of(hints[name]) for name in _FIELDS[kind]}
+
+
+_CHECKS = {kind: _checks_of(kind) for kind in TYPE_NAME}
+
+_REQUEST_FIELDS: dict[str, _Check] = {
+    "argument": checked.number,
+    "author": checked.text,
+    "t": checked.number,
+    "attempt": checked.whole,
+    "expires": checked.number,
+}

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,21 +28,20 @@ import torch
 
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, Event, RankHeartbeat
+from engine.files import checked
+from engine.processes.heartbeat_file import FIELDS, SILENT_SECONDS, read_record
 from engine.run.lock import process_start
 from engine.run.run_dir import RunDir
 
 BEAT_SECONDS = 1.0
 TELL_SECONDS = 2.0
 
-SILENT_SECONDS = 10.0
-"""Ten missed beats; a stopped rank costs its peers the collective timeout of two minutes."""
 
 GPU_STALE_SECONDS = 10.0
 
 _RECORD_BYTES = 2048
 """Fixed, padded with blanks: every rewrite covers the last one whole."""
 
-_FIELDS = frozenset(f.name for f in fields(RankHeartbeat)) - {"step", "stamp"}
 
 Emit = Callable[[Event], None]
 
@@ -262,27 +261,18 @@ class _Record:
 
     def write(self, beat: RankHeartbeat, started: float | None) -> None:
         self._beat += 1
-        body: dict[str, Any] = {name: getattr(beat, name) for name in _FIELDS}
+        body: dict[str, Any] = {name: getattr(beat, name) for name in FIELDS}
         body |= {"started": started, "t": time.time(), "beat": f"{beat.pid}:{self._beat}"}
         data = json.dumps(body).encode()
         if self._descriptor is None:
             self._path.parent.mkdir(exist_ok=True)
-            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+            self._descriptor = checked.open_descriptor(self._path, os.O_WRONLY | os.O_CREAT)
         os.pwrite(self._descriptor, data.ljust(_RECORD_BYTES - 1) + b"\n", 0)
 
     def close(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A heartbeat file; None when it is missing or just being written."""
-    try:
-        raw = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return raw if isinstance(raw, dict) and isinstance(raw.get("rank"), int) else None
 
 
 def _fresh(raw: dict[str, Any]) -> bool:
@@ -292,7 +282,7 @@ def _fresh(raw: dict[str, Any]) -> bool:
 
 def _event(raw: dict[str, Any]) -> RankHeartbeat:
     return RankHeartbeat(
-        step=raw.get("at_step"), **{name: raw[name] for name in _FIELDS if name in raw}
+        step=raw.get("at_step"), **{name: raw[name] for name in FIELDS if name in raw}
     )
 
 

@@ -28,13 +28,14 @@ from engine.config import STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision
 from engine.data.hub import HUB, is_cached
+from engine.data.mixture import SEED
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
+from engine.files.sizes import GIB
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
-from engine.sizes import GIB
 from engine.step import run_plan
 from engine.step.plan import Plan
 
@@ -277,6 +278,7 @@ def manifest(
         "num_iterations": prepared.plan.num_iterations,
         "rows": prepared.data.num_rows,
         row_digests.KEY: dict(prepared.data.digests),
+        run_plan.EXAM_SEED: SEED,
         "notes": list(prepared.notes),
         "versions": {
             "sftui": version("sftui"),

@@ -18,9 +18,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from engine.files.sizes import GIB, MIB, in_words
 from engine.processes import devices
 from engine.processes.cuda_environment import ALLOCATOR_VARIABLES
-from engine.sizes import GIB, MIB, in_words
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_WANTED = 256 * MIB

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from engine.processes.heartbeat import read_record
+from engine.processes.heartbeat_file import read_record
 from engine.run.lock import is_alive
 from engine.run.run_dir import RunDir
 

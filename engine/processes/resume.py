@@ -24,7 +24,7 @@ from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, launch, logout
-from engine.run import lock, resume_file
+from engine.run import lock, resume_file, run_dir
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
@@ -43,6 +43,7 @@ FREE = frozenset(
         "activation_checkpointing",
         "on_nonfinite",
         "max_restarts",
+        "restart_silent",
         "nodes",
         "rendezvous",
         "checkpoint_every",
@@ -93,8 +94,10 @@ def prepare(
     Raises:
         UsageError: the first thing that stands in the way.
     """
+    run_dir.refuse_links(run)
     _refuse_running(run)
     manifest = resume_file.manifest_now(run)
+    _refuse_incomplete(run, manifest)
     _refuse_finished(run)
     own = from_flat(manifest["config"], manifest.get("recipe"))
     changed = changes(own, wanted, typed)
@@ -107,7 +110,7 @@ def prepare(
     tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
     newest = _newest_checkpoint(run, manifest)
     data = check_data(
-        run_plan.data_settings(config),
+        run_plan.data_settings(config, run_plan.exam_seed(manifest)),
         max_validation_rows=run_plan.validation_rows_wanted(config),
         max_problems=config.eval.eval_metrics_max_problems,
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),
@@ -189,6 +192,30 @@ def _compare_rows(
         note = f"{names}: read from the hub, so the ranks compare the rows, not this command"
         return _Comparison(others=False, said="the same as before where looked at", notes=(note,))
     return _Comparison(others=False, said="the same as before, by their digests")
+
+
+def _refuse_incomplete(run: RunDir, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest without what a run goes on from.
+
+    Raises:
+        RunDirError: naming what is missing.
+    """
+    missing = [
+        name
+        for name in ("config", "world_size", "tokenizer_sha256", "rows", "start")
+        if manifest.get(name) is None
+    ]
+    start = manifest.get("start") or {}
+    missing += [
+        f"start.{name}" for name in ("source", "tag", "step", "model_config") if name not in start
+    ]
+    if not missing and not isinstance(start["model_config"], dict):
+        missing = ["a table start.model_config"]
+    if missing:
+        raise RunDirError(
+            f"{run.manifest} lacks {', '.join(missing)}; expected what `sftui run` writes there. "
+            "Copy it from where the run was made."
+        )
 
 
 def _refuse_running(run: RunDir) -> None:

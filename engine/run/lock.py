@@ -23,6 +23,7 @@ from types import TracebackType
 import psutil
 
 from engine.errors import RunDirError
+from engine.files import checked
 from engine.run.run_dir import RunDir
 
 START_TOLERANCE_SECONDS = 5.0
@@ -36,6 +37,9 @@ SUPERVISOR_PID_VARIABLE = "SFTUI_SUPERVISOR_PID"
 
 WRITER_PATIENCE_SECONDS = 30.0
 """A rank that has lost its supervisor saves a checkpoint first; elastic kills after 30 s."""
+
+_MOST_BYTES = 64 * 1024
+"""Limit of a lock and of a heartbeat; they take a few hundred bytes."""
 
 _RETRY_SECONDS = 0.5
 """`holder` takes a shared lock for an instant to test it; `acquire` waits that long."""
@@ -71,7 +75,7 @@ class RunLock:
         """
         try:
             # Python opens with O_CLOEXEC: not inherited by the ranks.
-            descriptor = os.open(run_dir.lock, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = checked.open_descriptor(run_dir.lock, os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise RunDirError(
                 f"cannot open the lock {run_dir.lock}: {error.strerror}. "
@@ -135,7 +139,8 @@ def hold_event_log(run_dir: RunDir, patience_seconds: float = WRITER_PATIENCE_SE
         RunDirError: another process still writes after that time, or the file cannot be opened.
     """
     try:
-        descriptor = os.open(run_dir.events, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        descriptor = checked.open_descriptor(run_dir.events, flags)
     except OSError as error:
         raise RunDirError(f"cannot open {run_dir.events}: {error.strerror}.") from None
     deadline = time.monotonic() + patience_seconds
@@ -165,7 +170,7 @@ def last_holder(run_dir: RunDir) -> Holder | None:
 def holder(run_dir: RunDir) -> Holder | None:
     """The process that holds the lock now, None when it is free; on the holder's machine only."""
     try:
-        descriptor = os.open(run_dir.lock, os.O_RDONLY)
+        descriptor = checked.open_descriptor(run_dir.lock)
     except OSError:
         return None
     try:
@@ -187,6 +192,8 @@ def is_running(run_dir: RunDir) -> bool:
 
 def evidence(run_dir: RunDir) -> tuple[bool, str]:
     """Whether the run is alive, and the evidence for it in words."""
+    if not run_dir.path.is_dir():
+        return False, f"its folder {run_dir.path} is gone: it was deleted or moved"
     held = holder(run_dir)
     if held is not None:
         return True, f"the supervisor (pid {held.pid}) holds the lock"
@@ -196,7 +203,8 @@ def evidence(run_dir: RunDir) -> tuple[bool, str]:
         return True, rank
     last = last_holder(run_dir)
     if last is None:
-        return False, "no supervisor has held this run"
+        said = _last_words(run_dir.supervisor_log)
+        return False, said or "no supervisor has held this run"
     if last.boot and boot_id() and last.host == socket.gethostname() and last.boot != boot_id():
         return False, f"the machine was restarted since (the supervisor was pid {last.pid})"
     where = "" if last.host == socket.gethostname() else f" on {last.host}"
@@ -238,15 +246,34 @@ def boot_id() -> str:
 
 def _read_holder(path: Path) -> Holder | None:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = checked.table(checked.read_json(path, _MOST_BYTES))
         return Holder(
-            pid=int(raw["pid"]),
-            host=str(raw.get("host", "")),
-            started=float(raw.get("started", 0.0)),
-            boot=str(raw.get("boot", "")),
+            pid=_pid(raw["pid"]),
+            host=checked.text(raw.get("host", "")),
+            started=checked.number(raw.get("started", 0.0)),
+            boot=checked.text(raw.get("boot", "")),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError):
         return None
+
+
+def _pid(value: object) -> int:
+    pid = checked.whole(value)
+    if not 0 < pid < 2**31:
+        raise ValueError(f"{pid} is no process id")
+    return pid
+
+
+def _last_words(log: Path) -> str:
+    """Why a supervisor that never held the lock could not start, as its log says."""
+    try:
+        with checked.open_file(log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read(4096).decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"the supervisor did not start: {last.removeprefix('sftui: error: ')}" if last else ""
 
 
 def _living_rank(run_dir: RunDir) -> str | None:
@@ -254,13 +281,13 @@ def _living_rank(run_dir: RunDir) -> str | None:
     here = socket.gethostname()
     for path in sorted(run_dir.heartbeats.glob("rank-*.json")):
         try:
-            age = time.time() - path.stat().st_mtime
+            age = time.time() - path.lstat().st_mtime
             if age > HEARTBEAT_FRESH_SECONDS:
                 continue
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            pid, host, rank = int(raw["pid"]), str(raw["host"]), int(raw["rank"])
-            started = float(raw.get("started") or 0.0)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raw = checked.table(checked.read_json(path, _MOST_BYTES))
+            pid, host = _pid(raw["pid"]), checked.text(raw["host"])
+            rank, started = checked.whole(raw["rank"]), checked.number(raw.get("started") or 0.0)
+        except (OSError, ValueError, KeyError):
             continue
         if host != here or is_alive(pid, started):
             where = "" if host == here else f" on {host}"

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import RunDirError
+from engine.files import checked
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 
@@ -53,17 +54,17 @@ def read(run: RunDir) -> list[Resumption]:
         RunDirError: the file is damaged.
     """
     try:
-        raw = json.loads(run.resume.read_text(encoding="utf-8"))
+        raw = checked.read_json(run.resume)
         return [
             Resumption(
-                created=float(entry["created"]),
-                attempt=int(entry["attempt"]),
-                world_size=int(entry["world_size"]),
-                device_type=str(entry["device_type"]),
-                changed=dict(entry["changed"]),
-                command=tuple(str(word) for word in entry["command"]),
-                rows=entry.get("rows"),
-                row_digests=entry.get("row_digests"),
+                created=checked.number(entry["created"]),
+                attempt=checked.whole(entry["attempt"]),
+                world_size=checked.whole(entry["world_size"]),
+                device_type=checked.text(entry["device_type"]),
+                changed=checked.table(entry["changed"]),
+                command=tuple(checked.text(word) for word in entry["command"]),
+                rows=None if entry.get("rows") is None else checked.whole(entry["rows"]),
+                row_digests=_digests(entry.get("row_digests")),
             )
             for entry in raw["resumptions"]
         ]
@@ -74,6 +75,12 @@ def read(run: RunDir) -> list[Resumption]:
             f"{run.resume} cannot be read ({error}); expected what `sftui run --resume` wrote. "
             "Move it away to go on with the settings in run.json."
         ) from None
+
+
+def _digests(found: object) -> dict[str, str] | None:
+    if found is None:
+        return None
+    return {name: checked.text(digest) for name, digest in checked.table(found).items()}
 
 
 def append(run: RunDir, resumption: Resumption) -> None:

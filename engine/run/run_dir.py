@@ -18,18 +18,37 @@ runs/<id>/
 
 from __future__ import annotations
 
-import json
 import os
+import pwd
 import re
 import stat
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from engine.errors import RunDirError
+from engine.files import checked
 
 SCHEMA = 1
+
+_MANIFEST_FIELDS: dict[str, Callable[[object], object]] = {
+    "schema": checked.whole,
+    "recipe": checked.text,
+    "world_size": checked.whole,
+    "device_type": checked.text,
+    "max_restarts": checked.whole,
+    "nodes": checked.whole,
+    "rendezvous": checked.text,
+    "config": checked.table,
+    "start": checked.table,
+    "tokenizer_sha256": checked.text,
+    "rows": checked.whole,
+    "row_digests": checked.table,
+    "versions": checked.table,
+}
+"""What a manifest says of these has these types; a run of an older version may lack some."""
 
 MOST_RESULT_BYTES = 256 * 1024 * 1024
 """A thousand questions take 20 kB; a validation of a million rows 16 MB."""
@@ -147,7 +166,7 @@ class RunDir:
             RunDirError: this is no run directory, or its manifest is damaged.
         """
         try:
-            raw = json.loads(self.manifest.read_text(encoding="utf-8"))
+            raw = checked.read_json(self.manifest)
         except FileNotFoundError:
             raise RunDirError(
                 f"{self.path} is no run directory: it has no run.json. "
@@ -157,7 +176,69 @@ class RunDir:
             raise RunDirError(f"{self.manifest} cannot be read: {error}.") from None
         if not isinstance(raw, dict):
             raise RunDirError(f"{self.manifest} is not a JSON object.")
+        self._check_manifest(raw)
         return raw
+
+    def _check_manifest(self, raw: dict[str, Any]) -> None:
+        """Refuse a manifest of a newer version, and one whose fields have other types."""
+        schema = raw.get("schema", SCHEMA)
+        if type(schema) is int and schema > SCHEMA:
+            versions = raw.get("versions")
+            made_by = versions.get("sftui") if isinstance(versions, dict) else None
+            wanted = f"sftui {checked.short(made_by)}" if made_by else "a newer sftui"
+            raise RunDirError(
+                f"{self.path} was made by {wanted} (schema {schema}; this sftui reads up to "
+                f"{SCHEMA}). Install that version or a newer one to open it."
+            )
+        for name, check in _MANIFEST_FIELDS.items():
+            try:
+                if raw.get(name) is not None:
+                    check(raw[name])
+            except ValueError as error:
+                raise RunDirError(f"{self.manifest}: {name} is {error}.") from None
+
+
+_FOLDERS = ("heartbeat", "evals", "ckpt", "logs", "export")
+
+
+def refuse_links(run: RunDir) -> None:
+    """Refuse to drive a run whose folder leads out of itself.
+
+    A run that is taken up is written to. Where the folder came from another person, a link in it
+    would make that a write to a file of one's own, and a pipe would make it wait for ever.
+
+    Raises:
+        RunDirError: naming what is neither a file nor a folder.
+    """
+    found = sorted(_foreign(run))
+    if found:
+        names = ", ".join(f"{name} ({kind})" for name, kind in found[:5])
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        raise RunDirError(
+            f"{run.path} holds what is no file of a run: {names}{more}. A run is written to, so "
+            "nothing in it may lead elsewhere. Put the files themselves there, or remove these."
+        )
+
+
+def _foreign(run: RunDir) -> Iterator[tuple[str, str]]:
+    """Entries that are neither files nor folders: their names in the run, and what they are."""
+    waiting = [run.path]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = str(Path(entry.path).relative_to(run.path))
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_folder and (folder != run.path or entry.name in _FOLDERS):
+                        waiting.append(Path(entry.path))
+                    elif not is_folder and not entry.is_file(follow_symlinks=False):
+                        mode = entry.stat(follow_symlinks=False).st_mode
+                        yield name, checked.kind_of(mode)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise RunDirError(f"{folder} cannot be looked through: {error.strerror}.") from None
 
 
 def runs_root(runs_dir: str | Path | None = None) -> Path:
@@ -195,10 +276,56 @@ def create(root: Path, name: str, now: datetime) -> RunDir:
 
 def list_runs(root: Path) -> list[RunDir]:
     """Runs under `root`, newest first (by name, which starts with the time)."""
-    if not root.is_dir():
-        return []
-    found = [RunDir(p) for p in root.iterdir() if (p / "run.json").is_file()]
-    return sorted(found, key=lambda run: run.id, reverse=True)
+    return _runs_in(root)[0]
+
+
+def private_runs(root: Path) -> list[RunDir]:
+    """Folders under `root` that look like runs and may not be looked into, newest first.
+
+    In a folder that several people share, each sees that the others have runs, and no more.
+    """
+    return _runs_in(root)[1]
+
+
+def _runs_in(root: Path) -> tuple[list[RunDir], list[RunDir]]:
+    """Runs that may be read, and folders that may not."""
+    readable, private = [], []
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                path = Path(entry.path)
+                try:
+                    if stat.S_ISREG(os.lstat(path / "run.json").st_mode):
+                        readable.append(RunDir(path))
+                except PermissionError:
+                    if _IS_RUN_ID.match(entry.name):
+                        private.append(RunDir(path))
+                except OSError:
+                    continue
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    except OSError as error:
+        raise RunDirError(
+            f"{root} cannot be listed: {error.strerror}. Name another place with --runs-dir."
+        ) from None
+    for found in (readable, private):
+        found.sort(key=lambda run: run.id, reverse=True)
+    return readable, private
+
+
+_IS_RUN_ID = re.compile(r"\d{8}-\d{6}-")
+
+
+def owner(run: RunDir) -> str:
+    """Name of the user whose run it is; the number where the machine knows no name."""
+    try:
+        uid = os.lstat(run.path).st_uid
+    except OSError:
+        return "nobody"
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def find(target: str | None, root: Path) -> RunDir:
@@ -210,10 +337,15 @@ def find(target: str | None, root: Path) -> RunDir:
         RunDirError: nothing or several match; the message lists what there is.
     """
     if target:
-        as_path = Path(target)
-        if (as_path / "run.json").is_file():
-            return RunDir(as_path.absolute())
-    runs = list_runs(root)
+        try:
+            if (Path(target) / "run.json").is_file():
+                return RunDir(Path(target).absolute())
+        except PermissionError:
+            raise _private(RunDir(Path(target).absolute())) from None
+        except (OSError, ValueError):
+            # Longer than a name may be, or with a byte of zero: no path, and no run either.
+            pass
+    runs, private = _runs_in(root)
     if not target:
         if not runs:
             raise RunDirError(f"no runs under {root}. Start one with `sftui run`.")
@@ -225,11 +357,21 @@ def find(target: str | None, root: Path) -> RunDir:
     matching = named or [run for run in runs if run.id.startswith(target)]
     if len(matching) == 1:
         return matching[0]
+    hidden = [run for run in private if target in (run.id, _name_of(run))]
+    if hidden and not matching:
+        raise _private(hidden[0])
     names = ", ".join(run.id for run in (matching or runs)[:5]) or "none"
     what = "no run is called"
     if matching:
         what = "several runs are called" if named else "several runs start with"
-    raise RunDirError(f"{what} {target!r} under {root}. There: {names}.")
+    raise RunDirError(f"{what} {target[:120]!r} under {root}. There: {names}.")
+
+
+def _private(run: RunDir) -> RunDirError:
+    return RunDirError(
+        f"{run.path} is a run of {owner(run)}, and may not be read by you. Ask its owner for the "
+        "right to read it."
+    )
 
 
 def _name_of(run: RunDir) -> str:
@@ -279,7 +421,8 @@ def named_file(folder: Path, name: str) -> Path | None:
 def write_private(path: Path, data: bytes) -> None:
     """Replace a small file atomically, readable by its owner alone."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     fresh.replace(path)

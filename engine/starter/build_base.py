@@ -24,7 +24,7 @@ from engine.config import OptimConfig
 from engine.conversations.chat_format import render_conversation
 from engine.conversations.conversation import parse_messages
 from engine.conversations.letter_questions import PROMPT_HEAD, PROMPT_TAIL
-from engine.conversations.tokenizer import BOS, Tokenizer
+from engine.conversations.tokenizer import BOS, NANOCHAT_PATTERN, Tokenizer
 from engine.model.nanochat.gpt import GPT, GPTConfig
 from engine.optimizer.optim import build_optimizer
 from engine.starter.base import ASSETS, INFO, TOKENIZER, WEIGHTS
@@ -40,12 +40,6 @@ SEED = 1
 
 VOCAB_SIZE = 3072
 """Enough for nearly every word of the tables to be one token, which small models need."""
-
-PATTERN = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*"
-    r"|\s*[\r\n]|\s+(?!\S)|\s+"
-)
-"""nanochat's split pattern: GPT-4's with numbers in groups of at most two digits."""
 
 SHAPE = {"sequence_len": 256, "n_layer": 4, "n_head": 4, "n_kv_head": 4, "n_embd": 128}
 
@@ -98,9 +92,11 @@ def train_tokenizer() -> Tokenizer:
 
     learner = rustbpe.Tokenizer()
     num_special = 9
-    learner.train_from_iterator(_tokenizer_texts(), VOCAB_SIZE - num_special, pattern=PATTERN)
+    learner.train_from_iterator(
+        _tokenizer_texts(), VOCAB_SIZE - num_special, pattern=NANOCHAT_PATTERN
+    )
     ranks = sorted(learner.get_mergeable_ranks(), key=lambda pair: pair[1])
-    return Tokenizer.from_merges(PATTERN, [bytes(piece) for piece, _ in ranks])
+    return Tokenizer.from_merges(NANOCHAT_PATTERN, [bytes(piece) for piece, _ in ranks])
 
 
 def _tokenizer_texts() -> Iterator[str]:

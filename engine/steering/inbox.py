@@ -15,12 +15,15 @@ from typing import NamedTuple
 from engine.control import Command, Request
 from engine.errors import RunDirError, WireError
 from engine.events import ControlApplied, ControlOutcome
+from engine.files import checked
 from engine.journal import wire
 from engine.journal.event_files import ends_a_line, scan
 from engine.run.run_dir import RunDir
 
 HISTORY_VARIABLE = "SFTUI_CONTROL_BYTES"
 """Size of `control.jsonl` when the present supervisor took a run up again."""
+
+_BLOCK_BYTES = 256 * 1024
 
 MAX_REQUEST_BYTES = 16 * 1024
 """A request is a few hundred bytes; a longer line is no request."""
@@ -58,6 +61,10 @@ class Inbox:
         self._now = now
         self._answered = answered_ids(run_dir)
         self._offset = 0
+        self._torn = b""
+        """Beginning of the last line, which has no end yet."""
+        self._skipping = False
+        """Whether the line that has no end yet is too long to be a request."""
         self._seen: tuple[int, int, int] | None = None
         self.num_bad_lines = 0
         """Lines that are no request and have no id to answer to."""
@@ -74,7 +81,7 @@ class Inbox:
             return batch
         if self._seen is None or seen[0] != self._seen[0] or seen[2] < self._offset:
             # Another file, or a shortened one: read it all; ids keep answers single.
-            self._offset = 0
+            self._offset, self._torn, self._skipping = 0, b"", False
         self._seen = seen
         for start, line in self._new_lines():
             self._sort(line, start < self._history_bytes, batch)
@@ -88,18 +95,34 @@ class Inbox:
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _new_lines(self) -> Iterator[tuple[int, bytes]]:
-        """Whole lines that were not there before, each with its offset."""
+        """Whole lines that were not there before, each with its offset.
+
+        What is longer than a request, with or without a line end, is no request: it is counted,
+        and its bytes are passed over in blocks, each once.
+        """
         try:
-            with self._path.open("rb") as file:
+            with checked.open_file(self._path) as file:
                 file.seek(self._offset)
-                data = file.read()
+                while data := file.read(_BLOCK_BYTES):
+                    yield from self._lines_of(data)
         except OSError:
             return
+
+    def _lines_of(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        start = self._offset - len(self._torn)
+        self._offset += len(data)
+        lines = (self._torn + data).split(b"\n")
         # A line without its newline is still being written.
-        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
-            if line.strip():
-                yield self._offset, line
-            self._offset += len(line)
+        self._torn = lines.pop()
+        for line in lines:
+            if self._skipping:
+                self._skipping = False
+            elif line.strip():
+                yield start, line
+            start += len(line) + 1
+        if len(self._torn) > MAX_REQUEST_BYTES:
+            self.num_bad_lines += not self._skipping
+            self._skipping, self._torn = True, b""
 
     def _sort(self, line: bytes, is_history: bool, batch: RequestBatch) -> None:
         try:
@@ -165,7 +188,8 @@ def post(run_dir: RunDir, request: Request) -> None:
     """
     line = wire.encode_request(request)
     try:
-        descriptor = os.open(run_dir.control, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        descriptor = checked.open_descriptor(run_dir.control, flags)
     except OSError as error:
         raise RunDirError(f"cannot open {run_dir.control}: {error.strerror}.") from None
     try:

@@ -147,7 +147,10 @@ class Steering:
         own_shutdown = self._own_shutdown()
         evaluate: list[Request] = []
         checkpoint: list[Request] = []
-        if self._inbox is not None:
+        if self._bus is not None and self._bus.lost_folder:
+            # Nothing more can be saved there, so nothing is waited for.
+            self._pending.stop_reason, self._pending.hurry = self._bus.lost_folder, True
+        elif self._inbox is not None:
             self._read_inbox(step, evaluate, checkpoint)
         agreed = self._agree(step, own_shutdown, len(evaluate), len(checkpoint))
         shutdown = agreed[_SHUTDOWN]

@@ -10,6 +10,7 @@ the head is never run where it earns nothing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -159,6 +160,12 @@ class TokenRow:
         # The first token is never a target: nothing predicts it.
         return int(self.mask[1:].sum())
 
+    def digest(self) -> int:
+        """64 bits over tokens and mask: rows of two runs are one row where they agree in it."""
+        found = hashlib.blake2b(self.ids.tobytes(), digest_size=8)
+        found.update(np.packbits(self.mask).tobytes())
+        return int.from_bytes(found.digest(), "little")
+
 
 class TokenRows:
     """Rows of a mixture, rendered and encoded when first asked for."""
@@ -250,6 +257,10 @@ class StepLoader:
     def num_cut(self) -> int:
         """Rows among those seen so far that lost their end at the longest length."""
         return self._rows.num_cut
+
+    def digests(self, rows: Sequence[int]) -> npt.NDArray[np.uint64]:
+        """[len(rows)] what tells these rows from all others, as they were read by the model."""
+        return np.array([self._rows[int(row)].digest() for row in rows], dtype=np.uint64)
 
     def load(self, step: int, *, on_wait: Callable[[float], None] | None = None) -> StepBatch:
         """The step's batch, its tensors on the device; any order of steps is allowed.

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from engine import fit
 from engine.config import STARTER, RunConfig
+from engine.data.mixture import SEED
 from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
+from engine.files.sizes import GIB
 from engine.fit import MemoryPlan, plan_for
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.optimizer.lr_schedule import width_scale
-from engine.sizes import GIB
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
 
@@ -24,8 +26,21 @@ HELD_OUT = "held-out"
 """`validation` of rows that are held out of the training rows."""
 
 
-def data_settings(config: RunConfig) -> DataSettings:
+EXAM_SEED = "exam_seed"
+"""Of the manifest: what chose the rows and questions that the run is measured with."""
+
+
+def exam_seed(manifest: Mapping[str, Any]) -> int:
+    """The one a run began with; earlier versions took the run's seed and did not write it down."""
+    told = manifest.get(EXAM_SEED)
+    return int(manifest["config"].get("seed", SEED) if told is None else told)
+
+
+def data_settings(config: RunConfig, exam: int = SEED) -> DataSettings:
     """Which rows are trained, validated and asked.
+
+    Args:
+        exam: `exam_seed` of a run that was begun before.
 
     Raises:
         ConfigError: a mixture or task entry cannot be understood.
@@ -45,6 +60,7 @@ def data_settings(config: RunConfig) -> DataSettings:
         and not (data.data_dir or data.mixture or data.validation),
         max_smoltalk_rows=data.smoltalk_rows,
         seed=data.seed,
+        exam_seed=exam,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sftui.checkpoints.checkpoint_row import CheckpointRow
     from sftui.cockpit.notices import Notices
     from sftui.cockpit.screen_request import ScreenRequest
+    from sftui.screens.charts import ChartsScreen
     from sftui.statistics.flips import Questions
 
 SLOW_TICK_SECONDS, QUIET_SECONDS = 0.5, 3.0
@@ -53,6 +54,8 @@ MANY_STEPS = 8
 """With so many new steps since the last frame, the next frame may wait twice as long."""
 ALIVE_EVERY = 2.0
 """Seconds between two checks whether the run's processes exist."""
+ROWS_WITHOUT_LOSS = 1000
+"""So many rows of another number before the first loss, and a log is taken to have none."""
 _OFTEN = Topic.STEPS | Topic.RANKS
 
 
@@ -86,8 +89,10 @@ class Cockpit:
             replay=self.mode.status(),
         )
         self.dashboard = Dashboard(self.state, self.view)
+        self.front: Dashboard | ChartsScreen = self.dashboard
+        """What is painted while events flow: the dashboard, or a screen that hides it whole."""
         self.charts = ViewControl(
-            self.view, extent=lambda: self.dashboard.extent, show=self.dashboard.show
+            self.view, extent=lambda: self.front.extent, show=lambda topic: self.front.show(topic)
         )
         self.alarms = self.mode.new_alarms()
         self.questions: Questions | None = None
@@ -140,6 +145,8 @@ class Cockpit:
             # These events are the first of a stage again.
             self.state = RunState()
             self.dashboard.set_state(self.state)
+            if self.front is not self.dashboard:
+                self.front.set_state(self.state)
             self.alarms = self.mode.new_alarms()
             view.log.restart()
             touched = Topic.ALL
@@ -175,14 +182,14 @@ class Cockpit:
         if second != self._second:
             self._second = second
             touched |= self._once_a_second()
-            self.dashboard.tick(touched)
+            self.front.tick(touched)
         self._stale |= touched
         self._ticks += 1
         if self._stale and (self._stale & ~_OFTEN or self._ticks - self._painted >= self._wait()):
             self._show_stale()
 
     def _show_stale(self) -> None:
-        self.dashboard.show(self._stale)
+        self.front.show(self._stale)
         self._stale, self._painted, self._rows = Topic.NOTHING, self._ticks, len(self.state.steps)
 
     def _wait(self) -> int:
@@ -256,11 +263,46 @@ class Cockpit:
         except SftuiError as error:
             return str(error)
         view.pending[request.id] = request
-        self.dashboard.show(Topic.CONTROLS)
+        self.front.show(Topic.CONTROLS)
         return ""
 
     def ask_pause_or_resume(self) -> str:
         return self.ask(Command.RESUME if self.state.badge == "paused" else Command.PAUSE)
+
+    # ---- the page of charts ----------------------------------------------------------------
+
+    def bring_front(self, front: ChartsScreen | None) -> None:
+        """Paint this screen instead of the dashboard; None: the dashboard again, anew."""
+        self.front = self.dashboard if front is None else front
+        if front is None:
+            self._place_pins()
+            self.dashboard.rearrange()
+            self.dashboard.show(Topic.ALL)
+
+    @property
+    def chart_screen(self) -> ChartsScreen | None:
+        """The page of charts, while it is open."""
+        return None if isinstance(self.front, Dashboard) else self.front
+
+    def _place_pins(self) -> None:
+        """Under the loss stands what is pinned; nothing is, so accuracy does again."""
+        dashboard = self.dashboard
+        if self.view.chart_page.pins:
+            dashboard.lower = "pinned"
+        elif dashboard.lower == "pinned":
+            dashboard.lower = "accuracy"
+
+    @property
+    def only_charts(self) -> bool:
+        """Whether a log that was read has numbers but no training loss: the dashboard would stay
+        empty over it."""
+        replay, state = self.view.replay, self.state
+        if replay is None or len(state.steps) or not replay.at_end:
+            return False
+        if replay.loading:
+            # So many rows without a loss: it will not come.
+            return any(len(table) >= ROWS_WITHOUT_LOSS for table in state.metrics.values())
+        return bool(state.metrics or state.validations or state.evals)
 
     # ---- checkpoints -----------------------------------------------------------------------
 
@@ -301,6 +343,7 @@ class Cockpit:
     def prefer(self, preferences: Preferences) -> None:
         """Show everything as it was shown last."""
         self.charts.prefer(preferences)
+        self._place_pins()
         if preferences.table in TABLES:
             self.dashboard.table = preferences.table
         self.checkpoints.sampler.prompt = preferences.prompt
@@ -316,6 +359,7 @@ class Cockpit:
             table=self.dashboard.table,
             prompt=self.checkpoints.sampler.prompt,
             x_axis=view.x_axis,
+            charts=view.chart_page.kept(),
         )
 
     def begin_jump(self) -> tuple[str, ...]:

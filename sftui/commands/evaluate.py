@@ -6,7 +6,6 @@ imported here. A run's checkpoint is asked what the run asked, in the same order
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from engine.errors import ConfigError
 from engine.processes import child, devices
 from engine.run import resume_file, run_dir
 from engine.step import run_plan
+from sftui import run_json
 from sftui.commands.checkpoint_flags import EvalFlags
 from sftui.statistics.accuracy import accuracy
 from sftui.text import format as fmt
@@ -53,7 +53,7 @@ def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
         },
     )
     if flags.json:
-        return [json.dumps(results, indent=1)], output
+        return [run_json.strict(results)], output
     return table(results["sftui"]), output
 
 

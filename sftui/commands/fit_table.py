@@ -7,9 +7,9 @@ import re
 from engine import fit
 from engine.config import RunConfig
 from engine.errors import CheckpointError
+from engine.files.sizes import GIB
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, launch
-from engine.sizes import GIB
 from engine.step import run_plan
 from sftui.commands.run_flags import FitFlags
 from sftui.text import format as fmt

@@ -14,14 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import UsageError
+from sftui import run_json
 from sftui.commands.reading_flags import QuestionFlags
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
+from sftui.statistics.families import BEST, PREVIOUS, START
 from sftui.statistics.flips import KINDS, FlipBook, Item, Questions, open_book
-from sftui.statistics.loss_statistics import wobble
-from sftui.statistics.paired_tests import Judged, accuracy_of, compare_evaluations, judge
-from sftui.statistics.scores import BEST, PREVIOUS, START, Scoreboard, sentence
+from sftui.statistics.paired_tests import (
+    Judged,
+    accuracy_of,
+    compare_evaluations,
+    compare_gold,
+    judge,
+)
+from sftui.statistics.scores import GOLD, Scoreboard, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
@@ -41,6 +48,8 @@ class Page:
     book: FlipBook
     judged: Judged | None
     """The verdict, as the tables of this run give it; None when an accuracy is unknown."""
+    gold: Judged | None
+    """Of the probability of the right letter; None where other questions were asked."""
 
 
 def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
@@ -74,7 +83,13 @@ def pages(flags: QuestionFlags) -> tuple[Snapshot, list[Page]]:
         if isinstance(book, str):
             reasons.append(f"{task}: {book}")
             continue
-        found.append(Page(book=book, judged=_judged(board, shot.state, book)))
+        found.append(
+            Page(
+                book=book,
+                judged=_judged(board, shot.state, book),
+                gold=_gold(board, shot.state, book),
+            )
+        )
     if not found:
         told = " ".join(reasons) or "Nothing was evaluated yet."
         raise UsageError(f"{shot.title}: {told} `sftui show` tells what the run holds.")
@@ -159,12 +174,21 @@ def _judged(board: Scoreboard, state: RunState, book: FlipBook) -> Judged | None
     best = max(earlier, key=lambda s: (accuracy_of(found[s]) or 0.0, -s), default=None)
     if book.step_before == best:
         return scores.of(book.task, book.step, BEST)
-    values = [value for step in sorted(found) if (value := accuracy_of(found[step])) is not None]
     comparison = compare_evaluations(
         board.evaluation(found[book.step]),
         board.evaluation(found[book.step_before]),
-        wobble=wobble(values),
+        own=scores.scatter.get(book.task),
     )
+    return None if comparison is None else judge([comparison])[0]
+
+
+def _gold(board: Scoreboard, state: RunState, book: FlipBook) -> Judged | None:
+    """As the tables of the run give it where the pair is one of theirs, else of this one alone."""
+    found, scores = state.evals[book.task], board.scores(state)
+    if book.step_before == min(found) and (known := scores.gold.get((book.task, book.step))):
+        return known
+    sides = (board.evaluation(found[step]) for step in (book.step, book.step_before))
+    comparison = compare_gold(*sides)
     return None if comparison is None else judge([comparison])[0]
 
 
@@ -182,6 +206,8 @@ def _head(page: Page, width: int) -> list[str]:
     lines = [f"{clean(book.task, 60)}: {since} -> step {book.step}, {len(book.items):,} questions"]
     if page.judged is not None:
         lines.append(sentence(page.judged))
+    if page.gold is not None:
+        lines.append(f"{GOLD}: {sentence(page.gold)}")
     if book.error_by_subject is not None:
         subjects = len({item.subject for item in book.items})
         error = 100 * book.error_by_subject
@@ -240,6 +266,7 @@ def _comparison(page: Page) -> dict[str, Any]:
         "p": None if judged is None else _number(judged.comparison.p),
         "p_adjusted": None if judged is None else _number(judged.p_adjusted),
         "verdict": None if judged is None else judged.verdict,
+        "probability": run_json.probability_dict(page.gold),
     }
 
 

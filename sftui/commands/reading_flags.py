@@ -97,10 +97,12 @@ class CompareFlags(RunsDirFlags):
     """Two or more runs or logs of any format: curves on each other, settings, paired statistics.
 
     On a terminal this opens a screen; the first is what the others are compared with, until
-    another is pinned. Runs that are alive are followed.
+    another is pinned. Runs that are alive are followed. Runs with commas between them are the
+    seeds of one recipe: then recipes are compared, and printed.
 
     Examples:
       sftui compare 20260102-030405-starter 20260103-040506-starter
+      sftui compare A1,A2,A3 B1,B2,B3
       sftui compare run.log trainer_state.json --json
     """
 

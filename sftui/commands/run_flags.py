@@ -34,6 +34,7 @@ class RunFlags(BaselineFlags):
       sftui run --gpus 2
       sftui run --recipe d16-low-memory --source mid --step 770 --data-dir data/
       sftui run --resume 20260102-030405-starter
+      sftui run --recipe starter --seeds 3
     """
 
     settings: RunConfig = field(default_factory=RunConfig)
@@ -49,6 +50,8 @@ class RunFlags(BaselineFlags):
     """Shell command for the end, an alarm or a lost rank; it gets the event as JSON on stdin."""
     resume_changed: bool = False
     """Let settings typed beside --resume change the training; each change is logged."""
+    seeds: Annotated[int, Typed(metavar="N")] = 1
+    """Run so many seeds one after the other, from --seed on; plain lines, no screen."""
     command: tuple[str, ...] = ()
     """Another trainer's command, after a lone --; taken as it is."""
 

@@ -16,15 +16,18 @@ from engine.run.run_dir import RunDir
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.text import format as fmt
+from sftui.text.clean import clean
 
 
 def table(root: Path, now: float) -> list[str]:
     """Header and one line a run, newest first; `now` in seconds since the epoch."""
-    found = run_dir.list_runs(root)
-    if not found:
+    found, private = run_dir.list_runs(root), run_dir.private_runs(root)
+    if not found and not private:
         return [f"no runs under {root}. Start one with `sftui run`."]
     rows = [["run", "status", "step", "best val", "age", "size"]]
-    rows += [_row(snapshot.read_run(run), run, now) for run in found]
+    rows += [_row_or_why(run, now) for run in found]
+    rows += [_row_of(run, f"private to {run_dir.owner(run)}") for run in private]
+    rows[1:] = sorted(rows[1:], reverse=True)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -33,6 +36,19 @@ def table(root: Path, now: float) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def _row_or_why(run: RunDir, now: float) -> list[str]:
+    """The row of a run; one that cannot be read costs its own row alone."""
+    try:
+        return _row(snapshot.read_run(run), run, now)
+    except Exception as error:
+        # Whatever is wrong with one run must not hide the others.
+        return _row_of(run, f"cannot be read: {type(error).__name__}: {error}")
+
+
+def _row_of(run: RunDir, status: str) -> list[str]:
+    return [clean(run.id, 120), clean(status, 60), "-", "-", "-", "-"]
 
 
 SILENT_SECONDS = 30.0
@@ -60,18 +76,22 @@ def what_goes(run: RunDir, now: float) -> list[str]:
             f"{run.id} is running ({evidence}); it is not removed. "
             f"`sftui ctl {run.id} stop` stops it."
         )
+    path = clean(str(run.path), 1000)
+    if run.path.is_symlink():
+        there = clean(str(run.path.resolve()), 1000)
+        return [f"{path}: a link to {there}", "  the link alone goes; the run itself stays"]
     shot = snapshot.read_run(run)
     state = shot.state
-    lines = [f"{run.path}: {status_words(shot, now)}, {fmt.count(state.updates)} updates"]
+    lines = [f"{path}: {status_words(shot, now)}, {fmt.count(state.updates)} updates"]
     kept = checkpoint_dir.list_checkpoints(run)
     if kept:
         steps = ", ".join(f"{info.step:,}{' (marked)' if info.marked else ''}" for info in kept)
         total = fmt.size(sum(info.size_bytes for info in kept))
         lines.append(f"  {len(kept)} checkpoints, {total}: steps {steps}")
     if run.export.is_dir():
-        lines.append(f"  the export {run.export}, {fmt.size(_size(run.export))}")
+        lines.append(f"  the export {run.export.name}/, {fmt.size(_size(run.export))}")
     if run.report.is_file():
-        lines.append(f"  the report {run.report}")
+        lines.append(f"  the report {run.report.name}")
     lines.append(f"  {fmt.size(_size(run.path))} in all")
     return lines
 
@@ -90,10 +110,14 @@ def remove(run: RunDir, cwd: Path) -> None:
     # Under another name first: whatever is interrupted half-way is no run any more.
     going = run.path.with_name(f".{run.id}.removed")
     try:
-        run.path.rename(going)
-        shutil.rmtree(going)
+        if run.path.is_symlink():
+            # What it leads to is kept: the link is all that was listed here.
+            run.path.unlink()
+        else:
+            run.path.rename(going)
+            shutil.rmtree(going)
     except OSError as error:
-        raise RunDirError(f"{run.path} cannot be removed: {error.strerror}.") from None
+        raise RunDirError(f"{run.path} cannot be removed: {error.strerror or error}.") from None
     if points_here:
         link.unlink(missing_ok=True)
 
@@ -103,13 +127,17 @@ def _row(shot: Snapshot, run: RunDir, now: float) -> list[str]:
     best = state.best_validation
     planned = "" if state.planned is None else f"/{fmt.count(state.planned)}"
     return [
-        run.id,
-        status_words(shot, now),
+        clean(run.id, 120),
+        _with_bad_lines(status_words(shot, now), shot.lines_unrecognised),
         f"{fmt.count(state.updates)}{planned}",
         "-" if best is None else f"{fmt.loss(best.loss)} @{best.step}",
         "-" if state.last_t is None else fmt.age(max(0.0, now - state.last_t)),
         fmt.size(_size(run.path)),
     ]
+
+
+def _with_bad_lines(status: str, count: int) -> str:
+    return f"{status}, {count:,} unreadable line{'s' * (count != 1)}" if count else status
 
 
 def _size(folder: Path) -> int:

@@ -7,6 +7,7 @@ afterwards, and the exit code.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -42,6 +43,7 @@ def watch_plain(
     from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  numpy
 
     source: Source = TailSource(run)
+    lived = launcher is not None or source.alive()[0]
     if launcher is not None:
         launcher()
     try:
@@ -53,7 +55,7 @@ def watch_plain(
         _say_how_to_return(run)
         return ExitCode.INTERRUPTED
     _say_scores(Scoreboard(run.path, baseline), state)
-    return _closing(run, state, baseline)
+    return _closing(run, state, baseline, lived=lived)
 
 
 def watch_screen(
@@ -70,6 +72,7 @@ def watch_screen(
 
     # Made before the app runs: inside it, Textual's stand-in for stderr has no file number.
     source: Source = TailSource(run) if launcher is None else LiveSource(run)
+    lived = launcher is not None or source.alive()[0]
     try:
         end = app.run_screen(
             ScreenRequest(
@@ -84,7 +87,7 @@ def watch_screen(
     finally:
         source.close()
     if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
-        return _closing(run, end.state, baseline)
+        return _closing(run, end.state, baseline, lived=lived)
     if end.error is not None:
         # The screen failed, not the run: say what and where, and how to look again.
         what = f"{type(end.error).__name__}: {end.error}"
@@ -97,6 +100,8 @@ def watch_screen(
     if launcher is not None and end.outcome is app.Outcome.LEFT_RUNNING and os.getpid() == 1:
         return _stay(run, baseline, told_to_end=end.told_to_end)
     _say_how_to_return(run)
+    if end.ended_by is not None:
+        return ExitCode(128 + end.ended_by)
     return ExitCode.DONE if end.error is None else ExitCode.RUN_FAILED
 
 
@@ -105,6 +110,10 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
     from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
     from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
 
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        # After the signal that ended the screen they had no effect; here they count again.
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     diagnostics.note("this is process 1 of its container: it stays here until the run ends.")
     diagnostics.note(f"  look again: sftui attach {run.id}, in the same container")
     source = TailSource(run)
@@ -178,8 +187,14 @@ def choose_stage(source: ReplaySource, number: int) -> None:
     source.select_stage(number - 1)
 
 
-def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCode:
-    """Print the outcome of a run that is over, and write its report."""
+def _closing(
+    run: RunDir, state: RunState, baseline: Yardstick | None, *, lived: bool = True
+) -> ExitCode:
+    """Print the outcome of a run that is over, and write its report.
+
+    `lived`: it was alive while it was watched. Of any other, which may be a stranger's, nothing
+    is written: it was only looked at.
+    """
     from engine.run import lock  # noqa: PLC0415  psutil
 
     best = state.best_validation
@@ -197,7 +212,8 @@ def _closing(run: RunDir, state: RunState, baseline: Yardstick | None) -> ExitCo
     diagnostics.note("; ".join(parts))
     if not state.ended or state.badge == "stopped":
         _say_how_to_go_on(run)
-    write_report(run, baseline)
+    if lived:
+        write_report(run, baseline)
     if state.badge in ("finished", "stopped"):
         return ExitCode.DONE
     sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
@@ -256,6 +272,10 @@ def _say_scores(board: Scoreboard, state: RunState) -> None:
 
 
 def _say_how_to_go_on(run: RunDir) -> None:
+    if not run.path.is_dir():
+        diagnostics.note("  what it had saved went with the folder. If that was moved:")
+        diagnostics.note(f"  go on:      sftui run --resume NEW-PLACE/{run.id}")
+        return
     diagnostics.note(f"  go on:      sftui run --resume {run.id}")
 
 

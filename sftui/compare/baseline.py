@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.errors import DataError, SftuiError, UsageError
 from engine.evaluation import eval_items, eval_results
+from engine.files import checked
 from sftui.sources import snapshot
 from sftui.statistics.accuracy import k_candidates
 from sftui.statistics.paired_tests import Evaluation
@@ -78,7 +79,7 @@ def load(target: str, runs_dir: str | Path | None = None) -> Baseline:
 
 def _file(path: Path) -> Baseline:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = checked.read_typed(path).decode("utf-8")
         raw = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     except OSError as error:
         raise UsageError(f"--baseline {path} cannot be read: {error.strerror}.") from None

@@ -16,11 +16,11 @@ from sftui.compare.differences import (
     told_by_both,
     value_words,
 )
-from sftui.compare.pairing import Comparison, Side
+from sftui.compare.pairing import Comparison, Side, ValidationPair
+from sftui.compare.seed_spread import seed_lines
 from sftui.drawing.canvas import ticks
-from sftui.statistics.loss_statistics import LossDifference
 from sftui.statistics.paired_tests import Evaluation
-from sftui.statistics.scores import sentence
+from sftui.statistics.scores import GOLD, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
@@ -39,6 +39,7 @@ def as_text(found: Sequence[Comparison], columns: int, lines: int, *, colour: bo
         if len(found) > 1:
             out += ["", f"{pair.letters[1]} against {pair.letters[0]}"]
         out += ["", *setting_lines(pair, columns), "", *result_lines(pair)]
+    out += ["", *textwrap.wrap(seed_lines([shot for _, shot in runs]), max(40, columns))]
     rows = max(8, min(22, lines - len(out) - 2))
     chart = overlay(runs, columns, rows, colour=colour)
     return "\n".join([*out, *(["", chart] if chart else [])])
@@ -93,14 +94,7 @@ def result_lines(found: Comparison) -> list[str]:
             f"validation: {a} {fmt.loss(pair.a.loss)} at step {pair.a.step}, "
             f"{b} {fmt.loss(pair.b.loss)} at step {pair.b.step}"
         )
-        if pair.difference is not None:
-            line += f"; {paired_words(pair.difference, found.letters)}"
-        elif pair.comparable:
-            change = f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}"
-            line += f"; {change}; not paired: {clean(pair.reason, 200)}"
-        else:
-            line += f"; not compared: {clean(pair.reason, 200)}"
-        out.append(line)
+        out.append(line + "; " + validation_words(pair, a, b))
     for task in found.tasks:
         name = clean(task.task, 40)
         values = (
@@ -113,6 +107,8 @@ def result_lines(found: Comparison) -> list[str]:
         if task.reason:
             line += f"; not paired: {clean(task.reason, 200)}"
         out.append(line)
+        if task.gold is not None:
+            out.append(f"{name}, {GOLD}: {b} - {a} {sentence(task.gold)}")
     for letter, names in ((a, found.only_a), (b, found.only_b)):
         if names:
             listed = ", ".join(clean(name, 40) for name in names)
@@ -122,22 +118,25 @@ def result_lines(found: Comparison) -> list[str]:
     return out
 
 
-def paired_words(d: LossDifference, letters: tuple[str, str]) -> str:
-    """A difference over rows with the means that it is the difference of.
-
-    A row counts once there, a token once in the losses that validation reports: the two means of
-    one run need not agree, so both are named.
-    """
-    a, b = letters
-    means = ""
-    if math.isfinite(d.relative) and d.relative:
-        before = d.mean / d.relative
-        means = f"mean of {d.rows} rows {a} {fmt.loss(before)}, {b} {fmt.loss(before + d.mean)}: "
-    share = f" ({100 * d.relative:+.2f}%)" if math.isfinite(d.relative) else ""
-    return (
-        f"{means}{b} - {a} {d.mean:+.4f} nats{share}, 95% [{d.low:+.4f}, {d.high:+.4f}], "
-        f"paired over {d.rows} rows"
+def validation_words(pair: ValidationPair, a: str, b: str) -> str:
+    """B minus A with its verdict, or why there is none."""
+    if not pair.comparable:
+        return f"not compared: {clean(pair.reason, 200)}"
+    d = pair.difference
+    if d is None:
+        change = f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}"
+        return f"{change}; not paired: {clean(pair.reason, 200)}"
+    words = f"{pair.judged.verdict}, " if pair.judged is not None else ""
+    words = (
+        f"{b} - {a} {words}{d.mean:+.4f} nats ({100 * d.relative:+.2f}%), 95% "
+        f"[{d.low:+.4f}, {d.high:+.4f}], paired over {d.rows} rows"
     )
+    if pair.judged is not None and pair.judged.held_by == "scatter":
+        words += ", within the scatter of the runs' own checkpoints"
+    if pair.means is not None:
+        ours, theirs = (fmt.loss(mean) for mean in pair.means)
+        words += f" (their means: {a} {ours}, {b} {theirs})"
+    return words + (f"; {clean(pair.reason, 200)}" if pair.reason else "")
 
 
 def _score(result: Evaluation) -> str:

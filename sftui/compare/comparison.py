@@ -6,7 +6,6 @@ Any format that is read can be compared with any other: `differences` has the se
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from sftui.compare.pairing import (
     TaskPair,
     ValidationPair,
     check_number,
-    of,
+    of_all,
 )
 from sftui.sources import snapshot
 from sftui.statistics.paired_tests import Evaluation
@@ -44,17 +43,14 @@ def compare_all(targets: Sequence[str], runs_dir: str | Path | None = None) -> l
         UsageError: one of them is no run and no log, or there are more than letters.
     """
     check_number(len(targets))
-    first, *others = (snapshot.read(target, runs_dir) for target in targets)
-    return [
-        of(first, other, (LETTERS[0], letter))
-        for letter, other in zip(LETTERS[1:], others, strict=False)
-    ]
+    shots = [snapshot.read(target, runs_dir) for target in targets]
+    return of_all(list(zip(LETTERS, shots, strict=False)))
 
 
 def as_json(found: Sequence[Comparison]) -> str:
     """The machine-readable form, indented; of the third run on, under `more`."""
     first, *more = map(to_dict, found)
-    return json.dumps(first | ({"more": more} if more else {}), indent=2, allow_nan=False)
+    return run_json.strict(first | ({"more": more} if more else {}))
 
 
 def to_dict(found: Comparison) -> dict[str, Any]:
@@ -95,6 +91,8 @@ def _validation_dict(pair: ValidationPair | None) -> dict[str, Any] | None:
         "interval": [_finite(d.low), _finite(d.high)] if d is not None else None,
         "rows": d.rows if d is not None else None,
         "kind": "paired" if d is not None else "unpaired" if pair.comparable else "refused",
+        "verdict": pair.judged.verdict if pair.judged is not None else None,
+        "means": None if pair.means is None else [_finite(mean) for mean in pair.means],
         "reason": pair.reason or None,
     }
 
@@ -125,6 +123,7 @@ def _task_dict(task: TaskPair) -> dict[str, Any]:
         "losses": known.losses if known is not None else None,
         "kind": known.kind if known is not None else None,
         "verdict": judged.verdict if judged is not None else None,
+        "probability": run_json.probability_dict(task.gold),
         "reason": task.reason or None,
     }
     return out

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from engine.run.run_dir import RunDir
-from sftui.compare.pairing import LETTERS, Comparison, of
+from sftui.compare.pairing import LETTERS, Comparison, of_all
 from sftui.drawing.roles import Role
 from sftui.state.means import Line, Means, line
 from sftui.state.run_state import RunState
@@ -102,7 +102,7 @@ class Overlay:
         """Index of the run that is compared with the pinned one."""
         self.scrolled = 0
         """Lines of the comparison that are scrolled out of sight above."""
-        self._found: Comparison | None = None
+        self._found: tuple[str, dict[str, Comparison]] | None = None
 
     @property
     def reference(self) -> Contender:
@@ -135,11 +135,13 @@ class Overlay:
         a, b = self.reference, self.other
         if a.loading or b.loading:
             return None
-        letters = a.letter, b.letter
-        if self._found is None or self._found.letters != letters:
-            # Item results are read from disk: once for a pair, and when there are newer ones.
-            self._found = of(a, b, letters)
-        return self._found
+        if self._found is None or self._found[0] != a.letter:
+            # Item results are read from disk: once for a pinned run, and when there are newer
+            # ones. All that are there are one family, whichever of them is looked at.
+            others = [c for c in self.contenders if c is not a and not c.loading]
+            found = of_all([(a.letter, a), *((c.letter, c) for c in others)])
+            self._found = a.letter, {each.letters[1]: each for each in found}
+        return self._found[1].get(b.letter)
 
     def forget_comparison(self) -> None:
         """Make the next `comparison` read the results again."""

@@ -9,29 +9,35 @@ from __future__ import annotations
 import math
 import os
 import string
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data import row_digests
 from engine.errors import DataError, SftuiError, UsageError
-from engine.evaluation.validation_rows import load_rows
-from engine.events import EvalFinished
+from engine.evaluation.validation_rows import RowLosses, load_rows
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.compare.differences import differences
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
-from sftui.statistics.loss_statistics import LossDifference, compare_losses, wobble
+from sftui.statistics.loss_statistics import LossDifference, compare_losses
+from sftui.statistics.paired_tests import Comparison as Evidence
 from sftui.statistics.paired_tests import (
     Evaluation,
     Judged,
-    accuracy_of,
     compare_evaluations,
+    compare_gold,
     judge,
     why_not_paired,
 )
+from sftui.statistics.scatter import Scatter
 from sftui.statistics.scores import Scoreboard
+from sftui.statistics.validation_scores import LossBoard, loss_comparison, shared_weights
 
 LETTERS = string.ascii_uppercase
 """Names of runs, by their places on the command line."""
@@ -76,7 +82,9 @@ class TaskPair:
     a: Evaluation
     b: Evaluation
     judged: Judged | None
-    """B minus A; None where an accuracy is unknown."""
+    """B minus A, of these two checkpoints; None where an accuracy is unknown."""
+    gold: Judged | None
+    """B minus A of the probability of the right letter; None where it is not known."""
     reason: str
     """Why it is not paired; empty when it is."""
 
@@ -92,6 +100,11 @@ class ValidationPair:
     """Why the losses are not paired row by row, or not compared at all; empty when they are."""
     comparable: bool
     """Both are finite and in the same unit."""
+    judged: Judged | None = None
+    """B minus A over the rows of both; None where they are not paired."""
+    means: tuple[float, float] | None = None
+    """A's and B's mean over the paired rows, where that is not the printed loss: other rows were
+    asked too, or they had other parts in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,17 +133,43 @@ def check_number(runs: int) -> None:
 
 
 def of(a: Side, b: Side, letters: tuple[str, str] = ("A", "B")) -> Comparison:
-    """Compare two runs that were read."""
-    return Comparison(
-        letters=letters,
-        a=a,
-        b=b,
-        settings=differences(a.state, b.state),
-        validation=pair_validations(a, b, letters),
-        tasks=pair_tasks(a, b),
-        only_a=_only(a.state, b.state),
-        only_b=_only(b.state, a.state),
-    )
+    """Two that were read."""
+    return of_all([(letters[0], a), (letters[1], b)])[0]
+
+
+def of_all(runs: Sequence[tuple[str, Side]]) -> list[Comparison]:
+    """Each of the others against the first; all that is compared is judged as one family."""
+    (letter, first), *others = runs
+    tasks = [_paired_tasks(first, other) for _, other in others]
+    losses = [pair_validations(first, other, (letter, name)) for name, other in others]
+    # The accuracies of all pairs together, and the validations of all pairs together.
+    told = iter(judge([c for pairs in tasks for _, c, _ in pairs if c is not None], headline=True))
+    gold = iter(judge([g for pairs in tasks for _, _, g in pairs if g is not None]))
+    said = iter(judge([c for _, c in losses if c is not None]))
+    found = []
+    for (name, other), pairs, (validation, change) in zip(others, tasks, losses, strict=True):
+        found.append(
+            Comparison(
+                letters=(letter, name),
+                a=first,
+                b=other,
+                settings=differences(first.state, other.state),
+                validation=validation
+                if validation is None or change is None
+                else replace(validation, judged=next(said)),
+                tasks=[
+                    replace(
+                        pair,
+                        judged=next(told) if comparison is not None else None,
+                        gold=next(gold) if probability is not None else None,
+                    )
+                    for pair, comparison, probability in pairs
+                ],
+                only_a=_only(first.state, other.state),
+                only_b=_only(other.state, first.state),
+            )
+        )
+    return found
 
 
 def _task_key(task: str) -> str:
@@ -145,37 +184,91 @@ def _only(ours: RunState, theirs: RunState) -> list[str]:
 
 def pair_validations(
     a: Side, b: Side, letters: tuple[str, str] = ("A", "B")
-) -> ValidationPair | None:
-    """The last of both; None where one of them has none."""
+) -> tuple[ValidationPair | None, Evidence | None]:
+    """The last of both and what is to be judged of them; None where one of them has none."""
     ours, theirs = a.state.validation_list(), b.state.validation_list()
     if not ours or not theirs:
-        return None
+        return None, None
     before, now = ours[-1], theirs[-1]
-    reason, difference, comparable = "", None, True
+    plain = ValidationPair(a=before, b=now, difference=None, reason="", comparable=True)
     if now.metric != before.metric:
-        comparable, reason = False, f"one is {before.metric}, the other {now.metric}"
-    elif words := _other_tokens(a.state, b.state):
-        comparable, reason = False, words
-    elif not (math.isfinite(now.loss) and math.isfinite(before.loss)):
-        comparable, reason = False, "one of them is not a finite number"
-    else:
-        rows_a, rows_b = _rows(a, before), _rows(b, now)
-        if rows_a is None or rows_b is None:
-            which = letters[0] if rows_a is None else letters[1]
-            if rows_a is None and rows_b is None:
-                which = "either"
-            reason = f"the losses of {which} are not stored row by row"
-        elif other := _other_rows(a, b):
-            reason, comparable = other, False
-        else:
-            found = compare_losses(rows_b[0], rows_a[0], ids_now=rows_b[1], ids_before=rows_a[1])
-            if isinstance(found, LossDifference):
-                difference = found
-            else:
-                reason = found
-    return ValidationPair(
-        a=before, b=now, difference=difference, reason=reason, comparable=comparable
-    )
+        words = f"one is {before.metric}, the other {now.metric}"
+        return replace(plain, comparable=False, reason=words), None
+    if words := _other_tokens(a.state, b.state):
+        return replace(plain, comparable=False, reason=words), None
+    if not (math.isfinite(now.loss) and math.isfinite(before.loss)):
+        return replace(plain, comparable=False, reason="one of them is not a finite number"), None
+    rows_a, rows_b = _rows(a, before), _rows(b, now)
+    if rows_a is None or rows_b is None:
+        which = letters[0] if rows_a is None else letters[1]
+        if rows_a is None and rows_b is None:
+            which = "either"
+        return replace(plain, reason=f"the losses of {which} are not stored row by row"), None
+    places, words = common_rows(a, b, rows_a, rows_b)
+    if places is None:
+        return replace(plain, comparable=False, reason=words), None
+    return _paired_rows(plain, rows_a, rows_b, places, _loss_scatter(a, b))
+
+
+def _paired_rows(
+    plain: ValidationPair,
+    before: RowLosses,
+    now: RowLosses,
+    places: tuple[NDArray[Any], NDArray[Any]],
+    own: Scatter | None,
+) -> tuple[ValidationPair, Evidence | None]:
+    """B minus A over the rows that both were asked."""
+    at_a, at_b = places
+    whole = len(at_a) == len(before.losses) == len(now.losses)
+    weights = shared_weights(now, before) if whole and np.array_equal(at_a, at_b) else None
+    found = compare_losses(now.losses[at_b], before.losses[at_a], weights=weights)
+    if not isinstance(found, LossDifference):
+        return replace(plain, reason=found), None
+    reason = "" if whole else f"{len(at_a)} rows were asked of both, the others are left out"
+    means = None
+    if weights is None:
+        known = np.isfinite(now.losses[at_b]) & np.isfinite(before.losses[at_a])
+        means = (
+            float(before.losses[at_a][known].mean()),
+            float(now.losses[at_b][known].mean()),
+        )
+    pair = replace(plain, difference=found, reason=reason, means=means)
+    return pair, loss_comparison(found, own)
+
+
+def _loss_scatter(*sides: Side) -> Scatter | None:
+    """Of the validations of both runs."""
+    known = []
+    for side in sides:
+        board = LossBoard(side.run.path if side.run is not None else None)
+        board.changes(side.state.validation_list())
+        known.append(board.scatter)
+    return _scatter(*known)
+
+
+def common_rows(
+    a: Side, b: Side, ours: RowLosses, theirs: RowLosses
+) -> tuple[tuple[NDArray[Any], NDArray[Any]] | None, str]:
+    """Places of the rows that both were asked, in A's file and in B's; or why none can be told.
+
+    By the digest of each row where both files hold them; else the rows of both, if it can be
+    shown that row 5 of one is row 5 of the other.
+    """
+    if ours.digests is not None and theirs.digests is not None:
+        same = np.array_equal(ours.digests, theirs.digests)
+        if same:
+            everywhere = np.arange(len(ours.digests))
+            return (everywhere, everywhere), ""
+        _, at_a, at_b = np.intersect1d(ours.digests, theirs.digests, return_indices=True)
+        if len(at_a) < 2:
+            return None, f"{len(at_a)} validation rows are the same on both sides"
+        return (at_a, at_b), ""
+    if words := _other_rows(a, b):
+        return None, words
+    if not np.array_equal(ours.rows, theirs.rows):
+        return None, "other validation rows were measured"
+    everywhere = np.arange(len(ours.rows))
+    return (everywhere, everywhere), ""
 
 
 def _other_tokens(a: RunState, b: RunState) -> str:
@@ -188,46 +281,69 @@ def _other_tokens(a: RunState, b: RunState) -> str:
     return f"vocabularies of {sizes[0]} and {sizes[1]} tokens: a token of one is none of the other"
 
 
-def _rows(shot: Side, validation: Validation) -> tuple[Any, list[str]] | None:
+def _rows(shot: Side, validation: Validation) -> RowLosses | None:
     if shot.run is None or validation.rows_file is None:
         return None
     path = run_dir.named_file(shot.run.path, validation.rows_file)
     if path is None:
         return None
     try:
-        found = load_rows(path)
+        return load_rows(path)
     except DataError:
         return None
-    return found.losses, [str(row) for row in found.rows.tolist()]
 
 
 def _other_rows(a: Side, b: Side) -> str:
     """Why row 5 of one run is not row 5 of the other; empty when it is.
 
-    Rows are stored by number, so the data must be the same for the numbers to mean the same.
+    For files of earlier versions, which hold no digest of each row: what decides the rows must be
+    the same, and where the manifests hold a digest of all rows, that must be.
     """
     ours, theirs = _manifest(a), _manifest(b)
     digests = ours.get("tokenizer_sha256"), theirs.get("tokenizer_sha256")
     if digests[0] is None or digests[0] != digests[1]:
         return "the tokenizers differ or are not known, so a token of one is none of the other"
-    first, second = (_data(shot, manifest) for shot, manifest in ((a, ours), (b, theirs)))
-    differ = [name for name in first if first[name] != second[name]]
+    first, second = _validation_digests(ours), _validation_digests(theirs)
+    length = [_settings(shot).get("max_tokens") for shot in (a, b)]
+    if first and second:
+        if length[0] != length[1]:
+            return "validation rows may have been cut at other lengths: max_tokens differ"
+        return "" if first == second else "other validation rows were measured"
+    known = _data(a, ours), _data(b, theirs)
+    differ = [name for name in known[0] if known[0][name] != known[1][name]]
     if differ:
         return f"other validation rows may have been measured: {', '.join(differ)} differ"
     return ""
 
 
+def _validation_digests(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a manifest: the digests of its validation rows, source by source."""
+    found = manifest.get(row_digests.KEY)
+    if not isinstance(found, Mapping):
+        return {}
+    return {k: v for k, v in found.items() if str(k).startswith(f"{row_digests.VALIDATION} ")}
+
+
+def _settings(shot: Side) -> Mapping[str, Any]:
+    return shot.state.run.settings if shot.state.run is not None else {}
+
+
 def _data(shot: Side, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What decides which rows validation asks, and how long they are."""
-    settings = shot.state.run.settings if shot.state.run is not None else {}
+    settings = _settings(shot)
     folder = settings.get("data_dir")
     if isinstance(folder, str) and isinstance(manifest.get("cwd"), str):
         # A relative folder is another one elsewhere.
         folder = os.path.normpath(Path(manifest["cwd"]) / folder)
+    own = settings.get("source") == "starter"
     return {
         "data_dir": folder,
         "max_tokens": settings.get("max_tokens"),
-        "the starter's own data": settings.get("source") == "starter",
+        "validation": settings.get("validation"),
+        "skip_bad_rows": settings.get("skip_bad_rows"),
+        "the starter's own data": own,
+        # Runs of earlier versions shuffled their validation rows with the seed.
+        "seed": None if own else settings.get("seed"),
     }
 
 
@@ -238,46 +354,41 @@ def _manifest(shot: Side) -> Mapping[str, Any]:
         return {}
 
 
-def pair_tasks(a: Side, b: Side) -> list[TaskPair]:
-    """The last evaluation of every task that both were asked."""
+def _paired_tasks(a: Side, b: Side) -> list[tuple[TaskPair, Evidence | None, Evidence | None]]:
+    """The last evaluation of every task that both were asked, and what is to be judged of it."""
     boards = [Scoreboard(s.run.path if s.run is not None else None) for s in (a, b)]
-    found: list[tuple[str, int, int, Evaluation, Evaluation]] = []
-    scatter: list[float | None] = []
-    asked = {_task_key(task): results for task, results in b.state.evals.items()}
+    scores = [board.scores(side.state) for board, side in zip(boards, (a, b), strict=True)]
+    asked = {_task_key(task): task for task, results in b.state.evals.items() if results}
+    found: list[tuple[TaskPair, Evidence | None, Evidence | None]] = []
     for task, ours in a.state.evals.items():
-        theirs = asked.get(_task_key(task))
-        if theirs:
-            step_a, step_b = max(ours), max(theirs)
-            before = boards[0].evaluation(ours[step_a])
-            now = boards[1].evaluation(theirs[step_b])
-            found.append((task, step_a, step_b, before, now))
-            scatter.append(_scatter(ours, theirs))
-    comparisons = [
-        compare_evaluations(now, before, wobble=own)
-        for (*_, before, now), own in zip(found, scatter, strict=True)
-    ]
-    # All that are shown together are judged together.
-    judged = iter(judge([c for c in comparisons if c is not None]))
-    return [
-        TaskPair(
+        name = asked.get(_task_key(task))
+        if name is None or not ours:
+            continue
+        theirs = b.state.evals[name]
+        step_a, step_b = max(ours), max(theirs)
+        before, now = boards[0].evaluation(ours[step_a]), boards[1].evaluation(theirs[step_b])
+        own = _scatter(scores[0].scatter.get(task), scores[1].scatter.get(name))
+        pair = TaskPair(
             task=task,
             step_a=step_a,
             step_b=step_b,
             a=before,
             b=now,
-            judged=next(judged) if comparison is not None else None,
+            judged=None,
+            gold=None,
             reason=why_not_paired(now, before),
         )
-        for (task, step_a, step_b, before, now), comparison in zip(found, comparisons, strict=True)
-    ]
+        found.append((pair, compare_evaluations(now, before, own=own), compare_gold(now, before)))
+    return found
 
 
-def _scatter(*runs: Mapping[int, EvalFinished]) -> float | None:
-    """How much the evaluations of both scatter: quadratic mean of what is known."""
-    known = []
-    for results in runs:
-        values = [accuracy_of(results[step]) for step in sorted(results)]
-        own = wobble([value for value in values if value is not None])
-        if own is not None:
-            known.append(own)
-    return math.sqrt(sum(own * own for own in known) / len(known)) if known else None
+def _scatter(*sides: Scatter | None) -> Scatter | None:
+    """How much the checkpoints of both scatter: the mean variance of what is known."""
+    known = [own for own in sides if own is not None]
+    if not known:
+        return None
+    return Scatter(
+        beyond=sum(own.beyond for own in known) / len(known),
+        total=sum(own.total for own in known) / len(known),
+        freedom=sum(own.freedom for own in known),
+    )

@@ -81,6 +81,13 @@ class Grid:
             self.codes[row, start:end] = ord(char)
             self.styles[row, start:end] = number
 
+    def upright(self, start: int, end: int, col: int, char: str, number: int) -> None:
+        """One single-width character in a column, from row `start` to before `end`."""
+        if 0 <= col < self.width:
+            rows = slice(max(0, start), max(0, end))
+            self.codes[rows, col] = ord(char)
+            self.styles[rows, col] = number
+
     def spans(self, row: int, col: int, spans: Sequence[Span], end: int | None = None) -> int:
         """Write several texts one after the other."""
         for text, number in spans:
@@ -109,6 +116,12 @@ class Grid:
         """Put a background under part of a row."""
         if 0 <= row < self.height:
             part = self.styles[row, max(0, start) : max(0, end)]
+            part[:] = (part & 0xFF) | on(back, 0)
+
+    def back_upright(self, start: int, end: int, col: int, back: Back) -> None:
+        """Put a background under part of a column."""
+        if 0 <= col < self.width:
+            part = self.styles[max(0, start) : max(0, end), col]
             part[:] = (part & 0xFF) | on(back, 0)
 
     def overlay(self, row: int, col: int, codes: Codes, number: int) -> None:
@@ -285,8 +298,11 @@ def curve(
     with np.errstate(invalid="ignore", over="ignore"):
         # Row 0 is the top. Far outside values are pulled to just outside the picture, so
         # that a connection to them still leaves it at the right edge.
-        first = np.clip((top - high.astype(np.float64)) * scale, -height, 2 * height)
-        last = np.clip((top - low.astype(np.float64)) * scale, -height, 2 * height)
+        # Not `np.clip`, which costs as much again as the two calls it makes.
+        first = (top - high.astype(np.float64)) * scale
+        last = (top - low.astype(np.float64)) * scale
+        for rows in (first, last):
+            np.minimum(np.maximum(rows, -height, out=rows), 2 * height, out=rows)
     known = np.isfinite(first) & np.isfinite(last)
     first = np.where(known, np.rint(first), 0).astype(np.int64)
     last = np.where(known, np.rint(last), -1).astype(np.int64)
@@ -311,14 +327,15 @@ def curve(
 
 def bridge(low: NDArray[Any], high: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Fill empty columns between two filled ones with a straight line."""
-    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
-    if len(known) < 2:
+    filled_columns = np.isfinite(low) & np.isfinite(high)
+    known = np.flatnonzero(filled_columns)
+    if len(known) < 2 or len(known) == known[-1] - known[0] + 1:
         return low, high
     middle = (low[known] + high[known]) / 2
     inside = np.arange(known[0], known[-1] + 1)
     filled = np.interp(inside, known, middle).astype(np.float32)
     out_low, out_high = low.copy(), high.copy()
-    hole = ~(np.isfinite(low[inside]) & np.isfinite(high[inside]))
+    hole = ~filled_columns[inside]
     out_low[inside[hole]] = filled[hole]
     out_high[inside[hole]] = filled[hole]
     return out_low, out_high

@@ -33,6 +33,13 @@ def percentiles(values: NDArray[Any], percents: Sequence[float]) -> list[float]:
     return np.interp(places, np.arange(len(ordered)), ordered).tolist()
 
 
+def tick_words(value: float, step: float) -> str:
+    """A label of the y axis; `step` between two, 0 on a logarithmic axis."""
+    if step:
+        return fmt.tick(value, step)
+    return fmt.si(value, 2) if value >= 1e-2 else fmt.rate(value)
+
+
 @dataclass(slots=True, kw_only=True)
 class Plot:
     """Cells [row, row + height) x [col, col + width) of `grid` show the data limits."""
@@ -67,8 +74,7 @@ class Plot:
 
     def tint(self, col: int, back: Back) -> None:
         """Give one column another background, over all rows of the plot."""
-        for row in range(self.row, self.row + self.height):
-            self.grid.back(row, col, col + 1, back)
+        self.grid.back_upright(self.row, self.row + self.height, col, back)
 
     def x_of(self, col: int) -> float:
         """The place in the middle of a column of the grid."""
@@ -145,8 +151,7 @@ class Plot:
         col = self.x_cell(x)
         if not self.holds_column(col):
             return None
-        for row in range(self.row, self.row + self.height):
-            self.grid.put(row, col, char, number)
+        self.grid.upright(self.row, self.row + self.height, col, char, number)
         return col
 
     def y_ticks(self) -> tuple[list[float], float]:
@@ -165,8 +170,7 @@ class Plot:
     def draw_y_axis(self, label_col: int, *, suffix: str = "") -> None:
         """Labels from `label_col` to the axis, the axis line, dotted grid lines."""
         label, axis, grid = style(Role.DIM), style(Role.AXIS), style(Role.GRID)
-        for row in range(self.row, self.row + self.height):
-            self.grid.put(row, self.col - 1, "│", axis)
+        self.grid.upright(self.row, self.row + self.height, self.col - 1, "│", axis)
         values, step = self.y_ticks()
         taken: set[int] = set()
         for value in values:
@@ -174,24 +178,27 @@ class Plot:
             if at is None or taken & {at - 1, at, at + 1}:
                 continue
             taken.add(at)
-            text = fmt.tick(value, step) if step else fmt.si(value, 2)
+            text = tick_words(value, step)
             self.grid.right(at, self.col - 2, [(text + suffix, label)], label_col)
             self.grid.put(at, self.col - 1, "┤", axis)
             self.grid.rule(at, self.col, self.col + self.width, "┈", grid)
 
-    def draw_x_axis(self, row: int, *, labels: bool = True) -> None:
-        """The axis line at `row` with ticks, and their labels in the row below, named in front."""
+    def draw_x_axis(self, row: int, *, labels: bool = True, small: bool = False) -> None:
+        """The axis line at `row` with ticks, and their labels in the row below, named in front.
+
+        `small`: of one among many charts, with closer ticks and no name.
+        """
         axis, label = style(Role.AXIS), style(Role.DIM)
         name = "step" if self.x_scale is None else self.x_scale.name
         low, high = self.axis_limits
         self.grid.put(row, self.col - 1, "└", axis)
         self.grid.rule(row, self.col, self.col + self.width, "─", axis)
-        most = max(2, self.width // 12)
+        most = max(2, self.width // (6 if small else 12))
         if name == "time":
             values, step = time_ticks(low, high, most)
         else:
             values, step = ticks(low, high, most, whole=name in ("step", "tokens"))
-        if labels and self.col >= 7:
+        if labels and not small and self.col >= 7:
             self.grid.right(row + 1, self.col - 1, [(name, style(Role.FAINT))])
         end_of_last = self.col - 3
         for value in values:

@@ -168,6 +168,29 @@ class XScale:
         return math.inf if step == 0 else 0.0
 
 
+class ClockScale(XScale):
+    """The wall clock counted from a moment, for numbers that belong to no update."""
+
+    def __init__(self, start: float) -> None:
+        """`start`: seconds since the epoch."""
+        self.name = "time"
+        self._start = start
+
+    @property
+    def words(self) -> str:
+        return WORDS["time"]
+
+    @property
+    def known(self) -> bool:
+        return True
+
+    def to(self, x: Any) -> Any:
+        return x - self._start
+
+    def back(self, value: Any) -> Any:
+        return value + self._start
+
+
 class XScales:
     """The scales of one run, made when they are asked for."""
 

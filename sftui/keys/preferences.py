@@ -1,4 +1,5 @@
-"""How the screen was shown last, kept between runs: theme, smoothing, axis, table, prompt.
+"""How the screen was shown last, kept between runs: theme, smoothing, axis, table, prompt,
+charts.
 
 One small JSON file in the user's configuration directory; `SFTUI_CONFIG` names
 another. A file that cannot be read or written is no error: the defaults hold.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class Preferences:
     x_axis: str = "step"
     prompt: str = ""
     """The prompt that a checkpoint was asked last."""
+    charts: dict[str, Any] = field(default_factory=dict)
+    """The page of charts: what `ChartPage.kept` gave."""
 
 
 def path() -> Path:

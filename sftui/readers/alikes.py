@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sftui.readers.layouts import Layout
-from sftui.readers.quantities import NUMBER, UNITS, unit_of
+from sftui.readers.quantities import NUMBER, UNITS, times, unit_of
 
 _NUMBER = r"([-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?(?:[eE][-+]?\d{1,4})?)"
 _DIGITS = re.compile(r"\d+")
@@ -47,9 +47,7 @@ class Alike:
         worth = UNITS.get(unit, 1.0)
         if worth == 1.0:
             return found  # type: ignore[return-value]
-        if worth > 1:
-            return [value * worth for value in found]
-        return [value / round(1 / worth) for value in found]
+        return [times(value, worth) for value in found]
 
 
 def alike(line: str, text: str, layout: Layout, *, clocked: bool) -> Alike | None:

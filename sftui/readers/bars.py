@@ -10,9 +10,10 @@ import re
 from dataclasses import dataclass
 
 from sftui.readers.meanings import split_of
+from sftui.readers.quantities import quantity
 
 _TQDM = re.compile(
-    r"(?<!\d)\d{1,3}%\s?\|[^|]{0,400}\|\s?(?P<done>\d{1,12})/(?P<total>\d{1,12})"
+    r"(?<!\d)\d{1,3}%\s?\|[^|]{0,400}\|\s?(?P<done>\d[\d.]{0,11}[kK]?)/(?P<total>\d[\d.]{0,11}[kK]?)"
     r"(?: \[(?P<beside>[^\]\[]{0,4000})\]?)?"
 )
 _BLOCKS = re.compile(r"\[[=>.#\s-]{8,}\]|[━╸╺╶─]{4,}")
@@ -35,6 +36,14 @@ def is_bar(line: str) -> bool:
     return "%|" in line or "it/s]" in line or "s/it]" in line or "B/s]" in line
 
 
+def _count(text: str) -> int:
+    """How many a bar says: `1.05k` of `unit_scale` is a rounded 1050."""
+    try:
+        return round(quantity(text) or 0)
+    except ValueError:  # 1.2.3
+        return 0
+
+
 def take_bars(line: str) -> tuple[list[Bar], str]:
     """The bars of a line, and the line with what was printed beside them in their place."""
     if "%|" not in line and "% |" not in line:
@@ -46,7 +55,7 @@ def take_bars(line: str) -> tuple[list[Bar], str]:
         label = line[end : match.start()].strip().rstrip(":").strip()[-400:]
         if tune := _TORCHTUNE.fullmatch(label):
             label = f"epoch {tune[1]} | global_step {tune[2]} | {tune[3]}"
-        found.append(Bar(label, int(match["done"]), int(match["total"]), split_of(label)))
+        found.append(Bar(label, _count(match["done"]), _count(match["total"]), split_of(label)))
         beside = _SPEED.split(match["beside"] or "", maxsplit=1)
         rest.append(f" {label} | {beside[1]} | " if len(beside) > 1 else f" {label} | ")
         end = match.end()

@@ -17,6 +17,7 @@ from sftui.readers import Sniffed
 from sftui.readers.layouts import Layout, Pair, layout_of
 from sftui.readers.ledger import LedgerReader
 from sftui.readers.meanings import SPLIT_KEYS, Kind, Names, meaning, split_of, words_of
+from sftui.readers.pairs import NAMING, VALUES
 from sftui.readers.quantities import is_decimal_comma, quantity, whole
 
 MAX_COLUMNS = 2000
@@ -37,8 +38,6 @@ class CsvReader(LedgerReader):
     name: ClassVar[str] = "csv"
     words: ClassVar[str] = "CSV of metrics"
     marks: ClassVar[re.Pattern[bytes]] = re.compile(rb"step|epoch|iter", re.IGNORECASE)
-    file_name = ""
-    """Where a table does not name its numbers, its file may."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -47,6 +46,13 @@ class CsvReader(LedgerReader):
         self._names: list[str] = []
         self._step_at = -1
         self._split_at = -1
+        self._runs: list[str] = []
+        """Runs side by side in one export; their rows wait in `_held` for the end."""
+        self._held: list[tuple[tuple[tuple[bool, ...], str], list[list[str]]]] = []
+        self._long: tuple[int, int] | None = None
+        """Columns of names and values, where every row holds one number."""
+        self._marked = False
+        """A word in a row says what its numbers are."""
         self._layouts: dict[tuple[tuple[bool, ...], str], Layout] = {}
 
     @classmethod
@@ -91,25 +97,22 @@ class CsvReader(LedgerReader):
         """Rows that have numbers in the same columns are converted together."""
         kind: tuple[tuple[bool, ...], str] = ((), "")
         block: list[list[str]] = []
+        width, step_at, delimiter = len(self._header), self._step_at, self._delimiter
         for line in lines:
-            cells = _cells(line, self._delimiter, len(self._header))
-            if (
-                not self._header
-                or self._step_at >= len(cells)
-                or not (cells[self._step_at].isdecimal() or _is_step(cells[self._step_at]))
-            ):
+            cells = _cells(line, delimiter, width)
+            if step_at >= len(cells) or step_at < 0 or not _counts(cells[step_at]):
                 self._convert(kind, block)
                 block = []
                 self._take_header(line)
+                width, step_at, delimiter = len(self._header), self._step_at, self._delimiter
                 continue
-            if len(cells) != len(self._header):
+            if len(cells) != width:
                 self._unknown(line)
                 continue
-            filled = tuple(map(bool, cells))
-            split = split_of(cells[self._split_at]) if self._split_at >= 0 else ""
-            if (filled, split) != kind:
+            found = tuple(map(bool, cells)), self._split_of(cells) if self._marked else ""
+            if found != kind:
                 self._convert(kind, block)
-                kind, block = (filled, split), []
+                kind, block = found, []
             block.append(cells)
         self._convert(kind, block)
 
@@ -127,26 +130,55 @@ class CsvReader(LedgerReader):
             (i for i, key in enumerate(words) if len(key) == 1 and key[0] in SPLIT_KEYS), -1
         )
         self._layouts = {}
-        runs = {match[1] for name in cells if (match := _EXPORTED.fullmatch(name))}
+        self._long = _long_columns(cells)
+        self._marked = self._long is not None or self._split_at >= 0
+        runs = list(dict.fromkeys(m[1] for name in cells if (m := _EXPORTED.fullmatch(name))))
         self._names = [_plain_name(name, one_run=len(runs) == 1) for name in cells]
+        self._runs = runs if len(runs) > 1 and _is_export(cells, step_at) else []
         if cells == _TENSORBOARD:
             tag = _TAG.fullmatch(self.file_name)
             self._names[2] = tag[1] if tag else self.file_name.rsplit(".", 1)[0] or "Value"
+
+    def _split_of(self, cells: Sequence[str]) -> str:
+        """The split of a row; of a long table, the name of its number."""
+        if self._long is not None:
+            return cells[self._long[0]]
+        return split_of(cells[self._split_at]) if self._split_at >= 0 else ""
 
     def _layout(self, kind: tuple[tuple[bool, ...], str]) -> Layout:
         found = self._layouts.get(kind)
         if found is None:
             filled, split = kind
+            names = list(self._names)
+            if self._long is not None:
+                names[self._long[1]], names[self._long[0]], split = split, "", ""
             pairs = [
                 Pair(name, at, -1, split)
-                for at, (name, full) in enumerate(zip(self._names, filled, strict=True))
+                for at, (name, full) in enumerate(zip(names, filled, strict=True))
                 if full and name and not _RANGE.fullmatch(name) and at != self._split_at
             ]
             found = self._layouts[kind] = layout_of(pairs, self.names)
         return found
 
+    def _end(self) -> None:
+        """Runs that were exported side by side are read one after another."""
+        runs, self._runs = self._runs, []
+        header = [name.strip() for name in self._header]
+        for run in runs:
+            self._settle_results()
+            if self._running:
+                self._new_run()
+            self.stage_name = run
+            self._layouts = {}
+            self._names = [_name_in(run, name) for name in header]
+            for kind, block in self._held:
+                self._convert(kind, block)
+
     def _convert(self, kind: tuple[tuple[bool, ...], str], block: list[list[str]]) -> None:
         if not block or self.overturned:
+            return
+        if self._runs:
+            self._held.append((kind, block))
             return
         layout = self._layout(kind)
         columns: dict[int, Sequence[float | None]] = {}
@@ -165,6 +197,13 @@ class CsvReader(LedgerReader):
         return [_number(cell, decimal_commas=commas) for cell in cells]
 
 
+def _long_columns(header: Sequence[str]) -> tuple[int, int] | None:
+    small = [name.strip().lower() for name in header]
+    naming = [at for at, name in enumerate(small) if name in NAMING]
+    values = [at for at, name in enumerate(small) if name in VALUES]
+    return (naming[0], values[0]) if len(naming) == len(values) == 1 else None
+
+
 def _plain_name(name: str, *, one_run: bool) -> str:
     """wandb's export calls a column `RUN - train/loss`; pandas gives an index no name."""
     name = name.strip()
@@ -174,11 +213,26 @@ def _plain_name(name: str, *, one_run: bool) -> str:
     return match[2] if match and one_run else name
 
 
+def _is_export(header: Sequence[str], step_at: int) -> bool:
+    """Whether each column but the step's is of a run, and one of them a loss."""
+    matches = [_EXPORTED.fullmatch(name.strip()) for at, name in enumerate(header) if at != step_at]
+    kinds = {meaning(match[2]).kind for match in matches if match}
+    return all(matches) and bool(kinds & {Kind.LOSS, Kind.VALIDATION})
+
+
+def _name_in(run: str, name: str) -> str:
+    """What a column of an export is called in this run; empty for another run's."""
+    if name.startswith(f"{run} - "):
+        return name.removeprefix(f"{run} - ")
+    return "" if _EXPORTED.fullmatch(name) else name
+
+
 def _cells(line: str, delimiter: str = ",", width: int = 0) -> list[str]:
     """The cells of a line; `width`: of a table of blanks, how many its header has."""
     if delimiter == _SPACES:
         if not width:
-            return re.split(r"\s{2,}", line.strip())[:MAX_COLUMNS]
+            cells = re.split(r"\s{2,}", line.strip())
+            return (cells if len(cells) > 1 else line.split())[:MAX_COLUMNS]
         cells = ["" if cell == "NaN" else cell for cell in line.split()[:MAX_COLUMNS]]
         return cells[1:] if len(cells) == width + 1 else cells
     if '"' not in line:
@@ -212,6 +266,10 @@ def _is_table(header: list[str], rows: list[list[str]]) -> bool:
     whole_rows = [row for row in rows if len(row) == len(header)]
     numbers = all(not cell or _number(cell) is not None for row in whole_rows for cell in row)
     return losses and len(whole_rows) == len(rows) and numbers
+
+
+def _counts(cell: str) -> bool:
+    return cell.isdecimal() or _is_step(cell)
 
 
 def _is_step(cell: str) -> bool:

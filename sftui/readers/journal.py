@@ -202,6 +202,8 @@ def _flattened(raw: dict[str, Any]) -> tuple[tuple[str, ...], list[float]] | Non
         return None
     if type(raw.get("t")) is not float or type(raw.get("src")) is not str:
         return None
+    if not 0 <= raw["step"] < 2**53 or not 0 <= raw["seq"] < 2**63 or not 0 <= raw["t"] < 1e11:
+        return None
     names: list[str] = []
     values: list[float] = []
     for name, value in data.items():
@@ -211,6 +213,10 @@ def _flattened(raw: dict[str, Any]) -> tuple[tuple[str, ...], list[float]] | Non
         else:
             names.append(name)
             values.append(value)
-    if not names or any(type(value) is not float and type(value) is not int for value in values):
+    # What is no row here is read in full, with a check of every field.
+    if not names or any(
+        type(value) is not float and not (type(value) is int and abs(value) < 2**63)
+        for value in values
+    ):
         return None
     return tuple(names), values

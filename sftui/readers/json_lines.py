@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sftui.readers import Sniffed
 from sftui.readers.meanings import Kind, Names
-from sftui.readers.objects import ObjectReader, number_of
+from sftui.readers.objects import MOST_LAYOUTS, ObjectReader, number_of
 
 _SNIFFED_LINES = 400
 _LONGEST = 64 * 1024
 """Longer lines are no row of numbers, and cost too much to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What the names of a line say of it."""
+
+    idle: tuple[str, ...]
+    """Words that tell nothing: a row of numbers alone is read several times as fast."""
+    times: bool
+    is_summary: bool
+    is_place: bool
+    """It says how far the run is, and no number."""
 
 
 class JsonLinesReader(ObjectReader):
@@ -30,6 +43,7 @@ class JsonLinesReader(ObjectReader):
         super().__init__(*args)
         self._wording = ""
         self._elapsed: float | None = None
+        self._kinds: dict[tuple[str, ...], _Kind] = {}
 
     @classmethod
     def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
@@ -66,17 +80,39 @@ class JsonLinesReader(ObjectReader):
         raw = _parsed(line)
         if raw is None:
             return False
+        names = tuple(raw)
+        kind = self._kinds.get(names)
+        if kind is None:
+            kind = self._kind_of(names, raw)
+        if kind.times and isinstance(raw.get("elapsed_time"), str):
+            self._elapsed = number_of(raw["elapsed_time"])
+        for name in kind.idle:
+            del raw[name]
+        if kind.is_summary:
+            return True  # of what stood in the lines before it
+        return self._last_line(raw) if kind.is_place else self._object(raw)
+
+    def _kind_of(self, names: tuple[str, ...], raw: dict[str, Any]) -> _Kind:
+        """What holds for all lines with the names of this one."""
         if "current_steps" in raw:
             self._wording = "LLaMA-Factory trainer_log.jsonl"
         elif "global_step/max_steps" in raw:
             self._wording = "ms-swift logging.jsonl"
-        if isinstance(raw.get("elapsed_time"), str):
-            self._elapsed = number_of(raw["elapsed_time"])
-        if "log_history" in raw:
-            return True  # a summary of what stood in the lines before it
-        if not any(self.names.of(name).kind not in _ABOUT_PLACE for name in raw):
-            return self._last_line(raw)
-        return self._object(raw)
+        kinds = {name: self.names.of(name).kind for name in names}
+        kind = _Kind(
+            idle=tuple(
+                name
+                for name, each in kinds.items()
+                if each is Kind.NOTHING and isinstance(raw[name], str) and name != "train_runtime"
+            ),
+            times="elapsed_time" in raw,
+            is_summary="log_history" in raw,
+            is_place=all(each in _ABOUT_PLACE for each in kinds.values()),
+        )
+        if len(self._kinds) >= MOST_LAYOUTS:
+            self._kinds.clear()
+        self._kinds[names] = kind
+        return kind
 
     def _last_line(self, raw: dict[str, Any]) -> bool:
         """LLaMA-Factory's own last line has a step and no number; evaluations have one."""
@@ -95,9 +131,13 @@ _ABOUT_PLACE = frozenset(
 )
 
 
+_decode = json.JSONDecoder().decode
+"""As `json.loads`, without its checks of what it was given."""
+
+
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        raw = json.loads(line)
+        raw = _decode(line)
     except (ValueError, RecursionError):
         return None
     return raw if isinstance(raw, dict) else None

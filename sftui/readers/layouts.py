@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from engine.events import ACCURACY_COLUMN, VALIDATION_COLUMN
-from sftui.readers.meanings import Kind, Meaning, Names, words_of
+from sftui.readers.meanings import Kind, Meaning, Names, word_split, words_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Pair:
     unit: str = ""
     whole: bool = True
     """Whether the number looked like a count when it was first seen."""
+    before: str = ""
+    """The word that stands before its name: `wikitext` of `wikitext val loss 2.9`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Counter:
     """How good its name is: 0 counts over the run, higher ones may count in an epoch."""
     at: int
     total: int = -1
+    evaluated: bool = False
+    """It counts the batches of an evaluation."""
 
 
 BARE, NAMELESS = 5, 4
@@ -119,22 +123,27 @@ def layout_of(pairs: Iterable[Pair], names: Names) -> Layout:
     found = Layout()
     implied: list[tuple[int, str, int, str]] = []
     pairs = list(pairs)
+    named_before = _are_named_before(pairs, names)
     nameless = [pair for pair in pairs if pair.name == "/"]
     if len(nameless) > 1 and all(pair.at <= nameless[1].at for pair in pairs[:2]):
         # `[1/3][100/400] loss: 2.3` begins with its epoch.
         pairs[pairs.index(nameless[0])] = replace(nameless[0], name="epoch")
+    elif len(nameless) == 1 and _is_epoch(pairs[0], nameless[0]):
+        pairs[0] = replace(pairs[0], name="epoch")
     for pair in pairs:
         if pair.name in _WITHOUT_NAME:
             order = _WITHOUT_NAME[pair.name]
             found.counters.append(Counter(pair.name, order, pair.at, pair.total))
             continue
         meaning = names.of(pair.name)
+        if named_before and meaning.kind is Kind.VALIDATION and not meaning.name:
+            meaning = replace(meaning, name=pair.before)
         if pair.split in EVALUATED and meaning.kind not in _ALSO_IN_VALIDATION:
             found.is_validation = True
             if meaning.kind is Kind.LOSS:
                 implied.append((pair.at, pair.name, meaning.order, _set_of(pair)))
                 continue
-            meaning = Meaning(Kind.ACCURACY, "eval") if _is_accuracy(pair.name) else _AN_EVALUATIONS
+            meaning = Meaning(Kind.ACCURACY, "eval") if is_accuracy(pair.name) else _AN_EVALUATIONS
         elif pair.split in EVALUATED:
             found.is_validation = True
         _place(found, pair, meaning)
@@ -152,6 +161,19 @@ def layout_of(pairs: Iterable[Pair], names: Names) -> Layout:
             found.validations.append((at, of_set, "loss"))
     _keep_sets(found)
     return found
+
+
+def _is_epoch(first: Pair, count: Pair) -> bool:
+    """Whether a line begins with a number of its epoch alone: `Train: 3 [50/100] Loss: 2.5`."""
+    plain = first.whole and first.total < 0 and not first.unit
+    return plain and count.at == first.at + 1 and bool(word_split(first.name))
+
+
+def _are_named_before(pairs: Iterable[Pair], names: Names) -> bool:
+    """Whether several results of the same name are told apart by the words before it."""
+    results = [pair for pair in pairs if names.of(pair.name).kind is Kind.VALIDATION]
+    words = {pair.before for pair in results}
+    return len(results) > 1 and len(words) == len(results) and "" not in words
 
 
 _ALSO_IN_VALIDATION = frozenset(
@@ -192,7 +214,10 @@ def _place(found: Layout, pair: Pair, meaning: Meaning) -> None:
                 found.accuracies.append((pair.at, meaning.name, pair.total))
         case Kind.STEP:
             if pair.whole:
-                found.counters.append(Counter(meaning.name, meaning.order, pair.at, pair.total))
+                of_eval = pair.split in EVALUATED and meaning.order >= NAMELESS
+                found.counters.append(
+                    Counter(meaning.name, meaning.order, pair.at, pair.total, of_eval)
+                )
         case Kind.EPOCH:
             if found.epoch < 0:
                 found.epoch, found.epochs = pair.at, max(pair.total, found.epochs)
@@ -231,5 +256,6 @@ _ACCURACIES = frozenset(
 )
 
 
-def _is_accuracy(name: str) -> bool:
+def is_accuracy(name: str) -> bool:
+    """Whether a number of an evaluation is a share of right answers by its name."""
     return "_".join(words_of(name.rsplit("/", 1)[-1])) in _ACCURACIES

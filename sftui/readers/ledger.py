@@ -49,6 +49,8 @@ class LedgerReader(TextReader):
 
     carries: ClassVar[bool] = False
     """Whether its lines print the last result again until there is a newer one."""
+    file_name = ""
+    """Of the log; where a table does not name its numbers, this may."""
 
     def __init__(self, names: Names | None = None, settled: Decisions | None = None) -> None:
         super().__init__()
@@ -75,6 +77,7 @@ class LedgerReader(TextReader):
     def again(self) -> Self:
         """A fresh reader that knows what this one has found out."""
         fresh = type(self)(self.names, self.settled)
+        fresh.file_name = self.file_name
         self.settled.passes += 1
         return fresh
 
@@ -285,7 +288,8 @@ class LedgerReader(TextReader):
         if at is not None:
             return at, self._planned, True
         counter = self._best(layout, numbers, has_loss) if layout.counters else None
-        if counter is not None and not has_loss and layout.is_validation and counter.name == "/":
+        of_results = not has_loss and layout.is_validation
+        if counter is not None and of_results and (counter.name == "/" or counter.evaluated):
             counter = None  # how many batches were evaluated
         if counter is not None:
             value = whole(_get(numbers, counter.at))

@@ -28,7 +28,7 @@ class LlmcReader(TextReader):
 
     name: ClassVar[str] = "llmc"
     words: ClassVar[str] = "llm.c log"
-    stage_name: ClassVar[str] = "pretrain"
+    stage_name: str = "pretrain"
     marks: ClassVar[re.Pattern[bytes]] = re.compile(
         rb"^(?:s:\d+ (?:trl|tel|eval):[\d.na]+|step:\d+/\d+ [a-z_:.\d ]*train_time:\d+ms)",
         re.MULTILINE,

@@ -249,6 +249,8 @@ _NOT_A_SET = frozenset(
     ]
 )
 """Words between `eval` and `loss` that name a part of a loss, not a set of rows."""
+PARTS_OF_A_LOSS = _NOT_A_SET - _LOSS_WORDS.keys()
+"""Words before `loss` that make it another's: `moe loss` stands beside `lm loss`."""
 _NO_CURVE = frozenset(
     ["best", "min", "max", "lowest", "highest", "prev", "previous", "target", "final_best", "ema"]
 )
@@ -265,9 +267,20 @@ def words_of(name: str) -> list[str]:
     return [word for word in _GAPS.split(_CAMEL.sub(" ", name).lower()) if word]
 
 
+_HOLDERS = frozenset(["metrics", "metric", "logs", "log", "stats", "scalars", "data", "values"])
+"""Objects that numbers lie in, and that say nothing of them: `metrics/train/loss`."""
+
+
+def _inner(name: str) -> str:
+    """A name without the objects around it."""
+    outer, slash, rest = name.partition("/")
+    return _inner(rest) if slash and rest and outer.lower() in _HOLDERS else name
+
+
 @functools.lru_cache(maxsize=4096)
 def meaning(name: str) -> Meaning:
     """What a name means by the table alone."""
+    name = _inner(name)
     words = words_of(name)
     plain = "_".join(words)
     short = name.lower().strip()
@@ -286,7 +299,7 @@ def meaning(name: str) -> Meaning:
         return Meaning(Kind.PLANNED)
     if stem in _EPOCHS:
         return Meaning(Kind.EPOCHS)
-    if stem == "epoch":
+    if stem in ("epoch", "ep"):
         return Meaning(Kind.EPOCH)
     if stem in ("rank", "local_rank", "global_rank", "dp_rank"):
         return Meaning(Kind.RANK, order=0 if stem != "local_rank" else 1)
@@ -294,6 +307,8 @@ def meaning(name: str) -> Meaning:
         return Meaning(Kind.TIME)
     if stem in _LEFT_OUT:
         return _NOTHING
+    if (task := task_of(name)) is not None:
+        return Meaning(Kind.ACCURACY, task)
     if found := _result(name, words):
         return found
     if _NO_CURVE & set(words):

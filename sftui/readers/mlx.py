@@ -20,7 +20,7 @@ class MlxReader(TextReader):
 
     name: ClassVar[str] = "mlx"
     words: ClassVar[str] = "mlx-lm LoRA log"
-    stage_name: ClassVar[str] = "sft"
+    stage_name: str = "sft"
     marks: ClassVar[re.Pattern[bytes]] = re.compile(
         rb"^Iter \d+: (?:Train|Val) loss [\d.na]+, ", re.MULTILINE
     )

@@ -110,10 +110,13 @@ class ObjectReader(LedgerReader):
         return "train_runtime" in items and "train_loss" in items and "loss" not in items
 
 
+_NUMBERS = frozenset([int, float])
+
+
 def _plain_numbers(items: Mapping[str, Any]) -> list[float | None] | None:
     """The values of an object of numbers alone; None for any other."""
-    values = list(items.values())
-    if not all(type(value) is float or type(value) is int for value in values):
+    values = items.values()
+    if not _NUMBERS.issuperset(map(type, values)):
         return None
     try:
         return list(map(float, values))

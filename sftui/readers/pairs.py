@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sftui.readers.layouts import Pair
-from sftui.readers.meanings import SPLIT_KEYS, Kind, Names, split_of, word_split, words_of
+from sftui.readers.meanings import (
+    PARTS_OF_A_LOSS,
+    SPLIT_KEYS,
+    Kind,
+    Names,
+    split_of,
+    word_split,
+    words_of,
+)
 from sftui.readers.quantities import is_decimal_comma, quantity, unit_of, whole
 
 MOST_NUMBERS = 400
@@ -63,8 +71,17 @@ _NO_COUNTER = frozenset(
 )
 """Words before `iterations` that make it a number of some, not the one that goes on."""
 _COUNTS = (Kind.STEP, Kind.EPOCH)
+_LOSSES = (Kind.LOSS, Kind.VALIDATION)
 _IS = frozenset({":", "=", "is", "was", "->", "of", ": ="})
 _AT = frozenset({"at", "after", "for", "in", "on"})
+_COUNT_UNITS = ("", "k", "K")
+"""A step may be printed as `1.5k`; a size in `M` or `G` is of tokens or memory."""
+_STEPS_AFTER = re.compile(r"[- ]?(steps|iterations|iters|updates)\b", re.IGNORECASE)
+_BLANK_THOUSANDS = re.compile(
+    r"(?<=\b)((?:global[ _])?(?:step|iter|iteration|update)s?\b\W{0,3}?[ :=#\[]?)"
+    r"([1-9]\d{0,2}(?: \d{3})+)(?![\d.])(?:(\s?/\s?)([1-9]\d{0,2}(?: \d{3})+)(?![\d.]))?",
+    re.IGNORECASE,
+)
 _HEADS = re.compile(r"\b(loss|losses|acc|accuracy|ppl|perplexity)\b", re.IGNORECASE)
 
 
@@ -73,6 +90,15 @@ def with_plain_units(text: str) -> str:
     if "(" not in text:
         return text
     return _IN_BRACKETS.sub(_with_plain_unit, text)
+
+
+def with_plain_thousands(text: str) -> str:
+    """`step 10 000` as `step 10_000`: behind the name of a count, blanks part its thousands."""
+    return _BLANK_THOUSANDS.sub(lambda match: _joined(match[0]), text)
+
+
+def _joined(text: str) -> str:
+    return re.sub(r"(?<=\d) (?=\d)", "_", text)
 
 
 def _with_plain_unit(match: re.Match[str]) -> str:
@@ -91,6 +117,7 @@ class _Scan:
         self.head = ""
         self.phrase = ""
         self.explicit = False
+        self.before = ""
 
     def run(self) -> list[Pair]:
         at = 0
@@ -103,10 +130,16 @@ class _Scan:
         total = at + 1 if self._is_total(at + 1) else -1
         taken = 1 if total < 0 else 2
         after = self.texts[at + taken]
+        self.before = ""
         unit = unit_of(self.numbers[at]) or self._unit_after(after)
         name, split = self._name(at, self.texts[at])
         if name in _IS:
             name = ""
+        if total < 0 and (steps := _STEPS_AFTER.match(after)) and name.lower() in ("", *_AT):
+            self.pairs.append(
+                Pair(steps[1].lower(), at, -1, split, "", _is_count(self.numbers[at]))
+            )
+            return 1
         if not name and total < 0 and self.phrase and self.texts[at].strip(" ~") in _IS:
             name, split = self._resolve([w for w in self.phrase.split() if w not in _AT])
         if not name and total < 0:
@@ -119,7 +152,7 @@ class _Scan:
             is_whole = _is_count(self.numbers[at])
             if name == "/" and not is_whole:
                 return taken
-            self.pairs.append(Pair(name, at, total, split, unit, is_whole))
+            self.pairs.append(Pair(name, at, total, split, unit, is_whole, self.before))
         return taken
 
     def _is_total(self, at: int) -> bool:
@@ -147,7 +180,7 @@ class _Scan:
         for piece in pieces[:-1]:
             self._mark(piece)
         last = pieces[-1]
-        if not last.strip(" :=#([@~") and len(pieces) > 1 and '"' in gap:
+        if not last.strip(" :=#([@~") and len(pieces) > 1 and self._is_name(pieces[-2], gap):
             last = pieces[-2]
         self.explicit = last.rstrip()[-1:] in (":", "=")
         labels = _LABELS.split(last.rstrip(" :=#([@~\u2248"))
@@ -159,6 +192,11 @@ class _Scan:
             heads = [head for head in heads if self.names.of(head[-1]).kind in _COUNTS]
             words = heads[-1][-1:] if heads else []
         return self._resolve(words)
+
+    def _is_name(self, piece: str, gap: str) -> bool:
+        """Whether the cell before this one names its number: `"loss", 2.5`, `loss;2.5`."""
+        kind = self.names.of(piece.strip()).kind
+        return '"' in gap or (kind not in (Kind.FREE, Kind.NOTHING) and "|" not in gap)
 
     def _resolve(self, words: list[str]) -> tuple[str, str]:
         """The name among the last words before a number: the longest that means something."""
@@ -175,6 +213,8 @@ class _Scan:
             if kind is Kind.FREE or kind is Kind.NOTHING:
                 continue
             before = words[:-size]
+            if kind in _LOSSES and before and before[-1].lower() in PARTS_OF_A_LOSS:
+                return "_".join([before[-1], name]), self.split
             split = self._split_of(before)
             if {"best", "min", "lowest", "previous", "prev", "target"} & set(
                 map(str.lower, before)
@@ -184,6 +224,7 @@ class _Scan:
                 if kind is Kind.STEP and _NO_COUNTER & set(map(str.lower, before)):
                     return "_".join([*before, name]), self.split
                 self.split = split or self.split
+            self.before = before[-1] if before and before[-1].isidentifier() else ""
             return name, split or self.split
         if not words:
             return "", self.split
@@ -233,7 +274,7 @@ def pairs_of_shape(parts: list[str], names: Names) -> list[Pair]:
 
 
 def _is_count(text: str) -> bool:
-    if unit_of(text):
+    if unit_of(text) not in _COUNT_UNITS:
         return False
     try:
         return whole(quantity(text)) is not None and not is_decimal_comma(text)
@@ -268,6 +309,21 @@ def dicts_of(line: str) -> tuple[list[dict[str, Any]], str]:
     return found, " | ".join(rest)
 
 
+NAMING = frozenset(["name", "tag", "metric", "key", "metric_name", "variable"])
+VALUES = frozenset(["value", "metric_value"])
+"""Of a long table: one number a row, its name in the cell beside it."""
+
+
+def long_named(items: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`{"name": "train/loss", "value": 2.5}` as `{"train/loss": 2.5}`."""
+    values = [name for name in items if name in VALUES]
+    names = [name for name in items if name in NAMING and isinstance(items[name], str)]
+    if len(values) != 1 or len(names) != 1:
+        return items
+    rest = {name: each for name, each in items.items() if name not in (values[0], names[0])}
+    return {**rest, items[names[0]]: items[values[0]]}
+
+
 class Row:
     """An object of names and values as pairs, numbers and what its words say."""
 
@@ -279,7 +335,7 @@ class Row:
         self.numbers: list[float | None] = []
         self.words: dict[str, str] = {}
         self.split = outer
-        flat = list(_flat(items, "", 0))[:2000]
+        flat = list(_flat(long_named(items), "", 0))[:2000]
         for name, value in flat:
             key = words_of(name)
             if isinstance(value, str) and len(key) == 1 and key[0] in SPLIT_KEYS:

@@ -13,6 +13,8 @@ from sftui.readers.meanings import Names
 from sftui.readers.printed import PrintedReader
 
 _LOSS = re.compile(rb"loss", re.IGNORECASE)
+_HEADING = re.compile(rb"^.{0,100}:\s*$|^(?:==|--|##|\*\*)")
+"""The step may stand above the loss: `[batch=3/40]:`."""
 _ENOUGH = 50
 _FEWEST = 2
 
@@ -33,7 +35,9 @@ class PlainTextReader(PrintedReader):
         example = ""
         good = updates = 0
         for raw in re.split(rb"[\r\n]+", head):
-            if len(raw) >= 4000 or not raw or not (names or b"poch" in raw or _LOSS.search(raw)):
+            if len(raw) >= 4000 or not raw:
+                continue
+            if not (names or b"poch" in raw or _LOSS.search(raw) or _HEADING.search(raw)):
                 continue
             before = reader._row_count + reader._num_results
             line = raw.decode("utf-8", "replace").removeprefix("\ufeff")

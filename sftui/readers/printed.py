@@ -13,10 +13,16 @@ from typing import Any, ClassVar
 from engine.events import CheckpointSaved, Event
 from sftui.readers.alikes import Alike, alike
 from sftui.readers.bars import Bar, take_bars
-from sftui.readers.layouts import EVALUATED, Layout, Pair, layout_of
+from sftui.readers.layouts import EVALUATED, Layout, Pair, is_accuracy, layout_of
 from sftui.readers.ledger import LedgerReader
 from sftui.readers.meanings import split_of
-from sftui.readers.pairs import Row, dicts_of, pairs_of_shape, with_plain_units
+from sftui.readers.pairs import (
+    Row,
+    dicts_of,
+    pairs_of_shape,
+    with_plain_thousands,
+    with_plain_units,
+)
 from sftui.readers.prefixes import take_clock, take_rank, without_noise
 from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
 
@@ -25,7 +31,8 @@ MOST_CHARACTERS = 4000
 MOST_SHAPES = 2000
 _MOST_IN_HEADING = 9
 _WORTH_A_LOOK = re.compile(
-    r"loss|acc|reward|ppl|perplexity|bpb|error|norm|\blr\b|_lr|epoch|train|val|eval|test", re.I
+    r"loss|acc|reward|ppl|perplexity|bpb|error|norm|\blr\b|_lr|epoch|train|val|eval|test|:\s*$",
+    re.I,
 )
 _PLAN = re.compile(
     r"\b(?:total optimization steps|total training steps|total steps|max[_ ]steps|max[_ ]iters"
@@ -39,6 +46,9 @@ _EPOCH = re.compile(
 _LABEL = re.compile(
     r"\W{0,10}([A-Za-z][\w ]{2,40}?)(?: error| results?| set| metrics)?\W{0,10}", re.I
 )
+_FRAMED = re.compile(r"\s*(?:={2,}|-{2,}|#{1,}|\*{2,})\s?\S.{0,200}")
+"""A heading: `=== Evaluation at step 20 ===`."""
+_ROWS = re.compile(r"\[\s?\{\s?['\"]")
 _SAVED = re.compile(r"Saving model checkpoint to (\S{1,400}?checkpoint-(\d{1,12}))\b")
 _EXACT = 5
 """Digits of a gradient norm that two steps do not share by chance."""
@@ -57,6 +67,8 @@ class PrintedReader(LedgerReader):
         self._label = ""
         self._above = ""
         """Counters that stand on a line of their own, above the numbers they count."""
+        self._framed = False
+        """`_above` is a heading between bars, whose numbers need not be indented."""
         self._like: Alike | None = None
         self._last_keys: frozenset[str] = frozenset()
         self._last_place: int | None = None
@@ -115,9 +127,15 @@ class PrintedReader(LedgerReader):
             for bar in bars:
                 self._bars.take(bar)
         known = bool(bars)
+        if line[:1] == "{" and _ROWS.search(line):
+            return known  # a row of data: what is written in it is no line of a log
         if "{" in rest and ("': " in rest or '": ' in rest):
             dicts, rest = dicts_of(rest)
             for items in dicts:
+                said = items.get("message") or items.get("msg")
+                if isinstance(said, str):  # a logger that writes JSON
+                    known = self._text(said, None) or known
+                    self._like = None
                 known = self._entry(items, rest) or known
             if dicts:
                 return known
@@ -139,7 +157,7 @@ class PrintedReader(LedgerReader):
         line, text_was = text, len(text)
         text, t = take_clock(text)
         text, rank, unsure = take_rank(text)
-        text = with_plain_units(without_noise(text))
+        text = with_plain_thousands(with_plain_units(without_noise(text)))
         parts = NUMBER.split(text)
         if len(parts) == 1:
             return self._words(text)
@@ -157,13 +175,16 @@ class PrintedReader(LedgerReader):
         if label and layout.losses and not layout.counters and layout.epoch < 0:
             layout = self._layout([label + ": " + parts[0], *parts[1:]])
             text_was = -1
-        if layout.tells and not layout.counters and self._above and text[:1].isspace():
+        below = self._above and (self._framed or text[:1].isspace())
+        if below and _is_below(layout):
             above, self._above = self._above, ""
             known = self._text(f"{above} | {text.strip()}", bar)
             self._above = above
             return known
-        if layout.counters or layout.epoch >= 0:
-            heads = not layout.tells and text.rstrip().endswith(":")
+        inner = self._above and text[:1].isspace() and not text.rstrip().endswith(":")
+        if (layout.counters or layout.epoch >= 0) and not inner:
+            self._framed = bool(_FRAMED.fullmatch(text))
+            heads = not layout.tells and (self._framed or text.rstrip().endswith(":"))
             self._above = text.strip() if heads and len(parts) <= _MOST_IN_HEADING else ""
         if self._take(layout, numbers, rank=rank, t=t, bar=bar):
             alone = layout.goes_in_blocks and rank is None
@@ -192,6 +213,8 @@ class PrintedReader(LedgerReader):
 
     def _words(self, text: str) -> bool:
         """A line without a number may head the ones below: `Test Error:`."""
+        if self._framed and _FRAMED.fullmatch(text):
+            self._above = ""  # another heading
         match = _LABEL.fullmatch(text)
         if match and split_of(match[1]) in EVALUATED and len(match[1].split()) <= 3:
             self._label = match[1]
@@ -298,6 +321,12 @@ class PrintedReader(LedgerReader):
             self._last_items = {}
             return True
         return False
+
+
+def _is_below(layout: Layout) -> bool:
+    """Whether its numbers may be of the step that a heading names."""
+    told = layout.tells or any(is_accuracy(name) for _, name in layout.free)
+    return told and not layout.counters
 
 
 def _number(value: Any) -> float | None:

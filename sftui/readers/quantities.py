@@ -27,21 +27,24 @@ _TIMES = {
     "s/it": 1.0,
     "s/step": 1.0,
 }
-_SIZES = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
+SIZES = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9, "T": 1e12}
 _RATES = ("tokens/sec", "tokens/s", "tok/sec", "tok/s", "samples/s", "iter/s", "it/s", "steps/s")
 _BYTES = ("GiB", "MiB", "GB", "MB", "TB")
 UNITS = {
     **_TIMES,
-    **_SIZES,
+    **SIZES,
     "%": 0.01,
-    **{f"{size}{rate}": scale for size, scale in _SIZES.items() for rate in ("it/s", "tok/s")},
+    **{f"{size}{rate}": scale for size, scale in SIZES.items() for rate in ("it/s", "tok/s")},
     **dict.fromkeys(_RATES, 1.0),
     **dict.fromkeys(_BYTES, 1.0),
 }
 """What one of each is worth; memory stays in the unit of its print."""
 
+_GAPS = "'\u2019\u00a0\u2009\u202f"
+"""Apostrophes and narrow blanks, which part thousands and nothing else."""
 _DIGITS = (
-    r"(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d{1,3}(?:_\d{3})+|\d{1,3}(?:\.\d{3})*,\d+(?![\d,])"
+    r"(?:\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d{1,3}(?:_\d{3})+"
+    rf"|[1-9]\d{{0,2}}(?:[{_GAPS}]\d{{3}})+(?!\d)(?:[.,]\d+)?|\d{{1,3}}(?:\.\d{{3}})*,\d+(?![\d,])"
     r"|\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,4})?"
 )
 _WORDS = r"(?<!of )(?<!num )[-+]?(?:[nN][aA][nN]|[iI]nf(?:inity)?|INF)|[nN]/[aA]|None|null"
@@ -77,9 +80,16 @@ def quantity(text: str, *, decimal_commas: bool = False) -> float | None:
     value = _worth(digits, decimal_commas)
     if unit:
         worth = UNITS[unit]
-        # Dividing rounds once: 12.3 % is 0.123, where a product with 0.01 is not.
-        value = value * worth if worth >= 1 else value / round(1 / worth)
+        value = times(value, worth)
     return -value if sign == "-" else value
+
+
+def times(value: float, worth: float) -> float:
+    """A printed number in a unit of this worth; `1.1k` is 1100, not a little more."""
+    if worth < 1:
+        # Dividing rounds once: 12.3 % is 0.123, where a product with 0.01 is not.
+        return value / round(1 / worth)
+    return round(value * worth, 6) if worth >= 1000 else value * worth
 
 
 def unit_of(text: str) -> str:
@@ -114,9 +124,13 @@ def clock(text: str) -> float | None:
     return 86400.0 * days + 3600 * hours + 60 * minutes + seconds
 
 
+_BLANKED = str.maketrans("", "", f"_{_GAPS}")
+
+
 def _worth(digits: str, decimal_commas: bool) -> float:
+    digits = digits.translate(_BLANKED)
     if "," not in digits:
-        return float(digits.replace("_", ""))
+        return float(digits)
     if _THOUSANDS.fullmatch(digits) and not (decimal_commas and _EITHER.fullmatch(digits)):
         return float(digits.replace(",", ""))
     return float(digits.replace(".", "").replace(",", "."))

@@ -144,7 +144,7 @@ class TextReader:
     """The format, for a person."""
     marks: ClassVar[re.Pattern[bytes]]
     """What tells the format: found in the first bytes of its files, and in no other's."""
-    stage_name: ClassVar[str] = "train"
+    stage_name: str = "train"
 
     def __init__(self) -> None:
         self.lines = LineCounts()

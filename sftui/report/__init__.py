@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.errors import UsageError
 from sftui.report import markdown as md
-from sftui.report import pictures
+from sftui.report import pictures, typography
 from sftui.report.finding_rules import find
 from sftui.report.headings import HEADINGS, number
 from sftui.report.language import Lang, Language
@@ -65,7 +65,8 @@ def markdown(facts: Facts, lang: Lang, *, stem: str | None) -> str:
         body = section() or "*" + _left_out(tr, facts, name) + "*"
         parts.append(f"## {number(name)}. {tr(*HEADINGS[name])}\n\n{body}")
     parts.append(f"## {tr('Appendix', '附录')}\n\n{appendix.appendix(tr, facts)}")
-    return "\n\n".join(parts) + "\n"
+    text = "\n\n".join(parts) + "\n"
+    return text if lang == "en" else typography.chinese(text)
 
 
 def _sections(tr: Language, facts: Facts, stem: str | None) -> dict[str, Section]:

@@ -93,6 +93,15 @@ def _sums() -> dict[str, Sum]:
 
 
 @dataclass(slots=True, eq=False)
+class AlarmSpan:
+    """One alarm from when it was raised to when it was cleared."""
+
+    raised: ev.AlarmRaised
+    cleared: ev.AlarmCleared | None = None
+    """None: it held to the end of what was read."""
+
+
+@dataclass(slots=True, eq=False)
 class Counts:
     """Sums over one stage of a run or log."""
 
@@ -105,7 +114,7 @@ class Counts:
     lost_seconds: float = 0.0
     """From the last update before a restart to the restart."""
     lost_ranks: list[ev.RankLost] = field(default_factory=list)
-    alarms: list[ev.AlarmRaised] = field(default_factory=list)
+    alarms: list[AlarmSpan] = field(default_factory=list)
     validation_rows: dict[int, int] = field(default_factory=dict)
     ranks: dict[int, RankCounts] = field(default_factory=dict)
     sources: dict[str, SourceCounts] = field(default_factory=dict)
@@ -143,7 +152,11 @@ class Counts:
                     self.lost_ranks.append(event)
             case ev.AlarmRaised():
                 if len(self.alarms) < MOST:
-                    self.alarms.append(event)
+                    self.alarms.append(AlarmSpan(event))
+            case ev.AlarmCleared():
+                for alarm in self.alarms:
+                    if alarm.raised.kind == event.kind and alarm.cleared is None:
+                        alarm.cleared = event
             case ev.ValidationFinished():
                 if event.rows is not None and event.step is not None:
                     self.validation_rows[event.step] = event.rows

@@ -6,16 +6,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.alarms.source_moves import SourceMoves, listed
 from sftui.report import markdown as md
+from sftui.report.alarm_words import seen
 from sftui.report.language import Language
+from sftui.report.rates import (
+    HARDLY_MOVED,
+    divergence,
+    loss_ends,
+    rate_is_spent,
+    rate_left,
+    weights_moved,
+)
 from sftui.report.report_facts import Facts
-from sftui.report.sentences import loss, points, relative
+from sftui.report.sentences import loss, points, relative, start_words
+from sftui.report.sources import moves_between
 from sftui.report.verdicts import (
     TaskOutcome,
     ValidationOutcome,
     any_evidence,
     at_chance,
-    letter_share,
     repeated_rows_fall,
     sharpness,
     slow_rank,
@@ -23,6 +33,8 @@ from sftui.report.verdicts import (
     task_outcomes,
     validation_outcome,
 )
+from sftui.state.weight_change import share
+from sftui.statistics.block_trend import BLOCK
 from sftui.statistics.paired_tests import SUGGESTIVE
 
 Kind = Literal["strength", "weakness", "next"]
@@ -46,7 +58,7 @@ def _end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
         yield Finding(
             code="complete",
             kind="strength",
-            text=tr("The run did all it had planned.", "运行完成了全部计划。"),
+            text=tr("The run did all it had planned.", "运行按计划全部完成。"),
             evidence=tr(
                 f"{state.done:,} of {state.planned:,} updates",
                 f"{state.done:,} / {state.planned:,} 次更新",
@@ -56,7 +68,7 @@ def _end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
         yield Finding(
             code="incomplete",
             kind="weakness",
-            text=tr("The run did not reach its end.", "运行没有到达终点。"),
+            text=tr("The run did not reach its end.", "运行没有跑完。"),
             evidence=tr(
                 f"status {facts.status}, {state.updates:,} updates",
                 f"状态：{tr.status(facts.status)}，{state.updates:,} 次更新",
@@ -68,7 +80,7 @@ def _end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
                 kind="next",
                 text=tr(
                     f"Take it up again: {md.code(f'sftui run --resume {facts.shot.title}')}.",
-                    f"接着跑：{md.code(f'sftui run --resume {facts.shot.title}')}。",
+                    f"继续运行：{md.code(f'sftui run --resume {facts.shot.title}')}。",
                 ),
                 evidence=tr("its checkpoints are kept", "检查点仍在"),
             )
@@ -83,9 +95,22 @@ def _nonfinite(tr: Language, facts: Facts) -> Iterator[Finding]:
             kind="weakness",
             text=tr(
                 "Some updates had a loss or gradient that is no number.",
-                "有些更新的损失或梯度不是数。",
+                "有些更新的损失或梯度不是有限数（NaN 或 inf）。",
             ),
             evidence=tr(f"{state.nonfinite:,} updates", f"{state.nonfinite:,} 次更新"),
+        )
+    spans = [span for span in facts.counts.alarms if span.raised.kind == "nonfinite"]
+    if spans and spans[-1].cleared is None:
+        step = spans[-1].raised.step
+        yield Finding(
+            code="after-nonfinite",
+            kind="next",
+            text=tr(
+                f"Start again from weights before step {step}, at a lower rate or in a wider number "
+                "format; look at the rows of that step first.",
+                f"先检查第 {step} 步的样本，再从该步之前的权重重新开始，并降低学习率或改用精度更高的数值格式。",
+            ),
+            evidence=tr("no finite loss came after it", "此后损失不再是有限数"),
         )
 
 
@@ -101,7 +126,7 @@ def _out_of_memory(tr: Language, facts: Facts) -> Iterator[Finding]:
 
 
 def _tasks_that_moved(tr: Language, facts: Facts) -> Iterator[Finding]:
-    """Tasks that are clearly better or worse than at the start."""
+    """Tasks that are clearly better or worse than at their first evaluation."""
     for outcome in task_outcomes(facts):
         name = md.text(outcome.task, 60)
         if outcome.judged is None:
@@ -111,20 +136,26 @@ def _tasks_that_moved(tr: Language, facts: Facts) -> Iterator[Finding]:
             yield Finding(
                 code="task-up",
                 kind="strength",
-                text=tr(f"{name} is clearly better than at the start.", f"{name} 明确好于起点。"),
+                text=tr(
+                    f"{name} is clearly better than {start_words(tr, outcome)}.",
+                    f"{name} 显著好于{start_words(tr, outcome)}。",
+                ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
-                    f"{diff} 个百分点，校正后仍超出偶然",
+                    f"{diff} 个百分点，校正后仍显著",
                 ),
             )
         elif outcome.down:
             yield Finding(
                 code="task-down",
                 kind="weakness",
-                text=tr(f"{name} is clearly worse than at the start.", f"{name} 明确差于起点。"),
+                text=tr(
+                    f"{name} is clearly worse than {start_words(tr, outcome)}.",
+                    f"{name} 显著差于{start_words(tr, outcome)}。",
+                ),
                 evidence=tr(
                     f"{diff} points, beyond chance after correction",
-                    f"{diff} 个百分点，校正后仍超出偶然",
+                    f"{diff} 个百分点，校正后仍显著",
                 ),
             )
 
@@ -162,24 +193,159 @@ def _validation_rose(tr: Language, facts: Facts) -> Iterator[Finding]:
         text=tr("Validation got worse while training went on.", "训练过程中验证损失变差。"),
         evidence=f"{loss(found.first)} -> {loss(found.last)} ({relative(found.relative)})",
     )
-    several = facts.epochs_asked is not None and facts.epochs_asked > 1
-    change = (
-        tr(
-            "Train fewer epochs, or at a lower rate (init\\_lr\\_frac).",
-            "减少训练轮数，或降低学习率（init\\_lr\\_frac）。",
-        )
-        if several
-        else tr(
-            "Train at a lower rate (init\\_lr\\_frac), or on data closer to the validation set.",
-            "降低学习率（init\\_lr\\_frac），或使用更接近验证集的数据。",
-        )
-    )
     yield Finding(
         code="lower-rate",
         kind="next",
-        text=change,
+        text=_train_less(tr, facts, moves_between(facts, found.first_step, found.last_step)),
         evidence=_rise(tr, facts, found),
     )
+
+
+def _train_less(tr: Language, facts: Facts, moves: SourceMoves) -> str:
+    """What to do about a validation that rises, by what kinds of rows rise."""
+    if moves.meaning == "shift":
+        rose = md.text(listed(moves.rose), 120)
+        return tr(
+            f"Add rows like those of {rose} to the mixture: the others got better.",
+            f"在训练数据中增加 {rose} 一类的样本：其余来源都变好了。",
+        )
+    if facts.epochs_asked is not None and facts.epochs_asked > 1:
+        return tr(
+            f"Train fewer epochs, or at a lower rate{_rate_setting(tr, facts)}.",
+            f"减少训练轮次，或降低学习率{_rate_setting(tr, facts)}。",
+        )
+    return tr(
+        f"Train at a lower rate{_rate_setting(tr, facts)}, or on data closer to the validation set.",
+        f"降低学习率{_rate_setting(tr, facts)}，或使用更接近验证集的数据。",
+    )
+
+
+def _validation_came_up(tr: Language, facts: Facts) -> Iterator[Finding]:
+    """Validation is better than at the start, and yet worse than it was."""
+    found = validation_outcome(facts)
+    spans = [span for span in facts.counts.alarms if span.raised.kind == "overfitting"]
+    open_ones = [span for span in spans if span.cleared is None]
+    if found is None or not open_ones or found.direction == "up":
+        return
+    moves = moves_between(facts, found.best_step, found.last_step)
+    above = (found.last - found.best) / abs(found.best) if found.best else 0.0
+    yield Finding(
+        code="overfitting",
+        kind="weakness",
+        text=tr(
+            f"Validation has risen again since step {found.best_step}{_why(tr, moves)}.",
+            f"验证损失自第 {found.best_step} 步之后重新上升{_why(tr, moves)}。",
+        ),
+        evidence=tr(
+            f"{loss(found.best)} at step {found.best_step}, {loss(found.last)} at step "
+            f"{found.last_step} ({relative(above)})",
+            f"第 {found.best_step} 步 {loss(found.best)}，第 {found.last_step} 步 {loss(found.last)}"
+            f"（{relative(above)}）",
+        ),
+    )
+    yield Finding(
+        code="stop-earlier",
+        kind="next",
+        text=tr(f"Stop near step {found.best_step}.", f"在第 {found.best_step} 步附近停止。")
+        if moves.meaning != "shift"
+        else _train_less(tr, facts, moves),
+        evidence=tr(
+            f"the lowest validation is that of step {found.best_step}",
+            f"第 {found.best_step} 步的验证损失最低",
+        ),
+    )
+
+
+def _why(tr: Language, moves: SourceMoves) -> str:
+    """Over-fitting or a shift of the mixture, where the sources of the rows decide it."""
+    if moves.meaning == "over-fitting":
+        return tr(
+            f", on every source ({moves.sources}): over-fitting",
+            f"，{moves.sources} 个来源全部上升，属于过拟合",
+        )
+    if moves.meaning == "shift":
+        rose, fell = md.text(listed(moves.rose), 120), md.text(listed(moves.fell), 120)
+        return tr(
+            f": up on {rose}, down on {fell}, a shift of the mixture",
+            f"：{rose} 上升而 {fell} 下降，属于数据配比偏移",
+        )
+    return ""
+
+
+def _diverged(tr: Language, facts: Facts) -> Iterator[Finding]:
+    """The training loss rose and did not come back; one that came back needs no advice."""
+    if divergence(facts) != "held":
+        return
+    span = next(
+        s for s in facts.counts.alarms if s.raised.kind == "diverging" and s.cleared is None
+    )
+    step = f"{span.raised.step:,}" if span.raised.step is not None else "?"
+    yield Finding(
+        code="diverged",
+        kind="weakness",
+        text=tr("The training loss rose and stayed up.", "训练损失升高后没有回落。"),
+        evidence=tr(
+            f"step {step}: {md.text(seen(tr, span.raised.text), 300)}",
+            f"第 {step} 步：{md.text(seen(tr, span.raised.text), 300)}",
+        ),
+    )
+    yield Finding(
+        code="halve-rate",
+        kind="next",
+        text=tr(
+            f"Train again at half the rate, or resume from a checkpoint before step {step}.",
+            f"把学习率减半重新训练，或从第 {step} 步之前的检查点继续。",
+        ),
+        evidence=tr("the loss never came back", "损失一直没有回落"),
+    )
+
+
+def _rate_too_low(tr: Language, facts: Facts) -> Iterator[Finding]:
+    """The weights hardly moved, and the losses with them."""
+    moved, ends, found = weights_moved(facts), loss_ends(facts), validation_outcome(facts)
+    if moved is None or moved > HARDLY_MOVED:
+        return
+    still = ends is None or not ends.moved
+    flat = found is None or found.direction in ("flat", "unknown")
+    distance = share(moved)
+    text = (
+        tr(
+            f"Nothing was learnt: the weights moved by {distance}.",
+            f"什么也没有学到：权重只移动了 {distance}。",
+        )
+        if still and flat
+        else tr(
+            f"Little was learnt: the weights moved by {distance}.",
+            f"学到的很少：权重只移动了 {distance}。",
+        )
+    )
+    losses = (
+        tr(
+            f"training loss {ends.first:.4f} over the first {BLOCK} updates, {ends.last:.4f} over "
+            "the last",
+            f"最初 {BLOCK} 次更新的训练损失为 {ends.first:.4f}，最后 {BLOCK} 次为 {ends.last:.4f}",
+        )
+        if ends is not None
+        else tr("largest distance of a parameter group", "各参数组中移动最大的一组")
+    )
+    yield Finding(code="nothing-learnt", kind="weakness", text=text, evidence=losses)
+    yield Finding(
+        code="raise-rate",
+        kind="next",
+        text=_raise_rate(tr, facts),
+        evidence=tr(f"the weights moved by {distance}", f"权重只移动了 {distance}"),
+    )
+
+
+def _raise_rate(tr: Language, facts: Facts) -> str:
+    name = _rate_setting(tr, facts)
+    return tr(f"Raise the rate{name}.", f"提高学习率{name}。")
+
+
+def _rate_setting(tr: Language, facts: Facts) -> str:
+    """The setting that scales the rates, where the run has it."""
+    known = facts.is_ours or (facts.is_nanochat and facts.stage_name == "chat_sft")
+    return tr(" (init\\_lr\\_frac)", "（init\\_lr\\_frac）") if known else ""
 
 
 def _rise(tr: Language, facts: Facts, found: ValidationOutcome) -> str:
@@ -190,7 +356,7 @@ def _rise(tr: Language, facts: Facts, found: ValidationOutcome) -> str:
         f"validation {relative(found.relative)} over {epochs:.1f} epochs"
         if epochs
         else f"validation {relative(found.relative)}",
-        f"{epochs:.1f} 轮中验证损失 {relative(found.relative)}"
+        f"{epochs:.1f} 个轮次（epoch）中验证损失变化 {relative(found.relative)}"
         if epochs
         else f"验证损失 {relative(found.relative)}",
     )
@@ -214,18 +380,46 @@ def _validation_fell(tr: Language, facts: Facts) -> Iterator[Finding]:
         evidence=f"{loss(found.first)} -> {loss(found.last)} ({relative(found.relative)})",
     )
     if found.best_step == found.last_step and still_falling(facts):
-        yield Finding(
+        yield _go_on(tr, facts, found)
+
+
+def _go_on(tr: Language, facts: Facts, found: ValidationOutcome) -> Finding:
+    """Validation still falls: more steps, or, when the rate was spent, a higher one."""
+    evidence = tr(
+        f"the last validation, step {found.last_step}, is the best, and the last half has a falling line",
+        f"最后一次验证（第 {found.last_step} 步）最好，且后半段呈下降趋势",
+    )
+    if not rate_is_spent(facts):
+        unknown = rate_left(facts) is None
+        return Finding(
             code="go-on",
             kind="next",
             text=tr(
-                "More steps may help: validation still falls.",
-                "增加步数可能有用：验证损失仍在下降。",
+                "More steps may help: validation still falls."
+                + (
+                    " The log holds no learning rate; at a rate of zero they would not."
+                    if unknown
+                    else ""
+                ),
+                "增加步数可能有用：验证损失仍在下降。"
+                + ("日志中没有学习率；若学习率已降为零，则没有用。" if unknown else ""),
             ),
-            evidence=tr(
-                f"the last validation, step {found.last_step}, is the best, and the last half has a falling line",
-                f"最后一次验证（第 {found.last_step} 步）最好，后半段呈下降趋势",
-            ),
+            evidence=evidence,
         )
+    return Finding(
+        code="raise-rate",
+        kind="next",
+        text=tr(
+            f"{_raise_rate(tr, facts)[:-1]}, or plan a longer run from the start: validation still "
+            "fell when the rate had reached its end.",
+            f"{_raise_rate(tr, facts)[:-1]}，或从头规划更长的训练：学习率降到底时验证损失仍在下降。",
+        ),
+        evidence=evidence
+        + tr(
+            f"; the last rate is {share(rate_left(facts))} of the highest",
+            f"；最后的学习率只有最高值的 {share(rate_left(facts))}",
+        ),
+    )
 
 
 def _start_not_validated(tr: Language, facts: Facts) -> Iterator[Finding]:
@@ -245,7 +439,7 @@ def _start_not_validated(tr: Language, facts: Facts) -> Iterator[Finding]:
 
 def _evaluated_late(facts: Facts) -> list[TaskOutcome]:
     """Tasks whose first evaluation came after some training."""
-    return [outcome for outcome in task_outcomes(facts) if outcome.first != 0]
+    return [outcome for outcome in task_outcomes(facts) if not outcome.from_start]
 
 
 def _start_not_evaluated(tr: Language, facts: Facts) -> Iterator[Finding]:
@@ -271,51 +465,61 @@ def _guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
     """Tasks at chance, and those answered with one letter."""
     for outcome in task_outcomes(facts):
         name = md.text(outcome.task, 60)
-        if at_chance(facts, outcome.task):
+        if outcome.one_letter is None and at_chance(facts, outcome.task):
             yield Finding(
                 code="at-chance",
                 kind="weakness",
-                text=tr(f"{name} cannot be told from guessing.", f"{name} 与随机猜测无法区分。"),
+                text=tr(f"{name} cannot be told from guessing.", f"{name} 与随机猜测没有区别。"),
                 evidence=tr(
                     "one-sided exact binomial p of the last evaluation is .05 or more",
-                    "最后一次评测的单侧精确二项检验 p 不小于 .05",
+                    "最后一次评测的单侧精确二项检验 p 不小于 0.05",
                 ),
             )
-        share = letter_share(facts, outcome.task)
-        if share is not None and share[1] > 0.7:
+        if outcome.one_letter is not None:
+            letter, share = outcome.one_letter
             yield Finding(
                 code="letter-collapse",
                 kind="weakness",
                 text=tr(
-                    f"{name}: the model answers nearly always the same letter.",
-                    f"{name}：模型几乎总是回答同一个字母。",
+                    f"{name}: the model answers nearly always the same letter; no number of questions helps, only a model that answers them does.",
+                    f"{name}：模型几乎总是回答同一个字母；增加题目没有用，要先让模型真正作答。",
                 ),
-                evidence=f"{md.text(share[0], 4)} {share[1]:.0%}",
+                evidence=f"{md.text(letter, 4)} {share:.0%}",
             )
 
 
 def _more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
     """How many questions would make such differences readable."""
-    compared = [outcome for outcome in task_outcomes(facts) if outcome.judged is not None]
+    compared = [
+        outcome
+        for outcome in task_outcomes(facts)
+        if outcome.judged is not None and outcome.one_letter is None
+    ]
     hinted = [outcome for outcome in compared if outcome.word == SUGGESTIVE]
     nothing_moved = not any_evidence(facts)
     asked = compared if nothing_moved else hinted
-    found = sharpness(facts, asked[0].task) if asked else None
+    found = sharpness(facts, asked[0]) if asked else None
     if found is None:
         return
+    more = ("", "")
+    if found.for_two_points > found.total:
+        more = (
+            f"; two points need {found.for_two_points:,} questions",
+            f"；两个百分点需要 {found.for_two_points:,} 道题",
+        )
     evidence = tr(
-        f"with {found.total:,} questions about {found.unpaired:.1f} points are noticed in four runs of five; two points need {found.items_for_two_points:,} questions",
-        f"{found.total:,} 道题时，约 {found.unpaired:.1f} 个百分点的变化五次中能发现四次；两个百分点需要 {found.items_for_two_points:,} 道题",
+        f"with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five{more[0]}",
+        f"{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化，五次运行中约有四次能检验出来{more[1]}",
     )
     text = (
         tr(
             "Ask more questions, or make a bigger change; more steps of the same will not make these differences readable.",
-            "增加题目数量，或做更大的改变；同样的训练再多跑几步，也不会让这些差异变得可读。",
+            "增加题目数量，或做更大的改变；同样的训练再多跑几步，也看不清这些差异。",
         )
         if nothing_moved
         else tr(
             "Ask the hint again on more questions, item by item, before it is believed.",
-            "在相信这一迹象之前，用更多题目逐题再验证一次。",
+            "先用更多题目逐题复测，再判断这一迹象是否属实。",
         )
     )
     yield Finding(
@@ -337,14 +541,15 @@ def _evaluate_start(tr: Language, facts: Facts) -> Iterator[Finding]:
         else "CHECKPOINT"
     )
     typed = md.code(f"sftui eval {checkpoint}")
+    command = tr(f" ({typed})", f"（{typed}）") if facts.is_ours or facts.is_nanochat else ""
     yield Finding(
         code="evaluate-start",
         kind="next",
         text=tr(
-            f"Evaluate the starting checkpoint on the same questions ({typed}), then compare item by item.",
-            f"用同样的题目评测起始检查点（{typed}），再逐题比较。",
+            f"Evaluate the starting checkpoint on the same questions{command}, then compare item by item.",
+            f"用同样的题目评测起始检查点{command}，再逐题比较。",
         ),
-        evidence=tr("it is the only fair point of comparison", "它才是公平的比较对象"),
+        evidence=tr("it is the only fair point of comparison", "只有与它比较才公平"),
     )
 
 
@@ -389,11 +594,9 @@ def _larger_batch(tr: Language, facts: Facts) -> Iterator[Finding]:
             kind="next",
             text=tr(
                 "A larger device\\_batch\\_size would fit and waste less time.",
-                "可以用更大的 device\\_batch\\_size，少浪费时间。",
+                "可以调大 device\\_batch\\_size，减少时间浪费。",
             ),
-            evidence=tr(
-                f"at most {spare:.0%} of the device was used", f"显存最多只用了 {spare:.0%}"
-            ),
+            evidence=tr(f"at most {spare:.0%} of the device was used", f"显存峰值只有 {spare:.0%}"),
         )
 
 
@@ -436,8 +639,11 @@ RULES: tuple[Rule, ...] = (
     _out_of_memory,
     _tasks_that_moved,
     _no_validation,
+    _diverged,
     _validation_rose,
+    _validation_came_up,
     _validation_fell,
+    _rate_too_low,
     _start_not_validated,
     _start_not_evaluated,
     _guessing,

@@ -11,12 +11,27 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from engine.errors import UsageError
-from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
+from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, NOT_JUDGED, SUGGESTIVE
 
 Lang = Literal["en", "zh"]
 LANGS: tuple[Lang, ...] = get_args(Lang)
 
-_VERDICTS = {CLEAR: "明确", SUGGESTIVE: "仅有迹象", NO_EVIDENCE: "没有证据"}
+_VERDICTS = {
+    CLEAR: "显著",
+    SUGGESTIVE: "仅有迹象",
+    NO_EVIDENCE: "证据不足",
+    NOT_JUDGED: "不作判断",
+}
+_REASONS = {
+    "schedule": "按计划",
+    "request": "手动请求",
+    "stop": "停止时",
+    "final": "结束时",
+    "nonfinite": "损失非有限数之前",
+    "export": "导出",
+    "start": "起始",
+}
+_SEVERITY = {"info": "提示", "warn": "警告", "error": "错误"}
 _STATUS = {
     "running": "运行中",
     "paused": "已暂停",
@@ -43,6 +58,13 @@ class Language:
 
     def status(self, word: str) -> str:
         return self(word, _STATUS.get(word, word))
+
+    def reason(self, word: str) -> str:
+        """Why a checkpoint was saved."""
+        return self(word, _REASONS.get(word, word))
+
+    def severity(self, word: str) -> str:
+        return self(word, _SEVERITY.get(word, word))
 
     def join(self, parts: list[str]) -> str:
         """A list inside a sentence."""

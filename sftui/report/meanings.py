@@ -19,6 +19,7 @@ CHINESE = {
     "num_iterations": "迭代次数，最后一次只评测不更新（-1：由 num_epochs 算出）。",
     "loss_norm": "microbatch：各微批次权重相同，与 nanochat 一致；tokens：各受监督 token 权重相同。",
     "layout": "样本在内存中的排列。损失和梯度相同，packed 更快。",
+    "micro_tokens": "packed 排列下一个微批次最多的 token 数（0：自动，按显存余量决定；CPU 上为 1,000）。",
     "unembedding_lr": "输出头的 AdamW 学习率，乘以 1/sqrt(宽度/768)。",
     "embedding_lr": "词嵌入的 AdamW 学习率，乘以 1/sqrt(宽度/768)。",
     "matrix_lr": "各层矩阵的 Muon 学习率。",
@@ -35,14 +36,42 @@ CHINESE = {
     "keep": "除最好的和标记过的之外，保留最新的几个检查点。",
     "gpus": "进程数：GPU 数，没有 GPU 时为同样多的 CPU 进程。",
     "device_type": "cuda、cpu 或 mps（默认：自动判断）。",
-    "dtype": "CUDA 上的自动混合精度；CPU 总用 float32 计算。",
+    "dtype": "矩阵乘法的精度：bfloat16（自动混合精度，权重为 fp32）或 float32；auto 在 CUDA 上为 bfloat16，其他设备上为 float32。",
     "threads": "每个进程的 CPU 线程数（0：核数除以进程数）。",
     "activation_checkpointing": "反向传播时重算激活：更省内存，更慢。",
     "on_nonfinite": "损失或梯度不是数时：所有进程在更新前停止、跳过该次更新，或只警告。",
-    "on_diverging": "损失发散时除警报外还做什么。",
+    "on_diverging": "损失发散时除告警外还做什么。",
+    "restart_silent": "第 0 进程多少秒没有心跳就重启所有进程；0 表示从不。",
     "max_restarts": "崩溃后所有进程重启的次数上限。",
     "nodes": "共同承担进程的机器数；在其他机器上该输入什么会在开始时打印。",
     "rendezvous": "配合 --nodes：其他机器访问本机的 HOST:PORT。",
     "run": "运行的名字，显示在标题和目录名中。",
 }
 """Every setting of `engine.config`; a test holds the two together."""
+
+OTHERS: dict[str, tuple[str, str]] = {
+    "num_train_epochs": ("Passes over the training rows.", "遍历训练数据的轮次数。"),
+    "num_epochs": ("Passes over the training rows.", "遍历训练数据的轮次数。"),
+    "max_steps": ("Updates in all.", "更新总次数。"),
+    "train_batch_size": ("Rows of a micro-batch on one device.", "单个设备上一个微批次的行数。"),
+    "per_device_train_batch_size": (
+        "Rows of a micro-batch on one device.",
+        "单个设备上一个微批次的行数。",
+    ),
+    "gradient_accumulation_steps": ("Micro-batches of one update.", "一次更新累积的微批次数。"),
+    "logging_steps": ("Updates from one logged line to the next.", "每隔多少次更新记录一行。"),
+    "eval_steps": ("Updates from one evaluation to the next.", "每隔多少次更新评测一次。"),
+    "save_steps": ("Updates from one checkpoint to the next.", "每隔多少次更新保存检查点。"),
+    "learning_rate": ("Highest learning rate.", "学习率的最高值。"),
+    "weight_decay": ("Decoupled weight decay.", "解耦权重衰减。"),
+    "warmup_steps": ("Updates in which the rate rises.", "学习率上升阶段的更新次数。"),
+    "warmup_ratio": ("Share of the updates in which the rate rises.", "学习率上升阶段所占的比例。"),
+    "lr_scheduler_type": ("Shape of the learning rate over the run.", "学习率随训练变化的方式。"),
+    "max_seq_len": ("Most tokens of a row.", "一行最多的 token 数。"),
+    "total_batch_size": ("Tokens or rows of one update.", "一次更新的 token 数或行数。"),
+    "seed": ("Random seed.", "随机种子。"),
+}
+"""Settings of other programs, by their usual names, in English and Chinese.
+
+The same name may mean something else here: `eval_steps` of the HF Trainer is an interval.
+"""

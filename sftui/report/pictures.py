@@ -140,7 +140,7 @@ def _limit(axes: Axes, values: Any, validations: list[float]) -> None:
 
 def _marks(facts: Facts, axes: Axes) -> None:
     kinds: tuple[tuple[str, str, str, list[int | None]], ...] = (
-        ("alarm", "#a40000", "v", [a.step for a in facts.counts.alarms]),
+        ("alarm", "#a40000", "v", [a.raised.step for a in facts.counts.alarms]),
         (
             "control",
             "#75507b",

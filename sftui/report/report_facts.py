@@ -25,6 +25,7 @@ from sftui.report.counts import Counts
 from sftui.sources import snapshot
 from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
+from sftui.statistics.scatter import Scatter
 from sftui.statistics.scores import Scoreboard, Scores
 from sftui.statistics.validation_scores import LossBoard, LossChange
 
@@ -117,9 +118,42 @@ class Facts:
         return self.board.scores(self.state)
 
     @cached_property
+    def loss_board(self) -> LossBoard:
+        return LossBoard(self.shot.run.path if self.shot.run is not None else None)
+
+    @cached_property
     def loss_changes(self) -> Mapping[tuple[int, str], LossChange]:
-        folder = self.shot.run.path if self.shot.run is not None else None
-        return LossBoard(folder).changes(self.state.validation_list())
+        """Every change of the validation loss, judged as on the screen."""
+        return self.loss_board.changes(self.state.validation_list())
+
+    @cached_property
+    def start_results(self) -> Mapping[str, tuple[str, ev.EvalFinished]]:
+        """Task -> (stage, result) of this stage's starting checkpoint, from the stage before.
+
+        nanochat evaluates a checkpoint with a program of its own: what it says between two
+        trainings is of the end of the first, which is the start of the second.
+        """
+        return self._other_results(range(self.shot.shown - 1, -1, -1))
+
+    @cached_property
+    def end_results(self) -> Mapping[str, tuple[str, ev.EvalFinished]]:
+        """The same of this stage's last weights, from the stage after."""
+        return self._other_results(range(self.shot.shown + 1, len(self.shot.stages)))
+
+    def _other_results(self, order: range) -> Mapping[str, tuple[str, ev.EvalFinished]]:
+        found: dict[str, tuple[str, ev.EvalFinished]] = {}
+        for number in order:
+            stage = self.shot.stages[number]
+            if len(stage.state.steps):
+                break  # another training: these are other weights
+            for task, by_step in stage.state.evals.items():
+                found.setdefault(task, (stage.name, by_step[max(by_step)]))
+        return found
+
+    @property
+    def loss_scatter(self) -> Scatter | None:
+        """Of the validations, beyond what their rows explain."""
+        return self.loss_board.scatter if self.loss_changes else None
 
     # ---- numbers ---------------------------------------------------------------------------
 
@@ -305,7 +339,7 @@ def open_facts(
     def listener(stage: int, event: ev.Event) -> None:
         by_stage.setdefault(stage, Counts()).count(event)
 
-    shot = snapshot.read(target, runs_dir, listener)
+    shot = snapshot.read(target, runs_dir, listener, judge_log=True)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:

@@ -18,7 +18,7 @@ from sftui.report.verdicts import (
     validation_outcome,
 )
 from sftui.statistics.accuracy import ALPHA, wilson
-from sftui.statistics.paired_tests import SUGGESTIVE, Comparison
+from sftui.statistics.paired_tests import Comparison
 
 
 def points(value: float, digits: int = 2) -> str:
@@ -76,84 +76,182 @@ def evidence(tr: Language, found: Comparison) -> str:
     )
 
 
+def start_words(tr: Language, outcome: TaskOutcome) -> str:
+    """What a task is compared with: never "the start" where that was not measured."""
+    if outcome.stages[0]:
+        stage = md.text(outcome.stages[0], 40)
+        return tr(f"the start (stage {stage})", f"起点（阶段 {stage}）")
+    if outcome.first == 0:
+        return tr("the start", "起点")
+    return tr(f"step {outcome.first}, the first evaluation", f"第 {outcome.first} 步（首次评测）")
+
+
+def end_words(tr: Language, outcome: TaskOutcome) -> str:
+    """Where its last result was measured."""
+    if outcome.stages[1]:
+        stage = md.text(outcome.stages[1], 40)
+        return tr(f"step {outcome.last} (stage {stage})", f"第 {outcome.last} 步（阶段 {stage}）")
+    return tr(f"step {outcome.last}", f"第 {outcome.last} 步")
+
+
+def letter_sentence(tr: Language, found: tuple[str, float]) -> str:
+    """What replaces a claim on the accuracy where one letter has nearly all answers."""
+    letter, share = md.text(found[0], 4), f"{100 * found[1]:.0f}"
+    return tr(
+        f"{share} % of the answers are {letter}, so the accuracy is that letter's share of the "
+        "right answers and says nothing of what the model knows",
+        f"{share}% 的回答都是 {letter}，准确率只是该字母在正确答案中的占比，不能说明模型掌握了什么",
+    )
+
+
 def task_sentence(tr: Language, facts: Facts, outcome: TaskOutcome, *, brief: bool = False) -> str:
     """One task from its first to its last evaluation: points, interval, verdict word.
 
     `brief`: without what the run's own scatter says of a difference that is not clear anyway.
     """
     name = md.text(outcome.task, 60)
-    results = facts.state.evals[outcome.task]
-    last = results[outcome.last]
-    if outcome.judged is None:
-        value = percent(facts.board.evaluation(last).value)
+    end = percent(outcome.now.value)
+    if outcome.one_letter is not None:
         return tr(
-            f"{name}: evaluated once, {value} at step {outcome.last}; nothing to compare with",
-            f"{name}：只评测过一次，第 {outcome.last} 步为 {value}；没有可比较的对象",
+            f"{name} {end} at {end_words(tr, outcome)}: {letter_sentence(tr, outcome.one_letter)}",
+            f"{name} {end_words(tr, outcome)}为 {end}：{letter_sentence(tr, outcome.one_letter)}",
+        ) + _gold_clause(tr, outcome)
+    if outcome.judged is None:
+        return tr(
+            f"{name}: evaluated once, {end} at {end_words(tr, outcome)}; nothing to compare with",
+            f"{name}：只评测过一次，{end_words(tr, outcome)}为 {end}；没有可比较的对象",
         )
     found = outcome.judged.comparison
-    start = facts.board.evaluation(results[outcome.first]).value
-    end = facts.board.evaluation(last).value
-    since = (
-        tr("the start", "起点")
-        if outcome.first == 0
-        else tr(f"step {outcome.first}, the first evaluation", f"首次评测（第 {outcome.first} 步）")
-    )
+    start = percent(outcome.before.value)
     word = tr.verdict(outcome.word)
     text = tr(
-        f"{name} {percent(start)} -> {percent(end)}, {points(found.points)} points from {since} "
-        f"to step {outcome.last} ({evidence(tr, found)}): **{word}**",
-        f"{name} {percent(start)} -> {percent(end)}，从{since}到第 {outcome.last} 步相差 "
+        f"{name} {start} -> {end}, {points(found.points)} points from {start_words(tr, outcome)} "
+        f"to {end_words(tr, outcome)} ({evidence(tr, found)}): **{word}**",
+        f"{name} {start} -> {end}，从{start_words(tr, outcome)}到{end_words(tr, outcome)}相差 "
         f"{points(found.points)} 个百分点（{evidence(tr, found)}）：**{word}**",
     )
     scatter = f"p {p_value(found.p_scatter)}"
     if outcome.judged.held_by == "number":
+        asked = len(facts.tasks)
         text += tr(
-            f" (not clear after correction for the {outcome.evaluations} looks)",
-            f"（按 {outcome.evaluations} 次查看校正后并不明确）",
+            f" (not clear after correction for the {asked} tasks)",
+            f"（经 {asked} 个任务的多重比较校正后不显著）",
         )
     elif outcome.judged.held_by == "scatter":
         text += tr(
-            f" (not clear: this run's own evaluations scatter as much, {scatter})",
-            f"（并不明确：本次运行各次评测自身的波动也有这么大，{scatter}）",
+            f" (not clear: this run's own checkpoints scatter as much, {scatter})",
+            f"（不显著：本次运行各检查点自身的波动也有这么大，{scatter}）",
         )
     if not brief and outcome.judged.held_by == "number" and found.p_scatter >= ALPHA:
         text += tr(
-            f"; this run's own evaluations scatter as much, {scatter}",
-            f"；本次运行各次评测自身的波动也有这么大，{scatter}",
+            f"; this run's own checkpoints scatter as much, {scatter}",
+            f"；本次运行各检查点自身的波动也有这么大，{scatter}",
         )
-    return text
+    return text + _gold_clause(tr, outcome)
+
+
+def _gold_clause(tr: Language, outcome: TaskOutcome) -> str:
+    """The second line of a task of letters: the probability of the right one."""
+    gold = outcome.gold
+    if gold is None:
+        return ""
+    found = gold.comparison
+    word = tr.verdict(gold.verdict)
+    held = (
+        tr(", within the scatter of its checkpoints", "，未超出各检查点自身的波动")
+        if gold.held_by == "scatter"
+        else ""
+    )
+    change, between = points(found.points), interval(found)
+    return tr(
+        f"; its probability of the right letter moved by {change} points (95 % interval "
+        f"{between}, p {p_value(found.p)}): **{word}**{held}",
+        f"；正确字母的概率变化 {change} 个百分点（95 % 区间 {between}，p {p_value(found.p)}）："
+        f"**{word}**{held}",
+    )
+
+
+def better_head(tr: Language, outcomes: list[TaskOutcome]) -> str:
+    """The question that line 1 answers: than the start only where that was measured."""
+    if all(o.from_start for o in outcomes):
+        return tr("**Better than the start?**", "**比起点好吗？**")
+    firsts = {o.first for o in outcomes if not o.from_start}
+    if len(firsts) == 1 and not any(o.from_start for o in outcomes):
+        step = min(firsts)
+        return tr(f"**Better than step {step}?**", f"**比第 {step} 步好吗？**")
+    return tr("**Better than at the first evaluation?**", "**比首次评测时好吗？**")
 
 
 def better_line(tr: Language, facts: Facts) -> str:
     """First line of the verdict: whether the tasks are better than at the start."""
     outcomes = task_outcomes(facts)
+    head = better_head(tr, outcomes)
     if not outcomes:
         return _nothing_evaluated(tr, facts)
-    up = [o for o in outcomes if o.up]
-    down = [o for o in outcomes if o.down]
-    some = [o for o in outcomes if o.word == SUGGESTIVE]
-    if all(o.judged is None for o in outcomes):
+    details = tr("; ", "；").join(task_sentence(tr, facts, o, brief=True) for o in outcomes)
+    clear = any(o.up or o.down for o in outcomes)
+    why = "" if clear else noise_line(tr, facts)
+    late = "" if all(o.from_start for o in outcomes) else _start_unknown(tr)
+    parts = [f"{head} {better_answer(tr, outcomes)}", details + tr(".", "。"), late, why]
+    return tr.sentences(parts)
+
+
+def better_answer(tr: Language, outcomes: list[TaskOutcome]) -> str:
+    """Yes or no and on which tasks; harm and one-letter answers are told as what they are."""
+    up, down = (
+        _names(tr, [o for o in outcomes if o.up]),
+        _names(tr, [o for o in outcomes if o.down]),
+    )
+    letters = [o for o in outcomes if o.one_letter is not None]
+    if up and down:
+        answer = tr(
+            f"Mixed: clearly better on {up}, clearly worse on {down}.",
+            f"有好有坏：{up} 显著提升，{down} 显著变差。",
+        )
+    elif up:
+        answer = tr(f"Yes, on {up}.", f"是，{up} 显著提升。")
+    elif down:
+        answer = tr(f"No, clearly worse on {down}.", f"否，{down} 显著变差。")
+    elif letters:
+        answer = tr(
+            f"Not known: on {_names(tr, letters)} nearly all answers are one letter.",
+            f"未知：{_names(tr, letters)} 的回答几乎都是同一个字母。",
+        )
+    elif all(o.judged is None for o in outcomes):
         answer = tr(
             "Not known: every task was evaluated only once.", "未知：每个任务只评测过一次。"
         )
-    elif up and down:
-        answer = tr("Mixed: clear in both directions.", "有好有坏：两个方向都有明确的变化。")
-    elif up:
-        names = tr.join([md.text(o.task, 60) for o in up])
-        answer = tr(f"Yes, on {names}.", f"是，体现在 {names} 上。")
-    elif down:
-        names = tr.join([md.text(o.task, 60) for o in down])
-        answer = tr(f"No, clearly worse on {names}.", f"否，在 {names} 上明确变差。")
-    elif some:
-        names = tr.join([md.text(o.task, 60) for o in some])
-        answer = tr(f"Not shown; a hint on {names}.", f"未能证明；{names} 上仅有迹象。")
     else:
-        answer = tr("Not shown.", "未能证明。")
-    details = tr("; ", "；").join(task_sentence(tr, facts, o, brief=True) for o in outcomes)
-    why = noise_line(tr, facts) if not up and not down else ""
-    parts = [f"{tr('**Better than the start?**', '**比起点好吗？**')} {answer}", details, why]
-    stop = tr(". ", "。")
-    return parts[0] + tr(" ", "") + parts[1] + (stop + why if why else tr(".", "。"))
+        answer = tr("Not shown", "未能证明") + _hints(tr, outcomes) + tr(".", "。")
+    if (up or down) and letters:
+        answer += tr(
+            f" On {_names(tr, letters)} nearly all answers are one letter.",
+            f"{_names(tr, letters)} 的回答几乎都是同一个字母。",
+        )
+    return answer
+
+
+def _hints(tr: Language, outcomes: list[TaskOutcome]) -> str:
+    """Differences that are not clear, each with its direction."""
+    better = _names(tr, [o for o in outcomes if o.hint == "up"])
+    worse = _names(tr, [o for o in outcomes if o.hint == "down"])
+    parts = []
+    if better:
+        parts.append(tr(f"a hint that {better} got better", f"{better} 有变好的迹象"))
+    if worse:
+        parts.append(tr(f"a hint that {worse} got worse", f"{worse} 有变差的迹象"))
+    return "".join(tr("; ", "；") + part for part in parts)
+
+
+def _names(tr: Language, outcomes: list[TaskOutcome]) -> str:
+    return tr.join([md.text(o.task, 60) for o in outcomes])
+
+
+def _start_unknown(tr: Language) -> str:
+    return tr(
+        "The start itself was not evaluated, so nothing is said of it.",
+        "起点本身没有评测，因此无法与起点比较。",
+    )
 
 
 _MOST_UNUSED = 12
@@ -180,20 +278,34 @@ def _nothing_evaluated(tr: Language, facts: Facts) -> str:
 
 
 def noise_line(tr: Language, facts: Facts) -> str:
-    """In one line: why moves of a point or two mean little on so many questions."""
-    for task in facts.tasks:
-        found = sharpness(facts, task)
+    """In one line: what such evaluations can see, where nothing is clear."""
+    for outcome in task_outcomes(facts):
+        found = sharpness(facts, outcome)
         if found is None:
             continue
-        first = facts.state.evals[task][facts.evaluated_steps(task)[0]]
-        low, high = wilson(first.correct or 0, found.total) if first.correct is not None else (0, 0)
-        half = f"{50 * (high - low):.1f}" if high else f"{98 / math.sqrt(found.total):.1f}"
+        if found.flipped is not None:
+            return tr(
+                f"What can be seen here: {found.flipped:,} of {found.total:,} answers flipped, so "
+                f"a true change of about {found.seen:.1f} points is found in four of five "
+                "repetitions.",
+                f"这里能看清多大的变化：{found.total:,} 道题中有 {found.flipped:,} 道的对错发生变化，"
+                f"因此约 {found.seen:.1f} 个百分点的真实变化，五次中能发现四次。",
+            )
+        half = f"{98 / math.sqrt(found.total):.1f}"
+        if outcome.before.correct is not None:
+            low, high = wilson(outcome.before.correct, found.total)
+            half = f"{50 * (high - low):.1f}"
+        small = tr("Two-point moves", "两个百分点的变化")
+        if found.seen < 2:
+            small = tr(
+                f"Moves under {found.seen:.1f} points", f"小于 {found.seen:.1f} 个百分点的变化"
+            )
         return tr(
-            f"Two-point moves mean little here: with {found.total:,} questions one accuracy is "
+            f"{small} mean little here: with {found.total:,} questions one accuracy is "
             f"only known to ±{half} points, and two separate ones must differ by about "
-            f"{found.unpaired:.1f} points before a test would usually notice.",
-            f"在这里两个百分点的变化说明不了什么：{found.total:,} 道题时，一个准确率只能精确到 "
-            f"±{half} 个百分点；两次独立的评测要相差约 {found.unpaired:.1f} 个百分点，检验才通常看得出来。",
+            f"{found.seen:.1f} points before a test would usually notice.",
+            f"在这里{small}说明不了什么：{found.total:,} 道题时，一个准确率只能精确到 "
+            f"±{half} 个百分点；两次独立的评测要相差约 {found.seen:.1f} 个百分点，检验才通常看得出来。",
         )
     return ""
 
@@ -209,19 +321,44 @@ def validation_line(tr: Language, facts: Facts) -> str:
             f"{head} measured once, {loss(found.first)} at step {found.first_step}.",
             f"{head}只测过一次，第 {found.first_step} 步为 {loss(found.first)}。",
         )
-    word = {
+    return f"{head} {validation_sentence(tr, found)} {best_sentence(tr, found)}"
+
+
+def validation_word(tr: Language, found: ValidationOutcome) -> str:
+    return {
         "up": tr("worse", "变差"),
         "down": tr("better", "变好"),
-        "flat": tr("no clear change", "没有明确变化"),
-        "unknown": "",
+        "flat": tr("no clear change", "没有显著变化"),
+        "unknown": tr("not known whether it changed", "无法判断是否变化"),
     }[found.direction]
-    text = tr(
-        f"{head} {word}: {loss(found.first)} at step {found.first_step} -> {loss(found.last)} at "
-        f"step {found.last_step}, {points(found.change, 6)} ({relative(found.relative)}). ",
-        f"{head}{word}：第 {found.first_step} 步 {loss(found.first)} -> 第 {found.last_step} 步 "
-        f"{loss(found.last)}，{points(found.change, 6)}（{relative(found.relative)}）。",
+
+
+def validation_sentence(tr: Language, found: ValidationOutcome) -> str:
+    """The word, the two losses, and the change that the word is of with its evidence."""
+    ends = tr(
+        f"{validation_word(tr, found)}: {loss(found.first)} at step {found.first_step} -> "
+        f"{loss(found.last)} at step {found.last_step}, ",
+        f"{validation_word(tr, found)}：第 {found.first_step} 步 {loss(found.first)} -> 第 "
+        f"{found.last_step} 步 {loss(found.last)}，",
     )
-    return text + best_sentence(tr, found)
+    change = f"{points(found.change, 6)} ({relative(found.relative)})"
+    if found.found is not None and found.has_rows:
+        comparison = found.found.judged.comparison
+        low, high = points(comparison.low, 6), points(comparison.high, 6)
+        change = tr(
+            f"{change} over the same {found.found.rows} rows, 95 % interval {low} .. {high}",
+            f"同样的 {found.found.rows} 行上相差 {change}，95 % 区间 {low} .. {high}",
+        )
+        if found.found.judged.held_by == "scatter":
+            change += tr(
+                ", within the scatter of this run's checkpoints", "，未超出各检查点自身的波动"
+            )
+    elif found.direction == "unknown":
+        change += tr(
+            "; without losses row by row it takes more validations to tell",
+            "；没有逐行损失，验证次数太少，无法判断",
+        )
+    return ends + change + tr(".", "。")
 
 
 def best_sentence(tr: Language, found: ValidationOutcome) -> str:
@@ -244,50 +381,137 @@ def keep_line(tr: Language, facts: Facts) -> str:
 
 
 def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
-    """Which weights, and why."""
-    where = f" ({md.code(found.path)})" if found.path else ""
-    step = found.step
+    """Which weights, and why; what speaks against them stands in the same sentence."""
+    step, where, stop = found.step, _where(tr, found), tr(".", "。")
     match found.reason:
         case "start":
-            source = facts.run.source if facts.run is not None else None
-            what = f" ({md.text(source, 80)})" if source else ""
-            hint = any(o.word == SUGGESTIVE for o in task_outcomes(facts))
-            return tr(
-                f"the starting one{what}: its validation loss was never beaten and no task is "
-                "clearly better"
-                + (
-                    "; keep the last one beside it only if the hint above is followed up."
-                    if hint
-                    else "."
-                ),
-                f"起始检查点{what}：它的验证损失从未被超过，也没有任务明确变好"
-                + ("；只有打算继续核实上面的迹象时，才同时保留最后一个。" if hint else "。"),
+            return _keep_start(tr, facts) + stop
+        case "start-worse":
+            names = _plain_names(tr, found.down)
+            kept = (
+                tr("the starting one", "起始检查点")
+                if step == 0
+                else tr(f"none after step {step}", f"第 {step} 步之后的都不保留")
             )
-        case "last-gain":
-            names = tr.join([md.text(o.task, 60) for o in task_outcomes(facts) if o.up])
             return tr(
-                f"step {step}{where}: clearly better than the start on {names}.",
-                f"第 {step} 步{where}：在 {names} 上明确好于起点。",
+                f"{kept}: the last is clearly worse on {names}.",
+                f"{kept}：最后一个在 {names} 上显著变差。",
+            )
+        case "trade":
+            return _keep_trade(tr, facts, found) + stop
+        case "last-gain":
+            names = _plain_names(tr, found.up)
+            return (
+                tr(
+                    f"step {step}{where}: clearly better than {_than(tr, facts, found.up)} on {names}",
+                    f"第 {step} 步{where}：{names} 显著好于{_than(tr, facts, found.up)}",
+                )
+                + _validation_rose(tr, facts)
+                + stop
             )
         case "last-best":
-            return tr(
-                f"step {step}{where}, the last: its validation loss is the lowest.",
-                f"第 {step} 步{where}，即最后一步：验证损失最低。",
+            return (
+                tr(
+                    f"step {step}{where}, the last: its validation loss is the lowest",
+                    f"第 {step} 步{where}，即最后一步：验证损失最低",
+                )
+                + _against(tr, found)
+                + stop
             )
         case "best-val":
-            return tr(
-                f"step {step}{where}: its validation loss is the lowest, and no task speaks "
-                "clearly for another.",
-                f"第 {step} 步{where}：验证损失最低，也没有任务明确支持别的检查点。",
-            )
-        case "best-val-gone":
-            return tr(
-                f"step {step} had the lowest validation loss, but no checkpoint of it is known; "
-                "the nearest one that is kept comes next.",
-                f"第 {step} 步验证损失最低，但没有它的检查点；退而取最近的一个。",
+            return (
+                tr(
+                    f"step {step}{where}: its validation loss is the lowest",
+                    f"第 {step} 步{where}：验证损失最低",
+                )
+                + _against(tr, found)
+                + stop
             )
         case _:
             return tr(
                 "not known: nothing was measured that could tell.",
                 "未知：没有任何测量能够判断。",
             )
+
+
+def _where(tr: Language, found: Keep) -> str:
+    """The path; where there is none, the nearest that is kept."""
+    if found.path:
+        return tr(f" ({md.code(found.path)})", f"（{md.code(found.path)}）")
+    if found.nearest is None:
+        return ""
+    step, path = found.nearest
+    return tr(
+        f" (it is not kept; the nearest that is: step {step}, {md.code(path)})",
+        f"（未保留；最近的是第 {step} 步，{md.code(path)}）",
+    )
+
+
+def _than(tr: Language, facts: Facts, tasks: tuple[str, ...]) -> str:
+    """What these tasks were compared with."""
+    outcomes = [o for o in task_outcomes(facts) if o.task in tasks]
+    if all(o.from_start for o in outcomes):
+        return tr("the start", "起点")
+    firsts = {o.first for o in outcomes}
+    if len(firsts) == 1:
+        return tr(f"step {min(firsts)}", f"第 {min(firsts)} 步")
+    return tr("the first evaluation", "首次评测")
+
+
+def _keep_start(tr: Language, facts: Facts) -> str:
+    source = facts.run.source if facts.run is not None else None
+    what = f" ({md.text(source, 80)})" if source else ""
+    hint = any(o.hint == "up" for o in task_outcomes(facts))
+    return tr(
+        f"the starting one{what}: its validation loss was never beaten, and no task speaks for "
+        "another"
+        + ("; keep the last one beside it if the hint above is followed up" if hint else ""),
+        f"起始检查点{what}：它的验证损失从未被超过，也没有任务支持别的检查点"
+        + ("；如果打算继续核实上面变好的迹象，可同时保留最后一个" if hint else ""),
+    )
+
+
+def _keep_trade(tr: Language, facts: Facts, found: Keep) -> str:
+    """No checkpoint is best in everything."""
+    down, step, where = _plain_names(tr, found.down), found.step, _where(tr, found)
+    first = _than(tr, facts, found.down)
+    if found.up:
+        up = _plain_names(tr, found.up)
+        return tr(
+            f"a choice: step {step}{where} is clearly better on {up} and clearly worse on {down}; "
+            f"{first} is the one to keep where {down} counts",
+            f"需要取舍：第 {step} 步{where}在 {up} 上显著提升，在 {down} 上显著变差；"
+            f"看重 {down} 时应保留{first}",
+        )
+    return tr(
+        f"a choice: step {step}{where} has a clearly lower validation loss and is clearly worse on "
+        f"{down}; {first} is the one to keep where {down} counts",
+        f"需要取舍：第 {step} 步{where}的验证损失显著更低，但 {down} 显著变差；"
+        f"看重 {down} 时应保留{first}",
+    )
+
+
+def _validation_rose(tr: Language, facts: Facts) -> str:
+    """What speaks against a step that is clearly better on tasks."""
+    validation = validation_outcome(facts)
+    if validation is None or validation.direction != "up":
+        return ""
+    return tr(
+        "; its validation loss is clearly higher than at the first validation",
+        "；但验证损失显著高于首次验证",
+    )
+
+
+def _against(tr: Language, found: Keep) -> str:
+    """What the tasks say of a step that its validation loss speaks for."""
+    if found.down:
+        names = _plain_names(tr, found.down)
+        return tr(f", but it is clearly worse on {names}", f"，但 {names} 显著变差")
+    if found.up:
+        names = _plain_names(tr, found.up)
+        return tr(f", and it is clearly better on {names}", f"，且 {names} 显著提升")
+    return ""
+
+
+def _plain_names(tr: Language, tasks: tuple[str, ...]) -> str:
+    return tr.join([md.text(task, 60) for task in tasks])

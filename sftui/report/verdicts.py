@@ -1,37 +1,64 @@
 """The conclusions a report draws, each by a fixed rule: tasks, validation, checkpoint to keep.
 
-"Better" is said of a task only when its difference is `clear`. A starting checkpoint that
-was never beaten is the one to keep.
+"Better" is said of a task only when its difference is `clear`, and "than the start" only where
+the start was measured. Harm is a conclusion like any other: a checkpoint that is clearly worse
+is not recommended without saying so, and the start is always a candidate.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sftui.report.report_facts import Facts
-from sftui.statistics.accuracy import accuracy, items_needed, smallest_detectable
-from sftui.statistics.loss_statistics import fit_trend, trend
-from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE, Judged
-from sftui.statistics.scores import START
-
-RISE = 0.005
-"""Relative rise of a validation loss that is worth a finding where no rows are stored."""
+from sftui.statistics.accuracy import (
+    accuracy,
+    items_needed,
+    paired_detectable,
+    paired_items_needed,
+    smallest_detectable,
+)
+from sftui.statistics.block_trend import block_trend
+from sftui.statistics.families import START
+from sftui.statistics.loss_statistics import trend
+from sftui.statistics.paired_tests import (
+    CLEAR,
+    NO_EVIDENCE,
+    SUGGESTIVE,
+    Evaluation,
+    Judged,
+    compare_evaluations,
+    judge,
+)
+from sftui.statistics.validation_scores import LossChange
 
 Direction = Literal["up", "down", "flat", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOutcome:
-    """One task, its last evaluation against the first one of the run."""
+    """One task, its last evaluation against the start, or against the first that there is."""
 
     task: str
     first: int
+    """Step of the first evaluation; 0 is the start."""
     last: int
+    before: Evaluation
+    """The start's, or the first one's."""
+    now: Evaluation
     judged: Judged | None
     """None with a single evaluation."""
     evaluations: int
+    stages: tuple[str, str] = ("", "")
+    """Stages of the log that hold the start's and the last result, where these are others."""
+    gold: Judged | None = None
+    """The same of the probability of the right letter, where it is known."""
+
+    @property
+    def from_start(self) -> bool:
+        """What it is compared with is the start itself."""
+        return self.first == 0 or bool(self.stages[0])
 
     @property
     def word(self) -> str:
@@ -45,6 +72,18 @@ class TaskOutcome:
     @property
     def down(self) -> bool:
         return self.judged is not None and self.word == CLEAR and self.difference < 0
+
+    @property
+    def hint(self) -> Literal["", "up", "down"]:
+        """Which way a difference points that is not clear."""
+        if self.judged is None or self.word != SUGGESTIVE:
+            return ""
+        return "up" if self.difference > 0 else "down"
+
+    @property
+    def one_letter(self) -> tuple[str, float] | None:
+        """The letter that has nearly all answers now, and its share."""
+        return self.now.one_letter
 
     @property
     def difference(self) -> float:
@@ -61,17 +100,25 @@ class ValidationOutcome:
     last: float
     best_step: int
     best: float
-    clear: bool
-    """The change from the first to the last is beyond the noise of the rows."""
-    has_rows: bool
+    found: LossChange | None
+    """The change from the first to the last as it is judged; None with a single validation."""
 
     @property
     def change(self) -> float:
-        return self.last - self.first
+        """What error and verdict are of: over the rows where these are known."""
+        return self.found.change if self.found is not None else self.last - self.first
 
     @property
     def relative(self) -> float:
         return self.change / abs(self.first) if self.first else math.nan
+
+    @property
+    def clear(self) -> bool:
+        return self.found is not None and self.found.clear
+
+    @property
+    def has_rows(self) -> bool:
+        return self.found is not None and self.found.basis == "rows"
 
     @property
     def start_is_best(self) -> bool:
@@ -79,12 +126,17 @@ class ValidationOutcome:
 
     @property
     def direction(self) -> Direction:
-        """Up or down where the change is clear by its rows or, without rows, over 0.5 %."""
-        if self.last_step == self.first_step:
+        """Up or down where the change is clear; unknown where nothing tells its error."""
+        if self.found is None or self.found.basis == "nothing":
             return "unknown"
-        if self.clear or (not self.has_rows and abs(self.relative) > RISE):
-            return "up" if self.change > 0 else "down"
-        return "flat"
+        if not self.clear:
+            return "flat"
+        return "up" if self.change > 0 else "down"
+
+
+Reason = Literal[
+    "start", "start-worse", "trade", "best-val", "last-gain", "last-best", "unmeasured"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,25 +145,73 @@ class Keep:
 
     step: int | None
     """None: nothing was measured that could tell."""
-    reason: Literal["start", "best-val", "best-val-gone", "last-gain", "last-best", "unmeasured"]
+    reason: Reason
     path: str | None = None
+    up: tuple[str, ...] = ()
+    """Tasks on which that step (of a trade: the last one) is clearly better."""
+    down: tuple[str, ...] = ()
+    """And clearly worse."""
+    nearest: tuple[int, str] | None = None
+    """Step and path of the kept checkpoint nearest to a step that has none."""
 
 
 def task_outcomes(facts: Facts) -> list[TaskOutcome]:
     """Every task of the run, in its own order."""
     found = []
+    elsewhere = _from_other_stages(facts)
     for task in facts.tasks:
+        if task in elsewhere:
+            found.append(elsewhere[task])
+            continue
         steps = facts.evaluated_steps(task)
         first, last = steps[0], steps[-1]
+        results = facts.state.evals[task]
         found.append(
             TaskOutcome(
                 task=task,
                 first=first,
                 last=last,
+                before=facts.board.evaluation(results[first]),
+                now=facts.board.evaluation(results[last]),
                 judged=facts.scores.of(task, last, START),
                 evaluations=len(steps),
+                gold=facts.scores.gold.get((task, last)),
             )
         )
+    return found
+
+
+def _from_other_stages(facts: Facts) -> dict[str, TaskOutcome]:
+    """Tasks that this stage did not ask its start, but another stage of the log did."""
+    found: dict[str, TaskOutcome] = {}
+    for task in facts.tasks:
+        steps = facts.evaluated_steps(task)
+        start = facts.start_results.get(task)
+        if steps[0] == 0 or start is None:
+            continue
+        # On the same number of questions where the end was asked them too: a subset differs.
+        stage, result = facts.stage_name, facts.state.evals[task][steps[-1]]
+        end = facts.end_results.get(task)
+        if end is not None and end[1].total == start[1].total:
+            stage, result = end
+        found[task] = TaskOutcome(
+            task=task,
+            first=steps[0],
+            last=steps[-1],
+            before=facts.board.evaluation(start[1]),
+            now=facts.board.evaluation(result),
+            judged=None,
+            evaluations=len(steps),
+            stages=(start[0], stage),
+        )
+    comparisons = {
+        task: comparison
+        for task, outcome in found.items()
+        if (comparison := compare_evaluations(outcome.now, outcome.before)) is not None
+    }
+    words = judge(list(comparisons.values()), headline=True)
+    for task, judged in zip(comparisons, words, strict=True):
+        found[task] = replace(found[task], judged=judged)
     return found
 
 
@@ -122,7 +222,6 @@ def validation_outcome(facts: Facts) -> ValidationOutcome | None:
         return None
     (first_step, first), (last_step, last) = known[0], known[-1]
     best_step, best = min(known, key=lambda pair: (pair[1], pair[0]))
-    change = facts.loss_changes.get((last_step, "start"))
     return ValidationOutcome(
         first_step=first_step,
         first=first,
@@ -130,29 +229,56 @@ def validation_outcome(facts: Facts) -> ValidationOutcome | None:
         last=last,
         best_step=best_step,
         best=best,
-        clear=change is not None and change.clear,
-        has_rows=change is not None and change.error is not None,
+        found=facts.loss_changes.get((last_step, START)) if last_step != first_step else None,
     )
 
 
 def keep(facts: Facts) -> Keep:
-    """The checkpoint to keep, by what was measured."""
+    """The checkpoint to keep, by what was measured; the start is a candidate."""
     tasks, validation = task_outcomes(facts), validation_outcome(facts)
-    gains = [task for task in tasks if task.up]
-    losses = [task for task in tasks if task.down]
-    if gains and not losses:
-        last = max(task.last for task in gains)
-        return Keep(step=last, reason="last-gain", path=_path(facts, last))
+    up = tuple(task.task for task in tasks if task.up)
+    down = tuple(task.task for task in tasks if task.down)
+    if down and (up or (validation is not None and validation.direction == "down")):
+        last = max(task.last for task in tasks if task.task in (*up, *down))
+        return _at(facts, last, "trade", up, down)
+    if down:
+        return Keep(step=min(t.first for t in tasks if t.down), reason="start-worse", down=down)
+    if up:
+        return _at(facts, max(task.last for task in tasks if task.up), "last-gain", up, down)
     if validation is None or validation.last_step == validation.first_step:
         return Keep(step=None, reason="unmeasured")
     if validation.start_is_best and validation.first_step == 0:
         return Keep(step=0, reason="start")
-    if validation.best_step == validation.last_step:
-        last = validation.last_step
-        return Keep(step=last, reason="last-best", path=_path(facts, last))
-    path = _path(facts, validation.best_step)
-    reason: Literal["best-val", "best-val-gone"] = "best-val" if path else "best-val-gone"
-    return Keep(step=validation.best_step, reason=reason, path=path)
+    step = validation.best_step
+    reason: Reason = "last-best" if step == validation.last_step else "best-val"
+    return _at(facts, step, reason, *_clear_at(facts, step))
+
+
+def _clear_at(facts: Facts, step: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Tasks on which the evaluation of this step is clearly better and clearly worse."""
+    clear = {
+        task: judged.comparison.difference
+        for task in facts.tasks
+        if (judged := facts.scores.of(task, step, START)) is not None and judged.verdict == CLEAR
+    }
+    return tuple(t for t, d in clear.items() if d > 0), tuple(t for t, d in clear.items() if d < 0)
+
+
+def _at(
+    facts: Facts, step: int, reason: Reason, up: tuple[str, ...], down: tuple[str, ...]
+) -> Keep:
+    path = _path(facts, step)
+    nearest = None if path else _nearest(facts, step)
+    return Keep(step=step, reason=reason, path=path, up=up, down=down, nearest=nearest)
+
+
+def _nearest(facts: Facts, step: int) -> tuple[int, str] | None:
+    kept = [
+        (row.step, row.path)
+        for row in facts.state.checkpoints.values()
+        if not row.removed and row.path and row.step
+    ]
+    return min(kept, key=lambda found: (abs(found[0] - step), found[0])) if kept else None
 
 
 def _path(facts: Facts, step: int) -> str | None:
@@ -194,10 +320,13 @@ def still_falling(facts: Facts) -> bool:
 
 
 def training_trend(facts: Facts) -> tuple[float, float, float] | None:
-    """(slope, low, high) of the raw training loss per 1000 steps over the last half."""
+    """(slope, low, high) of the training loss per 1000 steps over the last half.
+
+    From means of 20 steps: neighbouring steps are too much alike to count singly.
+    """
     steps, losses = facts.losses
     half = len(steps) // 2
-    found = fit_trend(steps[half:], losses[half:])
+    found = block_trend(steps[half:], losses[half:])
     if found is None:
         return None
     return 1000 * found.slope, 1000 * found.low, 1000 * found.high
@@ -205,31 +334,43 @@ def training_trend(facts: Facts) -> tuple[float, float, float] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sharpness:
-    """What the evaluations of a task could have seen at all."""
+    """What the evaluations of a task can see at all."""
 
     task: str
     total: int
-    unpaired: float
-    """Smallest true change seen in four of five repetitions, in points."""
-    paired: float
-    """The same when item results are compared and agree at a correlation of 0.5."""
-    items_for_two_points: int
-    """Unpaired."""
+    seen: float
+    """Smallest true change, in points, that a test finds in four of five repetitions."""
+    for_two_points: int
+    """Questions with which two points are."""
+    flipped: int | None
+    """Answers that changed from the first to the last, which `seen` comes from; None where they
+    are not known and the two are taken for separate samples."""
 
 
-def sharpness(facts: Facts, task: str) -> Sharpness | None:
-    """None where the number of questions is unknown."""
-    results = facts.state.evals[task]
-    first = results[min(results)]
-    value, total = facts.board.evaluation(first).value, first.total
-    if value is None or not total or not 0 < value < 1:
+def sharpness(facts: Facts, outcome: TaskOutcome) -> Sharpness | None:
+    """None where the number of questions is unknown, and where no number of them would help."""
+    value, total = outcome.before.value, outcome.before.total
+    if value is None or not total or outcome.one_letter is not None:
+        return None
+    found = outcome.judged.comparison if outcome.judged is not None else None
+    if found is not None and found.gains is not None and found.losses is not None:
+        # At least one answer a side, or nothing flipped would mean that anything is seen.
+        flipped = max(2, found.gains + found.losses)
+        return Sharpness(
+            task=outcome.task,
+            total=total,
+            seen=100 * paired_detectable(flipped, total),
+            for_two_points=paired_items_needed(0.02, flipped / total),
+            flipped=found.gains + found.losses,
+        )
+    if not 0 < value < 1:
         return None
     return Sharpness(
-        task=task,
+        task=outcome.task,
         total=total,
-        unpaired=100 * smallest_detectable(total, value, correlation=0.0),
-        paired=100 * smallest_detectable(total, value, correlation=0.5),
-        items_for_two_points=items_needed(0.02, value, correlation=0.0),
+        seen=100 * smallest_detectable(total, value, correlation=0.0),
+        for_two_points=items_needed(0.02, value, correlation=0.0),
+        flipped=None,
     )
 
 
@@ -254,17 +395,6 @@ def chance_of(facts: Facts, task: str) -> float | None:
     if told is not None:
         return told
     return 0.25 if task.lower().replace("_", "-") in FOUR_CHOICES else None
-
-
-def letter_share(facts: Facts, task: str) -> tuple[str, float] | None:
-    """The commonest answer of the last evaluation and its share, where letters are known."""
-    results = facts.state.evals[task]
-    letters = results[max(results)].letters
-    total = sum(letters.values())
-    if not total:
-        return None
-    letter = max(letters, key=lambda name: (letters[name], name))
-    return letter, letters[letter] / total
 
 
 def slow_rank(facts: Facts) -> tuple[int, float] | None:

@@ -46,8 +46,8 @@ def arrange(
 ) -> dict[str, Box]:
     """Boxes by widget id; a widget that is not named is not shown.
 
-    `lower`: accuracy or samples, where one of them stands among all panels; `alarms`: how many
-    lines they want; `kind`: the family, when the size does not decide it; `absent`: those of
+    `lower`: accuracy, samples or pinned, where one of them stands among all panels; `alarms`: how
+    many lines they want; `kind`: the family, when the size does not decide it; `absent`: those of
     accuracy, memory, benchmarks and checkpoints that would stay empty.
     """
     if width < 1 or height < 1:

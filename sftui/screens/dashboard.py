@@ -23,6 +23,7 @@ from sftui.widgets.rank_table import RankTable
 from sftui.widgets.run_header import RunHeader
 from sftui.widgets.sample_panel import SamplePanel
 from sftui.widgets.scrubber import Scrubber
+from sftui.widgets.series_chart import SeriesCharts
 from sftui.widgets.small_summary import SmallSummary
 from sftui.widgets.validation_table import ValidationTable
 
@@ -58,11 +59,13 @@ class Dashboard(PanelScreen):
             (KeyFooter, "footer"),
         )
         self.panels = [kind(state, view, id=name) for kind, name in make]
+        self.panels.insert(-1, SeriesCharts(state, view, id="pinned", pinned=True))
         self._loss = next(panel for panel in self.panels if isinstance(panel, LossChart))
         self.panel = "loss"
         """The big one on a small screen, and the one that `maximised` leaves alone."""
         self.lower = "accuracy"
-        """What stands under the loss chart where there is room for all: accuracy or samples."""
+        """What stands under the loss chart where there is room for all: accuracy, samples or what
+        is pinned."""
         self.table = TABLES[0]
         """The table beside the charts, one of TABLES."""
         self.maximised = False
@@ -128,10 +131,7 @@ class Dashboard(PanelScreen):
         if shape != (self._num_ranks, self._alarm_rows, self._absent):
             self._num_ranks, self._alarm_rows, self._absent = shape
             self.rearrange()
-        visible = self.boxes(self.size)
-        for panel in self.panels:
-            if panel.id in visible and panel.TOPICS & touched:
-                panel.rebuild()
+        self.rebuild_stale(touched)
 
     def tick(self, touched: Topic) -> None:
         """A second went by: clocks move, unless `touched` has them painted anyway."""
@@ -143,7 +143,7 @@ class Dashboard(PanelScreen):
         """Make a panel of `PANELS` the big one, and the focused one; `alone`: maximise it."""
         self.maximised = self.maximised or alone
         self.panel = name
-        if name in ("accuracy", "samples"):
+        if name in ("accuracy", "samples", "pinned"):
             self.lower = name
         self.rearrange()
         visible = self.boxes(self.size)
@@ -191,6 +191,8 @@ class Dashboard(PanelScreen):
         """Focus the panel so many places on; what has nothing to show is passed over."""
         panels = [name for name in PANELS if name != "samples" or self._run.samples]
         panels = [name for name in panels if name not in self.absent]
+        if not self.view.chart_page.pins:
+            panels.remove("pinned")
         at = panels.index(self.panel) if self.panel in panels else 0
         self.focus_panel(panels[(at + by) % len(panels)])
 

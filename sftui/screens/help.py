@@ -29,12 +29,21 @@ OVERLAY_MARKS = (
 )
 
 
+CHART_MARKS = (
+    ("━", "mean of a centred window, over what is lowest and highest in each column, pale"),
+    ("●", "a single point, where there are few; one standard error on either side is tinted"),
+    ("▴ ▾", "points outside the range of the chart"),
+    ("╌", "accuracy of guessing"),
+    ("⌖", "pinned to the dashboard"),
+)
+_MARKS_OF = {"compare": OVERLAY_MARKS, "charts": CHART_MARKS}
+
 _KEYS = 12
 """Cells of the first column."""
 
 
 class Help(Page):
-    """Over a run, a replay, or `sftui compare`."""
+    """Over a run, a replay, the page of charts, or `sftui compare`."""
 
     PAGE_ID, WIDEST, FRAME = "help", 84, 8
 
@@ -66,7 +75,7 @@ def help_content(keys: KeyTable, only: str = "", width: int = 76) -> Content:
                 lines += [shown, f"  {told}\n"]
         lines.append("\n")
     lines += [Content.styled("Marks", "bold $role-title"), "\n"]
-    for mark, words in OVERLAY_MARKS if only else MARKS:
+    for mark, words in _MARKS_OF.get(only, MARKS):
         told = indent.join(textwrap.wrap(words, max(16, width - _KEYS)))
         lines += [Content.styled(f"{mark:>{_KEYS - 2}}", "bold"), f"  {told}\n"]
     lines += ["\n", Content.styled(CLOSES, "$role-faint")]

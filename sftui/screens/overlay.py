@@ -12,7 +12,9 @@ from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.screens.arrangement import Box
 from sftui.screens.panel_screen import PanelScreen
+from sftui.state.records import Topic
 from sftui.state.run_state import RunState
+from sftui.view.chart_panels import ChartRun
 from sftui.view.view_control import ViewControl
 from sftui.widgets.footer import KeyFooter
 from sftui.widgets.overlay_chart import OverlayChart
@@ -21,6 +23,8 @@ from sftui.widgets.overlay_list import OverlayList
 
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Overlay
+    from sftui.screens.charts import ChartsScreen
+    from sftui.view.viewport import Extent
     from sftui.widgets.zoom_chart import ChartMoved
 
 TICK_SECONDS, FOLLOW_SECONDS = 0.1, 0.5
@@ -73,10 +77,13 @@ class OverlayScreen(PanelScreen):
         no_run = RunState()
         self.details = OverlayDetails(no_run, overlay, id="details")
         chart = OverlayChart(no_run, overlay, id="chart")
-        self.charts = ViewControl(
-            overlay.view, extent=lambda: chart.extent, show=lambda _: self.show()
+        self._chart = chart
+        self.front: OverlayScreen | ChartsScreen = self
+        """What is painted as runs are read: this screen, or the page of charts over it."""
+        self.control = ViewControl(
+            overlay.view, extent=lambda: self.front.extent, show=lambda _: self._show_front()
         )
-        self.charts.use_keys(keys)
+        self.control.use_keys(keys)
         self.panels = [
             chart,
             OverlayList(no_run, overlay, id="runs"),
@@ -87,13 +94,18 @@ class OverlayScreen(PanelScreen):
     def boxes(self, size: Size) -> dict[str, Box]:
         return boxes(size.width, size.height, len(self.overlay.contenders), big=self._big)
 
+    @property
+    def extent(self) -> Extent:
+        """Of the chart as it was painted last."""
+        return self._chart.extent
+
     def on_mount(self) -> None:
         self._tick()
 
     def _tick(self) -> None:
         """Take what has come; no tick at all once everything is read and nothing is followed."""
         if self._poll():
-            self.show()
+            self._show_front()
         if self.overlay.loading:
             self.set_timer(TICK_SECONDS, self._tick)
         elif self.overlay.moving:
@@ -105,6 +117,12 @@ class OverlayScreen(PanelScreen):
         for panel in self.panels:
             if panel.id in visible:
                 panel.rebuild()
+
+    def _show_front(self) -> None:
+        if isinstance(self.front, OverlayScreen):
+            self.show()
+        else:
+            self.front.show(Topic.ALL)
 
     def _do(self, act: Callable[[], object]) -> None:
         act()
@@ -131,25 +149,25 @@ class OverlayScreen(PanelScreen):
         self._do(self.overlay.show_all)
 
     def action_toggle_log_y(self) -> None:
-        self.charts.toggle_log_y()
+        self.control.toggle_log_y()
 
     def action_cycle_smoothing(self) -> None:
-        self.charts.cycle_smoothing()
+        self.control.cycle_smoothing()
 
     def action_zoom(self, closer: bool) -> None:
-        self.charts.move(lambda viewport: viewport.zoom(closer))
+        self.control.move(lambda viewport: viewport.zoom(closer))
 
     def action_point(self, cells: int) -> None:
         last = self.overlay.last_step()
-        self.charts.move(lambda viewport: viewport.move(cells, last))
+        self.control.move(lambda viewport: viewport.move(cells, last))
 
     def on_chart_moved(self, message: ChartMoved) -> None:
         """The mouse over the chart; under another screen it keeps its crosshair."""
         if self.is_current:
-            self.charts.move(message.apply)
+            self.control.move(message.apply)
 
     def action_reset_view(self) -> None:
-        self.charts.move(lambda viewport: viewport.reset())
+        self.control.move(lambda viewport: viewport.reset())
 
     def action_scroll(self, by: int) -> None:
         page = max(1, self.details.size.height - 3)
@@ -159,6 +177,27 @@ class OverlayScreen(PanelScreen):
     def action_toggle_big(self) -> None:
         self._big = not self._big
         self.rearrange()
+
+    def action_show_charts(self) -> None:
+        """Every number of the runs that are shown, on one page."""
+        from sftui.screens.charts import ChartsScreen  # noqa: PLC0415  only when asked for
+
+        overlay = self.overlay
+        page = ChartsScreen(
+            overlay.reference.state,
+            overlay.view,
+            self.control,
+            runs=lambda: [
+                ChartRun(state=c.state, letter=c.letter, role=c.role) for c in overlay.shown
+            ],
+            on_close=self._come_back,
+        )
+        self.front = page
+        self.app.push_screen(page)
+
+    def _come_back(self) -> None:
+        self.front = self
+        self.show()
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  only when asked for

@@ -14,6 +14,7 @@ from sftui.screens.arrangement import Box
 from sftui.terminal.compositor import CroppingCompositor
 
 if TYPE_CHECKING:
+    from sftui.state.records import Topic
     from sftui.widgets.panel import Panel
 
 
@@ -55,6 +56,13 @@ class PanelScreen(Screen[None]):
     def layout(self) -> Layout:
         """Ours, at every size; a style sheet can only name Textual's."""
         return self._box_layout
+
+    def rebuild_stale(self, touched: Topic) -> None:
+        """Rebuild the visible panels that any of these topics makes stale."""
+        visible = self.boxes(self.size)
+        for panel in self.panels:
+            if panel.id in visible and panel.TOPICS & touched:
+                panel.rebuild()
 
     def rearrange(self) -> None:
         """The set of panels changed."""

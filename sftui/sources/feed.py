@@ -36,7 +36,7 @@ MOST_UNRECOGNISED_BYTES = 8 * 1024 * 1024
 """A followed file that has shown no known line by then is let go of, byte by byte."""
 
 _REMEMBERED_BYTES = 256
-_NOT_TEXT = frozenset({"sftui", "tensorboard", "wandb"})
+_NOT_TEXT = frozenset({"sftui", "tensorboard", "wandb", "swanlab", "trackio"})
 """Formats whose files are not shown as text."""
 
 Choose = Callable[[bytes], Reader | None]

@@ -14,8 +14,10 @@ from sftui.readers.minimind import MiniMindReader
 from sftui.readers.mlx import MlxReader
 from sftui.readers.nanochat import NanochatReader
 from sftui.readers.plain_text import PlainTextReader
+from sftui.readers.swanlab import SwanLabReader
 from sftui.readers.tensorboard import TensorBoardReader
 from sftui.readers.torchtitan import TorchTitanReader
+from sftui.readers.trackio import TrackioReader
 from sftui.readers.trainer_state import TrainerStateReader
 from sftui.readers.wandb_offline import WandbReader
 
@@ -32,6 +34,8 @@ READERS: Sequence[type[Reader]] = (
     TorchTitanReader,
     TensorBoardReader,
     WandbReader,
+    SwanLabReader,
+    TrackioReader,
     PlainTextReader,
 )
 """Every format there is. The surest of them reads the file."""

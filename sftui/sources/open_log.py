@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import math
+import os
 import stat
 import threading
 from collections import Counter
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import RunDirError, UsageError
 from engine.events import Event
+from engine.files import checked
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.readers import Reader, Sniffed, without_colours
@@ -40,6 +42,7 @@ _LONG_HEAD_BYTES = 16 * 1024 * 1024
 _PATIENCE_SECONDS = 0.25
 """A log of some thousand lines is read in that time, so its first picture is its last."""
 _MOST_CANDIDATES = 200
+_MOST_SUPERVISOR_EVENTS = 100_000
 _MOST_LINES = 20_000
 
 
@@ -164,6 +167,7 @@ def _prepare(
     beside: list[Event] = []
     if run is not None:
         path, beside = run.events, _supervisor_events(run)
+        _refuse_other(path)
     head = _head(path, follow=follow)
     found: tuple[type[Reader], Sniffed] | None
     if run is not None and format_name is None:
@@ -192,6 +196,8 @@ def _prepare(
         made = reader(names) if names else reader()  # type: ignore[call-arg]
         if hasattr(made, "file_name"):
             made.file_name = path.name
+        if hasattr(made, "write_ahead"):
+            made.write_ahead = _beside(path, "-wal")
         return made
 
     recording, lock = Recording(), threading.Lock()
@@ -206,6 +212,14 @@ def _prepare(
         why=why,
     )
     return opened, feed
+
+
+def _beside(path: Path, ending: str) -> bytes:
+    """The bytes of a file that belongs to a log; none where there is no such file."""
+    try:
+        return path.with_name(path.name + ending).read_bytes()
+    except OSError:
+        return b""
 
 
 def _told(mapped: str | None) -> dict[str, str]:
@@ -243,7 +257,12 @@ def _locate(
 ) -> tuple[Path, RunDir | None]:
     path = Path(target)
     if path.is_dir():
-        if (path / "run.json").is_file():
+        try:
+            is_run = (path / "run.json").is_file()
+        except PermissionError:
+            # It says whose it is.
+            is_run = bool(run_dir.find(target, path.parent))
+        if is_run:
             run = RunDir(path.absolute())
             return run.events, run
         return _only_log_in(path), None
@@ -309,6 +328,8 @@ def _not_recognised(path: Path, head: bytes) -> str:
     from sftui.sources.formats import READERS  # noqa: PLC0415  as above
 
     names = ", ".join(reader.name for reader in READERS)
+    if head.startswith(b"SQLite format 3\0"):
+        return f"{path} is a SQLite database without trackio's table of metrics."
     if b"\0" in head:
         return f"{path} is a binary file of no known kind. Known formats: {names}."
     from sftui.readers import leftovers  # noqa: PLC0415  for a refusal alone
@@ -329,12 +350,25 @@ def _not_recognised(path: Path, head: bytes) -> str:
 
 
 def _supervisor_events(run: RunDir) -> list[Event]:
-    try:
-        data = run.supervisor_events.read_bytes()
-    except OSError:
-        return []
     reader = JournalReader()
-    return reader.feed(data) + reader.close()
+    events: list[Event] = []
+    try:
+        with checked.open_file(run.supervisor_events) as file:
+            while len(events) < _MOST_SUPERVISOR_EVENTS and (data := file.read(_HEAD_BYTES)):
+                events += reader.feed(data)
+    except OSError:
+        pass
+    return events + reader.close()
+
+
+def _refuse_other(path: Path) -> None:
+    """Refuse an event log that is a link, a pipe or a device: of a run, nothing is followed."""
+    try:
+        os.close(checked.open_descriptor(path))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _check_stages(opened: Opened, feed: FileFeed) -> None:
@@ -343,5 +377,6 @@ def _check_stages(opened: Opened, feed: FileFeed) -> None:
     if not opened.recording.stages:
         raise UsageError(
             f"{opened.path} was recognised as {opened.source.format} ({opened.why}), but it holds "
-            "no training step. Is it cut off? --format tries another reader."
+            "no training step with a loss of a known name, or was cut off before the first. "
+            "--map train.loss=NAME says what it is called here; --format tries another reader."
         )

@@ -6,12 +6,13 @@ whose log has no end and whose processes are gone was interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from engine import events as ev
+from engine.alarms.alarm_engine import AlarmEngine
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
 from sftui.readers import LineCounts
@@ -84,6 +85,7 @@ def read(
     runs_dir: str | Path | None = None,
     listener: Listener | None = None,
     *,
+    judge_log: bool = False,
     format_name: str | None = None,
     mapped: str | None = None,
 ) -> Snapshot:
@@ -92,6 +94,8 @@ def read(
     Args:
         target: None for the newest run.
         listener: called with every event, for what the state does not keep.
+        judge_log: raise the alarms of another program's log, as the screen does; a run of
+            ours has raised its own.
         format_name: of `--format`.
         mapped: of `--map`.
 
@@ -106,7 +110,8 @@ def read(
     stages: list[Stage] = []
     for stage in opened.recording.stages:
         state = RunState()
-        for event in stage.timeline.news(0, len(stage.timeline)):
+        events: Iterable[ev.Event] = stage.timeline.news(0, len(stage.timeline))
+        for event in with_alarms(events) if judge_log else events:
             state.apply(event)
             if listener is not None:
                 listener(len(stages), event)
@@ -124,6 +129,14 @@ def read(
         lines_unrecognised=lines.unrecognised,
         leftovers=lines,
     )
+
+
+def with_alarms(events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+    """The events of a log, each followed by the alarms that it raises or clears."""
+    engine = AlarmEngine()
+    for event in events:
+        yield event
+        yield from engine.observe(event)
 
 
 def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:

@@ -16,6 +16,7 @@ from pathlib import Path
 from engine.control import Request
 from engine.errors import WireError
 from engine.events import AttemptStarted, Event, RunFinished
+from engine.files import checked
 from engine.journal import wire
 from engine.run import lock
 from engine.run.run_dir import RunDir
@@ -65,7 +66,7 @@ class LineTail:
     def read(self, max_bytes: int = _READ_BYTES) -> list[bytes]:
         """The next whole lines, without their newlines; empty when there are none yet."""
         try:
-            with self._path.open("rb") as file:
+            with checked.open_file(self._path) as file:
                 self._check_same(os.fstat(file.fileno()))
                 file.seek(self._offset)
                 data = file.read(max_bytes)
@@ -190,6 +191,7 @@ class RunLiveness:
         self._evidence: tuple[bool, str] | None = None
         self._evidence_until = 0.0
         self._was_alive = False
+        self._last_alive = ""
         self._ended = False
         # Taken up again after its end: an end from before is history.
         self._resumed_at = _changed_at(run_dir.resume)
@@ -207,6 +209,13 @@ class RunLiveness:
             self._evidence = lock.evidence(self._run_dir)
             self._evidence_until = clock + _EVIDENCE_SECONDS
             self._was_alive = self._was_alive or self._evidence[0]
+            if self._evidence[0]:
+                self._last_alive = self._evidence[1]
+            elif self._last_alive and not self._run_dir.path.is_dir():
+                # Its processes still run: they notice within seconds, and whoever cannot wait
+                # has to know which they are.
+                words = f"{self._evidence[1]}; a moment ago {self._last_alive}"
+                self._evidence = False, f"{words}. It ends by itself within seconds"
         return self._evidence
 
     def starting(self) -> bool:

@@ -12,7 +12,7 @@ A catalog copies nothing and may be made anew for every frame. Names:
     lr/<group>                              learning rate of an optimizer group
     loss_by_source/<source>                 training loss of one source
     val/<metric>                            validation, `loss` in nats a token or `bpb`
-    val/<set or metric>                     of further sets of rows, or in another metric
+    val/<metric>/<set>                      the same of another set of rows
     accuracy/<task>                         fraction of right answers, with its error
     rank <n>/<number>                       of one rank, over the wall clock
     <anything else>                         a free metric under the name that the log gave it
@@ -81,12 +81,14 @@ class Catalog:
         clocks = [name for name in own if name in _CLOCKS]
         yield from (self._of_updates(name) for name in own if name not in _CLOCKS)
         if state.validations:
-            name = VALIDATION + state.validations.metric
-            yield Entry(name=name, kind="validation", series=state.validations.loss)
-        for other, validations in state.other_validations.items():
-            if validations:
-                name = VALIDATION + other
-                yield Entry(name=name, kind="validation", series=validations.loss)
+            validations = state.validations
+            name = VALIDATION + validations.metric
+            yield Entry(name=name, kind="validation", series=validations.loss)
+        for name, others in state.other_validations.items():
+            if others:
+                rows = name.removesuffix(others.metric).strip()
+                shown = f"{VALIDATION}{others.metric}" + (f"/{rows}" if rows else "")
+                yield Entry(name=shown, kind="validation", series=others.loss)
         for task, found in state.evals.items():
             if found:
                 yield Entry(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -68,6 +69,8 @@ class Validation:
     t: float | None
     rows_file: str | None = None
     """Losses row by row, relative to the run directory."""
+    loss_by_source: Mapping[str, float] = field(default_factory=dict)
+    """Token mean of each source of rows; empty with one source."""
     set_name: str = ""
     """Which rows, where a log names them."""
 

@@ -485,6 +485,7 @@ class RunState:
                 seconds=event.seconds,
                 t=event.stamp.t,
                 rows_file=event.rows_file,
+                loss_by_source=event.loss_by_source,
                 set_name=event.set_name,
             )
         )

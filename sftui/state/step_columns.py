@@ -26,11 +26,9 @@ STEP_COLUMNS = (*STEP_NUMBERS, "since_start")
 """Names of the columns; `since_start` is the time of the update, seconds since the first event."""
 
 NOT_KEPT: Mapping[tuple[type[ev.Event], str], str] = {
-    (ev.StepFinished, "loss_by_source"): "the report sums it up; the screen shows validation's",
     (ev.AttemptStarted, "num_iterations"): "the plan is that of RunStarted, which comes first",
     (ev.ValidationFinished, "rows"): "the report counts it; the screen shows the loss",
     (ev.ValidationFinished, "paired_error"): "the alarm for overfitting uses it as it comes",
-    (ev.ValidationFinished, "loss_by_source"): "in the log line of the validation",
     (ev.CheckpointSaved, "seconds"): "in the log line of the checkpoint",
     (ev.LogLine, "rank"): "in the log line",
 }

@@ -9,7 +9,7 @@ Fractions everywhere, never percentages, except where a percentage is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -98,18 +98,36 @@ def p_above(correct: int, total: int, chance: float) -> float:
     return float(special_functions().bdtrc(correct - 1, total, chance))
 
 
-def clustered_error(values: Flags | Sequence[float], clusters: Sequence[Hashable]) -> float:
-    """Standard error of the mean of `values` when items of one cluster (subject) move together.
+FEWEST_SUBJECTS = 10
+"""Subjects from which on they tell an error; that of fewer is too rough to be used."""
 
-    Works on right/wrong of one checkpoint and on differences (-1, 0, 1) of two.
+
+def subject_numbers(subjects: Sequence[str]) -> NDArray[np.int64] | None:
+    """[n] the number of each item's subject; None with too few of them to tell an error."""
+    names, numbers = np.unique(np.asarray(subjects, dtype=np.str_), return_inverse=True)
+    if len(names) < FEWEST_SUBJECTS:
+        return None
+    return np.asarray(numbers, dtype=np.int64)
+
+
+def mean_spread(values: NDArray[Any], clusters: NDArray[Any] | None = None) -> tuple[float, float]:
+    """(standard error of the mean of `values` [n], its degrees of freedom).
+
+    With `clusters` [n], the number of each one's cluster (subject), items of one cluster may
+    move together: the sandwich estimate with the small-sample factor G / (G - 1).
     """
-    if len(values) != len(clusters) or not len(clusters):
-        raise ValueError(f"{len(values)} values, {len(clusters)} clusters; expected as many, not 0")
-    mean = float(np.mean(values))
-    sums: dict[Hashable, float] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + float(value) - mean
-    return math.sqrt(sum(s * s for s in sums.values())) / len(values)
+    n = len(values)
+    if n < 2:
+        return math.nan, 1.0
+    rest = np.asarray(values, dtype=np.float64)
+    rest = rest - rest.mean()
+    if clusters is None:
+        return math.sqrt(float(rest @ rest) / (n - 1) / n), float(n - 1)
+    sums = np.bincount(clusters, weights=rest)
+    groups = len(np.unique(clusters))
+    if groups < 2:
+        return math.nan, 1.0
+    return math.sqrt(float(sums @ sums) * groups / (groups - 1)) / n, float(groups - 1)
 
 
 def k_candidates(percentage: float | str, total: int, *, decimals: int = 2) -> list[int]:
@@ -139,6 +157,19 @@ def smallest_detectable(
     spread = math.sqrt(2 * rate * (1 - rate) * (1 - correlation) / total)
     z = Z95 if comparisons == 1 else -float(special_functions().ndtri(ALPHA / comparisons / 2))
     return (z + Z_POWER80) * spread
+
+
+def paired_detectable(flipped: int, total: int) -> float:
+    """True change (fraction) found with 80 % power where so many of `total` answers flipped.
+
+    Miller's 2.8 sqrt(b + c) / n, from the flips that were seen.
+    """
+    return (Z95 + Z_POWER80) * math.sqrt(flipped) / total
+
+
+def paired_items_needed(change: float, flips: float) -> int:
+    """Questions for which `paired_detectable` is `change`, where a share `flips` of them flips."""
+    return math.ceil((Z95 + Z_POWER80) ** 2 * flips / change**2)
 
 
 def items_needed(change: float, rate: float, *, correlation: float) -> int:

@@ -26,7 +26,7 @@ from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
 from sftui.state.run_state import RunState
-from sftui.statistics.accuracy import clustered_error
+from sftui.statistics.accuracy import mean_spread
 from sftui.statistics.paired_tests import Comparison, flips, paired
 
 KINDS = ("flipped", "gained", "lost", "all")
@@ -106,7 +106,8 @@ def open_book(
     if now.item_set != before.item_set:
         return f"Steps {step_before} and {step} were asked different questions."
     gained, lost = flips(now.right(), before.right())
-    several = len(set(now.subjects)) > 1
+    names, numbers = np.unique(np.array(now.subjects, dtype=np.str_), return_inverse=True)
+    several = len(names) > 1
     moved = now.right().astype(float) - before.right().astype(float)
     return FlipBook(
         task=task,
@@ -114,7 +115,7 @@ def open_book(
         step_before=step_before,
         items=tuple(_items(now, before)),
         comparison=paired(len(gained), len(lost), now.total),
-        error_by_subject=clustered_error(moved.tolist(), now.subjects) if several else None,
+        error_by_subject=mean_spread(moved, numbers)[0] if several else None,
         answered=now.letters,
         answered_before=before.letters,
         gold=dict(sorted(Counter(now.gold).items())),
@@ -173,7 +174,8 @@ class Questions:
             manifest = resume_file.manifest_now(self._run)
             settings = from_flat(manifest["config"], manifest.get("recipe"))
             limit = settings.eval.eval_metrics_max_problems
-            found = tasks.load_questions(run_plan.data_settings(settings), limit)
+            wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
+            found = tasks.load_questions(wanted, limit)
         except SftuiError as error:
             self.problem = str(error)
         except Exception as error:  # a data library's own: the screen must not die of it

@@ -1,4 +1,4 @@
-"""What a loss curve says: paired validation differences, a run's own wobble, the trend.
+"""What a loss curve says: paired validation differences and the trend.
 
 A validation loss is measured on the same rows every time, so the error of a change is
 that of the row-wise differences, about a tenth of what two separate means suggest.
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.alarms.windows import scatter_around_trend
 from sftui.statistics.accuracy import ALPHA, special_functions
 
 Floats = Sequence[float] | NDArray[Any]
@@ -39,11 +38,18 @@ class LossDifference:
 
 
 def compare_losses(
-    now: Floats, before: Floats, *, ids_now: Sequence[str] = (), ids_before: Sequence[str] = ()
+    now: Floats,
+    before: Floats,
+    *,
+    ids_now: Sequence[object] = (),
+    ids_before: Sequence[object] = (),
+    weights: Floats | None = None,
 ) -> LossDifference | str:
     """Row-wise difference of two validations, or the reason why there is none.
 
-    Rows whose loss is not finite on either side (no supervised token) are left out.
+    Rows whose loss is not finite on either side (no supervised token) are left out. With
+    `weights` [rows], each row's part in the printed loss, mean, error and interval are those of
+    the printed losses' difference; without them every row counts the same.
     """
     new, old = np.asarray(now, dtype=float), np.asarray(before, dtype=float)
     if new.shape != old.shape:
@@ -51,34 +57,33 @@ def compare_losses(
     if list(ids_now) != list(ids_before):
         return "the validation rows are not the same ones"
     known = np.isfinite(new) & np.isfinite(old)
-    new, old = new[known], old[known]
+    parts = np.ones(len(new)) if weights is None else np.asarray(weights, dtype=float)
+    known &= parts > 0
+    new, old, parts = new[known], old[known], parts[known]
     if len(new) < 2:
         return f"{len(new)} rows with a loss on both sides; at least 2 are needed"
-    change = new - old
-    mean, rows = float(change.mean()), len(change)
-    error = float(change.std(ddof=1)) / math.sqrt(rows)
+    mean, error = weighted_mean(new - old, parts)
+    rows = len(new)
     half = _t95(rows - 1) * error
+    level = float(np.average(old, weights=parts))
     return LossDifference(
         mean=mean,
         error=error,
         low=mean - half,
         high=mean + half,
         z=mean / error if error > 0 else math.nan,
-        relative=mean / float(old.mean()) if old.mean() else math.nan,
+        relative=mean / level if level else math.nan,
         rows=rows,
     )
 
 
-def wobble(values: Sequence[float]) -> float | None:
-    """Scatter of a run's evaluations around their own trend, as a standard deviation.
-
-    From second differences. Works on accuracies and on validation losses; None with fewer
-    than four evaluations.
-    """
-    known = [v for v in values if math.isfinite(v)]
-    if len(known) < 4:
-        return None
-    return scatter_around_trend(float(np.median(np.abs(np.diff(known, n=2)))), 2)
+def weighted_mean(values: Floats, weights: Floats) -> tuple[float, float]:
+    """(weighted mean, its standard error over rows); equal weights give sd / sqrt(rows)."""
+    x, w = np.asarray(values, dtype=float), np.asarray(weights, dtype=float)
+    w = w / w.sum()
+    mean, rows = float(w @ x), len(x)
+    spread = float(w**2 @ (x - mean) ** 2) * rows / (rows - 1)
+    return mean, math.sqrt(spread)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

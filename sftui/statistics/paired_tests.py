@@ -4,6 +4,11 @@ Two checkpoints answer the same questions, so the evidence is in the questions t
 flipped, not in the two percentages: pair whenever the item sets are equal, and say
 so when they are not. The words are the contract: `clear` alone earns a colour.
 Fractions everywhere; only `points` is in percentage points.
+
+Three rules of what is judged with what (`scores` applies them to a run, `pairing` to runs):
+the newest evaluation against the start is a question of its own, so it is corrected for the
+number of tasks alone; every other difference that is shown is corrected for all of them;
+a difference to the best is one to a maximum that was picked, and is not judged.
 """
 
 # n items; b gains (wrong before, right now), c losses (right before, wrong now).
@@ -12,28 +17,33 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from engine.alarms.letter_collapse import MIN_ANSWERS, SHARE
 from sftui.statistics.accuracy import (
     ALPHA,
     Z95,
     Flags,
     check_counts,
+    mean_spread,
     special_functions,
     standard_error,
     wilson,
 )
+from sftui.statistics.scatter import Scatter, p_beyond
 
 CLEAR = "clear"
 SUGGESTIVE = "suggestive"
 NO_EVIDENCE = "no evidence"
+NOT_JUDGED = "not judged"
+"""A difference that is shown and claims nothing."""
 
-CLEAR_E_VALUE = 20.0
-"""An e-value of 1 / ALPHA holds however often one looked (Ville's inequality)."""
+HeldBy = Literal["", "number", "scatter", "letter", "best"]
 
 # ---- two checkpoints -------------------------------------------------------------------------
 
@@ -48,6 +58,12 @@ class Evaluation:
     item_set: str | None = None
     right: Flags | None = None
     """Right or wrong, item by item, in the order of `item_set`."""
+    gold: NDArray[Any] | None = None
+    """Probability of the right letter, item by item."""
+    clusters: NDArray[Any] | None = None
+    """Number of each item's subject; None where there are too few subjects to tell."""
+    letters: Mapping[str, int] = field(default_factory=dict)
+    """How often each letter was answered."""
 
     @property
     def value(self) -> float | None:
@@ -58,13 +74,25 @@ class Evaluation:
             return None
         return min(1.0, max(0.0, self.accuracy))
 
+    @property
+    def one_letter(self) -> tuple[str, float] | None:
+        """The letter that has nearly all answers, and its share: the accuracy is then that
+        letter's share of the right answers, whatever the model knows."""
+        total = sum(self.letters.values())
+        if total < MIN_ANSWERS:
+            return None
+        letter = max(self.letters, key=lambda name: (self.letters[name], name))
+        share = self.letters[letter] / total
+        return (letter, share) if share > SHARE else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Accuracy now minus accuracy before."""
+    """Accuracy (or probability of the right letter) now minus before."""
 
-    kind: Literal["paired", "unpaired", "bare"]
-    """`bare`: two percentages without counts, hence without any evidence."""
+    kind: Literal["paired", "unpaired", "bare", "probability", "loss"]
+    """`bare`: two percentages without counts, hence without any evidence. `probability`: of the
+    right letter, paired. `loss`: of two validations, in nats."""
     difference: float
     error: float
     """Standard error of `difference`; NaN when bare, like the interval and p."""
@@ -73,15 +101,19 @@ class Comparison:
     high: float
     p: float
     """Two-sided, not adjusted for other comparisons."""
-    e_value: float | None = None
-    """Evidence that stays valid however often it is tested; paired only."""
+    p_mid: float = math.nan
+    """The same with ties counted half; NaN where there is no other than `p`."""
+    by_subject: bool = False
+    """The error is that of subjects whose questions move together, which is the larger."""
     gains: int | None = None
     losses: int | None = None
     note: str = ""
     """Why it is not paired."""
     p_scatter: float = 0.0
-    """Two-sided, of a difference between evaluations that scatter as this run's own do; 0 when
-    that is unknown."""
+    """Two-sided, of a difference between checkpoints that scatter as this run's own do; 0 when
+    that is unknown, or no more than the questions explain."""
+    one_letter: tuple[str, float] | None = None
+    """The letter that has nearly all answers now, and its share."""
 
     @property
     def points(self) -> float:
@@ -90,35 +122,80 @@ class Comparison:
 
 
 def compare_evaluations(
-    now: Evaluation, before: Evaluation, *, wobble: float | None = None
+    now: Evaluation, before: Evaluation, *, own: Scatter | None = None
 ) -> Comparison | None:
     """Paired where both sides answered the same items, else unpaired with the reason in `note`.
 
-    None when an accuracy is unknown. `wobble` is how much this run's own evaluations
-    scatter (`loss_stats.wobble`): to be clear, a difference has to beat it as well.
+    None when an accuracy is unknown. `own` is how much this run's checkpoints scatter
+    (`scatter`): to be clear, a difference has to beat it as well.
     """
     new, old = now.value, before.value
     if new is None or old is None:
         return None
     reason = why_not_paired(now, before)
+    letter = now.one_letter
     if not reason:
         assert now.right is not None
         assert before.right is not None
-        gained, lost = flips(now.right, before.right)
-        return paired(len(gained), len(lost), len(now.right), wobble=wobble)
+        gained, lost = _flip_counts(now.right, before.right)
+        by_subject = None
+        if now.clusters is not None:
+            change = np.asarray(now.right, dtype=float) - np.asarray(before.right, dtype=float)
+            by_subject = mean_spread(change, now.clusters)
+        return paired(
+            gained, lost, len(now.right), own=own, by_subject=by_subject, one_letter=letter
+        )
     if not (now.total and before.total):
         nan = math.nan
         note = "no counts: nothing can be said of its error"
         return Comparison(
-            kind="bare", difference=new - old, error=nan, low=nan, high=nan, p=nan, note=note
-        )
+            kind="bare", difference=new - old, error=nan, low=nan, high=nan, p=nan, note=note,
+            one_letter=letter,
+        )  # fmt: skip
     # A count may be missing where the accuracy is known: the nearest whole number is meant.
     return unpaired(
         (round(new * now.total), now.total),
         (round(old * before.total), before.total),
-        wobble=wobble,
+        own=own,
         # One text for all that have the reason: a long log has tens of thousands of them.
-        note=sys.intern(f"unpaired, conservative: {reason}"),
+        note=sys.intern(f"unpaired: {reason}"),
+        one_letter=letter,
+    )
+
+
+def compare_gold(
+    now: Evaluation, before: Evaluation, *, own: Scatter | None = None
+) -> Comparison | None:
+    """Mean change of the probability of the right letter, by a paired t test over the items.
+
+    It sees what right and wrong cannot: on the same questions a skill shows with a sixth of
+    them. None where the probabilities of one side are not known, or the items differ.
+    """
+    if now.gold is None or before.gold is None or why_not_paired(now, before):
+        return None
+    change = np.asarray(now.gold, dtype=float) - np.asarray(before.gold, dtype=float)
+    change_known = np.isfinite(change)
+    if change_known.sum() < 2:
+        return None
+    clusters = now.clusters[change_known] if now.clusters is not None else None
+    change = change[change_known]
+    plain, plain_freedom = mean_spread(change)
+    error, freedom = plain, plain_freedom
+    if clusters is not None:
+        error, freedom = max(
+            (plain, plain_freedom), mean_spread(change, clusters), key=lambda found: found[0]
+        )
+    mean = float(change.mean())
+    half = float(special_functions().stdtrit(freedom, 1 - ALPHA / 2)) * error
+    return Comparison(
+        kind="probability",
+        difference=mean,
+        error=error,
+        low=mean - half,
+        high=mean + half,
+        p=_p_student(mean, error, freedom),
+        p_scatter=p_beyond(mean, error, own),
+        by_subject=error > plain,
     )
 
 
@@ -146,12 +223,28 @@ def flips(now: Flags, before: Flags) -> tuple[list[int], list[int]]:
     return np.flatnonzero(new & ~old).tolist(), np.flatnonzero(~new & old).tolist()
 
 
-def paired(gains: int, losses: int, items: int, *, wobble: float | None = None) -> Comparison:
+def _flip_counts(now: Flags, before: Flags) -> tuple[int, int]:
+    """Numbers of items gained and lost."""
+    new, old = np.asarray(now, dtype=bool), np.asarray(before, dtype=bool)
+    both = int(np.count_nonzero(new & old))
+    return int(np.count_nonzero(new)) - both, int(np.count_nonzero(old)) - both
+
+
+def paired(
+    gains: int,
+    losses: int,
+    items: int,
+    *,
+    own: Scatter | None = None,
+    by_subject: tuple[float, float] | None = None,
+    one_letter: tuple[str, float] | None = None,
+) -> Comparison:
     """Exact McNemar test and the difference with its interval, from the items that flipped.
 
     The interval is Bonett and Price's (2012): one gain and one loss are added, because
     the plain one has no width when nothing flipped and disagrees with the exact test
-    when few items did.
+    when few items did. Where the questions of a subject move together, `by_subject` (standard
+    error and degrees of freedom) is the larger error, and then p and interval are Student's t.
     """
     if gains < 0 or losses < 0 or gains + losses > items or items < 1:
         raise ValueError(f"{gains} gains and {losses} losses of {items} items; expected counts")
@@ -159,26 +252,43 @@ def paired(gains: int, losses: int, items: int, *, wobble: float | None = None) 
     middle = (b - c) / n
     half = Z95 * math.sqrt(b + c - (b - c) ** 2 / n) / n
     difference, error = (gains - losses) / items, paired_error(gains, losses, items)
+    p, p_mid = mcnemar(gains, losses), mcnemar(gains, losses, mid=True)
+    together = by_subject is not None and by_subject[0] > error
+    if by_subject is not None and together:
+        # Never less than the items alone say.
+        error, freedom = by_subject
+        p = max(p, _p_student(difference, error, freedom))
+        p_mid = max(p_mid, _p_student(difference, error, freedom))
+        wide = float(special_functions().stdtrit(freedom, 1 - ALPHA / 2)) * error
+        middle, half = (difference, wide) if wide > half else (middle, half)
     return Comparison(
         kind="paired",
         difference=difference,
         error=error,
         low=max(-1.0, middle - half),
         high=min(1.0, middle + half),
-        p=mcnemar(gains, losses),
-        p_scatter=_p_beyond(difference, error, wobble),
-        e_value=e_value(gains, losses),
+        p=p,
+        p_mid=p_mid,
+        p_scatter=p_beyond(difference, error, own),
+        by_subject=together,
         gains=gains,
         losses=losses,
+        one_letter=one_letter,
     )
 
 
 def unpaired(
-    now: tuple[int, int], before: tuple[int, int], *, wobble: float | None = None, note: str = ""
+    now: tuple[int, int],
+    before: tuple[int, int],
+    *,
+    own: Scatter | None = None,
+    note: str = "",
+    one_letter: tuple[str, float] | None = None,
 ) -> Comparison:
     """Difference of two (correct, total): pooled z test, Newcombe's interval (his method 10).
 
-    Conservative when the items were the same: their shared difficulty is not used.
+    Wider than need be where the items were the same and mostly got the same answer; not so
+    where one letter was swapped for another, which one cannot see without the items.
     """
     (k1, n1), (k0, n0) = now, before
     check_counts(k1, n1)
@@ -195,8 +305,9 @@ def unpaired(
         low=difference - math.hypot(p1 - low1, high0 - p0),
         high=difference + math.hypot(high1 - p1, p0 - low0),
         p=_p_normal(difference, spread),
-        p_scatter=_p_beyond(difference, error, wobble),
+        p_scatter=p_beyond(difference, error, own),
         note=note,
+        one_letter=one_letter,
     )
 
 
@@ -218,18 +329,6 @@ def mcnemar(gains: int, losses: int, *, mid: bool = False) -> float:
     return p
 
 
-def e_value(gains: int, losses: int) -> float:
-    """Bayes factor of "gains and losses differ" (uniform prior) against "equally likely".
-
-    Its expectation is 1 when nothing changed, whenever it is computed, so 20 or more
-    is evidence at 5 % without counting how often it was.
-    """
-    log_e = float(special_functions().betaln(1 + gains, 1 + losses)) + (gains + losses) * math.log(
-        2
-    )
-    return math.exp(log_e) if log_e < 700 else math.inf
-
-
 # ---- many comparisons ------------------------------------------------------------------------
 
 
@@ -242,10 +341,13 @@ class Judged:
     """Holm's, over the whole list, of the larger of the test's p and the scatter's; NaN where
     there is no p."""
     verdict: str
-    """`no evidence`, `suggestive` or `clear`."""
-    held_by: Literal["", "number", "scatter"] = ""
+    """`no evidence`, `suggestive`, `clear`, or `not judged`."""
+    held_by: HeldBy = ""
     """What keeps a suggestive difference from being clear: the number of comparisons, or the
-    scatter of the run's own evaluations alone."""
+    scatter of the run's own checkpoints alone. Why one is not judged: nearly all answers are one
+    letter, or it is a difference to the best."""
+    was_clear: bool = False
+    """It was when it was measured, and no longer is among all that is shown now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,46 +360,56 @@ class Best:
     judged: Judged
 
 
-def judge(comparisons: Sequence[Comparison]) -> list[Judged]:
+def judge(comparisons: Sequence[Comparison], *, headline: bool = False) -> list[Judged]:
     """Verdicts of comparisons shown together, in their order; the one place where they are made.
 
     The questions alone say whether there is evidence. To be clear, it must survive the
-    number of comparisons, and beat the scatter of the run's own evaluations where that is known.
+    number of comparisons, and beat the scatter of the run's own checkpoints where that is known.
+    Where nearly all answers are one letter, nothing is claimed of what the model knows.
+
+    Args:
+        headline: these are the few that were asked for; ties count half in their p, which then
+            is wrong as often as it says and not less.
     """
-    among = holm([c.p for c in comparisons])
-    adjusted = holm([max(c.p, c.p_scatter) for c in comparisons])
+    ps = [_p_of(c, headline=headline) for c in comparisons]
+    among = holm(ps)
+    adjusted = holm([max(p, c.p_scatter) for p, c in zip(ps, comparisons, strict=True)])
     return [
-        _judged(c, p_among, p_adjusted)
-        for c, p_among, p_adjusted in zip(comparisons, among, adjusted, strict=True)
+        _judged(c, p, p_among, p_adjusted)
+        for c, p, p_among, p_adjusted in zip(comparisons, ps, among, adjusted, strict=True)
     ]
 
 
-def _judged(comparison: Comparison, p_among: float, p_adjusted: float) -> Judged:
+def not_judged(comparison: Comparison, why: Literal["letter", "best"]) -> Judged:
+    """A difference that is shown and claims nothing."""
+    return Judged(comparison=comparison, p_adjusted=math.nan, verdict=NOT_JUDGED, held_by=why)
+
+
+def _p_of(comparison: Comparison, *, headline: bool) -> float:
+    """NaN where nothing is claimed, so that it is not counted either."""
+    if comparison.one_letter is not None:
+        return math.nan
+    if headline and not math.isnan(comparison.p_mid):
+        return comparison.p_mid
+    return comparison.p
+
+
+def _judged(comparison: Comparison, p: float, p_among: float, p_adjusted: float) -> Judged:
     """`p_among`: adjusted for the number of comparisons alone."""
-    p, e = comparison.p, comparison.e_value
-    word = verdict(p, p_among, e)
-    held: Literal["", "number", "scatter"] = "number" if word == SUGGESTIVE else ""
-    if word == CLEAR and verdict(max(p, comparison.p_scatter), p_adjusted, e) != CLEAR:
+    if comparison.one_letter is not None:
+        return not_judged(comparison, "letter")
+    word = verdict(p, p_among)
+    held: HeldBy = "number" if word == SUGGESTIVE else ""
+    if word == CLEAR and verdict(max(p, comparison.p_scatter), p_adjusted) != CLEAR:
         word, held = SUGGESTIVE, "scatter"
     return Judged(comparison=comparison, p_adjusted=p_adjusted, verdict=word, held_by=held)
 
 
-def best_of(comparisons: Sequence[Comparison]) -> Best | None:
-    """The largest of differences to one and the same start; None where there are none."""
-    if not comparisons:
-        return None
-    judged = judge(comparisons)
-    index = max(range(len(judged)), key=lambda i: comparisons[i].difference)
-    return Best(index=index, among=len(judged), judged=judged[index])
-
-
-def verdict(p: float, p_adjusted: float, e: float | None = None) -> str:
+def verdict(p: float, p_adjusted: float) -> str:
     """The word for a comparison; NaN is no evidence."""
     if not p < ALPHA:
         return NO_EVIDENCE
-    if p_adjusted < ALPHA or (e is not None and e >= CLEAR_E_VALUE):
-        return CLEAR
-    return SUGGESTIVE
+    return CLEAR if p_adjusted < ALPHA else SUGGESTIVE
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -343,8 +455,8 @@ def _p_normal(difference: float, spread: float) -> float:
     return math.erfc(abs(difference) / spread / math.sqrt(2))
 
 
-def _p_beyond(difference: float, error: float, wobble: float | None) -> float:
-    """p of a difference when both evaluations also scatter by `wobble`; 0 when unknown."""
-    if wobble is None:
-        return 0.0
-    return _p_normal(difference, math.hypot(error, math.sqrt(2) * wobble))
+def _p_student(difference: float, error: float, freedom: float) -> float:
+    """Two-sided p of a difference with `freedom` degrees of freedom in its standard error."""
+    if error == 0.0:
+        return 1.0 if difference == 0 else 0.0
+    return 2 * float(special_functions().stdtr(freedom, -abs(difference) / error))

@@ -1,8 +1,8 @@
-"""Every comparison that a table shows, judged together.
+"""Every comparison that a table shows, judged in one place.
 
 The verdict of one difference depends on how many are shown beside it, so no panel judges
 by itself: it asks here. Item-by-item results are read once each from the run directory;
-without them a comparison is unpaired, and conservative.
+without them a comparison is unpaired.
 """
 
 from __future__ import annotations
@@ -10,31 +10,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from engine import events as ev
 from engine.errors import DataError
 from engine.evaluation import eval_items
 from engine.run import run_dir
+from sftui.state.results import Evaluations
 from sftui.state.run_state import RunState
-from sftui.statistics.accuracy import Flags
-from sftui.statistics.loss_statistics import wobble
+from sftui.statistics.accuracy import subject_numbers
+from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START, Families
 from sftui.statistics.paired_tests import (
     CLEAR,
     NO_EVIDENCE,
     Best,
-    Comparison,
     Evaluation,
     Judged,
     accuracy_of,
-    best_of,
     compare_evaluations,
-    judge,
+    compare_gold,
 )
+from sftui.statistics.run_scatter import accuracy_curve, gold_curve
+from sftui.statistics.scatter import Scatter
 from sftui.text import format as fmt
 from sftui.text.clean import clean
-
-START, PREVIOUS, BEST, BASELINE = "start", "prev", "best", "base"
 
 Evals = Mapping[str, Mapping[int, ev.EvalFinished]]
 
@@ -61,10 +62,16 @@ class Scores:
 
     cells: Mapping[tuple[str, int, str], Judged]
     """By task, step and what it is compared with."""
+    gold: Mapping[tuple[str, int], Judged]
+    """By task and step: the probability of the right letter against the first evaluation's."""
     best: Mapping[str, tuple[int, Best]]
-    """Task -> step and luck-aware verdict of its best evaluation after the first."""
+    """Task -> step and verdict of its best evaluation after the first."""
     notes: Mapping[str, str]
-    """Task -> why the baseline's percentage cannot be right."""
+    """Task -> why its baseline is not what it seems."""
+    scatter: Mapping[str, Scatter]
+    """Task -> how much its accuracy scatters from checkpoint to checkpoint, where known."""
+    compared: int = 0
+    """Differences that were corrected for together: all but those of the newest to the start."""
     baseline: str = ""
     """Name of the baseline; empty without one."""
 
@@ -73,73 +80,87 @@ class Scores:
 
 
 class Scoreboard:
-    """Computes the comparisons of a run, again only when an evaluation was added."""
+    """Judges once per evaluation, not once per frame."""
 
     def __init__(self, folder: Path | None = None, baseline: Yardstick | None = None) -> None:
         """`folder`: the run directory that item files are named from; None for a log."""
         self.baseline = baseline
         self._folder = folder
-        self._items: dict[tuple[str, int | None, str], Flags] = {}
+        self._items: dict[tuple[str, int | None, str], _Items] = {}
+        self._subjects: dict[str, NDArray[Any] | None] = {}
         self._judged: tuple[object, Scores] | None = None
 
     def evaluation(self, result: ev.EvalFinished) -> Evaluation:
         """What is known of one result, its items included where their file is there."""
+        items = self._read(result)
         return Evaluation(
             correct=result.correct,
             total=result.total,
             accuracy=accuracy_of(result),
             item_set=result.item_set,
-            right=self._right(result),
+            right=items.right if items is not None else None,
+            gold=items.gold if items is not None else None,
+            clusters=items.clusters if items is not None else None,
+            letters=result.letters,
         )
 
     def scores(self, state: RunState) -> Scores:
-        """Every comparison, judged as one family."""
-        key = tuple((task, found.version) for task, found in state.evals.items())
+        """Every comparison; what is judged with what is told in `paired_tests`."""
+        key = tuple((task, _version(found)) for task, found in state.evals.items())
         if self._judged is None or self._judged[0] != key:
             self._judged = None  # not two of them at a time: a long log's are large
             self._judged = key, self._judge(state.evals)
         return self._judged[1]
 
     def _judge(self, evals: Evals) -> Scores:
-        places: list[tuple[str, int, str]] = []
-        comparisons: list[Comparison] = []
-        pairs: dict[tuple[str, int, int | None], int] = {}
-        where: list[int] = []
-        best: dict[str, tuple[int, Best]] = {}
+        known = {
+            task: {step: self.evaluation(found[step]) for step in sorted(found)}
+            for task, found in evals.items()
+            if found
+        }
+        families, curves = Families(), {}
+        gold = Families()
         notes: dict[str, str] = {}
-        for task, found in evals.items():
-            known = {step: self.evaluation(found[step]) for step in _judged_steps(found)}
-            values = [value for e in known.values() if (value := e.value) is not None]
-            own = wobble(values)
-            since_start: list[tuple[int, Comparison]] = []
-            for (step, now), others in zip(known.items(), self._others(task, known), strict=True):
-                for against, (other, before) in others.items():
-                    comparison = compare_evaluations(now, before, wobble=own)
-                    if comparison is None:
-                        continue
-                    if against == START:
-                        since_start.append((step, comparison))
-                    # The same two evaluations are one comparison, under whatever names.
-                    pair = (task, step, other)
-                    if pair not in pairs:
-                        pairs[pair] = len(comparisons)
-                        comparisons.append(comparison)
-                    places.append((task, step, against))
-                    where.append(pairs[pair])
-            top = best_of([comparison for _, comparison in since_start])
-            if top is not None:
-                best[task] = (since_start[top.index][0], top)
-            if self.baseline is not None and found:
-                doubt = self.baseline.doubt(task, found[max(found)].total)
+        for task, results in known.items():
+            curves[task] = accuracy_curve(list(results.values()))
+            own = curves[task].scatter()
+            self._compare(families, task, results, own)
+            _compare_gold(gold, task, results)
+            if self.baseline is not None:
+                doubt = self.baseline.doubt(task, evals[task][max(evals[task])].total)
                 if doubt:
                     notes[task] = doubt
-        judged = judge(comparisons)
+        cells = families.judged(curves)
         return Scores(
-            cells={place: judged[i] for place, i in zip(places, where, strict=True)},
-            best=best,
+            cells=cells,
+            gold={(task, step): judged for (task, step, _), judged in gold.judged({}).items()},
+            best=_best(known, cells),
             notes=notes,
+            scatter={
+                task: own for task, found in curves.items() if (own := found.scatter()) is not None
+            },
+            compared=families.compared,
             baseline=self.baseline.name if self.baseline is not None else "",
         )
+
+    def _compare(
+        self,
+        families: Families,
+        task: str,
+        known: Mapping[int, Evaluation],
+        own: Scatter | None,
+    ) -> None:
+        """Every comparison of one task's evaluations."""
+        newest = max(known)
+        for (step, now), others in zip(known.items(), self._others(task, known), strict=True):
+            for against, (other, before) in others.items():
+                asked = own is not None and step == newest and against in (START, BASELINE)
+                beaten = own.for_headline() if own is not None and asked else own
+                comparison = families.known(task, step, other) or compare_evaluations(
+                    now, before, own=beaten
+                )
+                if comparison is not None:
+                    families.add((task, step, against), other, comparison, newest=step == newest)
 
     def _others(
         self, task: str, known: Mapping[int, Evaluation]
@@ -164,7 +185,7 @@ class Scoreboard:
                     best = (step, now)  # the first of equals stays
             last = (step, now)
 
-    def _right(self, result: ev.EvalFinished) -> Flags | None:
+    def _read(self, result: ev.EvalFinished) -> _Items | None:
         if self._folder is None or result.items_file is None:
             return None
         key = (result.task, result.step, result.items_file)
@@ -179,54 +200,125 @@ class Scoreboard:
             # A second evaluation of the step may have written the file anew.
             if items.item_set != result.item_set or items.correct != result.correct:
                 return None
-            self._items[key] = items.right()
+            if items.item_set not in self._subjects:
+                self._subjects[items.item_set] = subject_numbers(items.subjects)
+            self._items[key] = _Items(
+                right=items.right(),
+                gold=items.gold_probabilities(),
+                clusters=self._subjects[items.item_set],
+            )
         return self._items[key]
 
 
-MOST_JUDGED = 500
-"""Evaluations of a task that are judged: of more, the first and the newest."""
+def _version(found: Mapping[int, ev.EvalFinished]) -> object:
+    """Equal for the same results alone; those of a state know it without being read."""
+    return found.version if isinstance(found, Evaluations) else tuple(map(id, found.values()))
 
 
-def _judged_steps(found: Mapping[int, ev.EvalFinished]) -> list[int]:
-    """Steps in order; a log that evaluates at every step is a curve, not a family of tests."""
-    steps = sorted(found)
-    return steps if len(steps) <= MOST_JUDGED else [steps[0], *steps[1 - MOST_JUDGED :]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Items:
+    """What is kept of an item file."""
+
+    right: NDArray[Any]
+    gold: NDArray[Any]
+    clusters: NDArray[Any] | None
+
+
+def _compare_gold(families: Families, task: str, known: Mapping[int, Evaluation]) -> None:
+    """The probability of the right letter of every evaluation against the first."""
+    steps = list(known)
+    if len(steps) < 2 or all(found.gold is None for found in known.values()):
+        return
+    curve = gold_curve(list(known.values()))
+    own = curve.scatter() if curve is not None else None
+    for step in steps[1:]:
+        comparison = compare_gold(known[step], known[steps[0]], own=own)
+        if comparison is not None:
+            families.add((task, step, START), steps[0], comparison, newest=step == steps[-1])
+
+
+def _best(
+    known: Mapping[str, Mapping[int, Evaluation]],
+    cells: Mapping[tuple[str, int, str], Judged],
+) -> dict[str, tuple[int, Best]]:
+    """The best evaluation after the first of every task, with the verdict its row shows."""
+    found: dict[str, tuple[int, Best]] = {}
+    for task, results in known.items():
+        later = [s for s in list(results)[1:] if (task, s, START) in cells]
+        if not later:
+            continue
+        top = max(later, key=lambda s: cells[task, s, START].comparison.difference)
+        found[task] = (
+            top,
+            Best(index=later.index(top), among=len(later), judged=cells[task, top, START]),
+        )
+    return found
 
 
 def difference_words(judged: Judged) -> str:
-    """`+2.1`, and an arrow when it is clear: colour is never the only carrier."""
+    """`+2.1`, and an arrow when it is clear: colour is never the only carrier. A hollow arrow:
+    it was clear when it was the newest."""
     comparison = judged.comparison
+    up = comparison.difference > 0
     text = fmt.points(comparison.points)
     if judged.verdict == CLEAR:
-        text = ("▲" if comparison.difference > 0 else "▼") + text
-    return text
+        return ("▲" if up else "▼") + text
+    return ("△" if up else "▽") + text if judged.was_clear else text
 
 
-def sentence(judged: Judged, *, among: int = 1) -> str:
+def sentence(judged: Judged, *, among: int = 1, of: str = "") -> str:
     """A whole comparison in words: verdict, points, interval, flips.
 
-    `among`: how many evaluations it was the best of.
+    Args:
+        among: how many evaluations it is the best of.
+        of: what changed, where it is not the accuracy.
     """
     found = judged.comparison
-    parts = [f"{fmt.points(found.points)} points"]
+    if judged.held_by == "letter" and found.one_letter is not None:
+        return f"{one_letter_words(found.one_letter)} ({fmt.points(found.points)} points)"
+    parts = [f"{fmt.points(found.points)} points{f' of {of}' if of else ''}"]
     if found.kind == "bare":
         parts.append(found.note)
     else:
         parts.append(_interval_words(judged))
         if found.gains is not None:
             parts.append(f"{found.gains} gained, {found.losses} lost")
-        else:
+        elif found.kind == "unpaired":
             parts.append("unpaired")
+    if found.by_subject:
+        parts.append("questions of a subject move together")
     if among > 1:
-        parts.append(f"best of {among} looks")
-    if judged.held_by == "scatter":
-        parts.append("within the scatter of the run's own evaluations")
+        parts.append(f"best of {among} evaluations")
+    parts += _why_not_clear(judged)
     return f"{judged.verdict}, {', '.join(parts)}"
+
+
+def one_letter_words(found: tuple[str, float]) -> str:
+    """What replaces a claim on the accuracy where one letter has nearly all answers."""
+    letter, share = found
+    return (
+        f"{fmt.percent(share, 0)} of the answers are {clean(letter, 4)}: the accuracy is that "
+        "letter's share, not what the model knows"
+    )
+
+
+def _why_not_clear(judged: Judged) -> list[str]:
+    words = []
+    if judged.was_clear:
+        words.append("was clear when it was the newest")
+    if judged.held_by == "number":
+        words.append("not clear among all differences shown")
+    if judged.held_by == "scatter":
+        words.append("within the scatter of the run's own checkpoints")
+    return words
 
 
 def short_sentence(judged: Judged) -> str:
     """Verdict and interval alone, for beside a table that has the points."""
     found = judged.comparison
+    if judged.held_by == "letter" and found.one_letter is not None:
+        letter, share = found.one_letter
+        return f"no claim: {fmt.percent(share, 0)} of the answers are {clean(letter, 4)}"
     if found.kind == "bare":
         return f"{judged.verdict}, {found.note}"
     if _contradicts(judged):
@@ -253,8 +345,11 @@ def first_words(step: int) -> str:
     return "start" if step == 0 else f"step {fmt.count(step)}"
 
 
+GOLD = "probability of the right letter"
+
+
 def score_lines(board: Scoreboard, state: RunState) -> list[str]:
-    """The last evaluation of every task against the start and the baseline, in words."""
+    """The last evaluation of every task against the first and the baseline, in words."""
     scores, lines = board.scores(state), []
     for task, found in state.evals.items():
         last, first = max(found), min(found)
@@ -266,6 +361,11 @@ def score_lines(board: Scoreboard, state: RunState) -> list[str]:
                 lines.append(
                     f"{clean(task, 40)} at step {last} against {words}: {sentence(judged)}"
                 )
+        gold = scores.gold.get((task, last))
+        if gold is not None:
+            lines.append(
+                f"{clean(task, 40)}, {GOLD}, at step {last} against {since}: {sentence(gold)}"
+            )
         if task in scores.notes:
             lines.append(f"{clean(task, 40)}: baseline {scores.notes[task]}")
     return lines

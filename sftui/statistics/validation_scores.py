@@ -1,84 +1,115 @@
-"""Validation losses row by row: is a change real, or the noise of the rows?
+"""Validation losses: is a change real, or the noise of the rows, or the wobble of checkpoints?
 
 A validation always asks the same rows, so a change is judged by the differences of the
-rows (`loss_stats.compare_losses`), whose error is a tenth of what two means suggest.
-Without the file of a validation's rows nothing is claimed.
+rows (`loss_statistics.compare_losses`), whose error is a tenth of what two means suggest, and
+by how much the run's validations scatter beyond that. Without the file of a validation's rows
+there is the scatter alone, from four validations on.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DataError
-from engine.evaluation.validation_rows import load_rows
+from engine.evaluation.validation_rows import RowLosses, load_rows
 from engine.run import run_dir
 from sftui.state.records import Validation
 from sftui.statistics.accuracy import ALPHA, special_functions
+from sftui.statistics.families import PREVIOUS, START, Families
 from sftui.statistics.loss_statistics import LossDifference, compare_losses
-from sftui.statistics.paired_tests import holm
+from sftui.statistics.paired_tests import CLEAR, Comparison, Judged
+from sftui.statistics.run_scatter import Curve, row_share
+from sftui.statistics.scatter import FEWEST, Scatter, p_beyond
 
-START, PREVIOUS = "start", "prev"
+VALIDATION = "validation"
+"""What stands in the place of a task's name."""
+
+Basis = Literal["rows", "scatter", "nothing"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossChange:
     """A validation loss minus an earlier one, in nats."""
 
-    change: float
-    error: float | None
-    """Standard error over rows; None where the rows are not known."""
-    clear: bool
-    """Beyond chance among all changes shown; never without rows."""
+    judged: Judged
+    basis: Basis
+    """What the verdict rests on; `nothing` where there is neither rows nor enough validations."""
+    rows: int = 0
+    """Paired rows."""
+
+    @property
+    def change(self) -> float:
+        """Of the printed losses, or of the mean over rows where these are not the same number
+        (`by_rows`); the error and the verdict are of this very number."""
+        return self.judged.comparison.difference
+
+    @property
+    def error(self) -> float | None:
+        """Standard error over rows; None where the rows are not known."""
+        return self.judged.comparison.error if self.basis == "rows" else None
+
+    @property
+    def clear(self) -> bool:
+        """Beyond chance among all changes it is judged with."""
+        return self.judged.verdict == CLEAR
 
 
 class LossBoard:
-    """Computes the changes of a run, again only when a validation was added."""
+    """Judges once per validation, not once per frame."""
 
     def __init__(self, folder: Path | None = None) -> None:
         """`folder`: the run directory that row files are named from; None for a log."""
         self._folder = folder
-        self._rows: dict[str, tuple[NDArray[Any], list[str]]] = {}
+        self._rows: dict[str, RowLosses] = {}
         self._judged: tuple[object, Mapping[tuple[int, str], LossChange]] | None = None
+        self.scatter: Scatter | None = None
+        """Of the run's validations, beyond what their rows explain; of the newest `changes`."""
 
     def changes(self, validations: Sequence[Validation]) -> Mapping[tuple[int, str], LossChange]:
         """Change by step and by what it is against; `validations` in order of steps."""
-        key = tuple(id(v) for v in validations)
+        # By value: a state makes its records when they are read, so one id may mean many.
+        key = tuple(validations)
         if self._judged is None or self._judged[0] != key:
             self._judged = key, self._judge(validations)
         return self._judged[1]
 
     def _judge(self, validations: Sequence[Validation]) -> Mapping[tuple[int, str], LossChange]:
-        plain: dict[tuple[int, str], tuple[float, LossDifference | None]] = {}
+        tables = [self._load(v) for v in validations]
+        curve = _curve(validations, tables)
+        self.scatter = own = curve.scatter()
+        families = Families()
+        about: dict[tuple[int, str], tuple[Basis, int]] = {}
         for i, now in enumerate(validations[1:], start=1):
-            for against, before in ((START, validations[0]), (PREVIOUS, validations[i - 1])):
-                paired = self._paired(now, before)
-                plain[now.step, against] = (now.loss - before.loss, paired)
-        known = [place for place, (_, paired) in plain.items() if paired is not None]
-        ps = holm([_p(plain[place][1]) for place in known])
-        adjusted = dict(zip(known, ps, strict=True))
+            for against, other in ((START, 0), (PREVIOUS, i - 1)):
+                before = validations[other]
+                paired = _paired(tables[i], tables[other])
+                basis: Basis = "rows"
+                if paired is not None:
+                    comparison = loss_comparison(paired, own)
+                else:
+                    comparison, basis = _by_scatter(now.loss - before.loss, own, i - other + 1)
+                families.add(
+                    (VALIDATION, now.step, against),
+                    before.step,
+                    comparison,
+                    newest=i == len(validations) - 1,
+                )
+                about[now.step, against] = (basis, paired.rows if paired is not None else 0)
         return {
-            place: LossChange(
-                change=change,
-                error=paired.error if paired is not None else None,
-                clear=adjusted.get(place, 1.0) < ALPHA,
+            (step, against): LossChange(
+                judged=judged, basis=about[step, against][0], rows=about[step, against][1]
             )
-            for place, (change, paired) in plain.items()
+            for (_, step, against), judged in families.judged({VALIDATION: curve}).items()
         }
 
-    def _paired(self, now: Validation, before: Validation) -> LossDifference | None:
-        new, old = self._load(now), self._load(before)
-        if new is None or old is None:
-            return None
-        found = compare_losses(new[0], old[0], ids_now=new[1], ids_before=old[1])
-        return found if isinstance(found, LossDifference) else None
-
-    def _load(self, validation: Validation) -> tuple[NDArray[Any], list[str]] | None:
+    def _load(self, validation: Validation) -> RowLosses | None:
         name = validation.rows_file
         if self._folder is None or name is None:
             return None
@@ -87,15 +118,100 @@ class LossBoard:
             if path is None:
                 return None
             try:
-                found = load_rows(path)
+                self._rows[name] = load_rows(path)
             except DataError:
                 return None
-            self._rows[name] = (found.losses, [str(row) for row in found.rows.tolist()])
         return self._rows[name]
 
 
-def _p(found: LossDifference | None) -> float:
+def same_rows(now: RowLosses, before: RowLosses) -> bool:
+    """Whether place i of both is one row: by its digest where both have it, else by number."""
+    if now.digests is not None and before.digests is not None:
+        return np.array_equal(now.digests, before.digests)
+    return np.array_equal(now.rows, before.rows)
+
+
+def shared_weights(now: RowLosses, before: RowLosses) -> NDArray[Any] | None:
+    """Parts of the rows in the printed losses, where they are the same on both sides."""
+    if now.weights is None or before.weights is None:
+        return None
+    return now.weights if np.array_equal(now.weights, before.weights) else None
+
+
+def _paired(now: RowLosses | None, before: RowLosses | None) -> LossDifference | None:
+    if now is None or before is None or not same_rows(now, before):
+        return None
+    found = compare_losses(now.losses, before.losses, weights=shared_weights(now, before))
+    return found if isinstance(found, LossDifference) else None
+
+
+def loss_comparison(found: LossDifference, own: Scatter | None) -> Comparison:
+    """What is judged of a paired difference; `own` is the scatter of the run's validations."""
+    return Comparison(
+        kind="loss",
+        difference=found.mean,
+        error=found.error,
+        low=found.low,
+        high=found.high,
+        p=loss_p(found),
+        p_scatter=p_beyond(found.mean, found.error, own),
+    )
+
+
+def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[Comparison, Basis]:
+    """A change of two numbers without rows: beyond t * sqrt(2) * scatter, or not known.
+
+    Where nothing is left beside a curve that only falls or only rises, the order is the evidence:
+    so many independent `validations` have one of these two orders with probability 2 / n!.
+    """
+    nan = math.nan
+    unknown = Comparison(kind="bare", difference=change, error=nan, low=nan, high=nan, p=nan)
+    if own is None or not math.isfinite(change):
+        return unknown, "nothing"
+    if own.beyond <= 0:
+        if validations <= FEWEST or change == 0:
+            return unknown, "nothing"
+        p = 2 / math.gamma(min(validations, 20) + 1)
+        return replace(unknown, kind="loss", p=p), "scatter"
+    p = p_beyond(change, 0.0, own)
+    if own.freedom < 1 and p >= ALPHA:
+        return unknown, "nothing"  # one window of four tells no error
+    half = math.sqrt(2) * own.deviation * _t95(own.freedom)
+    found = Comparison(
+        kind="loss",
+        difference=change,
+        error=math.sqrt(2) * own.deviation,
+        low=change - half,
+        high=change + half,
+        p=p,
+    )
+    return found, "scatter"
+
+
+def loss_p(found: LossDifference) -> float:
     """Two-sided p that nothing changed."""
-    if found is None or math.isnan(found.z):
-        return 1.0
+    if math.isnan(found.z):
+        return 1.0 if found.mean == 0 else 0.0
     return 2 * float(special_functions().stdtr(found.rows - 1, -abs(found.z)))
+
+
+def _t95(freedom: float) -> float:
+    return float(special_functions().stdtrit(freedom, 1 - ALPHA / 2))
+
+
+def _curve(validations: Sequence[Validation], tables: Sequence[RowLosses | None]) -> Curve:
+    """The validations as one curve, with what their rows explain of its third differences."""
+    values = np.array([v.loss for v in validations], dtype=np.float64)
+    explained = np.zeros(max(0, len(values) - FEWEST + 1))
+    known = [t for t in tables if t is not None]
+    alike = len(known) == len(tables) and all(same_rows(t, known[0]) for t in known[1:])
+    if known and alike and len(known) >= FEWEST:
+        table = np.array([t.losses for t in known])
+        finite = np.isfinite(table).all(axis=0)
+        weights = shared_weights(known[0], known[-1])
+        parts = np.ones(table.shape[1]) if weights is None else weights
+        parts = np.where(finite, parts, 0.0)
+        if parts.sum() > 0:
+            parts, table = parts / parts.sum(), np.where(finite, table, 0.0)
+            values, explained = table @ parts, row_share(table, parts)
+    return Curve(values=values, explained=explained, loss=True)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
+from types import FrameType
 
 from textual.app import App
 from textual.driver import Driver
@@ -17,7 +18,11 @@ from sftui.drawing.theme import DAY, NIGHT, Palette
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
+from sftui.terminal.keyboard import hardy
 from sftui.terminal.sgr import shortening
+
+ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""Signals that end a screen and nothing else: the run goes on."""
 
 
 class TerminalApp(App[None]):
@@ -35,6 +40,8 @@ class TerminalApp(App[None]):
         """The table with the user's own keys."""
         self._keymap_said = keymap.said if keymap is not None else ""
         self.told_to_end = False
+        self.ended_by: int | None = None
+        """The signal that ended the screen, if one did."""
         self.ascii = False
         """Whether the terminal can print nothing but ASCII."""
         self._palette: Palette | None = None
@@ -46,11 +53,14 @@ class TerminalApp(App[None]):
 
     def on_mount(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM):
+        for number in ENDING:
             # Without this the terminal keeps the alternate screen and the mouse mode. Not every
             # host of an event loop has signals (a thread has none).
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 loop.add_signal_handler(number, self._signalled, number)
+        if self.ended_by is not None:
+            # It came before there was a loop to tell.
+            self.exit()
         with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
             loop.add_signal_handler(signal.SIGCONT, self._continued)
         self.theme_changed_signal.subscribe(self, self._theme_changed)
@@ -59,8 +69,8 @@ class TerminalApp(App[None]):
             self.notify(said, title="Keys", severity="warning", markup=False, timeout=long)
 
     def get_driver_class(self) -> type[Driver]:
-        """Textual's choice, with its output shortened (see `sgr`)."""
-        return shortening(super().get_driver_class())
+        """Textual's choice, reading any input, with its output shortened (see `sgr`)."""
+        return shortening(hardy(super().get_driver_class()))
 
     def tell(self, words: str, *, title: str = "") -> None:
         """A sentence about the key that was just pressed, in place of the one before.
@@ -73,7 +83,40 @@ class TerminalApp(App[None]):
         else:
             self.notify(words, markup=False, timeout=3)
 
+    def run_in_terminal(self) -> None:
+        """`run`, during which signals that end a screen do nothing but end it, however many come.
+
+        Those that come before the first frame, or while the terminal is being restored, would
+        otherwise leave the alternate screen behind. After one of them they stay without effect:
+        what is left to do is to say how the run goes on.
+        """
+
+        def note(number: int, frame: FrameType | None) -> None:
+            if self.ended_by is None:
+                self.ended_by = number
+                self.told_to_end = number == signal.SIGTERM
+
+        try:
+            before = {number: signal.signal(number, note) for number in ENDING}
+        except ValueError:
+            # Not the main thread: whoever is there gets the signals.
+            self.run()
+            return
+        try:
+            self.run()
+        finally:
+            # The loop has put back the default actions.
+            for number, handler in before.items():
+                signal.signal(number, handler if self.ended_by is None else signal.SIG_IGN)
+
     def _signalled(self, number: int) -> None:
+        """Leave, once: from now on the terminal is being restored, and nothing may cut that short.
+
+        A second SIGINT would raise KeyboardInterrupt in the middle of it.
+        """
+        if self.ended_by is not None:
+            return
+        self.ended_by = number
         self.told_to_end = number == signal.SIGTERM
         self.exit()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 
 UNKNOWN = "–"
+_LARGEST = 1e15
+"""From here on no unit is left but the exponent."""
 
 
 def count(value: int | float | None) -> str:
@@ -37,12 +39,14 @@ def loss(value: float | None, digits: int = 4) -> str:
 
 
 def si(value: float | None, digits: int = 3) -> str:
-    """12431 -> `12.4k`, 335544320 -> `336M`: at most `digits` significant digits."""
+    """12431 -> `12.4k`, 335544320 -> `336M`, 1.4e18: at most `digits` significant digits."""
     if value is None:
         return UNKNOWN
     if not math.isfinite(value):
         return _nonfinite(value)
     size = abs(value)
+    if size >= _LARGEST:
+        return f"{value:.{max(0, digits - 1)}e}".replace("e+", "e")
     for factor, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         # 999.5 of a unit rounds up to 1000 of it: that is 1 of the next.
         if size >= factor * (1 - 0.5 * 10.0**-digits):
@@ -54,6 +58,8 @@ def tick(value: float, step: float) -> str:
     """A tick label: as many decimals as the step needs, SI from a thousand up."""
     if abs(value) < step * 1e-6:
         return "0"
+    if abs(value) >= _LARGEST:
+        return _exponent(value)
     if abs(value) >= 1000 and step >= 10:
         for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
             if abs(value) >= factor:
@@ -63,11 +69,21 @@ def tick(value: float, step: float) -> str:
                     decimals += 1
                 return f"{value / factor:.{decimals}f}{unit}"
     decimals = 0
-    while decimals < 9 and not _whole(step * 10**decimals):
+    # A step far below one is whole only after the point moved to its first digit.
+    while decimals < 9 and not (step * 10**decimals > 0.5 and _whole(step * 10**decimals)):
         decimals += 1
     if decimals > 5:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+        return _exponent(value)
     return f"{value:.{decimals}f}"
+
+
+def _exponent(value: float) -> str:
+    """With as many digits as a round tick has."""
+    size = math.floor(math.log10(abs(value)) + 1e-9)
+    digits = 0
+    while digits < 6 and not _whole(value / 10.0**size * 10**digits):
+        digits += 1
+    return f"{value:.{digits}e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
 
 
 def time_tick(seconds: float) -> str:

@@ -18,6 +18,7 @@ from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
 from sftui.statistics.scores import Scoreboard
 from sftui.statistics.validation_scores import LossBoard
+from sftui.view.chart_page import ChartPage
 from sftui.view.failure import failure
 from sftui.view.replay_status import ReplayStatus
 from sftui.view.viewport import Viewport
@@ -25,7 +26,7 @@ from sftui.view.viewport import Viewport
 SMOOTHING = (0.025, 0.05, 0.1, 0.0)
 """Windows that `s` goes through, as shares of the data in sight; 0 shows the raw curve alone."""
 
-PANELS = ("loss", "accuracy", "memory", "checkpoints", "log", "samples")
+PANELS = ("loss", "accuracy", "memory", "checkpoints", "log", "samples", "pinned")
 """Panels by number key, from 1."""
 
 TABLES = ("benchmarks", "validation")
@@ -65,6 +66,8 @@ class View:
     """Comparisons of all validations."""
     viewport: Viewport = field(default_factory=Viewport)
     """The part of the run that the charts show, and the crosshair."""
+    chart_page: ChartPage = field(default_factory=ChartPage)
+    """The page of charts, and what is pinned of it."""
     run_id: str = ""
     """The run's name in commands; nothing for the log of another program."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)

@@ -102,6 +102,7 @@ class ViewControl:
         view.log_y, view.whole = preferences.log_y, preferences.whole
         if preferences.x_axis in AXES:
             view.x_axis = preferences.x_axis
+        view.chart_page.restore(preferences.charts)
 
 
 def _places(state: RunState, kinds: str) -> set[float]:

@@ -16,22 +16,16 @@ from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 from sftui.statistics.accuracy import wilson
+from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
 from sftui.statistics.paired_tests import CLEAR, Judged, accuracy_of
-from sftui.statistics.scores import (
-    BASELINE,
-    BEST,
-    PREVIOUS,
-    START,
-    Scores,
-    difference_words,
-    first_words,
-    sentence,
-    short_sentence,
-)
+from sftui.statistics.scores import GOLD as GOLD_WORDS
+from sftui.statistics.scores import Scores, difference_words, first_words, sentence, short_sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
+GOLD = "gold"
+"""Column of the probability of the right letter: its change from the first evaluation."""
 _STEP = 6
 _MIN_ROWS = 4
 """Rows of the table that are never given up for sentences."""
@@ -43,6 +37,7 @@ _COLUMNS: dict[str, tuple[int, int]] = {
     PREVIOUS: (3, 7),
     BEST: (5, 7),
     BASELINE: (2, 7),
+    GOLD: (7, 7),
 }
 """Columns of a task from left to right: rank (0 stays longest) and cells."""
 
@@ -63,7 +58,9 @@ class Benchmarks(Panel):
         elif scores.baseline:
             corner = [(f"base: {clean(scores.baseline, 40)}", style(Role.DIM))]
         tasks = list(state.evals)
-        shown, columns = _fitting(len(tasks), grid.width - 4 - _STEP, bool(scores.baseline))
+        known = {BASELINE} if scores.baseline else set()
+        known |= {GOLD} if scores.gold else set()
+        shown, columns = _fitting(len(tasks), grid.width - 4 - _STEP, known)
         notes: list[Span] = [("Δ in points, coloured when clear", style(Role.FAINT))]
         if len(tasks) > shown:
             notes = [(f"{len(tasks) - shown} more tasks", style(Role.FAINT))]
@@ -103,7 +100,7 @@ class Benchmarks(Panel):
         if after + len(n) <= end:
             grid.text(1, after, n, style(Role.FAINT))
         names = {START: "Δstart" if 0 in results else "Δfirst"}
-        names |= {PREVIOUS: "Δprev", BEST: "Δbest", BASELINE: "Δbase"}
+        names |= {PREVIOUS: "Δprev", BEST: "Δbest", BASELINE: "Δbase", GOLD: "Δp(ok)"}
         for name, at in ends.items():
             grid.right(2, col + at - 1, [(names.get(name, name), style(Role.FAINT))], col - 1)
 
@@ -148,6 +145,8 @@ class Benchmarks(Panel):
                         low, high = wilson(result.correct, result.total)
                         text = f"{100 * low:.1f}-{100 * high:.1f}"
                         grid.right(row, end, [(text, style(Role.FAINT))], col - 1)
+                elif name == GOLD:
+                    _difference(grid, row, end, scores.gold.get((task, step)))
                 else:
                     _difference(grid, row, end, scores.of(task, step, name))
         if newest:
@@ -165,6 +164,10 @@ class Benchmarks(Panel):
                 if judged is not None:
                     texts = (f"{words}: {sentence(judged)}", f"{words}: {short_sentence(judged)}")
                     lines.append((*texts, named))
+            gold = scores.gold.get((task, newest))
+            if gold is not None:
+                texts = (f"{GOLD_WORDS}: {sentence(gold)}", f"{GOLD_WORDS}: {short_sentence(gold)}")
+                more.append((*texts, named))
             best = scores.best.get(task)
             if best is not None and _top(self.state, task) == first:
                 s = "" if best[1].among == 1 else "s"
@@ -235,11 +238,13 @@ def _ends(columns: list[str]) -> dict[str, int]:
     return ends
 
 
-def _fitting(num_tasks: int, room: int, baseline: bool) -> tuple[int, list[str]]:
-    """How many tasks fit, and the columns of each: detail goes before tasks do."""
+def _fitting(num_tasks: int, room: int, known: set[str]) -> tuple[int, list[str]]:
+    """How many tasks fit, and the columns of each: detail goes before tasks do.
+
+    `known`: of the columns that not every run has, those that this one does.
+    """
     ranked = sorted(_COLUMNS, key=lambda name: _COLUMNS[name][0])
-    if not baseline:
-        ranked.remove(BASELINE)
+    ranked = [name for name in ranked if name not in (BASELINE, GOLD) or name in known]
     while len(ranked) > 1 and num_tasks * sum(_COLUMNS[name][1] for name in ranked) > room:
         ranked.pop()
     return max(0, min(num_tasks, room // sum(_COLUMNS[name][1] for name in ranked))), ranked

@@ -14,6 +14,9 @@ class KeyFooter(Panel):
 
     TOPICS = Topic.RUN | Topic.CONTROLS | Topic.VIEW
 
+    mode = ""
+    """Of the keys, where a screen over the same view has its own; empty for those of the view."""
+
     def paint(self, grid: Grid) -> None:
         grid.back(0, 0, grid.width, Back.BAR)
         key_style = style(Role.WARN, bold=True, back=Back.BAR)
@@ -35,8 +38,11 @@ class KeyFooter(Panel):
     def _letters(self, grid: Grid, key_style: int, word_style: int) -> None:
         """Where `jump` leads: letters with their panels, letters alone where there is no room."""
         names = self.view.jumping
-        named = sum(text_width(name) + 4 for name in names) <= grid.width
-        col = grid.text(0, 1, "jump to  " if grid.width >= 80 else "", word_style)
+        lead = "jump to  " if grid.width >= 80 else ""
+        named = sum(text_width(name) + 4 for name in names) + 1 <= grid.width
+        if named and sum(text_width(name) + 4 for name in names) + len(lead) > grid.width:
+            lead = ""
+        col = grid.text(0, 1, lead, word_style)
         for name in names:
             col = grid.text(0, col, JUMP_LETTERS[name], key_style)
             col = grid.text(0, col, f" {name}  " if named else "  ", word_style)
@@ -47,7 +53,7 @@ class KeyFooter(Panel):
         no_requests = self.state.ended or bool(self.view.trouble) or replay is not None
         keys = [
             key
-            for key in self.view.keys.footer(self.view.mode)
+            for key in self.view.keys.footer(self.mode or self.view.mode)
             if not (no_requests and key.group == "run")
         ]
         if replay is not None and len(replay.stages) < 2:
@@ -65,9 +71,11 @@ class KeyFooter(Panel):
             return "Close"
         if key.id == "play" and replay is not None and replay.moving:
             return "Pause"
+        if key.id == "charts_grid_3":
+            return "Grid"
         if key.id == "faster":
             return "Speed"
-        if key.id == "fit":
+        if key.id in ("fit", "charts_fit"):
             return "So far" if self.view.whole else "Whole run"
         if key.id == "log_y":
             return "Linear" if self.view.log_y else "Log-y"
@@ -88,5 +96,8 @@ _PAIRS = {
     "step_on": ("step_back", "step_on", " "),
     "overlay_down": ("overlay_up", "overlay_down", ""),
     "overlay_left": ("overlay_left", "overlay_right", ""),
+    "charts_page_down": ("charts_page_up", "charts_page_down", " "),
+    "charts_zoom_in": ("charts_zoom_in", "charts_zoom_out", " "),
+    "charts_grid_3": ("charts_grid_1", "charts_grid_4", "–"),
     "overlay_zoom_in": ("overlay_zoom_in", "overlay_zoom_out", " "),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sftui.compare.compare_text import paired_words
+from sftui.compare.compare_text import validation_words
 from sftui.compare.differences import (
     BY_HAND,
     changes_the_model,
@@ -14,10 +14,10 @@ from sftui.compare.differences import (
     told_by_both,
     value_words,
 )
+from sftui.compare.seed_spread import seed_lines
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Role, style
-from sftui.statistics.paired_tests import CLEAR
-from sftui.statistics.scores import sentence
+from sftui.statistics.scores import GOLD, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -86,21 +86,14 @@ class OverlayDetails(Panel):
             lines.append(_head(name))
             values = ((pair.a.loss, pair.a.step), (pair.b.loss, pair.b.step))
             lines += self._both([f"{fmt.loss(v)} at {fmt.count(s)}" for v, s in values], width)
-            d = pair.difference
-            if d is not None:
-                lines += _wrapped(paired_words(d, found.letters), width, text)
-            elif pair.comparable:
-                lines += _wrapped(
-                    f"{b} - {a} {fmt.points(pair.b.loss - pair.a.loss, 4)}", width, text
-                )
-                lines += _wrapped(f"not paired: {pair.reason}", width)
-            else:
-                lines += _wrapped(f"not compared: {pair.reason}", width)
+            lines += _wrapped(validation_words(pair, a, b), width, text)
         for task in found.tasks:
             lines += self._one_task(task, found, width)
         for letter, names in ((a, found.only_a), (b, found.only_b)):
             if names:
                 lines += _wrapped(f"only {letter} was asked: {', '.join(names)}", width)
+        if found.tasks:
+            lines += _wrapped(seed_lines(self.overlay.contenders), width)
         if not (found.tasks or found.only_a or found.only_b):
             lines += [_head("tasks"), *_wrapped("none were evaluated", width)]
         return lines
@@ -112,11 +105,10 @@ class OverlayDetails(Panel):
         lines += self._both([f"{_score(e)} at {fmt.count(s)}" for e, s in values], width)
         judged = task.judged
         if judged is not None:
-            # A colour only where the verdict is clear.
-            role = Role.DIM
-            if judged.verdict == CLEAR:
-                role = Role.GOOD if judged.comparison.difference > 0 else Role.BAD
-            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(role))
+            # No colour: two checkpoints may clearly differ, and their recipes not.
+            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(Role.TEXT))
+        if task.gold is not None:
+            lines += _wrapped(f"{GOLD}: {b} - {a} {sentence(task.gold)}", width)
         if task.reason:
             lines += _wrapped(f"not paired: {task.reason}", width)
         return lines

@@ -8,8 +8,9 @@ from sftui.drawing.canvas import Grid, Span, text_width
 from sftui.drawing.roles import SERIES_ROLES, Role, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
+from sftui.statistics.families import START
 from sftui.statistics.paired_tests import CLEAR, accuracy_of
-from sftui.statistics.scores import START, difference_words, first_words
+from sftui.statistics.scores import difference_words, first_words, short_sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -96,7 +97,9 @@ class SmallSummary(Panel):
             first = results[min(results)]
             if first is not newest:
                 judged = scores.of(task, max(results), START)
-                if judged is not None:
+                if judged is not None and judged.held_by == "letter":
+                    spans.append((f"  {short_sentence(judged)}", dim))
+                elif judged is not None:
                     clear = judged.verdict == CLEAR
                     up = judged.comparison.difference > 0
                     number_style = style(Role.GOOD if up else Role.BAD, bold=True) if clear else dim

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from engine.alarms.source_moves import source_moves
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic, Validation
-from sftui.statistics.validation_scores import PREVIOUS, START, LossChange
+from sftui.statistics.families import PREVIOUS, START
+from sftui.statistics.validation_scores import LossChange
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev", 10), ("took", 8))
 """Heads and cells, in order; what does not fit is left out from the right."""
+
+MEANINGS = {"over-fitting": "all rose, over-fitting", "shift": "a shift of the mixture"}
 
 
 _MOST_JUDGED = 500
@@ -46,6 +50,7 @@ class ValidationTable(Panel):
             grid.right(1, 2 + end, [(name, style(Role.FAINT))], 2)
         rows = list(reversed(judged))
         others = self._other_sets(grid)
+        others += self._sources(grid, others)
         room = grid.height - 3 - others
         best = self.state.best_validation
         if len(rows) > room > 2:
@@ -67,6 +72,32 @@ class ValidationTable(Panel):
             y = grid.height - 1 - len(sets) + i
             grid.text(y, 2, fit(words, grid.width - 4), style(Role.DIM))
         return len(sets)
+
+    def _sources(self, grid: Grid, below: int) -> int:
+        """Losses by source of rows against the best validation; how many lines it took.
+
+        Above `below` lines at the bottom, and on a third of the height at most: what moved
+        most comes first, and the head says what a rise means.
+        """
+        newest, best = self.state.validation_list()[-1], self.state.best_validation
+        losses = newest.loss_by_source
+        room = (grid.height - 3 - below) // 3
+        if len(losses) < 2 or room < 2:
+            return 0
+        base = best.loss_by_source if best is not None else {}
+        moves = source_moves(base, losses)
+        moved = [*moves.rose, *moves.fell]
+        names = [*moved, *(name for name in losses if name not in moved)][: room - 1]
+        top = grid.height - 1 - below - len(names) - 1
+        words = "by source" + (f", from step {best.step:,}" if best is not None and base else "")
+        if newest is not best and moves.meaning != "unknown":
+            words += f": {MEANINGS[moves.meaning]}"
+        grid.text(top, 2, fit(words, grid.width - 4), style(Role.FAINT))
+        for i, name in enumerate(names, start=1):
+            change = losses[name] - base[name] if name in base else None
+            text = f"{clean(name, 24)} {fmt.loss(losses[name])} {fmt.change(change)}"
+            grid.text(top + i, 2, fit(text.rstrip(), grid.width - 4), style(Role.DIM))
+        return len(names) + 1
 
     def _ends(self, width: int) -> dict[str, int]:
         ends, at = {}, 0

@@ -37,10 +37,10 @@ from engine.events import (
     StateChanged,
     StepFinished,
 )
+from engine.files.sizes import GIB
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
-from engine.sizes import GIB
 from engine.step import run_plan
 from tests import material
 from tests.place import Place, of, post

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import RunConfig, load_recipe
+from engine.files.sizes import GIB, MIB
 from engine.fit import (
     MemoryPlan,
     advice,
@@ -23,7 +24,6 @@ from engine.fit import (
     table,
 )
 from engine.model.nanochat.gpt_config import GPTConfig
-from engine.sizes import GIB, MIB
 from engine.step import run_plan
 
 T = 2048

@@ -12,7 +12,10 @@ FOLDER = Path(__file__).parent
 TESTS = FOLDER.parent
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 
-NUM_FAULTS = 69
+NUM_FAULTS = 120
+
+DESIGNED = 69
+"""Of them; the others were found by trying."""
 
 ROW = re.compile(r"^\| (\d+) \| ([^|]+) \| ([012]) \| ([^|]*) \|$", re.MULTILINE)
 NAME = re.compile(r"`([\w/]+\.py::\w+)`(\*?)")
@@ -59,7 +62,7 @@ def spoken(text):
 
 
 def test_every_fault_has_its_row():
-    """1 to 69, each once, in order."""
+    """1 to 120, each once, in order."""
     assert [number for number, _, _ in rows()] == list(range(1, NUM_FAULTS + 1))
 
 
@@ -99,6 +102,6 @@ def test_the_priorities_are_those_of_the_design():
     """Nobody makes a fault less urgent in passing."""
     design = (SHARED / "RELIABILITY.md").read_text(encoding="utf-8")
     found = re.findall(r"^\| (\d+) \|.*\| ([012]) \|$", design, re.MULTILINE)
-    assert [(number, priority) for number, priority, _ in rows()] == [
+    assert [(number, priority) for number, priority, _ in rows()[:DESIGNED]] == [
         (int(number), int(priority)) for number, priority in found
     ]

@@ -182,7 +182,7 @@ def _wait(condition: Callable[[], bool], run: RunDir, seconds: float = 180.0) ->
 
 
 def _kill_rank(run: RunDir, rank: int) -> None:
-    from engine.processes.heartbeat import read_record
+    from engine.processes.heartbeat_file import read_record
 
     record = read_record(run.heartbeat(rank))
     assert record is not None

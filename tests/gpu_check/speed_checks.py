@@ -19,11 +19,11 @@ from torch import Tensor
 
 from engine import fit
 from engine.config import OptimConfig
+from engine.files.sizes import GIB
 from engine.fit import MemoryPlan
 from engine.optimizer.optim import build_optimizer
 from engine.processes.heartbeat import GpuSampler
 from engine.session import LossModule
-from engine.sizes import GIB
 from engine.step.loss import default_chunk
 from engine.trainer import accumulate_gradients
 from tests.gpu_check.attention_checks import one_session

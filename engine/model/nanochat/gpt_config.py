@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from engine.errors import CheckpointError
+from engine.files import checked
 
 SOFTCAP = 15.0
 """Logits are squashed to (-15, 15) by `15 * tanh(z / 15)`."""
@@ -19,6 +20,18 @@ ROTARY_BASE = 10_000.0
 
 ROTARY_LENGTHS = 10
 """Rotary tables hold this many times `sequence_len` positions; longer rows are refused."""
+
+
+LARGEST = {
+    "sequence_len": 2**24,
+    "vocab_size": 2**24,
+    "n_layer": 4096,
+    "n_head": 65_536,
+    "n_kv_head": 65_536,
+    "n_embd": 2**20,
+}
+"""Beyond every model there is: what a meta file says is believed up to here before anything of that
+size is made or counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,11 +51,11 @@ class GPTConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not int or value < 1:
+            value, most = getattr(self, field.name), LARGEST[field.name]
+            if type(value) is not int or not 1 <= value <= most:
                 raise CheckpointError(
-                    f"model_config.{field.name} is {value!r}; expected a whole number above 0. "
-                    "Name another checkpoint, or repair its meta file."
+                    f"model_config.{field.name} is {checked.short(value)}; expected a whole number "
+                    f"from 1 to {most:,}. Name another checkpoint, or repair its meta file."
                 )
         if self.n_embd % self.n_head or self.head_dim % 2:
             raise CheckpointError(

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from engine import events as ev
 from sftui.logbook.event_lines import time_of_day
 from sftui.report import markdown as md
+from sftui.report.alarm_words import seen
+from sftui.report.counts import AlarmSpan
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
+
+LAST_STEPS = 20
+"""Losses whose median is where the loss ended."""
 
 
 def alarms_and_controls(tr: Language, facts: Facts) -> str | None:
@@ -15,20 +22,22 @@ def alarms_and_controls(tr: Language, facts: Facts) -> str | None:
     if counts.alarms:
         rows = [
             (
-                f"{alarm.step:,}" if alarm.step is not None else "-",
-                time_of_day(alarm.stamp.t),
-                md.code(alarm.kind, 60),
-                md.text(alarm.severity, 20),
-                md.text(alarm.text, 400),
+                f"{alarm.raised.step:,}" if alarm.raised.step is not None else "-",
+                time_of_day(alarm.raised.stamp.t),
+                md.code(alarm.raised.kind, 60),
+                tr.severity(md.text(alarm.raised.severity, 20)),
+                md.text(seen(tr, alarm.raised.text), 400),
+                _became(tr, facts, alarm),
             )
             for alarm in counts.alarms[:100]
         ]
         head = [
             tr("step", "步"),
             tr("time", "时间"),
-            tr("alarm", "警报"),
+            tr("alarm", "告警"),
             tr("severity", "级别"),
-            tr("what (as raised)", "内容（原文）"),
+            tr("what was seen", "现象"),
+            tr("what became of it", "后续"),
         ]
         parts.append(md.table(head, rows))
     if facts.state.controls:
@@ -78,9 +87,25 @@ def alarms_and_controls(tr: Language, facts: Facts) -> str | None:
         )
     if not parts:
         if not facts.is_ours:
-            return None
-        return tr("None were raised and none were asked for.", "没有警报，也没有控制请求。")
+            return tr("No alarm was raised over this log.", "对该日志未触发告警。")
+        return tr("None were raised and none were asked for.", "未触发告警，也没有控制请求。")
     return "\n\n".join(parts)
+
+
+def _became(tr: Language, facts: Facts, alarm: AlarmSpan) -> str:
+    """Whether it was over before the end; of a loss that rose, where the loss ended."""
+    over = alarm.cleared
+    if over is None:
+        ended = facts.status not in ("running", "paused")
+        return tr("held to the end", "持续到结束") if ended else tr("still holds", "仍未解除")
+    text = tr("over", "已解除")
+    if over.step is not None:
+        text = tr(f"over at step {over.step:,}", f"第 {over.step:,} 步解除")
+    _, losses = facts.losses
+    if alarm.raised.kind in ("spike", "diverging") and len(losses) >= LAST_STEPS:
+        end = f"{float(np.median(losses[-LAST_STEPS:])):.4g}"
+        text += tr(f"; the loss ended at {end}", f"；损失最终为 {end}")
+    return text
 
 
 def _effect(tr: Language, facts: Facts, control: ev.ControlApplied) -> str:

@@ -13,8 +13,8 @@ from sftui.report.sentences import (
     points,
 )
 from sftui.statistics.accuracy import ALPHA, k_candidates
+from sftui.statistics.families import BASELINE
 from sftui.statistics.paired_tests import Comparison, Evaluation, unpaired, why_not_paired
-from sftui.statistics.scores import BASELINE
 
 BENCHMARK_SIZES = {"mmlu": 14_042, "arceasy": 2_376, "arcchallenge": 1_172, "gsm8k": 1_319}
 """Questions of the whole test sets, which published percentages usually rest on."""

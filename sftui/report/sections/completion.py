@@ -40,7 +40,12 @@ def completion(tr: Language, facts: Facts) -> str | None:
             )
         )
     if facts.epochs_seen is not None:
-        items.append(tr(f"{facts.epochs_seen:.3f} epochs seen", f"遍历 {facts.epochs_seen:.3f} 轮"))
+        items.append(
+            tr(
+                f"{facts.epochs_seen:.3f} epochs seen",
+                f"遍历 {facts.epochs_seen:.3f} 个轮次（epoch）",
+            )
+        )
     logged = len(state.steps)
     if logged != state.updates:
         items.append(

@@ -21,7 +21,7 @@ def data(tr: Language, facts: Facts) -> str | None:
             (md.text(name, 60), f"{count:,}", percent(count / total) if total else "-")
             for name, count in facts.mixture.items()
         ]
-        rows.append((tr("**one epoch**", "**一轮**"), f"**{total:,}**", ""))
+        rows.append((tr("**one epoch**", "**一个轮次（epoch）**"), f"**{total:,}**", ""))
         head = [tr("source", "来源"), tr("rows", "行数"), tr("share", "占比")]
         parts.append(md.table(head, rows, numbers=True))
         if facts.mixture_is_inferred:
@@ -36,19 +36,19 @@ def data(tr: Language, facts: Facts) -> str | None:
         out.append(
             tr(
                 f"{facts.whole_steps_an_epoch:,} steps an epoch",
-                f"每轮 {facts.whole_steps_an_epoch:,} 步",
+                f"每个轮次 {facts.whole_steps_an_epoch:,} 步",
             )
         )
     if facts.epochs_seen is not None:
         asked = (
-            tr(f" of {facts.epochs_asked} asked for", f"，要求 {facts.epochs_asked} 轮")
+            tr(f" of {facts.epochs_asked} asked for", f"，设定为 {facts.epochs_asked}")
             if facts.epochs_asked
             else ""
         )
         out.append(
             tr(
                 f"epochs really seen: {facts.epochs_seen:.3f}{asked}",
-                f"实际遍历轮数：{facts.epochs_seen:.3f}{asked}",
+                f"实际遍历的轮次：{facts.epochs_seen:.3f}{asked}",
             )
         )
     tokens, supervised = counts.sums["tokens"], counts.sums["supervised_tokens"]

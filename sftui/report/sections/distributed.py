@@ -69,8 +69,8 @@ def _ranks(tr: Language, facts: Facts) -> str | None:
         rows.append((str(number), step, f"{1e6 * pace:.1f} µs", waiting))
     head = [
         "rank",
-        tr("step, begin to begin (median)", "每步，从开始到开始（中位数）"),
+        tr("step, begin to begin (median)", "相邻两步的起始间隔（中位数）"),
         tr("own time a token (median)", "自身每 token 用时（中位数）"),
-        tr("waits for the slowest, per token", "按 token 计等待最慢者"),
+        tr("waits for the slowest, per token", "等待最慢进程的时间占比"),
     ]
     return md.table(head, rows, numbers=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
@@ -17,7 +19,8 @@ from sftui.report.verdicts import (
     task_outcomes,
 )
 from sftui.statistics.accuracy import wilson
-from sftui.statistics.scores import BEST, PREVIOUS, START
+from sftui.statistics.families import BEST, PREVIOUS, START
+from sftui.statistics.paired_tests import CLEAR, Judged
 
 
 def evaluations(tr: Language, facts: Facts) -> str | None:
@@ -42,8 +45,8 @@ def evaluations(tr: Language, facts: Facts) -> str | None:
         parts.append(_levels(tr, facts, task))
     parts.append(
         tr(
-            "Differences are in points. The verdict word is that against the first evaluation, corrected (Holm) for all comparisons in these tables.",
-            "差值单位为百分点。结论一栏是相对首次评测的，已对这些表中的所有比较做校正（Holm）。",
+            "Differences are in points. The verdict word is that against the first evaluation: of the last row by itself, corrected for the tasks (mid-p, Holm); of the other rows corrected for all differences to the first and to the previous (Holm). Differences to the best are not judged: the best is picked.",
+            "差值单位为百分点。结论一栏是相对首次评测的：最后一行单独判断，按任务数校正（mid-p，Holm）；其余各行对所有相对首次与前次的差值做校正（Holm）。与最好一次的差值不作判断，因为最好的一次是挑出来的。",
         )
     )
     return "\n\n".join(part for part in parts if part)
@@ -59,8 +62,28 @@ def evaluation_head(tr: Language) -> list[str]:
         tr("to previous", "较前次"),
         tr("to best so far", "较此前最好"),
         tr("verdict", "结论"),
+        tr("right letter's probability", "正确字母的概率"),
         "",
     ]
+
+
+def _verdict_cell(tr: Language, judged: Judged | None) -> str:
+    if judged is None:
+        return ""
+    if judged.held_by == "letter":
+        return tr("one letter", "同一个字母")
+    word = tr.verdict(judged.verdict)
+    return word + tr(" (clear when newest)", "（作为最新一次时显著）") if judged.was_clear else word
+
+
+def _gold_cell(facts: Facts, task: str, step: int) -> str:
+    """Its mean in percent, with a star where it clearly differs from the first."""
+    known = facts.board.evaluation(facts.state.evals[task][step]).gold
+    if known is None:
+        return ""
+    judged = facts.scores.gold.get((task, step))
+    mark = " *" if judged is not None and judged.verdict == CLEAR else ""
+    return percent(float(np.nanmean(known))) + mark
 
 
 def evaluation_rows(tr: Language, facts: Facts, task: str) -> list[tuple[str, ...]]:
@@ -82,7 +105,8 @@ def evaluation_rows(tr: Language, facts: Facts, task: str) -> list[tuple[str, ..
             judged = facts.scores.of(task, step, against)
             cells.append(points(judged.comparison.points) if judged is not None else "")
         judged = facts.scores.of(task, step, START)
-        cells.append(tr.verdict(judged.verdict) if judged is not None else "")
+        cells.append(_verdict_cell(tr, judged))
+        cells.append(_gold_cell(facts, task, step))
         cells.append(
             tr(f"best of {len(steps)} looks", f"{len(steps)} 次查看中最好")
             if step == best and len(steps) > 1
@@ -113,14 +137,11 @@ def _best(tr: Language, facts: Facts, task: str) -> str:
             f"{name} {value} at step {step}, the first look, is the best of {len(steps)} looks: none after it was higher.",
             f"{name} 第 {step} 步（首次查看）的 {value} 是 {len(steps)} 次查看中最好的：之后没有更高的。",
         )
-    top = facts.scores.best.get(task)
-    judged = (
-        top[1].judged if top is not None and top[0] == step else facts.scores.of(task, step, START)
-    )
+    judged = facts.scores.of(task, step, START)
     word = tr.verdict(judged.verdict) if judged is not None else "-"
     return tr(
         f"{name} {value} at step {step} is the best of {len(steps)} looks, and the best of several is partly luck: {word} against the first.",
-        f"{name} 第 {step} 步的 {value} 是 {len(steps)} 次查看中最好的，而多次中的最好带有运气成分：较首次{word}。",
+        f"{name} 第 {step} 步的 {value} 是 {len(steps)} 次查看中最好的，而多次中的最好带有运气成分：与首次相比，{word}。",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine import config, fit
 from engine.errors import SftuiError
-from engine.sizes import GIB
+from engine.files.sizes import GIB
 from engine.step import run_plan
 from sftui.report import markdown as md
 from sftui.report.language import Language
@@ -72,7 +72,7 @@ PARTS = {
     "logits": "logits",
     "small": "其他小项",
     "update": "更新时的临时量",
-    "fragmentation": "碎片",
+    "fragmentation": "显存碎片",
     "outside torch": "torch 之外",
     "needed": "合计",
 }

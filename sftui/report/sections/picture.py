@@ -11,7 +11,7 @@ def picture(tr: Language, names: dict[str, str]) -> str | None:
         "loss": tr(
             "Training loss (pale: as logged; line: smoothed) and "
             "validation loss, with marks for alarms, controls and checkpoints",
-            "训练损失（浅色：原始记录；线：平滑后）与验证损失，并标出警报、控制和检查点",
+            "训练损失（浅色：原始记录；线：平滑后）与验证损失，并标出告警、控制和检查点",
         ),
         "accuracy": tr(
             "Accuracy by step with 95 % intervals; dashed: chance",

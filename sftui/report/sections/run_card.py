@@ -52,7 +52,10 @@ def run_card(tr: Language, facts: Facts) -> str:
     put(
         "Read as",
         "识别为",
-        tr(f"{md.text(facts.shot.format, 60)}", f"{md.text(facts.shot.format, 60)}"),
+        tr(
+            md.text(facts.shot.format, 60),
+            "sftui 运行目录" if facts.is_ours else md.text(facts.shot.format, 60),
+        ),
     )
     put("Machine", "机器", _machine(tr, facts))
     versions = manifest.get("versions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sftui.report import markdown as md
 from sftui.report.language import Language
-from sftui.report.meanings import CHINESE
+from sftui.report.meanings import CHINESE, OTHERS
 from sftui.report.report_facts import Facts
 from sftui.text import format as fmt
 from sftui.view.run_facts import meanings
@@ -18,8 +18,13 @@ def settings(tr: Language, facts: Facts) -> str | None:
     rows = []
     for name, value in facts.settings.items():
         used = facts.setting_as_used(name)
-        shown = "" if used is None else fmt.rate(used) if isinstance(used, float) else used
-        meaning = tr(english.get(name, ""), CHINESE.get(name, ""))
+        shown = ""
+        if used is not None:
+            shown = fmt.rate(used) if isinstance(used, float) else md.text(str(used), 60)
+        if facts.is_ours or facts.is_nanochat:
+            meaning = tr(english.get(name, ""), CHINESE.get(name, ""))
+        else:
+            meaning = tr(*OTHERS.get(name, ("", "")))
         asked = _value(tr, value)
         rows.append(
             (

@@ -13,6 +13,10 @@ from sftui.report.report_facts import Facts
 from sftui.report.verdicts import (
     training_trend,
 )
+from sftui.statistics.block_trend import BLOCK, mean_error
+
+NOISE_RANGE = 10.0
+"""Lowest and highest of some thousand even losses are 7 standard deviations apart, or a few more."""
 
 
 def training_loss(tr: Language, facts: Facts) -> str | None:
@@ -43,24 +47,19 @@ def training_loss(tr: Language, facts: Facts) -> str | None:
         ),
     ]
     if math.isfinite(noise):
-        items.append(
-            tr(
-                f"single lines scatter by about {noise:.3f} from one to the next; the lowest and highest of them, {values.min():.6f} .. {values.max():.6f}, are no measure of progress",
-                f"相邻各行之间的波动约为 {noise:.3f}；其中最低与最高 {values.min():.6f} .. {values.max():.6f} 不能用来衡量进步",
-            )
-        )
+        items.append(_scatter(tr, noise, float(values.min()), float(values.max())))
     slope = training_trend(facts)
     if slope is not None:
         flat = slope[1] <= 0 <= slope[2]
         tail = (
-            tr("it contains 0: no trend to speak of", "包含 0：谈不上趋势")
+            tr("it contains 0: no trend to speak of", "区间包含 0，看不出趋势")
             if flat
-            else tr("a trend, beyond the noise of the steps", "超出各步噪声的趋势")
+            else tr("a trend, beyond the noise of the steps", "趋势超出各步的噪声")
         )
         items.append(
             tr(
-                f"slope of the last half, per 1000 steps: {slope[0]:+.4f}, 95 % interval {slope[1]:+.4f} .. {slope[2]:+.4f}; {tail}",
-                f"后半段每 1000 步的斜率：{slope[0]:+.4f}，95 % 区间 {slope[1]:+.4f} .. {slope[2]:+.4f}；{tail}",
+                f"slope of the last half, through means of {BLOCK} steps, per 1000 steps: {slope[0]:+.4f}, 95 % interval {slope[1]:+.4f} .. {slope[2]:+.4f}; {tail}",
+                f"后半段的斜率（按每 {BLOCK} 步的平均值拟合，每 1000 步）：{slope[0]:+.4f}，95% 区间 {slope[1]:+.4f}～{slope[2]:+.4f}；{tail}",
             )
         )
     parts = [md.bullets(items)]
@@ -70,19 +69,19 @@ def training_loss(tr: Language, facts: Facts) -> str | None:
         if not len(inside):
             continue
         smooth = _smooth(inside)
-        error = float(inside.std(ddof=1)) / math.sqrt(len(inside)) if len(inside) > 1 else math.nan
+        error = mean_error(inside)
         rows.append(
             (
                 str(number) if facts.whole_steps_an_epoch else tr("all", "全部"),
                 f"{start:,} .. {end - 1:,}",
                 f"{inside.mean():.4f}",
-                f"{error:.4f}" if math.isfinite(error) else "-",
+                f"{error:.4f}" if error is not None else "-",
                 f"{smooth.min():.4f} .. {smooth.max():.4f}",
             )
         )
     if rows:
         head = [
-            tr("epoch", "轮"),
+            tr("epoch", "轮次"),
             tr("steps", "步"),
             tr("mean", "平均"),
             tr("its standard error", "其标准误"),
@@ -97,6 +96,20 @@ def training_loss(tr: Language, facts: Facts) -> str | None:
             )
         )
     return "\n\n".join(parts)
+
+
+def _scatter(tr: Language, noise: float, lowest: float, highest: float) -> str:
+    """How far neighbours are apart, and a warning where that alone explains the whole range."""
+    text = tr(
+        f"single lines scatter by about {noise:.3g} from one to the next",
+        f"相邻两行之间的波动约为 {noise:.3g}",
+    )
+    if highest - lowest > NOISE_RANGE * noise:
+        return text
+    return text + tr(
+        f"; the lowest and highest of them, {lowest:.6f} .. {highest:.6f}, are no measure of progress",
+        f"；其中最低与最高 {lowest:.6f} .. {highest:.6f} 不能衡量训练进展",
+    )
 
 
 def _smooth(

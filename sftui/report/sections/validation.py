@@ -12,10 +12,9 @@ from sftui.report.sentences import (
     relative,
 )
 from sftui.report.shortening import SHOWN, cut_note, shortened
-from sftui.report.verdicts import (
-    validation_outcome,
-)
-from sftui.statistics.loss_statistics import wobble
+from sftui.report.sources import source_table
+from sftui.report.verdicts import validation_outcome
+from sftui.statistics.families import PREVIOUS, START
 
 
 def validation(tr: Language, facts: Facts) -> str | None:
@@ -34,24 +33,32 @@ def validation(tr: Language, facts: Facts) -> str | None:
     if outcome.has_rows:
         parts.append(
             tr(
-                "Standard errors are paired: the same rows were measured every time. "
-                "A change is called clear only after correction for all that are shown.",
-                "标准误为配对计算：每次测的都是同样的行。只有对所有显示的变化校正后仍成立，才称为明确。",
+                "Changes and their standard errors are of the same rows, which were measured every "
+                "time. The last one against the first is judged by itself, all others after "
+                "correction for all of them; clear is what also exceeds the scatter of checkpoints.",
+                "变化及其标准误来自每次都测的同样的行。最后一次相对首次的变化单独判断，其余变化经多重比较校正；"
+                "显著还要求超出各检查点自身的波动。",
             )
         )
     else:
         parts.append(
             tr(
-                "Losses row by row are not stored, so no standard error can be given.",
-                "没有逐行保存损失，因此无法给出标准误。",
+                "Losses row by row are not stored: a change is judged by how much the validations "
+                "scatter around their own trend, from four of them on.",
+                "没有逐行保存损失：从四次验证起，按各次验证围绕自身趋势的波动来判断变化。",
             )
         )
-    scatter = wobble([value for _, value in facts.finite_validations()])
-    if scatter is not None:
+    by_source = source_table(tr, facts)
+    if by_source is not None:
+        parts.append(by_source)
+    own = facts.loss_scatter
+    if own is not None and own.beyond > 0:
         parts.append(
             tr(
-                f"Around their own trend the validations scatter by {scatter:.6f}.",
-                f"各次验证围绕自身趋势的波动为 {scatter:.6f}。",
+                f"Around their own trend the validations scatter by {own.deviation:.6f}"
+                + (" beyond what their rows explain." if outcome.has_rows else "."),
+                f"各次验证围绕自身趋势的波动为 {own.deviation:.6f}"
+                + ("（已扣除样本行本身的误差）。" if outcome.has_rows else "。"),
             )
         )
     return "\n\n".join(parts)
@@ -77,16 +84,17 @@ def validation_rows(tr: Language, facts: Facts) -> list[tuple[str, ...]]:
     rows = []
     for i, now in enumerate(found):
         cells = [f"{now.step:,}", loss(now.loss)]
-        for before in (found[0], found[i - 1] if i else None):
-            if i == 0 or before is None:
+        for against in (START, PREVIOUS):
+            change = facts.loss_changes.get((now.step, against))
+            before = found[0] if against == START else found[i - 1]
+            if i == 0 or change is None:
                 cells += ["", ""]
             else:
-                change = now.loss - before.loss
                 cells += [
-                    points(change, 6),
-                    relative(change / abs(before.loss)) if before.loss else "-",
+                    points(change.change, 6),
+                    relative(change.change / abs(before.loss)) if before.loss else "-",
                 ]
-        change_from_start = facts.loss_changes.get((now.step, "start"))
+        change_from_start = facts.loss_changes.get((now.step, START))
         error = change_from_start.error if change_from_start is not None else None
         cells.append(f"{error:.6f}" if error is not None else "")
         marks = []
@@ -97,7 +105,9 @@ def validation_rows(tr: Language, facts: Facts) -> list[tuple[str, ...]]:
         if now is found[-1] and len(found) > 1:
             marks.append(tr("last", "最后"))
         if change_from_start is not None and change_from_start.clear:
-            marks.append(tr("clear", "明确"))
+            marks.append(tr("clear", "显著"))
+        elif change_from_start is not None and change_from_start.judged.was_clear:
+            marks.append(tr("was clear when newest", "作为最新一次时显著"))
         cells.append(tr.join(marks))
         rows.append(tuple(cells))
     return rows

@@ -27,6 +27,14 @@ def verdict(tr: Language, facts: Facts, found: list[Finding]) -> str:
     )
 
 
+_HOW = {
+    "failed": "the run failed",
+    "interrupted": "the run was interrupted",
+    "stopped": "the run was stopped",
+    "paused": "the run is paused",
+}
+
+
 def _abnormal(tr: Language, facts: Facts) -> str:
     head = tr("**Anything abnormal?** ", "**有无异常？** ")
     parts = []
@@ -40,16 +48,20 @@ def _abnormal(tr: Language, facts: Facts) -> str:
     elif facts.status in ("failed", "interrupted", "stopped", "paused"):
         reason = f": {md.code(facts.state.reason, 200)}" if facts.state.reason else ""
         parts.append(
-            tr(f"the run is {facts.status}{reason}", f"运行状态为{tr.status(facts.status)}{reason}")
+            tr(f"{_HOW[facts.status]}{reason}", f"运行状态为{tr.status(facts.status)}{reason}")
         )
     elif facts.status == "unknown":
         parts.append(tr("the log does not say how the run ended", "日志没有说明运行如何结束"))
-    errors = sorted({alarm.kind for alarm in facts.counts.alarms})
+    errors = sorted({alarm.raised.kind for alarm in facts.counts.alarms})
     if errors:
         names = tr.join([md.code(kind, 60) for kind in errors])
         section = headings.number("alarms_and_controls")
+        over = all(alarm.cleared is not None for alarm in facts.counts.alarms)
         parts.append(
-            tr(f"alarms: {names} (section {section})", f"警报：{names}（见第 {section} 节）")
+            tr(
+                f"alarms{', all over by the end' if over else ''}: {names} (section {section})",
+                f"告警{'（结束前均已解除）' if over else ''}：{names}（见第 {section} 节）",
+            )
         )
     if len(facts.counts.attempts) > 1:
         parts.append(
@@ -77,7 +89,7 @@ def _abnormal(tr: Language, facts: Facts) -> str:
             )
         )
     if not parts:
-        return head + tr("Nothing that was recorded.", "记录中没有。")
+        return head + tr("Nothing that was recorded.", "未记录到异常。")
     text = tr("; ", "；").join(parts)
     return head + text[0].upper() + text[1:] + tr(".", "。")
 
@@ -86,7 +98,7 @@ def _next(tr: Language, found: list[Finding]) -> str:
     steps = [f for f in found if f.kind == "next"][:3]
     head = tr("**What next?** ", "**下一步？** ")
     if not steps:
-        return head + tr("No rule has anything to propose.", "没有规则给出建议。")
+        return head + tr("No rule has anything to propose.", "暂无建议。")
     return head + tr.sentences(
         [f.text.rstrip("。.") + tr(f" ({f.evidence}).", f"（{f.evidence}）。") for f in steps]
     )

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from engine import events as ev
 from engine.alarms.alarm_engine import Alarm, AlarmEngine, StepNumbers
 from engine.alarms.board import ALL_KINDS, CLOCK_KINDS, EVENT_KINDS, SEVERITY, AlarmBoard
-from engine.alarms.rules import LossRule, ValidationRule
+from engine.alarms.loss_rule import LossRule
+from engine.alarms.rules import ValidationRule
 from engine.alarms.windows import Reading, RecentMedian, SortedWindow
 from tests.simulated_run import GIB, Simulation, run
 
@@ -157,7 +158,7 @@ def test_the_advice_names_a_command_where_there_is_one() -> None:
         engine = AlarmEngine(run_id=run_id)
         found = alarms(run(Simulation(seed=1, ramp_at=1000)), engine)
         [text] = [a.text for a in found if isinstance(a, ev.AlarmRaised)]
-        assert f"Halve the rate {command}".strip() + ", or stop and resume" in text
+        assert f"halve the rate {command}".strip() + ", or stop and resume" in text
         assert ("sftui" in text) == bool(run_id)
 
 

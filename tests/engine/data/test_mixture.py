@@ -138,3 +138,35 @@ def test_another_seed_is_another_order(seed: int) -> None:
     tasks = [task("a", 50)]
     assert Mixture(tasks, seed=seed).places != Mixture(tasks).places
     assert seed_order(50, seed) != seed_order(50)
+
+
+def test_rows_that_name_their_source_are_told_apart_where_asked() -> None:
+    """Validation losses by source; the task's name for rows that name none, and for rare ones."""
+    rows = [
+        Conversation((Message("user", f"{number}"),), source=source)
+        for number, source in enumerate(["code", "chat", "", "rare"] + 29 * ["code", "chat"])
+    ]
+    tasks = [TaskRows(name="t", items=rows)]
+    by_row = Mixture(tasks, seed=None, by_row=True)
+
+    assert [by_row.source_of(i) for i in range(4)] == ["code", "chat", "t", "t"]
+    assert by_row.row(0).source == "code"
+    assert {Mixture(tasks, seed=None).source_of(i) for i in range(4)} == {"t"}
+
+
+def test_a_source_a_row_does_not_become_a_loss_a_row() -> None:
+    """A field that names every row differently gives a bounded number of losses."""
+    rows = [Conversation((Message("user", "x"),), source=f"url {i}") for i in range(5000)]
+    rows += [Conversation((Message("user", "x"),), source="common")] * 30
+    mixture = Mixture([TaskRows(name="t", items=rows)], seed=None, by_row=True)
+
+    names = {mixture.source_of(i) for i in range(len(mixture))}
+    assert len(names) <= 33
+    assert {"t", "common"} <= names
+
+
+def test_where_a_row_is_from_is_no_part_of_what_it_says() -> None:
+    """Ids and equality stay those of the text."""
+    plain, named = Conversation((Message("user", "x"),)), Conversation((Message("user", "x"),), "a")
+    assert plain == named
+    assert plain.content_hash() == named.content_hash()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine import fit
 from engine.config import RunConfig, load_recipe
 from engine.errors import ConfigError
-from engine.sizes import GIB
+from engine.files.sizes import GIB
 from engine.step import run_plan
 from tests.fake_cuda import D16
 

@@ -11,7 +11,8 @@ import torch
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, RankHeartbeat
 from engine.processes import heartbeat
-from engine.processes.heartbeat import Collector, GpuSampler, Heartbeat, read_record
+from engine.processes.heartbeat import Collector, GpuSampler, Heartbeat
+from engine.processes.heartbeat_file import read_record
 from engine.run.lock import evidence
 from tests.processes import make_run, wait_for
 

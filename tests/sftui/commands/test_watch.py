@@ -9,6 +9,7 @@ import pytest
 from sftui import cli
 from sftui.commands import watch
 from sftui.compare import baseline
+from sftui.sources.tail import RunLiveness
 from tests.sftui.report.test_report import END, RUN, make
 
 
@@ -54,6 +55,13 @@ def test_the_baseline_of_the_command_reaches_the_report(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(watch, "write_report", lambda run, found: written.append((run.id, found)))
     words = ["attach", run.id, "--runs-dir", str(tmp_path / "runs"), "--baseline", str(base)]
+    # Of a run that was over before anybody looked, nothing is written.
+    assert cli.main([*words, "--headless"]) == 0
+    assert written == []
+    alive, first = RunLiveness.alive, [True]
+    monkeypatch.setattr(
+        RunLiveness, "alive", lambda self: (first.pop(), "") if first else alive(self)
+    )
     assert cli.main([*words, "--headless"]) == 0
     [(name, found)] = written
     assert name == run.id

@@ -9,6 +9,7 @@ from sftui.app import SftuiApp
 from sftui.keys import key_table
 from sftui.keys.key_table import GROUPS
 from sftui.screens.browser import Browser
+from sftui.screens.charts import ChartsScreen
 from sftui.screens.help import help_content
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
@@ -30,6 +31,7 @@ def test_every_action_exists_and_takes_what_its_key_gives():
     for key in key_table.TABLE:
         owner = {
             "browser": Browser,
+            "charts": ChartsScreen,
             "compare": OverlayScreen,
             "questions": QuestionsScreen,
             "samples": SamplePanel,

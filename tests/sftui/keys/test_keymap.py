@@ -78,7 +78,7 @@ def test_without_a_file_nothing_changes(monkeypatch, tmp_path):
         ('pause = "ctl+p"', "pause: no key is called ctl+p"),
         ('pause = "f99"', "no key is called f99"),
         ('smooth = "l"', "smooth cannot have l: log_y has it."),
-        ('smooth = "m"\nfit = "m"', "fit cannot have m: smooth has it."),
+        ('smooth = "u"\nfit = "u"', "fit cannot have u: smooth has it."),
         ('pause = "p', "Unterminated string"),
         ("pause p", "Lines look like"),
         ('[keys]\npause = "p"', "nothing is called keys"),

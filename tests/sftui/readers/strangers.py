@@ -437,3 +437,115 @@ SAMPLES["Keras CSVLogger"] = Sample(
     val=[(0, 1.75), (1, 1.5), (2, 1.25)],
     evals=[(0, 0.25), (1, 0.5), (2, 0.625)],
 )
+SAMPLES["Megatron-DeepSpeed"] = Sample(
+    lines(
+        *(
+            f" iteration {s:8d}/    1000 | consumed samples: {s * 64:12d} | "
+            f"consumed tokens: {s * 131072:12d} | elapsed time per iteration (s): 4.13 | "
+            f"learning rate: 1.200E-05 | global batch size: 64 | lm loss: {8 - s / 10:.6E} | "
+            f"moe loss: 1.000000E-02 | loss scale: 65536.0 | grad norm: 1.125 | "
+            f"num zeros: 0.0 | actual seqlen: 2048 | samples per second: 15.496 | TFLOPs: 81.2 |"
+            for s in (10, 20, 30)
+        ),
+        "-" * 70,
+        " validation loss at iteration 30 | lm loss value: 5.250000E+00 | lm loss PPL: 1.9E+02 | ",
+        "-" * 70,
+    ),
+    losses=[(10, 7.0), (20, 6.0), (30, 5.0)],
+    planned=1000,
+    val=[(30, 5.25)],
+)
+SAMPLES["GPT-NeoX"] = Sample(
+    lines(
+        *(
+            line
+            for s in (10, 20, 30)
+            for line in (
+                f" samples/sec: 61.250 | iteration {s:8d}/     600 | "
+                f"elapsed time per iteration (ms): 4180.2 | learning rate: 6.000E-05 | "
+                f"approx flops per GPU: 48.1TFLOPS | lm_loss: {8 - s / 10:.6E} | "
+                f"loss scale: 32768.0 | number of skipped iterations:   0 | "
+                f"number of nan iterations:   0 |",
+                f"[2023-05-04 10:00:{s},101] [INFO] [logging.py:60:log_dist] [Rank 0] step={s}, "
+                f"skipped=0, lr=[6e-05, 6e-05], mom=[[0.9, 0.95], [0.9, 0.95]]",
+            )
+        ),
+        "-" * 99,
+        " validation results at iteration 30 | lm_loss value: 5.250000E+00 | "
+        "lm_loss_ppl value: 1.905662E+02 | ",
+        "-" * 99,
+    ),
+    losses=[(10, 7.0), (20, 6.0), (30, 5.0)],
+    planned=600,
+    val=[(30, 5.25)],
+)
+SAMPLES["mmengine by iterations (xtuner)"] = Sample(
+    lines(
+        "2024/06/01 09:00:00 - mmengine - INFO - Checkpoints will be saved to work_dirs/try.",
+        *(
+            f"2024/06/01 09:0{s // 10}:00 - mmengine - INFO - Iter(train) [{s:4d}/200]  "
+            f"lr: 2.0000e-05  eta: 0:12:10  time: 3.0125  data_time: 0.0210  memory: 9310  "
+            f"loss: {2 - s / 40:.4f}" + ("  grad_norm: 0.5250" if s > 10 else "")
+            for s in (10, 20, 30)
+        ),
+    ),
+    losses=[(10, 1.75), (20, 1.5), (30, 1.25)],
+    planned=200,
+)
+SAMPLES["mmengine by epochs"] = Sample(
+    lines(
+        *(
+            f"06/01 09:0{e}:{s} - mmengine - INFO - Epoch(train)  [{e}][{s}/40]  lr: 1.0000e-02  "
+            f"eta: 0:00:25  time: 0.0100  data_time: 0.0010  memory: 310  "
+            f"loss: {4 - e - s / 40:.4f}"
+            for e in (1, 2)
+            for s in (20, 40)
+        ),
+        "06/01 09:03:00 - mmengine - INFO - Saving checkpoint at 2 epochs",
+    ),
+    losses=[(20, 2.5), (40, 2.0), (60, 1.5), (80, 1.0)],
+)
+SAMPLES["timm"] = Sample(
+    lines(
+        *(
+            f"Train: {e} [{s:4d}/100 ({s:3d}%)]  Loss: {4 - e - s / 100:.3f} (3.50)  "
+            f"Time: 0.412s,  620.10/s  (0.433s,  590.40/s)  LR: 1.000e-03  Data: 0.011 (0.020)"
+            for e in (0, 1)
+            for s in (0, 50)
+        ),
+    ),
+    losses=[(0, 4.0), (50, 3.5), (100, 3.0), (150, 2.5)],
+)
+SAMPLES["timm summary.csv"] = Sample(
+    "epoch,train_loss,eval_loss,eval_top1,eval_top5,lr\n"
+    "0,6.5,6.25,1.5,5.0,1e-06\n1,6.0,5.75,3.25,9.5,0.0001\n2,5.5,5.25,6.75,15.0,0.0002\n",
+    losses=[(0, 6.5), (1, 6.0), (2, 5.5)],
+    val=[(0, 6.25), (1, 5.75), (2, 5.25)],
+)
+SAMPLES["Composer"] = Sample(
+    lines(
+        *(
+            line
+            for b in (1, 2, 3)
+            for line in (
+                f"[batch={b}/40]:",
+                "\t Train epoch: 0",
+                f"\t Train trainer/global_step: {b}",
+                f"\t Train trainer/batch_idx: {b}",
+                "\t Train memory/allocated_mem: 6.8051",
+                f"\t Train loss/train/total: {12 - b}.5000",
+                f"\t Train metrics/train/LanguageCrossEntropy: {12 - b}.5000",
+                "\t Train time/train: 0.0081",
+            )
+        ),
+        "[Eval batch=1/8] Eval on eval data",
+        "[Eval batch=8/8] Eval on eval data:",
+        "\t Eval loss/eval/total: 9.7500",
+        "[batch=4/40]:",
+        "\t Train trainer/global_step: 4",
+        "\t Train loss/train/total: 8.5000",
+    ),
+    losses=[(1, 11.5), (2, 10.5), (3, 9.5), (4, 8.5)],
+    planned=40,
+    val=[(3, 9.75)],
+)

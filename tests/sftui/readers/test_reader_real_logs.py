@@ -207,6 +207,8 @@ def test_every_log_is_recognised_or_refused():
     """No file of the collection is left out of these tests, and none raises anything else."""
     refused = []
     for path in sorted(LOGS.glob("*/*")):
+        if path.name.endswith(".sftui.json"):
+            continue  # what somebody said of a log with --map, kept beside it
         if recognise(path.read_bytes()[: 1 << 20]) is None:
             refused.append(path.name)
     assert refused == ["report_card_dec2025.md", "report_card_nov2025.md", "slurm_failed.out"]

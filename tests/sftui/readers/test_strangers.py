@@ -14,8 +14,8 @@ from tests.sftui.readers.reader_checks import flat, of
 from tests.sftui.readers.strangers import SAMPLES, Sample
 
 
-def opened(folder, text: str | bytes):
-    path = folder / "some.log"
+def opened(folder, text: str | bytes, name: str = "some.log"):
+    path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     return read_whole(str(path))
 

@@ -30,7 +30,7 @@ def near(found: list[tuple[int, float]], right: list[list[float]]) -> bool:
 def test_a_variant_is_read_right(name, tmp_path):
     """Steps and losses of the last run, its validations and scores, the plan, how many runs."""
     right = VARIANTS[name]
-    found = opened(tmp_path, right["text"])
+    found = opened(tmp_path, right["text"], right.get("file", "some.log"))
     last = found.recording.stages[-1]
     events = flat(last.timeline.events(0, len(last.timeline)))
     known = [e for e in of(StepFinished, events) if e.loss is not None]

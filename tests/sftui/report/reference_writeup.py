@@ -100,4 +100,4 @@ def write(folder: Path) -> tuple[Path, Path]:
 
 
 def _logged(clock: str, module: str, message: str) -> str:
-    return f"2025-10-23 {clock},000 - nanochat.{module} - INFO - {message}"
+    return f"2025-10-29 {clock},000 - nanochat.{module} - INFO - {message}"

@@ -209,12 +209,14 @@ async def test_every_key_of_the_screen(tmp_path):
             "z": lambda: "runs" not in app.board.boxes(app.screen.size),
             "question_mark": lambda: app.screen is not app.board,
             "escape": lambda: app.screen is app.board,
+            "m": lambda: app.board.front is app.screen is not app.board,
         }
         for key, holds in expect.items():
             await pilot.press(key)
             await pilot.pause()
             assert holds(), key
-        await pilot.press("plus", "escape")
+        await pilot.press("m", "plus", "escape")
+        await pilot.pause()
         assert view.viewport.part is None
         told = {k for key in key_table.DEFAULT_KEYS.of_mode("compare") for k in key.keys.split(",")}
         assert told - set(expect) == {"q", "ctrl+c"}

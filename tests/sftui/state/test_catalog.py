@@ -14,6 +14,7 @@ from sftui.state.catalog import Catalog
 from sftui.state.records import Validation
 from sftui.state.results import Evaluations, Validations
 from sftui.state.run_state import RunState
+from sftui.statistics.validation_scores import LossBoard
 from tests.sftui.fake_run import fake_run
 
 _LOSS = st.floats(0, 9) | st.just(math.inf) | st.just(math.nan)
@@ -148,3 +149,13 @@ def test_results_of_many_steps_are_read_one_by_one() -> None:
     # A group of points belongs to the part in which it starts: half a part at most.
     assert low[0] == pytest.approx(2.0 - 999 / 100_000, abs=0.5 / 100)
     assert high[0] == 2.0
+
+
+def test_changes_of_validations_are_judged_anew_when_one_is_another() -> None:
+    """Records are made when they are read: what was judged is known by value, not by identity."""
+    board, state = LossBoard(), RunState()
+    for step, loss in ((0, 2.0), (50, 1.5)):
+        state.apply(ev.ValidationFinished(step=step, loss=loss))
+    assert board.changes(state.validation_list())[50, "start"].change == -0.5
+    state.apply(ev.ValidationFinished(step=50, loss=1.0))
+    assert board.changes(state.validation_list())[50, "start"].change == -1.0

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from decimal import Decimal, localcontext
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftui.statistics.accuracy import (
     accuracy,
-    clustered_error,
     items_needed,
     k_candidates,
+    mean_spread,
     p_above,
     smallest_detectable,
     standard_error,
+    subject_numbers,
     wilson,
 )
 
@@ -140,29 +142,31 @@ def test_chance_of_zero_or_one_needs_no_special_function() -> None:
     assert (p_above(0, 5, 0.0), p_above(1, 5, 0.0), p_above(5, 5, 1.0)) == (1.0, 0.0, 1.0)
 
 
-def test_clustered_error_of_the_worked_example() -> None:
+def test_error_by_subject_of_the_worked_example() -> None:
     """Items of one subject move together, which widens the error."""
-    values = [1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 0]
-    clusters = [0] * 4 + [1] * 3 + [2] * 5
+    values = np.array([1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 0])
+    clusters = np.array([0] * 4 + [1] * 3 + [2] * 5)
     assert standard_error(6, 12) == near(0.144338)
-    assert clustered_error(values, clusters) == near(0.155902)
-    with pytest.raises(ValueError, match="expected as many"):
-        clustered_error([1], [])
+    assert mean_spread(values, clusters) == (near(0.190941), 2.0)
+    assert mean_spread(values) == (near(0.150756), 11.0)
+    assert subject_numbers([f"s{i % 9}" for i in range(90)]) is None
+    numbers = subject_numbers([f"s{i % 10}" for i in range(90)])
+    assert numbers is not None
+    assert len(set(numbers.tolist())) == 10
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 4)), min_size=6, max_size=60))
-def test_clustered_error_is_statsmodels(pairs: list[tuple[int, int]]) -> None:
+def test_error_by_subject_is_statsmodels(pairs: list[tuple[int, int]]) -> None:
     """Any table of items and clusters gives the error of a regression on a constant."""
-    import numpy as np
     import statsmodels.api as sm
 
-    values, clusters = [v for v, _ in pairs], [c for _, c in pairs]
-    if len(set(clusters)) < 2:
+    values, clusters = np.array([v for v, _ in pairs]), np.array([c for _, c in pairs])
+    if len(set(clusters.tolist())) < 2:
         return
-    found = sm.OLS(np.array(values, dtype=float), np.ones(len(values))).fit(
-        cov_type="cluster", cov_kwds={"groups": np.array(clusters), "use_correction": False}
+    found = sm.OLS(values.astype(float), np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": clusters}
     )
-    assert clustered_error(values, clusters) == pytest.approx(float(found.bse[0]), abs=1e-9)
+    assert mean_spread(values, clusters)[0] == pytest.approx(float(found.bse[0]), abs=1e-9)
 
 
 def test_design_effect_of_57_subjects() -> None:

@@ -14,7 +14,7 @@ from sftui.statistics.loss_statistics import (
     compare_losses,
     fit_trend,
     trend,
-    wobble,
+    weighted_mean,
 )
 
 
@@ -82,20 +82,29 @@ def test_rise_of_the_reference_run() -> None:
     assert (math.exp(1.243950), math.exp(1.263363)) == (near(3.469290), near(3.537297))
 
 
-def test_wobble_of_the_worked_example() -> None:
-    """Second differences measure the scatter of evaluations, and ignore a straight drift."""
-    values = [1.243, 1.240, 1.244, 1.239, 1.245, 1.241]
-    assert wobble(values) == near(0.005750)
-    drifting = [v + 0.01 * i for i, v in enumerate(values)]
-    assert wobble(drifting) == near(0.005750)
-    assert wobble(values[:3]) is None
-    assert wobble([*values, math.nan]) == near(0.005750)
+@given(st.lists(st.tuples(floats, st.floats(0.01, 5)), min_size=3, max_size=30))
+def test_a_weighted_mean_has_the_error_of_a_ratio(rows: list[tuple[float, float]]) -> None:
+    """statsmodels' regression on a constant with robust errors (HC1); equal weights: sd/sqrt(n)."""
+    import statsmodels.api as sm
+
+    values, weights = np.array([v for v, _ in rows]), np.array([w for _, w in rows])
+    fit = sm.WLS(values, np.ones(len(values)), weights=weights).fit(cov_type="HC1")
+    mean, error = weighted_mean(values, weights)
+    assert mean == pytest.approx(float(fit.params[0]), abs=1e-9)
+    assert error == pytest.approx(float(fit.bse[0]), abs=1e-9)
+    plain = weighted_mean(values, np.ones(len(values)))[1]
+    assert plain == pytest.approx(values.std(ddof=1) / math.sqrt(len(values)), abs=1e-12)
 
 
-def test_wobble_estimates_the_standard_deviation() -> None:
-    """Over many evaluations of equal quality it is their standard deviation."""
-    noise = np.random.default_rng(1).normal(0.25, 0.013, 4000)
-    assert wobble(noise.tolist()) == pytest.approx(0.013, rel=0.05)
+def test_the_error_and_the_change_are_of_one_number() -> None:
+    """With each row's part in the printed loss, the mean is the printed losses' difference."""
+    rng = np.random.default_rng(0)
+    before, change, parts = rng.normal(1.3, 0.3, 60), rng.normal(0, 0.02, 60), rng.random(60)
+    parts /= parts.sum()
+    found = compare_losses(before + change, before, weights=parts)
+    assert isinstance(found, LossDifference)
+    assert found.mean == pytest.approx(parts @ (before + change) - parts @ before, abs=1e-12)
+    assert found.relative == pytest.approx(found.mean / (parts @ before))
 
 
 def test_trend_of_the_worked_example() -> None:

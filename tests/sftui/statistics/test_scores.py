@@ -17,17 +17,9 @@ from sftui.compare import baseline
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.statistics import paired_tests
-from sftui.statistics.paired_tests import CLEAR, judge, paired
-from sftui.statistics.scores import (
-    BASELINE,
-    BEST,
-    PREVIOUS,
-    START,
-    Scoreboard,
-    score_lines,
-    sentence,
-    short_sentence,
-)
+from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
+from sftui.statistics.paired_tests import CLEAR, NOT_JUDGED, judge, paired
+from sftui.statistics.scores import Scoreboard, score_lines, sentence, short_sentence
 from sftui.statistics.validation_scores import LossBoard
 from tests.conftest import SHARED, needs_shared
 
@@ -92,23 +84,30 @@ def test_item_files_make_the_comparison_paired(tmp_path):
 
 
 def test_one_pair_is_judged_once(tmp_path):
-    """Start, previous and best may be the same evaluation: that is one comparison, not three."""
+    """Start and previous may be the same evaluation: that is one comparison. So may the best,
+    which is shown and not judged."""
     state = folded(result(0, rights(200), tmp_path), result(9, rights(230, lost=5), tmp_path))
     scores = Scoreboard(tmp_path).scores(state)
     found = [scores.of("MMLU", 9, against) for against in (START, PREVIOUS, BEST)]
-    assert found[0] is found[1] is found[2]
-    assert found[0].p_adjusted == found[0].comparison.p
+    assert found[0] is found[1]
+    assert found[0].comparison is found[2].comparison
+    assert found[2].verdict == NOT_JUDGED
+    assert found[0].p_adjusted == found[0].comparison.p_mid
 
 
-def test_verdicts_count_all_that_is_shown():
-    """The same difference weighs less beside forty others."""
-    few = folded(*(result(s, rights(n)) for s, n in ((0, 200), (1, 232))))
-    many = folded(result(0, rights(200)), *(result(s, rights(200)) for s in range(2, 40)),
-                  result(40, rights(232)))  # fmt: skip
-    alone = Scoreboard().scores(few).of("MMLU", 1, START)
-    among = Scoreboard().scores(many).of("MMLU", 40, START)
-    assert alone.comparison.difference == among.comparison.difference
-    assert alone.p_adjusted < among.p_adjusted
+def test_verdicts_count_all_that_is_shown_but_the_newest_stands_alone():
+    """The same difference weighs less beside forty others, unless it is the one asked for."""
+    few = folded(*(result(s, rights(n)) for s, n in ((0, 200), (1, 232), (2, 200))))
+    many = folded(*(result(s, rights(232 if s == 1 else 200)) for s in range(40)))
+    newest = folded(*(result(s, rights(232 if s == 39 else 200)) for s in range(40)))
+    among_few = Scoreboard().scores(few).of("MMLU", 1, START)
+    among_many = Scoreboard().scores(many).of("MMLU", 1, START)
+    alone = Scoreboard().scores(newest).of("MMLU", 39, START)
+    assert among_few.comparison.difference == alone.comparison.difference
+    assert alone.p_adjusted < among_few.p_adjusted < among_many.p_adjusted
+    assert (alone.verdict, among_many.verdict) == (CLEAR, "suggestive")
+    assert among_many.was_clear
+    assert "was clear when it was the newest" in sentence(among_many)
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 4)), max_size=12, unique_by=_first))

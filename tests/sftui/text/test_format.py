@@ -71,11 +71,30 @@ def test_memory_has_one_unit():
         (50, 50, "50"),
         (0, 0.1, "0"),
         (2000, 500, "2.0k"),
+        (2.5e-7, 2.5e-7, "2.5e-7"),
+        (1e-6, 2.5e-7, "1e-6"),
+        (1e18, 5e17, "1e18"),
     ],
 )
 def test_ticks_have_the_decimals_of_their_step(value, step, text):
     """All labels of an axis have the same form."""
     assert fmt.tick(value, step) == text
+
+
+@given(
+    st.sampled_from([1.0, 2.0, 2.5, 5.0]),
+    st.integers(-12, 20),
+    st.integers(-40, 40),
+)
+def test_two_ticks_never_read_alike(factor, exponent, place):
+    """A label says its value to a thousandth of a step, from learning rates to counts of flops."""
+    step = factor * 10.0**exponent
+    here, next_to_it = place * step, (place + 1) * step
+    assert fmt.tick(here, step) != fmt.tick(next_to_it, step)
+    text = fmt.tick(here, step)
+    units = {"k": 1e3, "M": 1e6, "G": 1e9}
+    value = float(text.rstrip("kMG")) * units.get(text[-1], 1.0)
+    assert value == pytest.approx(here, abs=step / 1000, rel=1e-9)
 
 
 @given(st.none() | st.floats() | st.integers(-(2**60), 2**60))

@@ -608,6 +608,31 @@ def test_now_names_what_is_best():
     assert "★ best" in text(drawn(Now, events[:1], width=60, height=8))
 
 
+def by_source(step: int, code: float, chat: float) -> ev.ValidationFinished:
+    """A validation of two sources of rows."""
+    return ev.ValidationFinished(
+        step=step, loss=(code + chat) / 2, loss_by_source={"code": code, "chat": chat}
+    )
+
+
+def test_the_validation_table_tells_over_fitting_from_a_shift_of_the_mixture():
+    """The newest losses by source against those of the best validation."""
+    best = [by_source(0, 1.0, 2.0), by_source(50, 0.9, 1.9)]
+    lines = drawn(ValidationTable, [*best, by_source(100, 1.2, 1.8)], width=60, height=16).lines()
+    text = "\n".join(lines)
+    assert "by source, from step 50: a shift of the mixture" in text
+    assert "code 1.2000 ▲ 0.3000" in text
+    assert "chat 1.8000 ▼ 0.1000" in text
+    text = "\n".join(
+        drawn(ValidationTable, [*best, by_source(100, 1.2, 2.2)], width=60, height=16).lines()
+    )
+    assert "all rose, over-fitting" in text
+    plain = [ev.ValidationFinished(step=50 * i, loss=1.0) for i in range(3)]
+    assert "by source" not in "\n".join(drawn(ValidationTable, plain, width=60, height=16).lines())
+    small = drawn(ValidationTable, [*best, by_source(100, 1.2, 2.2)], width=60, height=7).lines()
+    assert "by source" not in "\n".join(small)
+
+
 def test_requests_at_one_step_keep_all_their_words():
     """A rate changed during a pause takes effect at the step of the pause: both are said."""
     run = [
@@ -627,7 +652,7 @@ def test_requests_at_one_step_keep_all_their_words():
     assert "paused 36s, lr ×0.5" in text(drawn(LossChart, run, width=120))
 
 
-@pytest.mark.parametrize("kind", [LossChart, AccuracyChart, Now, Benchmarks, ValidationTable])
+@pytest.mark.parametrize("kind", [LossChart, AccuracyChart, Now, ValidationTable])
 def test_panels_read_no_more_of_many_results_than_they_draw(kind, monkeypatch):
     """A hundred thousand validations and evaluations: records are made for what is shown."""
     n = 100_000

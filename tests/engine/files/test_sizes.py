@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sizes import GIB, MIB, in_words
+from engine.files.sizes import GIB, MIB, in_words
 
 
 @pytest.mark.parametrize(

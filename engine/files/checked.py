@@ -1,0 +1,171 @@
+"""What is read from a file is checked here once, where it enters.
+
+A run directory may come from another person, and any file may be damaged. Its files are opened
+only where they are regular ones, in place: a link would lead out of the folder, a pipe blocks for
+ever, a device has no end. They are read up to a limit, and JSON that Python cannot take
+(nested too deeply, a number of a thousand digits) is a `ValueError` like JSON that is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import math
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MOST_JSON_BYTES = 4 * 1024 * 1024
+"""Limit of the small files of a run; a manifest with every setting takes 10 kB."""
+
+LARGEST_WHOLE = 2**63
+"""Whole numbers stay below it: they go into columns of 64 bits."""
+
+_KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def kind_of(mode: int) -> str:
+    """What stands there in place of a file, in words; empty for a regular file."""
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")
+
+
+def open_descriptor(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """Open a regular file, never through a link, and without waiting for a pipe's other end.
+
+    Raises:
+        OSError: as `os.open`, or something else than a regular file stands there.
+    """
+    # Looked at first: opening a device can already do something.
+    with contextlib.suppress(FileNotFoundError):
+        _refuse_other(path, os.lstat(path).st_mode)
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link; expected a file", str(path)) from None
+        raise
+    try:
+        _refuse_other(path, os.fstat(descriptor).st_mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _refuse_other(path: Path, mode: int) -> None:
+    if kind := kind_of(mode):
+        raise OSError(errno.EINVAL, f"it is {kind}; expected a file", str(path))
+
+
+def open_file(path: Path) -> BinaryIO:
+    """`open_descriptor` for reading, as a file object."""
+    return os.fdopen(open_descriptor(path), "rb")
+
+
+def read_bytes(path: Path, limit: int = MOST_JSON_BYTES) -> bytes:
+    """The whole of a regular file.
+
+    Raises:
+        OSError: as `open_descriptor`, or the file is larger than `limit` bytes.
+    """
+    with open_file(path) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {limit:,} bytes", str(path))
+    return data
+
+
+def read_typed(path: Path, limit: int = MOST_JSON_BYTES) -> bytes:
+    """`read_bytes` of a path that a person typed: links are theirs, a pipe is still no file.
+
+    Raises:
+        OSError: as `read_bytes`.
+    """
+    return read_bytes(path.resolve(), limit)
+
+
+def parse_json(text: bytes | str) -> Any:
+    """`json.loads`, whose every failure is a ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_json(path: Path, limit: int = MOST_JSON_BYTES) -> Any:
+    """The value of a small JSON file.
+
+    Raises:
+        OSError: as `read_bytes`.
+        ValueError: it is not JSON.
+    """
+    return parse_json(read_bytes(path, limit))
+
+
+def whole(value: object) -> int:
+    """A whole number that fits 64 bits.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if type(value) is int and -LARGEST_WHOLE <= value < LARGEST_WHOLE:
+        return value
+    if type(value) is float and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    raise ValueError(f"{short(value)}; expected a whole number")
+
+
+def number(value: object) -> float:
+    """A finite number.
+
+    Raises:
+        ValueError: it is none, or larger than a float can be.
+    """
+    if type(value) is float or type(value) is int:
+        with contextlib.suppress(OverflowError):
+            found = float(value)
+            if math.isfinite(found):
+                return found
+    raise ValueError(f"{short(value)}; expected a number")
+
+
+def text(value: object) -> str:
+    """A text.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{short(value)}; expected a text")
+
+
+def table(value: object) -> dict[str, Any]:
+    """A table of a JSON file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, dict):
+        return value
+    raise ValueError(f"{short(value)}; expected a table")
+
+
+def short(value: object) -> str:
+    """A wrong value as a message shows it: some characters, whatever it is."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**30:
+        return f"a number of {value.bit_length() * 0.30103:.0f} digits"
+    if isinstance(value, str):
+        value = value[:60]
+    elif isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'table'} of {len(value)}"
+    return repr(value)

@@ -1,0 +1,737 @@
+"""Many numbers as small charts in one panel: the page of charts, and what is pinned of it.
+
+One widget paints all of them, so a page costs one pass over a grid however many charts it has.
+Of a curve with more points than dots, what is drawn is its lowest and highest in each column,
+pale, under the mean of a centred window; one with few points is joined from point to point.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from textual.events import Click, MouseDown, MouseMove, MouseScrollDown, MouseScrollUp
+from textual.message import Message
+
+from sftui.drawing.canvas import (
+    Codes,
+    Grid,
+    Span,
+    Styles,
+    bridge,
+    fit,
+    line_through,
+    settle,
+    text_width,
+)
+from sftui.drawing.plot import Plot, percentiles, tick_words
+from sftui.drawing.roles import Back, Role, on, style
+from sftui.drawing.x_axis import WORDS, ClockScale, XScale, x_range
+from sftui.state.means import FEW_POINTS, Means
+from sftui.state.records import Topic
+from sftui.state.run_state import RunState
+from sftui.state.series import Doubles, Floats, Series
+from sftui.text import format as fmt
+from sftui.view.chart_page import RANGE_WORDS, Cell, ChartPage, Look
+from sftui.view.chart_panels import MOST_CURVES, ChartPanel, ChartRun, Curve, chart_panels
+from sftui.view.view import View
+from sftui.view.viewport import Extent
+from sftui.widgets.zoom_chart import ChartMoved, ZoomChart, nearest_row
+
+_EXACT_ROWS = 4096
+"""Rows in sight up to which points are looked at one by one."""
+_FEW = 2.0
+"""Points a dot column, up to which a curve is joined and not averaged."""
+_BOTTOM, _TOP, _TOP_OF_LOSS, _HEADROOM = 1.0, 97.0, 92.0, 0.3
+"""Percentiles that must be in sight, and the part of their distance added towards the extremes."""
+_ROLES = (Role.TRAIN, Role.SECOND, Role.THIRD, Role.FOURTH, Role.SAVED, Role.WARN, Role.RATE)
+_ROLES_OF_SPLIT = {"train": Role.TRAIN, "val": Role.VAL, "test": Role.SECOND}
+_PALE = {Role.TRAIN: Role.RAW, Role.VAL: Role.VAL_LINE}
+_MARKS = "●■▲◆▼○□△"
+Bools = NDArray[np.bool_]
+_DASH = "╌"
+
+
+@dataclass
+class ChartChosen(Message):
+    """The mouse asks for something of a chart or the page."""
+
+    kind: str
+    """`focus`, `open`, or `next` and `previous` page."""
+    key: str = ""
+
+
+class _Drawn(NamedTuple):
+    """One curve as it is about to be painted."""
+
+    curve: Curve
+    role: Role
+    mark: str
+    x: Doubles | None
+    """Places of single points in what the plot counts in x; None where they are too many."""
+    y: Doubles
+    low: Doubles
+    high: Doubles
+    """Of every dot column, where there are many."""
+    mean: Doubles | None
+    """Of every dot column; None where nothing is averaged."""
+
+
+class SeriesCharts(ZoomChart):
+    """The charts of a page, or those that are pinned."""
+
+    TOPICS = (
+        Topic.STEPS
+        | Topic.VALIDATION
+        | Topic.EVALS
+        | Topic.RANKS
+        | Topic.CONTROLS
+        | Topic.RUN
+        | Topic.VIEW
+    )
+
+    def __init__(
+        self,
+        state: RunState,
+        view: View,
+        *,
+        id: str,
+        runs: Callable[[], Sequence[ChartRun]] | None = None,
+        pinned: bool = False,
+    ) -> None:
+        """`runs`: several to draw beside each other; without, that of `state` alone.
+
+        `pinned`: show those that are pinned, for a place on another screen.
+        """
+        super().__init__(state, view, id=id)
+        self._runs = runs
+        self.pinned = pinned
+        self._means: dict[int, Means] = {}
+        self._means_of: RunState | None = None
+        self._axes: dict[Hashable, tuple[Codes, Styles]] = {}
+        """X axes of the page that is being painted."""
+        self._held: dict[tuple[str, bool, str], tuple[float, float]] = {}
+        self.cells: list[tuple[Cell, Plot | None]] = []
+        """The charts in sight as they were painted last, in cells of this panel."""
+        self.newest = 0.0
+        """The last update that any of them tells of."""
+        self.panels: list[ChartPanel] = []
+        """All that the filter lets through, as they were painted last."""
+
+    @property
+    def page(self) -> ChartPage:
+        return self.view.chart_page
+
+    def runs(self) -> Sequence[ChartRun]:
+        return (ChartRun(state=self.state),) if self._runs is None else self._runs()
+
+    def room(self) -> tuple[int, int]:
+        """Width and height of the charts, without the line over them."""
+        width, height = self.size
+        return width, height - (0 if self.pinned or height < 3 else 1)
+
+    # ---- the page ----------------------------------------------------------------------------
+
+    def paint(self, grid: Grid) -> None:
+        page, runs = self.page, self.runs()
+        if self._means_of is not self.state or len(self._means) > 4096:
+            self._means, self._means_of, self._held = {}, self.state, {}
+        everything = chart_panels(runs)
+        panels = everything
+        if self.pinned:
+            by_key = {panel.key: panel for panel in everything}
+            panels = [by_key[key] for key in page.pins if key in by_key]
+        elif page.query.strip():
+            panels = chart_panels(runs, page.filter)
+        self.panels, self.cells, self.plot, self._axes = panels, [], None, {}
+        top = 0
+        if not self.pinned and grid.height >= 3:
+            top = 1
+        self.extent = self._extent(everything, runs, grid.width)
+        if not panels:
+            self._empty(grid, bool(everything))
+        else:
+            self._charts(grid, panels, runs, top)
+        if top:
+            self._head(grid, panels, len(everything))
+
+    def _charts(
+        self, grid: Grid, panels: list[ChartPanel], runs: Sequence[ChartRun], top: int
+    ) -> None:
+        page, room = self.page, grid.height - top
+        if self.pinned:
+            count = max(1, min(len(panels), 4, grid.width // 24))
+            edges = [grid.width * i // count for i in range(count + 1)]
+            cells = [Cell(i, edges[i], 0, edges[i + 1] - edges[i], room) for i in range(count)]
+        else:
+            cells = page.cells(page.focused(panels), grid.width, room, len(panels))
+        focus = -1 if self.pinned else page.focused(panels)
+        for cell in cells:
+            own = Grid(cell.height, cell.width)
+            chosen = cell.place == focus and not page.full
+            plot = self._chart(own, panels[cell.place], runs, chosen)
+            own.settle()
+            y = cell.y + top
+            grid.codes[y : y + cell.height, cell.x : cell.x + cell.width] = own.codes
+            grid.styles[y : y + cell.height, cell.x : cell.x + cell.width] = own.styles
+            self.cells.append((cell._replace(y=y), plot))
+            if cell.place == max(focus, 0) or self.plot is None:
+                self.plot = plot
+                if plot is not None:
+                    self.extent = Extent(self.extent.full, plot.width, self.extent.x_scale)
+
+    def _head(self, grid: Grid, panels: list[ChartPanel], total: int) -> None:
+        """What is shown of how many, the filter, and how it is drawn."""
+        page, dim, faint = self.page, style(Role.DIM), style(Role.FAINT)
+        col = grid.text(0, 1, "charts ", style(Role.TITLE, bold=True))
+        if page.typing:
+            what = {"filter": "/", "range": "y from:to "}[page.typing]
+            col = grid.text(0, col, f"{what}{page.typed}", style(Role.TEXT, bold=True))
+            col = grid.text(0, col, "▏", style(Role.WARN)) + 1
+        elif page.query.strip():
+            col = grid.text(0, col, f"/{page.query.strip()} ", style(Role.WARN))
+        if self.cells:
+            first, last = self.cells[0][0].place + 1, self.cells[-1][0].place + 1
+            span = fmt.count(first) if first == last else f"{fmt.count(first)}–{fmt.count(last)}"
+            of = f"{span} of {fmt.count(len(panels))}"
+            if len(panels) != total:
+                of += f", {fmt.count(total)} in all"
+            col = grid.text(0, col, of, dim)
+        right: list[Span] = []
+        if page.typing:
+            hint = "space and · | or · ! not · * any · enter keeps · esc drops"
+            right = [(hint if page.typing == "filter" else "nothing = auto · enter · esc", faint)]
+        else:
+            right = [(" · ".join(self._words()), faint)]
+        grid.right(0, grid.width - 1, right, col + 1)
+
+    def _words(self) -> list[str]:
+        view = self.view
+        words = []
+        at = view.viewport.cursor
+        x_scale = self.extent.x_scale
+        if at is not None:
+            words.append(f"at {fmt.count(round(at))}")
+        name = WORDS[x_scale.name] if x_scale is not None else "steps"
+        part = view.viewport.part
+        shown = "" if part is None else f" {fmt.count(part[0])} to {fmt.count(part[1])}"
+        words.append(f"x: {name}{shown}")
+        window = view.smoothing_share
+        words.append(f"mean of {100 * window:g}% of x" if window else "no smoothing")
+        return words
+
+    def _empty(self, grid: Grid, some: bool) -> None:
+        """What to press next."""
+        keys = self.view.keys
+        if self.pinned:
+            opens, pins = keys.by_id("charts").shown, keys.by_id("charts_pin").shown
+            words = f"no chart is pinned: {opens} opens all of them, {pins} pins one"
+        elif some:
+            words = f"no chart matches: {keys.by_id('charts_back').shown} shows all of them"
+        else:
+            words = "no number has come yet: charts appear with the first one"
+        row = grid.height // 2
+        grid.text(
+            row,
+            max(1, (grid.width - text_width(words)) // 2),
+            fit(words, grid.width - 2),
+            style(Role.DIM),
+        )
+        if self.pinned:
+            grid.frame([("pinned", style(Role.TITLE, bold=True))], border=self.border)
+
+    # ---- x -----------------------------------------------------------------------------------
+
+    def _extent(self, panels: list[ChartPanel], runs: Sequence[ChartRun], width: int) -> Extent:
+        """Limits of all that is drawn by updates."""
+        series = [c.series for panel in panels for c in panel.curves if not c.over_time]
+        series = [each for each in series if len(each)]
+        state = runs[0].state
+        x_scale = self.view.x_scale(state) if len(runs) == 1 else None
+        if not series:
+            return Extent((0.0, max(1.0, float(state.updates))), width, x_scale)
+        first = min(float(each.x[0]) for each in series)
+        last = max(float(each.x[-1]) for each in series)
+        self.newest = last
+        low = first if first > last / 2 and first > 16 else min(first, 0.0)
+        replay = self.view.replay
+        still = state.ended or (replay is not None and replay.over)
+        if still and not self.view.whole:
+            return Extent((low, max(last, low + 1.0)), width, x_scale)
+        planned = state.planned if len(runs) == 1 else None
+        full = x_range(x_scale, low, last, planned, whole=self.view.whole)
+        return Extent((full[0], max(full[1], full[0] + 1.0)), width, x_scale)
+
+    # ---- one chart ---------------------------------------------------------------------------
+
+    def _chart(
+        self, grid: Grid, panel: ChartPanel, runs: Sequence[ChartRun], chosen: bool
+    ) -> Plot | None:
+        look = self.page.look(panel.key)
+        framed = grid.height >= 5 and grid.width >= 16
+        plot, drawn, notes = self._plotted(grid, panel, runs, look, 1 if framed else 0)
+        if framed:
+            border = style(Role.FOCUS if chosen else Role.BORDER)
+            words = self._words_of(panel)
+            corner = self._corner(panel, drawn, grid.width - min(text_width(words), 24) - 9)
+            used = sum(text_width(text) for text, _ in corner) + 4 if corner else 0
+            title = self._title(words, drawn, grid.width - used - 5)
+            grid.frame(
+                title, [(notes, style(Role.FAINT))] if notes else (), border=border, corner=corner
+            )
+        return plot
+
+    def _words_of(self, panel: ChartPanel) -> str:
+        pin = "⌖ " if panel.key in self.page.pins and not self.pinned else ""
+        unit = f" {panel.unit.words}" if panel.unit.words else ""
+        return f"{pin}{panel.title}{unit}"
+
+    def _title(self, words: str, drawn: Sequence[_Drawn], room: int) -> list[Span]:
+        """Of a long path the end, which tells it from its neighbours; then who is who."""
+        spans: list[Span] = [(fit_end(words, max(4, room)), style(Role.TITLE, bold=True))]
+        used = text_width(spans[0][0])
+        if len(drawn) < 2:
+            return spans
+        for each in drawn:
+            char = "━" if each.x is None or len(each.x) > 40 else each.mark
+            piece = f" {char} {each.curve.label}"
+            if used + text_width(piece) > room:
+                break
+            used += text_width(piece)
+            spans += [(f" {char} ", style(each.role)), (each.curve.label, style(Role.DIM))]
+        return spans
+
+    def _corner(self, panel: ChartPanel, drawn: Sequence[_Drawn], room: int) -> list[Span]:
+        """The newest value of every curve, or that at the crosshair, while there is room."""
+        spans: list[Span] = []
+        for each in drawn[:3]:
+            value = self._value(each.curve)
+            text = panel.unit.write(value)
+            spans.append((f" {text}" if spans else text, style(each.role, bold=True)))
+        while spans and sum(text_width(text) for text, _ in spans) > room:
+            spans.pop()
+        return spans
+
+    def _value(self, curve: Curve) -> float | None:
+        series, at = curve.series, self.view.viewport.cursor
+        if at is None or not len(series):
+            return series.last
+        place = at
+        if curve.over_time:
+            clock = self._time_of(curve)
+            if clock is None:
+                return series.last
+            place = clock(np.array([at]))[0]
+        value = float(series.y[nearest_row(series.x, place)])
+        return value if math.isfinite(value) else None
+
+    def _time_of(self, curve: Curve) -> Callable[[Doubles], Doubles] | None:
+        """From updates to the wall clock in its run; None where the log does not say."""
+        state = self.runs()[curve.run].state
+        scale = self.view.x_scale(self.state, "time") if self._runs is None else None
+        start = state.first_t
+        if scale is None or start is None:
+            return None
+        return lambda x: start + scale.to(x)
+
+    def _plotted(
+        self, grid: Grid, panel: ChartPanel, runs: Sequence[ChartRun], look: Look, edge: int
+    ) -> tuple[Plot | None, list[_Drawn], str]:
+        """Paint inside the frame: the plot, its curves, and words on what is not seen."""
+        height = grid.height - 2 * edge
+        labels = height >= 5
+        rows = height - (2 if labels else 1)
+        if rows < 1 or grid.width - 2 * edge < 10:
+            return None, [], ""
+        x_scale, limits = self._axis(panel)
+        plot = Plot(
+            grid=grid,
+            row=edge,
+            col=edge + 7,
+            height=rows,
+            width=grid.width - 2 * edge - 8,
+            x_low=limits[0],
+            x_high=limits[1],
+            y_low=0.0,
+            y_high=1.0,
+            x_scale=x_scale,
+        )
+        drawn = self._read(plot, panel, runs)
+        log = look.log_y and any(bool((each.high > 0).any()) for each in drawn)
+        plot.log = log
+        y_low, y_high = self._y_limits(panel, drawn, look, log)
+        plot.y_low, plot.y_high = y_low, y_high
+        values, step = plot.y_ticks()
+        wanted = max((len(tick_words(value, step)) for value in values), default=5)
+        left = edge + min(max(7, wanted + 2), 12)
+        if left != plot.col:
+            plot.col, plot.width = left, grid.width - edge - left - 1
+            if plot.width < 4:
+                return None, [], ""
+            drawn = self._read(plot, panel, runs)
+        plot.draw_y_axis(edge)
+        self._x_axis(plot, labels)
+        self._chance(plot, panel, runs)
+        clipped = self._curves(plot, drawn)
+        self._bands(plot, drawn)
+        if look.log_y and not log:
+            clipped = "log: nothing above 0"
+        if self.view.viewport.cursor is not None:
+            self._crosshair(plot, panel, drawn)
+        words = [word for word in (clipped, "log" if log else "") if word]
+        if look.range != "eye":
+            words.append(RANGE_WORDS[look.range])
+        return plot, drawn, " · ".join(words)
+
+    def _x_axis(self, plot: Plot, labels: bool) -> None:
+        """The axis and its labels, drawn once for all charts of a page that have the same."""
+        grid, small = plot.grid, not self.page.full
+        row = plot.row + plot.height
+        rows = slice(row, row + 1 + labels)
+        key = (grid.width, plot.col, plot.axis_limits, plot.x_scale, labels)
+        drawn = self._axes.get(key)
+        if drawn is None:
+            plot.draw_x_axis(row, labels=labels, small=small)
+            self._axes[key] = grid.codes[rows].copy(), grid.styles[rows].copy()
+        else:
+            grid.codes[rows], grid.styles[rows] = drawn
+
+    def _axis(self, panel: ChartPanel) -> tuple[XScale | None, tuple[float, float]]:
+        """What x measures and its limits; numbers of ranks go by the clock where updates have
+        none."""
+        if panel.over_time and self._time_of(panel.curves[0]) is None:
+            series = [c.series for c in panel.curves if len(c.series)]
+            first = min(float(s.x[0]) for s in series)
+            last = max(float(s.x[-1]) for s in series)
+            return ClockScale(first), (first, max(last, first + 1.0))
+        return self.extent.x_scale, self.view.viewport.limits(self.extent.full)
+
+    # ---- curves ------------------------------------------------------------------------------
+
+    def _read(self, plot: Plot, panel: ChartPanel, runs: Sequence[ChartRun]) -> list[_Drawn]:
+        edges = np.linspace(*plot.axis_limits, plot.num_dots + 1)
+        if plot.x_scale is not None:
+            edges = plot.x_scale.back(edges)
+        factor, single = panel.unit.factor, len(runs) == 1
+        curves = [curve for curve in panel.curves if len(curve.series)]
+        if single and len(curves) > MOST_CURVES:
+            return [self._envelope(plot, panel, curves, edges)]
+        drawn, taken = [], set[Role]()
+        for place, curve in enumerate(curves):
+            if single:
+                role = _ROLES_OF_SPLIT.get(curve.split) or _ROLES[place % len(_ROLES)]
+                if role in taken:
+                    # Of several sets of rows the first is the usual validation.
+                    role = next((r for r in _ROLES if r not in taken), role)
+                taken.add(role)
+            else:
+                role = runs[curve.run].role
+            mark = _MARKS[(place if single else curve.run) % len(_MARKS)]
+            if single and role is Role.VAL:
+                mark = _MARKS[0]
+            drawn.append(self._drawn(plot, curve, role, mark, edges, factor))
+        return [each for each in drawn if each is not None]
+
+    def _places(self, plot: Plot, curve: Curve, edges: Doubles) -> Doubles:
+        """The limits of the dot columns in what x of the series is."""
+        if curve.over_time and not isinstance(plot.x_scale, ClockScale):
+            clock = self._time_of(curve)
+            if clock is not None:
+                return clock(edges)
+        return edges
+
+    def _drawn(
+        self, plot: Plot, curve: Curve, role: Role, mark: str, edges: Doubles, factor: float
+    ) -> _Drawn:
+        series = curve.series
+        own = self._places(plot, curve, edges)
+        first, last = np.searchsorted(series.x, (own[0], np.nextafter(own[-1], np.inf)))
+        count = int(last - first)
+        window = self.view.smoothing_share
+        x = None
+        if count <= _EXACT_ROWS:
+            values = series.y[first:last].astype(np.float64) * factor
+            known = np.isfinite(values)
+            if int(known.sum()) <= max(FEW_POINTS, plot.num_dots * _FEW):
+                x = series.x[first:last][known]
+                if own is not edges:
+                    x = np.interp(x, own, edges)
+                values = values[known]
+                return _Drawn(curve, role, mark, x, values, values, values, None)
+        low, high = series.columns(float(own[0]), float(own[-1]), plot.num_dots, own)
+        mean = None
+        if window:
+            limits = None if own is edges and plot.x_scale is None else own
+            span = float(own[-1] - own[0])
+            means = self._mean(series)
+            found = means.columns(
+                float(own[0]), float(own[-1]), plot.num_dots, window * span, limits
+            )
+            mean = found.astype(np.float64) * factor
+        wide = low.astype(np.float64) * factor, high.astype(np.float64) * factor
+        return _Drawn(curve, role, mark, x, wide[0], wide[0], wide[1], mean)
+
+    def _envelope(
+        self, plot: Plot, panel: ChartPanel, curves: Sequence[Curve], edges: Doubles
+    ) -> _Drawn:
+        """The lowest and the highest of many curves as one."""
+        low = high = np.full(plot.num_dots, np.nan)
+        for curve in curves:
+            own = self._places(plot, curve, edges)
+            found = curve.series.columns(float(own[0]), float(own[-1]), plot.num_dots, own)
+            each_low, each_high = bridge(*found)
+            low, high = np.fmin(low, each_low), np.fmax(high, each_high)
+        factor = panel.unit.factor
+        return _Drawn(
+            curves[0],
+            Role.TRAIN,
+            "━",
+            None,
+            low * factor,
+            low * factor,
+            high * factor,
+            (low + high) / 2 * factor,
+        )
+
+    def _mean(self, series: Series) -> Means:
+        found = self._means.get(id(series))
+        if found is None or found.source is not series:
+            found = self._means[id(series)] = Means(series)
+        return found
+
+    def _curves(self, plot: Plot, drawn: Sequence[_Drawn]) -> str:
+        """Bottom to top: bands, raw, curves, single points; words on what is cut off."""
+        several, hidden, cut = len(drawn) > 2, 0, False
+        for each in drawn:
+            if each.mean is not None and not several:
+                low, high = bridge(_floats(each.low), _floats(each.high))
+                plot.band(low, high, style(_PALE.get(each.role, Role.AXIS)))
+        marked = [each for each in drawn if each.x is not None and len(each.x) <= plot.width // 3]
+        for each in sorted(drawn, key=lambda each: each not in marked):
+            # A line that joins marks lies under the others: the marks tell it as well.
+            role = (
+                _PALE.get(each.role, each.role) if each in marked and len(drawn) > 1 else each.role
+            )
+            if each.x is not None:
+                if len(each.x) > 1:
+                    plot.polyline(each.x, each.y, style(role))
+            elif each.mean is None:
+                plot.band(*bridge(_floats(each.low), _floats(each.high)), style(role))
+            else:
+                line = _floats(each.mean)
+                plot.band(*bridge(line, line), style(role), thick=1 if several else 2)
+        for each in marked:
+            for x, y in zip(each.x.tolist() if each.x is not None else (), each.y, strict=True):
+                plot.mark(x, float(y), each.mark, style(each.role))
+        for each in drawn:
+            if each.x is not None:
+                hidden += self._cut_points(plot, each.x, each.y)
+            elif each.mean is not None:
+                cut = self._cut_columns(plot, each.mean) or cut
+        return f"{fmt.count(hidden)} outside ▴" if hidden else "more above ▴" if cut else ""
+
+    def _cut_points(self, plot: Plot, x: Doubles, y: Doubles) -> int:
+        """Mark single points outside the range at its edge; their number."""
+        values = plot.scale(y)
+        count = 0
+        for outside, row, char in self._sides(plot, values):
+            for at in x[outside].tolist():
+                col = plot.x_cell(at)
+                if plot.holds_column(col):
+                    plot.grid.put(row, col, char, style(Role.WARN))
+            count += int(outside.sum())
+        return count
+
+    def _cut_columns(self, plot: Plot, mean: Doubles) -> bool:
+        """Mark where an average leaves the range; whether it does."""
+        for outside, row, char in self._sides(plot, plot.scale(mean)):
+            for cell in np.flatnonzero(outside.reshape(-1, 2).any(axis=1)).tolist():
+                plot.grid.put(row, plot.col + cell, char, style(Role.WARN))
+                return True
+        return False
+
+    @staticmethod
+    def _sides(plot: Plot, values: Doubles) -> tuple[tuple[Bools, int, str], ...]:
+        with np.errstate(invalid="ignore"):
+            above, below = values > plot.y_high, values < plot.y_low
+        return (above, plot.row, "▴"), (below, plot.row + plot.height - 1, "▾")
+
+    def _bands(self, plot: Plot, drawn: Sequence[_Drawn]) -> None:
+        """One standard error on either side of single points, as a tint of the cells."""
+        for each in drawn:
+            error, series = each.curve.error, each.curve.series
+            if error is None or each.x is None or len(each.x) < 2:
+                continue
+            first, last = np.searchsorted(series.x, (plot.x_low, np.nextafter(plot.x_high, np.inf)))
+            halves = error.y[first:last].astype(np.float64) * _percent(each)
+            halves = halves[np.isfinite(series.y[first:last])]
+            if len(halves) != len(each.x):
+                continue
+            x = each.x if plot.x_scale is None else plot.x_scale.to(each.x)
+            rows = []
+            for sign in (1.0, -1.0):
+                edge = plot.scale(each.y + sign * halves)
+                at = line_through(x, edge, *plot.axis_limits, plot.width)
+                rows.append((plot.y_high - at) / (plot.y_high - plot.y_low) * plot.height)
+            index = np.arange(plot.height)[:, None] + 0.5
+            with np.errstate(invalid="ignore"):
+                inside = (index >= rows[0] - 0.5) & (index <= rows[1] + 0.5)
+            place = plot.grid.styles[
+                plot.row : plot.row + plot.height, plot.col : plot.col + plot.width
+            ]
+            place[inside] = (place[inside] & 0xFF) | on(Back.ROW, 0)
+
+    def _chance(self, plot: Plot, panel: ChartPanel, runs: Sequence[ChartRun]) -> None:
+        """The accuracy of guessing, where it is in sight."""
+        task = panel.key.removeprefix("accuracy/")
+        if task == panel.key:
+            return
+        found = runs[panel.curves[0].run].state.evals.get(task)
+        chance = found.ordered[-1].chance if found else None
+        row = plot.y_cell(100 * chance) if chance is not None else None
+        if row is not None:
+            plot.grid.rule(row, plot.col, plot.col + plot.width, _DASH, style(Role.CHANCE))
+
+    # ---- y -----------------------------------------------------------------------------------
+
+    def _y_limits(
+        self, panel: ChartPanel, drawn: Sequence[_Drawn], look: Look, log: bool
+    ) -> tuple[float, float]:
+        """In axis units: logarithms to base ten where `log`."""
+        if look.range == "typed" and look.limits is not None:
+            low, high = look.limits
+            return (math.log10(low), math.log10(high)) if log else (low, high)
+        ranges = []
+        top = _TOP_OF_LOSS if panel.falls else _TOP
+        for each in drawn:
+            if look.range == "val" and each.curve.split not in ("val", "test"):
+                continue
+            if (
+                found := _range(each, everything=look.range == "all", log=log, top=top)
+            ) is not None:
+                ranges.append(found)
+        if not ranges:
+            return (0.0, 1.0)
+        low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+        if look.range == "zero" and not log:
+            low, high = min(0.0, low), max(0.0, high)
+        key = (panel.key, log, look.range)
+        held = self._held[key] = settle(self._held.get(key), low, high)
+        return held
+
+    # ---- crosshair ---------------------------------------------------------------------------
+
+    def _crosshair(self, plot: Plot, panel: ChartPanel, drawn: Sequence[_Drawn]) -> None:
+        at = self.view.viewport.cursor
+        if at is None or isinstance(plot.x_scale, ClockScale):
+            return
+        col = plot.x_cell(at)
+        if not plot.holds_column(col):
+            return
+        plot.tint(col, Back.CURSOR)
+        if not self.page.full or self.pinned:
+            return
+        lines: list[tuple[str, str, Role]] = [("step", fmt.count(round(at)), Role.TEXT)]
+        for each in drawn[: max(1, plot.height - 1)]:
+            label = each.curve.label or "value"
+            lines.append((fit(label, 24), panel.unit.write(self._value(each.curve)), each.role))
+        cells = max(text_width(name) + text_width(value) + 3 for name, value, _ in lines)
+        start = col + 2 if col + 2 + cells <= plot.col + plot.width else col - 1 - cells
+        if start < plot.col:
+            return
+        for i, (name, value, role) in enumerate(lines[: plot.height]):
+            row, grid = plot.row + i, plot.grid
+            grid.text(row, start, " " * cells, style(Role.TEXT))
+            grid.text(row, start + 1, name, style(Role.DIM))
+            grid.right(row, start + cells - 1, [(value, style(role, bold=True))], start)
+            grid.back(row, start, start + cells, Back.ROW)
+
+    # ---- mouse -------------------------------------------------------------------------------
+
+    def _chart_at(self, x: int, y: int) -> tuple[str, Plot | None] | None:
+        """Key and plot of the chart under the mouse."""
+        for cell, plot in self.cells:
+            if cell.x <= x < cell.x + cell.width and cell.y <= y < cell.y + cell.height:
+                return self.panels[cell.place].key, plot
+        return None
+
+    def _x_under(self, x: int, y: int) -> float | None:
+        """The place in updates under the mouse."""
+        for cell, plot in self.cells:
+            inside = cell.x <= x < cell.x + cell.width and cell.y <= y < cell.y + cell.height
+            if inside and plot is not None and not isinstance(plot.x_scale, ClockScale):
+                column = x - cell.x
+                return plot.x_of(column) if plot.holds_column(column) else None
+        return None
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        at = self._x_under(event.x, event.y)
+        if at is not None:
+            self.post_message(ChartMoved("point", at))
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        """A chart is not dragged here: the wheel turns pages."""
+
+    def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        self._wheel(event.x, event.y, "zoom in", "previous")
+
+    def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        self._wheel(event.x, event.y, "zoom out", "next")
+
+    def _wheel(self, x: int, y: int, zoom: Literal["zoom in", "zoom out"], turn: str) -> None:
+        """Over a page it turns pages; over one chart alone it zooms about the pointer."""
+        if self.page.full or self.pinned:
+            self.post_message(ChartMoved(zoom, self._x_under(x, y)))
+        else:
+            self.post_message(ChartChosen(turn))
+
+    def on_click(self, event: Click) -> None:
+        found = self._chart_at(event.x, event.y)
+        if found is not None:
+            self.post_message(ChartChosen("open" if event.chain > 1 else "focus", found[0]))
+
+
+def _range(each: _Drawn, *, everything: bool, log: bool, top: float) -> tuple[float, float] | None:
+    """What of a curve decides the range: its average, or its points without lone outliers."""
+    low, high = each.low[np.isfinite(each.low)], each.high[np.isfinite(each.high)]
+    if log:
+        low, high = low[low > 0], high[high > 0]
+    if not len(low) or not len(high):
+        return None
+    least, most = float(low.min()), float(high.max())
+    if everything:
+        return (math.log10(least), math.log10(most)) if log else (least, most)
+    decides = each.y if each.mean is None else each.mean
+    if each.mean is None and each.x is None:
+        decides = np.concatenate((low, high))
+    decides = decides[np.isfinite(decides)]
+    if log:
+        decides = np.log10(decides[decides > 0])
+        least, most = math.log10(least), math.log10(most)
+    if not len(decides):
+        return least, most
+    bottom, height = percentiles(decides, (_BOTTOM, top))
+    room = _HEADROOM * (height - bottom)
+    return max(bottom - room, least), min(height + room, most)
+
+
+def fit_end(text: str, cells: int) -> str:
+    """`text` in at most `cells` cells, the end of it where it is too long."""
+    if text_width(text) <= cells:
+        return text
+    while text and text_width(text) > cells - 1:
+        text = text[1:]
+    return f"…{text}" if cells > 0 else ""
+
+
+def _percent(each: _Drawn) -> float:
+    """From the unit of a standard error to that of the axis."""
+    return 100.0 if each.curve.name.startswith("accuracy/") else 1.0
+
+
+def _floats(values: Doubles) -> Floats:
+    return values.astype(np.float32)

@@ -1,0 +1,136 @@
+"""A run whose folder changes under it says so, and heals or ends within seconds."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.checkpoints import checkpoint_dir
+from engine.events import LogLine, RunFinished, StepFinished
+from engine.journal.event_bus import EventBus
+from engine.run import lock
+from engine.run.run_dir import RunDir
+from sftui.sources.tail import RunLiveness
+from tests.faults.place import Place, end_of, told
+from tests.processes import children, events, make_run, wait_for
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with children() as started:
+        yield Place(tmp_path, started)
+
+
+SLOW = {"rank": 0, "step": 0, "action": "sleep", "seconds": 0.4, "attempt": "any"}
+
+
+def stepped(run: RunDir, number: int) -> bool:
+    return any((event.step or 0) >= number for event in told(run, StepFinished))
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_a_run_whose_folder_is_gone_ends_within_seconds(place: Place, how: str) -> None:
+    """It trained on unseen to its last step, and then waited ten minutes for room."""
+    run = place.make("--num-iterations=400", "--checkpoint-every=2")
+    process = place.supervise(run, [SLOW])
+    watcher = RunLiveness(run)
+    wait_for(lambda: stepped(run, 3))
+    wait_for(lambda: checkpoint_dir.list_checkpoints(run))
+    assert watcher.alive()[0]
+    pid = process.pid
+    elsewhere = run.path.with_name("elsewhere")
+    started = time.monotonic()
+    if how == "deleted":
+        while run.path.exists():
+            shutil.rmtree(run.path, ignore_errors=True)
+    else:
+        run.path.rename(elsewhere)
+    wait_for(lambda: not watcher.alive()[0], 5)
+    words = watcher.alive()[1]
+    assert "is gone" in words
+    assert str(pid) in words
+    place.ended(process, 40)
+    assert time.monotonic() - started < 30
+    assert not run.path.exists(), "nothing of it is made anew"
+    if how == "moved":
+        there = RunDir(elsewhere)
+        end = end_of(there)
+        assert end is not None
+        assert end.status == "stopped"
+        assert f"was moved to {elsewhere}" in end.reason
+        assert f"--resume {elsewhere}" in end.reason
+        assert not lock.evidence(there)[0]
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_an_event_log_that_was_edited_under_the_run_lacks_no_event(place: Place, how: str) -> None:
+    """`sed -i` makes another file of the name: the run finished, and was told as failed."""
+    run = place.make("--num-iterations=14", "--checkpoint-every=4")
+    process = place.supervise(run, [SLOW])
+    wait_for(lambda: stepped(run, 3))
+    if how == "deleted":
+        run.events.unlink()
+    else:
+        copy = run.path / "copy"
+        shutil.copyfile(run.events, copy)
+        copy.replace(run.events)
+    assert place.ended(process) == 0
+    end = end_of(run)
+    assert end is not None
+    assert (end.status, end.updates) == ("finished", 13)
+    steps = [event.step for event in told(run, StepFinished)]
+    assert steps == list(range(13))
+    assert any("replaced" in event.text for event in told(run, LogLine))
+
+
+def test_checkpoints_that_were_deleted_are_made_again(place: Place) -> None:
+    """Without `ckpt/` no later checkpoint succeeded, and the last waited ten minutes for room."""
+    run = place.make("--num-iterations=14", "--checkpoint-every=4")
+    process = place.supervise(run, [SLOW])
+    wait_for(lambda: checkpoint_dir.list_checkpoints(run))
+    shutil.rmtree(run.checkpoints)
+    assert place.ended(process, 60) == 0
+    end = end_of(run)
+    assert end is not None
+    assert end.status == "finished"
+    assert checkpoint_dir.list_checkpoints(run)[-1].step == 13
+
+
+def test_a_log_that_is_replaced_often_and_while_written_keeps_its_order(tmp_path: Path) -> None:
+    """30,000 events, the file replaced three times: each once, in order."""
+    run = make_run(tmp_path)
+    bus = EventBus(run, run.id, 1, live=False)
+    for number in range(30_000):
+        bus.emit(StepFinished(step=number, loss=1.0))
+        if number % 10_000 == 5_000:
+            bus.flush()
+            copy = run.path / "copy"
+            lines = run.events.read_bytes().splitlines(keepends=True)
+            copy.write_bytes(b"".join(lines[: len(lines) // 2]))
+            copy.replace(run.events)
+            before = run.events.stat().st_size
+            deadline = time.monotonic() + 10
+            while run.events.stat().st_size == before and time.monotonic() < deadline:
+                time.sleep(0.05)
+    bus.emit(RunFinished(status="finished"))
+    bus.close()
+    found = events(run.events)
+    steps = [event.step for event in found if isinstance(event, StepFinished)]
+    assert steps == list(range(30_000))
+    seqs = [event.stamp.seq for event in found]
+    assert seqs == sorted(set(seqs))
+
+
+def test_a_newer_versions_run_says_which_version_it_needs(tmp_path: Path) -> None:
+    """Its manifest has a schema that this version does not read."""
+    run = make_run(tmp_path, schema=7, versions={"sftui": "3.1.0"})
+    with pytest.raises(Exception, match=r"was made by sftui '3.1.0'.*Install that version"):
+        run.read_manifest()
+    run.manifest.write_text(json.dumps({"world_size": "many"}))
+    with pytest.raises(Exception, match="world_size is 'many'; expected a whole number"):
+        run.read_manifest()

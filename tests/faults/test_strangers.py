@@ -1,0 +1,244 @@
+"""A run directory or a file from another person harms nothing of the one who looks at it.
+
+Commands are run as a person would run them: what matters is what they print, how long they take,
+and what stands on the disk afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.terminal import Terminal
+from tests.processes import children
+
+KEPT = Path(__file__).resolve().parents[1] / "old_runs" / "runs.tar.xz"
+PLACEHOLDER = b"/old-runs"
+
+Done = subprocess.CompletedProcess[str]
+
+
+class Desk:
+    """A folder with a run that was stopped, kept from an earlier version, and what is typed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with tarfile.open(KEPT) as archive:
+            archive.extractall(folder, filter="data")
+        [self.stopped] = (folder / "runs").glob("*-stopped")
+        for path in (self.stopped / "run.json", self.stopped / "config.toml"):
+            path.write_bytes(path.read_bytes().replace(PLACEHOLDER, str(folder).encode()))
+        self.env = os.environ | {
+            "NANOCHAT_BASE_DIR": str(folder / "cache"),
+            "SFTUI_RUNS": str(folder / "runs"),
+            "SFTUI_CONFIG": str(folder / "config.json"),
+            "HOME": str(folder),
+        }
+
+    def copy(self, name: str) -> Path:
+        """A copy of the run, alone in a folder of runs."""
+        target = self.folder / name / f"20260101-000000-{name}"
+        shutil.copytree(self.stopped, target, symlinks=True)
+        return target
+
+    def type(self, *words: str, seconds: float = 60.0) -> Done:
+        return subprocess.run(
+            [sys.executable, "-m", "sftui", *words],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            env=self.env,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def said(done: Done) -> str:
+    """What was printed; it holds no traceback and nothing that acts on a terminal."""
+    text = done.stdout + done.stderr
+    assert "Traceback" not in text, text[-3000:]
+    assert not any(c in text for c in "\x1b\x07\x9b\x9d"), repr(text[-500:])
+    return text
+
+
+LINKED = ("lock", "run.log", "heartbeat/rank-0.json", "events.jsonl", "control.jsonl", "run.json")
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_run_is_not_taken_up_through_links(desk: Desk, name: str) -> None:
+    """`lock -> ~/.ssh/authorized_keys` was emptied and written over by `--resume`."""
+    run = desk.copy("links")
+    path = run / name
+    path.parent.mkdir(exist_ok=True)
+    victim = desk.folder / "victim"
+    victim.write_bytes(path.read_bytes() if name in ("events.jsonl", "run.json") else b"DEAR\n" * 9)
+    before = victim.read_bytes()
+    path.unlink(missing_ok=True)
+    path.symlink_to(victim)
+    done = desk.type("run", "--headless", "--resume", str(run))
+    assert "link" in said(done)
+    assert done.returncode == 2
+    assert victim.read_bytes() == before
+
+
+def test_a_run_is_not_taken_up_with_a_pipe_or_a_linked_folder_in_it(desk: Desk) -> None:
+    """Also deeper down, where the ranks write."""
+    run = desk.copy("deeper")
+    elsewhere = desk.folder / "elsewhere"
+    elsewhere.mkdir()
+    (run / "evals" / "mine").symlink_to(elsewhere)
+    os.mkfifo(run / "ckpt" / "pipe")
+    text = said(desk.type("run", "--headless", "--resume", str(run)))
+    assert "evals/mine (a link)" in text
+    assert "ckpt/pipe (a pipe)" in text
+    assert list(elsewhere.iterdir()) == []
+
+
+PIPES = ("lock", "events.jsonl", "supervisor.jsonl", "live.json", "run.json")
+
+
+@pytest.mark.parametrize("name", PIPES)
+@pytest.mark.parametrize("command", ["runs", "show"])
+def test_a_pipe_in_a_run_keeps_nobody_waiting(desk: Desk, name: str, command: str) -> None:
+    """Opening it would block until somebody writes."""
+    run = desk.copy("pipes")
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    words = ["runs", "--runs-dir", str(run.parent)] if command == "runs" else ["show", str(run)]
+    said(desk.type(*words, seconds=20))
+
+
+def test_a_pipe_as_settings_is_one_line(desk: Desk) -> None:
+    """`--config` of a pipe waited for ever."""
+    os.mkfifo(desk.folder / "config.toml")
+    done = desk.type("run", "--dry-run", "--headless", "--config", "config.toml", seconds=20)
+    assert "a pipe" in said(done)
+    assert done.returncode == 2
+
+
+DEEP = ("run.json", "resume.json", "lock", "heartbeat/rank-0.json", "live.json")
+
+
+@pytest.mark.parametrize("name", DEEP)
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"pid": 1e999, "host": "h", "rank": 1e999}'])
+def test_json_that_python_cannot_take_costs_one_line(desk: Desk, name: str, content: str) -> None:
+    """Nested a hundred thousand times, or with a number beyond every float."""
+    run = desk.copy("deep")
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_text(content)
+    text = said(desk.type("runs", "--runs-dir", str(run.parent)))
+    assert len(text.splitlines()) == 2
+    if name in ("run.json", "resume.json"):
+        done = desk.type("run", "--headless", "--resume", str(run))
+        assert len(said(done).splitlines()) == 1
+        assert done.returncode == 2
+
+
+def test_a_name_that_writes_the_clipboard_is_printed_as_text(desk: Desk) -> None:
+    """Names of folders come from other people too."""
+    root = desk.folder / "named"
+    run = root / "20260101-000000-\x1b]52;c;aGk=\x07"
+    shutil.copytree(desk.stopped, run)
+    for words in (("runs",), ("show", str(run)), ("runs", "rm", run.name), ("ctl", "x", "stop")):
+        said(desk.type(*words, "--runs-dir", str(root)))
+    assert run.is_dir()
+
+
+def test_a_linked_run_is_removed_as_a_link(desk: Desk) -> None:
+    """The run that it leads to stays, and so does everything in it."""
+    link = desk.folder / "linked" / "20260101-000000-link"
+    link.parent.mkdir()
+    link.symlink_to(desk.stopped)
+    done = desk.type("runs", "rm", link.name, "--yes", "--runs-dir", str(link.parent))
+    assert "deleted" in said(done)
+    assert list(link.parent.iterdir()) == []
+    assert (desk.stopped / "run.json").is_file()
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file under a folder, with its size and the time it was changed."""
+    return {
+        str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns)
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture
+def precious() -> Iterator[Path]:
+    """A folder of one's own that is called like a screen's."""
+    folder = Path(tempfile.mkdtemp(prefix="sftui-live-"))
+    (folder / "thesis.txt").write_text("DEAR\n")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_opening_a_strangers_run_changes_nothing_on_the_disk(desk: Desk, precious: Path) -> None:
+    """Its card names a folder of ours as a dead screen's; looking at it writes nothing at all."""
+    run = desk.copy("card")
+    card = {"v": 1, "address": str(precious / "nobody"), "key": "00", "pid": 1, "host": "h"}
+    (run / "live.json").write_text(json.dumps(card))
+    before = tree(run.parent)
+    with children() as started:
+        screen = Terminal(started, "-m", "sftui", "attach", str(run), env=dict(desk.env))
+        try:
+            screen.see("STOPPED")
+            screen.press("q")
+            screen.wait()
+        finally:
+            screen.close()
+    assert (precious / "thesis.txt").read_text() == "DEAR\n"
+    assert tree(run.parent) == before
+    for words in (("show", str(run)), ("questions", str(run)), ("runs", "--runs-dir", "card")):
+        said(desk.type(*words))
+    assert tree(run.parent) == before
+
+
+def test_a_huge_lock_is_not_read(desk: Desk) -> None:
+    """A lock takes a hundred bytes; one of 2 GB (a hole) filled the memory twice."""
+    run = desk.copy("huge")
+    with (run / "lock").open("wb") as file:
+        file.truncate(2 * 10**9)
+    started = time.monotonic()
+    assert "interrupted" in said(desk.type("runs", "--runs-dir", str(run.parent)))
+    assert time.monotonic() - started < 15
+
+
+def test_a_dead_screens_socket_is_cleared_and_nothing_beside_it(tmp_path: Path) -> None:
+    """What a killed screen leaves is one folder with one socket; anything more is not ours."""
+    from engine.journal import live_queue
+    from engine.run.run_dir import RunDir
+
+    run = RunDir(tmp_path)
+    ours = Path(tempfile.mkdtemp(prefix="sftui-live-"))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(ours / "live"))
+    other = Path(tempfile.mkdtemp(prefix="sftui-live-"))
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(other / "live"))
+    (other / "notes").write_text("mine")
+    try:
+        for folder in (ours, other):
+            run.live.write_text(json.dumps({"address": str(folder / "live")}))
+            live_queue._remove_stale(run)
+        assert not ours.exists()
+        assert (other / "notes").read_text() == "mine"
+    finally:
+        shutil.rmtree(ours, ignore_errors=True)
+        shutil.rmtree(other)

@@ -1,0 +1,142 @@
+"""No byte on the keyboard ends the screen, and no key is lost behind one."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from textual import events
+
+from sftui.terminal.keyboard import MOST_CELLS, MOST_PASTED, Keyboard
+from tests.faults.terminal import Terminal
+from tests.processes import children, environment
+
+ABSURD = [
+    "\x1b[99999999999999999999~",
+    "\x1b[57344;1:3u",
+    "\x1b[1114112u",
+    "\x1b[99999999999;2u",
+    "\x1b[97;5:;:u",
+    "\x1b[<0;99999999999;1M",
+    "\x1b[48;99999;99999;1;1t",
+    "\x1b[48;0;0;0;0t",
+    "\x1b[;;;~",
+    "\x1b[M\ufffd\ufffd\ufffd",
+    "\x1b[?2026;9$y",
+    "\x1bPunfinished",
+]
+
+
+def keys(keyboard: Keyboard, text: str) -> list[str]:
+    return [m.key for m in keyboard.feed(text) if isinstance(m, events.Key)]
+
+
+@pytest.mark.parametrize("sequence", ABSURD)
+def test_an_absurd_sequence_is_no_key(sequence: str) -> None:
+    """It is dropped, and the next key arrives."""
+    keyboard = Keyboard()
+    keys(keyboard, sequence)
+    time.sleep(0.15)
+    list(keyboard.tick())
+    assert keys(keyboard, "j")[-1] == "j"
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_taken(data: bytes) -> None:
+    """As they come from a terminal: decoded with replacement, and nothing raised."""
+    keyboard = Keyboard()
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    for message in keyboard.feed(decode(data)):
+        assert not isinstance(message, events.Key) or "\ufffd" not in (message.character or "")
+
+
+@given(st.lists(st.sampled_from([*ABSURD, "a", "\x1b", "\x1b[", ";", "9", "u", "~", "M"])))
+def test_pieces_of_sequences_in_any_order_are_taken(pieces: list[str]) -> None:
+    """Sequences cut and joined anywhere."""
+    keyboard = Keyboard()
+    for piece in pieces:
+        for message in keyboard.feed(piece):
+            if isinstance(message, events.Resize):
+                assert message.size.width <= MOST_CELLS
+
+
+def test_a_paste_without_an_end_does_not_swallow_the_keys_for_ever() -> None:
+    """Its end was lost with the connection that sent it."""
+    keyboard = Keyboard()
+    assert keys(keyboard, "\x1b[200~half of it") == []
+    assert keyboard.in_paste
+    list(keyboard.end_paste())
+    assert not keyboard.in_paste
+    assert keys(keyboard, "q") == ["q"]
+
+
+def test_a_paste_of_megabytes_takes_bounded_memory() -> None:
+    """What is beyond the limit is dropped; the paste still ends."""
+    keyboard = Keyboard()
+    list(keyboard.feed("\x1b[200~"))
+    for _ in range(40):
+        list(keyboard.feed("x" * (MOST_PASTED // 10)))
+    pasted = [m for m in keyboard.feed("\x1b[201~j") if isinstance(m, events.Paste)]
+    assert sum(len(m.text) for m in pasted) <= MOST_PASTED
+    assert not keyboard.in_paste
+
+
+PROGRAM = """
+import sys
+from sftui.app import run_screen
+from sftui.cockpit.screen_request import ScreenRequest
+from tests.sftui.fake_run import ListSource, fake_run
+end = run_screen(ScreenRequest(ListSource(fake_run(until=30)), "pty"))
+print("OUTCOME", end.outcome.name, end.error, end.ended_by)
+"""
+
+BYTES = [b"\xfc", b"\x1b[M \xff\xff", b"\xe2\x82", b"\x1b[99999999999999999999~", b"\x00\x80\xc0"]
+
+
+def test_the_screen_outlives_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """An umlaut of a Latin-1 terminal ended it, with exit code 0."""
+    with children() as started:
+        env = environment(SFTUI_CONFIG=str(tmp_path / "config.json"))
+        screen = Terminal(started, "-c", PROGRAM, env=env)
+        try:
+            screen.wait_for("checkpoints")
+            for piece in BYTES:
+                os.write(screen.master, piece)
+                time.sleep(0.2)
+            assert screen.process.poll() is None, screen.words()[-2000:]
+            screen.press("q")
+            assert screen.wait() == 0
+            assert "OUTCOME LEFT_RUNNING None None" in screen.words()
+            assert screen.cooked()
+        finally:
+            screen.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("gap", [0.0, 0.02, 0.1])
+def test_a_storm_of_signals_leaves_the_terminal_as_it_was(
+    tmp_path: Path, number: signal.Signals, gap: float
+) -> None:
+    """The second of two SIGINT cut the restoring short: the shell stayed in the other screen."""
+    with children() as started:
+        env = environment(SFTUI_CONFIG=str(tmp_path / "config.json"))
+        screen = Terminal(started, "-c", PROGRAM, env=env)
+        try:
+            screen.wait_for("checkpoints")
+            deadline = time.monotonic() + 20
+            while screen.process.poll() is None and time.monotonic() < deadline:
+                screen.process.send_signal(number)
+                time.sleep(gap or 0.001)
+            assert screen.wait() == 0
+            assert f"OUTCOME LEFT_RUNNING None {int(number)}" in screen.words()
+            assert "Traceback" not in screen.words()
+            assert screen.output.rindex(b"\x1b[?1049l") > screen.output.rindex(b"\x1b[?1049h")
+            assert screen.cooked()
+        finally:
+            screen.close()
