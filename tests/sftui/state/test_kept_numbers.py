@@ -141,7 +141,7 @@ def journals(draw) -> list[ev.Event]:
     # The first events of a boot are no updates; the last one, a second later, is none either.
     drawn = [ev.RunStarted(name="chat_sft"), *drawn, ev.RankHeartbeat(rank=0)]
     # The wall clock may be set while the run lasts; the monotonic one only goes on.
-    t, m = 1000.0, 10.0
+    t, m = 1_700_000_000.0, 10.0
     for seq, event in enumerate(drawn, 1):
         att += isinstance(event, ev.AttemptStarted)
         jump = draw(st.sampled_from([0.0, 0.0, 0.0, 0.0, -500.0, 86400.0]))
