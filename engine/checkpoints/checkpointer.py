@@ -182,7 +182,8 @@ class Checkpointer:
     ) -> None:
         # The folder of checkpoints may have been deleted or moved away; the run's own is not made
         # anew, a run without it has ended.
-        self.run.checkpoints.mkdir(exist_ok=True)
+        if not self.run.checkpoints.is_dir():
+            self.run.checkpoints.mkdir(exist_ok=True)
         if self.rank == 0:
             checkpoint_dir.remove_partials(self.run, but=partial)
             wanted = self._wanted_bytes(own)

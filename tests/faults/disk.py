@@ -12,7 +12,6 @@ import contextlib
 import errno
 import io
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -70,9 +69,4 @@ def failing(n: int, action: Callable[[], object] | None = None) -> Iterator[Disk
             patches.enter_context(mock.patch.object(os, name, before(getattr(os, name))))
         patches.enter_context(mock.patch.object(builtins, "open", open_counted))
         patches.enter_context(mock.patch.object(io, "open", open_counted))
-        # Only where tensors are saved: importing it brings torch.
-        if (checkpoint := sys.modules.get("engine.checkpoints.checkpointer")) is not None:
-            patches.enter_context(
-                mock.patch.object(checkpoint, "save_file", before(checkpoint.save_file))
-            )
         yield disk

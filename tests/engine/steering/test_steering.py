@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ class Notes:
 
     def __init__(self):
         self.events = []
+        self.lost_folder = ""
 
     def emit(self, event):
         self.events.append(event)
@@ -168,7 +170,9 @@ def test_a_nonsense_factor_is_rejected(run, steering, bus, factor):
     line = {"id": "x", "command": "lr", "argument": factor}
     run.control.write_text(json.dumps(line) + "\n")
     assert steering.at_boundary(1).lr_factor == 1.0
-    assert bus.answers() == {"x": ("rejected", 1)}
+    # What is no finite number is refused where the line is read, before there is a step.
+    step = None if factor is not None and math.isinf(factor) else 1
+    assert bus.answers() == {"x": ("rejected", step)}
 
 
 def test_a_factor_is_kept(run, steering):
