@@ -5,9 +5,9 @@ Light on purpose: it is imported before the first frame.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -44,6 +44,8 @@ class TerminalApp(App[None]):
         """The signal that ended the screen, if one did."""
         self.ascii = False
         """Whether the terminal can print nothing but ASCII."""
+        self._in_terminal = False
+        """Whether the signals of the process are this app's (see `run_in_terminal`)."""
         self._palette: Palette | None = None
         self.register_theme(NIGHT)
         self.register_theme(DAY)
@@ -52,17 +54,12 @@ class TerminalApp(App[None]):
             self.theme = preferences.theme
 
     def on_mount(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in ENDING:
-            # Without this the terminal keeps the alternate screen and the mouse mode. Not every
-            # host of an event loop has signals (a thread has none).
-            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-                loop.add_signal_handler(number, self._signalled, number)
         if self.ended_by is not None:
             # It came before there was a loop to tell.
             self.exit()
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-            loop.add_signal_handler(signal.SIGCONT, self._continued)
+        if self._in_terminal:
+            # Not before: Textual's driver sets its own when it is built.
+            signal.signal(signal.SIGCONT, lambda *_: self._in_loop(self._continued))
         self.theme_changed_signal.subscribe(self, self._theme_changed)
         if self._keymap_said:
             said, long = self._keymap_said, 12
@@ -95,30 +92,34 @@ class TerminalApp(App[None]):
             if self.ended_by is None:
                 self.ended_by = number
                 self.told_to_end = number == signal.SIGTERM
+                self._in_loop(self.exit)
 
+        continued = signal.getsignal(signal.SIGCONT)
         try:
             before = {number: signal.signal(number, note) for number in ENDING}
         except ValueError:
             # Not the main thread: whoever is there gets the signals.
             self.run()
             return
+        self._in_terminal = True
         try:
             self.run()
         finally:
-            # The loop has put back the default actions.
+            self._in_terminal = False
+            signal.signal(signal.SIGCONT, continued)
             for number, handler in before.items():
                 signal.signal(number, handler if self.ended_by is None else signal.SIG_IGN)
 
-    def _signalled(self, number: int) -> None:
-        """Leave, once: from now on the terminal is being restored, and nothing may cut that short.
+    def _in_loop(self, act: Callable[[], None]) -> None:
+        """Have the event loop call `act`; nothing where it is not running.
 
-        A second SIGINT would raise KeyboardInterrupt in the middle of it.
+        Called by signal handlers. The loop's own (`add_signal_handler`) are not used: while a
+        loop closes, it puts the default actions back and closes the socket that Python still
+        writes to when a signal comes, which prints a traceback over the user's shell.
         """
-        if self.ended_by is not None:
-            return
-        self.ended_by = number
-        self.told_to_end = number == signal.SIGTERM
-        self.exit()
+        with contextlib.suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(act)
 
     def _continued(self) -> None:
         """Go on after a stop, also after a SIGSTOP that gave no time to leave the terminal.

@@ -140,3 +140,37 @@ def test_a_storm_of_signals_leaves_the_terminal_as_it_was(
             assert screen.cooked()
         finally:
             screen.close()
+
+
+CLOSING = """
+import asyncio, os, signal
+from asyncio.selector_events import BaseSelectorEventLoop as Loop
+close = Loop._close_self_pipe
+def close_with_a_signal(loop):
+    close(loop)
+    os.kill(os.getpid(), %d)
+Loop._close_self_pipe = close_with_a_signal
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_signal_while_the_event_loop_closes_is_without_effect(
+    tmp_path: Path, number: signal.Signals, first: bool
+) -> None:
+    """It printed a traceback over the shell: the loop's socket was closed, its handlers not."""
+    with children() as started:
+        env = environment(SFTUI_CONFIG=str(tmp_path / "config.json"))
+        screen = Terminal(started, "-c", CLOSING % number + PROGRAM, env=env)
+        try:
+            screen.wait_for("checkpoints")
+            if first:
+                screen.process.send_signal(number)
+            else:
+                screen.press("q")
+            assert screen.wait() == 0
+            assert f"OUTCOME LEFT_RUNNING None {int(number)}" in screen.words()
+            assert "Traceback" not in screen.words()
+            assert screen.cooked()
+        finally:
+            screen.close()
