@@ -33,6 +33,7 @@ from engine.distributed import Ranks
 from engine.evaluation import samples
 from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
+from engine.model.nanochat import compiled_blocks
 from engine.model.nanochat.gpt import GPT, GPTConfig, as_trained
 from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs
 from engine.optimizer.weight_distance import WeightTravel
@@ -137,6 +138,8 @@ def load_weights(
     model = GPT.from_state(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    if settings.runtime.compile:
+        compiled_blocks.compile_blocks(model)
     # After the move: the optimizer's row slices are views of the parameters as they are now,
     # and with several ranks it moves them once more, into the buffers they are sent from.
     optimizer = build_optimizer(
@@ -153,6 +156,9 @@ def load_weights(
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
     fused_loss.try_compile(ranks.device, dtype, shape.vocab_size)
+    if settings.runtime.compile:
+        padded = settings.batch.device_batch_size if settings.batch.layout == "padded" else None
+        compiled_blocks.try_out(model, mixed=mixed, padded_rows=padded)
     return Weights(
         model=model,
         loss_module=LossModule(model),
