@@ -32,7 +32,7 @@ from engine.data.mixture import SEED
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
 from engine.files.sizes import GIB
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model.family import ModelShape
 from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
@@ -46,7 +46,7 @@ START_SETTINGS = frozenset({"source", "model_tag", "step"})
 class Start:
     """Where the weights come from."""
 
-    model: GPTConfig
+    model: ModelShape
     checkpoint: NanochatCheckpoint | None = None
     """None: the base that ships with sftui."""
     checked: str = ""
@@ -236,7 +236,7 @@ def create(
     return run
 
 
-def check_room(config: RunConfig, model: GPTConfig, device_type: str, root: Path) -> None:
+def check_room(config: RunConfig, model: ModelShape, device_type: str, root: Path) -> None:
     """Refuse a run whose first checkpoint could not be saved under `root`.
 
     Raises:

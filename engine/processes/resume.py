@@ -22,7 +22,7 @@ from engine.data import row_digests, supervision
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model import family
 from engine.processes import devices, launch, logout
 from engine.run import lock, resume_file, run_dir
 from engine.run.resume_file import Resumption
@@ -120,7 +120,7 @@ def prepare(
     if data.num_rows != manifest["rows"]:
         run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
-    shape = GPTConfig.from_dict(manifest["start"]["model_config"])
+    shape = family.shape_from(manifest["start"]["model_config"])
     launch.check_room(config, shape, device.device_type, run.path)
     start_step = 0 if newest is None else newest.step
     if start_step > plan.num_updates:
