@@ -11,7 +11,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -229,11 +229,11 @@ class Validations(Results[Validation]):
 
 _NUMBERS = ("accuracy", "correct", "total", "chance", "one_letter", "seconds")
 _COUNTS = ("correct", "total")
+_BLANK = ev.EvalFinished(step=0, task="")
 _BESIDE = {
-    f.name: f.default if f.default is not MISSING else f.default_factory()
-    for f in fields(ev.EvalFinished)
+    f.name: getattr(_BLANK, f.name)
+    for f in fields(_BLANK)
     if f.name not in (*_NUMBERS, "step", "task", "stamp")
-    and (f.default is not MISSING or f.default_factory is not MISSING)
 }
 """What the columns do not hold, and its value where there is nothing to keep."""
 _STAMP = [f.name for f in fields(ev.Stamp) if f.name not in ("t", "att")]
