@@ -13,6 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,8 @@ def test_the_bombs_of_these_tests_are_bombs(tmp_path: Path) -> None:
     """numpy unpacks one."""
     path = tmp_path / "items.npz"
     bomb(path, "zeros.npy", 3)
-    with zipfile.ZipFile(path) as archive, archive.open("zeros.npy") as member:
+    with zipfile.ZipFile(path) as archive, archive.open("zeros.npy") as opened:
+        member: Any = opened
         member._expected_crc = None  # the checksum is that of the packed bytes
         assert np.lib.format.read_array(member).shape == (3 * 2**17, 4)
 

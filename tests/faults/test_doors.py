@@ -217,9 +217,8 @@ def test_the_made_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None:
     for name in ("named", "deep-lock", "huge-pid", "pipe-lock", "pipe-events", "pipe-supervisor"):
         case(made, "runs", "--runs-dir", str(out / name), rows=1)
     [named] = (out / "named").iterdir()
-    for words in (("show",), ("runs", "rm"), ("ctl",)):
-        # In the folder whose runs are named so: by path and by the name itself.
-        done = case(made, *words, str(named), *(["stop"] if words == ("ctl",) else []))
+    for typed in (["show", str(named)], ["runs", "rm", str(named)], ["ctl", str(named), "stop"]):
+        case(made, *typed)
     for name in ("deep-run", "deep-resume", "links"):
         [run] = (out / name).iterdir()
         before = tree(out / "victims")
