@@ -327,8 +327,8 @@ def _memory(prepared: Prepared) -> str:
     return fit.advice(plan, room, row_tokens=config.data.max_tokens)
 
 
-def start_supervisor(run: RunDir) -> int:
-    """Start the supervisor in a session of its own; its pid.
+def start_supervisor(run: RunDir, resumption: str = "") -> int:
+    """Start the supervisor in a session of its own; its pid. `resumption`: see `resume.record`.
 
     It inherits no terminal and no descriptor of ours: closing the screen, the
     terminal or the SSH connection does not reach it.
@@ -340,6 +340,7 @@ def start_supervisor(run: RunDir) -> int:
     # The screen's own wishes about its terminal are none of the ranks'.
     for name in ("TEXTUAL", "TEXTUAL_ANIMATIONS", "COLUMNS", "LINES"):
         environment.pop(name, None)
+    environment[resume_file.ID_VARIABLE] = resumption
     reaper.start_if_first()
     prefix = logout.protection().prefix
     command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
