@@ -76,6 +76,14 @@ class Table:
         column.reserve(self._length)
         return column.data[: self._length]
 
+    def value(self, name: str, index: int) -> float | None:
+        """The number of one row, None where it is not known."""
+        column = self._columns.get(name)
+        if column is None or index >= len(column.data):
+            return None
+        value = float(column.data[index])
+        return None if math.isnan(value) else value
+
     def written(self, name: str) -> bool:
         """Whether a value was ever given; costs nothing, unlike looking for one."""
         column = self._columns.get(name)

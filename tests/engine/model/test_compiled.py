@@ -16,8 +16,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from engine.config import RunConfig
 from engine.errors import ConfigError
 from engine.events import StepFinished
-from engine.model.kv_cache import KeyValueCache
-from engine.model.nanochat import compiled_blocks
+from engine.model.compiled import try_out
+from engine.model.family import Decoder
 from engine.model.nanochat.gpt import GPT, GPTConfig
 from engine.processes import compilers
 from engine.session import LossModule
@@ -120,10 +120,8 @@ def test_twenty_packings_are_two_graphs_and_the_same_numbers(
     compiled, plain = LossModule(model()), LossModule(model())
     for each in (compiled, plain):
         each.model.checkpoint_blocks = checkpointing
-    compiled_blocks.compile_blocks(compiled.model, counter)
-    compiled_blocks.try_out(
-        compiled.model, mixed=mixed, padded_rows=2 if layout == "padded" else None
-    )
+    compiled.model.compile_blocks(counter)
+    try_out(compiled.model, mixed=mixed, padded_rows=2 if layout == "padded" else None)
     assert counter.frame_count == 2
     assert all(weight.grad is None for weight in compiled.parameters())
     steps = loader(layout)
@@ -140,14 +138,14 @@ def test_twenty_packings_are_two_graphs_and_the_same_numbers(
     assert counter.frame_count == 2
 
 
-def measure(model: GPT, steps: StepLoader) -> None:
+def measure(model: Decoder, steps: StepLoader) -> None:
     """All that happens between steps: validation, padded questions, answers, a lone token."""
     with torch.no_grad():
         LossModule(model)(steps.load(0).micro_steps[0])
     model.eval()
     with torch.inference_mode():
         model(torch.zeros(5, 9, dtype=torch.int64))
-        cache = KeyValueCache(num_layers=SHAPE.n_layer, limit=16)
+        cache = model.new_cache()
         model(torch.zeros(1, 7, dtype=torch.int64), cache=cache)
         model(torch.zeros(1, 1, dtype=torch.int64), cache=cache)
     model.train()
@@ -161,9 +159,9 @@ def test_a_compiler_that_fails_is_an_error_with_its_reason() -> None:
         raise RuntimeError("no kernel for you")
 
     found = model()
-    compiled_blocks.compile_blocks(found, broken)
+    found.compile_blocks(broken)
     with pytest.raises(ConfigError, match=r"--compile: .*no kernel for you.*without --compile"):
-        compiled_blocks.try_out(found, mixed=False)
+        try_out(found, mixed=False)
 
 
 def test_a_graph_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,9 +176,9 @@ def test_a_graph_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(gpt, "_norm", breaking)
     found = model()
-    compiled_blocks.compile_blocks(found, "eager")
+    found.compile_blocks("eager")
     with pytest.raises(ConfigError, match=r"--compile: torch\.compile failed"):
-        compiled_blocks.try_out(found, mixed=False)
+        try_out(found, mixed=False)
 
 
 @pytest.mark.parametrize(
