@@ -2,7 +2,8 @@
 
 `make gpu-count` makes an environment for each version in `VERSIONS` (2.5 GB each, from the
 package index), counts in it, and writes `benchmarks/gpu_count.json`, which
-`benchmarks/counted_work.py` prints and a test compares with `fit`.
+`benchmarks/counted_work.py` prints and a test compares with `fit`. Kernels that torch.compile
+writes are counted and assembled too (`gpu_codegen`).
 """
 
 # N tokens of a micro-step, T of a padded row, B rows.
@@ -41,6 +42,7 @@ MEMORY_GRID: list[dict[str, Any]] = [
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", action="store_true", help="count in this environment")
+    parser.add_argument("--generate", action="store_true", help="write and assemble its kernels")
     parser.add_argument(
         "--python",
         action="append",
@@ -50,6 +52,11 @@ def main() -> int:
     flags = parser.parse_args()
     if flags.child:
         print(json.dumps(count()))
+        return 0
+    if flags.generate:
+        from tests.gpu_codegen import generated
+
+        print(json.dumps(generated()))
         return 0
     pythons = [Path(each) for each in flags.python] or [_environment(each) for each in VERSIONS]
     found: dict[str, Any] = {"schema": 1, "model": "d16, 335.5 M parameters", "torch": {}}
@@ -67,7 +74,8 @@ def _environment(version: str) -> Path:
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", f"torch=={version}", *NEEDS], check=True)
+        # Three =: a CPU build of that version (2.13.0+cpu) would be taken first where there is one.
+        subprocess.run([python, "-m", "pip", "install", f"torch==={version}", *NEEDS], check=True)
     return python
 
 
@@ -84,18 +92,23 @@ def counted_by(python: Path) -> dict[str, Any]:
     from tests.fake_cuda import FakeDriver
 
     environment = os.environ | FakeDriver(Path(folder)).environment()
-    counted = subprocess.run(
-        [python, "-W", "ignore", "-m", "tests.gpu_count", "--child"],
-        cwd=HOME,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if counted.returncode:
-        raise SystemExit(counted.stderr)
-    found: dict[str, Any] = json.loads(counted.stdout.splitlines()[-1])
-    return found
+
+    def answer(what: str) -> dict[str, Any]:
+        done = subprocess.run(
+            [python, "-W", "ignore", "-m", "tests.gpu_count", what],
+            cwd=HOME,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    # A process each: the second one replaces half of torch.cuda.
+    return answer("--child") | {"generated": answer("--generate")}
 
 
 # ---- in the environment with a CUDA build ----------------------------------------------------

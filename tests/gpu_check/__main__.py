@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     from tests.gpu_check import (
         attention_checks,
         box,
+        compile_checks,
         parity_checks,
         report,
         run_checks,
@@ -51,7 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 3 if flags.require else 0
     every = {
         check.id: check
-        for module in (box, attention_checks, parity_checks, speed_checks, run_checks)
+        for module in (
+            box,
+            attention_checks,
+            compile_checks,
+            parity_checks,
+            speed_checks,
+            run_checks,
+        )
         for check in module.CHECKS
     }
     wanted = [int(word) for word in flags.only.split(",") if word] or list(ORDER)

@@ -1,4 +1,4 @@
-"""Checks 5, 6 and 13: the card computes what the CPU computes, compiled or not."""
+"""Checks 5 and 13: the card computes what the CPU computes."""
 
 # K answers asked for.
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch._dynamo.testing
 from torch import Tensor
 
 from engine.config import OptimConfig
@@ -26,7 +25,6 @@ from engine.model.nanochat.gpt import EMBEDDING
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.optimizer.optim import build_optimizer
 from engine.session import LossModule
-from engine.step import fused_loss
 from engine.step.packing import Layout
 from tests.gpu_check.bench import SEED, TOY, Bench, RandomRows, byte_tokenizer, loader
 from tests.gpu_check.report import Check, Faults, Measured
@@ -187,58 +185,6 @@ def judge_parity(found: Measured) -> Faults:
     return faults
 
 
-def measure_compile(bench: Bench) -> Measured:
-    """The loss's kernel on against off, over twenty packings, and how often it was compiled."""
-    if bench.on_cuda and not fused_loss.usable(bench.device, torch.bfloat16):
-        return {"usable": False, "graphs": 0, "difference": 0.0, "start_seconds": 0.0}
-    shape = TOY if bench.dry else SMALL
-    counter = torch._dynamo.testing.CompileCounter()
-    torch._dynamo.reset()
-    compiled = torch.compile(
-        fused_loss.middle,
-        fullgraph=True,
-        dynamic=True,
-        backend=counter if bench.dry else "inductor",
-    )
-    generator = torch.Generator().manual_seed(SEED)
-    worst, started, first = 0.0, time.monotonic(), 0.0
-    torch._dynamo.utils.counters.clear()
-    for packing in range(20):
-        tokens = 2 + int(torch.randint(0, 400, (1,), generator=generator))
-        logits = torch.randn(tokens, shape.vocab_size, generator=generator)
-        logits = logits.to(bench.device, torch.bfloat16)
-        targets = torch.zeros(tokens, dtype=torch.int64, device=bench.device)
-        weights = torch.ones(tokens, device=bench.device)
-        nll, gradient = compiled(logits, targets, weights)
-        want_nll, want = fused_loss.middle(logits, targets, weights)
-        worst = max(
-            worst,
-            float((gradient.float() - want.float()).norm() / want.float().norm()),
-            float((nll / want_nll - 1).abs().max()),
-        )
-        if not packing:
-            bench.sync()
-            first = time.monotonic() - started
-    graphs = counter.frame_count or torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    return {
-        "usable": True,
-        "graphs": int(graphs),
-        "difference": worst,
-        "start_seconds": first,
-    }
-
-
-def judge_compile(found: Measured) -> Faults:
-    faults = []
-    if not found["usable"]:
-        faults.append("torch.compile failed at start: the loss runs pass by pass")
-    if found["graphs"] > 2:
-        faults.append(f"{found['graphs']} graphs over 20 packings, at most 2 wanted")
-    if not found["difference"] <= 2e-2:
-        faults.append(f"compiled and plain differ by {found['difference']:.1e}")
-    return faults
-
-
 def measure_evaluation(bench: Bench) -> Measured:
     """Letters of generated questions: by length at the answer, against all logits, four a time."""
     number = bench.size(1024, 12)
@@ -323,14 +269,6 @@ CHECKS = [
         judge_parity,
         {way: gradient for way, (gradient, _) in TOLERANCES.items()},
         "worst gradient {worst:.1e}, bits equal twice: {bits}",
-    ),
-    Check(
-        6,
-        "compile",
-        measure_compile,
-        judge_compile,
-        {"graphs": 2, "difference": 2e-2},
-        "{graphs} graphs in 20 packings, {start_seconds:.1f} s to start",
     ),
     Check(
         13,

@@ -38,6 +38,31 @@ def test_a_micro_step_stays_within_its_budget(version: str) -> None:
     assert plain["gib"] >= 1.4 * ours["gib"]
 
 
+@pytest.mark.parametrize("version", COUNTED)
+def test_the_loss_is_one_kernel_that_every_card_can_take(version: str) -> None:
+    """As inductor writes it for CUDA and Triton assembles it: nothing spilled on any card."""
+    loss = COUNTED[version]["generated"]["loss"]
+    assert (loss["kernels"], loss["products"]) == (1, 0)
+    assert set(loss["assembled"]) == {"sm_80", "sm_86", "sm_89", "sm_90"}
+    for usage in loss["assembled"].values():
+        assert usage["spilled"] == 0
+        # 16 warps of a row each: more registers and a block of them would not fit.
+        assert usage["registers"] <= 128
+
+
+@pytest.mark.parametrize("version", COUNTED)
+def test_compiled_layers_launch_about_half(version: str) -> None:
+    """Six products forward, twice that backward; everything else in a few written kernels."""
+    halves = COUNTED[version]["generated"]["halves"]
+    assert sum(half["products"] for half in halves.values()) == 3 * 6
+    written = sum(half["kernels"] for half in halves.values())
+    # With the attention both ways, and six gradients that are added to what is there.
+    layer = written + 18 + 2 + 6
+    assert layer * fake_cuda.D16.n_layer <= 0.6 * COUNTED[version]["work"]["sftui"]["kernels"]
+    for usage in COUNTED[version]["generated"]["halves_assembled"].values():
+        assert all(card["spilled"] == 0 for card in usage.values())
+
+
 def test_the_forward_pass_counts_here_what_was_counted_there() -> None:
     """On this build of torch, d16 without gradients: the norm apart, kernel by kernel.
 

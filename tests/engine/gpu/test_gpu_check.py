@@ -17,6 +17,7 @@ from tests.gpu_check import __main__ as command
 from tests.gpu_check import (
     attention_checks,
     box,
+    compile_checks,
     parity_checks,
     report,
     run_checks,
@@ -28,7 +29,7 @@ from tests.gpu_check.good import BAD, GOOD
 HOME = Path(__file__).resolve().parents[3]
 CHECKS = {
     check.id: check
-    for module in (box, attention_checks, parity_checks, speed_checks, run_checks)
+    for module in (box, attention_checks, compile_checks, parity_checks, speed_checks, run_checks)
     for check in module.CHECKS
 }
 
