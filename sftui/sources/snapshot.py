@@ -26,6 +26,8 @@ FORMAT = "sftui run directory"
 RunStatus = Literal["running", "paused", "finished", "failed", "interrupted", "unknown"]
 """`interrupted`: stopped on request, or gone without a word."""
 
+_ENDS: dict[str, RunStatus] = {"finished": "finished", "failed": "failed"}
+
 Listener = Callable[[int, ev.Event], None]
 """Called with the number of the stage and each event, after the state has applied it."""
 
@@ -71,13 +73,18 @@ class Snapshot:
     def status(self) -> RunStatus:
         """How the run stands, by what its log says and whether its processes live."""
         state = self.state
-        if state.ended:
-            return state.badge if state.badge in ("finished", "failed") else "interrupted"
-        if self.alive is None:
-            return "unknown"
-        if self.alive:
-            return "paused" if state.badge == "paused" else "running"
-        return "interrupted" if state.last_t is not None else "unknown"
+        return status_of(state.badge, state.ended, self.alive, state.last_t)
+
+
+def status_of(badge: str, ended: bool, alive: bool | None, last_t: float | None) -> RunStatus:
+    """How a run stands, by the state of its log and by whether its processes live."""
+    if ended:
+        return _ENDS.get(badge, "interrupted")
+    if alive is None:
+        return "unknown"
+    if alive:
+        return "paused" if badge == "paused" else "running"
+    return "interrupted" if last_t is not None else "unknown"
 
 
 def read(
