@@ -19,6 +19,8 @@ from sftui.sources.run_briefs import Briefs, brief_of
 
 NOW = 1_800_000_000.0
 
+WRONG: list[object] = [None, [], 10**400, "x", {}]
+
 
 def make(root: Path, name: str, steps: int = 5, end: str = "finished") -> RunDir:
     run = run_dir.create(root, name, datetime(2026, 1, 2, 3, 4, 5))
@@ -89,7 +91,7 @@ def test_a_damaged_memory_costs_nothing_but_the_reading(tmp_path: Path, damage: 
     assert first == runs.table(root, NOW)
     known = json.loads(memory.read_bytes())
     for name in ("updates", "badge", "best_loss", "stamp", "last_t"):
-        for value in (None, [], 10**400, "x", {}):
+        for value in WRONG:
             [entry] = known["runs"].values()
             memory.write_text(
                 json.dumps({**known, "runs": {next(iter(known["runs"])): entry | {name: value}}})
