@@ -28,6 +28,10 @@ ACTS_ON_A_TERMINAL = "".join(map(chr, [*range(9), *range(11, 32), 127, *range(12
 """Controls but tab and line feed."""
 
 
+OLD = (1_700_000_000, 1_700_000_000)
+"""When files of a run were written: `attach` waits for a supervisor of a run of this moment."""
+
+
 class Finding(Exception):
     """What should not have happened, in words."""
 
@@ -74,6 +78,7 @@ def in_place(path: Path, data: bytes) -> Iterator[None]:
     before = path.read_bytes() if path.exists() else None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+    os.utime(path, OLD)
     try:
         yield
     finally:
@@ -81,6 +86,7 @@ def in_place(path: Path, data: bytes) -> Iterator[None]:
             path.unlink(missing_ok=True)
         else:
             path.write_bytes(before)
+            os.utime(path, OLD)
 
 
 # ---- logs ---------------------------------------------------------------------------------------
@@ -422,6 +428,8 @@ class Tried:
         self.name, self.seed = name, seed
         self.target = TARGETS[name]
         self.desk = Desk(folder)
+        for path in folder.rglob("*.json"):
+            os.utime(path, OLD)
         for variable in ("NANOCHAT_BASE_DIR", "SFTUI_RUNS", "SFTUI_CONFIG", "HOME"):
             os.environ[variable] = self.desk.env[variable]
         os.chdir(folder)
