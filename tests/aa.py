@@ -95,13 +95,14 @@ def false_splits(runs: Sequence[Snapshot], half: int, splits: int = SPLITS, seed
     """Share of random choices of `half` runs against as many others of the same recipe in which
     any difference is called clear."""
     rng, wrong = np.random.default_rng(seed), 0
+    measured = recipes.ends(Recipe(letter="A", runs=tuple(runs)))
     for _ in range(splits):
         order = rng.permutation(len(runs)).tolist()
         sides = [
-            Recipe(letter=letter, runs=tuple(runs[i] for i in chosen))
+            (letter, {what: [found[i] for i in chosen] for what, found in measured.items()})
             for letter, chosen in (("A", order[:half]), ("B", order[half : 2 * half]))
         ]
-        wrong += any(result.verdict == CLEAR for result in recipes.results(sides))
+        wrong += any(result.verdict == CLEAR for result in recipes.judged(sides))
     return wrong / splits
 
 

@@ -29,6 +29,7 @@ from engine.events import (
 from engine.run.run_dir import RunDir
 from sftui import run_json
 from sftui.sources import snapshot
+from tests import tiny
 from tests.place import Place, ended, final_weights, finish, of, post
 from tests.processes import children, wait_for
 
@@ -203,3 +204,33 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(place):
     assert rates[6] > rates[5]
     assert "resumed with matrix_lr = 0.5" in [e.text for e in of(changed, LogLine)]
     assert snapshot.read_run(changed).state.run.settings["matrix_lr"] == 0.5
+
+
+def test_the_seeds_of_a_recipe_run_one_after_the_other_and_are_compared(place):
+    """`--seeds 2` makes two whole runs that were asked the same; a recipe is not its own rival."""
+    flags = (*tiny.SETTINGS, f"--data-dir={place.data}", "--num-iterations=5", "--seeds=2")
+    for name in ("one", "two"):
+        seed = "--seed=1" if name == "one" else "--seed=3"
+        code, _ = place.sftui("run", "--headless", *flags, seed, f"--run={name}")
+        assert code == 0
+    runs = {run.id.split("-", 2)[2]: run for run in place.runs()}
+    assert sorted(runs) == ["one-seed-1", "one-seed-2", "two-seed-3", "two-seed-4"]
+    assert {ended(run).status for run in runs.values()} == {"finished"}
+    one, two = (
+        ",".join(run.id for n, run in sorted(runs.items()) if n.startswith(name))
+        for name in ("one", "two")
+    )
+    code, printed = place.sftui("compare", one, two, "--json")
+    assert code == 0
+    found = json.loads(printed)
+    assert [recipe["varied"] for recipe in found["recipes"]] == [[], []]
+    assert {each["verdict"] for each in found["results"]} <= {
+        "no evidence",
+        "suggestive",
+        "not judged",
+    }
+    exams = [
+        {e.item_set for e in of(run, EvalFinished) if e.task == "MMLU"} for run in runs.values()
+    ]
+    assert exams[0]
+    assert all(exam == exams[0] for exam in exams)
