@@ -208,7 +208,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(place):
 
 
 def test_the_seeds_of_a_recipe_run_one_after_the_other(place):
-    """`--seeds 2` makes two whole runs that were asked the same, and the printed names are theirs."""
+    """`--seeds 2` makes two whole runs that were asked the same; their names are printed."""
     words = ["run", "--headless", *tiny.SETTINGS, f"--data-dir={place.data}", "--seed=1"]
     words += ["--num-iterations=5", "--seeds=2", "--run=one"]
     process = place.started.start("-m", "sftui", *words, env=place.env, stdout=-1, stderr=-2)
