@@ -20,14 +20,15 @@ from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import STARTER, RunConfig
 from engine.conversations.tokenizer import Tokenizer
 from engine.distributed import Ranks
-from engine.evaluation.evaluate import PreparedQuestions
+from engine.evaluation.exam import Prepared
 from engine.evaluation.validation_rows import RowLosses
 from engine.events import Event
-from engine.model.nanochat.gpt import GPT
+from engine.model.family import Decoder
 from engine.optimizer.lr_schedule import LrSchedule
 from engine.optimizer.optim import ShardedOptimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run.run_dir import RunDir
+from engine.sandbox.program_sandbox import Sandbox
 from engine.step.dataloader import MicroStep, StepLoader
 from engine.step.loss import weighted_loss
 from engine.step.plan import Plan
@@ -42,7 +43,7 @@ MEET_SECONDS = 0.25
 class LossModule(nn.Module):
     """Model and loss in one module: the whole forward pass of a micro-step."""
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: Decoder) -> None:
         super().__init__()
         self.model = model
 
@@ -54,9 +55,10 @@ class LossModule(nn.Module):
         return weighted_loss(
             # Places are distinct, so the backward pass may add without sorting them first.
             hidden.flatten(0, -2).index_select(0, micro.supervised),
-            self.model.lm_head.weight,
+            self.model.head_weight,
             micro.targets,
             micro.weights,
+            softcap=self.model.softcap,
         )
 
 
@@ -128,7 +130,7 @@ class Session:
     attempt: int
     emit: Emit
     tokenizer: Tokenizer
-    model: GPT
+    model: Decoder
     loss_module: nn.Module
     """`LossModule`."""
     optimizer: ShardedOptimizer
@@ -136,13 +138,15 @@ class Session:
     plan: Plan
     loader: StepLoader
     validation: StepLoader
-    questions: dict[str, PreparedQuestions]
+    questions: dict[str, Prepared]
     checkpointer: Checkpointer
     progress: Progress
     prompts: tuple[str, ...] = ()
     """Answered every `sample_every` steps; empty when no samples are wanted."""
     best_rows: RowLosses | None = None
     """Rows of the lowest validation loss so far; rank 0 only."""
+    sandbox: Sandbox | None = None
+    """For answers that are programs; None where there are none."""
     lr_factor: float = 1.0
     unsaved: str = ""
     """Why the last checkpoint of the run is not on the disk."""

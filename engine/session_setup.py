@@ -25,19 +25,20 @@ from engine.checkpoints.checkpointer import (
     restore_random_state,
 )
 from engine.config import RunConfig, from_flat
-from engine.conversations.letter_questions import Question
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
-from engine.evaluation import samples
-from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
+from engine.evaluation import exam, samples
+from engine.evaluation.exam import Prepared
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
-from engine.model.nanochat.gpt import GPT, GPTConfig, as_trained
-from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs
+from engine.model import compiled, family
+from engine.model.family import Decoder, ModelShape
+from engine.optimizer.optim import ShardedOptimizer, build_optimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
+from engine.sandbox.program_sandbox import Sandbox
 from engine.session import Emit, LossModule, Progress, Session, start_checkpoint
 from engine.step import fused_loss, run_plan
 from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
@@ -48,7 +49,7 @@ from engine.step.plan import Plan, ValidationPlan
 class Weights:
     """The model as this attempt begins with it, and what changes it."""
 
-    model: GPT
+    model: Decoder
     loss_module: nn.Module
     optimizer: ShardedOptimizer
     progress: Progress
@@ -67,7 +68,8 @@ class Data:
     """Training rows by source."""
     loader: StepLoader
     validation: StepLoader
-    questions: dict[str, PreparedQuestions]
+    questions: dict[str, Prepared]
+    sandbox: Sandbox | None
     prompts: tuple[str, ...]
 
 
@@ -113,6 +115,7 @@ def build(
         loader=data.loader,
         validation=data.validation,
         questions=data.questions,
+        sandbox=data.sandbox,
         prompts=data.prompts,
         checkpointer=_checkpointer(run, ranks, attempt, settings, emit, settle_log),
     )
@@ -133,10 +136,13 @@ def load_weights(
     shape, state = _model_state(manifest, resume)
     # A checkpoint may come from a device of another precision than this one's.
     mixed = settings.runtime.mixed(ranks.device.type)
-    state = as_trained(state, mixed=mixed)
-    model = GPT.from_state(shape, {name: w.to(ranks.device) for name, w in state.items()})
+    kind = family.of(shape)
+    state = kind.as_trained(shape, state, mixed=mixed)
+    model = kind.build(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    if settings.runtime.compile:
+        model.compile_blocks()
     # After the move: the optimizer's row slices are views of the parameters as they are now,
     # and with several ranks it moves them once more, into the buffers they are sent from.
     optimizer = build_optimizer(
@@ -152,7 +158,10 @@ def load_weights(
         load_start = functools.partial(_start_state, manifest)
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
-    fused_loss.try_compile(ranks.device, dtype, shape.vocab_size)
+    fused_loss.try_compile(ranks.device, dtype, shape.vocab_size, model.softcap)
+    if settings.runtime.compile:
+        padded = settings.batch.device_batch_size if settings.batch.layout == "padded" else None
+        compiled.try_out(model, mixed=mixed, padded_rows=padded)
     return Weights(
         model=model,
         loss_module=LossModule(model),
@@ -164,7 +173,7 @@ def load_weights(
 
 
 def load_data(
-    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, shape: GPTConfig
+    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, shape: ModelShape
 ) -> Data:
     """Rows to train on, rows and questions to measure with, and the plan of the steps.
 
@@ -177,24 +186,26 @@ def load_data(
     plan = run_plan.make_plan(settings, len(mixture))
     held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
     loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, shape, ranks)
-    asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
+    asked = tasks.load_questions(wanted, run_plan.exam_limits(settings))
     _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
+    questions = {
+        task: exam.prepare(
+            tokenizer,
+            task,
+            found,
+            max_tokens=settings.data.max_tokens,
+            vocab_size=shape.vocab_size,
+        )
+        for task, found in asked.items()
+    }
     return Data(
         tokenizer=tokenizer,
         plan=plan,
         counts=mixture.counts(),
         loader=loader,
         validation=validation,
-        questions={
-            task: prepare_questions(
-                tokenizer,
-                task,
-                found,
-                max_tokens=settings.data.max_tokens,
-                vocab_size=shape.vocab_size,
-            )
-            for task, found in asked.items()
-        },
+        questions=questions,
+        sandbox=exam.sandbox_for(questions, unsafe=settings.eval.unsafe_code),
         prompts=_prompts(settings, held_out),
     )
 
@@ -205,7 +216,7 @@ def _check_rows(
     settings: RunConfig,
     mixture: Mixture,
     held_out: Mixture,
-    asked: dict[str, list[Question]],
+    asked: dict[str, tasks.Exam],
     tokenizer: Tokenizer,
     ranks: Ranks,
 ) -> None:
@@ -280,18 +291,18 @@ def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
 
 def _model_state(
     manifest: dict[str, Any], resume: CheckpointInfo | None
-) -> tuple[GPTConfig, dict[str, Tensor]]:
+) -> tuple[ModelShape, dict[str, Tensor]]:
     """Shape and tensors to begin this attempt with, on the CPU."""
     if resume is None:
         return _start_model(manifest)
-    return GPTConfig.from_dict(manifest["start"]["model_config"]), load_model_state(resume)
+    return family.shape_from(manifest["start"]["model_config"]), load_model_state(resume)
 
 
 def _start_state(manifest: dict[str, Any]) -> dict[str, Tensor]:
     return _start_model(manifest)[1]
 
 
-def _start_model(manifest: dict[str, Any]) -> tuple[GPTConfig, dict[str, Tensor]]:
+def _start_model(manifest: dict[str, Any]) -> tuple[ModelShape, dict[str, Tensor]]:
     """Shape and tensors that the run began with, on the CPU."""
     ref = start_checkpoint(manifest)
     if ref is None:
@@ -315,7 +326,7 @@ def _loaders(
     held_out: Mixture,
     plan: Plan,
     tokenizer: Tokenizer,
-    shape: GPTConfig,
+    shape: ModelShape,
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
     common: dict[str, Any] = {
@@ -377,7 +388,7 @@ def _run_started(session: Session, counts: dict[str, int]) -> RunStarted:
         name: ",".join(value) if isinstance(value, tuple) else value
         for name, value in settings.flat().items()
     }
-    lrs = initial_lrs(settings.optim, shape.n_embd)
+    lrs = family.of(shape).initial_lrs(shape, settings.optim)
     effective = run_plan.effective_settings(settings, shape, plan, lrs)
     return RunStarted(
         name=str(session.manifest["name"]),

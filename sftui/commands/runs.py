@@ -95,7 +95,7 @@ def what_goes(run: RunDir, now: float) -> list[str]:
         return [f"{path}: a link to {there}", "  the link alone goes; the run itself stays"]
     shot = snapshot.read_run(run)
     state = shot.state
-    lines = [f"{path}: {status_words(shot, now)}, {fmt.count(state.updates)} updates"]
+    lines = [f"{path}: {status_words(shot, now)}, {fmt.count(state.done)} updates"]
     kept = checkpoint_dir.list_checkpoints(run)
     if kept:
         steps = ", ".join(f"{info.step:,}{' (marked)' if info.marked else ''}" for info in kept)
@@ -141,7 +141,7 @@ def _row(brief: Brief, run: RunDir, now: float) -> list[str]:
     return [
         clean(run.id, 120),
         _with_bad_lines(_status(brief, now), brief.unreadable),
-        f"{fmt.count(brief.updates)}{planned}",
+        f"{fmt.count(brief.done)}{planned}",
         best,
         "-" if brief.last_t is None else fmt.age(max(0.0, now - brief.last_t)),
         fmt.size(_size(run.path)),

@@ -36,7 +36,7 @@ class Brief:
 
     badge: str
     ended: bool
-    updates: int
+    done: int
     planned: int | None
     best_loss: float | None
     best_step: int | None
@@ -59,7 +59,7 @@ def brief_of(shot: Snapshot) -> Brief:
     return Brief(
         badge=state.badge,
         ended=state.ended,
-        updates=state.updates,
+        done=state.done,
         planned=state.planned,
         best_loss=None if best is None else best.loss,
         best_step=None if best is None else best.step,
@@ -150,7 +150,7 @@ def _brief(known: dict[str, Any]) -> Brief | None:
         return Brief(
             badge=checked.text(known["badge"]),
             ended=known["ended"] is True,
-            updates=checked.whole(known["updates"]),
+            done=checked.whole(known["done"]),
             planned=whole("planned"),
             best_loss=number("best_loss"),
             best_step=whole("best_step"),

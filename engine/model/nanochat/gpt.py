@@ -12,7 +12,7 @@ document and positions restart at 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,18 +21,25 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from engine.config import OptimConfig
+from engine.model.compiled import compiled
+from engine.model.family import ModelShape, ParameterGroup, Span
 from engine.model.kv_cache import KeyValueCache
 from engine.model.nanochat.attention import (
     Attend,
-    Span,
     cached_attention,
     packed_attention,
     padded_attention,
 )
 from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP, check_shapes
 from engine.model.nanochat.gpt_config import GPTConfig as GPTConfig
+from engine.model.nanochat.names import EMBEDDING as EMBEDDING
+from engine.model.nanochat.names import HEAD
+from engine.model.nanochat.parameter_groups import october_groups
 
-EMBEDDING = "transformer.wte.weight"
+Before = Callable[["Block", Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+After = Callable[["Block", Tensor, Tensor], Tensor]
+Halves = tuple[Before, After]
 
 
 class GPT(nn.Module):
@@ -52,7 +59,7 @@ class GPT(nn.Module):
         self.transformer = nn.ModuleDict(
             {
                 "wte": nn.Embedding(config.vocab_size, config.n_embd),
-                "h": nn.ModuleList(_Block(config) for _ in range(config.n_layer)),
+                "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
@@ -89,7 +96,7 @@ class GPT(nn.Module):
             rows, columns = weight.shape
             if name == EMBEDDING:
                 weight.normal_(0.0, 1.0, generator=generator)
-            elif name == "lm_head.weight" or name.endswith("c_proj.weight"):
+            elif name == HEAD or name.endswith("c_proj.weight"):
                 weight.zero_()
             else:
                 std = min(1.0, (rows / columns) ** 0.5) / columns**0.5
@@ -124,7 +131,11 @@ class GPT(nn.Module):
                 "positions of the rotary tables"
             )
         if positions is None:
-            positions = _positions(ids, spans) + seen
+            positions = (
+                _positions(ids, spans)
+                if cache is None
+                else cache.positions(ids.shape[-1], ids.device)
+            )
         attend = padded_attention if spans is None else packed_attention(spans, ids.device, ends)
 
         x = self.transformer["wte"](ids)
@@ -133,9 +144,9 @@ class GPT(nn.Module):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         x = _norm(x)
         # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
-        cos = self.cos.index_select(0, positions).to(x.dtype).unsqueeze(-2)
-        sin = self.sin.index_select(0, positions).to(x.dtype).unsqueeze(-2)
-        for layer, block in enumerate(cast(nn.ModuleList, self.transformer["h"])):
+        cos = _table_rows(self.cos, positions).to(x.dtype)
+        sin = _table_rows(self.sin, positions).to(x.dtype)
+        for layer, block in enumerate(self.blocks()):
             if cache is not None:
                 attend = cached_attention(cache, layer)
             if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
@@ -150,22 +161,69 @@ class GPT(nn.Module):
             cache.advance(ids.shape[-1])
         return _norm(x)
 
+    def blocks(self) -> Sequence[Block]:
+        """The layers, first to last."""
+        return cast(Sequence[Block], self.transformer["h"])
+
+    def compile_blocks(self, backend: Any = "inductor") -> None:
+        before = compiled(Block.before_attention, backend)
+        after = compiled(Block.after_attention, backend)
+        for block in self.blocks():
+            block.halves = (before, after)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D]."""
+        return self.lm_head.weight
+
+    @property
+    def softcap(self) -> float | None:
+        return SOFTCAP
+
     def logits(self, hidden: Tensor) -> Tensor:
         """fp32 logits [..., V] in (-15, 15) of hidden states [..., D]."""
         z = self.lm_head(hidden).float()
         return SOFTCAP * torch.tanh(z / SOFTCAP)
 
+    def new_cache(self) -> KeyValueCache:
+        return KeyValueCache(num_layers=self.config.n_layer, limit=self.config.max_positions)
 
-class _Block(nn.Module):
+    def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
+        return october_groups(self.config.parameter_shapes(), settings, self.config.n_embd)
+
+
+class Block(nn.Module):
+    """One layer. What lies before its attention and what lies after it are calls of their own,
+    which training passes take compiled after `GPT.compile_blocks`.
+
+    Attention stays outside: it is one kernel already, and what it takes besides tensors (where
+    each document ends) would make each packing a graph of its own.
+    """
+
+    halves: Halves | None = None
+    """The two, compiled; taken in training passes."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.attn = _Attention(config)
         self.mlp = _MLP(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        x = x + self.attn(_norm(x), cos, sin, attend)
-        x = x + self.mlp(_norm(x))
-        return x
+        before: Before = Block.before_attention
+        after: After = Block.after_attention
+        # One token alone (a rank without rows) would be a graph of its own: sizes of 1 are.
+        if self.halves and self.training and torch.is_grad_enabled() and x.shape[-2] > 1:
+            before, after = self.halves
+        return after(self, x, attend(*before(self, x, cos, sin)))
+
+    def before_attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+        """q [..., H, E], k and v [..., K, E] of the residual stream x [..., D]."""
+        return self.attn.project(_norm(x), cos, sin)
+
+    def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream after the layer, from that before it and the attention's output."""
+        x = x + self.attn.c_proj(attended.flatten(-2))
+        return cast(Tensor, x + self.mlp(_norm(x)))
 
 
 class _Attention(nn.Module):
@@ -177,14 +235,13 @@ class _Attention(nn.Module):
         self.c_v = nn.Linear(config.n_embd, config.kv_dim, bias=False)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+        """Rotated and normed q and k, and v, of the normed stream."""
         q = self.c_q(x).unflatten(-1, (-1, self.head_dim))
         k = self.c_k(x).unflatten(-1, (-1, self.head_dim))
         v = self.c_v(x).unflatten(-1, (-1, self.head_dim))
         # Rotation first, norm second: nanochat's order ("QK norm").
-        q = _norm(_rotate(q, cos, sin))
-        k = _norm(_rotate(k, cos, sin))
-        return cast(Tensor, self.c_proj(attend(q, k, v).flatten(-2)))
+        return _norm(_rotate(q, cos, sin)), _norm(_rotate(k, cos, sin)), v
 
 
 class _MLP(nn.Module):
@@ -226,7 +283,7 @@ def _relu_squared(x: Tensor) -> Tensor:
     return cast(Tensor, _ReluSquared.apply(x))  # type: ignore[no-untyped-call]
 
 
-def check_state(config: GPTConfig, state: Mapping[str, Tensor]) -> None:
+def check_state(config: ModelShape, state: Mapping[str, Tensor]) -> None:
     """Names and shapes of `state` are exactly those of `config`.
 
     Raises:
@@ -246,6 +303,27 @@ def as_trained(state: Mapping[str, Tensor], *, mixed: bool) -> dict[str, Tensor]
         name: tensor.to(embedding if name == EMBEDDING else torch.float32)
         for name, tensor in state.items()
     }
+
+
+def as_loaded(state: Mapping[str, Tensor], embedding_dtype: torch.dtype) -> dict[str, Tensor]:
+    """All fp32 but the embedding, which gets `embedding_dtype`; contiguous."""
+    return {
+        name: tensor.to(embedding_dtype if name == EMBEDDING else torch.float32).contiguous()
+        for name, tensor in state.items()
+    }
+
+
+def as_exported(
+    state: Mapping[str, Tensor], embedding_dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Copies on the CPU in the dtypes of nanochat's files: all fp32 but the embedding, which keeps
+    its own (bfloat16 on CUDA) unless `embedding_dtype` names another."""
+    plain = {}
+    for name, tensor in state.items():
+        wanted = (embedding_dtype or tensor.dtype) if name == EMBEDDING else torch.float32
+        # A view would be saved with the whole storage behind it.
+        plain[name] = tensor.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
+    return plain
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -279,6 +357,12 @@ def _rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
         position = torch.arange(config.max_positions, dtype=torch.float32)
         angle = torch.outer(position, inverse_frequency)
         return angle.cos().bfloat16(), angle.sin().bfloat16()
+
+
+def _table_rows(table: Tensor, positions: Tensor) -> Tensor:
+    """[*positions, 1, E/2] of a rotary table."""
+    found = table.index_select(0, positions.flatten())
+    return found.view(*positions.shape, 1, -1)
 
 
 def _positions(ids: Tensor, spans: Sequence[Span] | None) -> Tensor:

@@ -90,7 +90,7 @@ def test_a_damaged_memory_costs_nothing_but_the_reading(tmp_path: Path, damage: 
     first = runs.table(root, NOW, memory)
     assert first == runs.table(root, NOW)
     known = json.loads(memory.read_bytes())
-    for name in ("updates", "badge", "best_loss", "stamp", "last_t"):
+    for name in ("done", "badge", "best_loss", "stamp", "last_t"):
         for value in WRONG:
             [entry] = known["runs"].values()
             memory.write_text(
