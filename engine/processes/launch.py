@@ -30,10 +30,10 @@ from engine.data import row_digests, supervision
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
 from engine.data.tasks import DataSummary, check_data
-from engine.errors import CheckpointError, RunDirError, RunFailedError
+from engine.errors import CheckpointError, ConfigError, RunDirError, RunFailedError
 from engine.files.sizes import GIB
 from engine.model.family import ModelShape
-from engine.processes import devices, logout, reaper
+from engine.processes import compilers, devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
@@ -100,6 +100,8 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
     device = devices.find(config.runtime.gpus // config.runtime.nodes, config.runtime.device_type)
+    if config.runtime.compile and (why := compilers.obstacle(device.device_type)):
+        raise ConfigError(f"--compile: {why}. Leave the flag out: the numbers are the same.")
     start, tokenizer = find_start(config)
     settings = run_plan.data_settings(config)
     data = check_data(

@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from engine.config import OptimConfig
+from engine.model.compiled import compiled
 from engine.model.family import ModelShape, ParameterGroup, Span
 from engine.model.kv_cache import KeyValueCache
 from engine.model.nanochat.attention import (
@@ -41,6 +42,9 @@ from engine.model.nanochat.names import HEAD, is_embedding
 from engine.model.nanochat.parameter_groups import groups_of
 from engine.model.nanochat.parts import SMEAR_CHANNELS, VALUE_GATE_CHANNELS
 
+Before = Callable[["Block", Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
+After = Callable[["Block", Tensor, Tensor], Tensor]
+Halves = tuple[Before, After]
 Mix = Callable[[Tensor, Tensor, int], Tensor]
 Smear = Callable[[Tensor, Tensor, KeyValueCache | None], Tensor]
 
@@ -67,7 +71,7 @@ class GPT(nn.Module):
         self.transformer = nn.ModuleDict(
             {
                 "wte": nn.Embedding(config.table_rows, config.n_embd),
-                "h": nn.ModuleList(_Block(config, layer) for layer in range(config.n_layer)),
+                "h": nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.table_rows, bias=False)
@@ -178,7 +182,7 @@ class GPT(nn.Module):
         sin = _table_rows(self.sin, positions).to(x.dtype)
         attends = self._attends(spans, ids, ends, cache)
         middle, config = x, self.config
-        for layer, block in enumerate(cast(nn.ModuleList, self.transformer["h"])):
+        for layer, block in enumerate(self.blocks()):
             x = self._mix(x, first, layer)
             value = (
                 self.value_embeds[str(layer)](ids) if config.has_value_embedding(layer) else None
@@ -191,7 +195,7 @@ class GPT(nn.Module):
             else:
                 x = block(*arguments)
             if layer == config.n_layer // 2:
-                middle, config = x, self.config
+                middle = x
         if cache is not None:
             cache.advance(ids.shape[-1])
         return _norm(self._take_out(x, middle, 0))
@@ -233,6 +237,16 @@ class GPT(nn.Module):
         """Less a share of the middle layer's output."""
         return x - self.backout_lambda.to(x.dtype) * middle
 
+    def blocks(self) -> Sequence[Block]:
+        """The layers, first to last."""
+        return cast(Sequence[Block], self.transformer["h"])
+
+    def compile_blocks(self, backend: Any = "inductor") -> None:
+        before = compiled(Block.before_attention, backend)
+        after = compiled(Block.after_attention, backend)
+        for block in self.blocks():
+            block.halves = (before, after)
+
     @property
     def head_weight(self) -> Tensor:
         """[V, D]: of a padded head the rows that stand for tokens."""
@@ -255,7 +269,17 @@ class GPT(nn.Module):
         return groups_of(self.config, settings)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """One layer. What lies before its attention and what lies after it are calls of their own,
+    which training passes take compiled after `GPT.compile_blocks`.
+
+    Attention stays outside: it is one kernel already, and what it takes besides tensors (where
+    each document ends) would make each packing a graph of its own.
+    """
+
+    halves: Halves | None = None
+    """The two, compiled; taken in training passes."""
+
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
         self.attn = _Attention(config, takes_value=config.has_value_embedding(layer))
@@ -264,9 +288,26 @@ class _Block(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, value: Tensor | None
     ) -> Tensor:
-        x = x + self.attn(_norm(x), cos, sin, attend, value)
-        x = x + self.mlp(_norm(x))
-        return x
+        before: Before = Block.before_attention
+        after: After = Block.after_attention
+        # One token alone (a rank without rows) would be a graph of its own: sizes of 1 are.
+        if self.halves and self.training and torch.is_grad_enabled() and x.shape[-2] > 1:
+            before, after = self.halves
+        return after(self, x, attend(*before(self, x, cos, sin, value)))
+
+    def before_attention(
+        self, x: Tensor, cos: Tensor, sin: Tensor, value: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """q [..., H, E], k and v [..., K, E] of the residual stream x [..., D].
+
+        `value` [..., K * E]: the layer's embedding of the tokens, where it has one.
+        """
+        return self.attn.project(_norm(x), cos, sin, value)
+
+    def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream after the layer, from that before it and the attention's output."""
+        x = x + self.attn.c_proj(attended.flatten(-2))
+        return cast(Tensor, x + self.mlp(_norm(x)))
 
 
 class _Attention(nn.Module):
@@ -281,9 +322,10 @@ class _Attention(nn.Module):
         if takes_value:
             self.ve_gate = nn.Linear(VALUE_GATE_CHANNELS, config.n_kv_head, bias=False)
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, value: Tensor | None
-    ) -> Tensor:
+    def project(
+        self, x: Tensor, cos: Tensor, sin: Tensor, value: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Rotated, normed and gained q and k, and v, of the normed stream."""
         q = self.c_q(x).unflatten(-1, (-1, self.head_dim))
         k = self.c_k(x).unflatten(-1, (-1, self.head_dim))
         v = self.c_v(x).unflatten(-1, (-1, self.head_dim))
@@ -292,11 +334,10 @@ class _Attention(nn.Module):
             gate = 3 * torch.sigmoid(self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
             v = v + gate.unsqueeze(-1) * value.to(v.dtype).unflatten(-1, (-1, self.head_dim))
         # Rotation first, norm second: nanochat's order ("QK norm").
-        q = _norm(_rotate(q, cos, sin))
-        k = _norm(_rotate(k, cos, sin))
+        q, k = _norm(_rotate(q, cos, sin)), _norm(_rotate(k, cos, sin))
         if self.gain != 1.0:
             q, k = q * self.gain, k * self.gain
-        return cast(Tensor, self.c_proj(attend(q, k, v).flatten(-2)))
+        return q, k, v
 
 
 class _MLP(nn.Module):
