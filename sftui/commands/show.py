@@ -61,8 +61,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     planned = state.planned
     of = f" of {fmt.count(planned)}" if planned is not None else ""
     parts = [f"step {fmt.count(state.done)}{of}"]
-    if state.first_t is not None and state.last_t is not None:
-        parts.append(f"{fmt.duration(state.last_t - state.first_t)} elapsed")
+    if state.seconds is not None:
+        parts.append(f"{fmt.duration(state.seconds)} elapsed")
     if shot.alive and not state.ended and (eta := state.eta_seconds()) is not None:
         parts.append(f"about {fmt.duration(eta)} to go")
     lines.append("  " + ", ".join(parts))
