@@ -96,9 +96,9 @@ class Evaluation:
 class Comparison:
     """Accuracy (or probability of the right letter) now minus before."""
 
-    kind: Literal["paired", "unpaired", "bare", "probability", "loss"]
+    kind: Literal["paired", "unpaired", "bare", "probability", "loss", "chatcore"]
     """`bare`: two percentages without counts, hence without any evidence. `probability`: of the
-    right letter, paired. `loss`: of two validations, in nats."""
+    right letter, paired. `loss`: of two validations, in nats. `chatcore`: of two ChatCOREs."""
     difference: float
     error: float
     """Standard error of `difference`; NaN when bare, like the interval and p."""

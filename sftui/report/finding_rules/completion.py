@@ -32,8 +32,8 @@ def end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
             "incomplete",
             tr("The run did not reach its end.", "运行没有跑完。"),
             tr(
-                f"status {facts.status}, {state.updates:,} updates",
-                f"状态：{tr.status(facts.status)}，{state.updates:,} 次更新",
+                f"status {facts.status}, {state.done:,} updates",
+                f"状态：{tr.status(facts.status)}，{state.done:,} 次更新",
             ),
         )
         if facts.is_ours:
