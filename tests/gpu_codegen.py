@@ -202,7 +202,7 @@ def _trace_halves() -> None:
         x = torch.empty(tokens, width, device="cuda", dtype=torch.bfloat16, requires_grad=True)
         half = fake_cuda.D16.head_dim // 2
         cos = torch.empty(tokens, 1, half, device="cuda", dtype=torch.bfloat16)
-        q, k, v = before(block, x, cos, cos.clone())
+        q, k, v = before(block, x, cos, cos.clone(), None)
         torch.autograd.backward([q, k, v], [torch.empty_like(each) for each in (q, k, v)])
         after(block, x, torch.empty_like(q, requires_grad=True)).sum().backward()
 
