@@ -80,6 +80,13 @@ def loader(layout: Layout) -> StepLoader:
     )
 
 
+def num_graphs(counter: CompileCounterWithBackend) -> int:
+    """Graphs that hold an operation: torch's first use of AOT may pass an empty one of its own."""
+    return sum(
+        any(node.op == "call_function" for node in graph.graph.nodes) for graph in counter.graphs
+    )
+
+
 def gradients(
     loss_module: LossModule, loader: StepLoader, step: int, *, mixed: bool
 ) -> tuple[float, Tensor]:
@@ -122,7 +129,7 @@ def test_twenty_packings_are_two_graphs_and_the_same_numbers(
         each.model.checkpoint_blocks = checkpointing
     compiled.model.compile_blocks(counter)
     try_out(compiled.model, mixed=mixed, padded_rows=2 if layout == "padded" else None)
-    assert counter.frame_count == 2
+    assert num_graphs(counter) == 2
     assert all(weight.grad is None for weight in compiled.parameters())
     steps = loader(layout)
     for step in range(PACKINGS):
@@ -135,7 +142,7 @@ def test_twenty_packings_are_two_graphs_and_the_same_numbers(
         assert float((found - wanted).norm() / wanted.norm()) < 1e-6
         if step == 10:
             measure(compiled.model, steps)
-    assert counter.frame_count == 2
+    assert num_graphs(counter) == 2
 
 
 def measure(model: Decoder, steps: StepLoader) -> None:
