@@ -19,7 +19,8 @@ from engine.conversations.problems import Problem, number_of, problem_set
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import DataError
 from engine.evaluation.eval_items import EvalResult
-from engine.model.batch_generate import generate, raw_text
+from engine.model.batch_generate import generate
+from engine.model.calculator_calls import raw_text
 from engine.model.family import Decoder
 from engine.sandbox.program_sandbox import Sandbox
 from engine.step.step_losses import AllReduceSum, one_rank
