@@ -16,7 +16,7 @@ from typing import Literal
 
 from engine.config import RunConfig
 from engine.files.sizes import GIB
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model.family import ModelShape
 
 CUDA_OUTSIDE = 1.2 * GIB
 """CUDA context, cuBLAS and NCCL: 0.6 to 1.2 GiB that torch's allocator does not see."""
@@ -42,7 +42,7 @@ def loss_chunk(vocab_size: int, device_type: str) -> int:
 class MemoryPlan:
     """Everything the memory of one rank is estimated from."""
 
-    shape: GPTConfig
+    shape: ModelShape
     tokens: int
     """N: of one micro-batch, padding included."""
     world_size: int = 1
@@ -120,24 +120,24 @@ class Memory:
 
 def estimate(plan: MemoryPlan) -> Memory:
     """Bytes of one rank under `plan`."""
-    layers, width, vocab = plan.shape.n_layer, plan.shape.n_embd, plan.shape.vocab_size
+    layers, width = plan.shape.n_layer, plan.shape.n_embd
     n, ranks = plan.tokens, plan.world_size
-    table = vocab * width
-    matrices = plan.shape.num_parameters - 2 * table
-    # fp32 matrices and head; the embedding is bf16 under autocast.
-    parameters = 4 * matrices + (6 if plan.mixed else 8) * table
-    # One Muon momentum a matrix, two AdamW moments a row of embedding and head.
-    optimizer = 4 * matrices + (12 if plan.mixed else 16) * table
+    counts = plan.shape.weight_counts()
+    matrices, head = counts.matrices, counts.head
+    # fp32 matrices and head; embeddings are bf16 under autocast.
+    embedded = (2 if plan.mixed else 4) * counts.tables
+    parameters = 4 * matrices + 4 * head + embedded
+    # One Muon momentum a matrix, two AdamW moments a row of embeddings and head.
+    optimizer = 4 * matrices + 8 * head + 2 * embedded
     if plan.checkpoint_layers:
         # Only each block's input stays.
         per_layer = 2 if plan.mixed else 4
     elif plan.mixed:
-        # In units of [N, D] in bf16: the inputs of two norms, four products and the attention
-        # (block input 1, normed 1, q k v 3 rotated 2 normed 2, attention out 1; block middle 1,
-        # normed 1, MLP 4 and its square 4), less what two of them share.
-        per_layer = 2 * (18 if plan.fused_norm or plan.program == "sftui" else 22)
+        # bf16. nanochat's norm may keep four inputs more.
+        kept = plan.shape.kept_per_layer
+        per_layer = 2 * (kept if plan.fused_norm or plan.program == "sftui" else kept + 4)
     else:
-        per_layer = 4 * 18
+        per_layer = 4 * plan.shape.kept_per_layer
     return Memory(
         parameters=parameters,
         gradients=parameters if plan.gradients_alive else 0,
@@ -146,11 +146,11 @@ def estimate(plan: MemoryPlan) -> Memory:
         checkpoint=parameters + -(-optimizer // ranks) if plan.checkpoint_copies else 0,
         start=-(-parameters // ranks) if plan.start_kept else 0,
         buckets=parameters if plan.gradient_buckets and ranks > 1 else 0,
-        copies=_copies(plan, matrices, table),
+        copies=_copies(plan, matrices, head),
         layers=per_layer * layers * n * width,
-        logits=_logits(plan, table),
+        logits=_logits(plan, head),
         small=12 * n * width,
-        step_temporary=_step_temporary(plan, table),
+        step_temporary=_step_temporary(plan, head),
     )
 
 
@@ -213,7 +213,7 @@ def largest_batch(plan: MemoryPlan, device_bytes: float, *, row_tokens: int) -> 
     return largest_tokens(plan, device_bytes) // row_tokens
 
 
-def checkpoint_bytes(shape: GPTConfig, *, mixed: bool) -> int:
+def checkpoint_bytes(shape: ModelShape, *, mixed: bool) -> int:
     """Size of one resumable checkpoint on disk: weights and the optimizer state of all ranks."""
     found = estimate(MemoryPlan(shape=shape, tokens=1, mixed=mixed))
     return found.parameters + found.optimizer
@@ -221,7 +221,7 @@ def checkpoint_bytes(shape: GPTConfig, *, mixed: bool) -> int:
 
 def plan_for(
     config: RunConfig,
-    shape: GPTConfig,
+    shape: ModelShape,
     *,
     device_type: str,
     packed_tokens: int | None = None,

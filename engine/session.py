@@ -23,7 +23,7 @@ from engine.distributed import Ranks
 from engine.evaluation.evaluate import PreparedQuestions
 from engine.evaluation.validation_rows import RowLosses
 from engine.events import Event
-from engine.model.nanochat.gpt import GPT
+from engine.model.family import Decoder
 from engine.optimizer.lr_schedule import LrSchedule
 from engine.optimizer.optim import ShardedOptimizer
 from engine.optimizer.weight_distance import WeightTravel
@@ -42,7 +42,7 @@ MEET_SECONDS = 0.25
 class LossModule(nn.Module):
     """Model and loss in one module: the whole forward pass of a micro-step."""
 
-    def __init__(self, model: GPT) -> None:
+    def __init__(self, model: Decoder) -> None:
         super().__init__()
         self.model = model
 
@@ -54,9 +54,10 @@ class LossModule(nn.Module):
         return weighted_loss(
             # Places are distinct, so the backward pass may add without sorting them first.
             hidden.flatten(0, -2).index_select(0, micro.supervised),
-            self.model.lm_head.weight,
+            self.model.head_weight,
             micro.targets,
             micro.weights,
+            softcap=self.model.softcap,
         )
 
 
@@ -128,7 +129,7 @@ class Session:
     attempt: int
     emit: Emit
     tokenizer: Tokenizer
-    model: GPT
+    model: Decoder
     loss_module: nn.Module
     """`LossModule`."""
     optimizer: ShardedOptimizer

@@ -33,8 +33,9 @@ from engine.distributed import Ranks
 from engine.evaluation import samples
 from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
-from engine.model.nanochat.gpt import GPT, GPTConfig, as_trained
-from engine.optimizer.optim import ShardedOptimizer, build_optimizer, initial_lrs
+from engine.model import family
+from engine.model.family import Decoder, ModelShape
+from engine.optimizer.optim import ShardedOptimizer, build_optimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
@@ -48,7 +49,7 @@ from engine.step.plan import Plan, ValidationPlan
 class Weights:
     """The model as this attempt begins with it, and what changes it."""
 
-    model: GPT
+    model: Decoder
     loss_module: nn.Module
     optimizer: ShardedOptimizer
     progress: Progress
@@ -133,8 +134,9 @@ def load_weights(
     shape, state = _model_state(manifest, resume)
     # A checkpoint may come from a device of another precision than this one's.
     mixed = settings.runtime.mixed(ranks.device.type)
-    state = as_trained(state, mixed=mixed)
-    model = GPT.from_state(shape, {name: w.to(ranks.device) for name, w in state.items()})
+    kind = family.of(shape)
+    state = kind.as_trained(shape, state, mixed=mixed)
+    model = kind.build(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
     # After the move: the optimizer's row slices are views of the parameters as they are now,
@@ -152,7 +154,7 @@ def load_weights(
         load_start = functools.partial(_start_state, manifest)
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
-    fused_loss.try_compile(ranks.device, dtype, shape.vocab_size)
+    fused_loss.try_compile(ranks.device, dtype, shape.vocab_size, model.softcap)
     return Weights(
         model=model,
         loss_module=LossModule(model),
@@ -164,7 +166,7 @@ def load_weights(
 
 
 def load_data(
-    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, shape: GPTConfig
+    run: RunDir, manifest: dict[str, Any], settings: RunConfig, ranks: Ranks, shape: ModelShape
 ) -> Data:
     """Rows to train on, rows and questions to measure with, and the plan of the steps.
 
@@ -280,18 +282,18 @@ def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
 
 def _model_state(
     manifest: dict[str, Any], resume: CheckpointInfo | None
-) -> tuple[GPTConfig, dict[str, Tensor]]:
+) -> tuple[ModelShape, dict[str, Tensor]]:
     """Shape and tensors to begin this attempt with, on the CPU."""
     if resume is None:
         return _start_model(manifest)
-    return GPTConfig.from_dict(manifest["start"]["model_config"]), load_model_state(resume)
+    return family.shape_from(manifest["start"]["model_config"]), load_model_state(resume)
 
 
 def _start_state(manifest: dict[str, Any]) -> dict[str, Tensor]:
     return _start_model(manifest)[1]
 
 
-def _start_model(manifest: dict[str, Any]) -> tuple[GPTConfig, dict[str, Tensor]]:
+def _start_model(manifest: dict[str, Any]) -> tuple[ModelShape, dict[str, Tensor]]:
     """Shape and tensors that the run began with, on the CPU."""
     ref = start_checkpoint(manifest)
     if ref is None:
@@ -315,7 +317,7 @@ def _loaders(
     held_out: Mixture,
     plan: Plan,
     tokenizer: Tokenizer,
-    shape: GPTConfig,
+    shape: ModelShape,
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
     common: dict[str, Any] = {
@@ -377,7 +379,7 @@ def _run_started(session: Session, counts: dict[str, int]) -> RunStarted:
         name: ",".join(value) if isinstance(value, tuple) else value
         for name, value in settings.flat().items()
     }
-    lrs = initial_lrs(settings.optim, shape.n_embd)
+    lrs = family.of(shape).initial_lrs(shape, settings.optim)
     effective = run_plan.effective_settings(settings, shape, plan, lrs)
     return RunStarted(
         name=str(session.manifest["name"]),

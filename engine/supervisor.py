@@ -35,6 +35,7 @@ from engine.steering import inbox, undelivered_stop
 
 if TYPE_CHECKING:
     from engine.processes.elastic import Failure
+    from engine.run.resume_file import Resumption
 
 WORKER_VARIABLE = "SFTUI_WORKER"
 """Module of a rank, for tests of the supervisor itself."""
@@ -64,7 +65,13 @@ def main(arguments: Sequence[str]) -> int:
             with contextlib.suppress(OSError):
                 event_files.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup").write(end)
             return 2
-        return Supervisor(run_dir, manifest).run()
+        try:
+            lost = resume_file.settle(run_dir, os.environ.pop(resume_file.ID_VARIABLE, ""))
+            manifest = resume_file.manifest_now(run_dir)
+        except (RunDirError, OSError) as error:
+            sys.stderr.write(f"sftui: error: {error}\n")
+            return 2
+        return Supervisor(run_dir, manifest).run(lost)
 
 
 class Supervisor:
@@ -81,8 +88,13 @@ class Supervisor:
         self._launching = False
         self._reasons: list[str] = []
 
-    def run(self) -> int:
+    def run(self, lost: Sequence[Resumption] = ()) -> int:
+        """Run the ranks to the end; the exit code. `lost`: see `resume_file.settle`."""
         self._catch_signals()
+        for entry in lost:
+            settings = ", ".join(entry.changed) or "none"
+            text = f"another --resume of the same moment does not count; it changed: {settings}"
+            self._tell(LogLine(text=text, level="warn"))
         nodes = int(self._manifest.get("nodes", 1))
         world_size = int(self._manifest.get("world_size", 1))
         local_world_size = max(1, world_size // nodes)

@@ -12,6 +12,7 @@ import gc
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -232,14 +233,14 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
         for line in resume.describe(prepared):
             print(line)  # noqa: T201
         return ExitCode.DONE
-    resume.record(prepared, command=["sftui", "run", *words], now=datetime.now())
+    resumption = resume.record(prepared, command=["sftui", "run", *words], now=datetime.now())
     run_dir.link_run_log(found, Path.cwd())
     diagnostics.note(f"run {found.id} goes on in {found.path}")
     _say_other_machines(found)
     plain = flags.headless or not _has_terminal()
     return _watch(
         found,
-        launcher=lambda: launch.start_supervisor(found),
+        launcher=lambda: launch.start_supervisor(found, resumption),
         plain=plain,
         baseline=baseline,
         on_event=flags.on_event,
@@ -289,6 +290,7 @@ def control(words: list[str]) -> ExitCode:
     flags = _flags_of(CtlFlags, words, "sftui ctl")
     command, argument = ctl.parse_command(flags.command, flags.argument)
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
+    asked = time.time()
     answer = ctl.ask(
         found,
         command,
@@ -297,6 +299,8 @@ def control(words: list[str]) -> ExitCode:
         alive=lambda: lock.is_running(found),
     )
     print(ctl.words(answer))  # noqa: T201
+    if differ := ctl.clocks_differ(answer, asked, time.time()):
+        diagnostics.note(differ)
     return ExitCode.DONE if answer.outcome == "applied" else ExitCode.RUN_FAILED
 
 

@@ -20,7 +20,8 @@ from engine.config import STARTER
 from engine.errors import CheckpointError, RunDirError
 from engine.files import checked
 from engine.files.lfs import pointer_fault
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model import family
+from engine.model.family import ModelShape
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 
@@ -41,7 +42,7 @@ class Target:
     kind: Literal["sftui", "nanochat", "hf", "starter"]
     label: str
     """In words, e.g. `sft d4 step 224`."""
-    config: GPTConfig
+    config: ModelShape
     path: Path
     """Checkpoint folder (`sftui`, `hf`) or weights file."""
     tokenizer: Path
@@ -245,11 +246,11 @@ def _starter() -> Target:
     )
 
 
-def _shape(where: Path, raw: Any) -> GPTConfig:
+def _shape(where: Path, raw: Any) -> ModelShape:
     if not isinstance(raw, dict):
         raise CheckpointError(f"{where} does not say the model's shape. {_EXAMPLES}")
     try:
-        return GPTConfig.from_dict(raw)
+        return family.shape_from(raw)
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from None
 

@@ -8,7 +8,6 @@ logits of a trained d4 by up to 2e-2 and no prediction.
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,31 +23,13 @@ from engine.checkpoints.checkpoint_target import HF_TOKENIZER, HF_WEIGHTS
 from engine.checkpoints.hf_tokenizer import tokenizer_config, tokenizer_json
 from engine.conversations.tokenizer import ASSISTANT_END, BOS, Tokenizer
 from engine.errors import CheckpointError
+from engine.model.family import ModelShape
 from engine.model.nanochat.gpt import check_state
-from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP, GPTConfig
-
-_PARTS = {
-    "attn.c_q": "self_attn.q_proj",
-    "attn.c_k": "self_attn.k_proj",
-    "attn.c_v": "self_attn.v_proj",
-    "attn.c_proj": "self_attn.o_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
-_BLOCK = re.compile(r"transformer\.h\.(\d+)\.(.+)\.weight")
+from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP
+from engine.model.nanochat.hf_names import hf_name
 
 
-def hf_name(name: str) -> str:
-    """transformers' name of a parameter of ours."""
-    if name == "transformer.wte.weight":
-        return "model.embed_tokens.weight"
-    block = _BLOCK.fullmatch(name)
-    if block is None:
-        return name
-    return f"model.layers.{block[1]}.{_PARTS[block[2]]}.weight"
-
-
-def model_config(config: GPTConfig, tokenizer: Tokenizer) -> dict[str, Any]:
+def model_config(config: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:
     """Content of `config.json`."""
     return {
         "architectures": ["NanoChatForCausalLM"],
@@ -78,7 +59,7 @@ def model_config(config: GPTConfig, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def export(
-    folder: Path, config: GPTConfig, state: Mapping[str, Tensor], tokenizer: Tokenizer
+    folder: Path, config: ModelShape, state: Mapping[str, Tensor], tokenizer: Tokenizer
 ) -> int:
     """Write `config.json`, weights, tokenizer and chat template; bytes written.
 
@@ -129,7 +110,7 @@ def export(
     return size
 
 
-def load(folder: Path, config: GPTConfig) -> dict[str, Tensor]:
+def load(folder: Path, config: ModelShape) -> dict[str, Tensor]:
     """Tensors of such a folder by our names, fp32.
 
     Raises:

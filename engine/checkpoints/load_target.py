@@ -9,7 +9,8 @@ from engine.checkpoints import checkpoint_dir, checkpointer, hf_export, nanochat
 from engine.checkpoints.checkpoint_target import Target
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.model.nanochat.gpt import GPT, as_trained, check_state
+from engine.model import family
+from engine.model.family import Decoder
 
 
 def load_tokenizer(target: Target) -> Tokenizer:
@@ -29,7 +30,7 @@ def load_tokenizer(target: Target) -> Tokenizer:
 
 
 def load_state(target: Target) -> dict[str, Tensor]:
-    """Tensors by nanochat's names, on the CPU. The embedding may be bf16, all others are fp32.
+    """Tensors by their family's names, on the CPU. The embedding may be bf16, all others are fp32.
 
     Raises:
         CheckpointError: damaged or incomplete, or of another shape than it says.
@@ -37,7 +38,8 @@ def load_state(target: Target) -> dict[str, Tensor]:
     match target.kind:
         case "sftui":
             state = checkpointer.load_model_state(checkpoint_dir.verify(target.path))
-            check_state(target.config, state)
+            shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+            family.of(target.config).check_shapes(target.config, shapes)
             return state
         case "hf":
             return hf_export.load(target.path, target.config)
@@ -51,11 +53,12 @@ def load_state(target: Target) -> dict[str, Tensor]:
             return weights.load_base()[1]
 
 
-def load_model(target: Target, device: torch.device, *, mixed: bool = False) -> GPT:
+def load_model(target: Target, device: torch.device, *, mixed: bool = False) -> Decoder:
     """The model on `device`; `mixed`: it will run under bf16 autocast.
 
     Raises:
         CheckpointError: as `load_state`.
     """
-    state = as_trained(load_state(target), mixed=mixed)
-    return GPT.from_state(target.config, {name: t.to(device) for name, t in state.items()})
+    kind = family.of(target.config)
+    state = kind.as_trained(target.config, load_state(target), mixed=mixed)
+    return kind.build(target.config, {name: t.to(device) for name, t in state.items()})

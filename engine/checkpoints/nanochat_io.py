@@ -24,9 +24,9 @@ from engine.checkpoints.weights_header import COMPILE_PREFIX
 from engine.errors import CheckpointError
 from engine.files.lfs import pointer_fault
 from engine.journal.run_log import metric_name
-from engine.model.nanochat.gpt import GPTConfig, check_state
-
-_EMBEDDING = "transformer.wte.weight"
+from engine.model.family import ModelShape
+from engine.model.nanochat.gpt import as_exported, as_loaded, check_state
+from engine.model.nanochat.gpt_config import GPTConfig
 
 
 def load_weights(
@@ -52,16 +52,14 @@ def load_weights(
                 f"{ref.model_path}: tensor {name} holds numbers that are not finite; expected a "
                 "usable model. Start from an earlier --step."
             )
-        wanted = embedding_dtype if name == _EMBEDDING else torch.float32
-        state[name] = tensor.to(wanted).contiguous()
-    return ref.config, state
+    return ref.config, as_loaded(state, embedding_dtype)
 
 
 def export_sft_result(
     base: Path,
     model_tag: str,
     step: int,
-    config: GPTConfig,
+    config: ModelShape,
     state: Mapping[str, Tensor],
     *,
     val_loss: float | None,
@@ -84,7 +82,7 @@ def export_sft_result(
 def export(
     folder: Path,
     step: int,
-    config: GPTConfig,
+    config: ModelShape,
     state: Mapping[str, Tensor],
     meta: Mapping[str, Any],
     *,
@@ -104,11 +102,7 @@ def export(
         CheckpointError: the folder cannot be written.
     """
     check_state(config, state)
-    plain = {}
-    for name, tensor in state.items():
-        wanted = (embedding_dtype or tensor.dtype) if name == _EMBEDDING else torch.float32
-        # A view would be saved with the whole storage behind it.
-        plain[name] = tensor.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
+    plain = as_exported(state, embedding_dtype)
     described = {"step": step, **meta, "model_config": config.to_dict()}
     model_path, meta_path = checkpoint_paths(folder, step)
     try:

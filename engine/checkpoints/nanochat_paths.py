@@ -18,6 +18,7 @@ from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.files import checked
 from engine.files.lfs import pointer_fault
+from engine.model.family import ModelShape
 from engine.model.nanochat.gpt_config import GPTConfig
 
 SOURCE_FOLDERS = {
@@ -180,7 +181,7 @@ def export_folder(model_tag: str, base: Path | None = None) -> Path:
     return base / SOURCE_FOLDERS["sft"] / _plain_tag(model_tag)
 
 
-def default_tag(config: GPTConfig) -> str:
+def default_tag(config: ModelShape) -> str:
     """nanochat's name of a model folder: `d` and the number of layers."""
     return f"d{config.n_layer}"
 

@@ -25,7 +25,8 @@ import numpy.typing as npt
 
 from engine.errors import CheckpointError
 from engine.files.lfs import pointer_fault
-from engine.model.nanochat.gpt_config import GPTConfig, check_shapes
+from engine.model import family
+from engine.model.family import ModelShape
 
 COMPILE_PREFIX = "_orig_mod."
 """In front of every name of a model that was compiled when it was saved."""
@@ -117,7 +118,7 @@ class Checked:
         )
 
 
-def check(path: Path, config: GPTConfig) -> Checked:
+def check(path: Path, config: ModelShape) -> Checked:
     """Look into a `torch.save` file of a nanochat model.
 
     Reads the header and at most about `NUMBERS_READ_BYTES` of numbers.
@@ -134,7 +135,8 @@ def check(path: Path, config: GPTConfig) -> Checked:
             found = _tensors(path, archive)
             tensors = {name.removeprefix(COMPILE_PREFIX): each for name, each in found.items()}
             try:
-                check_shapes(config, {name: each.shape for name, each in tensors.items()})
+                shapes = {name: each.shape for name, each in tensors.items()}
+                family.of(config).check_shapes(config, shapes)
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from None
             _check_dtypes(path, tensors)

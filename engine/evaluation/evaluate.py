@@ -27,7 +27,7 @@ from engine.conversations.chat_format import (
 from engine.conversations.letter_questions import Question, chance, item_set, one_letter
 from engine.errors import DataError
 from engine.evaluation.eval_items import EvalResult
-from engine.model.nanochat.gpt import GPT
+from engine.model.family import Decoder
 from engine.step.dataloader import StepBatch
 from engine.step.loss import weighted_loss
 from engine.step.step_losses import AllReduceSum, one_rank, step_losses
@@ -67,7 +67,7 @@ class ValidationResult:
 
 @torch.no_grad()
 def validate(
-    model: GPT,
+    model: Decoder,
     batch: StepBatch,
     *,
     all_reduce_sum: AllReduceSum = one_rank,
@@ -84,9 +84,10 @@ def validate(
             hidden = model(micro.ids, spans=micro.spans, positions=micro.positions, ends=micro.ends)
             _, nll = weighted_loss(
                 hidden.flatten(0, -2).index_select(0, micro.supervised),
-                model.lm_head.weight,
+                model.head_weight,
                 micro.targets,
                 micro.weights,
+                softcap=model.softcap,
             )
             nlls.append(nll)
             if on_micro_step is not None:
@@ -174,7 +175,7 @@ def prepare_questions(
 
 @torch.no_grad()
 def evaluate_letters(
-    model: GPT,
+    model: Decoder,
     prepared: PreparedQuestions,
     *,
     rank: int = 0,
@@ -189,7 +190,7 @@ def evaluate_letters(
     ties. `on_batch` is told how many questions this rank has answered. The
     caller sets up autocast.
     """
-    device = model.lm_head.weight.device
+    device = model.head_weight.device
     most = max((len(ids) for ids in prepared.letter_ids), default=1)
     # Float64 holds an fp32 logit exactly, and a sum of one number and zeros gives it back.
     dtype = torch.float32 if device.type == "mps" else torch.float64
@@ -256,9 +257,9 @@ def _batches(
         yield batch
 
 
-def _answer_logits(model: GPT, prompts: Sequence[npt.NDArray[np.int32]], pad_id: int) -> Tensor:
+def _answer_logits(model: Decoder, prompts: Sequence[npt.NDArray[np.int32]], pad_id: int) -> Tensor:
     """fp32 logits [B, V] after each prompt's last token. Padding on the right changes nothing."""
-    device = model.lm_head.weight.device
+    device = model.head_weight.device
     width = max(len(prompt) for prompt in prompts)
     ids = np.full((len(prompts), width), pad_id, np.int64)
     for place, prompt in enumerate(prompts):
@@ -271,7 +272,7 @@ def _answer_logits(model: GPT, prompts: Sequence[npt.NDArray[np.int32]], pad_id:
 
 
 @contextlib.contextmanager
-def _eval_mode(model: GPT) -> Iterator[None]:
+def _eval_mode(model: Decoder) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:

@@ -13,8 +13,8 @@ from typing import Protocol
 from engine.conversations.conversation import Conversation
 from engine.conversations.tokenizer import Tokenizer
 from engine.events import SampleGenerated
+from engine.model.family import Decoder
 from engine.model.generate import Dialogue, Sampling, text_of
-from engine.model.nanochat.gpt import GPT
 
 MOST_TOKENS = 64
 MOST_SECONDS = 20.0
@@ -48,7 +48,7 @@ def default_prompts(rows: Rows) -> tuple[str, ...]:
 
 
 def answers(
-    model: GPT,
+    model: Decoder,
     tokenizer: Tokenizer,
     prompts: Sequence[str],
     *,

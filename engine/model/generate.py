@@ -30,8 +30,7 @@ from engine.conversations.tokenizer import (
 )
 from engine.errors import CheckpointError, UsageError
 from engine.model.calculator import calculate
-from engine.model.kv_cache import KeyValueCache
-from engine.model.nanochat.gpt import GPT
+from engine.model.family import Decoder
 
 StoppedBy = Literal["assistant_end", "bos", "max_tokens", "positions", "interrupt"]
 """What ended a reply: the model itself (two ways), the limit asked for, the last position the
@@ -70,7 +69,7 @@ class Sampling:
 class Dialogue:
     """A conversation with a model: what was said so far, as tokens, and the model's cache of it."""
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, sampling: Sampling) -> None:
+    def __init__(self, model: Decoder, tokenizer: Tokenizer, sampling: Sampling) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.sampling = sampling
@@ -84,9 +83,8 @@ class Dialogue:
 
     def clear(self) -> None:
         """Begin anew."""
-        config = self.model.config
         self.ids = [self.tokenizer.special(BOS)]
-        self._cache = KeyValueCache(num_layers=config.n_layer, limit=config.max_positions)
+        self._cache = self.model.new_cache()
 
     def reply(self, text: str) -> Reply:
         """Say `text`, and get the answer by iterating.
@@ -115,7 +113,7 @@ class Dialogue:
         Raises:
             CheckpointError: the logits are no numbers.
         """
-        device = self.model.lm_head.weight.device
+        device = self.model.head_weight.device
         new = torch.tensor([self.ids[self._cache.length :]], device=device)
         with torch.no_grad():
             hidden = self.model(new, cache=self._cache)[:, -1]

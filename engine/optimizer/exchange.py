@@ -58,25 +58,32 @@ class GradientExchange:
         owners: Mapping[str, int],
         tables: Sequence[str],
         *,
+        small: Sequence[str] = (),
         rank: int,
         world_size: int,
         group: dist.ProcessGroup | None = None,
     ) -> None:
         """`owners` of the matrices, in model order; `tables` are cut by rows, a part a rank.
 
-        The number of rows of a table need not divide by W: its shares are then padded.
+        Backward passes reach the first table before the matrices, the last one after all else.
+        The number of rows of a table need not divide by W: its shares are then padded. What is
+        in `small` belongs to rank 0.
         """
         self.rank = rank
         self.world_size = world_size
         self._group = group
         self._parameters = dict(parameters)
         # Backward passes reach the head first, then the last layer, at last the embedding.
-        head, embedding = tables
-        self.buckets = [
-            self._table_bucket(head),
-            *(self._matrix_bucket(names, owners) for names in reversed(_in_runs(list(owners)))),
-            self._table_bucket(embedding),
+        head, *others = tables
+        matrices = [
+            self._matrix_bucket(names, owners) for names in reversed(_in_runs(list(owners)))
         ]
+        smalls = [self._matrix_bucket(small, dict.fromkeys(small, 0))] if small else []
+        rest = [self._table_bucket(name) for name in others]
+        self.buckets = [self._table_bucket(head), *matrices, *rest[:-1], *smalls, *rest[-1:]]
+        self.muon_buckets = range(1, 1 + len(matrices))
+        """Numbers of the buckets that hold matrices; AdamW updates the others."""
+        self.adamw_buckets = [0, *range(1 + len(matrices), len(self.buckets))]
         self._bucket_of = {
             name: number for number, bucket in enumerate(self.buckets) for name in bucket.names
         }

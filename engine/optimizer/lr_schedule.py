@@ -12,14 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.errors import ConfigError
-
-TUNED_WIDTH = 768
-"""Width of the model that nanochat's AdamW rates were tuned at."""
-
-
-def width_scale(n_embd: int) -> float:
-    """Factor on the AdamW learning rates of a model of this width: `(n_embd / 768) ** -0.5`."""
-    return float((n_embd / TUNED_WIDTH) ** -0.5)
+from engine.model.nanochat.parameter_groups import TUNED_WIDTH as TUNED_WIDTH
+from engine.model.nanochat.parameter_groups import width_scale as width_scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

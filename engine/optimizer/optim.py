@@ -25,63 +25,38 @@ from torch import Tensor, nn
 
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
+from engine.model.family import Decoder, ParameterGroup
+from engine.model.nanochat.names import EMBEDDING as EMBEDDING
+from engine.model.nanochat.names import HEAD as HEAD
+from engine.model.nanochat.parameter_groups import ADAM_BETAS as ADAM_BETAS
+from engine.model.nanochat.parameter_groups import ADAM_EPS as ADAM_EPS
+from engine.model.nanochat.parameter_groups import group_of as group_of
+from engine.model.nanochat.parameter_groups import initial_lrs as initial_lrs
+from engine.optimizer import kernels
 from engine.optimizer.exchange import GradientExchange, rows_of_share
-from engine.optimizer.lr_schedule import width_scale
-
-HEAD = "lm_head.weight"
-EMBEDDING = "transformer.wte.weight"
-MATRICES = "matrices"
-"""Group of every other parameter; the two above are groups of their own, `lm_head` and `wte`."""
-
-ADAM_BETAS = (0.8, 0.95)
-ADAM_EPS = 1e-10
-MUON_MOMENTUM = 0.95
-NEWTON_SCHULZ_STEPS = 5
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-"""Quintic of Keller Jordan's Muon: steep at 0, so five steps bring singular values near 1."""
+from engine.optimizer.kernels import NEWTON_SCHULZ as NEWTON_SCHULZ
+from engine.optimizer.kernels import orthogonalize as orthogonalize
 
 MAX_STACK_ELEMENTS = 2**25
 """Matrices of one shape are orthogonalised together, in stacks up to this size (128 MiB in fp32):
 many small products cost more in launches than in arithmetic, large ones only cost memory."""
 
 
-def initial_lrs(settings: OptimConfig, n_embd: int) -> dict[str, float]:
-    """Learning rates at multiplier 1, by group: `lm_head`, `wte`, `matrices`.
-
-    The two AdamW rates scale with the model's width (`lr_schedule.width_scale`); Muon's update
-    does not depend on it.
-    """
-    scale = width_scale(n_embd)
-    return {
-        "lm_head": settings.unembedding_lr * scale * settings.init_lr_frac,
-        "wte": settings.embedding_lr * scale * settings.init_lr_frac,
-        "matrices": settings.matrix_lr * settings.init_lr_frac,
-    }
-
-
-def group_of(name: str) -> str:
-    """Parameter group of a parameter, as in `initial_lrs`."""
-    return {HEAD: "lm_head", EMBEDDING: "wte"}.get(name, MATRICES)
-
-
 def build_optimizer(
-    model: nn.Module,
+    model: Decoder,
     settings: OptimConfig,
     *,
     rank: int = 0,
     world_size: int = 1,
     group: dist.ProcessGroup | None = None,
 ) -> ShardedOptimizer:
-    """The optimizer of a `GPT`; `model` must already be on its device.
+    """The optimizer of a decoder, which must already be on its device.
 
     With `world_size` above 1 a process group must exist; `group` None is the default one.
     """
-    parameters = dict(model.named_parameters())
-    lrs = initial_lrs(settings, parameters[EMBEDDING].shape[1])
     return ShardedOptimizer(
-        parameters,
-        lrs=lrs,
-        weight_decay=settings.weight_decay,
+        dict(model.named_parameters()),
+        model.optimizer_groups(settings),
         rank=rank,
         world_size=world_size,
         group=group,
@@ -89,7 +64,7 @@ def build_optimizer(
 
 
 class ShardedOptimizer:
-    """AdamW on embedding and head, Muon on the matrices, for one rank of `world_size`.
+    """AdamW on tables and small parameters, Muon on matrices, for one rank of `world_size`.
 
     A parameter without a gradient is updated as if its gradient were zero
     (momentum and weight decay go on), so that every rank does the same.
@@ -98,9 +73,8 @@ class ShardedOptimizer:
     def __init__(
         self,
         parameters: Mapping[str, nn.Parameter],
+        groups: Sequence[ParameterGroup],
         *,
-        lrs: Mapping[str, float],
-        weight_decay: float,
         rank: int = 0,
         world_size: int = 1,
         group: dist.ProcessGroup | None = None,
@@ -109,13 +83,19 @@ class ShardedOptimizer:
         self.world_size = world_size
         self._group = group
         self._parameters = dict(parameters)
-        self._initial_lrs = dict(lrs)
+        self._groups = {each.name: each for each in groups}
+        self._group_of = {name: each for each in groups for name in each.parameters}
         self._multiplier = 1.0
+        self._momentum_now: float | None = None
+        adamw = [each for each in groups if each.kernel == "adamw"]
+        tables = [name for each in adamw if each.shared_by_rows for name in each.parameters]
+        small = [name for each in adamw if not each.shared_by_rows for name in each.parameters]
+        self._tables = frozenset(tables)
         self.owners = matrix_owners(
             {
                 name: tuple(parameter.shape)
                 for name, parameter in parameters.items()
-                if name not in (HEAD, EMBEDDING)
+                if self._group_of[name].kernel != "adamw"
             },
             world_size,
         )
@@ -125,7 +105,9 @@ class ShardedOptimizer:
             GradientExchange(
                 self._parameters,
                 self.owners,
-                (HEAD, EMBEDDING),
+                # Backward passes reach the head first and the embedding last.
+                (tables[0], *reversed(tables[1:])),
+                small=small,
                 rank=rank,
                 world_size=world_size,
                 group=group,
@@ -139,34 +121,59 @@ class ShardedOptimizer:
             for name, owner in self.owners.items()
             if owner == rank
         }
-        self._stacks = _stacks({name: parameters[name] for name in self._momentum})
-        # Row slices share storage with the parameters: stepping them steps the model.
+        self._second_momentum = {
+            name: kernels.second_moment_of(parameters[name].detach())
+            for name in self._momentum
+            if self._group_of[name].kernel == "normuon"
+        }
+        self._stacks = _stacks(
+            {name: parameters[name] for name in self._momentum},
+            {name: self._group_of[name].name for name in self._momentum},
+        )
+        # Slices share storage with the parameters: stepping them steps the model. A small
+        # parameter is rank 0's alone.
         self._slices = {
             name: nn.Parameter(parameters[name].detach()[slice(*self._rows(name, rank))])
-            for name in (HEAD, EMBEDDING)
+            for name in [*tables, *(small if rank == 0 else [])]
         }
+        device_type = next(iter(parameters.values())).device.type
         self._adamw = torch.optim.AdamW(
             [
-                {"params": [self._slices[HEAD]], "lr": lrs["lm_head"]},
-                {"params": [self._slices[EMBEDDING]], "lr": lrs["wte"]},
+                {
+                    "params": [self._slices[name] for name in mine],
+                    "lr": each.lr,
+                    "betas": each.betas,
+                    "eps": each.eps,
+                    "weight_decay": each.weight_decay,
+                    "group": each.name,
+                }
+                for each in adamw
+                if (mine := [name for name in each.parameters if name in self._slices])
             ],
-            # nanochat's: betas (0.8, 0.95) and an eps of 1e-10, far below torch's 1e-8.
-            betas=ADAM_BETAS,
-            eps=ADAM_EPS,
-            weight_decay=weight_decay,
             # One kernel for all elements; torch has it for these two device types.
-            fused=parameters[HEAD].device.type in ("cpu", "cuda"),
+            fused=device_type in ("cpu", "cuda"),
         )
+        self._decay = {each.name: each.weight_decay for each in groups}
+        """Of the Muons: a warm start may replace it."""
+        self._half = any(parameter.dtype == torch.bfloat16 for parameter in parameters.values())
+
+    def group_of(self, name: str) -> str:
+        """Name of the group of a parameter."""
+        return self._group_of[name].name
 
     def set_lr(self, multiplier: float) -> None:
         """Use the initial learning rates times `multiplier` from the next step on."""
         self._multiplier = multiplier
-        for group, name in zip(self._adamw.param_groups, ("lm_head", "wte"), strict=True):
-            group["lr"] = self._initial_lrs[name] * multiplier
+        for group in self._adamw.param_groups:
+            group["lr"] = self._groups[group["group"]].lr * multiplier
+
+    def set_momentum(self, momentum: float | None) -> None:
+        """Muon's momentum from the next step on; None: each group's own."""
+        self._momentum_now = momentum
 
     def lrs(self) -> dict[str, float]:
         """Learning rates of the next step, by group."""
-        return {name: lr * self._multiplier for name, lr in self._initial_lrs.items()}
+        return {name: group.lr * self._multiplier for name, group in self._groups.items()}
 
     def zero_grad(self) -> None:
         """Forget every gradient; with several ranks they stay in place, as zeros."""
@@ -241,24 +248,28 @@ class ShardedOptimizer:
             part.grad = None
             if measure:
                 change = part.detach().float() - before.pop(name).float()
-                squares[group_of(name)] = torch.linalg.vector_norm(change).square()
+                group = self.group_of(name)
+                moved = torch.linalg.vector_norm(change).square()
+                squares[group] = squares[group] + moved if group in squares else moved
         # Rows are done: they travel (*) while the matrices are still being worked on.
         travelling = []
         if self._exchange is not None:
-            last = len(self._exchange.buckets) - 1
-            travelling = [self._exchange.share(number) for number in (0, last)]
+            travelling = [self._exchange.share(number) for number in self._exchange.adamw_buckets]
         # Muon on the matrices this rank owns, a stack of one shape at a time. Before they are
         # sent: until then the ranks' weights differ.
-        total = torch.zeros((), device=self._parameters[HEAD].device)
+        if measure:
+            device = next(iter(self._parameters.values())).device
+            for each in self._groups.values():
+                squares.setdefault(each.name, torch.zeros((), device=device))
         for names in self._stacks:
             # Only the sizes come back: a copy of all matrices would cost the memory they do.
-            total += self._step_matrices(names, measure=measure)
-        if measure:
-            squares[MATRICES] = total
+            size = self._step_matrices(names, measure=measure)
+            if measure:
+                squares[self.group_of(names[0])] += size
         # The matrices to all (*), also from a rank that owns nothing. Without the wait the next
         # forward pass would read weights that are still being written.
         if self._exchange is not None:
-            travelling += [self._exchange.share(number) for number in range(1, last)]
+            travelling += [self._exchange.share(number) for number in self._exchange.muon_buckets]
         for handle in travelling:
             if handle is not None:
                 handle.wait()
@@ -267,11 +278,14 @@ class ShardedOptimizer:
     def state_dict(self) -> dict[str, Tensor]:
         """This rank's shard, flat, by parameter name; the tensors are the live ones, not copies.
 
-        Keys: `{name}/momentum` for a matrix; `{name}/exp_avg`, `{name}/exp_avg_sq`,
-        `{name}/step` and `{name}/first_row` for this rank's rows of embedding
-        and head. Learning rates are not state: they follow from the step.
+        Keys: `{name}/momentum` (and `{name}/second_momentum`) for a matrix; `{name}/exp_avg`,
+        `{name}/exp_avg_sq`, `{name}/step` and `{name}/first_row` for this rank's rows of what
+        AdamW updates; where a warm start may have replaced them, `groups/{group}`: beta 1,
+        beta 2, eps and weight decay. Learning rates are not state: they follow from the step.
         """
         state = {f"{name}/momentum": buffer for name, buffer in self._momentum.items()}
+        for name, buffer in self._second_momentum.items():
+            state[f"{name}/second_momentum"] = buffer
         for name, part in self._slices.items():
             moments = self._adamw.state.get(part)
             if moments:
@@ -279,7 +293,17 @@ class ShardedOptimizer:
                 state[f"{name}/exp_avg_sq"] = moments["exp_avg_sq"]
                 state[f"{name}/step"] = moments["step"]
                 state[f"{name}/first_row"] = torch.tensor(self._rows(name, self.rank)[0])
+        if any(each.kernel == "normuon" for each in self._groups.values()):
+            for each in self._groups.values():
+                state[f"groups/{each.name}"] = self._constants(each)
         return state
+
+    def _constants(self, group: ParameterGroup) -> Tensor:
+        found = {each["group"]: each for each in self._adamw.param_groups}.get(group.name)
+        (beta1, beta2), eps, decay = group.betas, group.eps, self._decay[group.name]
+        if found is not None:
+            (beta1, beta2), eps, decay = found["betas"], found["eps"], found["weight_decay"]
+        return torch.tensor([beta1, beta2, eps, decay], dtype=torch.float64)
 
     @torch.no_grad()
     def load_state_dict(
@@ -298,8 +322,26 @@ class ShardedOptimizer:
             if len(found) != 1 or found[0].shape != buffer.shape:
                 raise _incomplete(name)
             buffer.copy_(found[0])
+        for name, buffer in self._second_momentum.items():
+            key = f"{name}/second_momentum"
+            found = [piece[key] for piece in pieces if key in piece]
+            if len(found) != 1 or found[0].shape != buffer.shape:
+                raise _incomplete(name)
+            buffer.copy_(found[0])
+        self._load_constants(pieces)
         for name, part in self._slices.items():
             self._load_rows(name, part, [p for p in pieces if f"{name}/exp_avg" in p])
+
+    def _load_constants(self, pieces: Sequence[Mapping[str, Tensor]]) -> None:
+        by_group = {each["group"]: each for each in self._adamw.param_groups}
+        for name in self._groups:
+            kept = next((p[f"groups/{name}"] for p in pieces if f"groups/{name}" in p), None)
+            if kept is None:
+                continue
+            beta1, beta2, eps, decay = kept.tolist()
+            self._decay[name] = decay
+            if name in by_group:
+                by_group[name] |= {"betas": (beta1, beta2), "eps": eps, "weight_decay": decay}
 
     def _load_rows(
         self, name: str, part: nn.Parameter, pieces: Sequence[Mapping[str, Tensor]]
@@ -328,34 +370,40 @@ class ShardedOptimizer:
         self._adamw.state[part] = moments
 
     def _step_matrices(self, names: Sequence[str], *, measure: bool) -> Tensor | float:
-        """Muon on matrices of one shape: momentum, Nesterov, orthogonalise, scale.
+        """Muon on matrices of one shape and group.
 
         With `measure`, the sum of squares of what was added; 0 without.
         """
-        # With gradient g, momentum m and beta = 0.95, in nanochat's order:
-        # 1. m becomes m + (1 - beta) (g - m), a running mean of the gradients;
-        # 2. the update is g + beta (m - g), Nesterov's look one step ahead of that mean;
-        # 3. the update is orthogonalised, scaled by shape and rate, and subtracted.
+        group = self._group_of[names[0]]
+        momentum = group.momentum if self._momentum_now is None else self._momentum_now
         gradients = [_gradient(self._parameters[name]) for name in names]
         buffers = [self._momentum[name] for name in names]
-        # momentum = 0.95 momentum + 0.05 gradient, nanochat's average and not Muon's first sum.
-        torch._foreach_lerp_(buffers, gradients, 1 - MUON_MOMENTUM)
-        # A stack is a copy, so the gradients themselves stay as they are.
-        updates = torch.stack(gradients).lerp_(torch.stack(buffers), MUON_MOMENTUM)
-        rows, columns = updates.shape[-2:]
-        orthogonal = orthogonalize(updates)
-        lr = self._initial_lrs["matrices"] * self._multiplier
+        weights = [self._parameters[name] for name in names]
+        lr = group.lr * self._multiplier
         # Keller Jordan's factor by shape: outputs over inputs, where there are more outputs.
-        scale = max(1.0, rows / columns) ** 0.5
-        for name, update in zip(names, orthogonal, strict=True):
-            self._parameters[name].add_(update, alpha=-lr * scale)
-        if not measure:
-            return 0.0
-        size: Tensor = torch.linalg.vector_norm(orthogonal, dtype=torch.float32) * (lr * scale)
-        return size.square()
+        rows, columns = weights[0].shape
+        lr *= max(1.0, rows / columns) ** 0.5
+        updates = kernels.nesterov(gradients, buffers, momentum)
+        if group.kernel == "muon":
+            orthogonal = orthogonalize(updates)
+            for weight, update in zip(weights, orthogonal, strict=True):
+                weight.add_(update, alpha=-lr)
+            if not measure:
+                return 0.0
+            size: Tensor = torch.linalg.vector_norm(orthogonal, dtype=torch.float32) * lr
+            return size.square()
+        second = [self._second_momentum[name] for name in names]
+        directions = kernels.normuon(updates, second, group.betas[1], half=self._half)
+        return kernels.cautious_step(
+            weights, directions, lr, self._decay[group.name], measure=measure
+        )
 
     def _rows(self, name: str, rank: int) -> tuple[int, int]:
-        return row_range(self._parameters[name].shape[0], rank, self.world_size)
+        """First and last (not included) row of this parameter that `rank` updates."""
+        rows = self._parameters[name].shape[0]
+        if name not in self._tables:
+            return (0, rows) if rank == 0 else (rows, rows)
+        return row_range(rows, rank, self.world_size)
 
 
 def row_range(num_rows: int, rank: int, world_size: int) -> tuple[int, int]:
@@ -388,30 +436,6 @@ def matrix_owners(shapes: Mapping[str, tuple[int, ...]], world_size: int) -> dic
     return owners
 
 
-def orthogonalize(matrices: Tensor, steps: int = NEWTON_SCHULZ_STEPS) -> Tensor:
-    """Nearest (semi-)orthogonal matrices of [n, rows, columns], roughly, by Newton-Schulz.
-
-    Singular values end between about 0.7 and 1.2. In bf16 on CUDA as nanochat
-    does; in fp32 elsewhere, because a CPU without bf16 units multiplies bf16 20
-    to 30 times slower, and a run of 224 updates ends within 4e-6 in validation loss.
-    Source: Keller Jordan's Muon, in nanochat's order of operations.
-    """
-    a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16() if matrices.device.type == "cuda" else matrices.float()
-    # X @ X.T is rows x rows: the wide form has the smaller product.
-    tall = x.shape[-2] > x.shape[-1]
-    if tall:
-        x = x.transpose(-2, -1)
-    # Frobenius norm 1 bounds the largest singular value by 1, where the quintic converges.
-    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-    for _ in range(steps):
-        # X <- a X + (b A + c A A) X with A = X X^T: each singular value s becomes
-        # a s + b s^3 + c s^5. `baddbmm` adds and multiplies in one kernel.
-        gram = x @ x.transpose(-2, -1)
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.transpose(-2, -1) if tall else x).to(matrices.dtype)
-
-
 @torch.no_grad()
 def grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Global L2 norm of the gradients, a scalar on their device; no gradient counts as zero."""
@@ -431,13 +455,14 @@ def _gradient(parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
-def _stacks(matrices: Mapping[str, Tensor]) -> list[list[str]]:
-    """Names of equal shape in groups of at most MAX_STACK_ELEMENTS elements."""
-    by_shape: dict[tuple[int, ...], list[str]] = {}
+def _stacks(matrices: Mapping[str, Tensor], groups: Mapping[str, str]) -> list[list[str]]:
+    """Names of equal shape and group, in stacks of at most MAX_STACK_ELEMENTS elements."""
+    by_shape: dict[tuple[str, int, int], list[str]] = {}
     for name, matrix in matrices.items():
-        by_shape.setdefault(tuple(matrix.shape), []).append(name)
+        rows, columns = matrix.shape
+        by_shape.setdefault((groups[name], rows, columns), []).append(name)
     stacks = []
-    for (rows, columns), names in by_shape.items():
+    for (_, rows, columns), names in by_shape.items():
         size = max(1, MAX_STACK_ELEMENTS // (rows * columns))
         stacks += [names[i : i + size] for i in range(0, len(names), size)]
     return stacks

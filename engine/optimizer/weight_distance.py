@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from engine.optimizer.optim import ShardedOptimizer, group_of
+from engine.optimizer.optim import ShardedOptimizer
 
 EVERY = 50
 """Updates between two measurements on a CPU: 0.3 % of the step time at most."""
@@ -74,7 +74,7 @@ class WeightTravel:
         for row, group in enumerate(groups):
             table[row, 0] += update_squares[group]
         for name, part in parts.items():
-            row = groups.index(group_of(name))
+            row = groups.index(self._optimizer.group_of(name))
             table[row, 1] += square(part)
             if start is not None:
                 # One parameter at a time: the whole start need not fit beside the model.

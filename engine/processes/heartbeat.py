@@ -29,6 +29,7 @@ import torch
 from engine.distributed import Ranks
 from engine.events import AlarmCleared, AlarmRaised, Event, RankHeartbeat
 from engine.files import checked
+from engine.polling import PollingThread
 from engine.processes.heartbeat_file import FIELDS, SILENT_SECONDS, read_record
 from engine.run.lock import process_start
 from engine.run.run_dir import RunDir
@@ -46,7 +47,7 @@ _RECORD_BYTES = 2048
 Emit = Callable[[Event], None]
 
 
-class Heartbeat:
+class Heartbeat(PollingThread):
     """The beat of this rank while the `with` block lasts; on rank 0 also the collector.
 
     Args:
@@ -63,9 +64,10 @@ class Heartbeat:
         tell_seconds: float = TELL_SECONDS,
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
+        super().__init__("heartbeat", beat_seconds, at_once=True, patience_seconds=2.0)
         self._ranks = ranks
-        self._beat_seconds = beat_seconds
         self._tell_seconds = tell_seconds
+        self._told = 0.0
         self._record = _Record(run_dir.heartbeat(ranks.rank))
         self._folder = run_dir.path
         self._process = psutil.Process()
@@ -78,12 +80,6 @@ class Heartbeat:
         self._step_began: float | None = None
         self._step_seconds: float | None = None
         self._seconds_per_token: float | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
 
     def __exit__(
         self,
@@ -91,8 +87,7 @@ class Heartbeat:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join(2.0)
+        super().__exit__(kind, error, traceback)
         if self._gpu is not None:
             self._gpu.close()
         self._record.close()
@@ -141,19 +136,16 @@ class Heartbeat:
             found["disk_free_bytes"] = shutil.disk_usage(self._folder).free
         return found
 
-    def _run(self) -> None:
-        told = 0.0
-        while True:
-            # A sample that fails must not end the beat: a broken driver is not a dead rank.
+    def poll(self) -> bool:
+        # A sample that fails must not end the beat: a broken driver is not a dead rank.
+        with contextlib.suppress(Exception):
+            self._record.write(self.sample(), self._started)
+        now = time.monotonic()
+        if self._collector is not None and now - self._told >= self._tell_seconds:
+            self._told = now
             with contextlib.suppress(Exception):
-                self._record.write(self.sample(), self._started)
-            now = time.monotonic()
-            if self._collector is not None and now - told >= self._tell_seconds:
-                told = now
-                with contextlib.suppress(Exception):
-                    self._collector.collect()
-            if self._stop.wait(self._beat_seconds):
-                return
+                self._collector.collect()
+        return True
 
 
 class Collector:

@@ -32,7 +32,7 @@ from engine.data.mixture import SEED
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, RunDirError, RunFailedError
 from engine.files.sizes import GIB
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model.family import ModelShape
 from engine.processes import devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
@@ -46,7 +46,7 @@ START_SETTINGS = frozenset({"source", "model_tag", "step"})
 class Start:
     """Where the weights come from."""
 
-    model: GPTConfig
+    model: ModelShape
     checkpoint: NanochatCheckpoint | None = None
     """None: the base that ships with sftui."""
     checked: str = ""
@@ -236,7 +236,7 @@ def create(
     return run
 
 
-def check_room(config: RunConfig, model: GPTConfig, device_type: str, root: Path) -> None:
+def check_room(config: RunConfig, model: ModelShape, device_type: str, root: Path) -> None:
     """Refuse a run whose first checkpoint could not be saved under `root`.
 
     Raises:
@@ -327,8 +327,8 @@ def _memory(prepared: Prepared) -> str:
     return fit.advice(plan, room, row_tokens=config.data.max_tokens)
 
 
-def start_supervisor(run: RunDir) -> int:
-    """Start the supervisor in a session of its own; its pid.
+def start_supervisor(run: RunDir, resumption: str = "") -> int:
+    """Start the supervisor in a session of its own; its pid. `resumption`: see `resume.record`.
 
     It inherits no terminal and no descriptor of ours: closing the screen, the
     terminal or the SSH connection does not reach it.
@@ -340,6 +340,7 @@ def start_supervisor(run: RunDir) -> int:
     # The screen's own wishes about its terminal are none of the ranks'.
     for name in ("TEXTUAL", "TEXTUAL_ANIMATIONS", "COLUMNS", "LINES"):
         environment.pop(name, None)
+    environment[resume_file.ID_VARIABLE] = resumption
     reaper.start_if_first()
     prefix = logout.protection().prefix
     command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]

@@ -21,8 +21,8 @@ from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision
 from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
-from engine.journal import event_files
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.journal import event_files, wire
+from engine.model import family
 from engine.processes import devices, launch, logout
 from engine.run import lock, resume_file, run_dir
 from engine.run.resume_file import Resumption
@@ -120,7 +120,7 @@ def prepare(
     if data.num_rows != manifest["rows"]:
         run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
-    shape = GPTConfig.from_dict(manifest["start"]["model_config"])
+    shape = family.shape_from(manifest["start"]["model_config"])
     launch.check_room(config, shape, device.device_type, run.path)
     start_step = 0 if newest is None else newest.step
     if start_step > plan.num_updates:
@@ -281,19 +281,19 @@ def differences(own: RunConfig, changed: Mapping[str, Any]) -> list[str]:
     return [f"{name} is {_text(new)} now, was {_text(old[name])}" for name, new in changed.items()]
 
 
-def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None:
-    """Write the resumption down; the ranks read it when they start.
+def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> str:
+    """Write the resumption down; the ranks read it when they start. Its id, for the supervisor.
 
     Raises:
-        RunDirError: the directory is not writable.
+        RunDirError: the directory is not writable, or another command was quicker.
     """
     data = prepared.data
     try:
-        if prepared.other_rows:
-            row_digests.forget(prepared.run)
-        resume_file.append(
-            prepared.run,
-            Resumption(
+        with resume_file.alone(prepared.run):
+            _refuse_running(prepared.run)
+            if prepared.other_rows:
+                row_digests.forget(prepared.run)
+            found = Resumption(
                 created=now.timestamp(),
                 attempt=event_files.next_attempt(prepared.run),
                 world_size=prepared.world_size,
@@ -302,8 +302,10 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> None
                 command=tuple(command),
                 rows=data.num_rows if prepared.other_rows else None,
                 row_digests=dict(data.digests) if prepared.other_rows else None,
-            ),
-        )
+                id=wire.new_id(),
+            )
+            resume_file.append(prepared.run, found)
+            return found.id
     except OSError as error:
         raise RunDirError(
             f"cannot write {prepared.run.resume}: {error.strerror}. Free some space, or check "

@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 
 import psutil
 
 from engine.events import AlarmCleared, AlarmRaised, Event, LogLine
+from engine.polling import PollingThread
 from engine.processes.heartbeat_file import SILENT_SECONDS, read_record
 from engine.run import lock
 from engine.run.run_dir import RunDir
@@ -24,7 +23,7 @@ from engine.run.run_dir import RunDir
 POLL_SECONDS = 1.0
 
 
-class SilenceWatch:
+class SilenceWatch(PollingThread):
     """Looks at rank 0's heartbeat while the `with` block lasts.
 
     Args:
@@ -41,6 +40,7 @@ class SilenceWatch:
         restart_seconds: float = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("silence", POLL_SECONDS)
         self._run_dir = run_dir
         self._tell = tell
         self._restart_seconds = restart_seconds
@@ -48,27 +48,12 @@ class SilenceWatch:
         self._beat: object = None
         self._changed: float | None = None
         self._told = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="silence", daemon=True)
 
-    def __enter__(self) -> SilenceWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
-            # Whatever is wrong with a heartbeat file costs the watch, never the run.
-            with contextlib.suppress(OSError, psutil.Error):
-                self.look()
+    def poll(self) -> bool:
+        # Whatever is wrong with a heartbeat file costs the watch, never the run.
+        with contextlib.suppress(OSError, psutil.Error):
+            self.look()
+        return True
 
     def look(self) -> None:
         """Read rank 0's heartbeat once; raise, clear or act."""

@@ -9,10 +9,13 @@ ranks all read it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +25,9 @@ from engine.run import run_dir
 from engine.run.run_dir import RunDir
 
 SCHEMA = 1
+
+ID_VARIABLE = "SFTUI_RESUMPTION"
+"""Tells the supervisor which entry its command wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,8 @@ class Resumption:
     """Training rows, where the run goes on with others than it had; None for the same."""
     row_digests: Mapping[str, str] | None = None
     """Of the rows it goes on with; None for the same as before."""
+    id: str = ""
+    """Of the command that wrote it; empty for one from before there were any."""
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -65,6 +73,7 @@ def read(run: RunDir) -> list[Resumption]:
                 command=tuple(checked.text(word) for word in entry["command"]),
                 rows=None if entry.get("rows") is None else checked.whole(entry["rows"]),
                 row_digests=_digests(entry.get("row_digests")),
+                id=checked.text(entry.get("id", "")),
             )
             for entry in raw["resumptions"]
         ]
@@ -84,10 +93,44 @@ def _digests(found: object) -> dict[str, str] | None:
 
 
 def append(run: RunDir, resumption: Resumption) -> None:
-    """Add one entry, durable under its name or not there at all."""
-    entries = [entry.to_dict() for entry in [*read(run), resumption]]
-    text = json.dumps({"schema": SCHEMA, "resumptions": entries}, indent=1)
-    run_dir.write_private(run.resume, text.encode())
+    """Add one entry, durable under its name or not there at all; the caller is `alone`."""
+    _write(run, [*read(run), resumption])
+
+
+def settle(run: RunDir, own: str) -> list[Resumption]:
+    """Leave the entry `own` alone of those for its attempt; the entries that went.
+
+    Several commands may write one at the same moment, and one of their supervisors gets the lock
+    of the run. The settings of the others would hold from the next restart on. The caller holds
+    that lock.
+    """
+    with alone(run):
+        entries = read(run)
+        mine = next((entry for entry in entries if own and entry.id == own), None)
+        if mine is None:
+            return []
+        lost = [entry for entry in entries if entry.attempt >= mine.attempt and entry != mine]
+        if lost:
+            _write(run, [entry for entry in entries if entry not in lost])
+        return lost
+
+
+@contextlib.contextmanager
+def alone(run: RunDir) -> Iterator[None]:
+    """The only process of this machine that changes `resume.json` while the block lasts."""
+    descriptor = os.open(run.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A network disk may lock no folders; two commands at one instant are rarer still there.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(run: RunDir, entries: list[Resumption]) -> None:
+    body = {"schema": SCHEMA, "resumptions": [entry.to_dict() for entry in entries]}
+    run_dir.write_private(run.resume, json.dumps(body, indent=1).encode())
 
 
 def manifest_now(run: RunDir) -> dict[str, Any]:

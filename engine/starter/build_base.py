@@ -180,7 +180,7 @@ def _loss(model: GPT, rows: list[Row], total_weight: float) -> Tensor:
     wanted = torch.tensor(weights).nonzero().squeeze(-1)
     loss, _ = weighted_loss(
         hidden[wanted],
-        model.lm_head.weight,
+        model.head_weight,
         torch.tensor(targets)[wanted],
         torch.tensor(weights)[wanted] / total_weight,
     )

@@ -28,6 +28,9 @@ _BLOCK_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = 16 * 1024
 """A request is a few hundred bytes; a longer line is no request."""
 
+CLOCK_TOLERANCE_SECONDS = 5.0
+"""Between the clocks of two machines that are kept right, with room for a slow disk."""
+
 
 class RequestBatch(NamedTuple):
     """The new requests that one `Inbox.read` found."""
@@ -54,7 +57,11 @@ class Inbox:
         *,
         history_bytes: int = 0,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
+        self._looked: float | None = None
+        """When the file was last seen as it had been read, on `clock`: what is new is younger."""
         self._path = run_dir.control
         self._attempt = attempt
         self._history_bytes = history_bytes
@@ -71,13 +78,18 @@ class Inbox:
 
     def changed(self) -> bool:
         """Whether the file has changed since the last `read`."""
-        return self._stat() not in (None, self._seen)
+        found = self._stat() not in (None, self._seen)
+        if not found:
+            self._looked = self._clock()
+        return found
 
     def read(self) -> RequestBatch:
         """The requests that came in since the last call, each id once."""
         batch = RequestBatch([], [])
+        now = self._clock()
         seen = self._stat()
         if seen is None or seen == self._seen:
+            self._looked = now
             return batch
         if self._seen is None or seen[0] != self._seen[0] or seen[2] < self._offset:
             # Another file, or a shortened one: read it all; ids keep answers single.
@@ -85,6 +97,7 @@ class Inbox:
         self._seen = seen
         for start, line in self._new_lines():
             self._sort(line, start < self._history_bytes, batch)
+        self._looked = now
         return batch
 
     def _stat(self) -> tuple[int, int, int] | None:
@@ -151,11 +164,34 @@ class Inbox:
         elif request.attempt is not None and request.attempt < self._attempt:
             reason = f"the ranks were restarted since: this is attempt {self._attempt}, not "
             batch.refusals.append(answer(request, "rejected", f"{reason}{request.attempt}"))
-        elif request.expires is not None and request.expires < self._now():
-            late = self._now() - request.expires
-            batch.refusals.append(answer(request, "expired", f"read {late:.0f} s too late"))
+        elif late := self._too_late(request):
+            batch.refusals.append(answer(request, "expired", late))
         else:
             batch.requests.append(request)
+
+    def _too_late(self, request: Request) -> str:
+        """Why a request must not be applied any more, in words; empty when it may be.
+
+        Its times are of its author's clock, which may be hours off. By ours it has been in the
+        file since our last look at the most. One that looks old may be held up as well (a network
+        disk, a laptop that slept), so it is not applied; one from the future shows that the clocks
+        differ, and lives as long as it asked for, by our clock.
+        """
+        if request.expires is None:
+            return ""
+        age = self._now() - request.t
+        here = None if self._looked is None else self._clock() - self._looked
+        if request.t and age < -CLOCK_TOLERANCE_SECONDS:
+            if here is not None and here <= request.expires - request.t:
+                return ""
+            return f"the clocks differ: its author's is {-age:.0f} s ahead of ours. Ask again"
+        late = self._now() - request.expires
+        if late <= 0:
+            return ""
+        said = f"read {late:.0f} s too late"
+        if here is None or age <= here + CLOCK_TOLERANCE_SECONDS:
+            return said
+        return f"{said}, by its author's clock; it was held up, or the clocks differ"
 
 
 def answer(

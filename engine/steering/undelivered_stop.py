@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Callable
-from types import TracebackType
 
 import psutil
 
 from engine.control import Command, Request
+from engine.polling import PollingThread
 from engine.run.run_dir import RunDir
 from engine.steering.inbox import Inbox
 
@@ -28,7 +27,7 @@ SIGNAL = signal.SIGUSR1
 """Interrupts the main thread, which waits in elastic's rendezvous."""
 
 
-class StopListener:
+class StopListener(PollingThread):
     """Polls the inbox while the `with` block lasts; sends this process `SIGNAL` once.
 
     Args:
@@ -39,39 +38,26 @@ class StopListener:
     def __init__(
         self, run_dir: RunDir, has_end: Callable[[], bool], *, history_bytes: int = 0
     ) -> None:
+        super().__init__("undelivered-stop", POLL_SECONDS)
         self.request: Request | None = None
         """The stop, once the signal was sent."""
         # Attempt 0: a stop meant for ranks that have died since is meant for their successors.
         self._inbox = Inbox(run_dir, 0, history_bytes=history_bytes)
         self._has_end = has_end
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="undelivered-stop", daemon=True)
+        self._found: Request | None = None
+        self._alone = 0
 
-    def __enter__(self) -> StopListener:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _listen(self) -> None:
-        stop: Request | None = None
-        alone = 0
-        while not self._stop.wait(POLL_SECONDS):
-            for request in self._inbox.read().requests:
-                if request.command is Command.STOP:
-                    stop = stop or request
-            alone = 0 if _a_rank_lives() else alone + 1
-            if stop is not None and alone >= POLLS_WITHOUT_A_RANK and not self._has_end():
-                self.request = stop
-                os.kill(os.getpid(), SIGNAL)
-                return
+    def poll(self) -> bool:
+        for request in self._inbox.read().requests:
+            if request.command is Command.STOP:
+                self._found = self._found or request
+        self._alone = 0 if _a_rank_lives() else self._alone + 1
+        undelivered = self._found is not None and self._alone >= POLLS_WITHOUT_A_RANK
+        if undelivered and not self._has_end():
+            self.request = self._found
+            os.kill(os.getpid(), SIGNAL)
+            return False
+        return True
 
 
 def _a_rank_lives() -> bool:

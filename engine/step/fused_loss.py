@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.errors import slow_path
 from engine.model.nanochat.gpt_config import SOFTCAP
 
-Middle = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Middle = Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 EAGER_SHARE = 4
 """The eager passes hold 16 bytes a logit and the kernel 4, so without it a chunk is cut into so
@@ -26,33 +26,48 @@ many: the memory that was promised stays the same."""
 _broken = False
 
 
-def middle(logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor) -> tuple[Tensor, Tensor]:
+def middle(
+    logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor, softcap: float = SOFTCAP
+) -> tuple[Tensor, Tensor]:
     """nll [C] in fp32 and the gradient [C, V], in the dtype of the uncapped logits.
 
-    With t = tanh(z / 15) and p = softmax(15 t), nll is `-log p[target]` and the gradient of
-    `weight * nll` with respect to z is `weight * (p - onehot) * (1 - t^2)`.
+    With t = tanh(z / c) and p = softmax(c t), nll is `-log p[target]` and the gradient of
+    `weight * nll` with respect to z is `weight * (p - onehot) * (1 - t^2)`. A cap of 0 is none.
     """
-    tanh_CV = torch.tanh(logits_CV.float() / SOFTCAP)
-    # 15 t never passes 15: with that as the maximum one pass finds the sum. The smallest term is
-    # e^-30, far above fp32's smallest number.
-    terms_CV = torch.exp(tanh_CV * SOFTCAP - SOFTCAP)
-    sums_C1 = terms_CV.sum(dim=-1, keepdim=True)
     chosen_C1 = logits_CV.gather(-1, targets_C.unsqueeze(-1)).float()
-    nll_C = (sums_C1.log() + SOFTCAP - torch.tanh(chosen_C1 / SOFTCAP) * SOFTCAP).squeeze(-1)
+    if softcap == 0.0:
+        z_CV = logits_CV.float()
+        highest_C1 = z_CV.amax(dim=-1, keepdim=True)
+        terms_CV = torch.exp(z_CV - highest_C1)
+        sums_C1 = terms_CV.sum(dim=-1, keepdim=True)
+        nll_C = (sums_C1.log() + highest_C1 - chosen_C1).squeeze(-1)
+        slope_CV = torch.ones_like(z_CV)
+    else:
+        tanh_CV = torch.tanh(logits_CV.float() / softcap)
+        # c t never passes c: with that as the maximum one pass finds the sum. The smallest term
+        # is e^-2c (e^-30 of nanochat's), far above fp32's smallest number.
+        terms_CV = torch.exp(tanh_CV * softcap - softcap)
+        sums_C1 = terms_CV.sum(dim=-1, keepdim=True)
+        nll_C = (sums_C1.log() + softcap - torch.tanh(chosen_C1 / softcap) * softcap).squeeze(-1)
+        slope_CV = 1.0 - tanh_CV * tanh_CV
     columns_V = torch.arange(logits_CV.shape[-1], device=logits_CV.device)
     onehot_CV = (columns_V == targets_C.unsqueeze(-1)).to(torch.float32)
     pull_CV = (terms_CV / sums_C1 - onehot_CV) * weights_C.unsqueeze(-1)
-    return nll_C, (pull_CV * (1.0 - tanh_CV * tanh_CV)).to(logits_CV.dtype)
+    return nll_C, (pull_CV * slope_CV).to(logits_CV.dtype)
 
 
 @torch.library.custom_op("sftui::loss_middle", mutates_args=())
-def loss_middle(logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor) -> tuple[Tensor, Tensor]:
+def loss_middle(
+    logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor, softcap: float = SOFTCAP
+) -> tuple[Tensor, Tensor]:
     """`middle`, compiled. One operation to whoever counts kernels."""
-    return compiled_middle()(logits_CV, targets_C, weights_C)
+    return compiled_middle()(logits_CV, targets_C, weights_C, softcap)
 
 
 @loss_middle.register_fake
-def _(logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor) -> tuple[Tensor, Tensor]:
+def _(
+    logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor, softcap: float = SOFTCAP
+) -> tuple[Tensor, Tensor]:
     return torch.empty_like(targets_C, dtype=torch.float32), torch.empty_like(logits_CV)
 
 
@@ -73,7 +88,9 @@ def usable(device: torch.device, dtype: torch.dtype) -> bool:
     return device.type == "cuda" and dtype in (torch.bfloat16, torch.float16) and not _broken
 
 
-def try_compile(device: torch.device, dtype: torch.dtype, vocab_size: int) -> None:
+def try_compile(
+    device: torch.device, dtype: torch.dtype, vocab_size: int, softcap: float | None = SOFTCAP
+) -> None:
     """Compile before the first step, or tell why the eager passes are taken from now on."""
     global _broken
     if not usable(device, dtype):
@@ -81,7 +98,7 @@ def try_compile(device: torch.device, dtype: torch.dtype, vocab_size: int) -> No
     try:
         logits = torch.zeros(2, vocab_size, device=device, dtype=dtype)
         targets = torch.zeros(2, device=device, dtype=torch.int64)
-        loss_middle(logits, targets, torch.ones(2, device=device))
+        loss_middle(logits, targets, torch.ones(2, device=device), softcap or 0.0)
     # Whatever a compiler can do wrong: no Triton, no C compiler, no place for its cache.
     except Exception as error:
         _broken = True

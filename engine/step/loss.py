@@ -41,10 +41,12 @@ def weighted_loss(
     targets_N: Tensor,
     weights_N: Tensor,
     chunk: int | None = None,
+    *,
+    softcap: float | None = SOFTCAP,
 ) -> tuple[Tensor, Tensor]:
     """Sum of `weights * nll` (fp32 scalar with gradient), and each token's nll in nats (detached).
 
-    `nll` is the cross entropy of logits softcapped as in `GPT.logits`, in fp32.
+    `nll` is the cross entropy of logits capped as `Decoder.softcap` says (None: not), in fp32.
     Hand in only tokens whose loss is wanted: every one costs a row of logits. A
     weight of 0 gives an nll and no gradient. No tokens at all give a sum of 0
     whose backward pass still reaches both inputs, as a rank without work needs it.
@@ -52,10 +54,10 @@ def weighted_loss(
     if chunk is None:
         chunk = default_chunk(weight_VD.shape[0], hidden_ND.device)
     if torch.is_grad_enabled() and (hidden_ND.requires_grad or weight_VD.requires_grad):
-        found = _WeightedLoss.apply(hidden_ND, weight_VD, targets_N, weights_N, chunk)  # type: ignore[no-untyped-call]
+        found = _WeightedLoss.apply(hidden_ND, weight_VD, targets_N, weights_N, chunk, softcap)  # type: ignore[no-untyped-call]
         return cast(tuple[Tensor, Tensor], found)
     with torch.no_grad():
-        nll, _, _ = _run(hidden_ND, weight_VD, targets_N, weights_N, chunk, gradient=False)
+        nll, _, _ = _run(hidden_ND, weight_VD, targets_N, weights_N, chunk, softcap, gradient=False)
         return (nll * weights_N).sum(), nll
 
 
@@ -68,9 +70,10 @@ class _WeightedLoss(torch.autograd.Function):
         targets_N: Tensor,
         weights_N: Tensor,
         chunk: int,
+        softcap: float | None,
     ) -> tuple[Tensor, Tensor]:
         nll, grad_hidden, grad_weight = _run(
-            hidden_ND, weight_VD, targets_N, weights_N, chunk, gradient=True
+            hidden_ND, weight_VD, targets_N, weights_N, chunk, softcap, gradient=True
         )
         ctx.gradients = (grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll)
@@ -84,7 +87,7 @@ class _WeightedLoss(torch.autograd.Function):
         # Scaled in place: a second [V, D] buffer would be the largest of the whole step.
         grad_hidden, grad_weight = ctx.gradients
         ctx.gradients = None
-        return grad_hidden.mul_(grad_loss), grad_weight.mul_(grad_loss), None, None, None
+        return grad_hidden.mul_(grad_loss), grad_weight.mul_(grad_loss), None, None, None, None
 
 
 def _run(
@@ -93,6 +96,7 @@ def _run(
     targets_N: Tensor,
     weights_N: Tensor,
     chunk: int,
+    softcap: float | None = SOFTCAP,
     *,
     gradient: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,12 +122,9 @@ def _run(
             weights_C = weights_N.narrow(0, start, size).float()
             logits_CV = hidden_CD @ head_VD.T
             if not gradient and not fused:
-                tanh_CV = logits_CV.float().div_(SOFTCAP).tanh_()
-                p_CV = torch.softmax(tanh_CV * SOFTCAP, dim=-1)
-                nll_C = -p_CV.gather(-1, targets_C.unsqueeze(-1)).squeeze(-1).log()
-                nlls.append(nll_C)
+                nlls.append(_softmax(logits_CV, targets_C, softcap)[2])
                 continue
-            nll_C, grad_CV = middle(logits_CV, targets_C, weights_C)
+            nll_C, grad_CV = middle(logits_CV, targets_C, weights_C, softcap or 0.0)
             # Gone before the next chunk's are made: the two would be held at a time.
             del logits_CV
             nlls.append(nll_C)
@@ -139,22 +140,37 @@ def _run(
     return torch.cat(nlls), torch.cat(grad_hiddens), grad_weight
 
 
-def _middle(logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor) -> tuple[Tensor, Tensor]:
-    """`fused_loss.middle` pass by pass, for the CPU: [C, V] tensors are worked on in place.
-
-    The gradient with respect to the logits z, with p = softmax(15 t) and t = tanh(z / 15), is
-    `w * (p - onehot) * (1 - t ** 2)`.
-    """
+def _softmax(
+    logits_CV: Tensor, targets_C: Tensor, softcap: float | None
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """tanh(z / cap) (None without a cap), softmax of the capped logits, and nll [C]; fp32."""
     targets_C1 = targets_C.unsqueeze(-1)
-    tanh_CV = logits_CV.float().div_(SOFTCAP).tanh_()
+    if not softcap:
+        z_CV = logits_CV.float()
+        nll_C = torch.logsumexp(z_CV, dim=-1) - z_CV.gather(-1, targets_C1).squeeze(-1)
+        return None, torch.softmax(z_CV, dim=-1), nll_C
+    tanh_CV = logits_CV.float().div_(softcap).tanh_()
     # torch.softmax and log_softmax share one fast exponential, so the gradient is rounded
     # as nanochat's. exp() and a sum are 20 times more exact, but AdamW's first steps follow
     # the sign of a gradient that is mere rounding, and the embedding would part from
     # nanochat's by 1.8e-2 in projection instead of 1e-3.
-    p_CV = torch.softmax(tanh_CV * SOFTCAP, dim=-1)
+    p_CV = torch.softmax(tanh_CV * softcap, dim=-1)
     # The softcap keeps every p above e^-30 / V, so its logarithm is exact enough.
-    nll_C = -p_CV.gather(-1, targets_C1).squeeze(-1).log()
+    return tanh_CV, p_CV, -p_CV.gather(-1, targets_C1).squeeze(-1).log()
+
+
+def _middle(
+    logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor, softcap: float = SOFTCAP
+) -> tuple[Tensor, Tensor]:
+    """`fused_loss.middle` pass by pass, for the CPU: [C, V] tensors are worked on in place.
+
+    The gradient with respect to the logits z, with p = softmax(c t) and t = tanh(z / c), is
+    `w * (p - onehot) * (1 - t ** 2)`; without a cap (0) the last factor is 1.
+    """
+    targets_C1 = targets_C.unsqueeze(-1)
+    tanh_CV, p_CV, nll_C = _softmax(logits_CV, targets_C, softcap)
     p_CV.scatter_add_(-1, targets_C1, p_CV.new_full(targets_C1.shape, -1.0))
     p_CV.mul_(weights_C.unsqueeze(-1))
-    grad_CV = p_CV.mul_(tanh_CV.square_().neg_().add_(1.0))
-    return nll_C, grad_CV.to(logits_CV.dtype)
+    if tanh_CV is not None:
+        p_CV.mul_(tanh_CV.square_().neg_().add_(1.0))
+    return nll_C, p_CV.to(logits_CV.dtype)

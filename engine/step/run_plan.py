@@ -17,7 +17,7 @@ from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
 from engine.files.sizes import GIB
 from engine.fit import MemoryPlan, plan_for
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model.family import ModelShape
 from engine.optimizer.lr_schedule import width_scale
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
@@ -124,7 +124,7 @@ def validation_rows_wanted(config: RunConfig) -> int:
 def packed_tokens(
     config: RunConfig,
     device_type: str,
-    model: GPTConfig | None = None,
+    model: ModelShape | None = None,
     device_bytes: float | None = None,
 ) -> int:
     """Most tokens of a packed micro-step, or one single longer row.
@@ -149,7 +149,7 @@ def packed_tokens(
 
 
 def memory_plan(
-    config: RunConfig, model: GPTConfig, device_type: str, device_bytes: float | None = None
+    config: RunConfig, model: ModelShape, device_type: str, device_bytes: float | None = None
 ) -> MemoryPlan:
     """What the memory of one rank depends on; `device_bytes` of its card, where it is known."""
     # On a card of unknown size the micro-step follows device_batch_size in both layouts.
@@ -160,7 +160,7 @@ def memory_plan(
 
 def with_checkpointing_if_needed(
     config: RunConfig,
-    model: GPTConfig,
+    model: ModelShape,
     device_type: str,
     device_bytes: float | None,
     typed: frozenset[str],
@@ -186,7 +186,7 @@ def with_checkpointing_if_needed(
 
 
 def effective_settings(
-    config: RunConfig, model: GPTConfig, plan: Plan, lrs: Mapping[str, float]
+    config: RunConfig, model: ModelShape, plan: Plan, lrs: Mapping[str, float]
 ) -> dict[str, bool | int | float | str | None]:
     """Values that follow from the settings and the model: the run panel's second column."""
     return {

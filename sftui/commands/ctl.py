@@ -12,6 +12,7 @@ from engine.events import ControlApplied, RunFinished
 from engine.journal import event_files, wire
 from engine.run.run_dir import RunDir
 from engine.steering import inbox
+from sftui.text import format as fmt
 
 POLL_SECONDS = 0.05
 ALIVE_SECONDS = 2.0
@@ -107,6 +108,23 @@ def parse_command(word: str, argument: str | None) -> tuple[Command, float | Non
             f"{argument!r}."
         )
     return command, factor
+
+
+CLOCK_TOLERANCE_SECONDS = 5.0
+"""Between the clocks of two machines that are kept right."""
+
+
+def clocks_differ(answer: ControlApplied, asked: float, now: float) -> str:
+    """By how much the run's clock is off this machine's, in words; empty when it is not.
+
+    The answer was made between `asked` and `now` (seconds since the epoch).
+    """
+    there = answer.stamp.t
+    if there is None or asked - CLOCK_TOLERANCE_SECONDS < there < now + CLOCK_TOLERANCE_SECONDS:
+        return ""
+    off = there - now
+    side = "ahead of" if off > 0 else "behind"
+    return f"the clocks differ: the run's is {fmt.duration(abs(off))} {side} this machine's"
 
 
 def words(answer: ControlApplied) -> str:

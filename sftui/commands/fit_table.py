@@ -8,6 +8,7 @@ from engine import fit
 from engine.config import RunConfig
 from engine.errors import CheckpointError
 from engine.files.sizes import GIB
+from engine.model.family import ModelShape
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, launch
 from engine.step import run_plan
@@ -80,7 +81,7 @@ def _micro_step(config: RunConfig, plan: fit.MemoryPlan) -> str:
     return f"micro-batches of up to {rows}"
 
 
-def _shape(config: RunConfig) -> tuple[GPTConfig, str]:
+def _shape(config: RunConfig) -> tuple[ModelShape, str]:
     """The model's shape: its checkpoint's, or nanochat's for the depth in the tag."""
     try:
         start, _ = launch.find_start(config)

@@ -10,15 +10,17 @@ Light on purpose: it is imported before the first frame.
 from __future__ import annotations
 
 import codecs
+import re
 import selectors
 import time
 from collections.abc import Iterable, Iterator
 from os import read
 from typing import Any
 
-from textual import events
+from textual import constants, events
 from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
 from textual.driver import Driver
+from textual.keys import Keys
 from textual.message import Message
 
 MOST_CELLS = 2000
@@ -30,8 +32,25 @@ MOST_PASTED = 1024 * 1024
 PASTE_PATIENCE_SECONDS = 2.0
 """A paste without its end is over when nothing came for so long: keys would be part of it."""
 
+MOST_STRING = 8192
+"""Characters of one control string (an answer of the terminal: DCS, OSC, APC, PM, SOS)."""
+
+STRING_PATIENCE_SECONDS = 0.5
+"""A control string is over when it began so long ago: later keys would be part of it."""
+
 _POLL_SECONDS = 0.1
 _UNREADABLE = "\ufffd"
+
+_STRING_BEGINS = re.compile(r"\x1b[P\]_^X]")
+_STRING_ENDS = re.compile(r"\x1b\\|\x07|\x18|\x1a")
+
+_WHOLE_CSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-Z\\-~]")
+"""Up to its final character; `[` is none here, because keys of the Linux console go on after it."""
+
+_HAS_MORE = re.compile(
+    r"\x1b\[(?:M.{0,3}|<?-?\d[-\d;]*[mM]|\?\d+;\d+\$y|\d+;\d+R|\d+~|48;.*t)", re.DOTALL
+)
+"""Sequences that the parser understands besides keys: mouse, modes, cursor, pastes, size."""
 
 
 class Keyboard(XTermParser):
@@ -42,6 +61,7 @@ class Keyboard(XTermParser):
         self._paste_open = False
         self._recent = ""
         self._pasted = 0
+        self._string: _ControlString | None = None
 
     @property
     def in_paste(self) -> bool:
@@ -50,8 +70,21 @@ class Keyboard(XTermParser):
 
     def feed(self, data: str) -> Iterable[Message]:
         """Messages of a piece of input; what is no message of a terminal is left out."""
-        data = self._limited(data)
+        data = self._limited(self._without_strings(data))
         return [message for message in super().feed(data) if _is_sane(message)] if data else []
+
+    def tick(self) -> Iterable[Message]:
+        """Messages of what is over because nothing came after it."""
+        found: list[Message] = []
+        if self._string is not None and self._string.over():
+            # `Alt+P` sends what a control string begins with, and nothing else.
+            keys, self._string = self._string.typed(), None
+            found += self.feed_keys(keys)
+        return [*found, *super().tick()]
+
+    def feed_keys(self, data: str) -> Iterable[Message]:
+        """`feed` of what is known to be no control string."""
+        return list(super().feed(data)) if data else []
 
     def end_input(self) -> None:
         """Let the parser end with its input."""
@@ -74,7 +107,31 @@ class Keyboard(XTermParser):
         except (ValueError, OverflowError, TypeError):
             # A key of number 10^20, an event type that Textual does not know.
             found = [events.Key("ignore", sequence)]
+        if not found and _WHOLE_CSI.fullmatch(sequence) and not _HAS_MORE.fullmatch(sequence):
+            # An answer that nobody waits for. Its characters would be taken for keys.
+            found = [events.Key(Keys.Ignore, sequence)]
         return iter(found)
+
+    def _without_strings(self, data: str) -> str:
+        """Leave control strings out: answers of the terminal, of no use to anybody here."""
+        kept = ""
+        while data:
+            if self._string is not None:
+                if self._string.over():
+                    kept += self._string.typed()
+                    self._string = None
+                    continue
+                data = self._string.take(data)
+                if self._string.ended:
+                    self._string = None
+                continue
+            begins = None if self._paste_open else _STRING_BEGINS.search(data)
+            if begins is None:
+                return kept + data
+            kept += data[: begins.start()]
+            self._string = _ControlString(begins.group())
+            data = data[begins.end() :]
+        return kept
 
     def _limited(self, data: str) -> str:
         """Note where a paste begins and ends, and cut one that is too long."""
@@ -89,6 +146,40 @@ class Keyboard(XTermParser):
             return data
         self._pasted += len(data)
         return data if self._pasted <= MOST_PASTED else ""
+
+
+class _ControlString:
+    """A control string whose end has not come yet."""
+
+    def __init__(self, introducer: str) -> None:
+        self.ended = False
+        self._introducer = introducer
+        self._began = self._heard = time.monotonic()
+        self._length = 0
+        self._last = ""
+
+    def take(self, data: str) -> str:
+        """Swallow what belongs to it; the rest of `data`."""
+        self._heard = time.monotonic()
+        seen = self._last + data
+        end = _STRING_ENDS.search(seen)
+        if end is not None:
+            self.ended = True
+            return seen[end.end() :]
+        self._length += len(data)
+        self._last = seen[-1:] if seen.endswith("\x1b") else ""
+        self.ended = self._length > MOST_STRING
+        return ""
+
+    def over(self) -> bool:
+        """Whether nothing came for as long as the parser waits, or it began too long ago."""
+        now = time.monotonic()
+        silent = now - self._heard > constants.ESCAPE_DELAY
+        return silent or now - self._began > STRING_PATIENCE_SECONDS
+
+    def typed(self) -> str:
+        """What was typed, where it is a key and no control string."""
+        return "" if self._length else self._introducer
 
 
 def _is_sane(message: Message) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.terminal.keyboard import hardy
 from sftui.terminal.sgr import shortening
+from sftui.terminal.way_out import WayOut
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end a screen and nothing else: the run goes on."""
@@ -88,10 +90,13 @@ class TerminalApp(App[None]):
         what is left to do is to say how the run goes on.
         """
 
+        told = threading.Event()
+
         def note(number: int, frame: FrameType | None) -> None:
             if self.ended_by is None:
                 self.ended_by = number
                 self.told_to_end = number == signal.SIGTERM
+                told.set()
                 self._in_loop(self.exit)
 
         continued = signal.getsignal(signal.SIGCONT)
@@ -102,9 +107,11 @@ class TerminalApp(App[None]):
             self.run()
             return
         self._in_terminal = True
+        way_out = WayOut(told, lambda: 128 + (self.ended_by or 0))
         try:
             self.run()
         finally:
+            way_out.close()
             self._in_terminal = False
             signal.signal(signal.SIGCONT, continued)
             for number, handler in before.items():

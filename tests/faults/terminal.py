@@ -32,6 +32,8 @@ class Terminal:
     ) -> None:
         self.master, slave = pty.openpty()
         self.output = b""
+        self.deaf = False
+        """True: nothing is read any more, as by a terminal that hangs."""
         self.resize(columns, lines)
 
         def own_terminal() -> None:
@@ -52,7 +54,7 @@ class Terminal:
 
     def _read(self) -> None:
         with contextlib.suppress(OSError):
-            while piece := os.read(self.master, 65536):
+            while not self.deaf and (piece := os.read(self.master, 65536)):
                 self.output += piece
 
     def words(self, since: int = 0) -> str:

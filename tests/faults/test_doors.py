@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -13,13 +14,17 @@ from pathlib import Path
 import pytest
 
 from engine.checkpoints import checkpoint_dir
+from engine.control import Command, Request
+from engine.events import AttemptStarted, ControlApplied, StepFinished
 from engine.run.run_dir import RunDir
+from engine.steering import inbox
 from sftui.checkpoints.checkpoint_list import CheckpointList
 from tests.conftest import SHARED, needs_shared
+from tests.faults.place import Place, end_of, told
 from tests.faults.terminal import Terminal
 from tests.faults.test_bounds import bomb
 from tests.faults.test_strangers import Desk, desk, said, tree
-from tests.processes import children
+from tests.processes import children, wait_for
 
 __all__ = ["desk"]
 
@@ -145,7 +150,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     desk = Desk(tmp_path_factory.mktemp("cases"))
     [weights] = desk.folder.glob("cache/mid_checkpoints/*")
     shutil.copytree(weights, desk.stopped / "export" / "chatsft_checkpoints" / "d4")
-    # Its own bombs of 8 GB take minutes to pack; one of 600 MB stands for them, below.
+    # Its bombs of 8 GB take minutes to pack; the same are made below, at once.
     results = [path for path in desk.stopped.glob("evals/*.npz") if ".val." not in path.name]
     kept = {path.name: path.read_bytes() for path in results}
     for path in results:
@@ -164,12 +169,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     for name, data in kept.items():
         path = bombed / "evals" / name
         path.write_bytes(data)
-    bomb(path, "more.npy", 600 * 1024)
+        bomb(path, "letter_logprobs.npy", 478 * 16)
     return desk
 
 
+MOST_BYTES = 10**9
+"""Of memory that a command may take over one of the inputs."""
+
+
 def case(desk: Desk, *words: str, rows: int | None = None) -> subprocess.CompletedProcess[str]:
+    """What a command says of an input: a limit of memory, no traceback, so many rows."""
     done = desk.type(*words, seconds=30)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < MOST_BYTES
     text = said(done)
     if rows is not None:
         assert len(text.splitlines()) == rows + 1, text
@@ -205,6 +216,9 @@ def test_the_made_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None:
     out = made.folder / "out"
     for name in ("named", "deep-lock", "huge-pid", "pipe-lock", "pipe-events", "pipe-supervisor"):
         case(made, "runs", "--runs-dir", str(out / name), rows=1)
+    [named] = (out / "named").iterdir()
+    for typed in (["show", str(named)], ["runs", "rm", str(named)], ["ctl", str(named), "stop"]):
+        case(made, *typed)
     for name in ("deep-run", "deep-resume", "links"):
         [run] = (out / name).iterdir()
         before = tree(out / "victims")
@@ -213,8 +227,9 @@ def test_the_made_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None:
     config = str(out / "config.toml")
     case(made, "run", "--dry-run", "--headless", "--config", config, rows=0)
     [bomb] = (out / "npz").iterdir()
-    for command in ("questions", "show"):
-        case(made, command, str(bomb))
+    done = case(made, "questions", str(bomb))
+    assert "its entries are too large: they unpack to 8,0" in done.stderr
+    case(made, "show", str(bomb))
     case(made, "report", str(bomb), "-o", "r.md")
     for name, words in (
         ("layers", ("fit", "--source", "sft")),
@@ -223,6 +238,30 @@ def test_the_made_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None:
     ):
         made.env["NANOCHAT_BASE_DIR"] = str(out / name)
         assert case(made, *words, rows=0).returncode == 2
+
+
+@needs_shared
+@pytest.mark.slow
+def test_the_control_line_of_the_reference_folder_costs_itself_alone(tmp_path: Path) -> None:
+    """Appended while a run trains, and read again by every attempt and every resumption."""
+    line = (SHARED / "cases_faults" / "control_line.jsonl").read_bytes()
+    with children() as started:
+        place = Place(tmp_path, started)
+        run = place.make("--num-iterations=12", "--checkpoint-every=4")
+        slow = {"rank": 0, "step": 0, "action": "sleep", "seconds": 0.2, "attempt": "any"}
+        process = place.supervise(run, [slow, {"rank": 0, "step": 9, "action": "kill"}])
+        wait_for(lambda: told(run, StepFinished))
+        with run.control.open("ab") as file:
+            file.write(line)
+        factor = Request(id="after", command=Command.LR_FACTOR, argument=0.5, author="test")
+        inbox.post(run, factor)
+        assert place.ended(process) == 0
+        end = end_of(run)
+        assert end is not None
+        assert (end.status, end.updates) == ("finished", 11)
+        assert len(told(run, AttemptStarted)) == 2
+        answers = {each.id: each.outcome for each in told(run, ControlApplied)}
+        assert answers == {"bad1": "rejected", "after": "applied"}
 
 
 @needs_shared

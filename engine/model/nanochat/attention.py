@@ -19,10 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.errors import slow_path
+from engine.model.family import Span
 from engine.model.kv_cache import KeyValueCache
-
-Span = tuple[int, int]
-"""Start and end (not included) of one document in a packed row."""
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Causal attention over q [..., tokens, H, E] and k, v [..., tokens, K, E]; the shape of q out."""
@@ -50,11 +48,8 @@ def cached_attention(cache: KeyValueCache, layer: int) -> Attend:
             cache.append(layer, k, v)
             return padded_attention(q, k, v)
         k, v = _one_key_a_query(q, *cache.append(layer, k, v))
-        new, seen = q.shape[1], k.shape[1]
         # The newest token sees all there is; of several, each sees those up to itself.
-        mask = None
-        if new > 1:
-            mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new)
+        mask = cache.visible(q.shape[1], None, q.device)
         out = F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
         )

@@ -21,18 +21,20 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from engine.config import OptimConfig
+from engine.model.family import ModelShape, ParameterGroup, Span
 from engine.model.kv_cache import KeyValueCache
 from engine.model.nanochat.attention import (
     Attend,
-    Span,
     cached_attention,
     packed_attention,
     padded_attention,
 )
 from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP, check_shapes
 from engine.model.nanochat.gpt_config import GPTConfig as GPTConfig
-
-EMBEDDING = "transformer.wte.weight"
+from engine.model.nanochat.names import EMBEDDING as EMBEDDING
+from engine.model.nanochat.names import HEAD
+from engine.model.nanochat.parameter_groups import october_groups
 
 
 class GPT(nn.Module):
@@ -89,7 +91,7 @@ class GPT(nn.Module):
             rows, columns = weight.shape
             if name == EMBEDDING:
                 weight.normal_(0.0, 1.0, generator=generator)
-            elif name == "lm_head.weight" or name.endswith("c_proj.weight"):
+            elif name == HEAD or name.endswith("c_proj.weight"):
                 weight.zero_()
             else:
                 std = min(1.0, (rows / columns) ** 0.5) / columns**0.5
@@ -124,7 +126,11 @@ class GPT(nn.Module):
                 "positions of the rotary tables"
             )
         if positions is None:
-            positions = _positions(ids, spans) + seen
+            positions = (
+                _positions(ids, spans)
+                if cache is None
+                else cache.positions(ids.shape[-1], ids.device)
+            )
         attend = padded_attention if spans is None else packed_attention(spans, ids.device, ends)
 
         x = self.transformer["wte"](ids)
@@ -133,8 +139,8 @@ class GPT(nn.Module):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         x = _norm(x)
         # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
-        cos = self.cos.index_select(0, positions).to(x.dtype).unsqueeze(-2)
-        sin = self.sin.index_select(0, positions).to(x.dtype).unsqueeze(-2)
+        cos = _table_rows(self.cos, positions).to(x.dtype)
+        sin = _table_rows(self.sin, positions).to(x.dtype)
         for layer, block in enumerate(cast(nn.ModuleList, self.transformer["h"])):
             if cache is not None:
                 attend = cached_attention(cache, layer)
@@ -150,10 +156,25 @@ class GPT(nn.Module):
             cache.advance(ids.shape[-1])
         return _norm(x)
 
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D]."""
+        return self.lm_head.weight
+
+    @property
+    def softcap(self) -> float | None:
+        return SOFTCAP
+
     def logits(self, hidden: Tensor) -> Tensor:
         """fp32 logits [..., V] in (-15, 15) of hidden states [..., D]."""
         z = self.lm_head(hidden).float()
         return SOFTCAP * torch.tanh(z / SOFTCAP)
+
+    def new_cache(self) -> KeyValueCache:
+        return KeyValueCache(num_layers=self.config.n_layer, limit=self.config.max_positions)
+
+    def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
+        return october_groups(self.config.parameter_shapes(), settings, self.config.n_embd)
 
 
 class _Block(nn.Module):
@@ -226,7 +247,7 @@ def _relu_squared(x: Tensor) -> Tensor:
     return cast(Tensor, _ReluSquared.apply(x))  # type: ignore[no-untyped-call]
 
 
-def check_state(config: GPTConfig, state: Mapping[str, Tensor]) -> None:
+def check_state(config: ModelShape, state: Mapping[str, Tensor]) -> None:
     """Names and shapes of `state` are exactly those of `config`.
 
     Raises:
@@ -246,6 +267,27 @@ def as_trained(state: Mapping[str, Tensor], *, mixed: bool) -> dict[str, Tensor]
         name: tensor.to(embedding if name == EMBEDDING else torch.float32)
         for name, tensor in state.items()
     }
+
+
+def as_loaded(state: Mapping[str, Tensor], embedding_dtype: torch.dtype) -> dict[str, Tensor]:
+    """All fp32 but the embedding, which gets `embedding_dtype`; contiguous."""
+    return {
+        name: tensor.to(embedding_dtype if name == EMBEDDING else torch.float32).contiguous()
+        for name, tensor in state.items()
+    }
+
+
+def as_exported(
+    state: Mapping[str, Tensor], embedding_dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Copies on the CPU in the dtypes of nanochat's files: all fp32 but the embedding, which keeps
+    its own (bfloat16 on CUDA) unless `embedding_dtype` names another."""
+    plain = {}
+    for name, tensor in state.items():
+        wanted = (embedding_dtype or tensor.dtype) if name == EMBEDDING else torch.float32
+        # A view would be saved with the whole storage behind it.
+        plain[name] = tensor.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
+    return plain
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -279,6 +321,12 @@ def _rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
         position = torch.arange(config.max_positions, dtype=torch.float32)
         angle = torch.outer(position, inverse_frequency)
         return angle.cos().bfloat16(), angle.sin().bfloat16()
+
+
+def _table_rows(table: Tensor, positions: Tensor) -> Tensor:
+    """[*positions, 1, E/2] of a rotary table."""
+    found = table.index_select(0, positions.flatten())
+    return found.view(*positions.shape, 1, -1)
 
 
 def _positions(ids: Tensor, spans: Sequence[Span] | None) -> Tensor:

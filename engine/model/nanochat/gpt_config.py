@@ -6,12 +6,15 @@ checkpoint search need the shape but must not pay for importing torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from engine.errors import CheckpointError
 from engine.files import checked
+from engine.model.family import ModelShape, WeightCounts
+from engine.model.nanochat.names import EMBEDDING, HEAD
 
 SOFTCAP = 15.0
 """Logits are squashed to (-15, 15) by `15 * tanh(z / 15)`."""
@@ -69,6 +72,14 @@ class GPTConfig:
             )
 
     @property
+    def family(self) -> str:
+        return "nanochat"
+
+    @property
+    def generation(self) -> str:
+        return "2025"
+
+    @property
     def head_dim(self) -> int:
         return self.n_embd // self.n_head
 
@@ -84,12 +95,12 @@ class GPTConfig:
 
     @property
     def num_parameters(self) -> int:
-        return sum(rows * columns for rows, columns in self.parameter_shapes().values())
+        return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
-    def parameter_shapes(self) -> dict[str, tuple[int, int]]:
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """(rows, columns) of every tensor in a checkpoint, by its name there, in file order."""
         wide, kv = self.n_embd, self.kv_dim
-        shapes = {"transformer.wte.weight": (self.vocab_size, wide)}
+        shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (self.vocab_size, wide)}
         for layer in range(self.n_layer):
             block = f"transformer.h.{layer}"
             shapes[f"{block}.attn.c_q.weight"] = (wide, wide)
@@ -98,8 +109,20 @@ class GPTConfig:
             shapes[f"{block}.attn.c_proj.weight"] = (wide, wide)
             shapes[f"{block}.mlp.c_fc.weight"] = (4 * wide, wide)
             shapes[f"{block}.mlp.c_proj.weight"] = (wide, 4 * wide)
-        shapes["lm_head.weight"] = (self.vocab_size, wide)
+        shapes[HEAD] = (self.vocab_size, wide)
         return shapes
+
+    def weight_counts(self) -> WeightCounts:
+        """Elements by the way they are kept and updated."""
+        table = self.vocab_size * self.n_embd
+        return WeightCounts(matrices=self.num_parameters - 2 * table, head=table, tables=table)
+
+    @property
+    def kept_per_layer(self) -> int:
+        """Of [N, D]: the inputs of two norms, four products and the attention (block input 1,
+        normed 1, q k v 3, rotated 2, normed 2, attention out 1; block middle 1, normed 1, MLP 4
+        and its square 4), less what two of them share."""
+        return 18
 
     def to_dict(self) -> dict[str, int]:
         """As `meta_*.json` holds it."""
@@ -130,7 +153,7 @@ class GPTConfig:
         return cls(**{name: found[name] for name in wanted})
 
 
-def check_shapes(config: GPTConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+def check_shapes(config: ModelShape, found: Mapping[str, tuple[int, ...]]) -> None:
     """Names and shapes of the tensors that were found are exactly those of `config`.
 
     Raises:

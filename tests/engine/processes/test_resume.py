@@ -125,6 +125,31 @@ def test_resumptions_add_up(run):
     assert resume_file.newest(run, second.attempt + 1) is None
 
 
+@pytest.mark.parametrize("winner", [0, 1, 2])
+def test_of_several_resumptions_of_one_moment_the_one_that_runs_counts(run, winner):
+    """Three were kept: from the next restart on the settings of the last held, which lost."""
+    resume.record(prepare(run, allow=True, matrix_lr=0.5), command=["before"], now=NOW)
+    JournalWriter(run.events, run.id, "r0").write(AttemptStarted(), 7)
+    all_prepared = [prepare(run, keep=keep) for keep in (7, 8, 9)]
+    ids = [resume.record(one, command=["x"], now=NOW) for one in all_prepared]
+    lost = resume_file.settle(run, ids[winner])
+    assert sorted(entry.id for entry in lost) == sorted(set(ids) - {ids[winner]})
+    before, own = resume_file.read(run)
+    assert (before.changed, own.id) == ({"matrix_lr": 0.5}, ids[winner])
+    config = resume_file.manifest_now(run)["config"]
+    assert (config["matrix_lr"], config["keep"]) == (0.5, 7 + winner)
+    assert resume_file.settle(run, ids[winner]) == []
+    assert resume_file.settle(run, "") == []
+
+
+def test_a_resumption_that_comes_when_another_runs_is_not_written_down(run):
+    """It was checked before the other one's supervisor held the lock."""
+    found = prepare(run, keep=9)
+    with RunLock.acquire(run), pytest.raises(RunDirError, match="is running"):
+        resume.record(found, command=["x"], now=NOW)
+    assert resume_file.read(run) == []
+
+
 def test_where_a_run_began_cannot_change(run):
     """A step, a source or a recipe typed beside --resume would be another run."""
     with pytest.raises(ConfigError, match=r"step is 99 now, was not set.*began cannot change"):

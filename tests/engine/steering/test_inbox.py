@@ -165,3 +165,58 @@ def test_a_run_that_is_gone_says_so(tmp_path):
     run.control.mkdir()
     with pytest.raises(RunDirError, match=r"control\.jsonl"):
         post(run, ask("a"))
+
+
+HOURS = 6 * 3600.0
+
+
+def asked(run, inbox_of, at, *, waited=0.0, lifetime=120.0):
+    """Whether a request of an author whose clock says `at` is carried out, and what is answered.
+
+    The file was last looked at `waited` seconds ago; our clock says 10^6.
+    """
+    ticks = [0.0]
+    inbox = Inbox(run, 1, now=lambda: 1e6, clock=lambda: ticks[0])
+    if inbox_of == "a run that looks":
+        assert not inbox.changed()
+        assert inbox.read() == ([], [])
+    ticks[0] = waited
+    post(run, ask("r", t=at, expires=at + lifetime))
+    batch = inbox.read()
+    return bool(batch.requests), "".join(refusal.reason for refusal in batch.refusals)
+
+
+def test_a_request_from_a_clock_that_is_ahead_is_obeyed_and_does_not_live_longer(run):
+    """By its expiry alone it lived six hours too long: a stop could come the next morning."""
+    assert asked(run, "a run that looks", 1e6 + HOURS, waited=1.0) == (True, "")
+
+
+@pytest.mark.parametrize("waited", [121.0, 5 * 3600.0])
+def test_a_request_from_the_future_expires_by_our_own_clock(run, waited):
+    """It was in the file for longer than it asked to live, or may have been."""
+    done, said = asked(run, "a run that looks", 1e6 + HOURS, waited=waited)
+    assert not done
+    assert "the clocks differ: its author's is 21600 s ahead of ours" in said
+
+
+def test_a_rank_that_starts_does_not_guess_how_old_a_request_from_the_future_is(run):
+    """Nobody looked at the file before."""
+    done, said = asked(run, "a rank that starts", 1e6 + HOURS)
+    assert not done
+    assert "the clocks differ" in said
+
+
+def test_a_request_from_a_clock_that_is_behind_says_that_the_clocks_may_differ(run):
+    """It said that it was read six hours too late, a second after it was typed."""
+    done, said = asked(run, "a run that looks", 1e6 - HOURS, waited=1.0)
+    assert not done
+    assert said == (
+        "read 21480 s too late, by its author's clock; it was held up, or the clocks differ"
+    )
+
+
+@pytest.mark.parametrize("at", [1e6 - 4, 1e6, 1e6 + 4])
+@pytest.mark.parametrize("waited", [0.0, 119.0, 400.0])
+def test_clocks_that_are_kept_right_cost_nothing(run, at, waited):
+    """A step may take minutes; a request lives as long as it says."""
+    assert asked(run, "a run that looks", at, waited=waited) == (True, "")

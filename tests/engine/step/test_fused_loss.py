@@ -65,7 +65,8 @@ def test_any_number_of_tokens_is_one_graph() -> None:
     counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(fused_loss.middle, fullgraph=True, dynamic=True, backend=counter)
     for num_tokens in range(2, 22):
-        compiled(*inputs(num_tokens, 40, torch.float32, 1.0))
+        logits, targets, weights = inputs(num_tokens, 40, torch.float32, 1.0)
+        compiled(logits, targets, weights)
     assert counter.frame_count == 1
     torch._dynamo.reset()
 

@@ -13,7 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual import events
 
-from sftui.terminal.keyboard import MOST_CELLS, MOST_PASTED, Keyboard
+from sftui.terminal.keyboard import (
+    MOST_CELLS,
+    MOST_PASTED,
+    STRING_PATIENCE_SECONDS,
+    Keyboard,
+)
 from tests.faults.terminal import Terminal
 from tests.processes import children, environment
 
@@ -174,3 +179,115 @@ def test_a_signal_while_the_event_loop_closes_is_without_effect(
             assert screen.cooked()
         finally:
             screen.close()
+
+
+HANGS = """
+import os, time
+from sftui.app import SftuiApp
+tick = SftuiApp._tick
+def hang(app):
+    tick(app)
+    if os.path.exists(%r):
+        while True:
+            time.sleep(1)
+SftuiApp._tick = hang
+"""
+
+
+@pytest.mark.parametrize("why", ["nobody reads the terminal", "a handler hangs"])
+def test_a_screen_that_cannot_end_ends_all_the_same(tmp_path: Path, why: str) -> None:
+    """It had to be killed: its threads wait in a write or in a call that no signal cuts short."""
+    flag = tmp_path / "hang"
+    with children() as started:
+        env = environment(SFTUI_CONFIG=str(tmp_path / "config.json"))
+        screen = Terminal(started, "-c", HANGS % str(flag) + PROGRAM, env=env)
+        try:
+            screen.wait_for("checkpoints")
+            if why == "a handler hangs":
+                flag.touch()
+                time.sleep(1)
+            else:
+                screen.deaf = True
+                for columns in range(90, 130):
+                    screen.resize(columns, 36)
+                    time.sleep(0.05)
+            screen.process.send_signal(signal.SIGTERM)
+            assert screen.process.wait(15) == 128 + signal.SIGTERM
+            assert screen.cooked()
+        finally:
+            screen.close()
+
+
+STRINGS = ["\x1bP1$r0 q", "\x1b]11;rgb:0000/qqqq", "\x1b_Gi=31;OK", "\x1b^private", "\x1bXstart q"]
+
+
+@pytest.mark.parametrize("string", STRINGS)
+@pytest.mark.parametrize("end", ["\x1b\\", "\x07", ""])
+@pytest.mark.parametrize("piece", [1, 5, 99])
+def test_an_answer_of_the_terminal_is_no_key_and_swallows_none(
+    string: str, end: str, piece: int
+) -> None:
+    """A `q` in it closed the screen; one without its end took every later key with it."""
+    keyboard = Keyboard()
+    text = string + end
+    found = [text[:2], *(text[at : at + piece] for at in range(2, len(text), piece))]
+    assert [key for data in found for key in keys(keyboard, data)] == []
+    if not end:
+        time.sleep(STRING_PATIENCE_SECONDS + 0.05)
+        list(keyboard.tick())
+    assert keys(keyboard, "j") == ["j"]
+
+
+def test_an_answer_without_an_end_is_bounded() -> None:
+    """Ten megabytes of it, and the keys behind them."""
+    keyboard = Keyboard()
+    keys(keyboard, "\x1bP")
+    for _ in range(20):
+        keys(keyboard, "x" * 512)
+    assert keys(keyboard, "j") == ["j"]
+
+
+def test_a_key_that_begins_like_a_control_string_is_a_key() -> None:
+    """Alt with P sends the first two characters of one."""
+    keyboard = Keyboard()
+    assert keys(keyboard, "\x1bP") == []
+    time.sleep(0.15)
+    found = [m for m in keyboard.tick() if isinstance(m, events.Key)]
+    time.sleep(0.15)
+    found += [m for m in keyboard.tick() if isinstance(m, events.Key)]
+    assert [key.key for key in found] == ["alt+shift+p"]
+    assert keys(keyboard, "j") == ["j"]
+
+
+@pytest.mark.parametrize(
+    "answer", ["\x1b[5n", "\x1b[?62;4q", "\x1b[>41;354;0q", "\x1b[0 q", "\x1b[1x"]
+)
+def test_an_answer_that_nobody_waits_for_is_no_key(answer: str) -> None:
+    """Its characters were typed: `q` of a device's answer closed the screen."""
+    keyboard = Keyboard()
+    assert keys(keyboard, answer + "j") == ["j"]
+
+
+KNOWN = {
+    "\x1b[A": "up",
+    "\x1bOP": "f1",
+    "\x1b[[A": "f1",
+    "\x1b[15~": "f5",
+    "\x1b[1;5C": "ctrl+right",
+}
+
+
+@pytest.mark.parametrize(("sequence", "key"), KNOWN.items())
+def test_keys_of_known_terminals_arrive(sequence: str, key: str) -> None:
+    """Also those of the Linux console, which go on after a `[`."""
+    assert keys(Keyboard(), sequence) == [key]
+
+
+def test_a_mouse_a_focus_and_a_size_arrive() -> None:
+    """What is no key and is understood is not dropped either."""
+    keyboard = Keyboard()
+    found = list(
+        keyboard.feed("\x1b[<0;3;4M\x1b[I\x1b[48;30;100;600;1000t\x1b[3;4R\x1b[200~p\x1b[201~j")
+    )
+    names = [type(message).__name__ for message in found]
+    assert names == ["MouseDown", "AppFocus", "Resize", "CursorPosition", "Paste", "Key"]

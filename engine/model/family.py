@@ -1,0 +1,354 @@
+"""What the engine asks of a model, and nothing else about it: families and their decoders.
+
+A *family* knows the parameter names, the file formats and the constants of a kind of models;
+the rest of the engine sees a shape (`ModelShape`, without torch), a `Decoder` (with torch)
+and lists of `ParameterGroup`. nanochat's generations are one family, made of parts. The place
+of a second one, models of transformers, is a folder beside `engine/model/nanochat/` and a
+line in `FAMILIES`.
+
+No torch is imported by this module: the launcher asks for shapes and must stay fast.
+"""
+
+# B rows, T tokens of a padded row, N tokens of a packed row, D width, V vocabulary.
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from engine.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from engine.config import OptimConfig
+    from engine.conversations.chat_format import ChatTokenizer, Rendered
+    from engine.conversations.conversation import Conversation
+
+Span = tuple[int, int]
+"""Start and end (not included) of one attention row in a packed micro-step."""
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shapes of tensors by their names in a checkpoint."""
+
+Kernel = Literal["adamw", "muon", "normuon"]
+"""What updates a group: AdamW; Muon of October 2025; Muon with the Polar Express, equilibrated
+rows, a second moment by rows or columns and cautious decay (nanochat 2026)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParameterGroup:
+    """Parameters that one kernel updates at one rate."""
+
+    name: str
+    """Unique; learning rates and distances are reported by it."""
+    kernel: Kernel
+    parameters: tuple[str, ...]
+    """By name, in model order."""
+    lr: float
+    """At multiplier 1."""
+    shared_by_rows: bool = False
+    """A large table, of which each rank updates some rows. Otherwise every parameter has one
+    rank that updates all of it."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's; of `normuon` the second one alone, of its second moment."""
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.95
+    """Of the Muons, where the schedule says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightCounts:
+    """Elements of a model by the way they are kept and updated."""
+
+    matrices: int
+    """Updated by Muon: one momentum each."""
+    head: int
+    """Updated by AdamW in fp32: two moments each."""
+    tables: int
+    """Embeddings: AdamW too, and in bf16 under autocast."""
+
+    @property
+    def total(self) -> int:
+        return self.matrices + self.head + self.tables
+
+
+class ModelShape(Protocol):
+    """The numbers of a model, read from its meta file and tensor names; no torch."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def generation(self) -> str:
+        """Which recipe and which log names it goes with, e.g. `2025` or `2026`."""
+        ...
+
+    @property
+    def sequence_len(self) -> int: ...
+    @property
+    def vocab_size(self) -> int:
+        """Ids the tokenizer has; a table in the model may be padded beyond."""
+        ...
+
+    @property
+    def n_layer(self) -> int: ...
+    @property
+    def n_head(self) -> int: ...
+    @property
+    def n_kv_head(self) -> int: ...
+    @property
+    def n_embd(self) -> int: ...
+    @property
+    def head_dim(self) -> int: ...
+    @property
+    def kv_dim(self) -> int: ...
+    @property
+    def max_positions(self) -> int:
+        """Longest row the model has positions for."""
+        ...
+
+    @property
+    def num_parameters(self) -> int: ...
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor of a checkpoint, in file order."""
+        ...
+
+    def weight_counts(self) -> WeightCounts:
+        """For the memory estimate: elements by kind."""
+        ...
+
+    @property
+    def kept_per_layer(self) -> int:
+        """For the memory estimate: activations of one layer that stay for the backward pass, in
+        units of [N, D]."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON; `shape_from` reads it back. Kept in manifests and checkpoints of runs."""
+        ...
+
+
+class DecoderCache(Protocol):
+    """Keys, values and whatever else a decoder must remember of the tokens it has read.
+
+    Made by `Decoder.new_cache`, for one batch of rows. A call with B rows of T tokens reads
+    them after what is in the cache and keeps them.
+
+    Rows of unequal lengths: pad on the RIGHT, call once, then `trim(lengths)`. From then on row
+    b continues at its own length, and what was padding is overwritten and never seen:
+
+        cache = model.new_cache()
+        hidden = model(prompts_padded_right, cache=cache)          # [B, T, D]
+        last = hidden[torch.arange(B), lengths - 1]                # each prompt's end
+        cache.trim(lengths)
+        hidden = model(next_ids[:, None], cache=cache)             # [B, 1, D], all at once
+        cache.select(torch.tensor([0, 2, 3]))                      # row 1 has ended
+    """
+
+    @property
+    def length(self) -> int:
+        """Tokens read by the longest row."""
+        ...
+
+    def trim(self, lengths: Sequence[int]) -> None:
+        """Row b has only `lengths[b]` tokens: forget what stands behind.
+
+        The newest call must hold the place `lengths[b] - 1` of every row (so: right after the
+        prompts were read), since a model may need more of the newest token than its keys.
+        """
+        ...
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows alone, in this order (int64 [rows])."""
+        ...
+
+
+class Decoder(Protocol):
+    """A causal language model: ids in, final hidden states out, and a head to multiply with.
+
+    Modules of torch. Calling it gives hidden states and never logits, because the loss runs
+    the head only where a token carries weight. Logits are
+    `softcap * tanh(h @ head_weight.T / softcap)` in fp32, or without the cap where `softcap` is
+    None; `logits` does that.
+    """
+
+    checkpoint_blocks: bool
+    """Keep only the inputs of blocks for the backward pass."""
+    training: bool
+
+    @property
+    def config(self) -> ModelShape: ...
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D], V the tokenizer's vocabulary: a padded head is a view of its first rows.
+
+        Its device is the model's.
+        """
+        ...
+
+    @property
+    def softcap(self) -> float | None: ...
+
+    def __call__(
+        self,
+        ids: Tensor,
+        *,
+        spans: Sequence[Span] | None = None,
+        positions: Tensor | None = None,
+        ends: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Hidden states after the final norm: [B, T, D] of ids [B, T], [N, D] of ids [N].
+
+        ids [N] go with `spans`: rows end to end, in order and without gaps. Nothing crosses
+        from one to the next (attention, positions, nor any shift of tokens); `positions` [N]
+        restart at 0 in each and `ends` (int32 [rows + 1], 0 and the ends) are worked out when
+        not given. Padding belongs on the right of ids [B, T]. `cache`: one of `new_cache`, with
+        ids [B, T] only.
+
+        Raises:
+            ValueError: a row is longer than `config.max_positions`.
+        """
+        ...
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """fp32 [..., V] of hidden states [..., D]; call it outside autocast with fp32 states."""
+        ...
+
+    def new_cache(self) -> DecoderCache: ...
+
+    def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
+        """Every parameter in exactly one group, in the family's order."""
+        ...
+
+    # Of nn.Module, as far as it is used.
+    def train(self, mode: bool = True) -> Any: ...
+    def eval(self) -> Any: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def state_dict(self) -> dict[str, Tensor]: ...
+    def to(self, device: torch.device) -> Any: ...
+
+
+class ChatFormat(Protocol):
+    """How conversations become tokens."""
+
+    def render_conversation(
+        self, tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int
+    ) -> Rendered: ...
+
+    def render_for_completion(
+        self, tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int
+    ) -> list[int]: ...
+
+    def render_user_turn(self, tokenizer: ChatTokenizer, text: str) -> list[int]: ...
+
+
+class Family(Protocol):
+    """One kind of models. The first methods need no torch."""
+
+    name: str
+
+    def recognises(self, described: Mapping[str, Any]) -> bool:
+        """Whether `described` (a meta file's `model_config`, or `ModelShape.to_dict`) is ours."""
+        ...
+
+    def read_config(self, described: Mapping[str, Any], tensors: Shapes | None) -> ModelShape:
+        """The shape; `tensors` of the checkpoint decide where the description leaves it open.
+
+        Raises:
+            CheckpointError: something is missing, unknown or of a kind that cannot be trained.
+        """
+        ...
+
+    def check_shapes(self, shape: ModelShape, found: Shapes) -> None:
+        """The tensors are exactly those of `shape`.
+
+        Raises:
+            CheckpointError: naming the first that is missing, unknown or of another shape.
+        """
+        ...
+
+    def initial_lrs(self, shape: ModelShape, settings: OptimConfig) -> dict[str, float]:
+        """Learning rates at multiplier 1, by group."""
+        ...
+
+    @property
+    def chat(self) -> ChatFormat: ...
+
+    # Below: torch.
+
+    def build(self, shape: ModelShape, state: Mapping[str, Tensor]) -> Decoder:
+        """A decoder whose parameters are these tensors (no copy).
+
+        Raises:
+            CheckpointError: they do not fit.
+        """
+        ...
+
+    def as_trained(
+        self, shape: ModelShape, state: Mapping[str, Tensor], *, mixed: bool
+    ) -> dict[str, Tensor]:
+        """The tensors in the dtypes they are trained in; `mixed`: under bf16 autocast."""
+        ...
+
+    def as_exported(
+        self, shape: ModelShape, state: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, order and dtype, and `model_config`, as the family's own files hold
+        them."""
+        ...
+
+    def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
+        """One whole optimizer state, as `ShardedOptimizer.load_state_dict` takes it, from the
+        shards of all ranks of any world size.
+
+        Raises:
+            CheckpointError: a shard is missing, or does not fit; or the family has none.
+        """
+        ...
+
+
+FAMILIES = {"nanochat": "engine.model.nanochat.nanochat_family"}
+"""Name -> module with a `FAMILY` object."""
+
+
+@lru_cache
+def named(name: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if name not in FAMILIES:
+        raise CheckpointError(
+            f"the model is of a family {name!r}; expected one of {', '.join(FAMILIES)}. Name "
+            "another checkpoint."
+        )
+    found: Family = import_module(FAMILIES[name]).FAMILY
+    return found
+
+
+def of(shape: ModelShape) -> Family:
+    """The family of a shape."""
+    return named(shape.family)
+
+
+def shape_from(described: Mapping[str, Any], tensors: Shapes | None = None) -> ModelShape:
+    """The shape of whichever family recognises the description.
+
+    Raises:
+        CheckpointError: as `Family.read_config`.
+    """
+    for name in FAMILIES:
+        family = named(name)
+        if family.recognises(described):
+            return family.read_config(described, tensors)
+    # The first one says what it would have expected.
+    return named(next(iter(FAMILIES))).read_config(described, tensors)

@@ -1,0 +1,73 @@
+"""nanochat's models as a family: what `engine/model/family.py` asks for.
+
+Imported by the launcher too: torch comes only with the methods that need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from engine.config import OptimConfig
+from engine.conversations import chat_format
+from engine.errors import CheckpointError
+from engine.model.family import ChatFormat, Decoder, ModelShape, Shapes
+from engine.model.nanochat import gpt_config
+from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model.nanochat.parameter_groups import initial_lrs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NanochatFamily:
+    """See `family.Family`."""
+
+    name = "nanochat"
+    chat = cast(ChatFormat, chat_format)
+
+    def recognises(self, described: Mapping[str, Any]) -> bool:
+        return "n_embd" in described
+
+    def read_config(self, described: Mapping[str, Any], tensors: Shapes | None) -> GPTConfig:
+        return GPTConfig.from_dict(described)
+
+    def check_shapes(self, shape: ModelShape, found: Shapes) -> None:
+        gpt_config.check_shapes(_own(shape), found)
+
+    def initial_lrs(self, shape: ModelShape, settings: OptimConfig) -> dict[str, float]:
+        return initial_lrs(settings, shape.n_embd)
+
+    def build(self, shape: ModelShape, state: Mapping[str, Tensor]) -> Decoder:
+        from engine.model.nanochat.gpt import GPT  # noqa: PLC0415 (torch)
+
+        return GPT.from_state(_own(shape), state)
+
+    def as_trained(
+        self, shape: ModelShape, state: Mapping[str, Tensor], *, mixed: bool
+    ) -> dict[str, Tensor]:
+        from engine.model.nanochat.gpt import as_trained  # noqa: PLC0415 (torch)
+
+        return as_trained(state, mixed=mixed)
+
+    def as_exported(
+        self, shape: ModelShape, state: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        from engine.model.nanochat.gpt import as_exported  # noqa: PLC0415 (torch)
+
+        return as_exported(state), shape.to_dict()
+
+    def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
+        raise CheckpointError(
+            "nanochat of October 2025 keeps no optimizer state that can be taken up; expected "
+            "none. Leave --load-optimizer out."
+        )
+
+
+def _own(shape: ModelShape) -> GPTConfig:
+    assert isinstance(shape, GPTConfig)
+    return shape
+
+
+FAMILY = NanochatFamily()
