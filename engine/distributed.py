@@ -135,6 +135,30 @@ def join(
     )
 
 
+def found(device: torch.device, *, timeout_seconds: float) -> Ranks:
+    """The ranks of a process group that another program made, with a control group of our own.
+
+    A collective where there are several ranks: all of them call it. Their own group is left
+    alone, so nothing of NCCL, FSDP or DeepSpeed is touched.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return Ranks(device=device)
+    world_size = dist.get_world_size()
+    local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    if world_size == local_world_size:
+        _use_loopback()
+    return Ranks(
+        device=device,
+        rank=dist.get_rank(),
+        local_rank=int(os.environ.get("LOCAL_RANK", dist.get_rank() % local_world_size)),
+        world_size=world_size,
+        local_world_size=local_world_size,
+        backend=dist.get_backend(),
+        group=dist.group.WORLD,
+        control_group=dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_seconds)),
+    )
+
+
 def _own_device(device: str, rank: int, local_rank: int) -> torch.device:
     """The device of this rank, made the current one and ready to be used if it is a GPU.
 

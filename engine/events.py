@@ -29,8 +29,9 @@ Badge = Literal["starting"] | StateName | EndStatus
 CheckpointReason = Literal["schedule", "request", "stop", "final", "nonfinite", "export"]
 """`stop` and `final`: the last of a run that was stopped or went to its end; `nonfinite`: the
 state before an update whose loss was no number."""
-CheckpointKind = Literal["sftui", "nanochat", "hf", "torch", "mlx"]
-"""`sftui`: resumable here; `nanochat`: exported, or of nanochat's log; others as logs tell them."""
+CheckpointKind = Literal["sftui", "nanochat", "hf", "lightning", "foreign", "torch", "mlx"]
+"""`sftui`: resumable here; `nanochat`: exported, or of nanochat's log; `foreign`: what a loop's own
+`save=` wrote; others as logs or trainers tell them."""
 RemovalReason = Literal["keep", "not on disk"]
 """`keep`: pruned by --keep-checkpoints; `not on disk`: found to be gone by a reader."""
 ControlOutcome = Literal["applied", "rejected", "expired"]

@@ -54,6 +54,9 @@ class Holder:
     started: float = 0.0
     """Start time of the process, seconds since the epoch."""
     boot: str = ""
+    role: str = "supervisor"
+    """What it is to the run: our `supervisor`, the `keeper` of another trainer, or that `trainer`
+    itself where nobody keeps it."""
 
     def __str__(self) -> str:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.started))
@@ -67,8 +70,8 @@ class RunLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def acquire(cls, run_dir: RunDir) -> RunLock:
-        """Take the lock and put our name into it.
+    def acquire(cls, run_dir: RunDir, role: str = "supervisor") -> RunLock:
+        """Take the lock and put our name into it, and what we are to the run.
 
         Raises:
             RunDirError: another process holds it (the message names it), or it cannot be made.
@@ -106,6 +109,7 @@ class RunLock:
             host=socket.gethostname(),
             started=process_start(os.getpid()) or time.time(),
             boot=boot_id(),
+            role=role,
         )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, (json.dumps(asdict(me)) + "\n").encode(), 0)
@@ -196,7 +200,7 @@ def evidence(run_dir: RunDir) -> tuple[bool, str]:
         return False, f"its folder {run_dir.path} is gone: it was deleted or moved"
     held = holder(run_dir)
     if held is not None:
-        return True, f"the supervisor (pid {held.pid}) holds the lock"
+        return True, f"the {held.role} (pid {held.pid}) holds the lock"
     rank = _living_rank(run_dir)
     if rank is not None:
         # Started by torchrun, on another machine, or orphaned and saving its last checkpoint.
@@ -206,9 +210,9 @@ def evidence(run_dir: RunDir) -> tuple[bool, str]:
         said = _last_words(run_dir.supervisor_log)
         return False, said or "no supervisor has held this run"
     if last.boot and boot_id() and last.host == socket.gethostname() and last.boot != boot_id():
-        return False, f"the machine was restarted since (the supervisor was pid {last.pid})"
+        return False, f"the machine was restarted since (the {last.role} was pid {last.pid})"
     where = "" if last.host == socket.gethostname() else f" on {last.host}"
-    return False, f"the supervisor (pid {last.pid}{where}) is gone"
+    return False, f"the {last.role} (pid {last.pid}{where}) is gone"
 
 
 def is_alive(pid: int, started: float | None) -> bool:
@@ -252,9 +256,15 @@ def _read_holder(path: Path) -> Holder | None:
             host=checked.text(raw.get("host", "")),
             started=checked.number(raw.get("started", 0.0)),
             boot=checked.text(raw.get("boot", "")),
+            role=_role(raw.get("role")),
         )
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _role(value: object) -> str:
+    """A word of ours; a lock from before there were others was a supervisor's."""
+    return value if value in ("keeper", "trainer") else "supervisor"
 
 
 def _pid(value: object) -> int:

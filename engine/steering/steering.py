@@ -15,7 +15,7 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -105,6 +105,10 @@ class Steering:
         bus: rank 0's; None on the others.
         attempt: of these ranks; requests made to an older one are refused.
         lr_factor: in force before the first request in the event log.
+        follows_parent: whether the end of the parent process means stop. It does under our
+            supervisor; the shell that started another trainer may leave.
+        refused: commands that this run cannot carry out, with the reason; asked at every
+            request, so it may grow.
     """
 
     def __init__(
@@ -115,9 +119,13 @@ class Steering:
         attempt: int,
         *,
         lr_factor: float = 1.0,
+        follows_parent: bool = True,
+        refused: Mapping[Command, str] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._bus = bus
+        self._follows_parent = follows_parent
+        self._refused: Mapping[Command, str] = {} if refused is None else refused
         self._ranks = ranks
         self._first_factor = lr_factor
         self._factor = lr_factor
@@ -246,6 +254,11 @@ class Steering:
         """Stop all ranks at the next boundary; may be called from a signal handler."""
         self._shutdown = max(self._shutdown, _SIGNALLED)
 
+    @property
+    def shutdown_requested(self) -> bool:
+        """Whether this rank, as far as it knows alone, has been told to stop."""
+        return self._shutdown > 0
+
     def _own_shutdown(self) -> int:
         """Why this rank has to shut down, as far as it knows alone; 0 for not at all.
 
@@ -253,7 +266,7 @@ class Steering:
         started us dies; until the parent's other threads are gone too it is still our parent.
         """
         wanted = self._shutdown
-        end = time.monotonic() + _DEATH_SECONDS
+        end = time.monotonic() + _DEATH_SECONDS * self._follows_parent
         while not (orphaned := self._orphaned()) and wanted and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
         if orphaned:
@@ -261,7 +274,7 @@ class Steering:
         return wanted
 
     def _orphaned(self) -> bool:
-        return os.getppid() != self._parent
+        return self._follows_parent and os.getppid() != self._parent
 
     # ---- one boundary ------------------------------------------------------------------------
 
@@ -322,6 +335,8 @@ class Steering:
                 pending.hurry = pending.hurry or (again and request.author not in NOTICES)
                 outcome: ControlOutcome = "applied" if again else "rejected"
                 self._answers.append(answer(request, outcome, "the run is stopping", step))
+            elif reason := self._refused.get(request.command, ""):
+                self._answers.append(answer(request, "rejected", reason, step))
             elif request.command is Command.EVALUATE:
                 evaluate.append(request)
             elif request.command is Command.CHECKPOINT:
