@@ -65,3 +65,14 @@ def tokenizer(name: str = "chatml", *, marked: bool = False) -> Any:
     )
     found.chat_template = template(name, marked=marked)
     return found
+
+
+def content(name: str = "chatml", *, marked: bool = False, last_answer_only: bool = False) -> dict:
+    """What `HfTokenizer` is made of."""
+    return {
+        "format": "hf",
+        "tokenizer": _trained(),
+        "named": {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"},
+        "template": template(name, marked=marked),
+        "last_answer_only": last_answer_only,
+    }

@@ -8,6 +8,7 @@ spoken by the assistant and is a target.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,6 +37,27 @@ class Rendered:
     """Tokens cut off at the end."""
 
 
+class OwnFormat(ABC):
+    """A tokenizer that brings its own way to write conversations (a chat template)."""
+
+    @property
+    @abstractmethod
+    def pad_id(self) -> int:
+        """Fills a row on the right; never a target."""
+
+    @abstractmethod
+    def render(self, conversation: Conversation, max_tokens: int) -> Rendered:
+        """See `render_conversation`."""
+
+    @abstractmethod
+    def for_completion(self, conversation: Conversation, max_tokens: int) -> list[int]:
+        """See `render_for_completion`."""
+
+    @abstractmethod
+    def letter(self, letter: str) -> int:
+        """See `letter_id`."""
+
+
 def render_conversation(
     tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int = MAX_TOKENS
 ) -> Rendered:
@@ -43,8 +65,14 @@ def render_conversation(
 
     A leading system message is put before the first user text with an empty
     line between. Text is encoded as ordinary text, so `<|bos|>` written by a
-    user never becomes the special token.
+    user never becomes the special token. All this is nanochat's way; a tokenizer with a chat
+    template has its own.
+
+    Raises:
+        RowFault: a chat template refuses the conversation.
     """
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.render(conversation, max_tokens)
     ids = [tokenizer.special("<|bos|>")]
     mask = [0]
 
@@ -89,6 +117,8 @@ def render_for_completion(
     """
     if conversation.messages[-1].role != "assistant":
         raise ValueError("the last message must be the assistant's")
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.for_completion(conversation, max_tokens)
     asked = Conversation(conversation.messages[:-1])
     ids = render_conversation(tokenizer, asked, max_tokens).ids
     return [*ids, tokenizer.special("<|assistant_start|>")]

@@ -21,7 +21,6 @@ from torch.nn import functional as F
 from engine.errors import slow_path
 from engine.model.nanochat.attention import card_obstacle, document_ends
 
-
 NAME = "sftui_documents"
 """Of the implementation, in transformers' tables."""
 

@@ -6,95 +6,140 @@ by rendering the conversation up to it: what an answer adds to its prompt is wha
 has to say. That works only where the rendering of a longer conversation begins with that of
 a shorter one, which is checked for every row and every answer.
 
-Only fast tokenizers will do: the mask needs the place of each token in the text.
+Files are read with `tokenizers` and `jinja2`, the libraries below transformers: importing that
+takes seconds and torch with it, and the launcher needs a tokenizer at once. The ranks, which
+load the model with transformers anyway, compare a row (`same_as_transformers`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from engine.conversations.chat_format import Rendered
+from engine.conversations.chat_format import OwnFormat, Rendered
 from engine.conversations.conversation import Conversation, Message, RowFault
 from engine.errors import CheckpointError
+from engine.files import checked
+from engine.model.hf import template
+from engine.model.hf.template import Place
 
-_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 INSTALL = 'pip install "sftui[hf]"'
-FILES = ("tokenizer.json", "tokenizer_config.json")
+FORMAT = "hf"
+"""Of a tokenizer file in a run directory."""
+
+TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+SPECIAL_MAP = "special_tokens_map.json"
+NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
+MAX_FILE_BYTES = 2**27
+"""128 MiB: ten times the largest tokenizer.json there is."""
 
 Chat = list[dict[str, Any]]
-Place = tuple[int, int]
-"""Begin and end (not included) in a text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What of a rendered text one answer is."""
+class HfTokenizer(OwnFormat):
+    """A tokenizer with a chat template, seen as the engine sees tokenizers."""
 
-    place: Place
-    trained: bool
-
-
-class HfTokenizer:
-    """A tokenizer of transformers, seen as the engine sees tokenizers."""
-
-    def __init__(self, tokenizer: Any, name: str, *, last_answer_only: bool = False) -> None:
-        """`tokenizer`: a fast one, with a chat template; `name` is for people.
-
-        `last_answer_only`: only the last answer of a conversation carries loss, so that only its
-        prompt has to be a beginning of the whole.
+    def __init__(self, content: Mapping[str, Any], name: str) -> None:
+        """`content`: `tokenizer` (the text of tokenizer.json), `named` (tokens by transformers'
+        names, such as eos_token), `template`, and `last_answer_only`, with which only the last
+        answer of a row carries loss; `name` is for people.
 
         Raises:
-            CheckpointError: it is a slow tokenizer, or it has no chat template.
+            CheckpointError: a library is missing, or the content is no tokenizer with a template.
         """
-        self.inner = tokenizer
+        try:
+            import jinja2  # noqa: F401, PLC0415  of the extra
+            import tokenizers  # noqa: PLC0415  of the extra
+        except ImportError as error:
+            raise CheckpointError(
+                f"{name}: reading its tokenizer needs {error.name}, which is not installed. "
+                f"Type: {INSTALL}"
+            ) from None
         self.name = name
-        self.last_answer_only = last_answer_only
-        if not getattr(tokenizer, "is_fast", False):
-            raise CheckpointError(
-                f"{name}: its tokenizer does not say where in a text each token stands; expected "
-                "a fast one (a file tokenizer.json). Save it once with "
-                "AutoTokenizer.from_pretrained(...).save_pretrained(...) of a recent transformers."
-            )
-        if not getattr(tokenizer, "chat_template", None):
-            raise CheckpointError(
-                f"{name}: the tokenizer has no chat template, so there is no telling how a "
-                "conversation becomes tokens; expected chat_template.jinja, or chat_template in "
-                "tokenizer_config.json. Base models have none: take the instruct model's "
-                "tokenizer, or name a template file with --chat-template."
-            )
+        self.content = dict(content)
+        self.named: dict[str, str] = dict(content["named"])
+        self.template = str(content["template"])
+        self.last_answer_only = bool(content.get("last_answer_only"))
+        try:
+            self.inner = tokenizers.Tokenizer.from_str(content["tokenizer"])
+        except Exception as error:  # the library raises plain ones
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(f"{name}: {TOKENIZER} cannot be used ({reason}).") from None
+        self.inner.no_truncation()
+        self.inner.no_padding()
+        if fault := template.check(self.template):
+            raise CheckpointError(f"{name}: the chat template is no Jinja template ({fault}).")
 
     @classmethod
     def load(
-        cls,
-        folder: Path,
-        *,
-        template: Path | None = None,
-        last_answer_only: bool = False,
-        trust_remote_code: bool = False,
+        cls, folder: Path, *, template_file: Path | None = None, last_answer_only: bool = False
     ) -> HfTokenizer:
-        """The tokenizer of a model's folder; nothing is fetched.
+        """The tokenizer of a model's folder.
 
         Raises:
-            CheckpointError: transformers is missing, or the folder holds no tokenizer it can read.
+            CheckpointError: a file or a library is missing or cannot be used.
         """
-        inner = load_inner(folder, trust_remote_code=trust_remote_code)
-        if template is not None:
-            try:
-                inner.chat_template = template.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise CheckpointError(f"{template}: cannot be read ({error}).") from None
-        return cls(inner, str(folder), last_answer_only=last_answer_only)
+        path = folder / TOKENIZER
+        if not path.is_file():
+            raise CheckpointError(
+                f"{folder}: there is no {TOKENIZER}; expected a model's folder as save_pretrained "
+                "writes it, with its (fast) tokenizer. Save it once with "
+                "AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+            )
+        config = _json(folder / CONFIG)
+        found = {
+            "format": FORMAT,
+            "tokenizer": _text(path),
+            "named": named_tokens(config, _json(folder / SPECIAL_MAP)),
+            "template": _template(folder, config, template_file),
+            "last_answer_only": last_answer_only,
+        }
+        return cls(found, str(folder))
+
+    @classmethod
+    def from_json(cls, content: bytes, name: str) -> HfTokenizer:
+        """What `save_json` wrote.
+
+        Raises:
+            CheckpointError: it is damaged.
+        """
+        try:
+            found = checked.parse_json(content)
+            return cls(found, name)
+        except (ValueError, TypeError, KeyError):
+            raise CheckpointError(f"{name}: is no tokenizer of a run; it is damaged.") from None
+
+    def save_json(self, path: Path) -> None:
+        """Keep all of it in one file, for the run directory."""
+        path.write_text(self._json, encoding="utf-8")
+
+    @cached_property
+    def _json(self) -> str:
+        return json.dumps(self.content, sort_keys=True)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides how a conversation becomes tokens."""
+        return hashlib.sha256(self._json.encode()).hexdigest()
 
     # What the engine asks of any tokenizer.
 
     def encode_ordinary(self, text: str, /) -> list[int]:
         """Ids of a text in which nothing is a control token."""
-        return list(self.inner.encode(text, add_special_tokens=False, split_special_tokens=True))
+        parts = self._controls.split(text)
+        if len(parts) == 1:
+            return self._ids(text)
+        # A control token spelled in a text is read letter by letter around its first one.
+        spelled = self._controls.findall(text)
+        ids = self._ids(parts[0])
+        for token, after in zip(spelled, parts[1:], strict=True):
+            ids += self._ids(token[:1]) + self._ids(token[1:]) + self._ids(after)
+        return ids
 
     def special(self, name: str, /) -> int:
         """Id of a control token.
@@ -102,31 +147,39 @@ class HfTokenizer:
         Raises:
             KeyError: the tokenizer has no such token.
         """
-        found = self.inner.convert_tokens_to_ids(name)
-        if found is None or (found == self.inner.unk_token_id and name != self.inner.unk_token):
+        found = self.inner.token_to_id(name)
+        if found is None:
             raise KeyError(name)
         return int(found)
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.inner.decode(list(ids), skip_special_tokens=False))
 
+    def bytes_of(self, token: int) -> bytes:
+        """Of one token alone."""
+        return self.decode([token]).encode()
+
     @property
     def vocab_size(self) -> int:
-        return len(self.inner)
+        """Ids it can give: one more than the largest."""
+        return max(self.inner.get_vocab(with_added_tokens=True).values()) + 1
 
     @cached_property
     def pad_id(self) -> int:
         """Fills a row on the right; never a target."""
-        for found in (self.inner.pad_token_id, self.inner.eos_token_id):
-            if found is not None:
-                return int(found)
+        for name in ("pad_token", "eos_token"):
+            if (found := self._named_id(name)) is not None:
+                return found
         return 0
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: the end of text, and what the template puts after answers."""
-        found = {self.inner.eos_token_id, self._after_answer} - {None}
-        return frozenset(int(token) for token in found)
+        return frozenset({self._named_id("eos_token"), self._after_answer} - {None})
+
+    def _named_id(self, name: str) -> int | None:
+        token = self.named.get(name)
+        return None if token is None else self.inner.token_to_id(token)
 
     # Conversations.
 
@@ -141,10 +194,15 @@ class HfTokenizer:
                 tokens are answers.
         """
         chat = self._chat(conversation)
-        if self._says_what_it_generates:
-            ids, mask = self._by_generation(conversation, chat)
-        else:
-            ids, mask = self._by_prefixes(conversation, chat)
+        text, marked = self._render(chat)
+        places = self._answers(conversation, chat, text, marked)
+        encoded = self.inner.encode(text, add_special_tokens=False)
+        mask = [0] * len(encoded.ids)
+        for index, (begin, end) in enumerate(encoded.offsets):
+            # A token that lies over the border belongs to the answer: its prompt ends before it.
+            if begin < end and any(begin < stop and end > start for start, stop in places):
+                mask[index] = 1
+        ids = list(encoded.ids)
         return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
 
     def for_completion(self, conversation: Conversation, max_tokens: int) -> list[int]:
@@ -167,9 +225,9 @@ class HfTokenizer:
         return self._asked(chat)
 
     @cached_property
-    def letter_prompt_note(self) -> str:
+    def letter_note(self) -> str:
         """How letters are asked for, in a few words for people."""
-        blank = self.inner.convert_ids_to_tokens(self.letter("A")) != "A"
+        blank = self.inner.id_to_token(self.letter("A")) != "A"
         return "letters with a leading blank" if blank else "letters without a blank"
 
     def letter(self, letter: str) -> int:
@@ -192,14 +250,10 @@ class HfTokenizer:
     _question: Chat = [{"role": "user", "content": "Which one?"}]  # noqa: RUF012  never changed
 
     @cached_property
-    def _says_what_it_generates(self) -> bool:
-        template = self.inner.chat_template
-        return isinstance(template, str) and _GENERATION.search(template) is not None
-
-    @cached_property
     def _controls(self) -> re.Pattern[str]:
         """Any control token of the tokenizer."""
-        named = [str(token) for token in self.inner.added_tokens_decoder.values() if token.special]
+        added = self.inner.get_added_tokens_decoder().values()
+        named = {token.content for token in added if token.special}
         # The longest first: one may begin with another.
         choices = "|".join(re.escape(token) for token in sorted(named, key=len, reverse=True))
         return re.compile(choices or r"(?!)")
@@ -208,7 +262,7 @@ class HfTokenizer:
     def takes_system(self) -> bool:
         """Whether the template takes a system message; else it goes before the first question."""
         try:
-            self._apply([_said("system", "Be brief."), *self._question], asks=True)
+            self._render([_said("system", "Be brief."), *self._question], asks=True)
         except RowFault:
             return False
         return True
@@ -255,78 +309,50 @@ class HfTokenizer:
             chat = [_said("user", f"{system}\n\n{first}"), *chat[2:]]
         return chat
 
-    def _apply(self, chat: Chat, *, asks: bool = False) -> str:
-        import jinja2  # noqa: PLC0415  only where a template is used
-
-        try:
-            found = self.inner.apply_chat_template(chat, tokenize=False, add_generation_prompt=asks)
-        except (jinja2.TemplateError, ValueError, TypeError, KeyError, IndexError) as error:
-            reason = str(error).partition("\n")[0]
-            raise RowFault(f"the chat template refuses it: {reason}") from None
-        return str(found)
+    def _render(self, chat: Chat, *, asks: bool = False) -> tuple[str, list[Place]]:
+        return template.render(self.template, chat, asks=asks, **self.named)
 
     def _text(self, chat: Chat, *, asks: bool = False) -> str:
-        return self._apply(chat, asks=asks)
+        return self._render(chat, asks=asks)[0]
 
     def _ids(self, text: str) -> list[int]:
-        return list(self.inner(text, add_special_tokens=False)["input_ids"])
+        return list(self.inner.encode(text, add_special_tokens=False).ids)
 
-    def _by_generation(self, conversation: Conversation, chat: Chat) -> tuple[list[int], list[int]]:
-        """By the template's own marks."""
-        self._apply(chat)  # says what is refused
-        found = self.inner.apply_chat_template(
-            chat, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-        )
-        ids, mask = list(found["input_ids"]), [int(m) for m in found["assistant_masks"]]
+    def _answers(
+        self, conversation: Conversation, chat: Chat, text: str, marked: list[Place]
+    ) -> list[Place]:
+        """Where in the text the answers stand that carry loss."""
         trained = self._trained(conversation)
-        if all(trained):
-            return ids, mask
-        runs = _runs(mask)
-        if len(runs) != len(trained):
+        if template.says_answers(self.template):
+            if len(marked) == len(trained):
+                return [place for place, wanted in zip(marked, trained, strict=True) if wanted]
+            if all(trained):
+                return marked
             raise RowFault(
-                f"the chat template marks {len(runs)} answers of {len(trained)}, so it cannot be "
-                "told which of them carry no loss; expected as many"
+                f"the chat template marks {len(marked)} answers of {len(trained)}, so it cannot "
+                "be told which of them carry no loss; expected as many"
             )
-        for (begin, end), wanted in zip(runs, trained, strict=True):
-            if not wanted:
-                mask[begin:end] = [0] * (end - begin)
-        return ids, mask
-
-    def _by_prefixes(self, conversation: Conversation, chat: Chat) -> tuple[list[int], list[int]]:
-        """By what each answer adds to its prompt."""
-        text = self._text(chat)
-        encoded = self.inner(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = list(encoded["input_ids"])
-        mask = [0] * len(ids)
-        places = [answer.place for answer in self._answers(conversation, chat, text)]
-        for index, (begin, end) in enumerate(encoded["offset_mapping"]):
-            # A token that lies over the border belongs to the answer: its prompt ends before it.
-            if begin < end and any(begin < stop and end > start for start, stop in places):
-                mask[index] = 1
-        return ids, mask
-
-    def _answers(self, conversation: Conversation, chat: Chat, text: str) -> list[Answer]:
-        """The answers that carry loss, with their places in the text."""
         numbers = [n for n, message in enumerate(chat) if message["role"] == "assistant"]
-        trained = self._trained(conversation)
-        found = []
-        for number, wanted in zip(numbers, trained, strict=True):
-            if not wanted:
-                continue
-            prompt = self._text(chat[:number], asks=True)
-            last = number == len(chat) - 1
-            upto = text if last else self._text(chat[: number + 1])
-            if not text.startswith(prompt) or not text.startswith(upto):
-                raise RowFault(
-                    f"the chat template writes the conversation up to message {number + 1} "
-                    "differently once more messages follow, so it cannot be told which tokens "
-                    "are that answer; expected a template whose text only grows. Train on the "
-                    "last answer of each row alone (--last-answer-only), or name a training "
-                    "template with {% generation %} (--chat-template FILE)"
-                )
-            place = self._words_of_answer(text, (len(prompt), len(upto)))
-            found.append(Answer(place=place, trained=True))
-        return found
+        return [
+            self._answer(chat, number, text)
+            for number, wanted in zip(numbers, trained, strict=True)
+            if wanted
+        ]
+
+    def _answer(self, chat: Chat, number: int, text: str) -> Place:
+        """Where message `number` (from 0) stands: what it adds to its prompt."""
+        prompt = self._text(chat[:number], asks=True)
+        last = number == len(chat) - 1
+        upto = text if last else self._text(chat[: number + 1])
+        if not text.startswith(prompt) or not text.startswith(upto):
+            raise RowFault(
+                f"the chat template writes the conversation up to message {number + 1} "
+                "differently once more messages follow, so it cannot be told which tokens are "
+                "that answer; expected a template whose text only grows. Train on the last "
+                "answer of each row alone (--last-answer-only), or name a training template "
+                "with {% generation %} (--chat-template FILE)"
+            )
+        return self._words_of_answer(text, (len(prompt), len(upto)))
 
     def _words_of_answer(self, text: str, place: Place) -> Place:
         """The place without the white space that stands behind the token which ends it."""
@@ -343,31 +369,35 @@ class HfTokenizer:
         return trained
 
 
-def load_inner(folder: Path, *, trust_remote_code: bool = False) -> Any:
-    """transformers' tokenizer of a folder; nothing is fetched.
+def named_tokens(config: Mapping[str, Any], special_map: Mapping[str, Any]) -> dict[str, str]:
+    """Tokens by transformers' names, of a tokenizer's two files."""
+    found: dict[str, str] = {}
+    for name in NAMED:
+        token = config.get(name)
+        token = special_map.get(name) if token is None else token
+        if isinstance(token, dict):
+            token = token.get("content")
+        if isinstance(token, str):
+            found[name] = token
+    return found
 
-    Raises:
-        CheckpointError: transformers is missing, or the folder holds no tokenizer it can read.
-    """
-    try:
-        from transformers import AutoTokenizer  # noqa: PLC0415  an extra, and slow to import
-    except ImportError:
-        raise CheckpointError(
-            f"{folder}: reading its tokenizer needs transformers, which is not installed. "
-            f"Type: {INSTALL}"
-        ) from None
-    if not any((folder / name).is_file() for name in FILES):
-        raise CheckpointError(
-            f"{folder}: there is no tokenizer ({' and '.join(FILES)}); expected a model's folder "
-            "as save_pretrained writes it, with its tokenizer."
-        )
-    try:
-        return AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=trust_remote_code
-        )
-    except Exception as error:  # whatever a tokenizer's own code raises
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{folder}: its tokenizer cannot be read ({reason}).") from None
+
+def same_as_transformers(tokenizer: HfTokenizer, other: Any) -> str:
+    """Where transformers' tokenizer `other` reads a conversation in another way; "" if nowhere."""
+    chat = [_said("user", "Hello, 2 worlds!"), _said("assistant", "It is 4, sir.\n  Bye.")]
+    if not tokenizer.takes_system:
+        chats = [chat]
+    else:
+        chats = [chat, [_said("system", "Be brief."), *chat]]
+    for each in chats:
+        ours = tokenizer._text(each)
+        theirs = other.apply_chat_template(each, tokenize=False, chat_template=tokenizer.template)
+        if ours != theirs:
+            return f"the template gives {ours!r} here and {theirs!r} there"
+        ids = list(other(ours, add_special_tokens=False)["input_ids"])
+        if tokenizer._ids(ours) != ids:
+            return f"{ours!r} is {tokenizer._ids(ours)} here and {ids} there"
+    return ""
 
 
 def plain(message: Message) -> str:
@@ -397,30 +427,54 @@ def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:
     return list(one[:length])
 
 
-def _runs(mask: Sequence[int]) -> list[Place]:
-    """Stretches of ones."""
-    found: list[Place] = []
-    for index, value in enumerate(mask):
-        if not value:
-            continue
-        if found and found[-1][1] == index:
-            found[-1] = (found[-1][0], index + 1)
-        else:
-            found.append((index, index + 1))
+def _template(folder: Path, config: Mapping[str, Any], named: Path | None) -> str:
+    """The chat template: a file that was named, else the folder's own."""
+    if named is not None:
+        return _text(named)
+    if (folder / TEMPLATE).is_file():
+        return _text(folder / TEMPLATE)
+    found = config.get("chat_template")
+    if isinstance(found, list):
+        # Several, by name.
+        by_name = {each.get("name"): each.get("template") for each in found if each}
+        found = by_name.get("default")
+    if isinstance(found, str) and found:
+        return found
+    raise CheckpointError(
+        f"{folder}: the tokenizer has no chat template, so there is no telling how a "
+        f"conversation becomes tokens; expected {TEMPLATE}, or chat_template in {CONFIG}. Base "
+        "models have none: take the tokenizer of the instruct model, or name a template file "
+        "with --chat-template."
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return checked.read_typed(path, MAX_FILE_BYTES).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}).") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The table in a file; empty where there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        found = checked.parse_json(checked.read_typed(path, MAX_FILE_BYTES))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}).") from None
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: is not a JSON object.")
     return found
 
 
-def described_tokenizer(tokenizer: HfTokenizer) -> Mapping[str, str]:
+def described(tokenizer: HfTokenizer) -> dict[str, str]:
     """What a person should know of how rows are written, by a short name."""
-    way = (
-        "the template's own marks"
-        if tokenizer._says_what_it_generates
-        else "what each answer adds to its prompt"
-    )
+    marked = template.says_answers(tokenizer.template)
     return {
-        "answers found by": way,
+        "answers found by": "the template's marks" if marked else "what each adds to its prompt",
         "system message": "the template's"
         if tokenizer.takes_system
-        else "put before the first question (the template takes none)",
-        "letters": tokenizer.letter_prompt_note,
+        else "put before the first question, the template takes none",
+        "letters": tokenizer.letter_note,
     }

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.conversations.conversation import Conversation, Message, RowFault
 from engine.errors import CheckpointError
-from engine.model.hf.hf_tokenizer import HfTokenizer
+from engine.model.hf.hf_tokenizer import HfTokenizer, same_as_transformers
 from tests import hf_material
+from tests.conftest import examples
 
 GROWING = [name for name in hf_material.names() if name != "qwen3"]
 MOST = 10_000
 
 words = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=20
+    st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Cn")), min_size=1, max_size=20
 ).map(lambda text: text.strip() or "x")
 turns = st.lists(st.tuples(words, words), min_size=1, max_size=4)
 
@@ -29,7 +32,7 @@ def conversation(pairs: list[tuple[str, str]], system: str = "") -> Conversation
 
 
 def ours(name: str, *, marked: bool, **options: bool) -> HfTokenizer:
-    return HfTokenizer(hf_material.tokenizer(name, marked=marked), name, **options)
+    return HfTokenizer(hf_material.content(name, marked=marked, **options), name)
 
 
 def spoken(tokenizer: HfTokenizer, talk: Conversation) -> list[str]:
@@ -46,6 +49,7 @@ def spoken(tokenizer: HfTokenizer, talk: Conversation) -> list[str]:
 
 
 @pytest.mark.parametrize("name", GROWING)
+@examples(25)
 @given(pairs=turns)
 def test_an_unmarked_template_gives_the_mask_of_the_marked_one(
     name: str, pairs: list[tuple[str, str]]
@@ -69,7 +73,7 @@ def test_answers_and_the_token_that_ends_them_carry_loss(name: str) -> None:
     tokenizer = ours(name, marked=False)
     found = spoken(tokenizer, conversation([("what is two?", "it is four"), ("yes?", "no")]))
     assert [text.strip().partition("<")[0].strip() for text in found] == ["it is four", "no"]
-    ends = {tokenizer.inner.convert_ids_to_tokens(i) for i in tokenizer.stop_ids}
+    ends = {tokenizer.inner.id_to_token(i) for i in tokenizer.stop_ids}
     assert all(any(text.endswith(end) for end in ends) for text in found)
 
 
@@ -142,18 +146,57 @@ def test_a_control_token_in_a_text_is_refused(token: str, text: str, answered: b
 
 
 def test_what_a_template_refuses_is_a_fault_of_the_row() -> None:
-    inner = hf_material.tokenizer("chatml")
-    inner.chat_template = "{{ raise_exception('turns must alternate') }}"
-    tokenizer = HfTokenizer(inner, "odd")
+    odd = hf_material.content() | {"template": "{{ raise_exception('turns must alternate') }}"}
+    tokenizer = HfTokenizer(odd, "odd")
     with pytest.raises(RowFault, match="turns must alternate"):
         tokenizer.render(conversation([("yes?", "no")]), MOST)
 
 
-def test_a_tokenizer_without_a_template_is_refused_with_what_to_type() -> None:
+def test_a_template_that_is_no_template_is_refused() -> None:
+    odd = hf_material.content() | {"template": "{% for m in %}"}
+    with pytest.raises(CheckpointError, match="no Jinja template"):
+        HfTokenizer(odd, "odd")
+
+
+@pytest.mark.parametrize("name", hf_material.names())
+def test_a_folder_written_by_transformers_is_read_as_transformers_reads_it(
+    name: str, tmp_path: Path
+) -> None:
+    inner = hf_material.tokenizer(name)
+    inner.save_pretrained(tmp_path)
+    assert same_as_transformers(HfTokenizer.load(tmp_path), inner) == ""
+
+
+def test_another_template_is_noticed() -> None:
+    """The check must be able to fail."""
+    inner = hf_material.tokenizer("llama3")
+    inner.add_tokens(["Hello"])
+    assert "here and" in same_as_transformers(ours("llama3", marked=False), inner)
+
+
+def test_a_tokenizer_without_a_template_is_refused_with_what_to_type(tmp_path: Path) -> None:
     inner = hf_material.tokenizer("chatml")
     inner.chat_template = None
+    inner.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"no chat template.*--chat-template"):
-        HfTokenizer(inner, "base")
+        HfTokenizer.load(tmp_path)
+
+
+def test_a_run_keeps_all_of_it_in_one_file(tmp_path: Path) -> None:
+    kept, path = ours("gemma", marked=False), tmp_path / "tokenizer.json"
+    kept.save_json(path)
+    found = HfTokenizer.from_json(path.read_bytes(), "run")
+    assert found.digest == kept.digest
+    talk = conversation([("what is two?", "four")])
+    assert found.render(talk, MOST) == kept.render(talk, MOST)
+
+
+@given(words, st.sampled_from(hf_material.CONTROLS), words)
+def test_ordinary_text_never_becomes_a_control_token(before: str, token: str, after: str) -> None:
+    tokenizer = ours("chatml", marked=False)
+    ids = tokenizer.encode_ordinary(before + token + after)
+    assert not {tokenizer.special(each) for each in hf_material.CONTROLS} & set(ids)
+    assert tokenizer.decode(ids) == before + token + after
 
 
 def test_a_cut_row_says_how_much_is_missing() -> None:
