@@ -315,7 +315,10 @@ class Family(Protocol):
         ...
 
 
-FAMILIES = {"nanochat": "engine.model.nanochat.nanochat_family"}
+FAMILIES = {
+    "nanochat": "engine.model.nanochat.nanochat_family",
+    "hf": "engine.model.hf.hf_family",
+}
 """Name -> module with a `FAMILY` object."""
 
 

@@ -1,0 +1,134 @@
+"""Decoders of transformers as a family: what `engine/model/family.py` asks for.
+
+Imported by the launcher too: transformers and torch come only with the methods that need
+them. Under LoRA what is trained, kept in a checkpoint and given to the optimizer are the
+adapters alone; the base is read from its folder, which must not have changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from engine.config import OptimConfig
+from engine.conversations import chat_format
+from engine.errors import CheckpointError
+from engine.model.family import ChatFormat, Decoder, ModelShape, ParameterGroup, Shapes
+from engine.model.hf import hf_config
+from engine.model.hf.hf_config import KEY, HfConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DECAY, NO_DECAY = "decay", "no_decay"
+BETAS, EPS = (0.9, 0.999), 1e-8
+"""torch's and transformers' own."""
+
+
+class HfFamily:
+    """See `family.Family`."""
+
+    name = "hf"
+    chat = cast(ChatFormat, chat_format)
+
+    def recognises(self, described: Mapping[str, Any]) -> bool:
+        return KEY in described
+
+    def read_config(self, described: Mapping[str, Any], tensors: Shapes | None) -> HfConfig:
+        return HfConfig.from_dict(described)
+
+    def check_shapes(self, shape: ModelShape, found: Shapes) -> None:
+        """Whole models only: the names of adapters are peft's, which looks for itself."""
+        own = _own(shape)
+        if own.lora is None:
+            missing = [name for name in found if name not in own.shapes]
+            if missing:
+                raise CheckpointError(
+                    f"tensor {missing[0]} is none of the model's; expected those of its files."
+                )
+
+    def initial_lrs(self, shape: ModelShape, settings: OptimConfig) -> dict[str, float]:
+        rate = settings.lr * settings.init_lr_frac
+        return {DECAY: rate, NO_DECAY: rate}
+
+    def build(self, shape: ModelShape, state: Mapping[str, Tensor]) -> Decoder:
+        from engine.model.hf import hf_weights  # noqa: PLC0415 (torch)
+
+        return hf_weights.build(_own(shape), state)
+
+    def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
+        """What is trained, as a run begins with it: the files' tensors, or fresh adapters.
+
+        Raises:
+            CheckpointError: the folder has changed, or cannot be read.
+        """
+        from engine.model.hf import hf_weights  # noqa: PLC0415 (torch)
+
+        return hf_weights.start_state(_own(shape))
+
+    def as_trained(
+        self, shape: ModelShape, state: Mapping[str, Tensor], *, mixed: bool
+    ) -> dict[str, Tensor]:
+        """fp32 in either case: autocast narrows what is multiplied."""
+        return {name: tensor.float() for name, tensor in state.items()}
+
+    def as_exported(
+        self, shape: ModelShape, state: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return dict(state), dict(_own(shape).config)
+
+    def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
+        raise CheckpointError(
+            "a transformers model brings no optimizer state that can be taken up; expected none. "
+            "Leave --load-optimizer out."
+        )
+
+
+def groups(shapes: Mapping[str, tuple[int, ...]], settings: OptimConfig) -> list[ParameterGroup]:
+    """AdamW on everything: matrices and tables decay, vectors (norms, biases) do not."""
+    rate = settings.lr * settings.init_lr_frac
+    matrices = [name for name, shape in shapes.items() if len(shape) >= 2]
+    vectors = [name for name, shape in shapes.items() if len(shape) < 2]
+    found = [
+        _group(DECAY, matrices, rate, settings.weight_decay, by_rows=True),
+        _group(NO_DECAY, vectors, rate, 0.0, by_rows=False),
+    ]
+    return [group for group in found if group.parameters]
+
+
+def _group(
+    name: str, parameters: Iterable[str], rate: float, decay: float, *, by_rows: bool
+) -> ParameterGroup:
+    return ParameterGroup(
+        name=name,
+        kernel="adamw",
+        parameters=tuple(parameters),
+        lr=rate,
+        shared_by_rows=by_rows,
+        betas=BETAS,
+        eps=EPS,
+        weight_decay=decay,
+    )
+
+
+def check_unchanged(shape: HfConfig) -> None:
+    """The base in the folder is the one that the run began with.
+
+    Raises:
+        CheckpointError: it is another one, or gone.
+    """
+    now = hf_config.read_folder(shape.folder, remote_code=shape.remote_code)
+    if now.fingerprint != shape.fingerprint:
+        raise CheckpointError(
+            f"{shape.folder} holds other weights than the run began with; expected the same "
+            "files. Put them back, or start a new run."
+        )
+
+
+def _own(shape: ModelShape) -> HfConfig:
+    assert isinstance(shape, HfConfig)
+    return shape
+
+
+FAMILY = HfFamily()
