@@ -76,3 +76,25 @@ def content(name: str = "chatml", *, marked: bool = False, last_answer_only: boo
         "template": template(name, marked=marked),
         "last_answer_only": last_answer_only,
     }
+
+
+def folder(path: Path, *, template_name: str = "chatml", tie: bool = True) -> Path:
+    """A tiny Llama with its tokenizer, as `save_pretrained` writes it."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    found = tokenizer(template_name)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(found),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=tie,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    found.save_pretrained(path)
+    return path

@@ -45,6 +45,15 @@ class OwnFormat(ABC):
     def pad_id(self) -> int:
         """Fills a row on the right; never a target."""
 
+    @property
+    @abstractmethod
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+
+    @abstractmethod
+    def prompt(self, said: Sequence[Message]) -> list[int]:
+        """Ids of what was said, the user last, up to where an answer begins."""
+
     @abstractmethod
     def render(self, conversation: Conversation, max_tokens: int) -> Rendered:
         """See `render_conversation`."""
@@ -139,6 +148,21 @@ def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
             f"{what} holds the token id {most:,}; the model knows ids below {vocab_size:,}. The "
             "tokenizer is not the one that this model was trained with."
         )
+
+
+def pad_id(tokenizer: ChatTokenizer, name: str) -> int:
+    """The token that fills rows on the right, read by nobody and never a target: the one called
+    `name`, or a chat template's own."""
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.pad_id
+    return tokenizer.special(name)
+
+
+def letter_ids(tokenizer: ChatTokenizer, letter: str) -> list[int]:
+    """Tokens of an answer that is one letter: one, or it cannot be asked for by its logit."""
+    if isinstance(tokenizer, OwnFormat):
+        return [tokenizer.letter(letter)]
+    return tokenizer.encode_ordinary(letter)
 
 
 def render_user_turn(tokenizer: ChatTokenizer, text: str) -> list[int]:

@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from engine.conversations.chat_format import ChatTokenizer
 from engine.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from engine.config import OptimConfig
-    from engine.conversations.chat_format import ChatTokenizer, Rendered
+    from engine.conversations.chat_format import Rendered
     from engine.conversations.conversation import Conversation
 
 Span = tuple[int, int]
@@ -55,6 +56,9 @@ class ParameterGroup:
     shared_by_rows: bool = False
     """A large table, of which each rank updates some rows. Otherwise every parameter has one
     rank that updates all of it."""
+    spread: bool = False
+    """Of AdamW's, many parameters: each rank updates its share of them. Otherwise, and where
+    they are not shared by rows, rank 0 updates all."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's; of `normuon` the second one alone, of its second moment."""
     eps: float = 1e-8
@@ -250,10 +254,33 @@ class ChatFormat(Protocol):
     def render_user_turn(self, tokenizer: ChatTokenizer, text: str) -> list[int]: ...
 
 
+class RunTokenizer(ChatTokenizer, Protocol):
+    """The tokenizer of a run, kept whole in one file of its directory."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides how a conversation becomes tokens."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def bytes_of(self, token: int) -> bytes: ...
+    def save_json(self, path: Path) -> None: ...
+
+
 class Family(Protocol):
     """One kind of models. The first methods need no torch."""
 
     name: str
+
+    def read_tokenizer(self, path: Path) -> RunTokenizer:
+        """The tokenizer in a file that the family keeps, or that a run directory holds.
+
+        Raises:
+            CheckpointError: missing or damaged.
+        """
+        ...
 
     def recognises(self, described: Mapping[str, Any]) -> bool:
         """Whether `described` (a meta file's `model_config`, or `ModelShape.to_dict`) is ours."""
@@ -289,6 +316,14 @@ class Family(Protocol):
 
         Raises:
             CheckpointError: they do not fit.
+        """
+        ...
+
+    def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
+        """What is trained, as a run begins with it; of families whose models lie in a folder.
+
+        Raises:
+            CheckpointError: the folder has changed, or cannot be read.
         """
         ...
 
@@ -335,6 +370,21 @@ def named(name: str) -> Family:
             "another checkpoint."
         )
     found: Family = import_module(FAMILIES[name]).FAMILY
+    return found
+
+
+def run_tokenizer(shape: ModelShape, path: Path, digest: str) -> RunTokenizer:
+    """The tokenizer of a run, refused when it is another one than the manifest says.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another digest.
+    """
+    found = of(shape).read_tokenizer(path)
+    if found.digest != digest:
+        raise CheckpointError(
+            f"{path} is not the tokenizer this run was started with; expected the digest "
+            f"{digest[:12]}. Restore the file, or start a new run."
+        )
     return found
 
 

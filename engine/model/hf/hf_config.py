@@ -96,8 +96,8 @@ class HfConfig:
         found = self._number(*names)
         if found is None:
             raise CheckpointError(
-                f"{self.folder / CONFIG} has no {' or '.join(names)}; expected the config.json of a "
-                "decoder of transformers."
+                f"{self.folder / CONFIG} has no {' or '.join(names)}; expected the config.json of "
+                "a decoder of transformers."
             )
         return found
 
@@ -273,13 +273,15 @@ def weight_files(folder: Path) -> list[Path]:
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             raise CheckpointError(
-                f"{folder}: {index.name} names {missing[0] if missing else 'no file'}, which is not "
-                "there; expected all parts of the model. Download the rest."
+                f"{folder}: {index.name} names {missing[0] if missing else 'no file'}, which is "
+                "not there; expected all parts of the model. Download the rest."
             )
         return [folder / name for name in names]
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
-    others = sorted(p.name for pattern in ("*.bin", "*.gguf", "*.pth") for p in folder.glob(pattern))
+    others = sorted(
+        p.name for pattern in ("*.bin", "*.gguf", "*.pth") for p in folder.glob(pattern)
+    )
     found = f"found {', '.join(others[:3])}" if others else "found no weights"
     raise CheckpointError(
         f"{folder}: {found}; expected {WEIGHTS}. Save the model once with "
@@ -373,3 +375,17 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
             f"{advice}"
         )
     return dict(header)
+
+
+def check_unchanged(shape: HfConfig) -> None:
+    """The base in the folder is the one that the run began with.
+
+    Raises:
+        CheckpointError: it is another one, or gone.
+    """
+    now = read_folder(shape.folder, remote_code=shape.remote_code)
+    if now.fingerprint != shape.fingerprint:
+        raise CheckpointError(
+            f"{shape.folder} holds other weights than the run began with; expected the same "
+            "files. Put them back, or start a new run."
+        )

@@ -51,10 +51,11 @@ class HfCache:
         if min(moves) < 0:
             raise ValueError("a row cannot be trimmed to more tokens than it has read")
         longest = max(lengths)
-        for layer in self.inner.layers:
+        layers: list[Any] = list(self.inner.layers)
+        for layer in layers:
             layer.keys = _moved(layer.keys, moves, longest)
             layer.values = _moved(layer.values, moves, longest)
-        device = self.inner.layers[0].keys.device
+        device = layers[0].keys.device
         empty = torch.tensor([longest - keep for keep in lengths], device=device)
         self.hidden_before = empty if bool(empty.any()) else None
 
@@ -89,7 +90,8 @@ class HfDecoder(nn.Module):
         self.model = model
         self.config = config
         self._layout = Layout()
-        base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+        whole: Any = model
+        base = whole.get_base_model() if hasattr(model, "get_base_model") else whole
         base.set_attn_implementation(document_attention.NAME)
         document_attention.hold(base, self._layout)
         # In a list: they are part of `model` already.
@@ -154,7 +156,7 @@ class HfDecoder(nn.Module):
                 f"a row of {longest:,} tokens is longer than the {self.config.max_positions:,} "
                 "positions of the model"
             )
-        found = self._parts[1](
+        found: Tensor = self._parts[1](
             input_ids=ids,
             position_ids=positions.expand(ids.shape[0], -1),
             past_key_values=None if cache is None else cache.inner,

@@ -7,23 +7,20 @@ adapters alone; the base is read from its folder, which must not have changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.config import OptimConfig
 from engine.conversations import chat_format
 from engine.errors import CheckpointError
-from engine.model.family import ChatFormat, Decoder, ModelShape, ParameterGroup, Shapes
-from engine.model.hf import hf_config
+from engine.model.family import ChatFormat, Decoder, ModelShape, RunTokenizer, Shapes
+from engine.model.hf.adamw_groups import initial_lrs
 from engine.model.hf.hf_config import KEY, HfConfig
+from engine.model.hf.hf_tokenizer import HfTokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-DECAY, NO_DECAY = "decay", "no_decay"
-BETAS, EPS = (0.9, 0.999), 1e-8
-"""torch's and transformers' own."""
 
 
 class HfFamily:
@@ -31,6 +28,9 @@ class HfFamily:
 
     name = "hf"
     chat = cast(ChatFormat, chat_format)
+
+    def read_tokenizer(self, path: Path) -> RunTokenizer:
+        return HfTokenizer.read(path)
 
     def recognises(self, described: Mapping[str, Any]) -> bool:
         return KEY in described
@@ -49,8 +49,7 @@ class HfFamily:
                 )
 
     def initial_lrs(self, shape: ModelShape, settings: OptimConfig) -> dict[str, float]:
-        rate = settings.lr * settings.init_lr_frac
-        return {DECAY: rate, NO_DECAY: rate}
+        return initial_lrs(settings)
 
     def build(self, shape: ModelShape, state: Mapping[str, Tensor]) -> Decoder:
         from engine.model.hf import hf_weights  # noqa: PLC0415 (torch)
@@ -82,47 +81,6 @@ class HfFamily:
         raise CheckpointError(
             "a transformers model brings no optimizer state that can be taken up; expected none. "
             "Leave --load-optimizer out."
-        )
-
-
-def groups(shapes: Mapping[str, tuple[int, ...]], settings: OptimConfig) -> list[ParameterGroup]:
-    """AdamW on everything: matrices and tables decay, vectors (norms, biases) do not."""
-    rate = settings.lr * settings.init_lr_frac
-    matrices = [name for name, shape in shapes.items() if len(shape) >= 2]
-    vectors = [name for name, shape in shapes.items() if len(shape) < 2]
-    found = [
-        _group(DECAY, matrices, rate, settings.weight_decay, by_rows=True),
-        _group(NO_DECAY, vectors, rate, 0.0, by_rows=False),
-    ]
-    return [group for group in found if group.parameters]
-
-
-def _group(
-    name: str, parameters: Iterable[str], rate: float, decay: float, *, by_rows: bool
-) -> ParameterGroup:
-    return ParameterGroup(
-        name=name,
-        kernel="adamw",
-        parameters=tuple(parameters),
-        lr=rate,
-        shared_by_rows=by_rows,
-        betas=BETAS,
-        eps=EPS,
-        weight_decay=decay,
-    )
-
-
-def check_unchanged(shape: HfConfig) -> None:
-    """The base in the folder is the one that the run began with.
-
-    Raises:
-        CheckpointError: it is another one, or gone.
-    """
-    now = hf_config.read_folder(shape.folder, remote_code=shape.remote_code)
-    if now.fingerprint != shape.fingerprint:
-        raise CheckpointError(
-            f"{shape.folder} holds other weights than the run began with; expected the same "
-            "files. Put them back, or start a new run."
         )
 
 

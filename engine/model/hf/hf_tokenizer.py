@@ -114,6 +114,20 @@ class HfTokenizer(OwnFormat):
         except (ValueError, TypeError, KeyError):
             raise CheckpointError(f"{name}: is no tokenizer of a run; it is damaged.") from None
 
+    @classmethod
+    def read(cls, path: Path) -> HfTokenizer:
+        """A run's own file, or a model's folder.
+
+        Raises:
+            CheckpointError: missing or damaged.
+        """
+        if path.is_dir():
+            return cls.load(path)
+        try:
+            return cls.from_json(checked.read_typed(path, MAX_FILE_BYTES), str(path))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: cannot be read ({error}).") from None
+
     def save_json(self, path: Path) -> None:
         """Keep all of it in one file, for the run directory."""
         path.write_text(self._json, encoding="utf-8")
@@ -175,7 +189,8 @@ class HfTokenizer(OwnFormat):
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer: the end of text, and what the template puts after answers."""
-        return frozenset({self._named_id("eos_token"), self._after_answer} - {None})
+        found = (self._named_id("eos_token"), self._after_answer)
+        return frozenset(token for token in found if token is not None)
 
     def _named_id(self, name: str) -> int | None:
         token = self.named.get(name)
@@ -219,10 +234,9 @@ class HfTokenizer(OwnFormat):
         asked = Conversation(conversation.messages[:-1])
         return self._asked(self._chat(asked))[:max_tokens]
 
-    def user_turn(self, before: Sequence[Message], text: str) -> list[int]:
-        """Ids that a further question adds to a conversation, up to where the answer begins."""
-        chat = self._chat(Conversation((*before, Message("user", text))))
-        return self._asked(chat)
+    def prompt(self, said: Sequence[Message]) -> list[int]:
+        """Ids of what was said, the user last, up to where an answer begins."""
+        return self._asked(self._chat(Conversation(tuple(said))))
 
     @cached_property
     def letter_note(self) -> str:

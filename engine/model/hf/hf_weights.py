@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
 from engine.model.family import ParameterGroup
-from engine.model.hf import hf_family
-from engine.model.hf.hf_config import HfConfig, Lora
+from engine.model.hf import adamw_groups
+from engine.model.hf.hf_config import HfConfig, Lora, check_unchanged
 from engine.model.hf.hf_decoder import HfDecoder
 from engine.model.hf.hf_tokenizer import INSTALL
 
@@ -41,13 +41,13 @@ class TrainedDecoder(HfDecoder):
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         yield from self._trained.values()
 
-    def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """The trained tensors: what a checkpoint holds."""
         return {name: parameter.detach() for name, parameter in self._trained.items()}
 
     def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
         shapes = {name: tuple(each.shape) for name, each in self._trained.items()}
-        return hf_family.groups(shapes, settings)
+        return adamw_groups.groups(shapes, settings, self.config.vocab_size)
 
 
 def build(shape: HfConfig, state: Mapping[str, Tensor]) -> TrainedDecoder:
@@ -60,7 +60,7 @@ def build(shape: HfConfig, state: Mapping[str, Tensor]) -> TrainedDecoder:
     if shape.lora is None:
         model = _model(shape, dict(state))
     else:
-        hf_family.check_unchanged(shape)
+        check_unchanged(shape)
         # Frozen weights need no more digits than their products have on a card.
         narrow = torch.bfloat16 if device.type == "cuda" else torch.float32
         model = _with_adapters(_model(shape, None).to(narrow), shape.lora)
@@ -71,7 +71,8 @@ def build(shape: HfConfig, state: Mapping[str, Tensor]) -> TrainedDecoder:
         for name, parameter in trained.items():
             parameter.data = state[name].to(parameter.device, torch.float32)
     # Tied weights were one tensor and must be again.
-    base: Any = model.get_base_model() if shape.lora is not None else model
+    whole: Any = model
+    base = whole.get_base_model() if shape.lora is not None else whole
     base.tie_weights()
     decoder = TrainedDecoder(model, shape)
     decoder.eval()
@@ -80,7 +81,7 @@ def build(shape: HfConfig, state: Mapping[str, Tensor]) -> TrainedDecoder:
 
 def start_state(shape: HfConfig) -> dict[str, Tensor]:
     """Tensors of what is trained, as a run begins."""
-    hf_family.check_unchanged(shape)
+    check_unchanged(shape)
     if shape.lora is None:
         model = _model(shape, None)
         return {name: p.detach().float() for name, p in model.named_parameters()}
@@ -134,16 +135,14 @@ def _model(shape: HfConfig, state: dict[str, Tensor] | None) -> nn.Module:
         CheckpointError: transformers cannot make it, a tensor is missing or unknown, or the head
             has a bias.
     """
-    transformers = _transformers()
     options: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
-    options |= {"trust_remote_code": shape.remote_code, "config": _config(shape)}
+    options |= {"config": _config(shape)}
     where = str(shape.folder) if state is None else None
-    if state is not None:
-        options["state_dict"] = state
-    else:
-        options["local_files_only"] = True
+    options |= {"local_files_only": True} if state is None else {"state_dict": state}
     try:
-        model, told = transformers.AutoModelForCausalLM.from_pretrained(where, **options)
+        with torch.device("meta"):
+            kind: Any = type(_empty(shape))
+        model, told = kind.from_pretrained(where, **options)
     except Exception as error:  # whatever modelling code raises
         reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"{shape.folder}: transformers cannot load it ({reason}).") from None
@@ -194,7 +193,8 @@ def _with_adapters(model: nn.Module, lora: Lora) -> nn.Module:
     targets: Any = lora.targets[0] if lora.targets == ("all-linear",) else list(lora.targets)
     settings = peft.LoraConfig(
         r=lora.rank,
-        lora_alpha=lora.alpha,
+        # A number to peft, whatever its annotation says.
+        lora_alpha=cast(int, lora.alpha),
         lora_dropout=lora.dropout,
         target_modules=targets,
         use_rslora=lora.rslora,

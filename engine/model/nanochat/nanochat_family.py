@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from engine.config import OptimConfig
 from engine.conversations import chat_format
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.model.family import ChatFormat, Decoder, ModelShape, Shapes
+from engine.model.family import ChatFormat, Decoder, ModelShape, RunTokenizer, Shapes
 from engine.model.nanochat import gpt_config
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.model.nanochat.parameter_groups import initial_lrs
@@ -26,6 +27,9 @@ class NanochatFamily:
 
     name = "nanochat"
     chat = cast(ChatFormat, chat_format)
+
+    def read_tokenizer(self, path: Path) -> RunTokenizer:
+        return Tokenizer.load(path)
 
     def recognises(self, described: Mapping[str, Any]) -> bool:
         return "n_embd" in described
@@ -43,6 +47,9 @@ class NanochatFamily:
         from engine.model.nanochat.gpt import GPT  # noqa: PLC0415 (torch)
 
         return GPT.from_state(_own(shape), state)
+
+    def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
+        raise NotImplementedError("nanochat's weights lie in files that `nanochat_io` reads")
 
     def as_trained(
         self, shape: ModelShape, state: Mapping[str, Tensor], *, mixed: bool

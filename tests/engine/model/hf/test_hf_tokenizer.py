@@ -38,7 +38,8 @@ def ours(name: str, *, marked: bool, **options: bool) -> HfTokenizer:
 def spoken(tokenizer: HfTokenizer, talk: Conversation) -> list[str]:
     """The supervised texts of a conversation, one a stretch."""
     rendered = tokenizer.render(talk, MOST)
-    found, before = [], 0
+    found: list[list[int]] = []
+    before = 0
     for token, supervised in zip(rendered.ids, rendered.mask, strict=True):
         if supervised:
             if not before:
