@@ -266,6 +266,9 @@ class RuntimeConfig:
     """CPU threads per rank (0: cores divided by ranks)."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, slower."""
+    compile: bool = False
+    """Compile the layers' training pass with torch.compile: fewer and larger kernels, and up to a
+    minute at the start. Refused, not ignored, where it cannot work."""
     on_nonfinite: Literal["stop", "skip", "warn"] = "stop"
     """What a NaN loss or gradient does: all ranks stop before the update, leave that update out,
     or only warn."""

@@ -33,7 +33,7 @@ from engine.distributed import Ranks
 from engine.evaluation import samples
 from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
-from engine.model import family
+from engine.model import compiled, family
 from engine.model.family import Decoder, ModelShape, RunTokenizer
 from engine.optimizer.optim import ShardedOptimizer, build_optimizer
 from engine.optimizer.weight_distance import WeightTravel
@@ -139,6 +139,8 @@ def load_weights(
     model = kind.build(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    if settings.runtime.compile:
+        model.compile_blocks()
     # After the move: the optimizer's row slices are views of the parameters as they are now,
     # and with several ranks it moves them once more, into the buffers they are sent from.
     optimizer = build_optimizer(
@@ -155,6 +157,9 @@ def load_weights(
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
     fused_loss.try_compile(ranks.device, dtype, shape.vocab_size, model.softcap)
+    if settings.runtime.compile:
+        padded = settings.batch.device_batch_size if settings.batch.layout == "padded" else None
+        compiled.try_out(model, mixed=mixed, padded_rows=padded)
     return Weights(
         model=model,
         loss_module=LossModule(model),

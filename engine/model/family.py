@@ -227,6 +227,16 @@ class Decoder(Protocol):
 
     def new_cache(self) -> DecoderCache: ...
 
+    def compile_blocks(self, backend: Any = "inductor") -> None:
+        """Have training passes go through torch.compile, in a few graphs for every packing.
+
+        Compiled at the first pass, which `compiled.try_out` makes; measuring stays eager.
+
+        Raises:
+            ConfigError: this family cannot.
+        """
+        ...
+
     def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
         """Every parameter in exactly one group, in the family's order."""
         ...
@@ -273,6 +283,8 @@ class Family(Protocol):
     """One kind of models. The first methods need no torch."""
 
     name: str
+    in_folders: bool
+    """Whether its models are folders of transformers, start and result alike."""
 
     def read_tokenizer(self, path: Path) -> RunTokenizer:
         """The tokenizer in a file that the family keeps, or that a run directory holds.
@@ -338,6 +350,22 @@ class Family(Protocol):
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors by name, order and dtype, and `model_config`, as the family's own files hold
         them."""
+        ...
+
+    def export(
+        self,
+        folder: Path,
+        shape: ModelShape,
+        state: Mapping[str, Tensor],
+        tokenizer: RunTokenizer,
+        *,
+        adapter: bool = False,
+    ) -> int:
+        """Write the folder that transformers loads; bytes written. `adapter`: adapters alone.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
         ...
 
     def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:

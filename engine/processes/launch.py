@@ -35,7 +35,7 @@ from engine.errors import CheckpointError, ConfigError, RunDirError, RunFailedEr
 from engine.files.sizes import GIB
 from engine.model.family import ModelShape, RunTokenizer
 from engine.model.hf import hf_start
-from engine.processes import devices, logout, reaper
+from engine.processes import compilers, devices, logout, reaper
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
@@ -107,6 +107,8 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
     device = devices.find(config.runtime.gpus // config.runtime.nodes, config.runtime.device_type)
+    if config.runtime.compile and (why := compilers.obstacle(device.device_type)):
+        raise ConfigError(f"--compile: {why}. Leave the flag out: the numbers are the same.")
     start, tokenizer = find_start(config)
     settings = run_plan.data_settings(config)
     data = check_data(

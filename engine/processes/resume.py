@@ -40,6 +40,7 @@ FREE = frozenset(
         "layout",
         "micro_tokens",
         "activation_checkpointing",
+        "compile",
         "on_nonfinite",
         "max_restarts",
         "restart_silent",

@@ -39,6 +39,7 @@ CHINESE = {
     "dtype": "矩阵乘法的精度：bfloat16（自动混合精度，权重为 fp32）或 float32；auto 在 CUDA 上为 bfloat16，其他设备上为 float32。",
     "threads": "每个进程的 CPU 线程数（0：核数除以进程数）。",
     "activation_checkpointing": "反向传播时重算激活：更省内存，更慢。",
+    "compile": "用 torch.compile 编译各层的训练计算：内核更少更大，启动时多花至多一分钟。不能用时会拒绝，而不是忽略。",
     "on_nonfinite": "损失或梯度不是数时：所有进程在更新前停止、跳过该次更新，或只警告。",
     "on_diverging": "损失发散时除告警外还做什么。",
     "restart_silent": "第 0 进程多少秒没有心跳就重启所有进程；0 表示从不。",

@@ -88,6 +88,11 @@ class Checkpoint:
     t: float | None
     removed: bool = False
 
+    @property
+    def exported(self) -> bool:
+        """Whether it is a result for other programs, and no checkpoint to go on from."""
+        return self.kind == "nanochat" or self.reason == "export"
+
 
 @dataclass(slots=True, kw_only=True)
 class Alarm:

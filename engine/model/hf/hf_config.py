@@ -27,10 +27,15 @@ CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.
 MAX_CONFIG_BYTES = 2**22
 MAX_HEADER_BYTES = 2**27
 
-ENCODERS = ("is_encoder_decoder",)
 OTHER_INPUTS = ("vision_config", "audio_config", "vision_tower", "text_config")
 ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 NO_LAYERS = ("chunked_attention",)
+
+
+NOT_COMPILED = (
+    "--compile is for nanochat's models; a model of transformers runs as its library wrote it. "
+    "Leave the flag out: the numbers are the same."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.errors import ConfigError
 from engine.model.hf import document_attention
 from engine.model.hf.document_attention import Layout
+from engine.model.hf.hf_config import NOT_COMPILED
 
 Span = tuple[int, int]
 
@@ -172,6 +174,9 @@ class HfDecoder(nn.Module):
         logits = (hidden @ self.head_weight.to(hidden.dtype).T).float()
         cap = self.softcap
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def compile_blocks(self, backend: Any = "inductor") -> None:
+        raise ConfigError(NOT_COMPILED)
 
     def new_cache(self) -> HfCache:
         return HfCache()

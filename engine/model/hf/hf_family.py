@@ -27,6 +27,7 @@ class HfFamily:
     """See `family.Family`."""
 
     name = "hf"
+    in_folders = True
     chat = cast(ChatFormat, chat_format)
 
     def read_tokenizer(self, path: Path) -> RunTokenizer:
@@ -76,6 +77,20 @@ class HfFamily:
         self, shape: ModelShape, state: Mapping[str, Tensor]
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return dict(state), dict(_own(shape).config)
+
+    def export(
+        self,
+        folder: Path,
+        shape: ModelShape,
+        state: Mapping[str, Tensor],
+        tokenizer: RunTokenizer,
+        *,
+        adapter: bool = False,
+    ) -> int:
+        from engine.model.hf import hf_save  # noqa: PLC0415 (torch)
+
+        assert isinstance(tokenizer, HfTokenizer)
+        return hf_save.save(folder, _own(shape), state, tokenizer, adapter=adapter)
 
     def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
         raise CheckpointError(

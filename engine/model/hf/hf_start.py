@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import LoraConfig, RunConfig
-from engine.errors import CheckpointError
+from engine.errors import CheckpointError, ConfigError
 from engine.model.hf import hf_config
 from engine.model.hf.hf_config import HfConfig, Lora
 from engine.model.hf.hf_tokenizer import HfTokenizer
@@ -20,6 +20,8 @@ def find(config: RunConfig) -> tuple[HfConfig, HfTokenizer]:
     """
     start = config.start
     assert start.model is not None
+    if config.runtime.compile:
+        raise ConfigError(hf_config.NOT_COMPILED)
     folder = Path(start.model).expanduser().absolute()
     shape = hf_config.read_folder(
         folder,

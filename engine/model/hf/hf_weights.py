@@ -71,12 +71,15 @@ def build(shape: HfConfig, state: Mapping[str, Tensor]) -> TrainedDecoder:
         for name, parameter in trained.items():
             parameter.data = state[name].to(parameter.device, torch.float32)
     # Tied weights were one tensor and must be again.
-    whole: Any = model
-    base = whole.get_base_model() if shape.lora is not None else whole
-    base.tie_weights()
+    base_of(model).tie_weights()
     decoder = TrainedDecoder(model, shape)
     decoder.eval()
     return decoder
+
+
+def base_of(model: Any) -> Any:
+    """transformers' model inside peft's, or the model itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
 def start_state(shape: HfConfig) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ class NanochatFamily:
     """See `family.Family`."""
 
     name = "nanochat"
+    in_folders = False
     chat = cast(ChatFormat, chat_format)
 
     def read_tokenizer(self, path: Path) -> RunTokenizer:
@@ -64,6 +65,17 @@ class NanochatFamily:
         from engine.model.nanochat.gpt import as_exported  # noqa: PLC0415 (torch)
 
         return as_exported(state), shape.to_dict()
+
+    def export(
+        self,
+        folder: Path,
+        shape: ModelShape,
+        state: Mapping[str, Tensor],
+        tokenizer: RunTokenizer,
+        *,
+        adapter: bool = False,
+    ) -> int:
+        raise NotImplementedError("`engine.checkpoints.hf_export` writes nanochat's models")
 
     def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
         raise CheckpointError(
