@@ -107,12 +107,15 @@ class HfDecoder(nn.Module):
 
     @checkpoint_blocks.setter
     def checkpoint_blocks(self, wanted: bool) -> None:
-        self._checkpoint_blocks = wanted
         base: Any = self._parts[0]
-        if wanted:
-            base.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            base.gradient_checkpointing_disable()
+        # Named anew in transformers 5.
+        new = hasattr(base, "activation_checkpointing_enable")
+        name = "activation_checkpointing" if new else "gradient_checkpointing"
+        if wanted and not self._checkpoint_blocks:
+            getattr(base, f"{name}_enable")({"use_reentrant": False})
+        elif self._checkpoint_blocks and not wanted:
+            getattr(base, f"{name}_disable")()
+        self._checkpoint_blocks = wanted
 
     @property
     def head_weight(self) -> Tensor:

@@ -58,6 +58,8 @@ def save(
         # Our way to attend is no business of whoever loads it.
         hf_weights.base_of(model).set_attn_implementation("sdpa")
         model.save_pretrained(aside, max_shard_size="4GB")
+        # peft's page about a model that nobody has described.
+        (aside / "README.md").unlink(missing_ok=True)
         for name in BESIDE:
             if (shape.folder / name).is_file():
                 shutil.copyfile(shape.folder / name, aside / name)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -205,7 +205,12 @@ def _with_adapters(model: nn.Module, lora: Lora) -> nn.Module:
         task_type="CAUSAL_LM",
     )
     try:
-        found: nn.Module = peft.get_peft_model(model, settings)
+        with warnings.catch_warnings():
+            # peft asks transformers by a name that is going to change, and speaks of experts that
+            # keep their weights in one tensor and get no adapters.
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found: nn.Module = peft.get_peft_model(model, settings)
     except ValueError as error:
         reason = str(error).partition("\n")[0][:200]
         raise CheckpointError(
@@ -241,5 +246,7 @@ def _transformers() -> Any:
         raise CheckpointError(
             f"a model of transformers needs that library, which is not installed. Type: {INSTALL}"
         ) from None
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    # Its bars and advice are for whoever types in Python.
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     return transformers
