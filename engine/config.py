@@ -200,11 +200,17 @@ class EvalConfig:
     eval_steps: int = 100
     """Micro-batches per rank of one validation."""
     eval_metrics_every: int = 200
-    """Letter questions (MMLU, ARC-Easy) every so many steps; the start is always measured."""
+    """Tasks are evaluated every so many steps; the start is always measured."""
     eval_metrics_max_problems: int = 1024
-    """Questions of each task."""
+    """Questions of each task that is answered by letter (-1: all)."""
+    eval_max_generated: int = 24
+    """Problems of GSM8K and of HumanEval, whose answers are written out (-1: all)."""
     eval_tasks: tuple[str, ...] = ("MMLU", "ARC-Easy")
-    """Tasks of letter questions, comma-separated."""
+    """Tasks, comma-separated: ARC-Easy, ARC-Challenge, MMLU by letter, GSM8K and HumanEval written
+    out; chatcore is all five."""
+    unsafe_code: bool = False
+    """HumanEval's programs, which the model writes, run without a sandbox: they can read and change
+    your files and use the network."""
     sample_every: int = 0
     """Short greedy answers to a few prompts every so many steps (0: none)."""
     sample_prompts: tuple[str, ...] = ()
@@ -215,7 +221,8 @@ class EvalConfig:
             *_at_least("eval_every", self.eval_every, 1),
             *_at_least("eval_steps", self.eval_steps, 1),
             *_at_least("eval_metrics_every", self.eval_metrics_every, 1),
-            *_at_least("eval_metrics_max_problems", self.eval_metrics_max_problems, 1),
+            *_limit("eval_metrics_max_problems", self.eval_metrics_max_problems),
+            *_limit("eval_max_generated", self.eval_max_generated),
             *_at_least("sample_every", self.sample_every, 0),
             *self._prompt_faults(),
         ]
@@ -382,8 +389,14 @@ GROUPS: dict[str, Any] = {
 TEXTS = frozenset({"sample_prompts"})
 """Lists of texts, in which a comma is a comma."""
 
-ALIASES = {"max_iterations": "num_iterations", "data": "mixture"}
-"""Other names of a setting: an older one of nanochat's, and what people type first."""
+ALIASES = {
+    "data": "mixture",
+    "max_iterations": "num_iterations",
+    "chatcore_every": "eval_metrics_every",
+    "chatcore_max_cat": "eval_metrics_max_problems",
+    "chatcore_max_sample": "eval_max_generated",
+}
+"""What people type first, and names of other generations of nanochat."""
 
 _HINTS: dict[str, Any] = {
     name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()
@@ -563,6 +576,11 @@ def _coerce(value: Any, hint: Any) -> Any:
 
 def _at_least(name: str, value: int, low: int) -> list[str]:
     return [] if value >= low else [f"{name} is {value}; expected at least {low}"]
+
+
+def _limit(name: str, value: int) -> list[str]:
+    """A number of questions, or -1 for all."""
+    return [] if value == -1 else _at_least(name, value, 1)
 
 
 def _wrong_choices(group: Any) -> list[str]:

@@ -26,12 +26,11 @@ from engine.checkpoints.checkpointer import (
 )
 from engine.config import HF, RunConfig, from_flat
 from engine.conversations import chat_format
-from engine.conversations.letter_questions import Question
 from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
-from engine.evaluation import samples
-from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
+from engine.evaluation import exam, samples
+from engine.evaluation.exam import Prepared
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
 from engine.model import compiled, family
 from engine.model.family import Decoder, ModelShape, RunTokenizer
@@ -39,6 +38,7 @@ from engine.optimizer.optim import ShardedOptimizer, build_optimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
+from engine.sandbox.program_sandbox import Sandbox
 from engine.session import Emit, LossModule, Progress, Session, start_checkpoint
 from engine.step import fused_loss, run_plan
 from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
@@ -68,7 +68,8 @@ class Data:
     """Training rows by source."""
     loader: StepLoader
     validation: StepLoader
-    questions: dict[str, PreparedQuestions]
+    questions: dict[str, Prepared]
+    sandbox: Sandbox | None
     prompts: tuple[str, ...]
 
 
@@ -114,6 +115,7 @@ def build(
         loader=data.loader,
         validation=data.validation,
         questions=data.questions,
+        sandbox=data.sandbox,
         prompts=data.prompts,
         checkpointer=_checkpointer(run, ranks, attempt, settings, emit, settle_log),
     )
@@ -184,24 +186,26 @@ def load_data(
     plan = run_plan.make_plan(settings, len(mixture))
     held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
     loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, shape, ranks)
-    asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
+    asked = tasks.load_questions(wanted, run_plan.exam_limits(settings))
     _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
+    questions = {
+        task: exam.prepare(
+            tokenizer,
+            task,
+            found,
+            max_tokens=settings.data.max_tokens,
+            vocab_size=shape.vocab_size,
+        )
+        for task, found in asked.items()
+    }
     return Data(
         tokenizer=tokenizer,
         plan=plan,
         counts=mixture.counts(),
         loader=loader,
         validation=validation,
-        questions={
-            task: prepare_questions(
-                tokenizer,
-                task,
-                found,
-                max_tokens=settings.data.max_tokens,
-                vocab_size=shape.vocab_size,
-            )
-            for task, found in asked.items()
-        },
+        questions=questions,
+        sandbox=exam.sandbox_for(questions, unsafe=settings.eval.unsafe_code),
         prompts=_prompts(settings, held_out),
     )
 
@@ -212,7 +216,7 @@ def _check_rows(
     settings: RunConfig,
     mixture: Mixture,
     held_out: Mixture,
-    asked: dict[str, list[Question]],
+    asked: dict[str, tasks.Exam],
     tokenizer: RunTokenizer,
     ranks: Ranks,
 ) -> None:

@@ -16,6 +16,9 @@ from typing import Protocol
 from engine.conversations.conversation import Conversation, Message, Part
 from engine.errors import DataError
 
+ENDS = ("<|assistant_end|>", "<|bos|>")
+"""What ends an answer of nanochat's models."""
+
 MAX_TOKENS = 2048
 """Where nanochat cuts a rendered conversation; no end token is put back."""
 
@@ -49,6 +52,10 @@ class OwnFormat(ABC):
     @abstractmethod
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end an answer."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens, control tokens by their names."""
 
     @abstractmethod
     def prompt(self, said: Sequence[Message]) -> list[int]:
@@ -156,6 +163,13 @@ def pad_id(tokenizer: ChatTokenizer, name: str) -> int:
     if isinstance(tokenizer, OwnFormat):
         return tokenizer.pad_id
     return tokenizer.special(name)
+
+
+def end_ids(tokenizer: ChatTokenizer) -> frozenset[int]:
+    """Tokens that end an answer."""
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.stop_ids
+    return frozenset(map(tokenizer.special, ENDS))
 
 
 def letter_ids(tokenizer: ChatTokenizer, letter: str) -> list[int]:

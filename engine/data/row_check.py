@@ -2,49 +2,55 @@
 
 from __future__ import annotations
 
-from engine.conversations.chat_format import ChatTokenizer, Rendered, render_conversation
+from collections.abc import Sequence
+from pathlib import Path
+
+from engine.conversations.chat_format import ChatTokenizer, render_conversation
 from engine.conversations.conversation import RowFault
-from engine.data.mixture import Mixture
-from engine.data.tasks import DataSettings, build_mixture, load_validation
+from engine.conversations.letter_questions import Question
+from engine.data.dataset import Rows, open_rows, parse_row
 from engine.errors import DataError
 
 MOST_ROWS = 20_000
-"""Rows looked at: some seconds. The ranks say the same of those behind."""
+"""Rows of a file that are looked at: some seconds. The ranks say the same of those behind."""
 
 
-def check_rows(
-    tokenizer: ChatTokenizer, settings: DataSettings, max_tokens: int, max_validation_rows: int
-) -> list[str]:
+def check_files(tokenizer: ChatTokenizer, files: Sequence[Path], max_tokens: int) -> list[str]:
     """Render the rows of files; what a person should know of them.
 
     Raises:
         DataError: the template refuses a row, or does not say which of its tokens are answers;
-            the first such row is named.
+            file and line of the first such row are named.
     """
     found: list[str] = []
-    for mixture in (build_mixture(settings), load_validation(settings, max_validation_rows)):
+    for path in files:
+        rows = open_rows(path)
+        count = min(len(rows), MOST_ROWS)
         cut = silent = 0
-        rows = min(len(mixture), MOST_ROWS)
-        for index in range(rows):
-            rendered = render_row(tokenizer, mixture, index, max_tokens)
-            cut += bool(rendered.num_dropped)
-            # The first token is no target: nothing comes before it.
-            silent += not any(rendered.mask[1:])
+        for index in range(count):
+            lost, taught = _look_at(tokenizer, rows, index, path.stem, max_tokens)
+            cut += lost
+            silent += not taught
         if cut:
-            found.append(f"{cut:,} of {rows:,} rows lose their end at {max_tokens:,} tokens")
+            found.append(f"{cut:,} of {count:,} rows of {path.name} lose their end at "
+                         f"{max_tokens:,} tokens")  # fmt: skip
         if silent:
-            found.append(f"{silent:,} of {rows:,} rows have no supervised token")
+            found.append(f"{silent:,} of {count:,} rows of {path.name} have no supervised token")
     return found
 
 
-def render_row(tokenizer: ChatTokenizer, rows: Mixture, index: int, max_tokens: int) -> Rendered:
-    """One row of a mixture.
-
-    Raises:
-        DataError: the template refuses it; it is named.
-    """
+def _look_at(
+    tokenizer: ChatTokenizer, rows: Rows, index: int, name: str, max_tokens: int
+) -> tuple[bool, bool]:
+    """Whether a row is cut, and whether it has a supervised token."""
     try:
-        return render_conversation(tokenizer, rows.conversation(index), max_tokens)
+        item = parse_row(rows.read(index), subject=name)
+    except RowFault:
+        return False, True  # said, or skipped, by whoever reads the rows
+    conversation = item.conversation() if isinstance(item, Question) else item
+    try:
+        rendered = render_conversation(tokenizer, conversation, max_tokens)
     except RowFault as fault:
-        number, local = rows.places[index]
-        raise DataError(f"{rows.tasks[number].name}, row {local + 1}: {fault}.") from None
+        raise DataError(f"{rows.where(index)}: {fault}.") from None
+    # The first token is no target: nothing comes before it.
+    return bool(rendered.num_dropped), any(rendered.mask[1:])

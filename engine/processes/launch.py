@@ -28,14 +28,15 @@ from engine.config import HF, LORA_LR, STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.chat_format import OwnFormat
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_check, row_digests, supervision
+from engine.data.data_check import DataSummary, check_data
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
-from engine.data.tasks import DataSummary, check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError, RunFailedError
 from engine.files.sizes import GIB
 from engine.model.family import ModelShape, RunTokenizer
 from engine.model.hf import hf_start
 from engine.processes import compilers, devices, logout, reaper
+from engine.processes.sandbox_check import sandbox_note
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
@@ -114,7 +115,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     data = check_data(
         settings,
         max_validation_rows=run_plan.validation_rows_wanted(config),
-        max_problems=config.eval.eval_metrics_max_problems,
+        limits=run_plan.exam_limits(config),
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),
         max_tokens=config.data.max_tokens,
     )
@@ -122,15 +123,16 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     templated = []
     if isinstance(tokenizer, OwnFormat) and run_plan.has_own_files_alone(config):
         # A template may refuse what the parser takes.
-        wanted = run_plan.validation_rows_wanted(config)
-        templated = row_check.check_rows(tokenizer, settings, config.data.max_tokens, wanted)
+        entries = [*settings.mixture, *([settings.validation] if settings.validation else [])]
+        files = list(dict.fromkeys(each.file for each in entries if each.file is not None))
+        templated = row_check.check_files(tokenizer, files, config.data.max_tokens)
     plan = run_plan.make_plan(config, data.num_rows)
     local_ranks = config.runtime.gpus // config.runtime.nodes
     _, room = devices.memory_of_rank(device.device_type, local_ranks)
     config, memory_note = run_plan.with_checkpointing_if_needed(
         config, start.model, device.device_type, room, typed
     )
-    notes = [choice, *chosen_data, *templated, device.note, memory_note]
+    notes = [choice, *chosen_data, *templated, device.note, memory_note, sandbox_note(config)]
     if device.device_type == "cpu" and config.runtime.mixed("cpu"):
         notes.append(devices.bf16_note())
     notes += [*data.notes, logout.protection().note]

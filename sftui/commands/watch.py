@@ -265,9 +265,10 @@ def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
 
 def _say_scores(board: Scoreboard, state: RunState) -> None:
     """The last evaluation of each task, against the start and the baseline."""
+    from sftui.statistics import chatcore_looks  # noqa: PLC0415  numpy
     from sftui.statistics.scores import score_lines  # noqa: PLC0415  numpy
 
-    for line in score_lines(board, state):
+    for line in [*score_lines(board, state), *chatcore_looks.lines(board, state)]:
         diagnostics.note(line)
 
 

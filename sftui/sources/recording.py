@@ -40,6 +40,7 @@ _NOTABLE: Mapping[type[ev.Event], MarkKind] = {
 _HELD = {
     ev.ValidationFinished: "validations",
     ev.EvalStarted: "evals",
+    ev.EvalProgress: "evals",
     ev.EvalFinished: "evals",
     ev.RankHeartbeat: "ranks",
     ev.CheckpointSaved: "checkpoints",

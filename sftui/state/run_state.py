@@ -84,6 +84,8 @@ class RunState:
     evals: dict[str, Evaluations] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
+    eval_progress: ev.EvalProgress | None = None
+    """Of the task that is evaluated, where it was told."""
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     controls: list[ev.ControlApplied] = field(default_factory=list)
     ranks: dict[int, Rank] = field(default_factory=dict)
@@ -238,7 +240,10 @@ class RunState:
             case ev.ValidationFinished():
                 return self._validation(event)
             case ev.EvalStarted():
-                self.evaluating = event
+                self.evaluating, self.eval_progress = event, None
+                return Topic.EVALS | Topic.RUN
+            case ev.EvalProgress():
+                self.eval_progress = event
                 return Topic.EVALS | Topic.RUN
             case ev.EvalFinished():
                 return self._evaluation(event)
@@ -537,6 +542,8 @@ class RunState:
 
     def _phase(self, event: ev.PhaseStarted) -> Topic:
         t = event.stamp.t
+        # One that was given up has no result to end it.
+        self.evaluating = None
         if self.end is not None and event.stamp.att > self.end.stamp.att:
             # Taken up again after its end: it is starting, seconds before the attempt says so.
             self.badge, self.reason, self.end, self.startup = "starting", "", None, []

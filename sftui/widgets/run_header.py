@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from engine import events as ev
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
-from sftui.logbook.event_lines import ranks
+from sftui.logbook.event_lines import evaluating, ranks
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -123,7 +123,7 @@ class RunHeader(Panel):
         if state.ended or self.view.trouble:
             return clean(self.view.trouble or state.reason, 200)
         if state.evaluating is not None:
-            return f"evaluating {clean(state.evaluating.task, 40)}"
+            return evaluating(state.evaluating, state.eval_progress)
         if state.phase is None or state.phase.end is not None or state.badge == "paused":
             return ""
         if state.phase.name == "train" and len(state.steps):

@@ -247,6 +247,7 @@ def _transformers() -> Any:
             f"a model of transformers needs that library, which is not installed. Type: {INSTALL}"
         ) from None
     # Its bars and advice are for whoever types in Python.
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quiet: Any = transformers.logging
+    quiet.set_verbosity_error()
+    quiet.disable_progress_bar()
     return transformers

@@ -138,7 +138,7 @@ def test_kept_inputs_instead_of_activations_change_no_gradient(name: str, tmp_pa
         model.train()
         packed_loss(model).backward()
     for (each, a), (_, b) in zip(plain.named_parameters(), kept.named_parameters(), strict=True):
-        assert torch.equal(a.grad, b.grad), each  # type: ignore[arg-type]
+        assert torch.equal(a.grad, b.grad), each
 
 
 @pytest.mark.parametrize("name", ["llama", "llama tied", "gemma3", "qwen3_moe"])
