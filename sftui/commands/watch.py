@@ -202,7 +202,7 @@ def _closing(
     parts = [f"{run.id}: {ended}"]
     if state.reason:
         parts.append(clean(state.reason, 300))
-    parts.append(f"{fmt.count(state.updates)} updates")
+    parts.append(f"{fmt.count(state.done)} updates")
     if best is not None:
         parts.append(f"best validation {fmt.loss(best.loss)} at step {best.step}")
     exported = [c.path for c in state.checkpoints.values() if c.exported and c.path]

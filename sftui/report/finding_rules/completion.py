@@ -20,6 +20,11 @@ def end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
             tr(
                 f"{state.done:,} of {state.planned:,} updates",
                 f"{state.done:,} / {state.planned:,} 次更新",
+            )
+            if state.done == state.planned
+            else tr(
+                f"it says that it finished; its last line is of step {state.done:,} of {state.planned:,}",
+                f"日志写明已完成；最后一行是第 {state.done:,} 步，计划 {state.planned:,} 步",
             ),
         )
     elif facts.status in ("failed", "interrupted"):
@@ -27,8 +32,8 @@ def end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
             "incomplete",
             tr("The run did not reach its end.", "运行没有跑完。"),
             tr(
-                f"status {facts.status}, {state.updates:,} updates",
-                f"状态：{tr.status(facts.status)}，{state.updates:,} 次更新",
+                f"status {facts.status}, {state.done:,} updates",
+                f"状态：{tr.status(facts.status)}，{state.done:,} 次更新",
             ),
         )
         if facts.is_ours:
