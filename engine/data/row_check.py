@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.conversations.chat_format import ChatTokenizer, render_conversation
-from engine.conversations.conversation import RowFault
-from engine.conversations.letter_questions import Question
+from engine.conversations.conversation import Conversation, RowFault
 from engine.data.dataset import Rows, open_rows, parse_row
 from engine.errors import DataError
 
@@ -47,7 +46,7 @@ def _look_at(
         item = parse_row(rows.read(index), subject=name)
     except RowFault:
         return False, True  # said, or skipped, by whoever reads the rows
-    conversation = item.conversation() if isinstance(item, Question) else item
+    conversation = item if isinstance(item, Conversation) else item.conversation()
     try:
         rendered = render_conversation(tokenizer, conversation, max_tokens)
     except RowFault as fault:
