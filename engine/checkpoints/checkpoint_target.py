@@ -23,6 +23,7 @@ from engine.files.lfs import pointer_fault
 from engine.model import family
 from engine.model.family import ModelShape
 from engine.model.hf import hf_config
+from engine.model.hf.hf_tokenizer import TOKENIZER
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 
@@ -206,7 +207,13 @@ def _nanochat(ref: NanochatCheckpoint) -> Target:
 
 def _hf(path: Path) -> Target:
     config = _read_json(path / "config.json")
-    if config.get("model_type") != "nanochat" or not (path / HF_TOKENIZER).is_file():
+    own = (path / HF_TOKENIZER).is_file()
+    if config.get("model_type") == "nanochat" and not own and not (path / TOKENIZER).is_file():
+        raise CheckpointError(
+            f"{path} has no {HF_TOKENIZER}; expected a folder written by `sftui export --format "
+            "hf`. Export it again from the checkpoint it was made of."
+        )
+    if config.get("model_type") != "nanochat" or not own:
         return Target(
             kind="folder",
             label=f"{path.name} (transformers)",
