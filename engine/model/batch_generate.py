@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from engine.conversations.tokenizer import ASSISTANT_END, BOS, Tokenizer
+from engine.conversations.chat_format import OwnFormat, end_ids, pad_id
+from engine.conversations.tokenizer import BOS
 from engine.errors import CheckpointError
 from engine.model.calculator_calls import CalculatorCalls
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ class _Row:
 
 def generate(
     model: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
@@ -75,7 +76,7 @@ def generate(
 
 def _batch(
     model: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     prompts: Sequence[Sequence[int]],
     batch: Sequence[int],
     max_tokens: int,
@@ -83,19 +84,22 @@ def _batch(
 ) -> Iterator[_Row | int]:
     """Rows as they end, and after each step how many tokens it made."""
     device = model.head_weight.device
-    ends = {tokenizer.special(ASSISTANT_END), tokenizer.special(BOS)}
+    own = isinstance(tokenizer, OwnFormat)
+    ends = set(end_ids(tokenizer))
+    pad = pad_id(tokenizer, BOS)
     cache = model.new_cache()
     lengths = [len(prompts[item]) for item in batch]
     living = [
         _Row(
             item=item,
-            calls=CalculatorCalls(tokenizer) if calculator else None,
+            # Only nanochat's models were taught to call it.
+            calls=CalculatorCalls(tokenizer) if calculator and not own else None,
             positions=model.config.max_positions - length,
         )
         for item, length in zip(batch, lengths, strict=True)
     ]
     width = max(lengths)
-    padded = [[*prompts[i], *[tokenizer.special(BOS)] * (width - len(prompts[i]))] for i in batch]
+    padded = [[*prompts[i], *[pad] * (width - len(prompts[i]))] for i in batch]
     hidden = model(torch.tensor(padded, device=device), cache=cache)
     places = torch.tensor(lengths, device=device) - 1
     last = hidden[torch.arange(len(batch), device=device), places]
