@@ -308,7 +308,7 @@ def _why_not_clear(judged: Judged) -> list[str]:
     if judged.was_clear:
         words.append("was clear when it was the newest")
     if judged.held_by == "number":
-        words.append("not clear among all differences shown")
+        words.append("not clear after correction for what it is judged with")
     if judged.held_by == "scatter":
         words.append("within the scatter of the run's own checkpoints")
     return words
