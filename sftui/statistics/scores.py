@@ -295,7 +295,7 @@ def sentence(judged: Judged, *, among: int = 1, of: str = "") -> str:
 
 
 def one_letter_words(found: tuple[str, float]) -> str:
-    """What replaces a claim on the accuracy where one letter has nearly all answers."""
+    """What replaces a claim on the accuracy where one letter has most answers."""
     letter, share = found
     return (
         f"{fmt.percent(share, 0)} of the answers are {clean(letter, 4)}: the accuracy is that "
