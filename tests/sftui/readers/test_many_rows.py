@@ -7,6 +7,7 @@ import math
 import random
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -64,7 +65,9 @@ def test_an_event_file_read_at_once_says_what_its_records_say_one_by_one(records
 
 def shuffled(noise: random.Random, step: int, names: list[str]) -> bytes:
     """A row of history as wandb writes it: its items in any order."""
-    items = {name: noise.choice([noise.random(), 10.0 ** noise.randrange(-9, 9)]) for name in names}
+    items: dict[str, Any] = {
+        name: noise.choice([noise.random(), 10.0 ** noise.randrange(-9, 9)]) for name in names
+    }
     items |= {"_step": step, "_timestamp": 1.7e9 + step + noise.random(), "_runtime": 0.5}
     odd = noise.randrange(40)
     name = noise.choice(names)
@@ -172,7 +175,8 @@ def test_messages_of_any_bytes_are_taken_apart_as_before(data):
     """Against a reading that looks at one byte after another."""
 
     def plain() -> list[tuple[int, bytes | int | float]]:
-        at, found = 0, []
+        at = 0
+        found: list[tuple[int, bytes | int | float]] = []
 
         def varint() -> int:
             nonlocal at
