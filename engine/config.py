@@ -140,11 +140,17 @@ class EvalConfig:
     eval_steps: int = 100
     """Micro-batches per rank of one validation."""
     eval_metrics_every: int = 200
-    """Letter questions (MMLU, ARC-Easy) every so many steps; the start is always measured."""
+    """Tasks are evaluated every so many steps; the start is always measured."""
     eval_metrics_max_problems: int = 1024
-    """Questions of each task."""
+    """Questions of each task that is answered by letter (-1: all)."""
+    eval_max_generated: int = 24
+    """Problems of GSM8K and of HumanEval, whose answers are written out (-1: all)."""
     eval_tasks: tuple[str, ...] = ("MMLU", "ARC-Easy")
-    """Tasks of letter questions, comma-separated."""
+    """Tasks, comma-separated: ARC-Easy, ARC-Challenge, MMLU by letter, GSM8K and HumanEval written
+    out; chatcore is all five."""
+    unsafe_code: bool = False
+    """HumanEval's programs, which the model writes, run without a sandbox: they can read and change
+    your files and use the network."""
     sample_every: int = 0
     """Short greedy answers to a few prompts every so many steps (0: none)."""
     sample_prompts: tuple[str, ...] = ()
@@ -155,7 +161,8 @@ class EvalConfig:
             *_at_least("eval_every", self.eval_every, 1),
             *_at_least("eval_steps", self.eval_steps, 1),
             *_at_least("eval_metrics_every", self.eval_metrics_every, 1),
-            *_at_least("eval_metrics_max_problems", self.eval_metrics_max_problems, 1),
+            *_limit("eval_metrics_max_problems", self.eval_metrics_max_problems),
+            *_limit("eval_max_generated", self.eval_max_generated),
             *_at_least("sample_every", self.sample_every, 0),
             *self._prompt_faults(),
         ]
@@ -206,6 +213,9 @@ class RuntimeConfig:
     """CPU threads per rank (0: cores divided by ranks)."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, slower."""
+    compile: bool = False
+    """Compile the layers' training pass with torch.compile: fewer and larger kernels, and up to a
+    minute at the start. Refused, not ignored, where it cannot work."""
     on_nonfinite: Literal["stop", "skip", "warn"] = "stop"
     """What a NaN loss or gradient does: all ranks stop before the update, leave that update out,
     or only warn."""
@@ -318,8 +328,13 @@ GROUPS: dict[str, Any] = {
 TEXTS = frozenset({"sample_prompts"})
 """Lists of texts, in which a comma is a comma."""
 
-ALIASES = {"max_iterations": "num_iterations"}
-"""Older nanochat names."""
+ALIASES = {
+    "max_iterations": "num_iterations",
+    "chatcore_every": "eval_metrics_every",
+    "chatcore_max_cat": "eval_metrics_max_problems",
+    "chatcore_max_sample": "eval_max_generated",
+}
+"""Names of other generations of nanochat."""
 
 _HINTS: dict[str, Any] = {
     name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()
@@ -499,6 +514,11 @@ def _coerce(value: Any, hint: Any) -> Any:
 
 def _at_least(name: str, value: int, low: int) -> list[str]:
     return [] if value >= low else [f"{name} is {value}; expected at least {low}"]
+
+
+def _limit(name: str, value: int) -> list[str]:
+    """A number of questions, or -1 for all."""
+    return [] if value == -1 else _at_least(name, value, 1)
 
 
 def _wrong_choices(group: Any) -> list[str]:

@@ -20,7 +20,7 @@ from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import STARTER, RunConfig
 from engine.conversations.tokenizer import Tokenizer
 from engine.distributed import Ranks
-from engine.evaluation.evaluate import PreparedQuestions
+from engine.evaluation.exam import Prepared
 from engine.evaluation.validation_rows import RowLosses
 from engine.events import Event
 from engine.model.family import Decoder
@@ -28,6 +28,7 @@ from engine.optimizer.lr_schedule import LrSchedule
 from engine.optimizer.optim import ShardedOptimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run.run_dir import RunDir
+from engine.sandbox.program_sandbox import Sandbox
 from engine.step.dataloader import MicroStep, StepLoader
 from engine.step.loss import weighted_loss
 from engine.step.plan import Plan
@@ -137,13 +138,15 @@ class Session:
     plan: Plan
     loader: StepLoader
     validation: StepLoader
-    questions: dict[str, PreparedQuestions]
+    questions: dict[str, Prepared]
     checkpointer: Checkpointer
     progress: Progress
     prompts: tuple[str, ...] = ()
     """Answered every `sample_every` steps; empty when no samples are wanted."""
     best_rows: RowLosses | None = None
     """Rows of the lowest validation loss so far; rank 0 only."""
+    sandbox: Sandbox | None = None
+    """For answers that are programs; None where there are none."""
     lr_factor: float = 1.0
     unsaved: str = ""
     """Why the last checkpoint of the run is not on the disk."""

@@ -25,20 +25,20 @@ from engine.checkpoints.checkpointer import (
     restore_random_state,
 )
 from engine.config import RunConfig, from_flat
-from engine.conversations.letter_questions import Question
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
-from engine.evaluation import samples
-from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
+from engine.evaluation import exam, samples
+from engine.evaluation.exam import Prepared
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
-from engine.model import family
+from engine.model import compiled, family
 from engine.model.family import Decoder, ModelShape
 from engine.optimizer.optim import ShardedOptimizer, build_optimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
+from engine.sandbox.program_sandbox import Sandbox
 from engine.session import Emit, LossModule, Progress, Session, start_checkpoint
 from engine.step import fused_loss, run_plan
 from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
@@ -68,7 +68,8 @@ class Data:
     """Training rows by source."""
     loader: StepLoader
     validation: StepLoader
-    questions: dict[str, PreparedQuestions]
+    questions: dict[str, Prepared]
+    sandbox: Sandbox | None
     prompts: tuple[str, ...]
 
 
@@ -114,6 +115,7 @@ def build(
         loader=data.loader,
         validation=data.validation,
         questions=data.questions,
+        sandbox=data.sandbox,
         prompts=data.prompts,
         checkpointer=_checkpointer(run, ranks, attempt, settings, emit, settle_log),
     )
@@ -139,6 +141,8 @@ def load_weights(
     model = kind.build(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    if settings.runtime.compile:
+        model.compile_blocks()
     # After the move: the optimizer's row slices are views of the parameters as they are now,
     # and with several ranks it moves them once more, into the buffers they are sent from.
     optimizer = build_optimizer(
@@ -155,6 +159,9 @@ def load_weights(
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
     fused_loss.try_compile(ranks.device, dtype, shape.vocab_size, model.softcap)
+    if settings.runtime.compile:
+        padded = settings.batch.device_batch_size if settings.batch.layout == "padded" else None
+        compiled.try_out(model, mixed=mixed, padded_rows=padded)
     return Weights(
         model=model,
         loss_module=LossModule(model),
@@ -179,24 +186,26 @@ def load_data(
     plan = run_plan.make_plan(settings, len(mixture))
     held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
     loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, shape, ranks)
-    asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
+    asked = tasks.load_questions(wanted, run_plan.exam_limits(settings))
     _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
+    questions = {
+        task: exam.prepare(
+            tokenizer,
+            task,
+            found,
+            max_tokens=settings.data.max_tokens,
+            vocab_size=shape.vocab_size,
+        )
+        for task, found in asked.items()
+    }
     return Data(
         tokenizer=tokenizer,
         plan=plan,
         counts=mixture.counts(),
         loader=loader,
         validation=validation,
-        questions={
-            task: prepare_questions(
-                tokenizer,
-                task,
-                found,
-                max_tokens=settings.data.max_tokens,
-                vocab_size=shape.vocab_size,
-            )
-            for task, found in asked.items()
-        },
+        questions=questions,
+        sandbox=exam.sandbox_for(questions, unsafe=settings.eval.unsafe_code),
         prompts=_prompts(settings, held_out),
     )
 
@@ -207,7 +216,7 @@ def _check_rows(
     settings: RunConfig,
     mixture: Mixture,
     held_out: Mixture,
-    asked: dict[str, list[Question]],
+    asked: dict[str, tasks.Exam],
     tokenizer: Tokenizer,
     ranks: Ranks,
 ) -> None:

@@ -14,7 +14,6 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -150,50 +149,26 @@ def run(words: list[str]) -> ExitCode:
             f"keeping another trainer ({shlex.join(flags.command)}) is not there yet; `sftui run` "
             "runs its own. Write its output to a file and `sftui replay FILE --follow`."
         )
+    if flags.seeds < 1:
+        raise UsageError(f"--seeds {flags.seeds} is no number of runs; expected 1 or more.")
     if flags.resume is not None:
         if flags.seeds > 1:
             raise UsageError("--seeds starts runs; --resume takes one up. Type one of them.")
         return _resume(flags, frozenset(typed), words)
     if flags.seeds > 1:
-        return _run_seeds(flags, typed, words)
-    return _run_one(flags, typed, words)
+        from sftui.commands import run_seeds  # noqa: PLC0415  one run needs none of it
+
+        return run_seeds.run_all(flags, typed, words, _run_one)
+    return _run_one(flags, typed, words)[0]
 
 
-def _run_seeds(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
-    """One run after the other, with the seed and those after it; plain, as nobody waits for all."""
-    seed, name = flags.settings.data.seed, flags.settings.runtime.run
-    kept = _without(words, ("--seeds", "--seed", "--run"))
-    for number in range(seed, seed + flags.seeds):
-        called = f"{name}-seed-{number}" if name else f"seed-{number}"
-        settings = flags.settings.replace(seed=number, run=called)
-        diagnostics.note(f"seed {number} ({number - seed + 1} of {flags.seeds})")
-        code = _run_one(
-            replace(flags, settings=settings, headless=True),
-            typed | {"seed", "run"},
-            [*kept, "--seed", str(number), "--run", called],
-        )
-        if code != ExitCode.DONE:
-            return code
-    diagnostics.note("compare with another recipe: sftui compare A1,A2,A3 B1,B2,B3")
-    return ExitCode.DONE
+def _run_one(
+    flags: RunFlags, typed: set[str], words: list[str]
+) -> tuple[ExitCode, run_dir.RunDir | None]:
+    """Check, make the run directory, show the screen, start the supervisor.
 
-
-def _without(words: list[str], names: tuple[str, ...]) -> list[str]:
-    """The words without these flags and their values."""
-    out: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in names:
-            skip = True
-        elif word.partition("=")[0] not in names:
-            out.append(word)
-    return out
-
-
-def _run_one(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
-    """Check, make the run directory, show the screen, start the supervisor."""
+    The run directory is None for a dry run.
+    """
     from engine.processes import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
@@ -204,20 +179,21 @@ def _run_one(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
     if flags.dry_run:
         for line in launch.describe(prepared):
             print(line)  # noqa: T201
-        return ExitCode.DONE
+        return ExitCode.DONE, None
     root = run_dir.runs_root(flags.runs_dir)
     made = launch.create(
         prepared, root, command=["sftui", "run", *words], cwd=Path.cwd(), now=datetime.now()
     )
     diagnostics.note(f"run {made.id} in {made.path}")
     _say_other_machines(made)
-    return _watch(
+    code = _watch(
         made,
         launcher=lambda: launch.start_supervisor(made),
         plain=plain,
         baseline=baseline,
         on_event=flags.on_event,
     )
+    return code, made
 
 
 def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCode:

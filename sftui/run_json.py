@@ -17,7 +17,7 @@ from engine import events as ev
 from sftui.sources.snapshot import Snapshot
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import weight_changes
-from sftui.statistics import accuracy
+from sftui.statistics import accuracy, chatcore_looks
 from sftui.statistics.families import BASELINE, PREVIOUS, START
 from sftui.statistics.paired_tests import Judged
 from sftui.statistics.scores import Scoreboard, Scores, Yardstick
@@ -78,7 +78,8 @@ def _leftovers(shot: Snapshot) -> dict[str, Any]:
 
 def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[str, Any]:
     """One stage of a run or log; steps are those the log prints."""
-    scores = (board or Scoreboard()).scores(state)
+    board = board or Scoreboard()
+    scores = board.scores(state)
     steps = state.steps.x
     settings: Mapping[str, Any] = state.run.settings if state.run else {}
     planned = state.run.num_iterations if state.run else None
@@ -102,6 +103,7 @@ def stage(state: RunState, name: str, board: Scoreboard | None = None) -> dict[s
             for task, by_step in state.evals.items()
             for step, result in sorted(by_step.items())
         ],
+        "chatcore": chatcore_looks.look_dicts(board, state),
         "checkpoints": [
             {"step": row.step, "path": row.path, "kind": row.kind}
             for row in sorted(state.checkpoints.values(), key=lambda row: row.step)

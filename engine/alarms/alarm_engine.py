@@ -134,7 +134,7 @@ class AlarmEngine:
             case ev.ValidationFinished():
                 self._alive(step_due=False)
                 self._take_validation(event)
-            case ev.EvalStarted():
+            case ev.EvalStarted() | ev.EvalProgress():
                 self._alive(step_due=False)
             case ev.EvalFinished():
                 self._alive(step_due=False)

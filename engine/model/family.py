@@ -223,6 +223,16 @@ class Decoder(Protocol):
 
     def new_cache(self) -> DecoderCache: ...
 
+    def compile_blocks(self, backend: Any = "inductor") -> None:
+        """Have training passes go through torch.compile, in a few graphs for every packing.
+
+        Compiled at the first pass, which `compiled.try_out` makes; measuring stays eager.
+
+        Raises:
+            ConfigError: this family cannot.
+        """
+        ...
+
     def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
         """Every parameter in exactly one group, in the family's order."""
         ...

@@ -27,13 +27,14 @@ from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision
+from engine.data.data_check import DataSummary, check_data
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
-from engine.data.tasks import DataSummary, check_data
-from engine.errors import CheckpointError, RunDirError, RunFailedError
+from engine.errors import CheckpointError, ConfigError, RunDirError, RunFailedError
 from engine.files.sizes import GIB
 from engine.model.family import ModelShape
-from engine.processes import devices, logout, reaper
+from engine.processes import compilers, devices, logout, reaper
+from engine.processes.sandbox_check import sandbox_note
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
@@ -100,12 +101,14 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
     device = devices.find(config.runtime.gpus // config.runtime.nodes, config.runtime.device_type)
+    if config.runtime.compile and (why := compilers.obstacle(device.device_type)):
+        raise ConfigError(f"--compile: {why}. Leave the flag out: the numbers are the same.")
     start, tokenizer = find_start(config)
     settings = run_plan.data_settings(config)
     data = check_data(
         settings,
         max_validation_rows=run_plan.validation_rows_wanted(config),
-        max_problems=config.eval.eval_metrics_max_problems,
+        limits=run_plan.exam_limits(config),
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),
         max_tokens=config.data.max_tokens,
     )
@@ -116,7 +119,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     config, memory_note = run_plan.with_checkpointing_if_needed(
         config, start.model, device.device_type, room, typed
     )
-    notes = [choice, *chosen_data, device.note, memory_note]
+    notes = [choice, *chosen_data, device.note, memory_note, sandbox_note(config)]
     if device.device_type == "cpu" and config.runtime.mixed("cpu"):
         notes.append(devices.bf16_note())
     notes += [*data.notes, logout.protection().note]

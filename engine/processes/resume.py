@@ -19,11 +19,12 @@ from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
 from engine.config import STARTER, RunConfig, from_flat, setting_names
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision
-from engine.data.tasks import DataSummary, check_data
+from engine.data.data_check import DataSummary, check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files, wire
 from engine.model import family
 from engine.processes import devices, launch, logout
+from engine.processes.sandbox_check import sandbox_note
 from engine.run import lock, resume_file, run_dir
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
@@ -41,6 +42,7 @@ FREE = frozenset(
         "layout",
         "micro_tokens",
         "activation_checkpointing",
+        "compile",
         "on_nonfinite",
         "max_restarts",
         "restart_silent",
@@ -112,7 +114,7 @@ def prepare(
     data = check_data(
         run_plan.data_settings(config, run_plan.exam_seed(manifest)),
         max_validation_rows=run_plan.validation_rows_wanted(config),
-        max_problems=config.eval.eval_metrics_max_problems,
+        limits=run_plan.exam_limits(config),
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),
         max_tokens=config.data.max_tokens,
     )
@@ -129,7 +131,14 @@ def prepare(
             f"{plan.num_updates}. Type a larger --num-iterations or --num-epochs."
         )
     asked = differences(own, changed)
-    notes = (device.note, *asked, *rows.notes, *data.notes, logout.protection().note)
+    notes = (
+        device.note,
+        sandbox_note(config),
+        *asked,
+        *rows.notes,
+        *data.notes,
+        logout.protection().note,
+    )
     return Prepared(
         run=run,
         config=config,

@@ -82,7 +82,7 @@ def what_goes(run: RunDir, now: float) -> list[str]:
         return [f"{path}: a link to {there}", "  the link alone goes; the run itself stays"]
     shot = snapshot.read_run(run)
     state = shot.state
-    lines = [f"{path}: {status_words(shot, now)}, {fmt.count(state.updates)} updates"]
+    lines = [f"{path}: {status_words(shot, now)}, {fmt.count(state.done)} updates"]
     kept = checkpoint_dir.list_checkpoints(run)
     if kept:
         steps = ", ".join(f"{info.step:,}{' (marked)' if info.marked else ''}" for info in kept)
@@ -129,7 +129,7 @@ def _row(shot: Snapshot, run: RunDir, now: float) -> list[str]:
     return [
         clean(run.id, 120),
         _with_bad_lines(status_words(shot, now), shot.lines_unrecognised),
-        f"{fmt.count(state.updates)}{planned}",
+        f"{fmt.count(state.done)}{planned}",
         "-" if best is None else f"{fmt.loss(best.loss)} @{best.step}",
         "-" if state.last_t is None else fmt.age(max(0.0, now - state.last_t)),
         fmt.size(_size(run.path)),

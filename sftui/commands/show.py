@@ -15,6 +15,7 @@ from sftui.sources.snapshot import Snapshot, Stage
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import sentence, weight_changes
+from sftui.statistics import chatcore_looks
 from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -60,8 +61,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     planned = state.planned
     of = f" of {fmt.count(planned)}" if planned is not None else ""
     parts = [f"step {fmt.count(state.done)}{of}"]
-    if state.first_t is not None and state.last_t is not None:
-        parts.append(f"{fmt.duration(state.last_t - state.first_t)} elapsed")
+    if state.seconds is not None:
+        parts.append(f"{fmt.duration(state.seconds)} elapsed")
     if shot.alive and not state.ended and (eta := state.eta_seconds()) is not None:
         parts.append(f"about {fmt.duration(eta)} to go")
     lines.append("  " + ", ".join(parts))
@@ -76,6 +77,7 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         )
     board = Scoreboard(shot.run.path if shot.run is not None else None, baseline)
     lines += [f"  {line}" for line in score_lines(board, state)]
+    lines += [f"  {line}" for line in chatcore_looks.lines(board, state)]
     if moved := sentence(weight_changes(state)):
         lines.append(f"  {clean(moved, 400)}")
     kept = [row for row in state.checkpoints.values() if not row.removed]

@@ -48,7 +48,7 @@ def as_text(found: Sequence[Comparison], columns: int, lines: int, *, colour: bo
 def _title(letter: str, shot: Side) -> str:
     return (
         f"{letter}  {clean(shot.title, 120)}  {shot.status}, {clean(shot.format, 40)}, "
-        f"{clean(shot.stage, 40)}, {fmt.count(shot.state.updates)} updates"
+        f"{clean(shot.stage, 40)}, {fmt.count(shot.state.done)} updates"
     )
 
 

@@ -104,6 +104,15 @@ def score(event: ev.EvalFinished) -> str:
     return percent
 
 
+def evaluating(started: ev.EvalStarted, progress: ev.EvalProgress | None) -> str:
+    """`evaluating GSM8K 7/24, 3,120 tokens`."""
+    words = f"evaluating {clean(started.task, 30)}"
+    if progress is None or progress.task != started.task:
+        return f"{words}…"
+    words += f" {fmt.count(progress.done)}/{fmt.count(progress.total)}"
+    return words if progress.tokens is None else f"{words}, {fmt.count(progress.tokens)} tokens"
+
+
 _LEVELS: Mapping[ev.LogLevel, tuple[str, Role]] = {
     "info": ("·", Role.DIM),
     "warn": ("▲", Role.WARN),

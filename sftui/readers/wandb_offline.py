@@ -11,7 +11,7 @@ import json
 import operator
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 from engine.events import Event, RunFinished, Scalar
 from sftui.readers.protobuf import ProtobufError, fields, signed
@@ -86,7 +86,7 @@ class WandbReader(RecordFileReader):
                     RunFinished(
                         status="finished" if code == 0 else "failed",
                         reason="" if code == 0 else f"exit code {code!r}",
-                        updates=self._step,
+                        updates=self._reached(),
                         seconds=float(seconds) if isinstance(seconds, int) else None,
                         stamp=self._stamp,
                     )
@@ -159,7 +159,10 @@ class WandbReader(RecordFileReader):
         """A row; `step` is wandb's own count, where the row has it."""
         logged = items.pop(_STEP, step)
         t = items.pop(_TIME, None)
-        items.pop(_RUNTIME, None)
+        runtime = items.pop(_RUNTIME, None)
+        if self._began is None and _is_time(t) and _is_time(runtime):
+            # What the run took counts from here, and not from its first row.
+            self._began = t - runtime
         # A program that logs a step of its own means that one; wandb's counts calls.
         at = logged if type(logged) is int else self._auto_step
         self._auto_step = at + 1
@@ -169,8 +172,7 @@ class WandbReader(RecordFileReader):
             if type(value) in (int, float) and abs(value) < _MOST
         }
         if numbers and 0 <= at < 10 ** (_STEP_DIGITS - 1):
-            moment = float(t) if type(t) in (int, float) else None
-            self._object(numbers, at=at, t=moment)
+            self._object(numbers, at=at, t=float(t) if _is_time(t) else None)
 
     def _run(self, message: bytes) -> None:
         for number, value in fields(message):
@@ -196,6 +198,10 @@ def _alike(values: dict[bytes, bytes]) -> _Alike | None:
     if len(keys) < len(values) or _STEP not in keys or not numbers or _SUMMARY & keys.keys():
         return None
     return _Alike(len(names), operator.itemgetter(*(keys[name] for name in names)), names)
+
+
+def _is_time(value: object) -> TypeGuard[int | float]:
+    return type(value) in (int, float)
 
 
 def _item(message: bytes) -> tuple[str, Any]:

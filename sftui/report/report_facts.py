@@ -247,13 +247,8 @@ class Facts:
 
     @property
     def seconds(self) -> float | None:
-        """From the first event to the last, by the run's own word where there is one."""
-        if self.state.end is not None and self.state.end.seconds is not None:
-            return self.state.end.seconds
-        if self.state.first_t is None or self.state.last_t is None:
-            return None
-        seconds = self.state.last_t - self.state.first_t
-        return seconds if seconds > 0 else None
+        """How long it took, as `RunState.seconds` says."""
+        return self.state.seconds
 
     @property
     def complete(self) -> bool:

@@ -86,6 +86,7 @@ class Checkpoint:
     kind: ev.CheckpointKind | Literal["start"]
     val_loss: float | None
     t: float | None
+    """When it was saved, jumps of the clock taken out as in `RunState.last_t`."""
     removed: bool = False
 
 

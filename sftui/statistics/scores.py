@@ -204,7 +204,7 @@ class Scoreboard:
                 self._subjects[items.item_set] = subject_numbers(items.subjects)
             self._items[key] = _Items(
                 right=items.right(),
-                gold=items.gold_probabilities(),
+                gold=items.gold_probabilities() if items.by_letter else None,
                 clusters=self._subjects[items.item_set],
             )
         return self._items[key]
@@ -220,7 +220,8 @@ class _Items:
     """What is kept of an item file."""
 
     right: NDArray[Any]
-    gold: NDArray[Any]
+    gold: NDArray[Any] | None
+    """None where answers are written out."""
     clusters: NDArray[Any] | None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
+from sftui.logbook.event_lines import evaluating
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 from sftui.statistics.accuracy import wilson
@@ -53,8 +54,7 @@ class Benchmarks(Panel):
         scores = self.view.board.scores(state)
         corner: list[Span] = []
         if state.evaluating is not None and not state.ended:
-            words = f"evaluating {clean(state.evaluating.task, 30)}…"
-            corner = [(words, style(Role.SAVED))]
+            corner = [(evaluating(state.evaluating, state.eval_progress), style(Role.SAVED))]
         elif scores.baseline:
             corner = [(f"base: {clean(scores.baseline, 40)}", style(Role.DIM))]
         tasks = list(state.evals)

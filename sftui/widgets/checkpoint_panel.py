@@ -20,7 +20,8 @@ class CheckpointPanel(Panel):
     @property
     def clock(self) -> tuple[str, ...]:
         """The ages, as they are written."""
-        return tuple(map(self._age, self.state.checkpoint_rows()))
+        rows = self.state.checkpoint_rows()
+        return tuple(self.view.age(self.state, row.t) for row in rows)
 
     def paint(self, grid: Grid) -> None:
         rows = self.state.checkpoint_rows()
@@ -99,13 +100,8 @@ class CheckpointPanel(Panel):
         if "size" in columns and item.kind != "start":
             words = "gone" if faded else fmt.size(item.size_bytes)
             grid.right(row, 2 + columns["size"], [(words, dim)], 2)
-        if "age" in columns and item.t is not None:
-            grid.right(row, 2 + columns["age"], [(self._age(item), dim)], 2)
+        if "age" in columns:
+            age = self.view.age(self.state, item.t)
+            grid.right(row, 2 + columns["age"], [(age, dim)], 2)
         if is_best:
             grid.back(row, 1, grid.width - 1, Back.ROW)
-
-    def _age(self, item: Checkpoint) -> str:
-        if item.t is None:
-            return ""
-        now = self.state.last_t if self.state.ended else self.view.now()
-        return fmt.age((now or item.t) - item.t)

@@ -179,8 +179,11 @@ class CheckpointTable(Panel):
             grid.put(row, 1, "▌", style(Role.FOCUS, back=Back.ROW))
 
     def _age(self, item: CheckpointRow) -> str:
-        t = item.info.created if item.info is not None else item.known.t
-        return "" if t is None else fmt.age(max(0.0, self.view.now() - t))
+        # By the log as the dashboard; the disk alone knows one that no event told of.
+        t = item.known.t
+        if t is None and item.info is not None:
+            t = item.info.created
+        return self.view.age(self.state, t)
 
     def _detail(self, grid: Grid, row: int, rows: int) -> None:
         end = grid.width - 2

@@ -12,7 +12,7 @@ document and positions restart at 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from engine.config import OptimConfig
+from engine.model.compiled import compiled
 from engine.model.family import ModelShape, ParameterGroup, Span
 from engine.model.kv_cache import KeyValueCache
 from engine.model.nanochat.attention import (
@@ -35,6 +36,10 @@ from engine.model.nanochat.gpt_config import GPTConfig as GPTConfig
 from engine.model.nanochat.names import EMBEDDING as EMBEDDING
 from engine.model.nanochat.names import HEAD
 from engine.model.nanochat.parameter_groups import october_groups
+
+Before = Callable[["Block", Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+After = Callable[["Block", Tensor, Tensor], Tensor]
+Halves = tuple[Before, After]
 
 
 class GPT(nn.Module):
@@ -54,7 +59,7 @@ class GPT(nn.Module):
         self.transformer = nn.ModuleDict(
             {
                 "wte": nn.Embedding(config.vocab_size, config.n_embd),
-                "h": nn.ModuleList(_Block(config) for _ in range(config.n_layer)),
+                "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
@@ -141,7 +146,7 @@ class GPT(nn.Module):
         # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
         cos = _table_rows(self.cos, positions).to(x.dtype)
         sin = _table_rows(self.sin, positions).to(x.dtype)
-        for layer, block in enumerate(cast(nn.ModuleList, self.transformer["h"])):
+        for layer, block in enumerate(self.blocks()):
             if cache is not None:
                 attend = cached_attention(cache, layer)
             if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
@@ -155,6 +160,16 @@ class GPT(nn.Module):
         if cache is not None:
             cache.advance(ids.shape[-1])
         return _norm(x)
+
+    def blocks(self) -> Sequence[Block]:
+        """The layers, first to last."""
+        return cast(Sequence[Block], self.transformer["h"])
+
+    def compile_blocks(self, backend: Any = "inductor") -> None:
+        before = compiled(Block.before_attention, backend)
+        after = compiled(Block.after_attention, backend)
+        for block in self.blocks():
+            block.halves = (before, after)
 
     @property
     def head_weight(self) -> Tensor:
@@ -177,16 +192,38 @@ class GPT(nn.Module):
         return october_groups(self.config.parameter_shapes(), settings, self.config.n_embd)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
+    """One layer. What lies before its attention and what lies after it are calls of their own,
+    which training passes take compiled after `GPT.compile_blocks`.
+
+    Attention stays outside: it is one kernel already, and what it takes besides tensors (where
+    each document ends) would make each packing a graph of its own.
+    """
+
+    halves: Halves | None = None
+    """The two, compiled; taken in training passes."""
+
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.attn = _Attention(config)
         self.mlp = _MLP(config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        x = x + self.attn(_norm(x), cos, sin, attend)
-        x = x + self.mlp(_norm(x))
-        return x
+        before: Before = Block.before_attention
+        after: After = Block.after_attention
+        # One token alone (a rank without rows) would be a graph of its own: sizes of 1 are.
+        if self.halves and self.training and torch.is_grad_enabled() and x.shape[-2] > 1:
+            before, after = self.halves
+        return after(self, x, attend(*before(self, x, cos, sin)))
+
+    def before_attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+        """q [..., H, E], k and v [..., K, E] of the residual stream x [..., D]."""
+        return self.attn.project(_norm(x), cos, sin)
+
+    def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        """The residual stream after the layer, from that before it and the attention's output."""
+        x = x + self.attn.c_proj(attended.flatten(-2))
+        return cast(Tensor, x + self.mlp(_norm(x)))
 
 
 class _Attention(nn.Module):
@@ -198,14 +235,13 @@ class _Attention(nn.Module):
         self.c_v = nn.Linear(config.n_embd, config.kv_dim, bias=False)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+        """Rotated and normed q and k, and v, of the normed stream."""
         q = self.c_q(x).unflatten(-1, (-1, self.head_dim))
         k = self.c_k(x).unflatten(-1, (-1, self.head_dim))
         v = self.c_v(x).unflatten(-1, (-1, self.head_dim))
         # Rotation first, norm second: nanochat's order ("QK norm").
-        q = _norm(_rotate(q, cos, sin))
-        k = _norm(_rotate(k, cos, sin))
-        return cast(Tensor, self.c_proj(attend(q, k, v).flatten(-2)))
+        return _norm(_rotate(q, cos, sin)), _norm(_rotate(k, cos, sin)), v
 
 
 class _MLP(nn.Module):
