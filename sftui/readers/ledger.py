@@ -28,6 +28,7 @@ from sftui.readers.counters import MOST_PASSES, Axis, BarTrack, Decisions
 from sftui.readers.layouts import NAMELESS, Counter, Layout
 from sftui.readers.meanings import Names
 from sftui.readers.quantities import whole
+from sftui.readers.rows import WIDE
 from sftui.readers.text import TextReader
 
 if TYPE_CHECKING:
@@ -191,7 +192,9 @@ class LedgerReader(TextReader):
     ) -> bool:
         """Rows of rising steps at once; False where each must be looked at."""
         parts = layout.parts
-        if num_rows < _WORTH_A_BLOCK or not layout.goes_in_blocks or parts is None:
+        if parts is None or not layout.goes_in_blocks:
+            return False
+        if num_rows < _WORTH_A_BLOCK and num_rows * len(parts) < WIDE:
             return False
         name = layout.losses[0][1] if layout.losses else ""
         if not (self._is_main(name) if name else given or _is_telling(layout)):

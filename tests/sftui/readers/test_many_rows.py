@@ -6,6 +6,7 @@ import json
 import math
 import random
 import struct
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,9 @@ from sftui.readers import Reader
 from sftui.readers.protobuf import ProtobufError, fields
 from sftui.readers.tensorboard import TensorBoardReader
 from sftui.readers.wandb_offline import WandbReader
+from sftui.sources.open_log import open_replay
 from sftui.state.run_state import RunState
+from tests.long_files import EveryRow
 from tests.sftui.readers.reader_checks import assert_same, read
 from tests.sftui.readers.test_reader_formats import history, proto, record, scalar, wandb_file
 
@@ -215,3 +218,20 @@ def test_messages_of_any_bytes_are_taken_apart_as_before(data):
     except ProtobufError:
         found = None
     assert repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize("kind", ["wandb", "tensorboard", "csv", "jsonl"])
+def test_a_thousand_numbers_in_a_row_are_a_thousand_series(tmp_path, kind):
+    """A log of every layer: no name is left out, and the rows come in blocks."""
+    names = ("loss", *(f"layer_{i:04}/ratio" for i in range(999)))
+    log = EveryRow(tmp_path, kind, 30, names)
+    source, state, events = open_replay(str(log.target)).source, RunState(), 0
+    while not source.closed:
+        for event in source.poll():
+            state.apply(event)
+            events += 1
+        time.sleep(0.002)
+    assert len(state.steps) == 30
+    assert {len(table) for table in state.metrics.values()} == {30}
+    assert len(state.metrics) == 999
+    assert events < 30
