@@ -271,6 +271,9 @@ class RuntimeConfig:
     bfloat16 on CUDA and float32 elsewhere."""
     threads: int = 0
     """CPU threads per rank (0: cores divided by ranks)."""
+    loader_workers: int = -1
+    """Processes of each rank that tokenise rows ahead of the training (-1: one beside a GPU where
+    cores are to spare; 0: a thread of the rank does it)."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, slower."""
     compile: bool = False
@@ -296,6 +299,7 @@ class RuntimeConfig:
         return [
             *_at_least("gpus", self.gpus, 1),
             *_at_least("threads", self.threads, 0),
+            *_at_least("loader_workers", self.loader_workers, -1),
             *_at_least("max_restarts", self.max_restarts, 0),
             *_at_least("restart_silent", self.restart_silent, 0),
             *self._silence_faults(),

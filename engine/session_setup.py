@@ -343,7 +343,13 @@ def _loaders(
         ),
         "device": ranks.device,
     }
-    rows = TokenRows(mixture, tokenizer, settings.data.max_tokens, shape.vocab_size)
+    rows = TokenRows(
+        mixture,
+        tokenizer,
+        settings.data.max_tokens,
+        shape.vocab_size,
+        workers=loader_workers(settings, ranks),
+    )
     training = StepLoader(rows, plan, loss_norm=settings.batch.loss_norm, **common)
     validation_plan = ValidationPlan(
         num_rows=len(held_out),
@@ -354,6 +360,18 @@ def _loaders(
     validation_rows = TokenRows(held_out, tokenizer, settings.data.max_tokens, shape.vocab_size)
     validation = StepLoader(validation_rows, validation_plan, prefetch=False, **common)
     return training, validation
+
+
+def loader_workers(settings: RunConfig, ranks: Ranks) -> int:
+    """Processes that tokenise for one rank: beside a GPU one, where a core a rank is to spare.
+
+    On a CPU the training has all cores itself.
+    """
+    wanted = settings.runtime.loader_workers
+    if wanted >= 0:
+        return wanted
+    spare = (os.cpu_count() or 1) >= 2 * ranks.local_world_size
+    return int(spare and ranks.device.type == "cuda")
 
 
 def smallest_card(ranks: Ranks) -> float | None:

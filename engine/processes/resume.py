@@ -42,6 +42,7 @@ FREE = frozenset(
         "micro_tokens",
         "activation_checkpointing",
         "compile",
+        "loader_workers",
         "on_nonfinite",
         "max_restarts",
         "restart_silent",

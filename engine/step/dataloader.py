@@ -10,7 +10,6 @@ the head is never run where it earns nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -21,37 +20,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from engine.conversations.chat_format import (
-    MAX_TOKENS,
-    ChatTokenizer,
-    check_ids,
-    render_conversation,
-)
-from engine.conversations.conversation import Conversation, RowFault
-from engine.errors import DataError
 from engine.model.nanochat.attention import document_ends
 from engine.step.packing import CPU_MAX_TOKENS, Layout, packed_layout, padded_layout
 from engine.step.plan import LossNorm, MicroBatch, token_weights
+from engine.step.token_rows import TokenRow as TokenRow
+from engine.step.token_rows import TokenRows as TokenRows
 
 PAD_TOKEN = "<|assistant_end|>"
 
-CACHE_TOKENS = 100_000_000
-"""Tokens of rows kept after tokenising (500 MB, at 4 bytes an id and 1 a mask entry); rows past
-that are tokenised anew in every epoch."""
+AHEAD_STEPS = 4
+"""Steps whose rows the processes of `TokenRows` are given before they are needed."""
 
 LATE_SECONDS = 5.0
 """Rows that take longer than this are told to be late: they take milliseconds, unless a disk or
 a network is slow."""
-
-
-class RowSource(Protocol):
-    """What the loader needs of a mixture."""
-
-    def __len__(self) -> int: ...
-
-    def conversation(self, index: int, /) -> Conversation: ...
-
-    def source_of(self, index: int, /) -> str: ...
 
 
 class StepPlan(Protocol):
@@ -144,82 +126,6 @@ class StepBatch:
         return len(self.micro_batches) - len(filled)
 
 
-@dataclass(frozen=True, slots=True)
-class TokenRow:
-    """A rendered row: `ids[t]` is followed by `ids[t + 1]`, supervised if `mask[t + 1]`."""
-
-    ids: npt.NDArray[np.int32]
-    mask: npt.NDArray[np.bool_]
-
-    @property
-    def num_tokens(self) -> int:
-        # The last token is a target only: nothing follows it.
-        return len(self.ids) - 1
-
-    @property
-    def num_supervised(self) -> int:
-        # The first token is never a target: nothing predicts it.
-        return int(self.mask[1:].sum())
-
-    def digest(self) -> int:
-        """64 bits over tokens and mask: rows of two runs are one row where they agree in it."""
-        found = hashlib.blake2b(self.ids.tobytes(), digest_size=8)
-        found.update(np.packbits(self.mask).tobytes())
-        return int.from_bytes(found.digest(), "little")
-
-
-class TokenRows:
-    """Rows of a mixture, rendered and encoded when first asked for."""
-
-    def __init__(
-        self,
-        rows: RowSource,
-        tokenizer: ChatTokenizer,
-        max_tokens: int = MAX_TOKENS,
-        vocab_size: int | None = None,
-    ) -> None:
-        """With `vocab_size` a row with an id from there on is a `DataError` that names it."""
-        self._rows = rows
-        self._tokenizer = tokenizer
-        self._max_tokens = max_tokens
-        self._vocab_size = vocab_size
-        self._cache: dict[int, TokenRow] = {}
-        self._room = CACHE_TOKENS
-        self._cut: set[int] = set()
-
-    def __getitem__(self, index: int) -> TokenRow:
-        found = self._cache.get(index)
-        if found is not None:
-            return found
-        conversation = self._rows.conversation(index)
-        try:
-            rendered = render_conversation(self._tokenizer, conversation, self._max_tokens)
-        except RowFault as fault:
-            # Of a chat template; the launcher looks at the first rows only.
-            raise DataError(f"row {index} ({self._rows.source_of(index)}): {fault}.") from None
-        if self._vocab_size is not None:
-            # An id that the embedding lacks is an index error in the middle of a step, on CUDA
-            # one that ends the process without naming the row.
-            what = f"row {index} ({self._rows.source_of(index)})"
-            check_ids(rendered.ids, self._vocab_size, what)
-        if rendered.num_dropped:
-            self._cut.add(index)
-        # int32 halves the cache; `_micro_step` widens the few ids of a step to torch's int64.
-        row = TokenRow(np.array(rendered.ids, np.int32), np.array(rendered.mask, np.bool_))
-        if len(row.ids) <= self._room:
-            self._room -= len(row.ids)
-            self._cache[index] = row
-        return row
-
-    @property
-    def num_cut(self) -> int:
-        """Rows among those seen so far that lost their end at `max_tokens`."""
-        return len(self._cut)
-
-    def source_of(self, index: int) -> str:
-        return self._rows.source_of(index)
-
-
 class StepLoader:
     """Gives `StepBatch`es by step number, the next one made ready by a thread meanwhile.
 
@@ -287,14 +193,18 @@ class StepLoader:
         return replace(batch, micro_steps=moved)
 
     def close(self) -> None:
-        """Stop the thread."""
+        """Stop the thread, and the processes that make rows."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        self._rows.close()
 
     def _build(self, step: int) -> StepBatch:
         # Documents are numbered 0, 1, ... over all ranks, in the plan's order. The same on every
         # rank: these numbers index the sums that `step_losses` reduces.
         micro_batches = self._plan.micro_batches(step)
+        if self._pool is not None:
+            for later in range(step, step + AHEAD_STEPS):
+                self._rows.prepare([row for m in self._plan.micro_batches(later) for row in m.rows])
         by_micro: list[list[int]] = []
         documents: list[Document] = []
         token_rows: list[TokenRow] = []

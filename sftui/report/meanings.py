@@ -40,6 +40,7 @@ CHINESE = {
     "device_type": "cuda、cpu 或 mps（默认：自动判断）。",
     "dtype": "矩阵乘法的精度：bfloat16（自动混合精度，权重为 fp32）或 float32；auto 在 CUDA 上为 bfloat16，其他设备上为 float32。",
     "threads": "每个进程的 CPU 线程数（0：核数除以进程数）。",
+    "loader_workers": "每个训练进程预先分词的进程数（-1：有 GPU 且核有余时一个；0：由训练进程的线程完成）。",
     "activation_checkpointing": "反向传播时重算激活：更省内存，更慢。",
     "compile": "用 torch.compile 编译各层的训练计算：内核更少更大，启动时多花至多一分钟。不能用时会拒绝，而不是忽略。",
     "on_nonfinite": "损失或梯度不是数时：所有进程在更新前停止、跳过该次更新，或只警告。",

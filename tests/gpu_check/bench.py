@@ -117,6 +117,9 @@ class RandomRows:
     def source_of(self, _index: int) -> str:
         return "generated"
 
+    def close(self) -> None:
+        """Nothing runs."""
+
 
 def row_lengths(random: np.random.Generator, number: int, limit: int) -> list[int]:
     """ARC-like, GSM8K-like and SmolTalk-like rows: 16 %, 36 % and 48 %."""

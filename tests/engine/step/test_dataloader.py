@@ -146,7 +146,7 @@ def test_a_fault_in_the_thread_reaches_the_loop() -> None:
 
 def test_cut_rows_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row longer than the limit loses its end, and a full cache changes no row."""
-    monkeypatch.setattr("engine.step.dataloader.CACHE_TOKENS", 20)
+    monkeypatch.setattr("engine.step.token_rows.CACHE_TOKENS", 20)
     rows = TokenRows(ListSource(ROWS), BYTES, max_tokens=10)
     whole = TokenRows(ListSource(ROWS), BYTES)
 
