@@ -232,9 +232,11 @@ class Attachment:
 
     def _begin(self) -> None:
         told, ranks = self.training, self.ranks
+        # Of a kept run the keeper, or who typed --run, has said the name.
+        name = self.run.read_manifest().get("name") if self.kept else None
         self.emit(
             RunStarted(
-                name=told.name,
+                name=str(name or told.name),
                 source=told.source,
                 num_iterations=told.updates + 1,
                 world_size=ranks.world_size,
@@ -244,6 +246,7 @@ class Attachment:
                 rows=told.rows,
                 settings=told.settings,
                 effective=told.effective,
+                unavailable={command.value: why for command, why in self.refused.items()},
                 step=told.start_step,
             )
         )
