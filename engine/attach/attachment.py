@@ -327,6 +327,14 @@ class Attachment:
         """Tell of a checkpoint, and of those that the trainer has removed meanwhile."""
         self.emit(event)
         self._saved[event.path] = event.step or 0
+        self.look_for_removed()
+
+    def has_told(self, path: str) -> bool:
+        """Whether a checkpoint was told of and is still there, as far as known."""
+        return path in self._saved
+
+    def look_for_removed(self) -> None:
+        """Tell of checkpoints that the trainer has pruned."""
         for path, step in list(self._saved.items()):
             if not Path(path).exists():
                 del self._saved[path]

@@ -157,23 +157,25 @@ class OutputEvents:
         """Tell what the run is; a reader may say more of it later."""
         assert self._bus is not None
         reason = f"not attached: {self.why}"
+        planned = None if event.num_iterations is None else event.num_iterations + 1
         self._bus.emit(
             RunStarted(
                 name=self.run.id.split("-", 2)[-1],
                 source=event.source,
-                num_iterations=event.num_iterations,
+                # A log's planned updates; ours counts the last iteration, which only evaluates.
+                num_iterations=planned,
                 world_size=event.world_size,
                 device=event.device,
                 num_parameters=event.num_parameters,
                 rows=event.rows,
                 settings=event.settings,
-                effective=event.effective,
+                effective={**event.effective, "trainer": f"not attached ({self.why})"},
                 unavailable={command.value: reason for command in STEERED},
             )
         )
         if not self._told_start:
             self._told_start = True
-            self._bus.emit(AttemptStarted(num_iterations=event.num_iterations))
+            self._bus.emit(AttemptStarted(num_iterations=planned))
 
     def _close_bus(self) -> None:
         if self._bus is not None:

@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -131,6 +132,11 @@ def start_number(environ: Mapping[str, str] = os.environ) -> int:
 def told_not_to_attach(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether `--no-attach` holds for this process."""
     return environ.get(ATTACH_VARIABLE, "1") == "0"
+
+
+def script_name() -> str:
+    """Name of the script of this process, for a run that nobody named."""
+    return Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else "loop"
 
 
 def note_path(run: RunDir) -> Path:

@@ -54,8 +54,16 @@ def _attach_trainer(trainer: Any) -> None:
         attach(trainer)
 
 
+def _attach_lightning(trainer: Any) -> None:
+    from engine.attach.lightning import attach  # noqa: PLC0415  as above
+
+    attach(trainer)
+
+
 _MODULES: dict[str, Callable[[Any], None]] = {
     "transformers.trainer": _attach_trainer,
+    "lightning.pytorch.trainer.trainer": _attach_lightning,
+    "pytorch_lightning.trainer.trainer": _attach_lightning,
 }
 """Modules that have a `Trainer`, and how one of theirs is attached."""
 
