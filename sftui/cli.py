@@ -47,6 +47,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   eval     ask one checkpoint the evaluation questions
   chat     talk to a checkpoint, or ask it one prompt
   export   write a checkpoint for nanochat or for transformers
+  new      print a short script for TRL, Accelerate, Lightning or a loop
   fit      memory a run needs per GPU, before anything is loaded
   doctor   what a bug report needs, and what is wrong with this machine
 
@@ -298,6 +299,15 @@ def _say_other_machines(found: run_dir.RunDir) -> None:
         diagnostics.note(machines.other_machines(found, manifest))
 
 
+def new(words: list[str]) -> ExitCode:
+    """`sftui new`: a script that trains with another trainer and is attached."""
+    from sftui.commands import new_script  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(new_script.NewFlags, words, "sftui new", one="prints one script")
+    print(new_script.script(flags), end="")  # noqa: T201
+    return ExitCode.DONE
+
+
 def attach(words: list[str]) -> ExitCode:
     """`sftui attach`: the screen of any run of this machine."""
     from sftui.commands.screen_flags import AttachFlags  # noqa: PLC0415  not for `--help`
@@ -543,6 +553,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "export": export,
     "fit": fit,
     "doctor": doctor,
+    "new": new,
 }
 
 

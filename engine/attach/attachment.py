@@ -480,7 +480,7 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, torch.Tensor):
-        return float(value) if value.numel() == 1 else None
+        return float(value.detach()) if value.numel() == 1 else None
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
