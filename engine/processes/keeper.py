@@ -48,6 +48,7 @@ STARTUP = Path(__file__).parents[1] / "attach" / "startup"
 """Folder of the `sitecustomize` that attaches a script without a changed line."""
 
 _ERROR = re.compile(r"^(?:\[[^\]\n]*\]:?\s*)?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt)\b.*)$")
+_KILLED = re.compile(r"Signal \d+ \(SIG[A-Z]+\) received by PID \d+")
 _LAUNCHERS = ("ChildFailedError", "subprocess.CalledProcessError", "SignalException")
 _TAIL_BYTES = 64 * 1024
 
@@ -426,8 +427,10 @@ def _last_error(path: Path) -> str:
         return ""
     found = [match[1] for line in lines if (match := _ERROR.match(line.strip()))]
     own = [text for text in found if not any(name in text for name in _LAUNCHERS)]
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return (own[-1] if own else last)[:500]
+    # torchrun says of a killed rank which signal it was, in a frame of its own.
+    killed = [match[0] for line in lines if (match := _KILLED.search(line))]
+    last = next((line.strip() for line in reversed(lines) if re.search(r"\w", line)), "")
+    return (own[-1] if own else killed[-1] if killed else last)[:500]
 
 
 def _size(path: Path) -> int:
