@@ -27,6 +27,9 @@ MOST_SAMPLE_PROMPTS = 8
 STARTER = "starter"
 """`source` of the base model that ships with sftui."""
 
+HF = "hf"
+"""Recipe, and `source` in a manifest, of a run on a Hugging Face model."""
+
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -41,9 +44,57 @@ class StartConfig:
     """Model folder, e.g. d16 (default: the deepest one there is)."""
     step: int | None = None
     """Step of the checkpoint (default: the last)."""
+    model: str | None = None
+    """Folder of a Hugging Face model, as save_pretrained writes it: start from it."""
+    chat_template: str | None = None
+    """With --model: a file with the chat template to use instead of the tokenizer's own."""
+    last_answer_only: bool = False
+    """With --model: train on the last answer of each row alone."""
+    trust_remote_code: bool = False
+    """With --model: let Python code in its folder run."""
 
     def faults(self) -> list[str]:
-        return _one_of("source", self.source, ("base", "mid", "sft", "rl", STARTER))
+        found = _one_of("source", self.source, ("base", "mid", "sft", "rl", STARTER))
+        if self.model is None:
+            names = ("chat_template", "last_answer_only", "trust_remote_code")
+            found += [
+                f"{name} is set without model; expected both (--model DIR)"
+                for name in names
+                if getattr(self, name)
+            ]
+        return found
+
+
+LORA_LR = 2e-4
+"""AdamW rate of adapters where none is typed: ten times a whole model's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters, with --model alone."""
+
+    lora: int = 0
+    """Rank of the adapters; 0 trains the whole model."""
+    lora_alpha: float = 0.0
+    """Their scale is alpha / rank (0: twice the rank)."""
+    lora_dropout: float = 0.0
+    """Share of their inputs left out in training."""
+    lora_targets: tuple[str, ...] = ("all-linear",)
+    """Modules that get adapters, comma-separated, e.g. q_proj,v_proj."""
+    lora_save: tuple[str, ...] = ()
+    """Modules trained whole beside the adapters, e.g. lm_head."""
+    rslora: bool = False
+    """Scale alpha / sqrt(rank) instead."""
+
+    def faults(self) -> list[str]:
+        found = _at_least("lora", self.lora, 0)
+        if self.lora_alpha < 0:
+            found.append(f"lora_alpha is {self.lora_alpha}; expected a number of at least 0")
+        if not 0 <= self.lora_dropout < 1:
+            found.append(f"lora_dropout is {self.lora_dropout}; expected 0 or more, below 1")
+        if not self.lora_targets:
+            found.append("lora_targets is empty; expected names of modules, or all-linear")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +170,20 @@ class OptimConfig:
     """Muon rate of every matrix in the blocks."""
     weight_decay: float = 0.0
     """Decoupled decay of embedding and head."""
+    lr: float = 2e-5
+    """AdamW rate of a Hugging Face model (with --lora 2e-4 where none is typed)."""
     init_lr_frac: float = 0.02
     """Every rate starts at this share of itself and decays linearly to zero."""
 
     def faults(self) -> list[str]:
-        names = ("unembedding_lr", "embedding_lr", "matrix_lr", "weight_decay", "init_lr_frac")
+        names = (
+            "unembedding_lr",
+            "embedding_lr",
+            "matrix_lr",
+            "lr",
+            "weight_decay",
+            "init_lr_frac",
+        )
         return [
             f"{name} is {getattr(self, name)}; expected a number of at least 0"
             for name in names
@@ -140,11 +200,17 @@ class EvalConfig:
     eval_steps: int = 100
     """Micro-batches per rank of one validation."""
     eval_metrics_every: int = 200
-    """Letter questions (MMLU, ARC-Easy) every so many steps; the start is always measured."""
+    """Tasks are evaluated every so many steps; the start is always measured."""
     eval_metrics_max_problems: int = 1024
-    """Questions of each task."""
+    """Questions of each task that is answered by letter (-1: all)."""
+    eval_max_generated: int = 24
+    """Problems of GSM8K and of HumanEval, whose answers are written out (-1: all)."""
     eval_tasks: tuple[str, ...] = ("MMLU", "ARC-Easy")
-    """Tasks of letter questions, comma-separated."""
+    """Tasks, comma-separated: ARC-Easy, ARC-Challenge, MMLU by letter, GSM8K and HumanEval written
+    out; chatcore is all five."""
+    unsafe_code: bool = False
+    """HumanEval's programs, which the model writes, run without a sandbox: they can read and change
+    your files and use the network."""
     sample_every: int = 0
     """Short greedy answers to a few prompts every so many steps (0: none)."""
     sample_prompts: tuple[str, ...] = ()
@@ -155,7 +221,8 @@ class EvalConfig:
             *_at_least("eval_every", self.eval_every, 1),
             *_at_least("eval_steps", self.eval_steps, 1),
             *_at_least("eval_metrics_every", self.eval_metrics_every, 1),
-            *_at_least("eval_metrics_max_problems", self.eval_metrics_max_problems, 1),
+            *_limit("eval_metrics_max_problems", self.eval_metrics_max_problems),
+            *_limit("eval_max_generated", self.eval_max_generated),
             *_at_least("sample_every", self.sample_every, 0),
             *self._prompt_faults(),
         ]
@@ -206,6 +273,9 @@ class RuntimeConfig:
     """CPU threads per rank (0: cores divided by ranks)."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, slower."""
+    compile: bool = False
+    """Compile the layers' training pass with torch.compile: fewer and larger kernels, and up to a
+    minute at the start. Refused, not ignored, where it cannot work."""
     on_nonfinite: Literal["stop", "skip", "warn"] = "stop"
     """What a NaN loss or gradient does: all ranks stop before the update, leave that update out,
     or only warn."""
@@ -268,6 +338,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    adapters: LoraConfig = field(default_factory=LoraConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -318,8 +389,14 @@ GROUPS: dict[str, Any] = {
 TEXTS = frozenset({"sample_prompts"})
 """Lists of texts, in which a comma is a comma."""
 
-ALIASES = {"max_iterations": "num_iterations"}
-"""Older nanochat names."""
+ALIASES = {
+    "data": "mixture",
+    "max_iterations": "num_iterations",
+    "chatcore_every": "eval_metrics_every",
+    "chatcore_max_cat": "eval_metrics_max_problems",
+    "chatcore_max_sample": "eval_max_generated",
+}
+"""What people type first, and names of other generations of nanochat."""
 
 _HINTS: dict[str, Any] = {
     name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()
@@ -499,6 +576,11 @@ def _coerce(value: Any, hint: Any) -> Any:
 
 def _at_least(name: str, value: int, low: int) -> list[str]:
     return [] if value >= low else [f"{name} is {value}; expected at least {low}"]
+
+
+def _limit(name: str, value: int) -> list[str]:
+    """A number of questions, or -1 for all."""
+    return [] if value == -1 else _at_least(name, value, 1)
 
 
 def _wrong_choices(group: Any) -> list[str]:

@@ -24,6 +24,8 @@ class Command(enum.Enum):
     CHECKPOINT = "checkpoint"
     STOP = "stop"
     LR_FACTOR = "lr"
+    CANCEL = "cancel"
+    """Give up the evaluation that runs; training goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

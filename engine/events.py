@@ -252,6 +252,17 @@ class EvalStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvalProgress(Event):
+    """How far the evaluation of a task is, over all ranks; about once a second."""
+
+    task: str
+    done: int
+    total: int
+    tokens: int | None = None
+    """Written so far, where answers are written out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvalFinished(Event):
     """Accuracy of one task before the update of `step`."""
 
@@ -475,6 +486,7 @@ AnyEvent = (
     | StepFinished
     | ValidationFinished
     | EvalStarted
+    | EvalProgress
     | EvalFinished
     | MetricLogged
     | RankHeartbeat

@@ -17,18 +17,28 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from engine.errors import DataError, UsageError
+from engine.errors import CheckpointError, DataError, UsageError
 from engine.evaluation.eval_items import EvalResult, save_items
-from engine.evaluation.evaluate import (
-    PreparedQuestions,
-    batch_tokens_for,
-    evaluate_letters,
-    validate,
+from engine.evaluation.eval_meetings import (
+    EvalMeetings,
+    EvaluationCancelled,
+    Meeting,
+    PeerFailed,
 )
+from engine.evaluation.evaluate import validate
+from engine.evaluation.exam import Prepared, answer_task
 from engine.evaluation.samples import answers
 from engine.evaluation.validation_rows import RowLosses, load_rows, paired_error, save_rows
-from engine.events import EvalFinished, EvalStarted, LogLine, PhaseStarted, ValidationFinished
+from engine.events import (
+    EvalFinished,
+    EvalProgress,
+    EvalStarted,
+    LogLine,
+    PhaseStarted,
+    ValidationFinished,
+)
 from engine.session import Session
+from engine.steering.steering import EvalMeeting, Failure, OwnProgress, Steering
 from engine.step.step_losses import AllReduceSum
 
 T = TypeVar("T")
@@ -97,52 +107,132 @@ def _paired_error(session: Session, rows: RowLosses) -> float | None:
     return paired_error(rows, session.best_rows)
 
 
-def measure_tasks(session: Session, step: int) -> str:
-    """Accuracy of every task of letter questions before the update of `step`.
+def measure_tasks(session: Session, step: int, steering: Steering | None = None) -> str:
+    """Accuracy of every task before the update of `step`.
 
-    Returns why one of them is missing, or an empty text.
+    Returns why one of them is missing, or an empty text. `steering` hears requests to stop or to
+    give the evaluation up while it runs.
     """
     session.progress.eval_step = step
     failures: list[str] = []
     for task, prepared in session.questions.items():
         started = time.monotonic()
         session.emit(EvalStarted(task=task, total=prepared.total, step=step))
-
-        def ask(reduce: AllReduceSum, prepared: PreparedQuestions = prepared) -> EvalResult:
-            return evaluate_letters(
-                session.model,
-                prepared,
-                rank=session.ranks.rank,
-                world_size=session.ranks.world_size,
-                all_reduce_sum=reduce,
-                batch_tokens=batch_tokens_for(session.device),
-            )
-
-        result, failure = _evaluated(session, step, f"evaluation of {task}", ask)
+        try:
+            result, failure = _answered(session, step, prepared, steering)
+        except EvaluationCancelled as cancelled:
+            return _given_up(session, step, prepared, cancelled)
         if result is None:
             failures.append(failure)
             continue
         session.progress.accuracies[task] = result.accuracy
-        if not session.is_main:
-            continue
-        path = session.run.eval_items(step, task)
-        saved = _save(session, step, functools.partial(save_items, path, result))
+        if session.is_main:
+            _report_task(session, step, result, time.monotonic() - started)
+    return "; ".join(failures)
+
+
+def _answered(
+    session: Session, step: int, prepared: Prepared, steering: Steering | None
+) -> tuple[EvalResult | None, str]:
+    """The answers of one task, or None and the reason when a rank could not give its own.
+
+    Raises:
+        EvaluationCancelled: on a request, on all ranks.
+    """
+    ranks, task = session.ranks, prepared.task
+
+    def meet(*, done: int, tokens: int, finished: bool, failure: Failure) -> Meeting:
+        own = OwnProgress(done=done, tokens=tokens, finished=finished, failure=failure)
+        if steering is None:
+            return _alone(own)
+        return steering.during_evaluation(step, own)
+
+    def tell(done: int, tokens: int) -> None:
         session.emit(
-            EvalFinished(
-                step=step,
-                task=task,
-                correct=result.correct,
-                total=result.total,
-                accuracy=result.accuracy,
-                chance=result.chance,
-                one_letter=result.one_letter,
-                item_set=result.item_set,
-                letters=result.letters,
-                seconds=round(time.monotonic() - started, 3),
-                items_file=session.run.relative(path) if saved else None,
+            EvalProgress(
+                step=step, task=task, done=done, total=prepared.total, tokens=tokens or None
             )
         )
-    return "; ".join(failures)
+
+    meetings = EvalMeetings(meet, tell)
+    agreed = False
+
+    def reduce(tensor: Tensor) -> Tensor:
+        # All ranks have got here: from now on nobody can fail alone.
+        nonlocal agreed
+        meetings.finish()
+        agreed = True
+        return ranks.sum(tensor)
+
+    try:
+        with session.autocast():
+            return answer_task(
+                session.model,
+                session.tokenizer,
+                prepared,
+                sandbox=session.sandbox,
+                rank=ranks.rank,
+                world_size=ranks.world_size,
+                all_reduce_sum=reduce,
+                on_work=meetings.work,
+            ), ""
+    except PeerFailed as peer:
+        why = peer.failure
+    except (RuntimeError, CheckpointError) as error:
+        memory = is_out_of_memory(error)
+        if agreed or (isinstance(error, RuntimeError) and not memory):
+            raise
+        # Broken weights are no reason to end a run that may mend them.
+        why = meetings.fail("memory" if memory else "error")
+        sys.stderr.write(f"evaluation of {task} at step {step}: {_first_line(error)}\n")
+    return None, _told_failure(session, step, f"evaluation of {task}", why)
+
+
+def _alone(own: OwnProgress) -> EvalMeeting:
+    """A meeting of one rank that nobody can ask anything."""
+    return EvalMeeting(
+        stopped=False,
+        cancelled=False,
+        finished=own.finished,
+        failure="failed on rank 0" if own.failure else "",
+        done=own.done,
+        tokens=own.tokens,
+    )
+
+
+def _given_up(
+    session: Session, step: int, prepared: Prepared, cancelled: EvaluationCancelled
+) -> str:
+    """Say so; a run that is to stop evaluates this step when it is taken up again."""
+    if cancelled.stopped:
+        session.progress.eval_step = None
+    asked = "the run is to stop" if cancelled.stopped else "as was asked"
+    text = (
+        f"the evaluation of {prepared.task} at step {step} was given up after "
+        f"{cancelled.done:,} of {prepared.total:,}: {asked}"
+    )
+    session.emit(LogLine(step=step, text=text, level="warn"))
+    return text
+
+
+def _report_task(session: Session, step: int, result: EvalResult, seconds: float) -> None:
+    path = session.run.eval_items(step, result.task)
+    saved = _save(session, step, functools.partial(save_items, path, result))
+    session.emit(
+        EvalFinished(
+            step=step,
+            task=result.task,
+            correct=result.correct,
+            total=result.total,
+            accuracy=result.accuracy,
+            chance=result.chance,
+            one_letter=result.one_letter if result.by_letter else None,
+            item_set=result.item_set,
+            letters=result.letters,
+            seconds=round(seconds, 3),
+            items_file=session.run.relative(path) if saved else None,
+        )
+    )
 
 
 def measure_samples(session: Session, step: int) -> None:
@@ -203,16 +293,25 @@ def _evaluated(
         if agreed or not is_out_of_memory(error):
             raise
         rank = int(ranks.max(torch.tensor([ranks.rank + 1])).item()) - 1
-        words = str(error).splitlines()[0][:500]
-        sys.stderr.write(f"{what} at step {step}: {words}\n")
+        sys.stderr.write(f"{what} at step {step}: {_first_line(error)}\n")
+    return None, _told_failure(session, step, what, f"ran out of memory on rank {rank}")
+
+
+def _told_failure(session: Session, step: int, what: str, why: str) -> str:
+    """Say that one measurement is missing; the text."""
     if session.device.type == "cuda":
         torch.cuda.empty_cache()
+    asked = " how much was asked for" if "memory" in why else " more"
     text = (
-        f"{what} at step {step} ran out of memory on rank {rank}; training goes on without it. "
-        f"Its log in {session.run.relative(session.run.logs)} says how much was asked for."
+        f"{what} at step {step} {why}; training goes on without it. "
+        f"Its log in {session.run.relative(session.run.logs)} says{asked}."
     )
     session.emit(LogLine(step=step, text=text, level="error"))
-    return None, text
+    return text
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0][:500] if str(error) else type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:

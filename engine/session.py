@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from engine.checkpoints import nanochat_paths
 from engine.checkpoints.checkpointer import Checkpointer
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
-from engine.config import STARTER, RunConfig
-from engine.conversations.tokenizer import Tokenizer
+from engine.config import HF, STARTER, RunConfig
 from engine.distributed import Ranks
-from engine.evaluation.evaluate import PreparedQuestions
+from engine.evaluation.exam import Prepared
 from engine.evaluation.validation_rows import RowLosses
 from engine.events import Event
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 from engine.optimizer.lr_schedule import LrSchedule
 from engine.optimizer.optim import ShardedOptimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run.run_dir import RunDir
+from engine.sandbox.program_sandbox import Sandbox
 from engine.step.dataloader import MicroStep, StepLoader
 from engine.step.loss import weighted_loss
 from engine.step.plan import Plan
@@ -128,7 +128,7 @@ class Session:
     ranks: Ranks
     attempt: int
     emit: Emit
-    tokenizer: Tokenizer
+    tokenizer: RunTokenizer
     model: Decoder
     loss_module: nn.Module
     """`LossModule`."""
@@ -137,13 +137,15 @@ class Session:
     plan: Plan
     loader: StepLoader
     validation: StepLoader
-    questions: dict[str, PreparedQuestions]
+    questions: dict[str, Prepared]
     checkpointer: Checkpointer
     progress: Progress
     prompts: tuple[str, ...] = ()
     """Answered every `sample_every` steps; empty when no samples are wanted."""
     best_rows: RowLosses | None = None
     """Rows of the lowest validation loss so far; rank 0 only."""
+    sandbox: Sandbox | None = None
+    """For answers that are programs; None where there are none."""
     lr_factor: float = 1.0
     unsaved: str = ""
     """Why the last checkpoint of the run is not on the disk."""
@@ -195,9 +197,9 @@ def wait_for_disk(session: Session, busy: Callable[[float], bool] | None = None)
 
 
 def start_checkpoint(manifest: dict[str, Any]) -> NanochatCheckpoint | None:
-    """The nanochat checkpoint a run began with; None for the starter base."""
+    """The nanochat checkpoint a run began with; None for the starter base and other families."""
     start = manifest["start"]
-    if start["source"] == STARTER:
+    if start["source"] in (STARTER, HF):
         return None
     base = Path(start["base_dir"])
     return nanochat_paths.find_checkpoint(start["source"], start["tag"], start["step"], base=base)

@@ -24,21 +24,21 @@ from engine.checkpoints.checkpointer import (
     load_optimizer_states,
     restore_random_state,
 )
-from engine.config import RunConfig, from_flat
-from engine.conversations.letter_questions import Question
-from engine.conversations.tokenizer import Tokenizer
+from engine.config import HF, RunConfig, from_flat
+from engine.conversations import chat_format
 from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
-from engine.evaluation import samples
-from engine.evaluation.evaluate import PreparedQuestions, prepare_questions
+from engine.evaluation import exam, samples
+from engine.evaluation.exam import Prepared
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
-from engine.model import family
-from engine.model.family import Decoder, ModelShape
+from engine.model import compiled, family
+from engine.model.family import Decoder, ModelShape, RunTokenizer
 from engine.optimizer.optim import ShardedOptimizer, build_optimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
 from engine.run.run_dir import RunDir
+from engine.sandbox.program_sandbox import Sandbox
 from engine.session import Emit, LossModule, Progress, Session, start_checkpoint
 from engine.step import fused_loss, run_plan
 from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
@@ -62,13 +62,14 @@ class Weights:
 class Data:
     """What the run is trained on and measured with."""
 
-    tokenizer: Tokenizer
+    tokenizer: RunTokenizer
     plan: Plan
     counts: dict[str, int]
     """Training rows by source."""
     loader: StepLoader
     validation: StepLoader
-    questions: dict[str, PreparedQuestions]
+    questions: dict[str, Prepared]
+    sandbox: Sandbox | None
     prompts: tuple[str, ...]
 
 
@@ -114,6 +115,7 @@ def build(
         loader=data.loader,
         validation=data.validation,
         questions=data.questions,
+        sandbox=data.sandbox,
         prompts=data.prompts,
         checkpointer=_checkpointer(run, ranks, attempt, settings, emit, settle_log),
     )
@@ -139,6 +141,8 @@ def load_weights(
     model = kind.build(shape, {name: w.to(ranks.device) for name, w in state.items()})
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    if settings.runtime.compile:
+        model.compile_blocks()
     # After the move: the optimizer's row slices are views of the parameters as they are now,
     # and with several ranks it moves them once more, into the buffers they are sent from.
     optimizer = build_optimizer(
@@ -155,6 +159,9 @@ def load_weights(
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
     fused_loss.try_compile(ranks.device, dtype, shape.vocab_size, model.softcap)
+    if settings.runtime.compile:
+        padded = settings.batch.device_batch_size if settings.batch.layout == "padded" else None
+        compiled.try_out(model, mixed=mixed, padded_rows=padded)
     return Weights(
         model=model,
         loss_module=LossModule(model),
@@ -173,30 +180,32 @@ def load_data(
     Raises:
         UsageError: the data, or the run's tokenizer, is not what the launcher saw.
     """
-    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    tokenizer = family.run_tokenizer(shape, run.tokenizer, manifest["tokenizer_sha256"])
     wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
     mixture = tasks.build_mixture(wanted)
     plan = run_plan.make_plan(settings, len(mixture))
     held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
     loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, shape, ranks)
-    asked = tasks.load_questions(wanted, settings.eval.eval_metrics_max_problems)
+    asked = tasks.load_questions(wanted, run_plan.exam_limits(settings))
     _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
+    questions = {
+        task: exam.prepare(
+            tokenizer,
+            task,
+            found,
+            max_tokens=settings.data.max_tokens,
+            vocab_size=shape.vocab_size,
+        )
+        for task, found in asked.items()
+    }
     return Data(
         tokenizer=tokenizer,
         plan=plan,
         counts=mixture.counts(),
         loader=loader,
         validation=validation,
-        questions={
-            task: prepare_questions(
-                tokenizer,
-                task,
-                found,
-                max_tokens=settings.data.max_tokens,
-                vocab_size=shape.vocab_size,
-            )
-            for task, found in asked.items()
-        },
+        questions=questions,
+        sandbox=exam.sandbox_for(questions, unsafe=settings.eval.unsafe_code),
         prompts=_prompts(settings, held_out),
     )
 
@@ -207,8 +216,8 @@ def _check_rows(
     settings: RunConfig,
     mixture: Mixture,
     held_out: Mixture,
-    asked: dict[str, list[Question]],
-    tokenizer: Tokenizer,
+    asked: dict[str, tasks.Exam],
+    tokenizer: RunTokenizer,
     ranks: Ranks,
 ) -> None:
     """What the launcher could not look at: the hub's rows, and files edited since it did.
@@ -296,6 +305,9 @@ def _start_state(manifest: dict[str, Any]) -> dict[str, Tensor]:
 def _start_model(manifest: dict[str, Any]) -> tuple[ModelShape, dict[str, Tensor]]:
     """Shape and tensors that the run began with, on the CPU."""
     ref = start_checkpoint(manifest)
+    if manifest["start"]["source"] == HF:
+        shape = family.shape_from(manifest["start"]["model_config"])
+        return shape, family.of(shape).start_state(shape)
     if ref is None:
         # The starter's files concern the starter alone.
         from engine.starter import weights  # noqa: PLC0415
@@ -316,12 +328,12 @@ def _loaders(
     mixture: Mixture,
     held_out: Mixture,
     plan: Plan,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     shape: ModelShape,
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
     common: dict[str, Any] = {
-        "pad_id": tokenizer.special(PAD_TOKEN),
+        "pad_id": chat_format.pad_id(tokenizer, PAD_TOKEN),
         "rank": ranks.rank,
         "world_size": ranks.world_size,
         "layout": settings.batch.layout,

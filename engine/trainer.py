@@ -77,7 +77,7 @@ def train(
         if due.validation:
             measure_validation(session, step)
         if due.tasks:
-            measure_tasks(session, step)
+            measure_tasks(session, step, steering)
         if due.samples:
             measure_samples(session, step)
 
@@ -196,7 +196,7 @@ def apply_requests(session: Session, steering: Steering, step: int) -> Decision:
     while True:
         # Evaluate before saving: the checkpoint then carries the loss that was just measured.
         if decision.evaluate:
-            missing = measure_validation(session, step) or measure_tasks(session, step)
+            missing = measure_validation(session, step) or measure_tasks(session, step, steering)
             measure_samples(session, step)
             outcome: ControlOutcome = "rejected" if missing else "applied"
             steering.acknowledge(decision.evaluate, step, outcome, missing)

@@ -199,6 +199,9 @@ class SftuiApp(ReplayActions, ChartActions):
     def action_ask_evaluate(self) -> None:
         self._say(self._cockpit.ask(Command.EVALUATE))
 
+    def action_ask_cancel(self) -> None:
+        self._say(self._cockpit.ask(Command.CANCEL))
+
     def action_ask_checkpoint(self) -> None:
         self._say(self._cockpit.ask(Command.CHECKPOINT))
 
@@ -273,9 +276,11 @@ class SftuiApp(ReplayActions, ChartActions):
 
     def action_show_facts(self) -> None:
         from sftui.screens.run_panel import RunPanel  # noqa: PLC0415  as above
-        from sftui.view.run_facts import sections  # noqa: PLC0415  as above
+        from sftui.view.run_facts import sections, stage_sections  # noqa: PLC0415  as above
 
-        self.push_screen(RunPanel(sections(self._cockpit.state)))
+        cockpit = self._cockpit
+        facts = [*stage_sections(cockpit.view.replay), *sections(cockpit.state)]
+        self.push_screen(RunPanel(facts))
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -38,7 +37,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   run      start a run and show it
   attach   the screen of a run that is running
   replay   the same screen over any log or run, with a clock
-  ctl      pause, resume, eval, checkpoint, stop or lr from a script
+  ctl      pause, resume, eval, cancel, checkpoint, stop or lr from a script
   show     a run or log as it stands, without a screen (--json for scripts)
   compare  runs or logs on one chart: curves, settings, paired statistics
   report   a run or log as Markdown with pictures, in English or Chinese
@@ -149,13 +148,17 @@ def run(words: list[str]) -> ExitCode:
         return _run_command(flags, frozenset(typed))
     if flags.no_attach and flags.resume is None:
         raise UsageError("--no-attach is for a command after a lone --; there is none.")
+    if flags.seeds < 1:
+        raise UsageError(f"--seeds {flags.seeds} is no number of runs; expected 1 or more.")
     if flags.resume is not None:
         if flags.seeds > 1:
             raise UsageError("--seeds starts runs; --resume takes one up. Type one of them.")
         return _resume(flags, frozenset(typed), words)
     if flags.seeds > 1:
-        return _run_seeds(flags, typed, words)
-    return _run_one(flags, typed, words)
+        from sftui.commands import run_seeds  # noqa: PLC0415  one run needs none of it
+
+        return run_seeds.run_all(flags, typed, words, _run_one)
+    return _run_one(flags, typed, words)[0]
 
 
 def _run_command(flags: RunFlags, typed: frozenset[str]) -> ExitCode:
@@ -199,41 +202,13 @@ def _resume_command(
     )
 
 
-def _run_seeds(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
-    """One run after the other, with the seed and those after it; plain, as nobody waits for all."""
-    seed, name = flags.settings.data.seed, flags.settings.runtime.run
-    kept = _without(words, ("--seeds", "--seed", "--run"))
-    for number in range(seed, seed + flags.seeds):
-        called = f"{name}-seed-{number}" if name else f"seed-{number}"
-        settings = flags.settings.replace(seed=number, run=called)
-        diagnostics.note(f"seed {number} ({number - seed + 1} of {flags.seeds})")
-        code = _run_one(
-            replace(flags, settings=settings, headless=True),
-            typed | {"seed", "run"},
-            [*kept, "--seed", str(number), "--run", called],
-        )
-        if code != ExitCode.DONE:
-            return code
-    diagnostics.note("compare with another recipe: sftui compare A1,A2,A3 B1,B2,B3")
-    return ExitCode.DONE
+def _run_one(
+    flags: RunFlags, typed: set[str], words: list[str]
+) -> tuple[ExitCode, run_dir.RunDir | None]:
+    """Check, make the run directory, show the screen, start the supervisor.
 
-
-def _without(words: list[str], names: tuple[str, ...]) -> list[str]:
-    """The words without these flags and their values."""
-    out: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word in names:
-            skip = True
-        elif word.partition("=")[0] not in names:
-            out.append(word)
-    return out
-
-
-def _run_one(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
-    """Check, make the run directory, show the screen, start the supervisor."""
+    The run directory is None for a dry run.
+    """
     from engine.processes import launch  # noqa: PLC0415  tiktoken and numpy, which `--help` does not need
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
@@ -244,20 +219,21 @@ def _run_one(flags: RunFlags, typed: set[str], words: list[str]) -> ExitCode:
     if flags.dry_run:
         for line in launch.describe(prepared):
             print(line)  # noqa: T201
-        return ExitCode.DONE
+        return ExitCode.DONE, None
     root = run_dir.runs_root(flags.runs_dir)
     made = launch.create(
         prepared, root, command=["sftui", "run", *words], cwd=Path.cwd(), now=datetime.now()
     )
     diagnostics.note(f"run {made.id} in {made.path}")
     _say_other_machines(made)
-    return _watch(
+    code = _watch(
         made,
         launcher=lambda: launch.start_supervisor(made),
         plain=plain,
         baseline=baseline,
         on_event=flags.on_event,
     )
+    return code, made
 
 
 def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCode:
@@ -452,9 +428,10 @@ def runs(words: list[str]) -> ExitCode:
 
     flags = _flags_of(RunsFlags, words, "sftui runs")
     from sftui.commands.runs import table  # noqa: PLC0415  numpy
+    from sftui.sources.run_briefs import memory_path  # noqa: PLC0415  as above
 
     root = run_dir.runs_root(flags.runs_dir)
-    for line in table(root, datetime.now().timestamp()):
+    for line in table(root, datetime.now().timestamp(), memory_path()):
         print(line)  # noqa: T201
     return ExitCode.DONE
 

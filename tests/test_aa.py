@@ -30,9 +30,9 @@ def test_runs_that_differ_in_their_seed_are_not_called_different(root: Path) -> 
     """Random halves of the seeds are one recipe, and single runs are said to be no recipes."""
     runs = aa.finished(root, "seed")
     assert len(runs) == 4
-    lines, within = aa.of_one_recipe(runs)
-    assert within, lines
-    assert aa.singles(runs)[0] == 6
+    found = aa.of_one_recipe(runs)
+    assert found.within, found.lines
+    assert (aa.singles(runs).pairs, aa.singles(runs).paired) == (6, 6)
 
 
 @pytest.mark.slow
@@ -62,8 +62,7 @@ def test_a_run_that_is_different_is_called_so(root: Path) -> None:
                 eval_items.save_items(path, right)
         shots = aa.finished(root, "seed")
         assert aa.claims(shots[0]).headline
-        _, within = aa.at_rest(shots)
-        assert not within
+        assert not aa.at_rest(shots).within
     finally:
         run.events.write_bytes(kept)
         for path, content in items.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -29,6 +30,7 @@ from engine.events import (
 from engine.run.run_dir import RunDir
 from sftui import run_json
 from sftui.sources import snapshot
+from tests import tiny
 from tests.place import Place, ended, final_weights, finish, of, post
 from tests.processes import children, wait_for
 
@@ -203,3 +205,23 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(place):
     assert rates[6] > rates[5]
     assert "resumed with matrix_lr = 0.5" in [e.text for e in of(changed, LogLine)]
     assert snapshot.read_run(changed).state.run.settings["matrix_lr"] == 0.5
+
+
+def test_the_seeds_of_a_recipe_run_one_after_the_other(place):
+    """`--seeds 2` makes two whole runs that were asked the same; their names are printed."""
+    words = ["run", "--headless", *tiny.SETTINGS, f"--data-dir={place.data}", "--seed=1"]
+    words += ["--num-iterations=5", "--seeds=2", "--run=one"]
+    process = place.started.start("-m", "sftui", *words, env=place.env, stdout=-1, stderr=-2)
+    out, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, out.decode()
+    runs = place.runs()
+    assert sorted(run.id.split("-", 2)[2] for run in runs) == ["one-seed-1", "one-seed-2"]
+    assert {ended(run).status for run in runs} == {"finished"}
+    exams = [{e.item_set for e in of(run, EvalFinished) if e.task == "MMLU"} for run in runs]
+    assert exams[0] == exams[1]
+    assert len(exams[0]) == 1
+    said = out.decode()
+    assert "MMLU: " in said
+    assert ", mean of 2 runs; seeds scatter by " in said
+    named = re.search(r"sftui compare (\S+) ", said).group(1).split(",")
+    assert set(named) == {run.id for run in runs}

@@ -25,8 +25,9 @@ def scatter_around_trend(median_difference: float, order: int) -> float:
     Args:
         median_difference: median of the absolute differences of that order; a median, so that
             a jump or two of the series do not count.
-        order: 1 takes out a constant, 2 a straight line. The differences of independent values
-            of variance s^2 have the variance comb(2 order, order) s^2: 2 s^2 and 6 s^2.
+        order: 1 takes out a constant, 2 a straight line, 3 a bend. The differences of
+            independent values of variance s^2 have the variance comb(2 order, order) s^2: 2 s^2,
+            6 s^2 and 20 s^2.
     """
     return MAD_TO_SIGMA * median_difference / math.sqrt(math.comb(2 * order, order))
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from engine.checkpoints import checkpoint_target
 from engine.config import RunConfig, from_flat
-from engine.conversations.letter_questions import Question
 from engine.data import tasks
 from engine.data.mixture import SEED
 from engine.errors import ConfigError
@@ -22,6 +21,9 @@ from engine.evaluation import eval_results
 from engine.processes import child
 from engine.run import resume_file
 from engine.step import run_plan
+
+PROGRESS_SECONDS = 0.2
+"""Between two of its lines: a terminal is slower than a token."""
 
 
 def main() -> int:
@@ -49,33 +51,31 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     import torch  # noqa: PLC0415
 
     from engine.checkpoints import load_target  # noqa: PLC0415
-    from engine.evaluation.evaluate import (  # noqa: PLC0415
-        batch_tokens_for,
-        evaluate_letters,
-        prepare_questions,
-    )
+    from engine.evaluation import exam as exams  # noqa: PLC0415
 
     device = torch.device(job["device_type"])
     tokenizer = load_target.load_tokenizer(target)
     mixed = settings.runtime.mixed(device.type)
     model = load_target.load_model(target, device, mixed=mixed)
-    results = []
-    for task, found in questions.items():
-        started = time.monotonic()
-        prepared = prepare_questions(
+    # All prompts before the first answer: what cannot be asked is told at once.
+    prepared = {
+        task: exams.prepare(
             tokenizer,
             task,
             found,
             max_tokens=settings.data.max_tokens,
             vocab_size=model.config.vocab_size,
         )
+        for task, found in questions.items()
+    }
+    sandbox = exams.sandbox_for(prepared, unsafe=settings.eval.unsafe_code)
+    results = []
+    for task, asked in prepared.items():
+        started = time.monotonic()
+        progress = Progress(task, asked.total)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed):
-            result = evaluate_letters(
-                model,
-                prepared,
-                batch_tokens=batch_tokens_for(device),
-                on_batch=Progress(task, prepared.total),
-            )
+            result = exams.answer_task(model, tokenizer, asked, sandbox=sandbox, on_work=progress)
+        progress.end()
         results.append((result, time.monotonic() - started))
     return eval_results.write(
         Path(job["output"]),
@@ -84,6 +84,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
         settings={
             "data_dir": settings.data.data_dir,
             "limit": settings.eval.eval_metrics_max_problems,
+            "limit_generated": settings.eval.eval_max_generated,
             "seed": exam,
             "max_tokens": settings.data.max_tokens,
             "device": device.type,
@@ -95,14 +96,14 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
 
 def load_questions(
     settings: RunConfig, names: list[str] | None, exam: int = SEED
-) -> dict[str, list[Question]]:
+) -> dict[str, tasks.Exam]:
     """The questions to ask, by task; `exam` as in `run_plan.data_settings`.
 
     Raises:
         UsageError: a task that the data does not have, or rows that are no questions.
     """
     data = run_plan.data_settings(settings, exam)
-    found = tasks.load_questions(data, settings.eval.eval_metrics_max_problems)
+    found = tasks.load_questions(data, run_plan.exam_limits(settings))
     if names is None:
         return found
     missing = [name for name in names if name not in found]
@@ -115,18 +116,29 @@ def load_questions(
 
 
 class Progress:
-    """One line on a terminal that counts the questions answered."""
+    """One line on a terminal that counts the questions answered, and the tokens written."""
 
     def __init__(self, task: str, total: int) -> None:
         self._task = task
         self._total = total
         self._shown = sys.stderr.isatty()
+        self._next = 0.0
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, tokens: int = 0) -> None:
+        if self._shown and time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_SECONDS
+            self._write(done, tokens)
+
+    def end(self) -> None:
+        """All are answered."""
         if self._shown:
-            end = "\n" if done >= self._total else ""
-            sys.stderr.write(f"\rsftui: {self._task} {done:,}/{self._total:,}{end}")
-            sys.stderr.flush()
+            self._write(self._total, 0)
+            sys.stderr.write("\n")
+
+    def _write(self, done: int, tokens: int) -> None:
+        written = f", {tokens:,} tokens" if tokens else ""
+        sys.stderr.write(f"\r\x1b[Ksftui: {self._task} {done:,}/{self._total:,}{written}")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from engine.conversations.conversation import Conversation, Message, RowFault
+from engine.conversations.problems import Problem
+
+Q = TypeVar("Q", "Question", Problem)
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -104,15 +108,15 @@ def parse_question(raw: dict[str, object], *, subject: str = "") -> Question:
     )
 
 
-def with_ids(questions: Iterable[Question]) -> list[Question]:
-    """The same questions, each with an id no other has.
+def with_ids(questions: Iterable[Q]) -> list[Q]:
+    """The same questions (or `Problem`s), each with an id no other has.
 
     The hub's id where there is one, else the content hash; the second and
     later question of the same id get `#2`, `#3`, ... in the given order. So
     the ids of the first k questions do not depend on how many follow.
     """
     seen: Counter[str] = Counter()
-    named: list[Question] = []
+    named: list[Q] = []
     for question in questions:
         base = question.id or question.content_hash()
         seen[base] += 1

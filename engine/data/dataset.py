@@ -23,11 +23,12 @@ from engine.conversations.conversation import (
     says_loss,
 )
 from engine.conversations.letter_questions import Question, parse_question
+from engine.conversations.problems import Problem, parse_program
 from engine.data.json_rows import as_utf8, parse_json, rows_of_text
 from engine.errors import DataError
 from engine.files.lfs import pointer_fault
 
-Item = Conversation | Question
+Item = Conversation | Question | Problem
 
 MOST_SOURCE_LETTERS = 60
 """A longer `source` of a row is a text or an address, not the name of a kind of rows."""
@@ -226,13 +227,13 @@ def is_gsm8k(name: str) -> bool:
 
 
 def parse_row(raw: object, *, subject: str = "") -> Item:
-    """Conversation or question of a raw row of any known form.
+    """Conversation, question or problem of a raw row of any known form.
 
     A conversation `{"messages": [...]}`; nanochat's identity form, a bare list
     of messages; `{"question", "answer"}`; multiple choice of ARC, MMLU or
-    the plain form (`choices`). `subject` is the task's name: it names questions that
-    carry none. In GSM8K's rows alone `<<48/2=24>>` is a call of the calculator: those of
-    the task of that name, and answers that end as GSM8K's do.
+    the plain form (`choices`); HumanEval's programs. `subject` is the task's name: it names
+    questions that carry none. In GSM8K's rows alone `<<48/2=24>>` is a call of the
+    calculator: those of the task of that name, and answers that end as GSM8K's do.
 
     Raises:
         RowFault: the row is of no known form, or wrong within it.
@@ -249,6 +250,8 @@ def parse_row(raw: object, *, subject: str = "") -> Item:
         if isinstance(source, str) and 0 < len(source) <= MOST_SOURCE_LETTERS:
             found = dataclasses.replace(found, source=source)
         return found
+    if "entry_point" in raw and "test" in raw:
+        return parse_program(raw)
     if "choices" in raw:
         if raw.get("weight") == 0 or raw.get("train") is False:
             raise RowFault("the question says that it carries no loss; leave the row out")

@@ -41,6 +41,9 @@ HUB = {
         id="allenai/ai2_arc", subset="ARC-Challenge", sizes={"train": 1119, "test": 1172}
     ),
     "GSM8K": HubSet(id="openai/gsm8k", subset="main", sizes={"train": 7473, "test": 1319}),
+    "HumanEval": HubSet(
+        id="openai/openai_humaneval", subset="openai_humaneval", sizes={"test": 164}
+    ),
     "SmolTalk": HubSet(
         id="HuggingFaceTB/smol-smoltalk",
         subset="default",

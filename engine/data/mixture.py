@@ -16,7 +16,6 @@ from functools import cached_property
 import numpy as np
 
 from engine.conversations.conversation import Conversation
-from engine.conversations.letter_questions import Question
 from engine.data.dataset import Item
 
 MOST_SOURCES = 32
@@ -51,7 +50,7 @@ class TaskRows:
 
     def conversation(self, index: int) -> Conversation:
         item = self.items[index]
-        return item.conversation() if isinstance(item, Question) else item
+        return item if isinstance(item, Conversation) else item.conversation()
 
     @cached_property
     def ids(self) -> list[str]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from engine.conversations.chat_format import ChatTokenizer, render_conversation
 from engine.conversations.conversation import Conversation
-from engine.conversations.letter_questions import Question
 from engine.data.dataset import Item
 from engine.errors import DataError
 
@@ -47,7 +46,7 @@ def tally(items: Sequence[Item]) -> Tally:
     """Count the answers of rows."""
     answers = untrained = silent = unobeyed = 0
     for item in items:
-        if isinstance(item, Question):
+        if not isinstance(item, Conversation):
             answers += 1
             continue
         has, without = item.answers, item.untrained
@@ -100,7 +99,7 @@ def require(where: str, items: Iterable[Item], teaches: Teaches, *, max_tokens: 
     """
     rows = answers = untrained = 0
     for item in items:
-        conversation = item.conversation() if isinstance(item, Question) else item
+        conversation = item if isinstance(item, Conversation) else item.conversation()
         if teaches(conversation):
             return
         rows += 1

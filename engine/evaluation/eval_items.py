@@ -1,4 +1,4 @@
-"""The result of one letter evaluation, and its file: one entry an item, kept for paired tests.
+"""The result of one evaluation, and its file: one entry an item, kept for paired tests.
 
 Two results may be compared item by item only if their `item_set` is equal. The
 file is written aside and renamed, so a reader never meets half of one.
@@ -36,6 +36,13 @@ class EvalResult:
     """The letters each item offers, in the order of `letter_logprobs`."""
     chance: float
     one_letter: float
+    answers: tuple[str, ...] = ()
+    """What was written, where answers are written out; `predicted` is then what it comes to."""
+
+    @property
+    def by_letter(self) -> bool:
+        """Whether the questions are answered by letter; otherwise no item has letters."""
+        return any(self.item_letters)
 
     @property
     def total(self) -> int:
@@ -69,7 +76,9 @@ class EvalResult:
 
     @property
     def letters(self) -> dict[str, int]:
-        """How often each letter was answered, in the alphabet's order."""
+        """How often each letter was answered, in the alphabet's order; of no other answers."""
+        if not self.by_letter:
+            return {}
         return dict(sorted(Counter(self.predicted).items()))
 
 
@@ -92,6 +101,7 @@ def save_items(path: Path, result: EvalResult) -> None:
                 letters=_bytes(["\x1f".join(letters) for letters in result.item_letters]),
                 letter_logprobs=result.letter_logprobs.astype(np.float16),
                 baselines=np.array([result.chance, result.one_letter]),
+                answers=_bytes(result.answers),
             )
             file.flush()
             os.fsync(file.fileno())
@@ -127,6 +137,8 @@ def load_items(path: Path) -> EvalResult:
                 ),
                 chance=chance,
                 one_letter=one_letter,
+                # Files of earlier versions hold letters alone.
+                answers=_texts(found["answers"]) if "answers" in found.files else (),
             )
     except OSError as error:
         reason = error.strerror or "not an npz file"

@@ -1,7 +1,7 @@
 """The file of an evaluation: lm-eval's shape on top, ours beside it, items in their own files.
 
 Readers of lm-evaluation-harness results find `results.<task>` with `acc,none` and
-`acc_stderr,none`. Task names end in `_letter`: that harness scores the text of an
+`acc_stderr,none`. Task names end in `_letter` (or `_generated`): that harness scores the text of an
 answer, we its letter, so equal names would invite comparing what differs. Counts,
 item sets and the paths of per-item results, which a fair comparison needs, stand
 under `sftui`.
@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.errors import DataError
 from engine.evaluation import eval_items
@@ -26,6 +26,13 @@ SCHEMA = 1
 PROMPT_VERSION = 1
 _MOST_BYTES = 64 * 1024 * 1024
 """Of the letter prompt; raised when it changes."""
+
+
+_OUTPUT_TYPE = {"letter": "multiple_choice", "generated": "generate_until"}
+_SCORED = {
+    "letter": "likeliest letter of the row",
+    "generated": "greedy answer, checked as nanochat does",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +49,17 @@ class TaskScore:
     seconds: float
     items_file: str
     """Per-item results (`eval_items.load_items`), relative to the results file."""
+    kind: Literal["letter", "generated"] = "letter"
+    """How it is answered."""
 
     @property
     def accuracy(self) -> float:
         return self.correct / self.total if self.total else math.nan
 
 
-def alias(task: str) -> str:
+def alias(task: str, kind: str = "letter") -> str:
     """`ARC-Easy` -> `arc_easy_letter`."""
-    return task.lower().replace("-", "_") + "_letter"
+    return f"{task.lower().replace('-', '_')}_{kind}"
 
 
 def write(
@@ -121,6 +130,7 @@ def _score(result: EvalResult, seconds: float, items_file: str) -> TaskScore:
         letters=result.letters,
         seconds=round(seconds, 3),
         items_file=items_file,
+        kind="letter" if result.by_letter else "generated",
     )
 
 
@@ -130,7 +140,7 @@ def _content(
     settings: Mapping[str, Any],
     created: float,
 ) -> dict[str, Any]:
-    names = {score.task: alias(score.task) for score in scores}
+    names = {score.task: alias(score.task, score.kind) for score in scores}
     return {
         "results": {
             names[score.task]: {
@@ -144,8 +154,8 @@ def _content(
             names[score.task]: {
                 "task": names[score.task],
                 "num_fewshot": 0,
-                "output_type": "multiple_choice",
-                "metadata": {"version": PROMPT_VERSION, "scored": "likeliest letter of the row"},
+                "output_type": _OUTPUT_TYPE[score.kind],
+                "metadata": {"version": PROMPT_VERSION, "scored": _SCORED[score.kind]},
             }
             for score in scores
         },

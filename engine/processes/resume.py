@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
-from engine.config import STARTER, RunConfig, from_flat, setting_names
-from engine.conversations.tokenizer import Tokenizer
+from engine.config import HF, STARTER, RunConfig, from_flat, setting_names
 from engine.data import row_digests, supervision
-from engine.data.tasks import DataSummary, check_data
+from engine.data.data_check import DataSummary, check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
 from engine.journal import event_files, wire
 from engine.model import family
 from engine.processes import devices, launch, logout
+from engine.processes.sandbox_check import sandbox_note
 from engine.run import lock, resume_file, run_dir
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
@@ -41,6 +41,7 @@ FREE = frozenset(
         "layout",
         "micro_tokens",
         "activation_checkpointing",
+        "compile",
         "on_nonfinite",
         "max_restarts",
         "restart_silent",
@@ -107,12 +108,13 @@ def prepare(
     config = own.replace(**changed).check()
     local = max(1, world_size // config.runtime.nodes)
     device = devices.find(local, config.runtime.device_type)
-    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    shape = family.shape_from(manifest["start"]["model_config"])
+    tokenizer = family.run_tokenizer(shape, run.tokenizer, manifest["tokenizer_sha256"])
     newest = _newest_checkpoint(run, manifest)
     data = check_data(
         run_plan.data_settings(config, run_plan.exam_seed(manifest)),
         max_validation_rows=run_plan.validation_rows_wanted(config),
-        max_problems=config.eval.eval_metrics_max_problems,
+        limits=run_plan.exam_limits(config),
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),
         max_tokens=config.data.max_tokens,
     )
@@ -120,7 +122,6 @@ def prepare(
     if data.num_rows != manifest["rows"]:
         run_plan.check_rows(config, data.num_rows)
     plan = run_plan.make_plan(config, data.num_rows)
-    shape = family.shape_from(manifest["start"]["model_config"])
     launch.check_room(config, shape, device.device_type, run.path)
     start_step = 0 if newest is None else newest.step
     if start_step > plan.num_updates:
@@ -129,7 +130,14 @@ def prepare(
             f"{plan.num_updates}. Type a larger --num-iterations or --num-epochs."
         )
     asked = differences(own, changed)
-    notes = (device.note, *asked, *rows.notes, *data.notes, logout.protection().note)
+    notes = (
+        device.note,
+        sandbox_note(config),
+        *asked,
+        *rows.notes,
+        *data.notes,
+        logout.protection().note,
+    )
     return Prepared(
         run=run,
         config=config,
@@ -339,7 +347,7 @@ def _newest_checkpoint(
         # Directories, but no whole one among them: that is an error with its own words.
         checkpoint_dir.newest_valid(run)
         start = manifest["start"]
-        if start["source"] != STARTER:
+        if start["source"] not in (STARTER, HF):
             base = Path(start["base_dir"])
             ref = nanochat_paths.find_checkpoint(
                 start["source"], start["tag"], start["step"], base=base

@@ -17,6 +17,7 @@ import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import torch
 
@@ -73,6 +74,52 @@ class Decision:
     """After the work above, call `wait_while_paused`."""
     lr_factor: float = 1.0
     """Multiplies the schedule."""
+
+
+Failure = Literal["", "memory", "error"]
+_FAILURES: tuple[Failure, ...] = get_args(Failure)
+_MOST_RANKS = 1_000_000
+"""A failure and its rank are one number, so that the maximum is one of them."""
+
+
+def _failure_words(number: int) -> str:
+    if not number:
+        return ""
+    kind, rank = divmod(number, _MOST_RANKS)
+    return f"{'ran out of memory' if _FAILURES[kind] == 'memory' else 'failed'} on rank {rank}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnProgress:
+    """What one rank brings to a meeting during an evaluation."""
+
+    done: int
+    """Questions it has answered."""
+    tokens: int = 0
+    """It has written."""
+    finished: bool = False
+    failure: Failure = ""
+    """Why it has no result; the others then need not go on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalMeeting:
+    """What such a meeting comes to; the same on every rank."""
+
+    stopped: bool
+    """The run is to stop."""
+    cancelled: bool
+    """The evaluation is to be given up, and the run goes on."""
+    finished: bool
+    """All ranks are."""
+    failure: str
+    """Why there is no result, with the rank that has none."""
+    done: int
+    tokens: int
+
+
+_EVAL_WORDS = ("stopped", "cancelled", "unfinished", "failed")
+"""What stands before the ranks' counts in the vector of such a meeting."""
 
 
 @dataclass(slots=True)
@@ -139,6 +186,10 @@ class Steering:
         self._pending = _PendingRequests()
         self._answers: list[ControlApplied] = []
         self._state_reason = ""
+        self._cancel: list[Request] = []
+        """Requests to give up the evaluation that runs."""
+        self._late_evaluate: list[Request] = []
+        self._late_checkpoint: list[Request] = []
         if ranks.is_main:
             history = int(os.environ.get(HISTORY_VARIABLE, 0))
             self._inbox = Inbox(run_dir, attempt, history_bytes=history, now=now)
@@ -153,8 +204,9 @@ class Steering:
         a single rank.
         """
         own_shutdown = self._own_shutdown()
-        evaluate: list[Request] = []
-        checkpoint: list[Request] = []
+        # With what came in during an evaluation.
+        evaluate, self._late_evaluate = self._late_evaluate, []
+        checkpoint, self._late_checkpoint = self._late_checkpoint, []
         if self._bus is not None and self._bus.lost_folder:
             # Nothing more can be saved there, so nothing is waited for.
             self._pending.stop_reason, self._pending.hurry = self._bus.lost_folder, True
@@ -177,6 +229,44 @@ class Steering:
         )
         self._announce(step, decision)
         return decision
+
+    def during_evaluation(self, step: int, progress: OwnProgress) -> EvalMeeting:
+        """Meet the other ranks in the middle of an evaluation: how far is it, and shall it go on?
+
+        A collective. Ranks come at their own pace, and go on coming until all have finished.
+        What else is asked for meanwhile is carried out at the next boundary.
+        """
+        own_shutdown = self._own_shutdown()
+        if self._bus is not None and self._bus.lost_folder:
+            self._pending.stop_reason, self._pending.hurry = self._bus.lost_folder, True
+        elif self._inbox is not None:
+            self._read_inbox(step, self._late_evaluate, self._late_checkpoint, evaluating=True)
+        ranks = self._ranks
+        vector = [0] * (len(_EVAL_WORDS) + 2 * ranks.world_size)
+        stop = bool(self._pending.stop_reason or own_shutdown)
+        vector[: len(_EVAL_WORDS)] = [
+            int(stop),
+            int(bool(self._cancel)),
+            int(not progress.finished),
+            _FAILURES.index(progress.failure) * _MOST_RANKS + ranks.rank if progress.failure else 0,
+        ]
+        # Each rank's own places, so that the maximum keeps all of them.
+        place = len(_EVAL_WORDS) + 2 * ranks.rank
+        vector[place : place + 2] = [progress.done, progress.tokens]
+        stopped, cancelled, unfinished, failed, *counts = self._largest(vector)
+        if cancelled and self._bus is not None:
+            for request in self._cancel:
+                self._bus.emit(answer(request, "applied", "", step))
+        if cancelled:
+            self._cancel = []
+        return EvalMeeting(
+            stopped=bool(stopped),
+            cancelled=bool(cancelled),
+            finished=not unfinished,
+            failure=_failure_words(failed),
+            done=sum(counts[0::2]),
+            tokens=sum(counts[1::2]),
+        )
 
     def wait_while_paused(self, step: int) -> Decision:
         """Wait, ranks in touch, until there is something to do or the pause is over."""
@@ -296,6 +386,10 @@ class Steering:
             vector[_CHECKPOINT] = num_checkpoint
             vector[_LR] = _bits_of(factor)
             vector[_HURRY] = int(self._pending.hurry)
+        return self._largest(vector)
+
+    def _largest(self, vector: list[int]) -> list[int]:
+        """The element-wise maximum over ranks; a collective where there are several."""
         if self._ranks.control_group is None:
             return vector
         tensor = torch.tensor(vector, dtype=torch.int64)
@@ -320,7 +414,14 @@ class Steering:
             self._bus.emit(StateChanged(state=state, reason=reason, step=step))
             self._announced = state
 
-    def _read_inbox(self, step: int, evaluate: list[Request], checkpoint: list[Request]) -> None:
+    def _read_inbox(
+        self,
+        step: int,
+        evaluate: list[Request],
+        checkpoint: list[Request],
+        *,
+        evaluating: bool = False,
+    ) -> None:
         assert self._inbox is not None
         pending = self._pending
         if pending.pause_at is not None and step >= pending.pause_at:
@@ -341,6 +442,10 @@ class Steering:
                 evaluate.append(request)
             elif request.command is Command.CHECKPOINT:
                 checkpoint.append(request)
+            elif request.command is Command.CANCEL and evaluating:
+                self._cancel.append(request)
+            elif request.command is Command.CANCEL:
+                self._answers.append(answer(request, "rejected", "no evaluation is running", step))
             else:
                 self._answers.append(self._apply(request, step))
 

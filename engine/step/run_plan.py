@@ -6,14 +6,14 @@ numbers. No torch in here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine import fit
 from engine.config import STARTER, RunConfig
+from engine.data.entries import DataEntry, DataSettings, ExamLimits
 from engine.data.mixture import SEED
-from engine.data.tasks import DataEntry, DataSettings
 from engine.errors import ConfigError
 from engine.files.sizes import GIB
 from engine.fit import MemoryPlan, plan_for
@@ -21,6 +21,9 @@ from engine.model.family import ModelShape
 from engine.optimizer.lr_schedule import width_scale
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
+
+CHATCORE = ("ARC-Easy", "ARC-Challenge", "MMLU", "GSM8K", "HumanEval")
+"""Tasks of nanochat's ChatCORE, in its order."""
 
 HELD_OUT = "held-out"
 """`validation` of rows that are held out of the training rows."""
@@ -54,13 +57,21 @@ def data_settings(config: RunConfig, exam: int = SEED) -> DataSettings:
         data_dir=None if data.data_dir is None else Path(data.data_dir).expanduser(),
         mixture=tuple(_entry(text) for text in data.mixture),
         validation=validation,
-        questions=tuple(DataEntry(name=name, split="test") for name in _task_names(config)),
+        questions=tuple(DataEntry(name=name, split="test") for name in task_names(config)),
         skip_bad_rows=data.skip_bad_rows,
         starter=config.start.source == STARTER
         and not (data.data_dir or data.mixture or data.validation),
         max_smoltalk_rows=data.smoltalk_rows,
         seed=data.seed,
         exam_seed=exam,
+    )
+
+
+def exam_limits(config: RunConfig) -> ExamLimits:
+    """Most questions of each task; -1 of a setting asks all."""
+    letters, generated = config.eval.eval_metrics_max_problems, config.eval.eval_max_generated
+    return ExamLimits(
+        letters=None if letters < 0 else letters, generated=None if generated < 0 else generated
     )
 
 
@@ -206,8 +217,22 @@ def effective_settings(
     }
 
 
-def _task_names(config: RunConfig) -> tuple[str, ...]:
-    return config.eval.eval_tasks
+def task_names(config: RunConfig) -> tuple[str, ...]:
+    """Tasks that are asked, in order; `chatcore` stands for its five."""
+    return expanded(config.eval.eval_tasks)
+
+
+def expanded(names: Sequence[str]) -> tuple[str, ...]:
+    """Each task once, in order; `chatcore` stands for its five."""
+    found: dict[str, None] = {}
+    for name in names:
+        found.update(dict.fromkeys(CHATCORE if is_chatcore(name) else (name,)))
+    return tuple(found)
+
+
+def is_chatcore(name: str) -> bool:
+    """Whether a name of a task stands for the five of ChatCORE."""
+    return name.casefold() == "chatcore"
 
 
 def absolute_entry(text: str) -> str:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
 
 
+AGE_SECONDS = 10.0
+"""Between two looks at the ages of checkpoints, after a run has ended."""
+
+
 class CockpitApp(TerminalApp):
     """Base of the app and of the groups of actions it is put together from."""
 
@@ -21,6 +25,8 @@ class CockpitApp(TerminalApp):
     """None until the first frame is out."""
     ticking = False
     """Whether another tick is due; where nothing comes by itself, none is."""
+    _aging: asyncio.TimerHandle | None = None
+    """The next look at the ages of a run that has ended."""
 
     @property
     def _cockpit(self) -> Cockpit:
@@ -34,6 +40,12 @@ class CockpitApp(TerminalApp):
         if self.ticking:
             # Not Textual's timer: the task it makes costs more than a tick that finds nothing.
             asyncio.get_running_loop().call_later(cockpit.pace, self._next_tick)
+        elif cockpit.shows_ages:
+            # Nothing comes any more, and what there is grows older.
+            if self._aging is not None:
+                self._aging.cancel()
+            loop = asyncio.get_running_loop()
+            self._aging = loop.call_later(AGE_SECONDS, self._next_tick)
 
     def _next_tick(self) -> None:
         # `_exit` and `_handle_exception` are private names of Textual 8.2: the clock is not its

@@ -118,6 +118,12 @@ class Cockpit:
         return self.mode.takes_requests and not self.over
 
     @property
+    def shows_ages(self) -> bool:
+        """Whether something on the screen says how long ago it was, after the run has ended."""
+        state = self.state
+        return state.ended and self.view.replay is None and bool(state.checkpoints)
+
+    @property
     def pace(self) -> float:
         """Seconds until the next tick is due: less often while nothing flows, 0 = never."""
         if self.view.log.busy:

@@ -38,14 +38,22 @@ class EvalFlags(CheckpointFlags):
     Examples:
       sftui eval runs/20260102-030405-starter/ckpt/step-200
       sftui eval sft:d16:1952 --tasks MMLU,ARC-Challenge --data-dir data/
+      sftui eval sft:d24 --tasks chatcore
     """
 
     tasks: Annotated[str | None, Typed(metavar="NAME,...")] = None
-    """Tasks, comma-separated (default: those of the run, else MMLU,ARC-Easy)."""
+    """Tasks, comma-separated: ARC-Easy, ARC-Challenge, MMLU, GSM8K, HumanEval; chatcore is all five
+    (default: those of the run, else MMLU,ARC-Easy)."""
     data_dir: Annotated[str | None, Typed(metavar="DIR")] = None
     """Folder with TASK.test.jsonl or .parquet files (default: the run's, else the hub)."""
     max_problems: int | None = None
-    """Questions of each task (default: as many as the run asked, else 1024)."""
+    """Questions of each task that is answered by letter, -1 for all (default: as many as the run
+    asked, else 1024; of chatcore all)."""
+    max_generated: int | None = None
+    """Problems of GSM8K and of HumanEval, whose answers are written out, -1 for all (default: as
+    many as the run asked, else 24)."""
+    unsafe_code: bool = False
+    """Run HumanEval's programs, which the model writes, without a sandbox."""
     device_type: Annotated[str, DEVICE] = ""
     """cuda or cpu (default: found out)."""
     output: Annotated[Path | None, OUTPUT] = None

@@ -15,11 +15,14 @@ from engine.checkpoints.checkpoint_target import Target
 from engine.config import STARTER, RunConfig, from_flat
 from engine.errors import ConfigError
 from engine.processes import child, devices
+from engine.processes.sandbox_check import sandbox_note
 from engine.run import resume_file, run_dir
 from engine.step import run_plan
-from sftui import run_json
+from sftui import diagnostics, run_json
 from sftui.commands.checkpoint_flags import EvalFlags
+from sftui.statistics import chatcore_looks
 from sftui.statistics.accuracy import accuracy
+from sftui.statistics.chatcore import ChatCore, chatcore
 from sftui.text import format as fmt
 
 
@@ -36,12 +39,16 @@ def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
     settings = _settings(target, flags).check()
     if not settings.eval.eval_tasks and not run_plan.data_settings(settings).starter:
         raise ConfigError(
-            f"{target.label} belongs to a run that asks no letter questions. Name some with "
-            "--tasks MMLU,ARC-Easy (from the hub, or beside --data-dir with their files)."
+            f"{target.label} belongs to a run that asks no questions. Name some with "
+            "--tasks MMLU,ARC-Easy or --tasks chatcore (from the hub, or with --data-dir and their "
+            "files)."
         )
     output = (flags.output or default_output(target)).absolute()
     device = devices.find(1, flags.device_type, 1)
-    tasks = None if flags.tasks is None else _names(flags.tasks)
+    tasks = None if flags.tasks is None else run_plan.expanded(_names(flags.tasks))
+    # Before torch is loaded: a missing sandbox is known at once.
+    if (tasks is None or "HumanEval" in tasks) and (note := sandbox_note(settings)):
+        diagnostics.note(note)
     results = child.run(
         "engine.commands.evaluate_checkpoint",
         {
@@ -53,6 +60,8 @@ def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
         },
     )
     if flags.json:
+        scores = chatcore_of(results["sftui"])
+        results["sftui"]["chatcore"] = [chatcore_looks.score_dict(score) for score in scores]
         return [run_json.strict(results)], output
     return table(results["sftui"]), output
 
@@ -71,6 +80,12 @@ def _settings(target: Target, flags: EvalFlags) -> RunConfig:
         typed["data_dir"] = str(Path(flags.data_dir).expanduser().absolute())
     if flags.max_problems is not None:
         typed["eval_metrics_max_problems"] = flags.max_problems
+    elif flags.tasks is not None and any(map(run_plan.is_chatcore, _names(flags.tasks))):
+        typed["eval_metrics_max_problems"] = -1
+    if flags.max_generated is not None:
+        typed["eval_max_generated"] = flags.max_generated
+    if flags.unsafe_code:
+        typed["unsafe_code"] = True
     # The starter's tasks are its generator's: they are chosen from, not asked for by name.
     generated = run_plan.data_settings(settings.replace(**typed)).starter
     if flags.tasks is not None and not generated:
@@ -99,11 +114,16 @@ def table(ours: dict[str, Any]) -> list[str]:
             f"{fmt.percent(found.value)} [{fmt.percent(found.low)}, {fmt.percent(found.high)}]",
             f"{found.correct}/{found.total}",
             f"chance {fmt.percent(found.chance)}",
-            f"one letter {fmt.percent(found.one_letter)}",
-            _letters(entry["letters"]),
         ]
+        if entry["letters"]:
+            parts += [f"one letter {fmt.percent(found.one_letter)}", _letters(entry["letters"])]
         lines.append("  ".join(parts))
-    return lines
+    return lines + [chatcore_looks.words(score) for score in chatcore_of(ours)]
+
+
+def chatcore_of(ours: dict[str, Any]) -> list[ChatCore]:
+    """ChatCORE of a results file, as far as its tasks are there."""
+    return chatcore({each["task"]: (each["correct"], each["total"]) for each in ours["tasks"]})
 
 
 def _letters(letters: dict[str, int]) -> str:

@@ -222,7 +222,8 @@ def _head(page: Page, width: int) -> list[str]:
         f" (right {fmt.percent(book.gold.get(letter, 0) / total, 0)})"
         for letter in sorted({*book.answered_before, *book.answered, *book.gold})
     )
-    lines.append(f"letters answered: {letters}")
+    if letters:
+        lines.append(f"letters answered: {letters}")
     moved = ", ".join(f"{clean(n, 30)} +{g} -{lost}" for n, g, lost in book.subjects()[:8])
     if moved:
         lines.append(f"subjects that moved most: {moved}")
@@ -236,6 +237,10 @@ def _item(task: str, item: Item, words: Questions | None, width: int) -> list[st
     lines = textwrap.wrap(
         f"{_MARKS[item.kind]} {item.kind}{about}  {text}", width, subsequent_indent="    "
     )
+    if not item.letters:
+        lines.append(f"    right: {clean(item.gold, 60)}")
+        lines += _written("before", item.before, item.wrote_before, width)
+        lines += _written("now", item.now, item.wrote_now, width)
     for i, letter in enumerate(item.letters):
         choice = clean(asked.choices[i], 400) if asked is not None else ""
         marks = [
@@ -249,6 +254,17 @@ def _item(task: str, item: Item, words: Questions | None, width: int) -> list[st
             width,
             subsequent_indent=" " * 24,
         )
+    return lines
+
+
+def _written(name: str, found: str, wrote: str, width: int) -> list[str]:
+    """What an answer came to, and the answer."""
+    lines = [f"    {name}: {clean(found, 100) or '(no answer)'}"]
+    for line in wrote.split("\n") if wrote else ():
+        lines += textwrap.wrap(
+            clean(line, 400), width, initial_indent=" " * 6, subsequent_indent=" " * 6,
+            drop_whitespace=False,
+        )  # fmt: skip
     return lines
 
 
@@ -284,6 +300,8 @@ def _entry(task: str, item: Item, words: Questions | None) -> dict[str, Any]:
         "to": item.now,
         "p_from": [round(p, 4) for p in item.p_before],
         "p_to": [round(p, 4) for p in item.p_now],
+        "wrote_from": item.wrote_before or None,
+        "wrote_to": item.wrote_now or None,
     }
 
 

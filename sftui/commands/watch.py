@@ -202,10 +202,10 @@ def _closing(
     parts = [f"{run.id}: {ended}"]
     if state.reason:
         parts.append(clean(state.reason, 300))
-    parts.append(f"{fmt.count(state.updates)} updates")
+    parts.append(f"{fmt.count(state.done)} updates")
     if best is not None:
         parts.append(f"best validation {fmt.loss(best.loss)} at step {best.step}")
-    exported = [c.path for c in state.checkpoints.values() if c.kind == "nanochat" and c.path]
+    exported = [c.path for c in state.checkpoints.values() if c.exported and c.path]
     if exported:
         where = exported[-1] if exported[-1].startswith("/") else str(run.path / exported[-1])
         parts.append(f"exported to {where}")
@@ -265,9 +265,10 @@ def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
 
 def _say_scores(board: Scoreboard, state: RunState) -> None:
     """The last evaluation of each task, against the start and the baseline."""
+    from sftui.statistics import chatcore_looks  # noqa: PLC0415  numpy
     from sftui.statistics.scores import score_lines  # noqa: PLC0415  numpy
 
-    for line in score_lines(board, state):
+    for line in [*score_lines(board, state), *chatcore_looks.lines(board, state)]:
         diagnostics.note(line)
 
 

@@ -198,7 +198,7 @@ def pair_validations(
         return replace(plain, comparable=False, reason=words), None
     if not (math.isfinite(now.loss) and math.isfinite(before.loss)):
         return replace(plain, comparable=False, reason="one of them is not a finite number"), None
-    rows_a, rows_b = _rows(a, before), _rows(b, now)
+    rows_a, rows_b = rows_of(a, before), rows_of(b, now)
     if rows_a is None or rows_b is None:
         which = letters[0] if rows_a is None else letters[1]
         if rows_a is None and rows_b is None:
@@ -281,7 +281,8 @@ def _other_tokens(a: RunState, b: RunState) -> str:
     return f"vocabularies of {sizes[0]} and {sizes[1]} tokens: a token of one is none of the other"
 
 
-def _rows(shot: Side, validation: Validation) -> RowLosses | None:
+def rows_of(shot: Side, validation: Validation) -> RowLosses | None:
+    """Losses row by row of a run's validation; None where they are not kept."""
     if shot.run is None or validation.rows_file is None:
         return None
     path = run_dir.named_file(shot.run.path, validation.rows_file)

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import UsageError
-from sftui.compare.differences import told
-from sftui.compare.pairing import LETTERS, Side, check_number
+from sftui.compare.differences import BY_HAND, by_hand, changes_the_model, told, value_words
+from sftui.compare.pairing import LETTERS, Side, check_number, rows_of
 from sftui.compare.seed_spread import NOT_OF_A_RECIPE
 from sftui.sources import snapshot
-from sftui.statistics.paired_tests import accuracy_of
+from sftui.statistics.paired_tests import NOT_JUDGED
 from sftui.statistics.scores import GOLD, Scoreboard
 from sftui.statistics.seed_tests import RecipeDifference, judge_recipes, recipe_difference
 from sftui.text import format as fmt
@@ -41,8 +41,8 @@ class Recipe:
     @property
     def varied(self) -> list[str]:
         """Settings besides the seed in which its runs differ: then it is no one recipe."""
-        settings = [told(run.state) for run in self.runs]
-        names = {name for each in settings for name in each} - NOT_OF_A_RECIPE
+        settings = [_settings(run) for run in self.runs]
+        names = {name for each in settings for name in each}
         return sorted(n for n in names if len({repr(each.get(n)) for each in settings}) > 1)
 
 
@@ -56,6 +56,8 @@ class Result:
     verdict: str
     points: bool
     """In percentage points; else in nats."""
+    one_letter: int = 0
+    """Runs in which nearly all answers are one letter: then nothing is claimed of the accuracy."""
 
 
 def is_group(target: str) -> bool:
@@ -84,78 +86,158 @@ def read(targets: Sequence[str], runs_dir: str | Path | None = None) -> list[Rec
     return recipes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The last measurement of one number in one run."""
+
+    seed: object
+    exam: object
+    """Equal where the same was asked; None where that is not known."""
+    value: float
+    one_letter: bool = False
+    """Nearly all answers are one letter."""
+    grain: float = 0.0
+    """Smallest step of the value: one question of an accuracy."""
+
+
+Ends = Mapping[str, Sequence[End]]
+"""By what was measured: the end of every run that has it, in the order of the runs."""
+
+
 def results(recipes: Sequence[Recipe]) -> list[Result]:
     """Every number that the first recipe and another have, judged as one family."""
-    first, *others = recipes
-    boards = {
-        id(run): Scoreboard(run.run.path if run.run else None) for r in recipes for run in r.runs
-    }
-    pairs: list[tuple[str, tuple[str, str], RecipeDifference, bool]] = []
-    for other in others:
-        letters = (first.letter, other.letter)
-        for task in first.runs[0].state.evals:
-            for what, points in ((task, True), (f"{task}, {GOLD}", True)):
-                ends = [_ends(recipe, task, boards, gold=what != task) for recipe in (first, other)]
-                if all(ends):
-                    pairs.append((what, letters, recipe_difference(*_by_seed(*ends)), points))
-        losses = [_losses(recipe) for recipe in (first, other)]
-        if all(losses):
-            pairs.append((VALIDATION, letters, recipe_difference(*losses), False))
-    words = judge_recipes([found for _, _, found, _ in pairs])
+    return judged([(recipe.letter, ends(recipe)) for recipe in recipes])
+
+
+def judged(sides: Sequence[tuple[str, Ends]]) -> list[Result]:
+    """The same of what was measured of each recipe, under its letter."""
+    (first, ours), *others = sides
+    pairs: list[tuple[str, tuple[str, str], RecipeDifference, int]] = []
+    for letter, theirs in others:
+        for what in filter(theirs.__contains__, ours):
+            measured = [*ours[what], *theirs[what]]
+            grain = max(end.grain for end in measured)
+            found = recipe_difference(*_by_seed(ours[what], theirs[what]), grain=grain)
+            one_letter = sum(end.one_letter for end in measured)
+            pairs.append((what, (first, letter), found, one_letter))
+    words = iter(judge_recipes([found for _, _, found, one_letter in pairs if not one_letter]))
     return [
-        Result(what=what, letters=letters, found=found, verdict=word, points=points)
-        for (what, letters, found, points), word in zip(pairs, words, strict=True)
+        Result(
+            what=what,
+            letters=letters,
+            found=found,
+            verdict=NOT_JUDGED if one_letter else next(words),
+            points=what != VALIDATION,
+            one_letter=one_letter,
+        )
+        for what, letters, found, one_letter in pairs
     ]
 
 
-End = tuple[object, str | None, float]
-"""Seed, item set, value."""
-
-
-def _ends(recipe: Recipe, task: str, boards: Mapping[int, Scoreboard], *, gold: bool) -> list[End]:
-    """The last evaluation of every run of a recipe."""
-    found: list[End] = []
+def ends(recipe: Recipe) -> dict[str, list[End]]:
+    """Of every number that a run of the recipe has: the last of each run that has it."""
+    found: dict[str, list[End]] = {}
     for run in recipe.runs:
-        by_step = run.state.evals.get(task)
-        if not by_step:
-            continue
-        result = by_step[max(by_step)]
-        value = accuracy_of(result)
-        if gold:
-            known = boards[id(run)].evaluation(result).gold
-            value = float(np.nanmean(known)) if known is not None else None
-        if value is not None:
-            found.append((_seed(run), result.item_set, value))
-    return found
+        board, seed = Scoreboard(run.run.path if run.run else None), _seed(run)
+        for task, by_step in run.state.evals.items():
+            result = by_step[max(by_step)]
+            known = board.evaluation(result)
+            if known.value is not None:
+                end = End(
+                    seed=seed,
+                    exam=result.item_set,
+                    value=known.value,
+                    one_letter=known.one_letter is not None,
+                    grain=1 / known.total if known.total else 0.0,
+                )
+                found.setdefault(task, []).append(end)
+            if known.gold is not None:
+                mean = float(np.nanmean(known.gold))
+                found.setdefault(f"{task}, {GOLD}", []).append(
+                    End(seed=seed, exam=result.item_set, value=mean)
+                )
+        losses = [v for v in run.state.validation_list() if math.isfinite(v.loss)]
+        if losses:
+            rows = rows_of(run, losses[-1])
+            exam = rows.digests.tobytes() if rows and rows.digests is not None else None
+            found.setdefault(VALIDATION, []).append(
+                End(seed=seed, exam=exam, value=losses[-1].loss)
+            )
+    # The loss comes last, whichever run had it first.
+    return {what: found[what] for what in sorted(found, key=lambda name: name == VALIDATION)}
 
 
 def _by_seed(a: Sequence[End], b: Sequence[End]) -> tuple[dict[object, float], dict[object, float]]:
-    """Numbers by seed where all were asked the same questions; else by a key that pairs nothing."""
-    sets = {item_set for _, item_set, _ in [*a, *b]}
-    one_exam = len(sets) == 1 and None not in sets
-    return tuple(  # type: ignore[return-value]
-        {
-            (seed if one_exam and seed is not None else (side, i)): value
-            for i, (seed, _, value) in enumerate(ends)
-        }
-        if len({seed for seed, _, _ in ends}) == len(ends)
-        else {(side, i): value for i, (_, _, value) in enumerate(ends)}
-        for side, ends in enumerate((a, b))
-    )
-
-
-def _losses(recipe: Recipe) -> dict[object, float]:
-    """Last validation loss by run; not paired: that the rows are the same is not looked at."""
-    found = {}
-    for i, run in enumerate(recipe.runs):
-        known = [v.loss for v in run.state.validation_list() if math.isfinite(v.loss)]
-        if known:
-            found[recipe.letter, i] = known[-1]
-    return dict(found)
+    """Numbers by seed where all were asked the same; else by a key that pairs nothing."""
+    exams = {end.exam for end in [*a, *b]}
+    one_exam = len(exams) == 1 and None not in exams
+    sides: list[dict[object, float]] = []
+    for side, found in enumerate((a, b)):
+        seeds = {end.seed for end in found}
+        paired = one_exam and len(seeds) == len(found) and None not in seeds
+        sides.append(
+            {(end.seed if paired else (side, i)): end.value for i, end in enumerate(found)}
+        )
+    return sides[0], sides[1]
 
 
 def _seed(run: Side) -> object:
     return told(run.state).get("seed")
+
+
+def _settings(run: Side) -> dict[str, Any]:
+    """What makes a run one of its recipe, what a person did by hand included."""
+    found = {name: v for name, v in told(run.state).items() if name not in NOT_OF_A_RECIPE}
+    hands = by_hand(run.state)
+    return found | ({BY_HAND: hands} if hands else {})
+
+
+def summary(recipe: Recipe) -> list[str]:
+    """What the seeds of one recipe say together, a line a number."""
+    lines = []
+    for what, found in ends(recipe).items():
+        values, points = [end.value for end in found], what != VALIDATION
+        scale, unit, digits = (100.0, "points", 1) if points else (1.0, "nats", 4)
+        mean = float(np.mean(values))
+        text = f"{clean(what, 60)}: {fmt.percent(mean) if points else fmt.loss(mean)}"
+        text += f", mean of {len(values)} run{'s' if len(values) > 1 else ''}"
+        if len(values) > 1:
+            spread = scale * float(np.std(values, ddof=1))
+            text += f"; seeds scatter by {spread:.{digits}f} {unit}"
+        if letters := sum(end.one_letter for end in found):
+            text += f"; {_one_letter_words(letters, len(found))}"
+        lines.append(text)
+    return lines
+
+
+def _one_letter_words(letters: int, runs: int) -> str:
+    return (
+        f"in {letters} of {runs} runs nearly all answers are one letter: their accuracy is that "
+        "letter's share, not what the model knows"
+    )
+
+
+def setting_lines(recipes: Sequence[Recipe]) -> list[str]:
+    """What was set differently in the recipes, by what all runs of each have in common."""
+    common = [
+        {
+            name: value
+            for name, value in _settings(recipe.runs[0]).items()
+            if name not in recipe.varied and changes_the_model(name)
+        }
+        for recipe in recipes
+    ]
+    lines = []
+    for name in sorted({name for each in common for name in each}):
+        if all(name in each for each in common) and len({repr(e[name]) for e in common}) > 1:
+            values = ", ".join(
+                f"{r.letter} {clean(value_words(each[name]), 60)}"
+                for r, each in zip(recipes, common, strict=True)
+            )
+            lines.append(f"  {clean(name, 40)}: {values}")
+    if not any(common):
+        return ["settings: no run tells any"]
+    return ["settings that differ:", *lines] if lines else ["settings: no difference"]
 
 
 def as_text(recipes: Sequence[Recipe], columns: int, lines: int, *, colour: bool = False) -> str:
@@ -168,6 +250,7 @@ def as_text(recipes: Sequence[Recipe], columns: int, lines: int, *, colour: bool
         if recipe.varied:
             listed = clean(", ".join(recipe.varied), 300)
             out.append(f"   its runs differ in more than the seed: {listed}")
+    out += ["", *setting_lines(recipes)]
     out += ["", *(sentence(result) for result in results(recipes))]
     chart = bands(recipes, columns, max(10, min(22, lines - len(out) - 2)), colour=colour)
     return "\n".join([*out, *(["", chart] if chart else [])])
@@ -186,6 +269,8 @@ def sentence(result: Result) -> str:
     )
     if math.isnan(found.p):
         return f"{text}; not known: it takes two runs of each recipe to tell seeds from recipes"
+    if result.one_letter:
+        return f"{text}; {_one_letter_words(result.one_letter, len(found.a) + len(found.b))}"
     how = "paired by seed" if found.paired else "not paired"
     low, high = scale * found.low, scale * found.high
     text += (
@@ -224,6 +309,7 @@ def to_dict(recipes: Sequence[Recipe]) -> dict[str, Any]:
                 "kind": "paired" if each.found.paired else "unpaired",
                 "seed_deviation": _finite(each.found.spread),
                 "runs_needed": each.found.runs_needed,
+                "one_letter_runs": each.one_letter,
                 "verdict": each.verdict,
             }
             for each in results(recipes)

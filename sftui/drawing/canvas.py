@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from sftui.drawing.roles import Back, on
 
 Codes = NDArray[np.uint32]
 Styles = NDArray[np.uint16]
+Doubles = NDArray[np.float64]
 Dots = NDArray[np.bool_]
 Span = tuple[str, int]
 """Text and its style number."""
@@ -29,8 +30,16 @@ BRAILLE = 0x2800
 CONTINUED = 0
 """Code of the right half of a two-cell character."""
 
-_BIT_ORDER = [0, 2, 4, 1, 3, 5, 6, 7]
-"""Dots of a cell, counted along its rows, in the order of the bits of a braille code."""
+_LEFT_BITS, _RIGHT_BITS = (0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80)
+"""Bits of a braille code by row of dots."""
+
+
+def _pictures(bits: Sequence[int]) -> Codes:
+    """The bits of one side of a cell by 5 x its first row of dots + the row behind the last."""
+    return np.array([sum(bits[i:j]) for i in range(5) for j in range(5)], dtype=np.uint32)
+
+
+_LEFT, _RIGHT = BRAILLE + _pictures(_LEFT_BITS), BRAILLE + _pictures(_RIGHT_BITS)
 
 
 class Grid:
@@ -199,6 +208,11 @@ class Grid:
         What does not fit is left out whole (subtitle, corner) or cut (title): the border
         itself is never broken.
         """
+        self.border(border)
+        self.on_border(title, subtitle, border=border, corner=corner)
+
+    def border(self, border: int) -> None:
+        """The round border of `frame` alone."""
         h, w = self.height, self.width
         if h < 2 or w < 2:
             return
@@ -208,6 +222,19 @@ class Grid:
             self.put(row, w - 1, right, border)
         self.codes[1 : h - 1, [0, w - 1]] = ord("│")
         self.styles[1 : h - 1, [0, w - 1]] = border
+
+    def on_border(
+        self,
+        title: Sequence[Span],
+        subtitle: Sequence[Span],
+        *,
+        border: int,
+        corner: Sequence[Span],
+    ) -> None:
+        """The words of `frame` alone."""
+        h, w = self.height, self.width
+        if h < 2 or w < 2:
+            return
         used = 2
         if title and w > 6:
             used = self.spans(0, 2, [(" ", border), *title, (" ", border)], w - 2)
@@ -268,12 +295,33 @@ def abbreviated(names: Sequence[str], cells: int) -> dict[str, str]:
 # ---- curves ----------------------------------------------------------------------------------
 
 
-def dots_to_codes(dots: Dots) -> Codes:
-    """Braille codes (rows x columns of cells) of a dot picture (4 rows x 2 columns a cell)."""
-    rows, cols = dots.shape[0] // 4, dots.shape[1] // 2
-    cells = dots[: rows * 4, : cols * 2].reshape(rows, 4, cols, 2).transpose(0, 2, 1, 3)
-    bits = np.packbits(cells.reshape(rows, cols, 8)[..., _BIT_ORDER], axis=-1, bitorder="little")
-    return BRAILLE + bits[..., 0].astype(np.uint32)
+def spans_to_codes(first: NDArray[Any], stop: NDArray[Any], num_rows: int) -> Codes:
+    """Braille codes (... x rows x columns of cells) of dot columns that are set from `first` to
+    before `stop`, counted from the top: whole numbers, ... x two columns a cell."""
+    tops = 4.0 * np.arange(num_rows)[:, None]
+    # How far the dots reach into each cell, 0 to 4: a cell has 25 pictures a side.
+    begin, end = (edge[..., None, :] - tops for edge in (first, stop))
+    for edge in (begin, end):
+        np.minimum(np.maximum(edge, 0.0, out=edge), 4.0, out=edge)
+    begin *= 5.0
+    begin += end
+    pictures = begin.astype(np.intp)
+    whole = first.shape[-1] // 2 * 2
+    codes: Codes = _LEFT[pictures[..., 0:whole:2]] | _RIGHT[pictures[..., 1:whole:2]]
+    return codes
+
+
+class Band(NamedTuple):
+    """What `curves` draws into one plot."""
+
+    low: NDArray[Any]
+    high: NDArray[Any]
+    """Of every dot column; NaN leaves the column empty and breaks the curve."""
+    bottom: float
+    top: float
+    num_rows: int
+    thick: int = 1
+    """Dots that a flat place has at least."""
 
 
 def curve(
@@ -290,39 +338,69 @@ def curve(
     `low` and `high` have two entries a cell; NaN leaves the column empty and breaks the
     curve. What lies outside [bottom, top] is not drawn (the caller marks it).
     """
-    height = num_rows * 4
-    num_columns = len(low)
-    if height <= 0 or num_columns < 2 or not top > bottom:
-        return np.full((max(0, num_rows), num_columns // 2), BRAILLE, dtype=np.uint32)
-    scale = (height - 1) / (top - bottom)
+    return curves([Band(low, high, bottom, top, num_rows, thick)])[0]
+
+
+def curves(bands: Sequence[Band]) -> list[Codes]:
+    """`curve` of each, at the price of one: a page of small charts is many short arrays."""
+    out = [
+        np.full((max(0, band.num_rows), len(band.low) // 2), BRAILLE, dtype=np.uint32)
+        for band in bands
+    ]
+    drawn = [
+        i
+        for i, band in enumerate(bands)
+        if band.num_rows > 0 and len(band.low) > 1 and band.top > band.bottom
+    ]
+    if drawn:
+        codes = _codes([bands[i] for i in drawn])
+        for i, found in zip(drawn, codes, strict=True):
+            height, width = out[i].shape
+            out[i] = found[:height, :width]
+    return out
+
+
+def _codes(bands: Sequence[Band]) -> Codes:
+    """Codes of bands that have an area, each in the corner of an equally large one."""
+    most = max(len(band.low) for band in bands)
+    last, first = np.full((2, len(bands), most), math.nan)
+    for i, band in enumerate(bands):
+        last[i, : len(band.low)], first[i, : len(band.high)] = band.low, band.high
+    top, span, height, thick = np.array(
+        [(b.top, b.top - b.bottom, 4.0 * b.num_rows, b.thick) for b in bands]
+    ).T[..., None]
+    scale = (height - 1) / span
     with np.errstate(invalid="ignore", over="ignore"):
         # Row 0 is the top. Far outside values are pulled to just outside the picture, so
         # that a connection to them still leaves it at the right edge.
-        # Not `np.clip`, which costs as much again as the two calls it makes.
-        first = (top - high.astype(np.float64)) * scale
-        last = (top - low.astype(np.float64)) * scale
         for rows in (first, last):
+            np.subtract(top, rows, out=rows)
+            rows *= scale
+            # Not `np.clip`, which costs as much again as the two calls it makes.
             np.minimum(np.maximum(rows, -height, out=rows), 2 * height, out=rows)
-    known = np.isfinite(first) & np.isfinite(last)
-    first = np.where(known, np.rint(first), 0).astype(np.int64)
-    last = np.where(known, np.rint(last), -1).astype(np.int64)
-    # Reach half way to a neighbour that does not touch.
-    both = known[:-1] & known[1:]
-    gap_down = both & (first[1:] > last[:-1] + 1)
-    gap_up = both & (last[1:] < first[:-1] - 1)
-    middle_down = (last[:-1] + first[1:]) // 2
-    middle_up = (first[:-1] + last[1:]) // 2
-    first_out, last_out = first.copy(), last.copy()
-    last_out[:-1] = np.where(gap_down, np.maximum(last_out[:-1], middle_down), last_out[:-1])
-    first_out[1:] = np.where(gap_down, np.minimum(first_out[1:], middle_down + 1), first_out[1:])
-    first_out[:-1] = np.where(gap_up, np.minimum(first_out[:-1], middle_up + 1), first_out[:-1])
-    last_out[1:] = np.where(gap_up, np.maximum(last_out[1:], middle_up), last_out[1:])
-    if thick > 1:
-        flat = known & (last_out - first_out + 1 < thick)
-        last_out = np.where(flat, first_out + thick - 1, last_out)
-    index = np.arange(height)[:, None]
-    dots: Dots = (index >= first_out) & (index <= last_out) & known
-    return dots_to_codes(dots)
+            np.rint(rows, out=rows)
+        unknown = np.isnan(first + last)
+        first[unknown] = last[unknown] = math.nan
+        first, last = _joined(first, last)
+        np.maximum(last, first + (thick - 1), out=last, where=thick > 1)
+    first[unknown], last[unknown] = 0.0, -1.0
+    return spans_to_codes(first, last + 1.0, max(band.num_rows for band in bands))
+
+
+def _joined(first: Doubles, last: Doubles) -> tuple[Doubles, Doubles]:
+    """Each column of dots stretched half way to a neighbour that it does not touch; NaN is none."""
+    new_first, new_last = first.copy(), last.copy()
+    row, left = np.nonzero(first[:, 1:] > last[:, :-1] + 1)
+    if len(row):  # it goes down
+        middle = np.floor((last[row, left] + first[row, left + 1]) / 2)
+        new_last[row, left] = np.maximum(new_last[row, left], middle)
+        new_first[row, left + 1] = np.minimum(new_first[row, left + 1], middle + 1)
+    row, left = np.nonzero(last[:, 1:] < first[:, :-1] - 1)
+    if len(row):  # it goes up
+        middle = np.floor((first[row, left] + last[row, left + 1]) / 2)
+        new_first[row, left] = np.minimum(new_first[row, left], middle + 1)
+        new_last[row, left + 1] = np.maximum(new_last[row, left + 1], middle)
+    return new_first, new_last
 
 
 def bridge(low: NDArray[Any], high: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

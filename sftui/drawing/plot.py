@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftui.drawing.canvas import Codes, Grid, curve, line_through, ticks, time_ticks
+from sftui.drawing.canvas import Band, Codes, Grid, curves, line_through, ticks, time_ticks
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import XScale
 from sftui.state.means import Line
@@ -122,11 +122,21 @@ class Plot:
             y = math.log10(y) if y > 0 else math.nan
         return y > self.y_high
 
+    def area(self, low: NDArray[Any], high: NDArray[Any], *, thick: int = 1) -> Band:
+        """The connected curve through per-dot-column extremes, for `curves`."""
+        low, high = self.scale(low), self.scale(high)
+        return Band(low, high, self.y_low, self.y_high, self.height, thick)
+
+    def joined(self, x: NDArray[Any], y: NDArray[Any]) -> Band:
+        """The thin line through a few points, for `curves`."""
+        if self.x_scale is not None:
+            x = self.x_scale.to(np.asarray(x, dtype=np.float64))
+        at = line_through(x, self.scale(y), *self.axis_limits, self.num_dots)
+        return Band(at, at, self.y_low, self.y_high, self.height)
+
     def dots(self, low: NDArray[Any], high: NDArray[Any], *, thick: int = 1) -> Codes:
         """The cells of a connected curve through per-dot-column extremes."""
-        return curve(
-            self.scale(low), self.scale(high), self.y_low, self.y_high, self.height, thick=thick
-        )
+        return curves([self.area(low, high, thick=thick)])[0]
 
     def band(self, low: NDArray[Any], high: NDArray[Any], number: int, *, thick: int = 1) -> None:
         """Paint `dots` over what is there."""
@@ -134,11 +144,7 @@ class Plot:
 
     def polyline(self, x: NDArray[Any], y: NDArray[Any], number: int) -> None:
         """A thin line through a few points."""
-        if self.x_scale is not None:
-            x = self.x_scale.to(np.asarray(x, dtype=np.float64))
-        at = line_through(x, self.scale(y), *self.axis_limits, self.num_dots)
-        codes = curve(at, at, self.y_low, self.y_high, self.height)
-        self.grid.overlay(self.row, self.col, codes, number)
+        self.grid.overlay(self.row, self.col, curves([self.joined(x, y)])[0], number)
 
     def mark(self, x: float, y: float, char: str, number: int) -> None:
         """One character at a point, if it lies inside."""

@@ -62,7 +62,11 @@ def entry(event: ev.Event) -> Entry | None:
         case ev.CheckpointSaved():
             size = f"  {fmt.size(event.size_bytes)}" if event.size_bytes is not None else ""
             took = f" in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
-            what = "exported for nanochat" if event.kind == "nanochat" else "checkpoint saved"
+            what = "checkpoint saved"
+            if event.kind == "nanochat":
+                what = "exported for nanochat"
+            elif event.reason == "export":
+                what = "exported for transformers"
             return Entry("◆", Role.SAVED, f"{what}  {clean(event.path, 200)}{size}{took}")
         case ev.ControlApplied():
             return Entry("▾", Role.WARN, _answer(event) + at)
@@ -102,6 +106,15 @@ def score(event: ev.EvalFinished) -> str:
     if event.correct is not None and event.total:
         return f"{event.correct}/{event.total} {percent}"
     return percent
+
+
+def evaluating(started: ev.EvalStarted, progress: ev.EvalProgress | None) -> str:
+    """`evaluating GSM8K 7/24, 3,120 tokens`."""
+    words = f"evaluating {clean(started.task, 30)}"
+    if progress is None or progress.task != started.task:
+        return f"{words}…"
+    words += f" {fmt.count(progress.done)}/{fmt.count(progress.total)}"
+    return words if progress.tokens is None else f"{words}, {fmt.count(progress.tokens)} tokens"
 
 
 _LEVELS: Mapping[ev.LogLevel, tuple[str, Role]] = {

@@ -555,6 +555,7 @@ class LedgerReader(TextReader):
         for step, metric, name, value, scored in results:
             if not self._running:
                 self._enter_stage(step, None)
+            self._measured = max(self._measured, step)
             if scored:
                 self._emit(EvalFinished(step=step, task=name, accuracy=value, stamp=self._stamp))
             else:
@@ -564,13 +565,20 @@ class LedgerReader(TextReader):
                     )
                 )
 
+    def _reached(self) -> int | None:
+        """Those that wait to be settled count too."""
+        waiting = [step for step, *_ in self._results]
+        known = [step for step in (super()._reached(), *waiting) if step is not None]
+        return max(known, default=None)
+
     def _enter_stage(self, step: int, total: int | None) -> None:
         self._enter(step, total if total is not None else self._planned)
 
-    def _end_of_run(self, loss: float | None, seconds: float | None) -> None:
-        """A summary says that the run came to its end."""
+    def _end_of_run(self, loss: float | None, seconds: float | None, place: object = None) -> None:
+        """A summary says that the run came to its end; `place` is the step it names, if any."""
         if self._running:
-            step = max(self._step, self._bars.place or 0)
+            named = place if isinstance(place, int) and 0 <= place < 10**12 else 0
+            step = max(self._step, self._bars.place or 0, named)
             mean = math.nan if loss is None else loss
             self._row(step, {"train_mean_loss": mean})
             self._finish(seconds)

@@ -398,6 +398,10 @@ class NanochatReader:
         if self._running and not self._ended:
             self._ended = True
             done = max(self._step, self._eval_step if self._eval_step is not None else -1)
+            if self._estimates and self._head.num_iterations is None and done >= 0:
+                # What was planned was reckoned from a percentage; now it is known. Of a chat_sft
+                # the plan counts an iteration more, which only evaluates.
+                self._plan(done + (self._head.name == "chat_sft"))
             self._emit(
                 RunFinished(
                     status="finished",

@@ -45,7 +45,7 @@ class ObjectReader(LedgerReader):
         if self._is_summary(items):
             self._flush_block()
             runtime = number_of(items["train_runtime"])
-            self._end_of_run(number_of(items.get("train_loss")), runtime)
+            self._end_of_run(number_of(items.get("train_loss")), runtime, items.get("step"))
             return True
         plain = _plain_numbers(items)
         if plain is not None and (known := self._plain_layouts.get(tuple(items))):

@@ -12,6 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from engine.events import (
@@ -155,7 +156,11 @@ class TextReader:
         self._stages = 0
         self._running = False
         self._stamp = Stamp(src=self.name)
+        self._began: float | None = None
+        """Wall clock of the start of the program, where a log tells it apart from its rows."""
         self._step = -1
+        self._measured = -1
+        """The furthest step of a validation or evaluation of the stage."""
         self._first_step = -1
         self._num_rows = 0
         self._total: int | None = None
@@ -238,6 +243,7 @@ class TextReader:
         plain = name.lower()
         if match := _VALIDATION.fullmatch(plain):
             self._enter(step)
+            self._measured = max(self._measured, step)
             metric = "bpb" if match[1] == "bpb" else "loss"
             self._emit(ValidationFinished(step=step, loss=value, metric=metric, stamp=self._stamp))
             return True
@@ -245,6 +251,7 @@ class TextReader:
         task = task_of(name) or ((match[1] or "eval") if match else None)
         if task is not None and 0 <= value <= 1:
             self._enter(step)
+            self._measured = max(self._measured, step)
             self._emit(EvalFinished(step=step, task=task, accuracy=value, stamp=self._stamp))
             return True
         return False
@@ -310,7 +317,7 @@ class TextReader:
         if not self._running:
             self._stages += 1
             self._running, self._ended, self._step = True, False, -1
-            self._first_step, self._num_rows = step, 0
+            self._first_step, self._num_rows, self._measured = step, 0, -1
             self._total = total if total is not None else self._total
             self._stamp = Stamp(src=self.name, run=f"{self.stage_name}-{self._stages}")
             self._say_start()
@@ -329,7 +336,7 @@ class TextReader:
                 name=self.stage_name,
                 num_iterations=self._total,
                 settings=dict(self._settings),
-                stamp=self._stamp,
+                stamp=replace(self._stamp, t=self._began),
             )
         )
 
@@ -337,10 +344,16 @@ class TextReader:
         """The log says that its run came to its end."""
         if self._running and not self._ended:
             self._ended = True
-            updates = self._step if self._step >= 0 else None
             self._emit(
-                RunFinished(status=status, updates=updates, seconds=seconds, stamp=self._stamp)
+                RunFinished(
+                    status=status, updates=self._reached(), seconds=seconds, stamp=self._stamp
+                )
             )
+
+    def _reached(self) -> int | None:
+        """The furthest step of the stage; None where none is known."""
+        reached = max(self._step, self._measured)
+        return reached if reached >= 0 else None
 
     def _unknown(self, line: str) -> None:
         self.lines.unrecognised += 1

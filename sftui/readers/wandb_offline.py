@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 from engine.events import RunFinished, Scalar
 from sftui.readers.protobuf import ProtobufError, fields, signed
@@ -46,7 +46,7 @@ class WandbReader(RecordFileReader):
                     RunFinished(
                         status="finished" if code == 0 else "failed",
                         reason="" if code == 0 else f"exit code {code!r}",
-                        updates=self._step,
+                        updates=self._reached(),
                         seconds=float(seconds) if isinstance(seconds, int) else None,
                         stamp=self._stamp,
                     )
@@ -63,7 +63,10 @@ class WandbReader(RecordFileReader):
                 step = next((signed(v) for n, v in fields(value) if isinstance(v, int)), 0)
         logged = items.pop("_step", step)
         t = items.pop("_timestamp", None)
-        items.pop("_runtime", None)
+        runtime = items.pop("_runtime", None)
+        if self._began is None and _is_time(t) and _is_time(runtime):
+            # What the run took counts from here, and not from its first row.
+            self._began = t - runtime
         # A program that logs a step of its own means that one; wandb's counts calls.
         at = logged if type(logged) is int else self._auto_step
         self._auto_step = at + 1
@@ -73,8 +76,7 @@ class WandbReader(RecordFileReader):
             if type(value) in (int, float) and abs(value) < 1e300
         }
         if numbers and 0 <= at < 10**12:
-            moment = float(t) if type(t) in (int, float) else None
-            self._object(numbers, at=at, t=moment)
+            self._object(numbers, at=at, t=float(t) if _is_time(t) else None)
 
     def _run(self, message: bytes) -> None:
         for number, value in fields(message):
@@ -84,6 +86,10 @@ class WandbReader(RecordFileReader):
                         key, setting = _item(content)
                         if key and isinstance(setting, str | int | float | bool | None):
                             self._settings[key] = _scalar(setting)
+
+
+def _is_time(value: object) -> TypeGuard[int | float]:
+    return type(value) in (int, float)
 
 
 def _item(message: bytes) -> tuple[str, Any]:

@@ -40,6 +40,7 @@ _NOTABLE: Mapping[type[ev.Event], MarkKind] = {
 _HELD = {
     ev.ValidationFinished: "validations",
     ev.EvalStarted: "evals",
+    ev.EvalProgress: "evals",
     ev.EvalFinished: "evals",
     ev.RankHeartbeat: "ranks",
     ev.CheckpointSaved: "checkpoints",
@@ -54,6 +55,10 @@ _MAY_COME_LATER = (
     ev.LogLine,
 )
 """Kinds that carry their own step, so that updates of later steps may come before them."""
+
+_APART, _APART_SHARE = 2.0, 0.02
+"""Seconds, or part of the whole, by which a run's own word and its events may differ and still
+speak of the same time."""
 
 _BEAT_SECONDS = 20.0
 """Two thirds of the silence after which a rank is called dead."""
@@ -123,12 +128,13 @@ class Timeline:
         self._first_t: float | None = None
         self._wall = RunClock()
         self._last_update: int | None = None
+        self._told: float | None = None  # how long the run took, by its own word
         self.clock_kind = ""
         """`time`, `duration` or `steps`, once an update has been seen."""
         self.marks: list[Mark] = []
         self.num_updates = 0
-        self.failed = False
-        """Whether the log says that the program ended by an error."""
+        self.end: ev.RunFinished | None = None
+        """The last word of the log on how the program ended."""
         self.holds: frozenset[str] = frozenset()
         """What there is of validations, evals, ranks and checkpoints, wherever the clock is."""
 
@@ -139,6 +145,24 @@ class Timeline:
     def seconds(self) -> float:
         """The clock at the end."""
         return self._now
+
+    @property
+    def failed(self) -> bool:
+        """Whether the log says that the program ended by an error."""
+        return self.end is not None and self.end.status == "failed"
+
+    @property
+    def took(self) -> float:
+        """The clock at the end as it is told: by the run's own word, where that means the same.
+
+        It counts from the start of the process or leaves out the first steps, so it may be a
+        little shorter than the way from the first event to the last."""
+        told = self._told
+        if told is None:
+            return self._now
+        # A clock made of the times of updates is no better than what the run says of itself.
+        near = self._now - told <= max(_APART, _APART_SHARE * self._now)
+        return told if near or self.clock_kind == "duration" else self._now
 
     @property
     def last_step(self) -> int | None:
@@ -170,6 +194,8 @@ class Timeline:
             if self._first_t is None:
                 self._first_t = t
             now = max(now, t - self._first_t)
+        if isinstance(event, ev.RunFinished) and self.clock_kind != "steps":
+            now = self._end_at(now, event.seconds)
         self._other_at.append(len(self._clock))
         self._others.append(event)
         self._now = now
@@ -178,6 +204,13 @@ class Timeline:
         self._clock.append(now)
         self._steps.append(self._top)
         self._mark(event, now)
+
+    def _end_at(self, now: float, told: float | None) -> float:
+        """The clock at the end of the run, which may say itself how long it took."""
+        if told is None or not 0.0 <= told < math.inf:
+            return now
+        self._told = told
+        return max(now, told)
 
     def _append_batch(self, batch: ev.StepBatch) -> None:
         steps = np.asarray(batch.steps, dtype=np.int64)
@@ -233,7 +266,7 @@ class Timeline:
             self.holds |= {held}
         kind = _NOTABLE.get(type(event))
         if isinstance(event, ev.RunFinished):
-            self.failed = event.status == "failed"
+            self.end = event
         if isinstance(event, ev.AttemptStarted) and event.stamp.att > 1:
             kind = "attempt"
         if kind is None:

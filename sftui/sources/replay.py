@@ -16,12 +16,13 @@ from pathlib import Path
 
 from engine.control import Request
 from engine.errors import UsageError
-from engine.events import Event, StepBatch
+from engine.events import Event, RunFinished, StepBatch
 from sftui.readers import LineCounts
 from sftui.sources.clock import ReplayClock
 from sftui.sources.feed_protocol import Feed, Finished
 from sftui.sources.recording import Mark, Recording, Stage, Timeline
 from sftui.sources.text_position import end_of_share, end_of_stage, end_of_step
+from sftui.text.clean import clean
 from sftui.view.replay_status import ReplayMark, ReplayStatus, part_of
 
 _PART = 20_000
@@ -216,11 +217,11 @@ class ReplaySource:
         with self._lock:
             timeline, clock, stage = self._timeline(), self._clock, self._stage
             position, length, total = self._target(), len(timeline), timeline.seconds
-            seconds = min(clock.seconds(timeline), total)
+            seconds, took = min(clock.seconds(timeline), total), timeline.took
             return ReplayStatus(
                 part=part_of(seconds, total, position, length),
-                seconds=seconds,
-                total_seconds=total,
+                seconds=took if position >= length else seconds * (took / total if total else 1.0),
+                total_seconds=took,
                 clock=timeline.clock_kind or "steps",
                 step=timeline.step_at(position),
                 last_step=timeline.last_step if stage is not None else None,
@@ -231,6 +232,7 @@ class ReplaySource:
                 loading=not self._feed.done,
                 stage=stage or 0,
                 stages=tuple(found.name for found in self._recording.stages),
+                ends=tuple(_end_words(found.timeline.end) for found in self._recording.stages),
                 marks=self._marks_on_the_bar(timeline),
                 holds=timeline.holds if stage is not None else frozenset(),
             )
@@ -488,3 +490,9 @@ def replay_events(
     recording = Recording()
     recording.extend(events)
     return ReplaySource(recording, speed=speed, columnar=columnar, now=now)
+
+
+def _end_words(end: RunFinished | None) -> str:
+    if end is None:
+        return ""
+    return end.status + (f": {clean(end.reason, 120)}" if end.reason else "")

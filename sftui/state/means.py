@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftui.state.series import FAN_OUT, Column, Doubles, Floats, Series
+from sftui.state.series import FAN_OUT, Column, Doubles, Floats, Rows, Series
 
 FEW_POINTS = 150
 """Fewer points in sight are joined as they are: a mean would hide what the eye can read."""
@@ -57,7 +57,12 @@ class Means:
             width = (x_high - x_low) / num_columns
             places = np.arange(-beyond, num_columns + beyond + 1, dtype=np.float64)
             limits = np.asarray(x_low + width * places, dtype=np.float64)
-        sums, counts = self._sums(limits)
+        edges = np.searchsorted(self.source.x, limits)
+        return self.around(edges, half)[beyond : beyond + num_columns]
+
+    def around(self, edges: Rows, half: int) -> Floats:
+        """The mean of the rows between consecutive `edges` and of `half` parts on either side."""
+        sums, counts = self._sums(edges)
         total, number = sums.copy(), counts.copy()
         # Added one by one: after a value of 1e30, differences of running sums would be rubbish.
         for by in range(1, half + 1):
@@ -67,7 +72,7 @@ class Means:
         # Between two points that lie further apart than a window there is no mean.
         mean = np.full(len(total), np.nan)
         np.divide(total, number, out=mean, where=number > 0)
-        return mean[beyond : beyond + num_columns].astype(np.float32)
+        return mean.astype(np.float32)
 
     def at(self, x: float, window: float) -> float | None:
         """The mean of the values within half a window of a place; None without any."""
@@ -84,9 +89,8 @@ class Means:
         low, high = np.searchsorted(self.source.x, (x_low, np.nextafter(x_high, np.inf)))
         return int(high - low)
 
-    def _sums(self, limits: Doubles) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def _sums(self, edges: Rows) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Sum and number of the finite values in each part."""
-        edges = np.searchsorted(self.source.x, limits)
         parts = len(edges) - 1
         sums, counts = np.zeros(parts), np.zeros(parts, dtype=np.int64)
         level, width = -1, 1
@@ -104,8 +108,10 @@ class Means:
         _add(group_sums.data, group_counts.data, groups, sums, counts)
         head = min(int(groups[0]) * width, end)
         tail = max(last_group * width, begin)
-        _add(self.source.y, None, np.clip(edges, begin, head), sums, counts)
-        _add(self.source.y, None, np.clip(edges, tail, end), sums, counts)
+        if head > begin:
+            _add(self.source.y, None, np.minimum(edges, head), sums, counts)
+        if end > tail:
+            _add(self.source.y, None, np.maximum(edges, tail), sums, counts)
         return sums, counts
 
     def _fold(self, level: int) -> None:

@@ -86,7 +86,13 @@ class Checkpoint:
     kind: ev.CheckpointKind | Literal["start"]
     val_loss: float | None
     t: float | None
+    """When it was saved, jumps of the clock taken out as in `RunState.last_t`."""
     removed: bool = False
+
+    @property
+    def exported(self) -> bool:
+        """Whether it is a result for other programs, and no checkpoint to go on from."""
+        return self.kind == "nanochat" or self.reason == "export"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -41,8 +41,8 @@ LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
 LATELY = 16
 """Newest results among which one is looked for that says how long it took."""
-_COUNT_UPDATES = ("", "r0", "nanochat")
-"""Whose step n is the update that n others came before; other trainers count either way."""
+_OURS = ("", "r0")
+"""Sources of runs of ours, whose step n is the update that n others came before."""
 MOST_NAMES = 256
 """Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
 
@@ -70,6 +70,8 @@ class RunState:
     """Phases before the first update of this attempt."""
     updates: int = 0
     """Optimizer updates in the weights: the step number of evaluations and checkpoints."""
+    reached: int = 0
+    """The highest step that any event is of."""
     steps: Table = field(default_factory=lambda: Table(step_columns.STEP_COLUMNS))
     """x = step; learning rates by group are columns named `lr/<group>`."""
     last_step: ev.StepFinished | None = None
@@ -84,6 +86,8 @@ class RunState:
     evals: dict[str, Evaluations] = field(default_factory=dict)
     """Task -> step -> result, tasks in order of appearance."""
     evaluating: ev.EvalStarted | None = None
+    eval_progress: ev.EvalProgress | None = None
+    """Of the task that is evaluated, where it was told."""
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     controls: list[ev.ControlApplied] = field(default_factory=list)
     ranks: dict[int, Rank] = field(default_factory=dict)
@@ -113,15 +117,26 @@ class RunState:
         run = self.run
         if run is None or run.num_iterations is None:
             return None
-        only_evaluates = run.stamp.src in ("", "r0") or run.name == "chat_sft"
-        return max(0, run.num_iterations - 1) if only_evaluates else run.num_iterations
+        only_evaluates = run.stamp.src in _OURS or run.name == "chat_sft"
+        planned = max(0, run.num_iterations - 1) if only_evaluates else run.num_iterations
+        return planned if run.stamp.src in _OURS else max(planned, self._told_steps)
 
     @property
     def done(self) -> int:
-        """Updates done, at most `planned`; of another program's log, the step it prints."""
-        if self.run is not None and self.run.stamp.src not in _COUNT_UPDATES:
-            return max(0, self.updates - 1)
-        return self.updates if self.planned is None else min(self.updates, self.planned)
+        """Updates done, at most `planned`; of another program's log, the furthest step that it
+        tells of, by an update, a measurement or its end. The one figure for how far a run came."""
+        src, planned = self.run.stamp.src if self.run is not None else "", self.planned
+        if src in _OURS or (src == "nanochat" and len(self.steps) and self.steps.x[0] != 1):
+            # nanochat's loops count from 0, but for those that print after they counted on.
+            done = self.updates if planned is None else min(self.updates, planned)
+        else:
+            done = max(0, self.updates - 1)
+        return done if src in _OURS else max(done, self._told_steps)
+
+    @property
+    def _told_steps(self) -> int:
+        """The furthest step that any event of another program names."""
+        return max(self.reached, (self.end.updates or 0) if self.end is not None else 0)
 
     @property
     def newest_place(self) -> float:
@@ -147,6 +162,17 @@ class RunState:
     @property
     def ended(self) -> bool:
         return self.end is not None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took, or has been going on: by its own word once it ended, else from its
+        first event to its newest. None where nothing tells it."""
+        told = self.end.seconds if self.end is not None else None
+        if told is not None and math.isfinite(told) and told >= 0:
+            return told
+        if self.first_t is None or self.last_t is None or self.last_t <= self.first_t:
+            return None
+        return self.last_t - self.first_t
 
     @property
     def loss_name(self) -> str:
@@ -229,6 +255,8 @@ class RunState:
                 self.clock_moved = stamp.t - t
         if stamp.run and not self.run_id:
             self.run_id = stamp.run
+        if event.step is not None and event.step > self.reached:
+            self.reached = event.step
         return self._fold(cast(ev.AnyEvent, event))
 
     def _fold(self, event: ev.AnyEvent) -> Topic:
@@ -244,7 +272,10 @@ class RunState:
             case ev.ValidationFinished():
                 return self._validation(event)
             case ev.EvalStarted():
-                self.evaluating = event
+                self.evaluating, self.eval_progress = event, None
+                return Topic.EVALS | Topic.RUN
+            case ev.EvalProgress():
+                self.eval_progress = event
                 return Topic.EVALS | Topic.RUN
             case ev.EvalFinished():
                 return self._evaluation(event)
@@ -365,6 +396,7 @@ class RunState:
         if not len(x):
             return Topic.NOTHING
         attempt, first = batch.stamp.att, batch.steps[0]
+        self.reached = max(self.reached, int(x.max()))
         simple = bool((x[1:] > x[:-1]).all()) and list(batch.times) == sorted(batch.times)
         simple = simple and (bool(batch.times) or batch.stamp.t is None)
         free = step_columns.free_columns(batch)
@@ -543,6 +575,8 @@ class RunState:
 
     def _phase(self, event: ev.PhaseStarted) -> Topic:
         t = event.stamp.t
+        # One that was given up has no result to end it.
+        self.evaluating = None
         if self.end is not None and event.stamp.att > self.end.stamp.att:
             # Taken up again after its end: it is starting, seconds before the attempt says so.
             self.badge, self.reason, self.end, self.startup = "starting", "", None, []
@@ -579,7 +613,7 @@ class RunState:
             reason=event.reason,
             kind=event.kind,
             val_loss=event.val_loss,
-            t=event.stamp.t,
+            t=self._clock.at(event.stamp),
         )
         return Topic.CHECKPOINTS | self._log(event)
 

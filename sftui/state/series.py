@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 FAN_OUT = 4
 _GROWTH = 1.25
@@ -237,6 +238,11 @@ class Series:
         return self._table.rewrites
 
     @property
+    def version(self) -> tuple[int, int]:
+        """Another one after every change of its rows."""
+        return len(self._table), self._table.rewrites
+
+    @property
     def last(self) -> float | None:
         """The newest known value."""
         return self._table.last(self._name)
@@ -270,20 +276,22 @@ class Series:
         A value exactly at `x_high` belongs to the last part. `limits`: the `num_columns` + 1
         limits of the parts, where they are not equal.
         """
-        low = np.full(num_columns, np.nan, dtype=np.float32)
-        high = low.copy()
-        x = self.x
-        if (
-            not len(x)
-            or num_columns < 1
-            or not x_high > x_low
-            or not self._table.written(self._name)
-        ):
-            return low, high
+        if num_columns < 1 or not x_high > x_low:
+            low = np.full(max(0, num_columns), np.nan, dtype=np.float32)
+            return low, low.copy()
         limits = np.linspace(x_low, x_high, num_columns + 1) if limits is None else limits.copy()
         limits[-1] = np.nextafter(x_high, np.inf)
-        edges = np.searchsorted(x, limits)
-        level = self._level(int(edges[-1] - edges[0]), num_columns)
+        return self.extremes(np.searchsorted(self.x, limits))
+
+    def extremes(self, edges: Rows) -> tuple[Floats, Floats]:
+        """Lowest and highest value of the rows between consecutive `edges`, as `columns`."""
+        parts = len(edges) - 1
+        low = np.full(parts, np.nan, dtype=np.float32)
+        high = low.copy()
+        begin, end = int(edges[0]), int(edges[-1])
+        if begin >= end or not self._table.written(self._name):
+            return low, high
+        level = self._level(end - begin, parts)
         if level < 0:
             _reduce(self.y, self.y, edges, low, high)
             return low, high
@@ -293,14 +301,15 @@ class Series:
         # A group that straddles an edge counts for the column in which it starts: no extreme
         # is lost and none moves by more than half a column. The two ends are read point by
         # point, so nothing outside the limits gets in.
-        begin, end = int(edges[0]), int(edges[-1])
         last_group = min(self._folded[level], end // width)
         groups = np.minimum(-(-edges // width), last_group)
         _reduce(lows.data, highs.data, groups, low, high)
         head = min(int(groups[0]) * width, end)
         tail = max(last_group * width, begin)
-        _reduce(self.y, self.y, np.clip(edges, begin, head), low, high)
-        _reduce(self.y, self.y, np.clip(edges, tail, end), low, high)
+        if head > begin:
+            _reduce(self.y, self.y, np.minimum(edges, head), low, high)
+        if end > tail:
+            _reduce(self.y, self.y, np.maximum(edges, tail), low, high)
         return low, high
 
     def sample(self, x_low: float, x_high: float, most: int = 2048) -> Floats:

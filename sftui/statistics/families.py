@@ -2,9 +2,10 @@
 
 The newest evaluation against the start is the question a person asks, so it is judged by
 itself (`judge`, headline), corrected for the tasks alone; so is the newest against a baseline.
-All other differences to the start and to the one before are one family. One to the best is
-shown and not judged. Families grow with every evaluation, so a difference that was clear when
-it was measured may not be clear among more of them: that is said, never just taken back.
+All other differences to the start and to the one before are one family, which may be wrong in
+1 % (`BESIDE`): so a run without any change shows a colour in 5 %. One to the best is shown and
+not judged. Families grow with every evaluation, so a difference that was clear when it was
+measured may not be clear among more of them: that is said, never just taken back.
 """
 
 # N comparisons of one run.
@@ -19,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sftui.statistics.accuracy import ALPHA
-from sftui.statistics.paired_tests import CLEAR, Comparison, Judged, judge, not_judged
+from sftui.statistics.paired_tests import (
+    BESIDE,
+    CLEAR,
+    Comparison,
+    Judged,
+    judge,
+    not_judged,
+)
 from sftui.statistics.run_scatter import Curve
 from sftui.statistics.scatter import p_all_beyond
 
@@ -86,7 +94,8 @@ class Families:
         return out
 
     def _judge(self, indices: Sequence[int], into: dict[int, Judged], *, headline: bool) -> None:
-        words = judge([self.comparisons[i] for i in indices], headline=headline)
+        comparisons = [self.comparisons[i] for i in indices]
+        words = judge(comparisons, headline=headline, error=ALPHA if headline else BESIDE)
         into.update(zip(indices, words, strict=True))
 
     def _family(self, names: tuple[str, ...]) -> list[int]:
@@ -173,18 +182,18 @@ class _Table:
                     )
         rest = shown & ~newest
         clear = [
-            self.index[which][_holm_clear(np.maximum(ps[which], scattered[which]))]
-            for which, ps in ((newest, self.p_mid), (rest, self.p))
+            self.index[which][_holm_clear(np.maximum(ps[which], scattered[which]), error)]
+            for which, ps, error in ((newest, self.p_mid, ALPHA), (rest, self.p, BESIDE))
         ]
         return {*np.concatenate(clear).tolist()}
 
 
-def _holm_clear(ps: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which stay under 5 % after Holm's correction; NaN is not counted."""
+def _holm_clear(ps: NDArray[np.float64], error: float) -> NDArray[np.bool_]:
+    """Which stay under `error` after Holm's correction; NaN is not counted."""
     out = np.zeros(len(ps), dtype=bool)
     known = np.flatnonzero(~np.isnan(ps))
     order = known[np.argsort(ps[known], kind="stable")]
     adjusted = ps[order] * np.arange(len(order), 0, -1)
-    over = np.flatnonzero(adjusted >= ALPHA)
+    over = np.flatnonzero(adjusted >= error)
     out[order[: over[0] if len(over) else len(order)]] = True
     return out

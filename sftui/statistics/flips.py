@@ -18,6 +18,7 @@ import numpy as np
 
 from engine.config import from_flat
 from engine.conversations.letter_questions import Question
+from engine.conversations.problems import Problem
 from engine.data import tasks
 from engine.errors import DataError, SftuiError
 from engine.evaluation import eval_items
@@ -46,12 +47,24 @@ class Item:
     p_before: tuple[float, ...]
     """Probability of each of `letters`."""
     p_now: tuple[float, ...]
+    wrote_before: str = ""
+    """What was written, where answers are written out; `before` is then what it came to."""
+    wrote_now: str = ""
 
     @property
     def kind(self) -> str:
         """gained, lost, right or wrong."""
         was, right = self.before == self.gold, self.now == self.gold
         return ("right" if was else "gained") if right else ("lost" if was else "wrong")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The words of a question."""
+
+    question: str
+    choices: tuple[str, ...] = ()
+    """Empty where the answer is written out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +131,7 @@ def open_book(
         error_by_subject=mean_spread(moved, numbers)[0] if several else None,
         answered=now.letters,
         answered_before=before.letters,
-        gold=dict(sorted(Counter(now.gold).items())),
+        gold=dict(sorted(Counter(now.gold).items())) if now.by_letter else {},
     )
 
 
@@ -138,6 +151,8 @@ def _items(now: EvalResult, before: EvalResult) -> list[Item]:
                 now=now.predicted[i],
                 p_before=tuple(_share(p) for p in p_before[i][:n].tolist()),
                 p_now=tuple(_share(p) for p in p_now[i][:n].tolist()),
+                wrote_before=before.answers[i] if before.answers else "",
+                wrote_now=now.answers[i] if now.answers else "",
             )
         )
     return items
@@ -147,12 +162,18 @@ def _share(p: float) -> float:
     return p if math.isfinite(p) else 0.0
 
 
+def _asked(each: Question | Problem) -> Asked:
+    if isinstance(each, Question):
+        return Asked(question=each.question, choices=each.choices)
+    return Asked(question=each.prompt)
+
+
 class Questions:
     """The text of a run's questions, by task and item id, loaded in a thread."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run
-        self._found: dict[str, dict[str, Question]] | None = None
+        self._found: dict[str, dict[str, Question | Problem]] | None = None
         self.problem = ""
         """Why the questions could not be loaded; empty when they were."""
         self._thread = threading.Thread(target=self._load, name="questions", daemon=True)
@@ -166,19 +187,19 @@ class Questions:
         """Wait until they are loaded, or known to be missing."""
         self._thread.join(timeout)
 
-    def get(self, task: str, item_id: str) -> Question | None:
-        return (self._found or {}).get(task, {}).get(item_id)
+    def get(self, task: str, item_id: str) -> Asked | None:
+        found = (self._found or {}).get(task, {}).get(item_id)
+        return None if found is None else _asked(found)
 
     def _load(self) -> None:
         try:
             manifest = resume_file.manifest_now(self._run)
             settings = from_flat(manifest["config"], manifest.get("recipe"))
-            limit = settings.eval.eval_metrics_max_problems
             wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
-            found = tasks.load_questions(wanted, limit)
+            found = tasks.load_questions(wanted, run_plan.exam_limits(settings))
         except SftuiError as error:
             self.problem = str(error)
         except Exception as error:  # a data library's own: the screen must not die of it
             self.problem = f"the questions cannot be read: {error!r}"
         else:
-            self._found = {name: {q.id: q for q in asked} for name, asked in found.items()}
+            self._found = {name: {each.id: each for each in asked} for name, asked in found.items()}

@@ -48,12 +48,17 @@ class RecipeDifference:
         return math.ceil((Z95 + Z_POWER80) ** 2 * variance / self.difference**2) + 2
 
 
-def recipe_difference(a: Mapping[object, float], b: Mapping[object, float]) -> RecipeDifference:
+def recipe_difference(
+    a: Mapping[object, float], b: Mapping[object, float], *, grain: float = 0.0
+) -> RecipeDifference:
     """Paired t test over the seeds that both were run with, else Welch's.
 
     Args:
         a: seed -> number of one run; of recipe A.
         b: the same of recipe B. Pairs are made only where the seeds are the same on both sides.
+        grain: smallest step of the numbers, 1 / questions of an accuracy. Runs are taken to
+            scatter by so much at least: two that have the same count right are not known to
+            have no error.
 
     Raises:
         ValueError: one of them is empty.
@@ -62,10 +67,10 @@ def recipe_difference(a: Mapping[object, float], b: Mapping[object, float]) -> R
         raise ValueError(f"{len(a)} and {len(b)} runs; expected at least one of each recipe")
     if set(a) == set(b) and len(a) > 1:
         change = np.array([b[seed] - a[seed] for seed in a])
-        spread = float(change.std(ddof=1))
+        spread = max(float(change.std(ddof=1)), math.sqrt(2) * grain)
         error, freedom, paired = spread / math.sqrt(len(change)), len(change) - 1.0, True
     else:
-        error, freedom, spread = _welch(list(a.values()), list(b.values()))
+        error, freedom, spread = _welch(list(a.values()), list(b.values()), grain)
         paired = False
     difference = float(np.mean(list(b.values())) - np.mean(list(a.values())))
     special = special_functions()
@@ -97,11 +102,11 @@ def judge_recipes(found: Sequence[RecipeDifference]) -> list[str]:
     ]
 
 
-def _welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+def _welch(a: Sequence[float], b: Sequence[float], grain: float) -> tuple[float, float, float]:
     """(standard error, degrees of freedom, standard deviation of one run)."""
     if len(a) < 2 or len(b) < 2:
         return math.nan, 0.0, math.nan
-    one, two = float(np.var(a, ddof=1)), float(np.var(b, ddof=1))
+    one, two = (max(float(np.var(side, ddof=1)), grain**2) for side in (a, b))
     parts = one / len(a), two / len(b)
     error, spread = math.sqrt(sum(parts)), math.sqrt((one + two) / 2)
     below = parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1)

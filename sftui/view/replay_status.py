@@ -45,6 +45,9 @@ class ReplayStatus:
     stage: int
     """Counted from 0."""
     stages: tuple[str, ...]
+    ends: tuple[str, ...] = ()
+    """How each stage ended, by the log: `finished`, `stopped`, `failed: why`; empty without a
+    word of it."""
     marks: tuple[ReplayMark, ...] = ()
     holds: frozenset[str] = frozenset()
     """What the stage has, as far as it was read: validations, evals, ranks, checkpoints."""

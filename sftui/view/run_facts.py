@@ -21,6 +21,7 @@ from sftui.state.run_state import RunState
 from sftui.state.weight_change import share, weight_changes
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.replay_status import ReplayStatus
 
 _RATE_GROUPS = {"unembedding_lr": "lm_head", "embedding_lr": "wte", "matrix_lr": "matrices"}
 
@@ -82,6 +83,18 @@ def sections(state: RunState) -> list[Section]:
     rest = [name for name in run.settings if name not in known]
     out.append(("Other settings", [Fact(name, _value(run.settings[name])) for name in rest]))
     return [(title, facts) for title, facts in out if facts]
+
+
+def stage_sections(replay: ReplayStatus | None) -> list[Section]:
+    """How each program of a log ended; nothing of a run, or of a log of one program."""
+    if replay is None or len(replay.stages) < 2:
+        return []
+    ends = [*replay.ends, *[""] * len(replay.stages)]
+    facts = []
+    for i, (name, end) in enumerate(zip(replay.stages, ends, strict=False)):
+        here = "  (on the screen)" if i == replay.stage else ""
+        facts.append(Fact(f"{i + 1} {clean(name, 40)}", (end or "no word of its end") + here))
+    return [("The stages of this log", facts)]
 
 
 def _identity(state: RunState, run: RunStarted) -> list[Fact]:

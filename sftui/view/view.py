@@ -18,6 +18,7 @@ from sftui.state.records import Alarm
 from sftui.state.run_state import RunState
 from sftui.statistics.scores import Scoreboard
 from sftui.statistics.validation_scores import LossBoard
+from sftui.text import format as fmt
 from sftui.view.chart_page import ChartPage
 from sftui.view.failure import failure
 from sftui.view.replay_status import ReplayStatus
@@ -130,17 +131,22 @@ class View:
 
     def elapsed(self, state: RunState) -> float | None:
         """Seconds since the run began, to its end or to now; None where nothing tells it."""
-        if self.replay is not None and self.replay.clock != "time":
-            # Such a log has a time of day here and there at most: the clock of the bar counts.
-            if self.replay.clock == "duration":
-                return self.replay.seconds
-            if not state.ended or state.first_t == state.last_t:
-                return None
+        if self.replay is not None:
+            # The clock of the bar counts, of which a log may have a time of day here and there.
+            here = self.replay.seconds if self.replay.clock != "steps" else None
+            return here if not state.ended or state.seconds is None else state.seconds
+        if state.ended or self.trouble:
+            return state.seconds
         if state.first_t is None:
             return None
-        if state.ended or self.trouble:
-            return (state.last_t or state.first_t) - state.first_t
         return max(0.0, self.now() - state.clock_moved - state.first_t)
+
+    def age(self, state: RunState, t: float | None) -> str:
+        """How long ago something of the run was, `t` being what the state says of it; empty where
+        nothing tells it. The one clock of all ages: now, or over a replay the moment it shows."""
+        if t is None:
+            return ""
+        return fmt.age(max(0.0, self.now() - state.clock_moved - t))
 
     def eta(self, state: RunState) -> float | None:
         """Seconds until the end, counted on from the newest event; None when unknown."""

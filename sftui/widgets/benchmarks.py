@@ -13,8 +13,10 @@ import numpy as np
 from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
+from sftui.logbook.event_lines import evaluating
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
+from sftui.statistics import chatcore_looks
 from sftui.statistics.accuracy import wilson
 from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
 from sftui.statistics.paired_tests import CLEAR, Judged, accuracy_of
@@ -53,10 +55,11 @@ class Benchmarks(Panel):
         scores = self.view.board.scores(state)
         corner: list[Span] = []
         if state.evaluating is not None and not state.ended:
-            words = f"evaluating {clean(state.evaluating.task, 30)}…"
-            corner = [(words, style(Role.SAVED))]
+            corner = [(evaluating(state.evaluating, state.eval_progress), style(Role.SAVED))]
         elif scores.baseline:
             corner = [(f"base: {clean(scores.baseline, 40)}", style(Role.DIM))]
+        elif looks := chatcore_looks.looks(self.view.board, state):
+            corner = [(chatcore_looks.words(looks[-1].scores[0]), style(Role.DIM))]
         tasks = list(state.evals)
         known = {BASELINE} if scores.baseline else set()
         known |= {GOLD} if scores.gold else set()

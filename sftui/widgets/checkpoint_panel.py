@@ -20,7 +20,8 @@ class CheckpointPanel(Panel):
     @property
     def clock(self) -> tuple[str, ...]:
         """The ages, as they are written."""
-        return tuple(map(self._age, self.state.checkpoint_rows()))
+        rows = self.state.checkpoint_rows()
+        return tuple(self.view.age(self.state, row.t) for row in rows)
 
     def paint(self, grid: Grid) -> None:
         rows = self.state.checkpoint_rows()
@@ -41,7 +42,7 @@ class CheckpointPanel(Panel):
         best = self.state.best_validation
         for i, row in enumerate(rows[: max(0, room)]):
             is_best = best is not None and row.step == best.step and not row.removed
-            is_best = is_best and row.kind != "nanochat"
+            is_best = is_best and not row.exported
             self._row(grid, 2 + i, row, columns, is_best=is_best)
 
     def _columns(self, width: int) -> dict[str, int]:
@@ -74,8 +75,9 @@ class CheckpointPanel(Panel):
         text = style(Role.FAINT if faded else Role.TEXT, bold=is_best)
         if item.kind == "start":
             mark, name = ("▷", style(Role.DIM)), "start"
-        elif item.kind == "nanochat":
-            mark, name = ("⇪", style(Role.SAVED)), "nanochat"
+        elif item.exported:
+            what = "nanochat" if item.kind == "nanochat" else "export"
+            mark, name = ("⇪", style(Role.SAVED)), what
         else:
             mark, name = ("◆", style(Role.SAVED)), f"step {fmt.count(item.step)}"
         if faded:
@@ -99,13 +101,8 @@ class CheckpointPanel(Panel):
         if "size" in columns and item.kind != "start":
             words = "gone" if faded else fmt.size(item.size_bytes)
             grid.right(row, 2 + columns["size"], [(words, dim)], 2)
-        if "age" in columns and item.t is not None:
-            grid.right(row, 2 + columns["age"], [(self._age(item), dim)], 2)
+        if "age" in columns:
+            age = self.view.age(self.state, item.t)
+            grid.right(row, 2 + columns["age"], [(age, dim)], 2)
         if is_best:
             grid.back(row, 1, grid.width - 1, Back.ROW)
-
-    def _age(self, item: Checkpoint) -> str:
-        if item.t is None:
-            return ""
-        now = self.state.last_t if self.state.ended else self.view.now()
-        return fmt.age((now or item.t) - item.t)

@@ -138,10 +138,12 @@ class CheckpointTable(Panel):
             self.checkpoints.run is not None and item.known.kind == "sftui" and item.info is None
         )
         text = style(Role.FAINT if gone else Role.TEXT, bold=chosen)
-        mark, role = {"start": ("▷", Role.DIM), "nanochat": ("⇪", Role.SAVED)}.get(
-            item.known.kind, ("◇", Role.FAINT) if gone else ("◆", Role.SAVED)
-        )
-        if item.best and item.known.kind != "nanochat":
+        mark, role = ("◇", Role.FAINT) if gone else ("◆", Role.SAVED)
+        if item.known.kind == "start":
+            mark, role = "▷", Role.DIM
+        elif item.known.exported:
+            mark, role = "⇪", Role.SAVED
+        if item.best and not item.known.exported:
             mark, role = "★", Role.GOOD
         grid.text(row, 2, mark, style(role))
         grid.text(row, 4, fit(item.name, 14), text)
@@ -179,8 +181,11 @@ class CheckpointTable(Panel):
             grid.put(row, 1, "▌", style(Role.FOCUS, back=Back.ROW))
 
     def _age(self, item: CheckpointRow) -> str:
-        t = item.info.created if item.info is not None else item.known.t
-        return "" if t is None else fmt.age(max(0.0, self.view.now() - t))
+        # By the log as the dashboard; the disk alone knows one that no event told of.
+        t = item.known.t
+        if t is None and item.info is not None:
+            t = item.info.created
+        return self.view.age(self.state, t)
 
     def _detail(self, grid: Grid, row: int, rows: int) -> None:
         end = grid.width - 2

@@ -15,9 +15,8 @@ from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
-    from engine.conversations.letter_questions import Question
     from sftui.state.run_state import RunState
-    from sftui.statistics.flips import FlipBook, Item, Questions
+    from sftui.statistics.flips import Asked, FlipBook, Item, Questions
     from sftui.view.view import View
 
 _MARKS = {
@@ -120,7 +119,8 @@ class FlipTable(Panel):
             f" ({fmt.percent(book.gold.get(letter, 0) / total, 0)})"
             for letter, count in book.answered.items()
         )
-        grid.text(2, 2, fit(f"answered (right): {letters}", end - 2), style(Role.DIM))
+        if letters:
+            grid.text(2, 2, fit(f"answered (right): {letters}", end - 2), style(Role.DIM))
         moved = "  ".join(f"{clean(n, 30)} +{g} -{lost}" for n, g, lost in book.subjects()[:8])
         if moved:
             grid.text(3, 2, fit(f"subjects: {moved}", end - 2), style(Role.FAINT))
@@ -136,7 +136,7 @@ class FlipTable(Panel):
         if chosen:
             grid.back(row, 1, end, Back.ROW)
 
-    def _asked(self, item: Item) -> Question | None:
+    def _asked(self, item: Item) -> Asked | None:
         """The question that was asked, None until it was read."""
         if self.questions is None or isinstance(self.book, str):
             return None
@@ -160,7 +160,10 @@ class FlipTable(Panel):
         else:
             lines.append(("reading the questions…", style(Role.SAVED)))
         lines.append(("", 0))
-        lines.append(("     before   now", style(Role.FAINT)))
+        if not item.letters:
+            lines += _written(item, width)
+        else:
+            lines.append(("     before   now", style(Role.FAINT)))
         for i, letter in enumerate(item.letters):
             right = letter == item.gold
             given = ("before " if letter == item.before else "") + (
@@ -179,6 +182,24 @@ class FlipTable(Panel):
                 return
             grid.text(row, col, fit(text, end - col), number)
             row += 1
+
+
+def _written(item: Item, width: int) -> list[tuple[str, int]]:
+    """The right answer, and both that were written out."""
+    lines = [(f"right: {clean(item.gold, 60)}", style(Role.GOOD, bold=True))]
+    for name, found, wrote in (
+        ("before", item.before, item.wrote_before),
+        ("now", item.now, item.wrote_now),
+    ):
+        lines += [("", 0), (f"{name}: {clean(found, 100) or '(no answer)'}", style(Role.FAINT))]
+        for line in wrote.split("\n"):
+            told = clean(line, 400)
+            role = style(Role.TEXT)
+            # Blanks at the beginning are part of a program.
+            lines += [
+                (part, role) for part in textwrap.wrap(told, width, drop_whitespace=False) or [""]
+            ]
+    return lines
 
 
 _HEAD = 5

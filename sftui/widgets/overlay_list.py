@@ -74,7 +74,7 @@ class OverlayList(Panel):
         else:
             last = contender.line(self.view.smoothing_share).last
             parts.append([("train ", dim), (fmt.loss(last), text)])
-        parts.append([(f"{fmt.si(state.updates)} steps", dim)])
+        parts.append([(f"{fmt.si(state.done)} steps", dim)])
         parts.append([(contender.status, dim)])
         return parts
 

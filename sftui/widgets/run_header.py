@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from engine import events as ev
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
-from sftui.logbook.event_lines import ranks
+from sftui.logbook.event_lines import evaluating, ranks
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -123,7 +123,7 @@ class RunHeader(Panel):
         if state.ended or self.view.trouble:
             return clean(self.view.trouble or state.reason, 200)
         if state.evaluating is not None:
-            return f"evaluating {clean(state.evaluating.task, 40)}"
+            return evaluating(state.evaluating, state.eval_progress)
         if state.phase is None or state.phase.end is not None or state.badge == "paused":
             return ""
         if state.phase.name == "train" and len(state.steps):
@@ -173,9 +173,8 @@ class RunHeader(Panel):
             parts.append([("eta ", dim), (fmt.clock(left), text)])
         if (elapsed := view.elapsed(state)) is not None:
             word = "took " if state.ended else "elapsed "
-            parts.append(
-                [(word, dim), (fmt.clock(round(elapsed) if state.ended else elapsed), text)]
-            )
+            still = state.ended or (view.replay is not None and view.replay.at_end)
+            parts.append([(word, dim), (fmt.clock(round(elapsed) if still else elapsed), text)])
         speed = state.steps.last("tokens_per_second")
         if speed is not None and not state.ended:
             parts.append([(fmt.si(speed), text), (" tok/s", dim)])
@@ -187,7 +186,9 @@ class RunHeader(Panel):
         doing = self._doing()
         if planned:
             fraction = self.state.done / planned
-            percent = f" {fmt.percent(min(1.0, fraction))}"
+            # All of it is said of all of it alone, whatever the rounding.
+            most = 1.0 if fraction >= 1.0 else 0.999
+            percent = f" {fmt.percent(min(most, fraction))}"
             room = end - col - len(percent)
             words = fit(doing, max(0, room - 9)) if doing else ""
             cells = min(60, room - (text_width(words) + 3 if words else 0))

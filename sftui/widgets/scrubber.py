@@ -73,19 +73,20 @@ class Scrubber(Panel):
         """From the right border inwards, most important first."""
         parts: list[list[Span]] = [[(replay.speed_words, text)]]
         if len(replay.stages) > 1:
-            name = clean(replay.stages[replay.stage], 24)
-            parts.append([(f"stage {replay.stage + 1}/{len(replay.stages)} ", dim), (name, text)])
+            parts.append(self._stage(replay, text, dim))
         if replay.last_step is not None and replay.clock != "steps":
             here, total = self._steps(replay)
-            parts.append([(f"step {here} of {total}", dim)])
+            parts.append([(f"step {here} of {total}{self._logged(replay)}", dim)])
         return parts
 
     def _times(self, replay: ReplayStatus) -> tuple[str, str]:
         """The clock and its end: a time, or steps where the log has no times."""
         if replay.clock == "steps":
             here, total = self._steps(replay)
-            return f"step {here}", total
-        return fmt.clock(replay.seconds), fmt.clock(replay.total_seconds)
+            return f"step {here}", total + self._logged(replay)
+        # The end is rounded as the header's "took" is.
+        total = fmt.clock(round(replay.total_seconds))
+        return total if replay.at_end else fmt.clock(replay.seconds), total
 
     def _steps(self, replay: ReplayStatus) -> tuple[str, str]:
         """Updates so far and at the end, counted as the header does: after step 0 it is one."""
@@ -93,6 +94,27 @@ class Scrubber(Panel):
         last = replay.last_step or 0
         total = planned if planned == last + 1 else last
         return fmt.count(here), fmt.count(max(here, total))
+
+    def _logged(self, replay: ReplayStatus) -> str:
+        """A word where the log ends before what was planned, which the header counts to."""
+        planned = self.state.planned
+        return " logged" if planned is not None and planned > (replay.last_step or 0) + 1 else ""
+
+    def _stage(self, replay: ReplayStatus, text: int, dim: int) -> list[Span]:
+        """Which of the programs of the log this is, how it ended, and another one that failed."""
+        bad = style(Role.BAD, bold=True, back=Back.BAR)
+        good = style(Role.GOOD, bold=True, back=Back.BAR)
+        spans: list[Span] = [(f"stage {replay.stage + 1}/{len(replay.stages)} ", dim)]
+        spans.append((clean(replay.stages[replay.stage], 24), text))
+        failed = [i for i, end in enumerate(replay.ends) if end.startswith("failed")]
+        if replay.stage in failed:
+            spans.append((" ✗", bad))
+        elif failed:
+            # The newest: it is why somebody reads such a log.
+            spans.append((f" · ✗ {clean(replay.stages[failed[-1]], 24)} failed", bad))
+        elif replay.ends and replay.ends[replay.stage] == "finished":
+            spans.append((" ✓", good))
+        return spans
 
     def _track(self, grid: Grid, replay: ReplayStatus, start: int, end: int) -> None:
         self.bar = (start, end)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,11 +18,13 @@ from textual.events import Click, MouseDown, MouseMove, MouseScrollDown, MouseSc
 from textual.message import Message
 
 from sftui.drawing.canvas import (
+    Band,
     Codes,
     Grid,
     Span,
     Styles,
     bridge,
+    curves,
     fit,
     line_through,
     settle,
@@ -34,7 +36,7 @@ from sftui.drawing.x_axis import WORDS, ClockScale, XScale, x_range
 from sftui.state.means import FEW_POINTS, Means
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
-from sftui.state.series import Doubles, Floats, Series
+from sftui.state.series import Doubles, Series
 from sftui.text import format as fmt
 from sftui.view.chart_page import RANGE_WORDS, Cell, ChartPage, Look
 from sftui.view.chart_panels import MOST_CURVES, ChartPanel, ChartRun, Curve, chart_panels
@@ -44,6 +46,8 @@ from sftui.widgets.zoom_chart import ChartMoved, ZoomChart, nearest_row
 
 _EXACT_ROWS = 4096
 """Rows in sight up to which points are looked at one by one."""
+_LABEL_CELLS = 7
+"""Of the y axis with its labels, at least."""
 _FEW = 2.0
 """Points a dot column, up to which a curve is joined and not averaged."""
 _BOTTOM, _TOP, _TOP_OF_LOSS, _HEADROOM = 1.0, 97.0, 92.0, 0.3
@@ -81,6 +85,31 @@ class _Drawn(NamedTuple):
     """Of every dot column; None where nothing is averaged."""
 
 
+class _Layer(NamedTuple):
+    """A curve in its place and colour."""
+
+    band: Band
+    number: int
+    """Of its style."""
+
+
+@dataclass(slots=True)
+class _Chart:
+    """One chart of the page while it is painted."""
+
+    panel: ChartPanel
+    look: Look
+    grid: Grid
+    edge: int = 0
+    """Cells of its frame."""
+    labels: bool = False
+    """Whether the x axis has words."""
+    plot: Plot | None = None
+    """None where there is no room for one."""
+    drawn: list[_Drawn] = field(default_factory=list)
+    layers: list[_Layer] = field(default_factory=list)
+
+
 class SeriesCharts(ZoomChart):
     """The charts of a page, or those that are pinned."""
 
@@ -112,8 +141,14 @@ class SeriesCharts(ZoomChart):
         self.pinned = pinned
         self._means: dict[int, Means] = {}
         self._means_of: RunState | None = None
-        self._axes: dict[Hashable, tuple[Codes, Styles]] = {}
-        """X axes of the page that is being painted."""
+        self._sheets: dict[Hashable, tuple[Codes, Styles]] = {}
+        self._new_sheets: dict[Hashable, tuple[Codes, Styles]] = {}
+        """Borders and axes of the page as it was painted last, and as it is being painted."""
+        self._readings: dict[Hashable, _Drawn] = {}
+        self._new_readings: dict[Hashable, _Drawn] = {}
+        """What was read of series, to be read again when they or the limits have changed."""
+        self._label_cells: dict[str, int] = {}
+        """What the labels of y needed last, by chart."""
         self._held: dict[tuple[str, bool, str], tuple[float, float]] = {}
         self.cells: list[tuple[Cell, Plot | None]] = []
         """The charts in sight as they were painted last, in cells of this panel."""
@@ -140,6 +175,7 @@ class SeriesCharts(ZoomChart):
         page, runs = self.page, self.runs()
         if self._means_of is not self.state or len(self._means) > 4096:
             self._means, self._means_of, self._held = {}, self.state, {}
+            self._label_cells = {}
         everything = chart_panels(runs)
         panels = everything
         if self.pinned:
@@ -147,7 +183,8 @@ class SeriesCharts(ZoomChart):
             panels = [by_key[key] for key in page.pins if key in by_key]
         elif page.query.strip():
             panels = chart_panels(runs, page.filter)
-        self.panels, self.cells, self.plot, self._axes = panels, [], None, {}
+        self.panels, self.cells, self.plot = panels, [], None
+        self._new_sheets, self._new_readings = {}, {}
         top = 0
         if not self.pinned and grid.height >= 3:
             top = 1
@@ -156,6 +193,7 @@ class SeriesCharts(ZoomChart):
             self._empty(grid, bool(everything))
         else:
             self._charts(grid, panels, runs, top)
+        self._sheets, self._readings = self._new_sheets, self._new_readings
         if top:
             self._head(grid, panels, len(everything))
 
@@ -170,10 +208,13 @@ class SeriesCharts(ZoomChart):
         else:
             cells = page.cells(page.focused(panels), grid.width, room, len(panels))
         focus = -1 if self.pinned else page.focused(panels)
-        for cell in cells:
-            own = Grid(cell.height, cell.width)
-            chosen = cell.place == focus and not page.full
-            plot = self._chart(own, panels[cell.place], runs, chosen)
+        charts = [self._prepared(cell, panels[cell.place], runs) for cell in cells]
+        # All curves of the page are made in one go: numpy's calls cost more than their work.
+        bands = iter(curves([layer.band for chart in charts for layer in chart.layers]))
+        for cell, chart in zip(cells, charts, strict=True):
+            own, plot = chart.grid, chart.plot
+            codes = [next(bands) for _ in chart.layers]
+            self._chart(chart, codes, runs, cell.place == focus and not page.full)
             own.settle()
             y = cell.y + top
             grid.codes[y : y + cell.height, cell.x : cell.x + cell.width] = own.codes
@@ -268,22 +309,29 @@ class SeriesCharts(ZoomChart):
 
     # ---- one chart ---------------------------------------------------------------------------
 
+    def _prepared(self, cell: Cell, panel: ChartPanel, runs: Sequence[ChartRun]) -> _Chart:
+        """What a chart draws, read and placed, and nothing painted yet."""
+        chart = _Chart(panel, self.page.look(panel.key), Grid(cell.height, cell.width))
+        chart.edge = 1 if cell.height >= 5 and cell.width >= 16 else 0
+        self._plot(chart, runs)
+        if chart.plot is not None:
+            chart.layers = _layers(chart.plot, chart.drawn)
+        return chart
+
     def _chart(
-        self, grid: Grid, panel: ChartPanel, runs: Sequence[ChartRun], chosen: bool
-    ) -> Plot | None:
-        look = self.page.look(panel.key)
-        framed = grid.height >= 5 and grid.width >= 16
-        plot, drawn, notes = self._plotted(grid, panel, runs, look, 1 if framed else 0)
-        if framed:
-            border = style(Role.FOCUS if chosen else Role.BORDER)
+        self, chart: _Chart, codes: Sequence[Codes], runs: Sequence[ChartRun], chosen: bool
+    ) -> None:
+        grid, panel, drawn = chart.grid, chart.panel, chart.drawn
+        border = style(Role.FOCUS if chosen else Role.BORDER)
+        self._sheet(chart, border)
+        notes = self._paint_plot(chart, codes, runs)
+        if chart.edge:
             words = self._words_of(panel)
             corner = self._corner(panel, drawn, grid.width - min(text_width(words), 24) - 9)
             used = sum(text_width(text) for text, _ in corner) + 4 if corner else 0
             title = self._title(words, drawn, grid.width - used - 5)
-            grid.frame(
-                title, [(notes, style(Role.FAINT))] if notes else (), border=border, corner=corner
-            )
-        return plot
+            below = [(notes, style(Role.FAINT))] if notes else ()
+            grid.on_border(title, below, border=border, corner=corner)
 
     def _words_of(self, panel: ChartPanel) -> str:
         pin = "⌖ " if panel.key in self.page.pins and not self.pinned else ""
@@ -338,67 +386,82 @@ class SeriesCharts(ZoomChart):
             return None
         return lambda x: start + scale.to(x)
 
-    def _plotted(
-        self, grid: Grid, panel: ChartPanel, runs: Sequence[ChartRun], look: Look, edge: int
-    ) -> tuple[Plot | None, list[_Drawn], str]:
-        """Paint inside the frame: the plot, its curves, and words on what is not seen."""
+    def _plot(self, chart: _Chart, runs: Sequence[ChartRun]) -> None:
+        """Read the curves and set the limits; no plot where there is no room for one."""
+        grid, panel, look, edge = chart.grid, chart.panel, chart.look, chart.edge
         height = grid.height - 2 * edge
-        labels = height >= 5
-        rows = height - (2 if labels else 1)
+        chart.labels = height >= 5
+        rows = height - (2 if chart.labels else 1)
         if rows < 1 or grid.width - 2 * edge < 10:
-            return None, [], ""
+            return
         x_scale, limits = self._axis(panel)
-        plot = Plot(
-            grid=grid,
-            row=edge,
-            col=edge + 7,
-            height=rows,
-            width=grid.width - 2 * edge - 8,
-            x_low=limits[0],
-            x_high=limits[1],
-            y_low=0.0,
-            y_high=1.0,
-            x_scale=x_scale,
-        )
-        drawn = self._read(plot, panel, runs)
-        log = look.log_y and any(bool((each.high > 0).any()) for each in drawn)
-        plot.log = log
-        y_low, y_high = self._y_limits(panel, drawn, look, log)
-        plot.y_low, plot.y_high = y_low, y_high
-        values, step = plot.y_ticks()
-        wanted = max((len(tick_words(value, step)) for value in values), default=5)
-        left = edge + min(max(7, wanted + 2), 12)
-        if left != plot.col:
-            plot.col, plot.width = left, grid.width - edge - left - 1
+        # Labels are as wide as they were a moment ago, most of the time.
+        left = edge + self._label_cells.get(panel.key, _LABEL_CELLS)
+        for again in (False, True, True):
+            plot = Plot(
+                grid=grid,
+                row=edge,
+                col=left,
+                height=rows,
+                width=grid.width - edge - left - 1,
+                x_low=limits[0],
+                x_high=limits[1],
+                y_low=0.0,
+                y_high=1.0,
+                x_scale=x_scale,
+            )
             if plot.width < 4:
-                return None, [], ""
+                return
             drawn = self._read(plot, panel, runs)
-        plot.draw_y_axis(edge)
-        self._x_axis(plot, labels)
+            plot.log = look.log_y and any(bool((each.high > 0).any()) for each in drawn)
+            plot.y_low, plot.y_high = self._y_limits(panel, drawn, look, plot.log)
+            values, step = plot.y_ticks()
+            wanted = max((len(tick_words(value, step)) for value in values), default=5)
+            cells = min(max(_LABEL_CELLS, wanted + 2), 12)
+            if edge + cells == left or (again and edge + cells < left):
+                break
+            left = edge + cells
+            self._label_cells[panel.key] = cells
+        chart.plot, chart.drawn = plot, drawn
+
+    def _paint_plot(self, chart: _Chart, codes: Sequence[Codes], runs: Sequence[ChartRun]) -> str:
+        """Paint inside the frame; words on what is not seen."""
+        plot, panel, look, drawn = chart.plot, chart.panel, chart.look, chart.drawn
+        if plot is None:
+            return ""
         self._chance(plot, panel, runs)
-        clipped = self._curves(plot, drawn)
+        for layer, cells in zip(chart.layers, codes, strict=True):
+            plot.grid.overlay(plot.row, plot.col, cells, layer.number)
+        clipped = self._points(plot, drawn)
         self._bands(plot, drawn)
-        if look.log_y and not log:
+        if look.log_y and not plot.log:
             clipped = "log: nothing above 0"
         if self.view.viewport.cursor is not None:
             self._crosshair(plot, panel, drawn)
-        words = [word for word in (clipped, "log" if log else "") if word]
+        words = [word for word in (clipped, "log" if plot.log else "") if word]
         if look.range != "eye":
             words.append(RANGE_WORDS[look.range])
-        return plot, drawn, " · ".join(words)
+        return " · ".join(words)
 
-    def _x_axis(self, plot: Plot, labels: bool) -> None:
-        """The axis and its labels, drawn once for all charts of a page that have the same."""
-        grid, small = plot.grid, not self.page.full
-        row = plot.row + plot.height
-        rows = slice(row, row + 1 + labels)
-        key = (grid.width, plot.col, plot.axis_limits, plot.x_scale, labels)
-        drawn = self._axes.get(key)
-        if drawn is None:
-            plot.draw_x_axis(row, labels=labels, small=small)
-            self._axes[key] = grid.codes[rows].copy(), grid.styles[rows].copy()
+    def _sheet(self, chart: _Chart, border: int) -> None:
+        """Border and axes: the same in most frames, and then only copied."""
+        grid, plot, small = chart.grid, chart.plot, not self.page.full
+        key: Hashable = (grid.height, grid.width, chart.edge, border)
+        if plot is not None:
+            axis = "" if plot.x_scale is None else plot.x_scale.name, plot.axis_limits
+            lines = plot.col, plot.width, plot.y_low, plot.y_high, plot.log
+            key = (key, axis, lines, chart.labels, small)
+        known = self._sheets.get(key)
+        if known is None:
+            if chart.edge:
+                grid.border(border)
+            if plot is not None:
+                plot.draw_y_axis(chart.edge)
+                plot.draw_x_axis(plot.row + plot.height, labels=chart.labels, small=small)
+            known = grid.codes.copy(), grid.styles.copy()
         else:
-            grid.codes[rows], grid.styles[rows] = drawn
+            grid.codes[:], grid.styles[:] = known
+        self._new_sheets[key] = known
 
     def _axis(self, panel: ChartPanel) -> tuple[XScale | None, tuple[float, float]]:
         """What x measures and its limits; numbers of ranks go by the clock where updates have
@@ -447,33 +510,55 @@ class SeriesCharts(ZoomChart):
     def _drawn(
         self, plot: Plot, curve: Curve, role: Role, mark: str, edges: Doubles, factor: float
     ) -> _Drawn:
-        series = curve.series
+        """The curve as it is in sight; what was read before serves while nothing has changed."""
         own = self._places(plot, curve, edges)
-        first, last = np.searchsorted(series.x, (own[0], np.nextafter(own[-1], np.inf)))
-        count = int(last - first)
-        window = self.view.smoothing_share
-        x = None
-        if count <= _EXACT_ROWS:
-            values = series.y[first:last].astype(np.float64) * factor
+        half = self._half_window(own)
+        place = curve.run, curve.name, edges.tobytes(), own.tobytes() if own is not edges else b""
+        key = (*place, plot.x_scale is None, curve.series.version, half, factor)
+        known = self._readings.get(key)
+        if known is None or known.curve.series is not curve.series:
+            known = self._measured(plot, curve, edges, own, half, factor)
+        self._new_readings[key] = known
+        return known._replace(curve=curve, role=role, mark=mark)
+
+    def _measured(
+        self, plot: Plot, curve: Curve, edges: Doubles, own: Doubles, half: int, factor: float
+    ) -> _Drawn:
+        """Read a curve between the limits of the dot columns, `own` in what x of it is."""
+        series = curve.series
+        # What lies just outside belongs to the windows at both ends.
+        even = own is edges and plot.x_scale is None
+        beyond = half if even else 0
+        places = own
+        if beyond:
+            width = (own[-1] - own[0]) / plot.num_dots
+            more = width * np.arange(1, beyond + 1)
+            places = np.concatenate((own[0] - more[::-1], own, own[-1] + more))
+        last = beyond + plot.num_dots
+        rows = series.x.searchsorted(places)
+        inside = rows[beyond : last + 1].copy()
+        inside[-1] = series.x.searchsorted(own[-1], side="right")
+        begin, end = int(inside[0]), int(inside[-1])
+        if end - begin <= _EXACT_ROWS:
+            values = series.y[begin:end].astype(np.float64) * factor
             known = np.isfinite(values)
             if int(known.sum()) <= max(FEW_POINTS, plot.num_dots * _FEW):
-                x = series.x[first:last][known]
+                x = series.x[begin:end][known]
                 if own is not edges:
                     x = np.interp(x, own, edges)
                 values = values[known]
-                return _Drawn(curve, role, mark, x, values, values, values, None)
-        low, high = series.columns(float(own[0]), float(own[-1]), plot.num_dots, own)
+                return _Drawn(curve, Role.TRAIN, _MARKS[0], x, values, values, values, None)
+        low, high = (each.astype(np.float64) * factor for each in series.extremes(inside))
         mean = None
-        if window:
-            limits = None if own is edges and plot.x_scale is None else own
-            span = float(own[-1] - own[0])
-            means = self._mean(series)
-            found = means.columns(
-                float(own[0]), float(own[-1]), plot.num_dots, window * span, limits
-            )
-            mean = found.astype(np.float64) * factor
-        wide = low.astype(np.float64) * factor, high.astype(np.float64) * factor
-        return _Drawn(curve, role, mark, x, wide[0], wide[0], wide[1], mean)
+        if half >= 0:
+            found = self._mean(series).around(rows, half)
+            mean = found[beyond:last].astype(np.float64) * factor
+        return _Drawn(curve, Role.TRAIN, _MARKS[0], None, low, low, high, mean)
+
+    def _half_window(self, places: Doubles) -> int:
+        """Dot columns on either side that a mean takes in; below 0 for no mean."""
+        share = self.view.smoothing_share
+        return round(share * (len(places) - 1) / 2) if share else -1
 
     def _envelope(
         self, plot: Plot, panel: ChartPanel, curves: Sequence[Curve], edges: Doubles
@@ -503,30 +588,13 @@ class SeriesCharts(ZoomChart):
             found = self._means[id(series)] = Means(series)
         return found
 
-    def _curves(self, plot: Plot, drawn: Sequence[_Drawn]) -> str:
-        """Bottom to top: bands, raw, curves, single points; words on what is cut off."""
-        several, hidden, cut = len(drawn) > 2, 0, False
+    def _points(self, plot: Plot, drawn: Sequence[_Drawn]) -> str:
+        """Single points over the curves; words on what is cut off."""
+        hidden, cut = 0, False
         for each in drawn:
-            if each.mean is not None and not several:
-                low, high = bridge(_floats(each.low), _floats(each.high))
-                plot.band(low, high, style(_PALE.get(each.role, Role.AXIS)))
-        marked = [each for each in drawn if each.x is not None and len(each.x) <= plot.width // 3]
-        for each in sorted(drawn, key=lambda each: each not in marked):
-            # A line that joins marks lies under the others: the marks tell it as well.
-            role = (
-                _PALE.get(each.role, each.role) if each in marked and len(drawn) > 1 else each.role
-            )
-            if each.x is not None:
-                if len(each.x) > 1:
-                    plot.polyline(each.x, each.y, style(role))
-            elif each.mean is None:
-                plot.band(*bridge(_floats(each.low), _floats(each.high)), style(role))
-            else:
-                line = _floats(each.mean)
-                plot.band(*bridge(line, line), style(role), thick=1 if several else 2)
-        for each in marked:
-            for x, y in zip(each.x.tolist() if each.x is not None else (), each.y, strict=True):
-                plot.mark(x, float(y), each.mark, style(each.role))
+            if each.x is not None and _marked(plot, each):
+                for x, y in zip(each.x.tolist(), each.y.tolist(), strict=True):
+                    plot.mark(x, y, each.mark, style(each.role))
         for each in drawn:
             if each.x is not None:
                 hidden += self._cut_points(plot, each.x, each.y)
@@ -695,6 +763,33 @@ class SeriesCharts(ZoomChart):
             self.post_message(ChartChosen("open" if event.chain > 1 else "focus", found[0]))
 
 
+def _marked(plot: Plot, each: _Drawn) -> bool:
+    """Whether its points are so few that each has a mark."""
+    return each.x is not None and len(each.x) <= plot.width // 3
+
+
+def _layers(plot: Plot, drawn: Sequence[_Drawn]) -> list[_Layer]:
+    """Bottom to top: what single values span, then the curves."""
+    several, layers = len(drawn) > 2, []
+    for each in drawn:
+        if each.mean is not None and not several:
+            number = style(_PALE.get(each.role, Role.AXIS))
+            layers.append(_Layer(plot.area(*bridge(each.low, each.high)), number))
+    for each in sorted(drawn, key=lambda each: not _marked(plot, each)):
+        # A line that joins marks lies under the others: the marks tell it as well.
+        pale = _marked(plot, each) and len(drawn) > 1
+        number = style(_PALE.get(each.role, each.role) if pale else each.role)
+        if each.x is not None:
+            if len(each.x) > 1:
+                layers.append(_Layer(plot.joined(each.x, each.y), number))
+        elif each.mean is None:
+            layers.append(_Layer(plot.area(*bridge(each.low, each.high)), number))
+        else:
+            line, _ = bridge(each.mean, each.mean)
+            layers.append(_Layer(plot.area(line, line, thick=1 if several else 2), number))
+    return layers
+
+
 def _range(each: _Drawn, *, everything: bool, log: bool, top: float) -> tuple[float, float] | None:
     """What of a curve decides the range: its average, or its points without lone outliers."""
     low, high = each.low[np.isfinite(each.low)], each.high[np.isfinite(each.high)]
@@ -731,7 +826,3 @@ def fit_end(text: str, cells: int) -> str:
 def _percent(each: _Drawn) -> float:
     """From the unit of a standard error to that of the axis."""
     return 100.0 if each.curve.name.startswith("accuracy/") else 1.0
-
-
-def _floats(values: Doubles) -> Floats:
-    return values.astype(np.float32)

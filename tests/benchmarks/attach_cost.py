@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 STEP_SECONDS = 0.1
 LIMITS = {1: 0.005, 2: 0.01}
@@ -81,7 +81,7 @@ def main() -> None:
     steps = parser.parse_args().steps
     for world_size in LIMITS:
         with tempfile.TemporaryDirectory() as folder:
-            mp.spawn(rank, (world_size, steps, folder), nprocs=world_size)
+            spawn(rank, (world_size, steps, folder), nprocs=world_size)
 
 
 if __name__ == "__main__":

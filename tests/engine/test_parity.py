@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from engine.conversations.letter_questions import Question
-from engine.data.tasks import DataEntry, DataSettings, load_questions
+from engine.data.tasks import DataEntry, DataSettings, Exam, load_questions
 from engine.evaluation.evaluate import evaluate_letters, prepare_questions
 from engine.step.packing import Layout
 from engine.step.plan import Plan
@@ -83,7 +83,7 @@ def test_a_whole_run_ends_where_nanochat_ends(layout: Layout) -> None:
     """After 224 updates losses, validation, accuracies and weights are still nanochat's."""
     ref = reference("steps_1rank.json")
     run = ReferenceRun(world_size=1, layout=layout)
-    tasks = load_questions(data_settings(), 64)
+    tasks = cast(dict[str, list[Question]], load_questions(data_settings(), 64))
     prepared = {name: prepare_questions(tokenizer(), name, tasks[name]) for name in tasks}
 
     def check_evaluations(step: int) -> None:
@@ -110,10 +110,10 @@ def test_a_whole_run_ends_where_nanochat_ends(layout: Layout) -> None:
     assert_weights(run, ref["checksums_by_updates_done"]["last"], l2=3e-5, proj=5e-2)
 
 
-def assert_letters(source: str, key: str, tasks: dict[str, list[Question]]) -> None:
+def assert_letters(source: str, key: str, tasks: dict[str, Exam]) -> None:
     ref = reference(f"render_and_eval_{source}.json")[key]
     model = load_model(source)
-    for task, questions in tasks.items():
+    for task, questions in cast(dict[str, list[Question]], tasks).items():
         prepared = prepare_questions(tokenizer(), task, questions)
 
         result = evaluate_letters(model, prepared)

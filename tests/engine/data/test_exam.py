@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import RunConfig
+from engine.data.data_check import check_data
 from engine.data.mixture import Mixture
 from engine.data.tasks import (
     DataEntry,
     DataSettings,
     build_mixture,
-    check_data,
     load_questions,
     load_validation,
 )

@@ -18,9 +18,10 @@ import pytest
 
 from engine.conversations.conversation import RowFault
 from engine.data import hub
+from engine.data.data_check import check_data
 from engine.data.hub import HUB, HubRows, hub_answers, is_cached, require_hub
 from engine.data.mixture import seed_order
-from engine.data.tasks import DataEntry, DataSettings, build_mixture, check_data
+from engine.data.tasks import DataEntry, DataSettings, build_mixture
 from engine.errors import DataError
 
 COMMIT = "a" * 40

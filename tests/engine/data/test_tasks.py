@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from engine.conversations.letter_questions import Question
+from engine.data.data_check import check_data
 from engine.data.mixture import seed_order
 from engine.data.tasks import (
     DataEntry,
     DataSettings,
     build_mixture,
-    check_data,
     load_questions,
     load_validation,
 )
@@ -94,7 +95,7 @@ def test_a_check_counts_what_a_run_would_use(data_dir: Path) -> None:
     found = check_data(
         DataSettings(data_dir=data_dir, max_smoltalk_rows=5),
         max_validation_rows=8,
-        max_problems=6,
+        limits=6,
     )
 
     assert found.train == {"ARC-Easy": 4, "ARC-Challenge": 4, "GSM8K": 3, "SmolTalk": 5}
@@ -222,7 +223,8 @@ def test_the_starter_recipe_needs_no_files() -> None:
     validation = load_validation(settings, 2, starter=starter)
     assert [user_text(validation.row(i)) for i in range(len(validation))] == ["v0", "v1"]
     questions = load_questions(settings, 1, starter=starter)
-    assert [question.question for question in questions["facts"]] == ["q0"]
+    facts = cast(list[Question], questions["facts"])
+    assert [question.question for question in facts] == ["q0"]
     assert check_data(settings, starter=starter).num_rows == 3
 
 

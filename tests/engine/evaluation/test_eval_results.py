@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from typing import cast
 
 import numpy as np
 import pytest
 
 from engine.commands import evaluate_checkpoint
 from engine.config import RunConfig
+from engine.conversations.letter_questions import Question
 from engine.data.tasks import load_questions
 from engine.errors import ConfigError, DataError
 from engine.evaluation import eval_items, eval_results
@@ -106,7 +108,7 @@ def test_a_checkpoint_alone_answers_as_inside_a_run(job):
     """The same questions, prompts and predictions as the evaluation of a run."""
     found = evaluate_checkpoint.evaluate(job)
     settings = RunConfig().replace(**job["config"])
-    questions = load_questions(data_settings(settings), 16)
+    questions = cast(dict[str, list[Question]], load_questions(data_settings(settings), 16))
     for entry in found["sftui"]["tasks"]:
         prepared = prepare_questions(BYTES, entry["task"], questions[entry["task"]])
         wanted = evaluate_letters(tiny_model(), prepared)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import UsageError
+from engine.events import EvalFinished
+from engine.journal import wire
+from engine.run.run_dir import RunDir
 from sftui import cli
 from sftui.compare import recipes
-from sftui.statistics.paired_tests import CLEAR
+from sftui.statistics.paired_tests import CLEAR, NOT_JUDGED
 from sftui.statistics.seed_tests import judge_recipes, recipe_difference
+from tests.processes import events
 from tests.sftui.compare.test_comparison import BEFORE, make
 
 numbers = st.lists(st.floats(-1, 1).map(lambda x: round(x, 3)), min_size=2, max_size=12)
@@ -72,6 +77,27 @@ def test_splits_of_one_recipe_are_called_different_in_at_most_one_of_twenty() ->
     assert wrong / 400 < 0.075
 
 
+@pytest.mark.parametrize(("runs", "questions", "share"), [(2, 16, 0.1), (2, 64, 0.3), (3, 16, 0.1)])
+def test_seeds_with_the_same_count_right_are_not_without_error(
+    runs: int, questions: int, share: float
+) -> None:
+    """Few questions give few counts, so two runs often have the same: that is no zero scatter."""
+    rng = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(1000):
+        ends = rng.binomial(questions, share, 2 * runs) / questions
+        a: dict[object, float] = dict(enumerate(ends[:runs]))
+        b: dict[object, float] = dict(enumerate(ends[runs:], start=runs))
+        wrong += judge_recipes([recipe_difference(a, b, grain=1 / questions)]) == [CLEAR]
+    assert wrong / 1000 < 0.065
+
+
+def test_a_large_difference_of_seeds_with_the_same_count_is_clear() -> None:
+    """One question is the least that runs scatter by, no more."""
+    found = recipe_difference({1: 0.25, 2: 0.25, 3: 0.25}, {1: 0.5, 2: 0.5, 3: 0.5}, grain=1 / 64)
+    assert judge_recipes([found]) == [CLEAR]
+
+
 def runs(tmp_path: Path, name: str, rights: tuple[int, ...], **settings: object) -> str:
     """Runs of one recipe, a seed each, named with commas."""
     made = [
@@ -123,3 +149,28 @@ def test_a_comparison_of_single_runs_says_that_it_is_none_of_recipes(
     assert "two seeds of one recipe differ by about" in printed
     assert "(3 runs)" in printed
     assert spread > 0
+
+
+def test_no_accuracy_is_claimed_where_the_answers_are_one_letter(tmp_path: Path) -> None:
+    """The accuracy of such a run is that letter's share; what was set differently is named."""
+    a = runs(tmp_path, "a", (10, 11, 12), matrix_lr=0.02)
+    b = runs(tmp_path, "b", (30, 31, 32), matrix_lr=0.04)
+    for name in (a, b):
+        for path in name.split(","):
+            tell_letters(Path(path), {"B": 36, "A": 4})
+    found = recipes.read([a, b])
+    by_name = {result.what: result for result in recipes.results(found)}
+    assert by_name["MMLU"].verdict == NOT_JUDGED
+    said = recipes.as_text(found, 100, 30)
+    assert "in 6 of 6 runs nearly all answers are one letter" in said
+    assert "matrix_lr: A 0.02, B 0.04" in said
+
+
+def tell_letters(run: Path, letters: dict[str, int]) -> None:
+    """Write into a run's journal which letters its last evaluation answered."""
+    journal = RunDir(run).events
+    told = [
+        replace(event, letters=letters) if isinstance(event, EvalFinished) else event
+        for event in events(journal)
+    ]
+    journal.write_bytes(b"".join(map(wire.encode, told)))

@@ -33,11 +33,43 @@ def dots(codes) -> np.ndarray:
     return out
 
 
-def test_dots_round_trip():
-    """Every dot of a cell has its own bit, as Unicode orders them."""
-    rng = np.random.default_rng(0)
-    picture = rng.random((12, 10)) < 0.4
-    assert (dots(canvas.dots_to_codes(picture)) == picture).all()
+@given(st.lists(st.tuples(st.integers(-9, 20), st.integers(-9, 20)), min_size=2, max_size=12))
+def test_a_span_of_dots_is_those_dots(spans):
+    """Every dot of a cell has its own bit, as Unicode orders them; nothing is set outside."""
+    spans = spans[: len(spans) // 2 * 2]
+    first, stop = np.array(spans, dtype=np.float64).T
+    index = np.arange(12)[:, None]
+    expected = (index >= first) & (index < stop)
+    assert (dots(canvas.spans_to_codes(first, stop, 3)) == expected).all()
+
+
+_BANDS = st.builds(
+    lambda values, bottom, span, rows, thick: canvas.Band(
+        np.array([low for low, _ in values]),
+        np.array([low + size for low, size in values]),
+        bottom,
+        bottom + span,
+        rows,
+        thick,
+    ),
+    st.lists(
+        st.tuples(st.floats(-3, 4) | st.sampled_from([math.nan, math.inf, 1e300]), st.floats(0, 2)),
+        max_size=24,
+    ),
+    st.floats(-4, 0),
+    st.floats(0, 6),
+    st.integers(0, 6),
+    st.integers(1, 2),
+)
+
+
+@given(st.lists(_BANDS, max_size=6))
+def test_curves_drawn_together_are_those_drawn_alone(bands):
+    """Of any lengths, heights and limits: none reaches into another."""
+    alone = [canvas.curve(*band[:5], thick=band.thick) for band in bands]
+    for found, expected in zip(canvas.curves(bands), alone, strict=True):
+        assert found.shape == expected.shape
+        assert (found == expected).all()
 
 
 def test_flat_line_is_one_dot_row():

@@ -97,6 +97,18 @@ def test_the_newest_is_judged_by_itself_and_the_best_never(held: dict[Any, Any])
             assert found.of(task, last, PREVIOUS) is judged
 
 
+@given(worlds)
+@examples(20)
+def test_all_others_together_may_be_wrong_in_one_run_of_a_hundred(held: dict[Any, Any]) -> None:
+    """They stand beside the headline, which has 5 % for itself."""
+    found = scores(held)
+    last = max(step for _, step in held)
+    for (_, step, against), judged in found.cells.items():
+        if against == BEST or (step == last and (against == START or step == 10)):
+            continue
+        assert (judged.verdict == CLEAR) == (judged.p_adjusted < 0.01)
+
+
 def test_thirty_thousand_evaluations_are_judged_in_seconds() -> None:
     """A log of that many evaluations, without items."""
     evals = {

@@ -12,13 +12,13 @@ from engine import events as ev
 from sftui.drawing.canvas import BRAILLE, Grid
 from sftui.drawing.roles import Back, Role, parts
 from sftui.state.run_state import RunState
-from sftui.state.series import Table
+from sftui.state.series import Floats, Rows, Series, Table
 from sftui.view.chart_page import ChartPage, Look
 from sftui.view.chart_panels import ChartRun
 from sftui.view.view import View
 from sftui.view.viewport import Viewport
 from sftui.widgets.series_chart import SeriesCharts, fit_end
-from tests.benchmarks.chart_page import LENGTH_RATIO, costs
+from tests.benchmarks.chart_page import LENGTH_RATIO, costs, long_state
 from tests.sftui.fake_run import fake_run
 
 
@@ -258,3 +258,73 @@ def test_a_page_costs_the_same_at_any_length():
         if found[100_000][0] <= LENGTH_RATIO * found[2_000][0]:
             return
     pytest.fail(f"{found}: longer logs cost more")
+
+
+_CHANGES = st.lists(
+    st.sampled_from(
+        ["row", "rewritten", "cut", "crosshair", "zoom", "axis", "focus", "range", "smoothing"]
+    ),
+    max_size=12,
+)
+
+
+@hypothesis_settings(max_examples=15, deadline=None)
+@given(_CHANGES, st.integers(0, 2**32 - 1))
+def test_what_is_kept_of_the_last_picture_never_shows_an_older_one(changes, seed):
+    """Whatever happens between two pictures, the second is that of a panel that kept nothing."""
+    rng = np.random.default_rng(seed)
+    state = state_of(until=60)
+    for name in ("a", "b", "reward/margin"):
+        table = state.metrics[name] = Table([name])
+        table.extend(np.arange(3000.0), {name: rng.normal(0, 1, 3000)})
+    _, charts = drawn(state)
+    view, page = charts.view, charts.page
+    for change in changes:
+        table = state.metrics[str(rng.choice(["a", "b"]))]
+        step = int(rng.integers(0, 3000))
+        match change:
+            case "row":
+                table.put(len(table) + 10_000, {table.names[0]: 9.0})
+            case "rewritten":
+                table.put(step, {table.names[0]: 100.0})
+            case "cut":
+                table.truncate(step + 100)
+            case "crosshair":
+                view.viewport.point(float(step))
+            case "zoom":
+                view.viewport.part = (float(step), step + 500.0)
+            case "axis":
+                view.x_axis = str(rng.choice(["step", "tokens", "time"]))
+            case "focus":
+                page.move(charts.panels, int(rng.integers(-9, 9)))
+            case "range":
+                page.next_range(charts.panels[page.focused(charts.panels)])
+            case "smoothing":
+                view.smoothing = int(rng.integers(0, 3))
+        grid, anew = Grid(46, 160), Grid(46, 160)
+        charts.paint(grid)
+        charts._sheets, charts._readings = {}, {}
+        charts.paint(anew)
+        assert grid.lines() == anew.lines()
+        assert (grid.styles == anew.styles).all()
+
+
+def test_a_crosshair_moves_over_a_page_without_reading_a_number_again(monkeypatch):
+    """The mouse moves a hundred times a second, and nothing of the curves has changed."""
+    _, charts = drawn(long_state(50_000), cursor=10.0, rows=4, columns=4)
+    read: list[Series] = []
+    extremes = Series.extremes
+
+    def counted(series: Series, edges: Rows) -> tuple[Floats, Floats]:
+        read.append(series)
+        return extremes(series, edges)
+
+    monkeypatch.setattr(Series, "extremes", counted)
+    charts.view.viewport.point(20_000.0)
+    grid = Grid(46, 160)
+    charts.paint(grid)
+    assert not read
+    table = charts.state.metrics["metric_00"]
+    table.put(50_001, {"metric_00": 1.0})
+    charts.paint(grid)
+    assert read == [table.series("metric_00")]

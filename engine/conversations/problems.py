@@ -1,0 +1,132 @@
+"""Problems whose answer is generated and then checked: a number (GSM8K), or a program (HumanEval).
+
+As nanochat checks them: the number after `#### `, commas left out, compared as text; and a
+program, made of the imports of the prompt, the code of the answer and the tests of the row,
+that has to run to its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.conversations.conversation import Conversation, Message, RowFault, is_gsm8k_answer
+
+Kind = Literal["number", "program"]
+
+_NUMBER = re.compile(r"#### (-?[0-9.,]+)")
+_FENCED = re.compile(r"```(?:python)?\s*\n(.*?)\n```", re.DOTALL)
+_IMPORTS = ("import ", "from ")
+
+GENERATED_TASKS = ("GSM8K", "HumanEval")
+"""Tasks whose rows are asked as problems; all others are asked by letter."""
+
+PASSED = "passed"
+"""The gold answer of a program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One problem; `gold` is the right number, or `PASSED`."""
+
+    kind: Kind
+    prompt: str
+    """The user message."""
+    gold: str
+    solution: str = ""
+    """Of a program: what follows the prompt in the row's own answer."""
+    tests: str = ""
+    """Of a program: defines `check(candidate)`."""
+    entry_point: str = ""
+    """Of a program: the name of the function that is checked."""
+    subject: str = ""
+    id: str = ""
+
+    def conversation(self) -> Conversation:
+        """Prompt and the row's own answer; only the prompt is asked."""
+        answer = f"{self.prompt}\n{self.solution}" if self.kind == "program" else self.gold
+        return Conversation((Message("user", self.prompt), Message("assistant", answer)))
+
+    def content_hash(self) -> str:
+        """16 hex digits over everything but the id."""
+        content = [self.kind, self.prompt, self.gold, self.solution, self.tests, self.entry_point]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def program(self, answer: str) -> str:
+        """What is run to check an `answer` that is a program."""
+        code = f"{imports_of(self.prompt)}\n\n{code_of(answer)}"
+        return f"{code}\n\n{self.tests}\ncheck({self.entry_point})"
+
+
+def parse_program(raw: dict[str, object]) -> Problem:
+    """Problem of a row of HumanEval: `prompt`, `canonical_solution`, `test`, `entry_point`.
+
+    Raises:
+        RowFault: naming the key and what was expected in it.
+    """
+    found: dict[str, str] = {}
+    for key in ("prompt", "canonical_solution", "test", "entry_point"):
+        value = raw.get(key)
+        if not isinstance(value, str):
+            raise RowFault(f'"{key}" is missing or not a text')
+        found[key] = value
+    if not found["entry_point"].isidentifier():
+        raise RowFault(f'"entry_point" is {found["entry_point"]!r}; expected a function\'s name')
+    task_id = raw.get("task_id")
+    return Problem(
+        kind="program",
+        prompt=found["prompt"],
+        gold=PASSED,
+        solution=found["canonical_solution"],
+        tests=found["test"],
+        entry_point=found["entry_point"],
+        id=task_id if isinstance(task_id, str) else "",
+    )
+
+
+def number_problem(conversation: Conversation) -> Problem:
+    """Problem of a row of GSM8K, whose answer ends in `#### 24`.
+
+    Raises:
+        RowFault: there is no such number.
+    """
+    asked, answered = conversation.messages[-2:]
+    content = answered.content
+    text = content if isinstance(content, str) else content[-1].text if content else ""
+    gold = number_of(text)
+    if gold is None or not isinstance(asked.content, str) or not is_gsm8k_answer(text):
+        raise RowFault("the answer has no number; expected a last line like #### 24")
+    return Problem(kind="number", prompt=asked.content, gold=gold)
+
+
+def number_of(answer: str) -> str | None:
+    """The first number after `#### `, commas left out; None without one."""
+    found = _NUMBER.search(answer)
+    return found[1].replace(",", "") if found else None
+
+
+def code_of(answer: str) -> str:
+    """The first fenced block of an answer, or all of it."""
+    found = _FENCED.search(answer)
+    return (found[1] if found else answer).strip()
+
+
+def imports_of(prompt: str) -> str:
+    """The imports at the beginning of a prompt, up to its first other line."""
+    found = []
+    for line in map(str.strip, prompt.split("\n")):
+        if line.startswith(_IMPORTS):
+            found.append(line)
+        elif line and not line.startswith("#"):
+            break
+    return "\n".join(found)
+
+
+def problem_set(problems: Sequence[Problem], most_tokens: int) -> str:
+    """SHA-256 of the ordered ids and of how they are asked; equal sets may be compared by item."""
+    content = ["generated", most_tokens, [problem.id for problem in problems]]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,0 +1,148 @@
+"""One entry's rows: opened, put in the exam's or the run's order, cut, and parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from engine.conversations.conversation import RowFault
+from engine.data.dataset import Item, Rows, find_file, open_rows, parse_row, row_id
+from engine.data.entries import DataEntry, DataSettings
+from engine.data.hub import HubRows, require_hub
+from engine.data.mixture import TaskRows, seed_order
+from engine.errors import DataError
+
+Part = Literal["all", "training", "held_out", "exam"]
+"""Which rows of an entry: all that are trained on, one side of the rows held out for validation,
+or all that are asked or measured. What is asked, and what is held out for it, is chosen by the
+exam's seed; what is trained on is ordered by the run's."""
+
+HELD_OUT_SHARE = 20
+"""One row in so many is held out where validation has no rows of its own."""
+
+
+def open_all(
+    entries: Sequence[DataEntry], settings: DataSettings, *, download: bool = True
+) -> list[tuple[Rows, str]]:
+    """Open every entry's rows, with a note each; all missing files are named at once."""
+    folder = settings.data_dir
+    if folder is not None and not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder; expected the data files there. Check --data-dir."
+        )
+    opened: list[tuple[Rows, str]] = []
+    missing: list[str] = []
+    wanted_from_hub = [e.name for e in entries if e.file is None] if folder is None else []
+    if wanted_from_hub:
+        require_hub(list(dict.fromkeys(wanted_from_hub)))
+    for entry in entries:
+        if entry.file is not None:
+            opened.append((open_rows(entry.file), ""))
+        elif folder is None:
+            opened.append((HubRows(entry.name, entry.split, download=download), ""))
+        elif found := find_file(folder, entry.name, entry.split):
+            opened.append((open_rows(found.path), found.note))
+        else:
+            missing.append(f"{entry.name}.{entry.split}")
+    if missing:
+        names = ", ".join(dict.fromkeys(missing))
+        raise DataError(
+            f"{folder}: there is no {names}; expected each as .jsonl or .parquet. Add the "
+            "files, or leave out --data-dir to read the hub."
+        )
+    return opened
+
+
+def kept_rows(num_rows: int, *limits: int | None) -> int:
+    return min([num_rows, *(limit for limit in limits if limit is not None)])
+
+
+def load_rows(
+    rows: Rows,
+    entry: DataEntry,
+    settings: DataSettings,
+    *,
+    limit: int | None = None,
+    note: str = "",
+    part: Part = "all",
+) -> TaskRows:
+    """Shuffle, cut and parse one entry's rows; faults are raised in file order."""
+    parsed: dict[int, tuple[Item, str]] = {}
+    skipped = 0
+    if settings.skip_bad_rows:
+        # What is left decides the order, so every row has to be looked at first.
+        faults = parse_into(parsed, rows, range(len(rows)), entry.name)
+        skipped = len(faults)
+    candidates = sorted(parsed) if settings.skip_bad_rows else range(len(rows))
+    if not candidates:
+        raise DataError(f"{rows.name}: every one of its {len(rows)} rows is malformed.")
+    order = _order(
+        len(candidates), kept_rows(len(candidates), entry.size, limit), entry, settings, part
+    )
+    if not order:
+        raise DataError(
+            f"{rows.name}: holds one row, which cannot be trained on and validated with; expected "
+            "at least two. Add rows, or name validation rows with --validation FILE."
+        )
+    chosen = [candidates[place] for place in order]
+    if not settings.skip_bad_rows:
+        faults = parse_into(parsed, rows, sorted(chosen), entry.name)
+        raise_first(faults, advice=" Fix the line, or pass --skip-bad-rows.")
+    return TaskRows(
+        name=entry.name,
+        items=[parsed[index][0] for index in chosen],
+        hub_ids=[parsed[index][1] for index in chosen],
+        skipped=skipped,
+        epochs=entry.epochs,
+        note=note,
+    )
+
+
+def _order(
+    count: int, kept: int, entry: DataEntry, settings: DataSettings, part: Part
+) -> Sequence[int]:
+    """Places of the rows of one part, in the order they are trained on, asked or measured."""
+    if not entry.shuffle:
+        return side_of(range(kept), part)
+    if part == "all":
+        return seed_order(count, settings.seed)[:kept]
+    order = side_of(seed_order(count, settings.exam_seed)[:kept], part)
+    if part == "training" and settings.seed != settings.exam_seed:
+        # The rows that are left are the same for every seed, their order is not.
+        return [order[place] for place in seed_order(len(order), settings.seed)]
+    return order
+
+
+def side_of(order: Sequence[int], part: Part) -> Sequence[int]:
+    """The rows of one side: the last twentieth, at least one, is held out."""
+    held = max(1, len(order) // HELD_OUT_SHARE)
+    match part:
+        case "training":
+            return order[:-held]
+        case "held_out":
+            return order[-held:]
+        case _:
+            return order
+
+
+def parse_into(
+    parsed: dict[int, tuple[Item, str]], rows: Rows, indices: Sequence[int], subject: str
+) -> list[tuple[str, RowFault]]:
+    """Parse rows into `parsed`; the faults with their places, in the order of `indices`."""
+    rows.prefetch(indices)
+    faults: list[tuple[str, RowFault]] = []
+    for index in indices:
+        try:
+            raw = rows.read(index)
+            parsed[index] = (parse_row(raw, subject=subject), row_id(raw))
+        except RowFault as fault:
+            faults.append((rows.where(index), fault))
+    return faults
+
+
+def raise_first(faults: Sequence[tuple[str, RowFault]], *, advice: str) -> None:
+    if not faults:
+        return
+    where, fault = faults[0]
+    more = f" ({len(faults) - 1} more bad rows after it.)" if len(faults) > 1 else ""
+    raise DataError(f"{where}: {fault}.{advice}{more}")
