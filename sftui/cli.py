@@ -377,9 +377,10 @@ def runs(words: list[str]) -> ExitCode:
 
     flags = _flags_of(RunsFlags, words, "sftui runs")
     from sftui.commands.runs import table  # noqa: PLC0415  numpy
+    from sftui.sources.run_briefs import memory_path  # noqa: PLC0415  as above
 
     root = run_dir.runs_root(flags.runs_dir)
-    for line in table(root, datetime.now().timestamp()):
+    for line in table(root, datetime.now().timestamp(), memory_path()):
         print(line)  # noqa: T201
     return ExitCode.DONE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from engine import events as ev
 from sftui.state.run_state import RunState
@@ -29,7 +30,18 @@ class ChatCoreLook:
 
 
 def looks(board: Scoreboard, state: RunState) -> list[ChatCoreLook]:
-    """All of them in order of steps; one that has no counts has none."""
+    """All of them in order of steps, worked out once an evaluation; none without counts."""
+    key = tuple((task, results.version) for task, results in state.evals.items())
+    known = _KNOWN.get(board)
+    if known is None or known[0] != key:
+        known = _KNOWN[board] = key, _looks(board, state)
+    return known[1]
+
+
+_KNOWN: WeakKeyDictionary[Scoreboard, tuple[object, list[ChatCoreLook]]] = WeakKeyDictionary()
+
+
+def _looks(board: Scoreboard, state: RunState) -> list[ChatCoreLook]:
     evals = {task: state.evals[task] for task in CHANCE if task in state.evals}
     steps = sorted(set().union(*(found.keys() for found in evals.values())) if evals else ())
     found: list[ChatCoreLook] = []

@@ -108,7 +108,7 @@ def evaluation_rows(tr: Language, facts: Facts, task: str) -> list[tuple[str, ..
         cells.append(_verdict_cell(tr, judged))
         cells.append(_gold_cell(facts, task, step))
         cells.append(
-            tr(f"best of {len(steps)} looks", f"{len(steps)} 次查看中最好")
+            tr(f"best of {len(steps)} looks", f"{len(steps)} 次评测中最好")
             if step == best and len(steps) > 1
             else ""
         )
@@ -135,13 +135,13 @@ def _best(tr: Language, facts: Facts, task: str) -> str:
     if step == steps[0]:
         return tr(
             f"{name} {value} at step {step}, the first look, is the best of {len(steps)} looks: none after it was higher.",
-            f"{name} 第 {step} 步（首次查看）的 {value} 是 {len(steps)} 次查看中最好的：之后没有更高的。",
+            f"{name} 第 {step} 步（首次评测）的 {value} 是 {len(steps)} 次评测中最好的：之后没有更高的。",
         )
     judged = facts.scores.of(task, step, START)
     word = tr.verdict(judged.verdict) if judged is not None else "-"
     return tr(
         f"{name} {value} at step {step} is the best of {len(steps)} looks, and the best of several is partly luck: {word} against the first.",
-        f"{name} 第 {step} 步的 {value} 是 {len(steps)} 次查看中最好的，而多次中的最好带有运气成分：与首次相比，{word}。",
+        f"{name} 第 {step} 步的 {value} 是 {len(steps)} 次评测中最好的，而从多次评测中挑出的最好值总带有运气成分：与首次相比，{word}。",
     )
 
 
@@ -168,5 +168,5 @@ def _levels(tr: Language, facts: Facts, task: str) -> str:
     if last.letters:
         by_count = sorted(last.letters.items(), key=lambda letter: -letter[1])
         counts = ", ".join(f"{md.text(k, 4)}: {v}" for k, v in by_count)
-        parts.append(tr(f"Answers of the last look: {counts}.", f"最后一次的回答：{counts}。"))
+        parts.append(tr(f"Answers of the last look: {counts}.", f"最后一次评测的回答：{counts}。"))
     return tr.sentences(parts)
