@@ -102,7 +102,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         UsageError: the first thing that stands in the way.
     """
     config, choice = choose_recipe(config, typed)
-    config, renamed = today_name(config)
+    renamed = today_name(config)
     config, left_out = exam_choice.available(config, typed)
     config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
@@ -154,12 +154,10 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     )
 
 
-def today_name(config: RunConfig) -> tuple[RunConfig, str]:
-    """The config with its recipe's name of today, and a note where an old one was typed."""
+def today_name(config: RunConfig) -> str:
+    """A note where a recipe was typed by an earlier name, which goes on working."""
     today = OLD_RECIPES.get(config.recipe or "")
-    if today is None:
-        return config, ""
-    return config.replace(recipe=today), f"recipe {config.recipe} is called {today} now"
+    return f"recipe {config.recipe} is called {today} now" if today else ""
 
 
 def _plan(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
-from engine.config import STARTER, RunConfig, from_flat, setting_names
+from engine.config import OLD_RECIPES, STARTER, RunConfig, from_flat, setting_names
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision
 from engine.data.data_check import DataSummary, check_data
@@ -260,7 +260,8 @@ def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[st
     Raises:
         ConfigError: another recipe was named.
     """
-    if "recipe" in typed and wanted.recipe != own.recipe:
+    recipes = {OLD_RECIPES.get(each or "", each) for each in (wanted.recipe, own.recipe)}
+    if "recipe" in typed and len(recipes) > 1:
         raise ConfigError(
             f"--recipe {wanted.recipe} with --resume: the run was started with "
             f"{own.recipe or 'no recipe'}. Leave it out; type the settings that shall change."
