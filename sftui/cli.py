@@ -38,7 +38,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   run      start a run and show it
   attach   the screen of a run that is running
   replay   the same screen over any log or run, with a clock
-  ctl      pause, resume, eval, checkpoint, stop or lr from a script
+  ctl      pause, resume, eval, cancel, checkpoint, stop or lr from a script
   show     a run or log as it stands, without a screen (--json for scripts)
   compare  runs or logs on one chart: curves, settings, paired statistics
   report   a run or log as Markdown with pictures, in English or Chinese

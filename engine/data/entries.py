@@ -84,6 +84,12 @@ class DataSettings:
     """Of what is asked and measured: the same for every run, so that two seeds can be compared.
     A run that an earlier version began keeps its own (`run_plan.exam_seed`)."""
 
+    def validation_entries(self) -> tuple[DataEntry, ...]:
+        """Empty where training rows are held out."""
+        if self.validation is None:
+            return ()
+        return self.validation if isinstance(self.validation, tuple) else (self.validation,)
+
     def train_entries(self) -> tuple[DataEntry, ...]:
         return self.mixture or (
             DataEntry(name="ARC-Easy"),

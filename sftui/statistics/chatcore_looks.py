@@ -147,18 +147,45 @@ def look_dicts(board: Scoreboard, state: RunState) -> list[dict[str, Any]]:
             "step": look.step,
             "scores": [score_dict(score) for score in look.scores],
             "since": look.since,
-            "against": {
-                name: {
-                    "difference": round(judged.comparison.difference, 6),
-                    "interval": [
-                        round(judged.comparison.low, 6),
-                        round(judged.comparison.high, 6),
-                    ],
-                    "p": round(judged.comparison.p, 6),
-                    "verdict": judged.verdict,
-                }
-                for name, judged in look.judged.items()
-            },
+            "against": {name: _judged_dict(judged) for name, judged in look.judged.items()},
         }
         for look in looks(board, state)
     ]
+
+
+def scores_of(side: Mapping[str, Evaluation]) -> list[ChatCore]:
+    """ChatCORE of one side of a comparison, as far as its tasks and their counts are there."""
+    return chatcore(
+        {
+            task: (found.correct, found.total)
+            for task, found in side.items()
+            if found.correct is not None and found.total
+        }
+    )
+
+
+def change_dicts(
+    now: Mapping[str, Evaluation], before: Mapping[str, Evaluation]
+) -> dict[str, dict[str, Any]]:
+    """For `--json` of a comparison: both values, and the change where it is paired."""
+    judged = change(now, before)
+    pairs = zip(scores_of(before), scores_of(now), strict=False)
+    return {
+        ours.name: {
+            "a": score_dict(ours),
+            "b": score_dict(theirs),
+            "change": _judged_dict(judged[ours.name]) if ours.name in judged else None,
+        }
+        for ours, theirs in pairs
+        if ours.name == theirs.name
+    }
+
+
+def _judged_dict(judged: Judged) -> dict[str, Any]:
+    found = judged.comparison
+    return {
+        "difference": round(found.difference, 6),
+        "interval": [round(found.low, 6), round(found.high, 6)],
+        "p": round(found.p, 6),
+        "verdict": judged.verdict,
+    }

@@ -18,6 +18,7 @@ from sftui.report.verdicts import (
     chance_of,
     task_outcomes,
 )
+from sftui.statistics import chatcore_looks
 from sftui.statistics.accuracy import wilson
 from sftui.statistics.families import BEST, PREVIOUS, START
 from sftui.statistics.paired_tests import CLEAR, Judged
@@ -43,6 +44,9 @@ def evaluations(tr: Language, facts: Facts) -> str | None:
         if len(rows) > SHOWN:
             parts.append(cut_note(tr, len(rows)))
         parts.append(_levels(tr, facts, task))
+    core = _chatcore(tr, facts)
+    if core:
+        parts += ["### ChatCORE", core]
     parts.append(
         tr(
             "Differences are in points. The verdict word is that against the first evaluation: of the last row by itself, corrected for the tasks (mid-p, Holm); of the other rows corrected for all differences to the first and to the previous (Holm). Differences to the best are not judged: the best is picked.",
@@ -50,6 +54,33 @@ def evaluations(tr: Language, facts: Facts) -> str | None:
         )
     )
     return "\n\n".join(part for part in parts if part)
+
+
+def _chatcore(tr: Language, facts: Facts) -> str:
+    """nanochat's one number over the five tasks, its interval, and its change since the first."""
+    found = chatcore_looks.looks(facts.board, facts.state)
+    if not found:
+        return ""
+    last = found[-1]
+    sentences = [
+        tr(
+            f"{score.name} at step {last.step}: {score.value:.4f}, 95 % [{score.low:.4f}, {score.high:.4f}].",
+            f"第 {last.step} 步的 {score.name}：{score.value:.4f}，95 % [{score.low:.4f}, {score.high:.4f}]。",
+        )
+        for score in last.scores
+    ]
+    for name, judged in last.judged.items():
+        change = judged.comparison
+        told = (
+            f"{change.difference:+.4f} [{change.low:+.4f}, {change.high:+.4f}], p = {change.p:.2g}"
+        )
+        sentences.append(
+            tr(
+                f"{name} against step {last.since}: {told}, {_verdict_cell(tr, judged)}.",
+                f"{name} 相对第 {last.since} 步：{told}，{_verdict_cell(tr, judged)}。",
+            )
+        )
+    return tr.sentences(sentences)
 
 
 def evaluation_head(tr: Language) -> list[str]:
