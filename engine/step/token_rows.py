@@ -148,6 +148,11 @@ class TokenRows:
         return row
 
     @property
+    def has_workers(self) -> bool:
+        """Whether `prepare` does anything."""
+        return self._pool is not None
+
+    @property
     def num_cut(self) -> int:
         """Rows among those seen so far that lost their end at `max_tokens`."""
         return len(self._cut)

@@ -100,6 +100,7 @@ class RandomRows:
     """Rows of random ids with the reference mixture's lengths; 56 % of the tokens supervised."""
 
     num_cut = 0
+    has_workers = False
 
     def __init__(self, number: int, shape: GPTConfig, seed: int = SEED) -> None:
         random = np.random.default_rng(seed)
