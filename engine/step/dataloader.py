@@ -10,6 +10,7 @@ the head is never run where it earns nothing.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
@@ -203,8 +204,11 @@ class StepLoader:
         # rank: these numbers index the sums that `step_losses` reduces.
         micro_batches = self._plan.micro_batches(step)
         if self._pool is not None and self._rows.has_workers:
-            for later in range(step, step + AHEAD_STEPS):
-                self._rows.prepare([row for m in self._plan.micro_batches(later) for row in m.rows])
+            # A plan of packed rows ends with its run.
+            with contextlib.suppress(IndexError):
+                for later in range(step, step + AHEAD_STEPS):
+                    ahead = self._plan.micro_batches(later)
+                    self._rows.prepare([row for micro in ahead for row in micro.rows])
         by_micro: list[list[int]] = []
         documents: list[Document] = []
         token_rows: list[TokenRow] = []

@@ -22,8 +22,8 @@ from engine.conversations.chat_format import (
     check_ids,
     render_conversation,
 )
-from engine.conversations.conversation import Conversation
-from engine.errors import slow_path
+from engine.conversations.conversation import Conversation, RowFault
+from engine.errors import DataError, slow_path
 from engine.step.render_pool import RenderPool
 
 CACHE_TOKENS = 100_000_000
@@ -81,7 +81,11 @@ class Renderer:
             DataError: an id the model has no embedding for, naming the row.
         """
         conversation = self.rows.conversation(index)
-        rendered = render_conversation(self.tokenizer, conversation, self.max_tokens)
+        try:
+            rendered = render_conversation(self.tokenizer, conversation, self.max_tokens)
+        except RowFault as fault:
+            # Of a chat template; the launcher looks at the first rows only.
+            raise DataError(f"row {index} ({self.rows.source_of(index)}): {fault}.") from None
         if self.vocab_size is not None:
             # An id that the embedding lacks is an index error in the middle of a step, on CUDA
             # one that ends the process without naming the row.
