@@ -20,6 +20,7 @@ from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import AXES, WORDS, x_range
 from sftui.drawing.y_range import around, extremes, eye_range
 from sftui.logbook.event_lines import command_words, val_name
+from sftui.state.catalog import RATE
 from sftui.state.means import Line, Means, line
 from sftui.state.records import Topic
 from sftui.state.series import Doubles, Floats, Series
@@ -34,6 +35,8 @@ _STRIP = ((18, 2), (12, 1))
 _STRIP_WIDTH = 40
 _MARKS_A_CELL = 0.25
 """Validations a cell of the chart's width above which they are a line and no marks."""
+_FEW_MARKS = 4
+"""Validations from which on the first does not decide the range."""
 _LONE = 0.05
 """Part of the columns up to which those beyond the range are marked one by one."""
 _FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
@@ -242,7 +245,7 @@ class LossChart(ZoomChart):
 
     def _strip_rows(self, height: int, width: int) -> int:
         """Rows of the strip of the learning rate; 0 where it has no room or there is none."""
-        if width < _STRIP_WIDTH or self.state.steps.last("lr_mult") is None:
+        if width < _STRIP_WIDTH or not self._rate_name():
             return 0
         return next((rows for least, rows in _STRIP if height >= least), 0)
 
@@ -352,7 +355,9 @@ class LossChart(ZoomChart):
         if look.range == "typed" and look.limits is not None and not (log and look.limits[0] <= 0):
             return self.held_limits("typed", *(plot.scale(np.array(look.limits)).tolist()))
         dense = bool(val.window) and len(steps) > plot.num_dots
-        across = plot.columns(val)[0] if dense else plot.over_columns(steps, losses)
+        # Of several the first is that of the weights as they came: the fall from it says little.
+        since = 1 if len(steps) >= _FEW_MARKS else 0
+        across = plot.columns(val)[0] if dense else plot.over_columns(steps[since:], losses[since:])
         everything = extremes(plot.scale(v) for v in (*raw, losses))
         middle = (average[0].astype(np.float64) + average[1]) / 2
         decides = across if look.range == "val" and len(steps) else np.append(middle, across)
@@ -407,18 +412,28 @@ class LossChart(ZoomChart):
                 plot.grid.text(row, col, words, style(Role.FAINT))
 
     def _rate(self, plot: Plot, rows: int, label_col: int) -> None:
-        """The learning-rate multiplier from 0 to its greatest value, in rows under the plot."""
-        low, high = bridge(*plot.columns(self.state.step_series("lr_mult")))
+        """The learning rate from 0 to its greatest value, in rows under the plot."""
+        name = self._rate_name()
+        low, high = bridge(*plot.columns(self.state.step_series(name)))
         known = high[np.isfinite(high)]
         greatest = float(known.max()) if len(known) else 0.0
         number, grid, row = style(Role.RATE), plot.grid, plot.row + plot.height
         grid.upright(row, row + rows, plot.col - 1, "│", style(Role.AXIS))
-        words = [f"lr ×{greatest:.2g}", "lr"]
-        fitting = next(w for w in words if len(w) <= plot.col - 2 - label_col or w == "lr")
-        grid.right(row, plot.col - 2, [(fitting, number)], label_col)
+        value = f"×{greatest:.2g}" if name == "lr_mult" else fmt.rate(greatest)
+        words = [value, "lr"] if rows > 1 else [f"lr {value}"]
+        for at, text in enumerate(words, row):
+            fits = len(text) <= plot.col - 2 - label_col
+            grid.right(at, plot.col - 2, [(text if fits else "lr", number)], label_col)
         if greatest > 0:
             own = replace(plot, row=row, height=rows, y_low=0.0, y_high=greatest, log=False)
             own.band(low, high, number)
+
+    def _rate_name(self) -> str:
+        """The column of the learning rate: its schedule, else the first of its groups; empty where
+        there is none."""
+        steps = self.state.steps
+        names = ["lr_mult", *(name for name in steps.names if name.startswith(RATE))]
+        return next((name for name in names if steps.last(name) is not None), "")
 
     def _events(self, plot: Plot, words_row: bool) -> bool:
         """Applied requests as dashed lines, with a word on top where there is room.

@@ -123,6 +123,8 @@ class SeriesCharts(ZoomChart):
         | Topic.VIEW
     )
 
+    one_plot = False
+
     def __init__(
         self,
         state: RunState,

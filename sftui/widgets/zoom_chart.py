@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from textual.events import (
@@ -64,6 +64,9 @@ class ZoomChart(Panel):
 
     can_focus = True
 
+    one_plot: ClassVar[bool] = True
+    """Whether the mouse here is over the one plot; a panel of several has handlers of its own, and
+    Textual calls those of the base as well."""
     plot: Plot | None = None
     """As it was last painted; None while there is nothing to draw."""
     extent = Extent()
@@ -118,6 +121,8 @@ class ZoomChart(Panel):
         return plot.x_of(column)
 
     def on_mouse_move(self, event: MouseMove) -> None:
+        if not self.one_plot:
+            return
         plot = self.plot
         if self._lasso is not None and event.button:
             self._lasso = (*self._lasso[:2], event.x, event.y)
@@ -138,6 +143,8 @@ class ZoomChart(Panel):
     def on_mouse_down(self, event: MouseDown) -> None:
         """Drag the picture, where only a part is in sight; else, and with the right button or
         ctrl, draw a box around a part."""
+        if not self.one_plot:
+            return
         if event.button == 3 or event.ctrl or self.view.viewport.part is None:
             plot = self.plot
             if plot is not None and plot.holds_column(event.x):
@@ -147,6 +154,8 @@ class ZoomChart(Panel):
         self.capture_mouse()
 
     def on_mouse_up(self, event: MouseUp) -> None:
+        if not self.one_plot:
+            return
         self._dragged, box = None, self._lasso
         self._lasso = None
         self.release_mouse()
@@ -154,6 +163,8 @@ class ZoomChart(Panel):
             self._take_box(*box)
 
     def on_click(self, event: Click) -> None:
+        if not self.one_plot:
+            return
         if event.chain == 2:
             self.post_message(ChartMoved("all"))
 
@@ -170,9 +181,13 @@ class ZoomChart(Panel):
         self.post_message(ChartMoved("box", ends[0], ends[1], rows if tall else None))
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
+        if not self.one_plot:
+            return
         self.post_message(ChartMoved("zoom in", self._x_at(event.x)))
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
+        if not self.one_plot:
+            return
         self.post_message(ChartMoved("zoom out", self._x_at(event.x)))
 
 

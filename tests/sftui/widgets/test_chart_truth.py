@@ -118,7 +118,18 @@ def test_the_rate_has_a_strip_of_its_own(size: tuple[int, int]) -> None:
     strip = set(range(plot.row + plot.height, panel.axis_row))
     assert 1 <= len(strip) <= 2
     assert rows_of(grid, Role.RATE) == strip
-    assert "lr ×1" in "\n".join(grid.lines()[row] for row in strip)
+    words = "\n".join(grid.lines()[row] for row in sorted(strip))
+    assert "×1" in words
+    assert "lr" in words
+
+
+def test_a_rate_without_a_schedule_is_drawn_as_it_is() -> None:
+    """As Hugging Face's trainer logs it: the rate itself, and no multiplier."""
+    events = [ev.StepFinished(step=i, loss=1.0, lrs={"lr": 2e-5 * (1 - i / 99)}) for i in range(99)]
+    grid, panel = painted(LossChart, events, 120, 30)
+    strip = range(panel.plot.row + panel.plot.height, panel.axis_row)
+    assert rows_of(grid, Role.RATE) == set(strip)
+    assert "2e-5" in "\n".join(grid.lines()[row] for row in strip)
 
 
 def test_without_a_rate_or_without_room_there_is_no_strip() -> None:
