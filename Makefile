@@ -6,7 +6,7 @@ ARGS ?=
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture honesty aa long-run bench gpu-check gpu-count screenshots reports clean
+.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture fuzz honesty aa long-run bench gpu-check gpu-count screenshots reports clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ structure: $(VENV)/.installed-dev ## rooms, arrows, circles, longest file and fu
 
 torture: $(VENV)/.installed-dev ## 200 random kills, and what takes minutes of waiting (45 minutes)
 	$(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
+
+fuzz: $(VENV)/.installed-dev ## 30 minutes of damaged and hostile input to every reader; less: make fuzz ARGS="--minutes 5 --seed 7"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 honesty: $(VENV)/.installed-dev ## false claims, hidden gains and false alarms in simulated worlds, as rates with limits
 	$(BIN)/python tests/honesty_sim.py $(ARGS)

@@ -199,6 +199,9 @@ class SftuiApp(ReplayActions, ChartActions):
     def action_ask_evaluate(self) -> None:
         self._say(self._cockpit.ask(Command.EVALUATE))
 
+    def action_ask_cancel(self) -> None:
+        self._say(self._cockpit.ask(Command.CANCEL))
+
     def action_ask_checkpoint(self) -> None:
         self._say(self._cockpit.ask(Command.CHECKPOINT))
 

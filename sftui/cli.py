@@ -38,7 +38,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   run      start a run and show it
   attach   the screen of a run that is running
   replay   the same screen over any log or run, with a clock
-  ctl      pause, resume, eval, checkpoint, stop or lr from a script
+  ctl      pause, resume, eval, cancel, checkpoint, stop or lr from a script
   show     a run or log as it stands, without a screen (--json for scripts)
   compare  runs or logs on one chart: curves, settings, paired statistics
   report   a run or log as Markdown with pictures, in English or Chinese
@@ -377,9 +377,10 @@ def runs(words: list[str]) -> ExitCode:
 
     flags = _flags_of(RunsFlags, words, "sftui runs")
     from sftui.commands.runs import table  # noqa: PLC0415  numpy
+    from sftui.sources.run_briefs import memory_path  # noqa: PLC0415  as above
 
     root = run_dir.runs_root(flags.runs_dir)
-    for line in table(root, datetime.now().timestamp()):
+    for line in table(root, datetime.now().timestamp(), memory_path()):
         print(line)  # noqa: T201
     return ExitCode.DONE
 

@@ -19,6 +19,7 @@ from sftui.state.run_state import RunState
 from sftui.state.weight_change import weight_changes
 from sftui.statistics import accuracy, chatcore_looks
 from sftui.statistics.families import BASELINE, PREVIOUS, START
+from sftui.statistics.other_stages import from_other_stages
 from sftui.statistics.paired_tests import Judged
 from sftui.statistics.scores import Scoreboard, Scores, Yardstick
 
@@ -56,7 +57,9 @@ def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]
         "source": {"path": str(shot.path), "format": shot.format},
         "status": shot.status,
         "stages": [
-            stage(found.state, found.name, Scoreboard(folder, baseline)) for found in shot.stages
+            stage(found.state, found.name, Scoreboard(folder, baseline))
+            | _from_other_stages(shot, number)
+            for number, found in enumerate(shot.stages)
         ],
         "lines": {
             "total": shot.lines_total,
@@ -65,6 +68,17 @@ def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]
         }
         | (_leftovers(shot) if shot.run is None else {}),
     }
+
+
+def _from_other_stages(shot: Snapshot, number: int) -> dict[str, Any]:
+    """The last results of a stage against its start, where other stages of the log hold that."""
+    found = from_other_stages(shot.stages, number, Scoreboard())
+    told = [
+        {"task": each.task, "start_stage": each.stages[0], "end_stage": each.stages[1]}
+        | {"step": each.last, **(_against(each.judged) if each.judged is not None else {})}
+        for each in found.values()
+    ]
+    return {"from_start": told} if told else {}
 
 
 def _leftovers(shot: Snapshot) -> dict[str, Any]:

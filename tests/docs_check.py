@@ -42,6 +42,7 @@ from sftui.sources.formats import READERS
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORIES = {
+    "github.com/containers/bubblewrap",
     "github.com/huggingface/transformers",
     "github.com/karpathy/nanochat",
     "github.com/piccolomo/plotext",

@@ -293,6 +293,8 @@ class AlarmEngine:
         rule = self._validation.setdefault(rows, ValidationRule())
         step = event.step if event.step is not None else (self._board.step or 0)
         rule.add(step, event.loss, event.paired_error, event.loss_by_source)
+        if rule.overfitting is None and any(r.overfitting for r in self._validation.values()):
+            return  # one set of rows is well, another is not: that is not over
         best = rule.best or 0.0
         self._board.judge(
             "overfitting",

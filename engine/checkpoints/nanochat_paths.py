@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.checkpoints import weights_header
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.files import checked
@@ -112,7 +113,7 @@ def find_checkpoint(
     )
     meta = read_meta(meta_path)
     try:
-        config = GPTConfig.from_dict(meta["model_config"])
+        config = GPTConfig.from_dict(meta["model_config"], weights_header.shapes(model_path))
     except CheckpointError as error:
         raise CheckpointError(f"{meta_path}: {error}") from error
     return NanochatCheckpoint(

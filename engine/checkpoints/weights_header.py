@@ -26,7 +26,7 @@ import numpy.typing as npt
 from engine.errors import CheckpointError
 from engine.files.lfs import pointer_fault
 from engine.model import family
-from engine.model.family import ModelShape
+from engine.model.family import ModelShape, Shapes
 
 COMPILE_PREFIX = "_orig_mod."
 """In front of every name of a model that was compiled when it was saved."""
@@ -118,6 +118,19 @@ class Checked:
         )
 
 
+def shapes(path: Path) -> Shapes | None:
+    """Shapes by name of a `torch.save` file's tensors; None where it cannot be read.
+
+    What is wrong with it then, `check` says.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _tensors(path, _open(path, file))
+    except (OSError, CheckpointError):
+        return None
+    return {name.removeprefix(COMPILE_PREFIX): each.shape for name, each in found.items()}
+
+
 def check(path: Path, config: ModelShape) -> Checked:
     """Look into a `torch.save` file of a nanochat model.
 
@@ -135,8 +148,7 @@ def check(path: Path, config: ModelShape) -> Checked:
             found = _tensors(path, archive)
             tensors = {name.removeprefix(COMPILE_PREFIX): each for name, each in found.items()}
             try:
-                shapes = {name: each.shape for name, each in tensors.items()}
-                family.of(config).check_shapes(config, shapes)
+                family.of(config).check_shapes(config, {n: t.shape for n, t in tensors.items()})
             except CheckpointError as error:
                 raise CheckpointError(f"{path}: {error}") from None
             _check_dtypes(path, tensors)

@@ -138,7 +138,8 @@ def _looked_at(check: _Check, rows: Rows, note: str, settings: DataSettings) -> 
         return _Looked(check=check, where=rows.name, count=count)
     task = load_rows(rows, entry, settings, limit=check.limit, note=note, part=check.part)
     if check.use == "question":
-        as_questions(task, rows.name)
+        # As they are asked: a row of GSM8K is then a problem, and has the digest of one.
+        task = replace(task, items=as_questions(task, rows.name))
     where = rows.name
     if check.part == "held_out":
         where = f"{where}, rows held out for validation (--validation FILE names others)"

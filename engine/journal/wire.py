@@ -52,13 +52,13 @@ _NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def encode(event: Event) -> bytes:
-    """One line, newline included, at most `MAX_LINE_BYTES`; longer strings in it are cut."""
+    """One line, newline included, at most `MAX_LINE_BYTES`; what is longer in it is cut."""
     line = _encode(event)
-    limit = 4000
-    while len(line) > MAX_LINE_BYTES:
-        # A pathological text: cut its strings, never lose the event itself.
-        line = _encode(_cut_strings(event, limit))
+    limit = 4096
+    while len(line) > MAX_LINE_BYTES and limit:
+        # A pathological text or table: cut it, never lose the event itself.
         limit //= 4
+        line = _encode(_cut(event, limit))
     return line
 
 
@@ -239,18 +239,26 @@ def _restore(data: Any, path: list[str], value: float) -> None:
         return
 
 
-def _cut_strings(event: Event, limit: int) -> Event:
+def _cut(event: Event, limit: int) -> Event:
+    """The event with every text and table in it at most so long, its stamp and names included."""
+
     def cut(value: Any) -> Any:
         if isinstance(value, str):
             return value if len(value) <= limit else value[:limit] + "..."
         if isinstance(value, Mapping):
-            return {k: cut(v) for k, v in list(value.items())[:limit]}
+            return {cut(k): cut(v) for k, v in list(value.items())[:limit]}
         if isinstance(value, list | tuple):
             return [cut(v) for v in value[:limit]]
         return value
 
+    stamp = event.stamp
+    texts = {name: cut(getattr(stamp, name)) for name in ("run", "src", "boot")}
     names = _FIELDS[type(event)]
-    return dataclasses.replace(event, **{n: cut(getattr(event, n)) for n in names})
+    return dataclasses.replace(
+        event,
+        **{name: cut(getattr(event, name)) for name in names},
+        stamp=dataclasses.replace(stamp, **texts),
+    )
 
 
 def _load(line: bytes | str) -> dict[str, Any]:
@@ -268,7 +276,7 @@ def _load(line: bytes | str) -> dict[str, Any]:
 MOST_ID_CHARACTERS = 200
 """Of a request; ours have twelve."""
 
-_LAST_TIME = 253_402_300_800.0
+LAST_TIME = 253_402_300_800.0
 """The year 10000, in seconds since the epoch: no calendar takes more."""
 
 _MOST_STEPS = 2**53
@@ -285,10 +293,10 @@ def _step(value: object) -> int:
 
 
 def _time(value: object) -> float:
-    if type(value) is float and 0.0 <= value < _LAST_TIME:
+    if type(value) is float and 0.0 <= value < LAST_TIME:
         return value
     seconds = checked.number(value)
-    if not 0 <= seconds < _LAST_TIME:
+    if not 0 <= seconds < LAST_TIME:
         raise ValueError(f"{seconds:g} s is no time")
     return seconds
 

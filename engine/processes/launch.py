@@ -176,7 +176,7 @@ def choose_data(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, li
         config = config.replace(validation=run_plan.HELD_OUT)
         notes.append("a twentieth of the rows is held out for validation (--validation FILE)")
     if "eval_tasks" not in typed:
-        tasks = config.eval.eval_tasks
+        tasks = run_plan.task_names(config)
         here = tuple(task for task in tasks if task in HUB and is_cached(HUB[task]))
         left_out = [task for task in tasks if task not in here]
         config = config.replace(eval_tasks=here)

@@ -68,7 +68,7 @@ def build(folder: Path, num_steps: int = NUM_STEPS) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = train_tokenizer()
     tokenizer.save_json(folder / TOKENIZER)
-    config = GPTConfig(vocab_size=tokenizer.vocab_size, **SHAPE)
+    config = GPTConfig.from_dict(SHAPE | {"vocab_size": tokenizer.vocab_size})
     model = train(config, tokenizer, num_steps)
     state = {name: weight.detach().half() for name, weight in model.named_parameters()}
     (folder / WEIGHTS).write_bytes(save(state))

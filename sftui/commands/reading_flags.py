@@ -25,7 +25,7 @@ class CtlFlags(RunsDirFlags):
     run: Annotated[str, RUN]
     """Run id, its beginning or name, or its folder."""
     command: Annotated[str, REQUEST]
-    """pause, resume, eval, checkpoint, stop or lr."""
+    """pause, resume, eval, cancel (the evaluation that runs), checkpoint, stop or lr."""
     argument: Annotated[str | None, Typed(metavar="VALUE", positional=True)] = None
     """Of lr: the factor on the schedule. Of resume: pause again after so many steps."""
     timeout: float = 120.0

@@ -6,7 +6,10 @@ that process has not said anything for longer than its heartbeats take.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from engine.checkpoints import checkpoint_dir
@@ -14,18 +17,24 @@ from engine.errors import RunDirError
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
 from sftui.sources import snapshot
+from sftui.sources.run_briefs import Brief, Briefs, brief_of
 from sftui.sources.snapshot import Snapshot
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
 
-def table(root: Path, now: float) -> list[str]:
-    """Header and one line a run, newest first; `now` in seconds since the epoch."""
+def table(root: Path, now: float, memory: Path | None = None) -> list[str]:
+    """Header and one line a run, newest first; `now` in seconds since the epoch.
+
+    `memory`: where what was read of runs that are over is remembered (see `run_briefs`).
+    """
     found, private = run_dir.list_runs(root), run_dir.private_runs(root)
     if not found and not private:
         return [f"no runs under {root}. Start one with `sftui run`."]
     rows = [["run", "status", "step", "best val", "age", "size"]]
-    rows += [_row_or_why(run, now) for run in found]
+    briefs = Briefs(memory)
+    rows += [_row_or_why(briefs, run, now) for run in found]
+    briefs.save()
     rows += [_row_of(run, f"private to {run_dir.owner(run)}") for run in private]
     rows[1:] = sorted(rows[1:], reverse=True)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -38,10 +47,10 @@ def table(root: Path, now: float) -> list[str]:
     ]
 
 
-def _row_or_why(run: RunDir, now: float) -> list[str]:
+def _row_or_why(briefs: Briefs, run: RunDir, now: float) -> list[str]:
     """The row of a run; one that cannot be read costs its own row alone."""
     try:
-        return _row(snapshot.read_run(run), run, now)
+        return _row(briefs.of(run), run, now)
     except Exception as error:
         # Whatever is wrong with one run must not hide the others.
         return _row_of(run, f"cannot be read: {type(error).__name__}: {error}")
@@ -58,10 +67,14 @@ evaluations and saves."""
 
 def status_words(shot: Snapshot, now: float) -> str:
     """The status, and for how long a living run has been silent."""
-    last = shot.state.last_t
-    if shot.alive and not shot.state.ended and last is not None and now - last > SILENT_SECONDS:
-        return f"{shot.status}, silent for {fmt.duration(now - last)}"
-    return shot.status
+    return _status(brief_of(shot), now)
+
+
+def _status(brief: Brief, now: float) -> str:
+    silent = 0.0 if brief.last_t is None else now - brief.last_t
+    if brief.alive and not brief.ended and silent > SILENT_SECONDS:
+        return f"{brief.status}, silent for {fmt.duration(silent)}"
+    return brief.status
 
 
 def what_goes(run: RunDir, now: float) -> list[str]:
@@ -122,16 +135,15 @@ def remove(run: RunDir, cwd: Path) -> None:
         link.unlink(missing_ok=True)
 
 
-def _row(shot: Snapshot, run: RunDir, now: float) -> list[str]:
-    state = shot.state
-    best = state.best_validation
-    planned = "" if state.planned is None else f"/{fmt.count(state.planned)}"
+def _row(brief: Brief, run: RunDir, now: float) -> list[str]:
+    planned = "" if brief.planned is None else f"/{fmt.count(brief.planned)}"
+    best = "-" if brief.best_loss is None else f"{fmt.loss(brief.best_loss)} @{brief.best_step}"
     return [
         clean(run.id, 120),
-        _with_bad_lines(status_words(shot, now), shot.lines_unrecognised),
-        f"{fmt.count(state.done)}{planned}",
-        "-" if best is None else f"{fmt.loss(best.loss)} @{best.step}",
-        "-" if state.last_t is None else fmt.age(max(0.0, now - state.last_t)),
+        _with_bad_lines(_status(brief, now), brief.unreadable),
+        f"{fmt.count(brief.done)}{planned}",
+        best,
+        "-" if brief.last_t is None else fmt.age(max(0.0, now - brief.last_t)),
         fmt.size(_size(run.path)),
     ]
 
@@ -141,12 +153,19 @@ def _with_bad_lines(status: str, count: int) -> str:
 
 
 def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file() and not path.is_symlink():
-                total += path.stat().st_size
-        except OSError:
-            # It went while we looked: a pruned checkpoint.
-            continue
-    return total
+    """Bytes of the regular files under a folder; links are not followed."""
+    return sum(_sizes(str(folder)))
+
+
+def _sizes(folder: str) -> Iterator[int]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _sizes(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    # One may go while we look: a pruned checkpoint.
+                    with contextlib.suppress(OSError):
+                        yield entry.stat(follow_symlinks=False).st_size
+    except OSError:
+        return

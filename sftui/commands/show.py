@@ -16,6 +16,7 @@ from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import sentence, weight_changes
 from sftui.statistics import chatcore_looks
+from sftui.statistics.other_stages import from_other_stages, from_start_words
 from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -76,7 +77,9 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
             f"  {clean(task, 40)} {event_lines.score(ordered[-1])} at step {ordered[-1].step}"
         )
     board = Scoreboard(shot.run.path if shot.run is not None else None, baseline)
-    lines += [f"  {line}" for line in score_lines(board, state)]
+    elsewhere = from_other_stages(shot.stages, shot.shown, board)
+    from_start = {task: from_start_words(found) for task, found in elsewhere.items()}
+    lines += [f"  {line}" for line in score_lines(board, state, from_start)]
     lines += [f"  {line}" for line in chatcore_looks.lines(board, state)]
     if moved := sentence(weight_changes(state)):
         lines.append(f"  {clean(moved, 400)}")

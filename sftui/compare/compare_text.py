@@ -19,6 +19,7 @@ from sftui.compare.differences import (
 from sftui.compare.pairing import Comparison, Side, ValidationPair
 from sftui.compare.seed_spread import seed_lines
 from sftui.drawing.canvas import ticks
+from sftui.statistics import chatcore_looks
 from sftui.statistics.paired_tests import Evaluation
 from sftui.statistics.scores import GOLD, sentence
 from sftui.text import format as fmt
@@ -109,12 +110,28 @@ def result_lines(found: Comparison) -> list[str]:
         out.append(line)
         if task.gold is not None:
             out.append(f"{name}, {GOLD}: {b} - {a} {sentence(task.gold)}")
+    out += _chatcore_lines(found)
     for letter, names in ((a, found.only_a), (b, found.only_b)):
         if names:
             listed = ", ".join(clean(name, 40) for name in names)
             out.append(f"only {letter} was asked: {listed}")
     if not found.tasks and not found.only_a and not found.only_b:
         out.append("tasks: none were evaluated")
+    return out
+
+
+def _chatcore_lines(found: Comparison) -> list[str]:
+    """ChatCORE of both sides and its change, where all its tasks were asked on both."""
+    a, b = found.letters
+    now, before = ({task.task: getattr(task, side) for task in found.tasks} for side in "ba")
+    scores = {letter: chatcore_looks.scores_of(side) for letter, side in ((a, before), (b, now))}
+    judged = chatcore_looks.change(now, before)
+    out = []
+    for ours, theirs in zip(scores[a], scores[b], strict=False):
+        line = f"{a} {chatcore_looks.words(ours)}, {b} {chatcore_looks.words(theirs)}"
+        if ours.name in judged:
+            line += f"; {b} - {a} {chatcore_looks.change_words(judged[ours.name])}"
+        out.append(line)
     return out
 
 

@@ -22,6 +22,7 @@ from sftui.compare.pairing import (
     of_all,
 )
 from sftui.sources import snapshot
+from sftui.statistics import chatcore_looks
 from sftui.statistics.paired_tests import Evaluation
 
 SCHEMA = 1
@@ -65,6 +66,10 @@ def to_dict(found: Comparison) -> dict[str, Any]:
         ],
         "validation": _validation_dict(found.validation),
         "tasks": [_task_dict(task) for task in found.tasks],
+        "chatcore": chatcore_looks.change_dicts(
+            {task.task: task.b for task in found.tasks},
+            {task.task: task.a for task in found.tasks},
+        ),
         "only_a": found.only_a,
         "only_b": found.only_b,
     }

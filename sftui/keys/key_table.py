@@ -58,6 +58,15 @@ TABLE: tuple[Key, ...] = (
         footer=3,
     ),
     Key(
+        id="cancel_evaluation",
+        keys="X",
+        shown="X",
+        action="ask_cancel",
+        words="Cancel eval",
+        help="Give up the evaluation that runs; training goes on.",
+        group="run",
+    ),
+    Key(
         id="checkpoint",
         keys="k",
         shown="k",

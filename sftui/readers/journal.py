@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from engine.errors import WireError
 from engine.events import TYPE_NAME, Event, MetricLogged, Stamp, StepFinished, Unknown
+from engine.files import checked
 from engine.journal import wire
 from sftui.readers import LineBuffer, LineCounts, Sniffed
 from sftui.readers.rows import Rows
@@ -160,8 +161,8 @@ class JournalReader:
         names, values = row
         if not self._new(raw["seq"]):
             return True
-        run, boot = str(raw.get("run", "")), str(raw.get("boot", ""))
-        stamp = Stamp(run=run, src=raw["src"], att=raw["att"], boot=boot)
+        run, boot = raw.get("run", ""), raw.get("boot", "")
+        stamp = Stamp(run=run, src=raw.get("src", ""), att=raw["att"], boot=boot)
         self._open(names, stamp, out)
         with contextlib.suppress(ValueError):
             self._skeletons.insert(0, (Skeleton(line, names), stamp))
@@ -198,11 +199,20 @@ def _flattened(raw: dict[str, Any]) -> tuple[tuple[str, ...], list[float]] | Non
         return None
     if any(type(raw.get(name)) is not int for name in ("step", "seq", "att")):
         return None
-    if type(raw.get("m")) not in (float, int, type(None)):
+    m = raw.get("m", 0.0)
+    if m is not None and (type(m) not in (float, int) or not 0 <= m < wire.LAST_TIME):
         return None
-    if type(raw.get("t")) is not float or type(raw.get("src")) is not str:
+    if type(raw.get("t")) is not float:
         return None
-    if not 0 <= raw["step"] < 2**53 or not 0 <= raw["seq"] < 2**63 or not 0 <= raw["t"] < 1e11:
+    if any(type(raw.get(name, "")) is not str for name in ("src", "run", "boot")):
+        return None
+    if abs(raw["att"]) >= checked.LARGEST_WHOLE:
+        return None
+    if (
+        not 0 <= raw["step"] < 2**53
+        or not 0 <= raw["seq"] < 2**63
+        or not 0 <= raw["t"] < wire.LAST_TIME
+    ):
         return None
     names: list[str] = []
     values: list[float] = []

@@ -75,7 +75,7 @@ def _sections(tr: Language, facts: Facts, stem: str | None) -> dict[str, Section
     names = pictures.names(facts, stem) if stem is not None else {}
     writers: dict[str, Section] = {
         "verdict": lambda: verdict.verdict(tr, facts, found),
-        "picture": lambda: picture.picture(tr, names),
+        "picture": lambda: picture.picture(tr, facts, names),
         "run_card": lambda: run_card.run_card(tr, facts),
         "model": lambda: model.model(tr, facts),
         "settings": lambda: settings.settings(tr, facts),

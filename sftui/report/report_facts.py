@@ -25,6 +25,7 @@ from sftui.report.counts import Counts
 from sftui.sources import snapshot
 from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
+from sftui.statistics import other_stages
 from sftui.statistics.scatter import Scatter
 from sftui.statistics.scores import Scoreboard, Scores
 from sftui.statistics.validation_scores import LossBoard, LossChange
@@ -127,28 +128,14 @@ class Facts:
         return self.loss_board.changes(self.state.validation_list())
 
     @cached_property
-    def start_results(self) -> Mapping[str, tuple[str, ev.EvalFinished]]:
-        """Task -> (stage, result) of this stage's starting checkpoint, from the stage before.
-
-        nanochat evaluates a checkpoint with a program of its own: what it says between two
-        trainings is of the end of the first, which is the start of the second.
-        """
-        return self._other_results(range(self.shot.shown - 1, -1, -1))
+    def start_results(self) -> Mapping[str, other_stages.Found]:
+        """Task -> (stage, result) of this stage's starting checkpoint, from the stages before."""
+        return other_stages.start_results(self.shot.stages, self.shot.shown)
 
     @cached_property
-    def end_results(self) -> Mapping[str, tuple[str, ev.EvalFinished]]:
-        """The same of this stage's last weights, from the stage after."""
-        return self._other_results(range(self.shot.shown + 1, len(self.shot.stages)))
-
-    def _other_results(self, order: range) -> Mapping[str, tuple[str, ev.EvalFinished]]:
-        found: dict[str, tuple[str, ev.EvalFinished]] = {}
-        for number in order:
-            stage = self.shot.stages[number]
-            if len(stage.state.steps):
-                break  # another training: these are other weights
-            for task, by_step in stage.state.evals.items():
-                found.setdefault(task, (stage.name, by_step[max(by_step)]))
-        return found
+    def from_other_stages(self) -> Mapping[str, other_stages.FromStart]:
+        """Tasks whose start another stage of the log evaluated."""
+        return other_stages.from_other_stages(self.shot.stages, self.shot.shown, self.board)
 
     @property
     def loss_scatter(self) -> Scatter | None:
@@ -233,9 +220,19 @@ class Facts:
 
     @property
     def epochs_seen(self) -> float | None:
+        """From the rows where these are known, else as the log tells how far it is.
+
+        A log that prints one whole number line after line counts the epochs that it began, and
+        says nothing of how much of the last it saw.
+        """
         if self.rows and self.rows_a_step:
             return self.state.updates * self.rows_a_step / self.rows
-        return self.state.last_step.epoch if self.state.last_step is not None else None
+        told = np.asarray(self.state.step_series("epoch").y, dtype=np.float64)
+        told = told[np.isfinite(told)]
+        whole = bool(len(told)) and bool((told == np.floor(told)).all())
+        if not len(told) or (whole and len(np.unique(told)) < len(told)):
+            return None
+        return float(told[-1])
 
     @property
     def epochs(self) -> list[tuple[int, int]]:

@@ -173,7 +173,7 @@ def _gold_clause(tr: Language, outcome: TaskOutcome) -> str:
 
 def better_head(tr: Language, outcomes: list[TaskOutcome]) -> str:
     """The question that line 1 answers: than the start only where that was measured."""
-    if all(o.from_start for o in outcomes):
+    if all(o.from_start or o.judged is None for o in outcomes):
         return tr("**Better than the start?**", "**比起点好吗？**")
     firsts = {o.first for o in outcomes if not o.from_start}
     if len(firsts) == 1 and not any(o.from_start for o in outcomes):
@@ -220,6 +220,11 @@ def better_answer(tr: Language, outcomes: list[TaskOutcome]) -> str:
     elif all(o.judged is None for o in outcomes):
         answer = tr(
             "Not known: every task was evaluated only once.", "未知：每个任务只评测过一次。"
+        )
+    elif all(o.judged is None or o.judged.comparison.kind == "bare" for o in outcomes):
+        answer = tr(
+            "Not known: the log holds percentages without the number of questions.",
+            "未知：日志中只有百分比，没有题数。",
         )
     else:
         answer = tr("Not shown", "未能证明") + _hints(tr, outcomes) + tr(".", "。")
@@ -279,16 +284,18 @@ def _nothing_evaluated(tr: Language, facts: Facts) -> str:
 
 def noise_line(tr: Language, facts: Facts) -> str:
     """In one line: what such evaluations can see, where nothing is clear."""
-    for outcome in task_outcomes(facts):
+    outcomes = task_outcomes(facts)
+    for outcome in outcomes:
         found = sharpness(facts, outcome)
         if found is None:
             continue
+        on, at = _of_which(tr, outcome, outcomes)
         if found.flipped is not None:
             return tr(
-                f"What can be seen here: {found.flipped:,} of {found.total:,} answers flipped, so "
+                f"What can be seen {on}: {found.flipped:,} of {found.total:,} answers flipped, so "
                 f"a true change of about {found.seen:.1f} points is found in four of five "
                 "repetitions.",
-                f"这里能看清多大的变化：{found.total:,} 道题中有 {found.flipped:,} 道的对错发生变化，"
+                f"{at}能看清多大的变化：{found.total:,} 道题中有 {found.flipped:,} 道的对错发生变化，"
                 f"因此约 {found.seen:.1f} 个百分点的真实变化，五次中能发现四次。",
             )
         half = f"{98 / math.sqrt(found.total):.1f}"
@@ -301,13 +308,22 @@ def noise_line(tr: Language, facts: Facts) -> str:
                 f"Moves under {found.seen:.1f} points", f"小于 {found.seen:.1f} 个百分点的变化"
             )
         return tr(
-            f"{small} mean little here: with {found.total:,} questions one accuracy is "
+            f"{small} mean little {on}: with {found.total:,} questions one accuracy is "
             f"only known to ±{half} points, and two separate ones must differ by about "
             f"{found.seen:.1f} points before a test would usually notice.",
-            f"在这里{small}说明不了什么：{found.total:,} 道题时，一个准确率只能精确到 "
+            f"{at}{small}说明不了什么：{found.total:,} 道题时，一个准确率只能精确到 "
             f"±{half} 个百分点；两次独立的评测要相差约 {found.seen:.1f} 个百分点，检验才通常看得出来。",
         )
     return ""
+
+
+def _of_which(tr: Language, outcome: TaskOutcome, outcomes: list[TaskOutcome]) -> tuple[str, str]:
+    """What a sentence on one task's questions holds for, in English and in Chinese."""
+    paired = outcome.judged is not None and outcome.judged.comparison.gains is not None
+    if len(outcomes) == 1 or (len({o.now.total for o in outcomes}) == 1 and not paired):
+        return "here", "在这里"
+    name = md.text(outcome.task, 60)
+    return f"on {name}", f"在 {name} 上，"
 
 
 def validation_line(tr: Language, facts: Facts) -> str:
@@ -321,7 +337,21 @@ def validation_line(tr: Language, facts: Facts) -> str:
             f"{head} measured once, {loss(found.first)} at step {found.first_step}.",
             f"{head}只测过一次，第 {found.first_step} 步为 {loss(found.first)}。",
         )
-    return f"{head} {validation_sentence(tr, found)} {best_sentence(tr, found)}"
+    parts = [
+        validation_sentence(tr, found),
+        best_sentence(tr, found),
+        _risen_again(tr, facts, found),
+    ]
+    return f"{head} {tr.sentences(parts)}"
+
+
+def _risen_again(tr: Language, facts: Facts, found: ValidationOutcome) -> str:
+    """That the last validation lies above the best, where the alarm on it is open."""
+    spans = [s for s in facts.counts.alarms if s.raised.kind == "overfitting"]
+    if found.start_is_best or not any(s.cleared is None for s in spans) or not found.best:
+        return ""
+    above = relative((found.last - found.best) / abs(found.best))
+    return tr(f"It has risen again since: {above}.", f"此后重新上升：{above}。")
 
 
 def validation_word(tr: Language, found: ValidationOutcome) -> str:
@@ -363,6 +393,11 @@ def validation_sentence(tr: Language, found: ValidationOutcome) -> str:
 
 def best_sentence(tr: Language, found: ValidationOutcome) -> str:
     """Which validation was the best; the start counts."""
+    if found.last_step == found.first_step:
+        return tr(
+            f"It was measured once, at step {found.last_step}.",
+            f"只在第 {found.last_step} 步测过一次。",
+        )
     if found.start_is_best and found.first_step == 0:
         return tr(
             "The best is step 0: no later checkpoint beat the starting one.",
@@ -412,8 +447,8 @@ def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
         case "last-best":
             return (
                 tr(
-                    f"step {step}{where}, the last: its validation loss is the lowest",
-                    f"第 {step} 步{where}，即最后一步：验证损失最低",
+                    f"step {step}{where}, the last: {_lowest(tr, facts)}",
+                    f"第 {step} 步{where}，即最后一步：{_lowest(tr, facts)}",
                 )
                 + _against(tr, found)
                 + stop
@@ -425,6 +460,7 @@ def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
                     f"第 {step} 步{where}：验证损失最低",
                 )
                 + _against(tr, found)
+                + _not_shown(tr, facts)
                 + stop
             )
         case _:
@@ -432,6 +468,25 @@ def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
                 "not known: nothing was measured that could tell.",
                 "未知：没有任何测量能够判断。",
             )
+
+
+def _lowest(tr: Language, facts: Facts) -> str:
+    """That no validation is lower than the last; an earlier one may be equal."""
+    found = validation_outcome(facts)
+    if found is not None and found.best_step != found.last_step:
+        return tr("no validation loss is lower", "没有更低的验证损失")
+    return tr("its validation loss is the lowest", "验证损失最低")
+
+
+def _not_shown(tr: Language, facts: Facts) -> str:
+    """That the lowest of several validations may be so by chance, where nothing tells more."""
+    found = validation_outcome(facts)
+    if found is None or found.direction not in ("flat", "unknown"):
+        return ""
+    return tr(
+        ", though no change of the validation loss is beyond doubt",
+        "，但验证损失的变化并不显著",
+    )
 
 
 def _where(tr: Language, found: Keep) -> str:

@@ -20,6 +20,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=\d) %"), "%"),
     (re.compile(r"(?<![\w.])p (?=\.\d)"), "p = 0"),
     (re.compile(r"(?<![\w.])p ([<>]) (?=\.\d)"), r"p \1 0"),
+    (re.compile(r"(?<![\w.])p (?=1\.0)"), "p = "),
     (re.compile(r"(?<=[\s（，：；、])\.(?=\d)"), "0."),
     (re.compile(r" ?(?<![-\\])-> ?"), " → "),
     (re.compile(rf"({_NUMBER}) \.\. (?={_NUMBER})"), r"\1～"),
@@ -30,7 +31,9 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
         re.compile(rf"(?<![\\A-Za-z0-9\]])(?<![×+=] )\(([^()\n|]*{_HAN}[^()\n|]*)(?<!\\)\)"),
         r"（\1）",
     ),
-    (re.compile(r"(?<=\d) \(([-+]?[\d.]+%)\)"), r"（\1）"),
+    (re.compile(r"(?<=\d) \(([-+]?[\d.]+(?:%| [kMG]))\)"), r"（\1）"),
+    # A sign stands after the bold words: before the asterisks CommonMark would not close them.
+    (re.compile(r"(?<=[\u3400-\u9fff])([：？。])\*\* ?"), r"**\1"),
     # No blanks beside full-width signs, and one between Chinese words and others.
     (re.compile(rf"(?<=[^\s|-]) ({_SIGN})"), r"\1"),
     (re.compile(rf"({_SIGN}) (?=[^\s|])"), r"\1"),

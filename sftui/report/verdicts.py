@@ -8,7 +8,7 @@ is not recommended without saying so, and the start is always a candidate.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from sftui.report.report_facts import Facts
@@ -28,8 +28,6 @@ from sftui.statistics.paired_tests import (
     SUGGESTIVE,
     Evaluation,
     Judged,
-    compare_evaluations,
-    judge,
 )
 from sftui.statistics.validation_scores import LossChange
 
@@ -158,12 +156,23 @@ class Keep:
 def task_outcomes(facts: Facts) -> list[TaskOutcome]:
     """Every task of the run, in its own order."""
     found = []
-    elsewhere = _from_other_stages(facts)
     for task in facts.tasks:
-        if task in elsewhere:
-            found.append(elsewhere[task])
-            continue
         steps = facts.evaluated_steps(task)
+        elsewhere = facts.from_other_stages.get(task)
+        if elsewhere is not None:
+            found.append(
+                TaskOutcome(
+                    task=task,
+                    first=elsewhere.first,
+                    last=elsewhere.last,
+                    before=elsewhere.before,
+                    now=elsewhere.now,
+                    judged=elsewhere.judged,
+                    evaluations=len(steps),
+                    stages=elsewhere.stages,
+                )
+            )
+            continue
         first, last = steps[0], steps[-1]
         results = facts.state.evals[task]
         found.append(
@@ -178,40 +187,6 @@ def task_outcomes(facts: Facts) -> list[TaskOutcome]:
                 gold=facts.scores.gold.get((task, last)),
             )
         )
-    return found
-
-
-def _from_other_stages(facts: Facts) -> dict[str, TaskOutcome]:
-    """Tasks that this stage did not ask its start, but another stage of the log did."""
-    found: dict[str, TaskOutcome] = {}
-    for task in facts.tasks:
-        steps = facts.evaluated_steps(task)
-        start = facts.start_results.get(task)
-        if steps[0] == 0 or start is None:
-            continue
-        # On the same number of questions where the end was asked them too: a subset differs.
-        stage, result = facts.stage_name, facts.state.evals[task][steps[-1]]
-        end = facts.end_results.get(task)
-        if end is not None and end[1].total == start[1].total:
-            stage, result = end
-        found[task] = TaskOutcome(
-            task=task,
-            first=steps[0],
-            last=steps[-1],
-            before=facts.board.evaluation(start[1]),
-            now=facts.board.evaluation(result),
-            judged=None,
-            evaluations=len(steps),
-            stages=(start[0], stage),
-        )
-    comparisons = {
-        task: comparison
-        for task, outcome in found.items()
-        if (comparison := compare_evaluations(outcome.now, outcome.before)) is not None
-    }
-    words = judge(list(comparisons.values()), headline=True)
-    for task, judged in zip(comparisons, words, strict=True):
-        found[task] = replace(found[task], judged=judged)
     return found
 
 
@@ -250,6 +225,8 @@ def keep(facts: Facts) -> Keep:
     if validation.start_is_best and validation.first_step == 0:
         return Keep(step=0, reason="start")
     step = validation.best_step
+    if validation.last <= validation.best:
+        step = validation.last_step  # of equals the last: it was trained longest
     reason: Reason = "last-best" if step == validation.last_step else "best-val"
     return _at(facts, step, reason, *_clear_at(facts, step))
 

@@ -102,6 +102,23 @@ def read_whole(
     return opened
 
 
+def run_named(target: str | None, runs_dir: str | Path | None = None) -> RunDir | None:
+    """The run that a command line names; None for a log of another program.
+
+    Args:
+        target: None for the newest run.
+
+    Raises:
+        UsageError: there is no such run or file, or its event log is no file.
+    """
+    if target is None:
+        return run_dir.find(None, run_dir.runs_root(runs_dir))
+    _, run = _locate(target, runs_dir, None)
+    if run is not None:
+        _refuse_other(run.events)
+    return run
+
+
 def recognise(
     head: bytes, format_name: str | None = None, names: Names | None = None
 ) -> tuple[type[Reader], Sniffed] | None:

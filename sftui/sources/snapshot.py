@@ -13,11 +13,12 @@ from typing import Literal
 
 from engine import events as ev
 from engine.alarms.alarm_engine import AlarmEngine
-from engine.run import lock, run_dir
+from engine.files import checked
+from engine.run import lock
 from engine.run.run_dir import RunDir
 from sftui.readers import LineCounts
+from sftui.readers.journal import JournalReader
 from sftui.sources import open_log
-from sftui.sources.tail import TailSource
 from sftui.state import deleted_checkpoints
 from sftui.state.run_state import RunState
 
@@ -25,6 +26,10 @@ FORMAT = "sftui run directory"
 
 RunStatus = Literal["running", "paused", "finished", "failed", "interrupted", "unknown"]
 """`interrupted`: stopped on request, or gone without a word."""
+
+_ENDS: dict[str, RunStatus] = {"finished": "finished", "failed": "failed"}
+
+_BLOCK_BYTES = 1024 * 1024
 
 Listener = Callable[[int, ev.Event], None]
 """Called with the number of the stage and each event, after the state has applied it."""
@@ -71,13 +76,18 @@ class Snapshot:
     def status(self) -> RunStatus:
         """How the run stands, by what its log says and whether its processes live."""
         state = self.state
-        if state.ended:
-            return state.badge if state.badge in ("finished", "failed") else "interrupted"
-        if self.alive is None:
-            return "unknown"
-        if self.alive:
-            return "paused" if state.badge == "paused" else "running"
-        return "interrupted" if state.last_t is not None else "unknown"
+        return status_of(state.badge, state.ended, self.alive, state.last_t)
+
+
+def status_of(badge: str, ended: bool, alive: bool | None, last_t: float | None) -> RunStatus:
+    """How a run stands, by the state of its log and by whether its processes live."""
+    if ended:
+        return _ENDS.get(badge, "interrupted")
+    if alive is None:
+        return "unknown"
+    if alive:
+        return "paused" if badge == "paused" else "running"
+    return "interrupted" if last_t is not None else "unknown"
 
 
 def read(
@@ -102,8 +112,11 @@ def read(
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
     """
-    if target is None:
-        return read_run(run_dir.find(None, run_dir.runs_root(runs_dir)), listener)
+    if target is None or (format_name is None and mapped is None):
+        run = open_log.run_named(target, runs_dir)
+        if run is not None:
+            return read_run(run, listener)
+    assert target is not None, "the newest run is a run"
     opened = open_log.read_whole(target, runs_dir=runs_dir, format_name=format_name, mapped=mapped)
     if opened.run is not None:
         return read_run(opened.run, listener)
@@ -141,19 +154,15 @@ def with_alarms(events: Iterable[ev.Event]) -> Iterator[ev.Event]:
 
 def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:
     """Read a run directory to the end of its files."""
-    source = TailSource(run)
+    main, supervisor = JournalReader(), JournalReader()
     state = RunState()
-    total = 0
-    while events := source.poll(max_events=20_000, max_seconds=60.0):
-        total += len(events)
-        for event in events:
-            state.apply(event)
-            if listener is not None:
-                listener(0, event)
-    for event in deleted_checkpoints.missing(run, state):
+    for event in _by_time(_events(main, run.events), _events(supervisor, run.supervisor_events)):
         state.apply(event)
+        if listener is not None:
+            listener(0, event)
+    for gone in deleted_checkpoints.missing(run, state):
+        state.apply(gone)
     alive, evidence = lock.evidence(run)
-    bad = source.num_bad_lines
     return Snapshot(
         path=run.path,
         title=run.id,
@@ -163,6 +172,36 @@ def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:
         run=run,
         alive=alive,
         evidence=evidence,
-        lines_total=total + bad,
-        lines_unrecognised=bad + state.unknown,
+        lines_total=main.lines.total + supervisor.lines.total,
+        lines_unrecognised=main.lines.unrecognised + supervisor.lines.unrecognised,
     )
+
+
+def _events(reader: JournalReader, path: Path) -> Iterator[ev.Event]:
+    """The events of a journal, updates as batches; none where there is no file that may be read."""
+    try:
+        with checked.open_file(path) as file:
+            while data := file.read(_BLOCK_BYTES):
+                yield from reader.feed(data)
+    except OSError:
+        pass
+    yield from reader.close()
+
+
+def _by_time(main: Iterator[ev.Event], other: Iterator[ev.Event]) -> Iterator[ev.Event]:
+    """Both, the older of the two next: the loss of a rank comes between two attempts."""
+    waiting = next(other, None)
+    for event in main:
+        while waiting is not None and _time(waiting) < _time(event):
+            yield waiting
+            waiting = next(other, None)
+        yield event
+    if waiting is not None:
+        yield waiting
+    yield from other
+
+
+def _time(event: ev.Event) -> float:
+    if isinstance(event, ev.StepBatch):
+        return event.times[0] if event.times else 0.0
+    return event.stamp.t or 0.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
 from engine.events import CheckpointRemoved
 from engine.run.run_dir import RunDir
 from sftui.state.run_state import RunState
@@ -11,11 +14,32 @@ def missing(run: RunDir, state: RunState) -> list[CheckpointRemoved]:
     """A `CheckpointRemoved` for each resumable checkpoint of `run` that is not on disk."""
     if not run.path.is_dir():
         return []  # the whole run is elsewhere
+    is_there = _looker(run)
     return [
         CheckpointRemoved(step=known.step, path=known.path, reason="not on disk")
         for known in state.checkpoints.values()
         if known.kind == "sftui"
         and not known.removed
         and known.path is not None
-        and not (run.path / known.path).exists()
+        and not is_there(known.path)
     ]
+
+
+def _looker(run: RunDir) -> Callable[[str], bool]:
+    """Whether a path that an event names is there.
+
+    The folder of checkpoints is listed once: a run may name a hundred thousand.
+    """
+    folder = PurePosixPath(run.relative(run.checkpoints))
+    try:
+        names = {path.name for path in run.checkpoints.iterdir()}
+    except OSError:
+        names = set()
+
+    def is_there(path: str) -> bool:
+        named = PurePosixPath(path)
+        if named.parent == folder and named.name not in names:
+            return False
+        return (run.path / path).exists()
+
+    return is_there

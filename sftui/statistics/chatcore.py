@@ -4,9 +4,10 @@ Each task's accuracy is centred, (a - c) / (1 - c), with c = 1/4 for the three t
 letter and 0 for the two written out; ChatCORE is the mean of the five, ChatCORE_cat of the three.
 0 is what guessing gives, 1 is all right; below 0 is worse than guessing.
 
-It is a weighted sum of five independent proportions. Its interval takes the distance to each
-one's Wilson limit and adds the squares (Zou and Donner 2008, "MOVER"): with 24 problems
-and none right the delta method's error of that task would be 0, which is false.
+It is a weighted sum of five independent proportions. Its interval takes the distances to the
+Jeffreys limits of each and adds the squares (Zou and Donner 2008, "MOVER"). With 24 problems of
+a task and few of them right it holds the truth in 94 to 97 of 100 simulated evaluations; the
+delta method, whose error of a task without a right answer is 0, in 82 to 95.
 """
 
 # n items of a task, w its weight in the sum: 1 / (tasks (1 - c)).
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sftui.statistics.accuracy import Z95, wilson
+from sftui.statistics.accuracy import ALPHA, Z95, special_functions
 from sftui.statistics.paired_tests import Comparison
 
 NAME, NAME_CAT = "ChatCORE", "ChatCORE_cat"
@@ -29,8 +30,8 @@ CHANCE = {"ARC-Easy": 0.25, "ARC-Challenge": 0.25, "MMLU": 0.25, "GSM8K": 0.0, "
 """What is subtracted from each task's accuracy; nanochat's numbers, whatever the rows offer."""
 LETTERS = ("ARC-Easy", "ARC-Challenge", "MMLU")
 
-_DRAWS = 100_000
-"""Of the sign-flip test: p is known to 0.0007 at 0.05."""
+_DRAWS = 20_000
+"""Of the sign-flip test: p is known to 0.0015 at 0.05."""
 
 Counts = Mapping[str, tuple[int, int]]
 """Right answers and questions of each task."""
@@ -46,6 +47,15 @@ class ChatCore:
     """95 % interval, of the questions as a sample of such questions."""
     high: float
     tasks: tuple[str, ...]
+
+
+def jeffreys(right: int, total: int) -> tuple[float, float]:
+    """95 % interval of a proportion: quantiles of Beta(k + 1/2, n - k + 1/2); 0 of none right."""
+    inverse = special_functions().betaincinv
+    a, b = right + 0.5, total - right + 0.5
+    low = 0.0 if right == 0 else float(inverse(a, b, ALPHA / 2))
+    high = 1.0 if right == total else float(inverse(a, b, 1 - ALPHA / 2))
+    return low, high
 
 
 def names_of(counts: Counts) -> dict[str, tuple[str, ...]]:
@@ -66,7 +76,7 @@ def chatcore(counts: Counts) -> list[ChatCore]:
         for task in tasks:
             right, total = counts[task]
             weight, rate = _weight(task, tasks), right / total
-            low, high = wilson(right, total)
+            low, high = jeffreys(right, total)
             value += weight * (rate - CHANCE[task])
             below += (weight * (rate - low)) ** 2
             above += (weight * (high - rate)) ** 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from engine import events as ev
 from sftui.state.run_state import RunState
@@ -29,7 +30,18 @@ class ChatCoreLook:
 
 
 def looks(board: Scoreboard, state: RunState) -> list[ChatCoreLook]:
-    """All of them in order of steps; one that has no counts has none."""
+    """All of them in order of steps, worked out once an evaluation; none without counts."""
+    key = tuple((task, results.version) for task, results in state.evals.items())
+    known = _KNOWN.get(board)
+    if known is None or known[0] != key:
+        known = _KNOWN[board] = key, _looks(board, state)
+    return known[1]
+
+
+_KNOWN: WeakKeyDictionary[Scoreboard, tuple[object, list[ChatCoreLook]]] = WeakKeyDictionary()
+
+
+def _looks(board: Scoreboard, state: RunState) -> list[ChatCoreLook]:
     evals = {task: state.evals[task] for task in CHANCE if task in state.evals}
     steps = sorted(set().union(*(found.keys() for found in evals.values())) if evals else ())
     found: list[ChatCoreLook] = []
@@ -135,18 +147,45 @@ def look_dicts(board: Scoreboard, state: RunState) -> list[dict[str, Any]]:
             "step": look.step,
             "scores": [score_dict(score) for score in look.scores],
             "since": look.since,
-            "against": {
-                name: {
-                    "difference": round(judged.comparison.difference, 6),
-                    "interval": [
-                        round(judged.comparison.low, 6),
-                        round(judged.comparison.high, 6),
-                    ],
-                    "p": round(judged.comparison.p, 6),
-                    "verdict": judged.verdict,
-                }
-                for name, judged in look.judged.items()
-            },
+            "against": {name: _judged_dict(judged) for name, judged in look.judged.items()},
         }
         for look in looks(board, state)
     ]
+
+
+def scores_of(side: Mapping[str, Evaluation]) -> list[ChatCore]:
+    """ChatCORE of one side of a comparison, as far as its tasks and their counts are there."""
+    return chatcore(
+        {
+            task: (found.correct, found.total)
+            for task, found in side.items()
+            if found.correct is not None and found.total
+        }
+    )
+
+
+def change_dicts(
+    now: Mapping[str, Evaluation], before: Mapping[str, Evaluation]
+) -> dict[str, dict[str, Any]]:
+    """For `--json` of a comparison: both values, and the change where it is paired."""
+    judged = change(now, before)
+    pairs = zip(scores_of(before), scores_of(now), strict=False)
+    return {
+        ours.name: {
+            "a": score_dict(ours),
+            "b": score_dict(theirs),
+            "change": _judged_dict(judged[ours.name]) if ours.name in judged else None,
+        }
+        for ours, theirs in pairs
+        if ours.name == theirs.name
+    }
+
+
+def _judged_dict(judged: Judged) -> dict[str, Any]:
+    found = judged.comparison
+    return {
+        "difference": round(found.difference, 6),
+        "interval": [round(found.low, 6), round(found.high, 6)],
+        "p": round(found.p, 6),
+        "verdict": judged.verdict,
+    }

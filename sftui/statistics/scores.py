@@ -349,15 +349,25 @@ def first_words(step: int) -> str:
 GOLD = "probability of the right letter"
 
 
-def score_lines(board: Scoreboard, state: RunState) -> list[str]:
-    """The last evaluation of every task against the first and the baseline, in words."""
+def score_lines(
+    board: Scoreboard, state: RunState, from_start: Mapping[str, str] | None = None
+) -> list[str]:
+    """The last evaluation of every task against the first and the baseline, in words.
+
+    `from_start`: lines that stand in the place of the first, of tasks whose start is known from
+    elsewhere.
+    """
     scores, lines = board.scores(state), []
     for task, found in state.evals.items():
         last, first = max(found), min(found)
         since = "the start" if first == 0 else f"step {first}"
         base = f"the baseline {clean(scores.baseline, 60)}"
+        if elsewhere := (from_start or {}).get(task):
+            lines.append(elsewhere)
         for against, words in ((START, since), (BASELINE, base)):
             judged = scores.of(task, last, against)
+            if elsewhere and against == START:
+                continue
             if judged is not None:
                 lines.append(
                     f"{clean(task, 40)} at step {last} against {words}: {sentence(judged)}"

@@ -33,6 +33,10 @@ VALIDATION = "validation"
 
 Basis = Literal["rows", "scatter", "nothing"]
 
+MOST_JUDGED = 500
+"""Newest validations that are judged beside the first: of a log that validates with every row,
+the screen, the command line and the report all judge these."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossChange:
@@ -73,7 +77,12 @@ class LossBoard:
         """Of the run's validations, beyond what their rows explain; of the newest `changes`."""
 
     def changes(self, validations: Sequence[Validation]) -> Mapping[tuple[int, str], LossChange]:
-        """Change by step and by what it is against; `validations` in order of steps."""
+        """Change by step and by what it is against; `validations` in order of steps.
+
+        Of more than `MOST_JUDGED`, the newest against the first and each other.
+        """
+        if len(validations) > MOST_JUDGED + 1:
+            validations = [validations[0], *validations[-MOST_JUDGED:]]
         # By value: a state makes its records when they are read, so one id may mean many.
         key = tuple(validations)
         if self._judged is None or self._judged[0] != key:

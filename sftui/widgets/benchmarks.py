@@ -17,6 +17,7 @@ from sftui.drawing.short_names import short_names
 from sftui.logbook.event_lines import evaluating
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
+from sftui.statistics import chatcore_looks
 from sftui.statistics.accuracy import wilson
 from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
 from sftui.statistics.paired_tests import CLEAR, Judged, accuracy_of
@@ -58,6 +59,8 @@ class Benchmarks(Panel):
             corner = [(evaluating(state.evaluating, state.eval_progress), style(Role.SAVED))]
         elif scores.baseline:
             corner = [(f"base: {clean(scores.baseline, 40)}", style(Role.DIM))]
+        elif looks := chatcore_looks.looks(self.view.board, state):
+            corner = [(chatcore_looks.words(looks[-1].scores[0]), style(Role.DIM))]
         tasks = list(state.evals)
         known = {BASELINE} if scores.baseline else set()
         known |= {GOLD} if scores.gold else set()

@@ -92,7 +92,7 @@ class OverlayDetails(Panel):
         for letter, names in ((a, found.only_a), (b, found.only_b)):
             if names:
                 lines += _wrapped(f"only {letter} was asked: {', '.join(names)}", width)
-        if found.tasks:
+        if found.tasks or pair is not None:
             lines += _wrapped(seed_lines(self.overlay.contenders), width)
         if not (found.tasks or found.only_a or found.only_b):
             lines += [_head("tasks"), *_wrapped("none were evaluated", width)]

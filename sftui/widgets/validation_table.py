@@ -7,7 +7,7 @@ from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic, Validation
 from sftui.statistics.families import PREVIOUS, START
-from sftui.statistics.validation_scores import LossChange
+from sftui.statistics.validation_scores import MOST_JUDGED, LossChange
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -15,10 +15,14 @@ from sftui.widgets.panel import Panel
 _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev", 10), ("took", 8))
 """Heads and cells, in order; what does not fit is left out from the right."""
 
+_BASES = {
+    "rows": "coloured when clear, row by row",
+    "scatter": "coloured when beyond their scatter",
+    "nothing": "no losses by row: no verdicts yet",
+}
+"""What the verdicts rest on, the best first."""
+
 MEANINGS = {"over-fitting": "all rose, over-fitting", "shift": "a shift of the mixture"}
-
-
-_MOST_JUDGED = 500
 
 
 class ValidationTable(Panel):
@@ -30,7 +34,8 @@ class ValidationTable(Panel):
     def paint(self, grid: Grid) -> None:
         results = self.state.validation_list()
         # Of a log that validates with every row, what has room here and the first.
-        judged = results if len(results) <= _MOST_JUDGED else [results[0], *results[-_MOST_JUDGED:]]
+        many = len(results) > MOST_JUDGED + 1
+        judged = [results[0], *results[-MOST_JUDGED:]] if many else results
         changes = self.view.losses.changes(judged)
         title: list[Span] = [("validation", style(Role.TITLE, bold=True))]
         corner: list[Span] = []
@@ -38,8 +43,11 @@ class ValidationTable(Panel):
             named = f" of {clean(results[-1].set_name, 24)}" if results[-1].set_name else ""
             title.append((f" · {results[-1].metric}{named}", style(Role.DIM)))
             corner = [(f"{len(results)} measured", style(Role.FAINT))]
-        paired = any(change.error is not None for change in changes.values())
-        words = "coloured when clear, row by row" if paired else "no losses by row: no verdicts"
+        words = (
+            _BASES[min((c.basis for c in changes.values()), key=list(_BASES).index)]
+            if changes
+            else ""
+        )
         notes: list[Span] = [(words, style(Role.FAINT))] if len(results) > 1 else []
         grid.frame(title, notes, border=self.border, corner=corner)
         if not results:

@@ -55,14 +55,14 @@ def one_end(run, status="stopped"):
 def test_a_stop_during_an_evaluation_ends_the_run_after_it(place, monkeypatch):
     """Fault 57: the evaluation is finished, then all stop with a checkpoint; one end."""
     run = place.make()
-    letters, asked = measure.evaluate_letters, []
+    answer, asked = measure.answer_task, []
 
     def asking(*arguments, **options):
         if run.checkpoint(4).exists() and not asked:
             asked.append(post(run, Command.STOP))
-        return letters(*arguments, **options)
+        return answer(*arguments, **options)
 
-    monkeypatch.setattr(measure, "evaluate_letters", asking)
+    monkeypatch.setattr(measure, "answer_task", asking)
     work(run)
     assert one_end(run) == 8
     assert answers(run) == {asked[0]: ("applied", 8)}

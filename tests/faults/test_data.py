@@ -158,16 +158,18 @@ def test_memory_full_in_an_evaluation_costs_that_evaluation(place, monkeypatch):
     whole = place.make()
     work(whole)
     run = place.make("--run=full")
-    letters, validate = measure.evaluate_letters, measure.validate
+    answer, validate = measure.answer_task, measure.validate
 
-    def full(model, prepared, **options):
-        return out_of_memory() if prepared.task == "MMLU" else letters(model, prepared, **options)
+    def full(model, tokenizer, prepared, **options):
+        if prepared.task == "MMLU":
+            out_of_memory()
+        return answer(model, tokenizer, prepared, **options)
 
     def full_once(*arguments, **options):
         monkeypatch.setattr(measure, "validate", validate)
         out_of_memory()
 
-    monkeypatch.setattr(measure, "evaluate_letters", full)
+    monkeypatch.setattr(measure, "answer_task", full)
     monkeypatch.setattr(measure, "validate", full_once)
     work(run)
     assert end_of(run).status == "finished"
@@ -186,7 +188,7 @@ def test_an_evaluation_that_was_asked_for_and_failed_is_not_called_applied(place
     from engine.steering import inbox
 
     inbox.post(run, Request(id=wire.new_id(), command=Command.EVALUATE, author="test"))
-    monkeypatch.setattr(measure, "evaluate_letters", lambda *a, **o: out_of_memory())
+    monkeypatch.setattr(measure, "answer_task", lambda *a, **o: out_of_memory())
     work(run)
     [answer] = told(run, ControlApplied)
     assert answer.outcome == "rejected"

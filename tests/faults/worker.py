@@ -38,7 +38,7 @@ def main() -> int:
 
     # What a module uses and does not export can be replaced all the same.
     patched: Any = measure
-    accumulate, letters = trainer.accumulate_gradients, patched.evaluate_letters
+    accumulate, letters = trainer.accumulate_gradients, patched.answer_task
 
     def accumulate_or_fail(session: Any, batch: Any) -> Any:
         for fault in faults:
@@ -62,7 +62,7 @@ def main() -> int:
         return result
 
     trainer.accumulate_gradients = accumulate_or_fail
-    patched.evaluate_letters = letters_or_fail
+    patched.answer_task = letters_or_fail
     return worker.main(sys.argv[1:])
 
 

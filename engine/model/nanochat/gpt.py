@@ -1,4 +1,7 @@
-"""nanochat's October-2025 GPT: token ids in, final hidden states out.
+"""nanochat's GPT, made of its parts: token ids in, final hidden states out.
+
+October 2025's model is the one without any of the later parts (`parts.Parts`): a part that is
+absent is an identity, chosen when the model is made.
 
 The head is a separate call (`GPT.logits`), because the training loss runs it
 only where a token carries weight and never needs the whole [B, T, V] tensor.
@@ -12,6 +15,7 @@ document and positions restart at 0.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -31,15 +35,23 @@ from engine.model.nanochat.attention import (
     packed_attention,
     padded_attention,
 )
-from engine.model.nanochat.gpt_config import ROTARY_BASE, SOFTCAP, check_shapes
 from engine.model.nanochat.gpt_config import GPTConfig as GPTConfig
+from engine.model.nanochat.gpt_config import check_shapes
 from engine.model.nanochat.names import EMBEDDING as EMBEDDING
-from engine.model.nanochat.names import HEAD
-from engine.model.nanochat.parameter_groups import october_groups
+from engine.model.nanochat.names import HEAD, is_embedding
+from engine.model.nanochat.parameter_groups import groups_of
+from engine.model.nanochat.parts import SMEAR_CHANNELS, VALUE_GATE_CHANNELS
 
-Before = Callable[["Block", Tensor, Tensor, Tensor], tuple[Tensor, ...]]
+Before = Callable[["Block", Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
 After = Callable[["Block", Tensor, Tensor], Tensor]
 Halves = tuple[Before, After]
+Mix = Callable[[Tensor, Tensor, int], Tensor]
+Smear = Callable[[Tensor, Tensor, KeyValueCache | None], Tensor]
+
+
+def _first(x: Tensor, *_: object) -> Tensor:
+    """A part that is absent."""
+    return x
 
 
 class GPT(nn.Module):
@@ -58,16 +70,37 @@ class GPT(nn.Module):
         self.config = config
         self.transformer = nn.ModuleDict(
             {
-                "wte": nn.Embedding(config.vocab_size, config.n_embd),
-                "h": nn.ModuleList(Block(config) for _ in range(config.n_layer)),
+                "wte": nn.Embedding(config.table_rows, config.n_embd),
+                "h": nn.ModuleList(Block(config, layer) for layer in range(config.n_layer)),
             }
         )
-        self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        self.lm_head = nn.Linear(config.n_embd, config.table_rows, bias=False)
+        self._mix: Mix = _first
+        self._smear: Smear = _first
+        self._take_out: Mix = _first
+        self.value_embeds = nn.ModuleDict()
+        self._add_parts()
         cos, sin = _rotary_tables(config)
         self.cos: Tensor
         self.sin: Tensor
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    def _add_parts(self) -> None:
+        config, has = self.config, self.config.parts
+        if has.residual_mix:
+            self.resid_lambdas = nn.Parameter(torch.ones(config.n_layer))
+            self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
+            self._mix = self._mixed
+        if has.smear:
+            self.smear_gate = nn.Linear(SMEAR_CHANNELS, 1, bias=False)
+            self.smear_lambda = nn.Parameter(torch.zeros(1))
+            self._smear = self._smeared
+        if has.backout:
+            self.backout_lambda = nn.Parameter(torch.zeros(1))
+            self._take_out = self._without
+        for layer in filter(config.has_value_embedding, range(config.n_layer)):
+            self.value_embeds[str(layer)] = nn.Embedding(config.table_rows, config.kv_dim)
 
     @classmethod
     def from_state(cls, config: GPTConfig, state: Mapping[str, Tensor]) -> GPT:
@@ -93,6 +126,8 @@ class GPT(nn.Module):
         `min(1, sqrt(fan_out / fan_in)) / sqrt(fan_in)`; head and every `c_proj` zero.
         """
         for name, weight in self.named_parameters():
+            if weight.dim() == 1:
+                continue
             rows, columns = weight.shape
             if name == EMBEDDING:
                 weight.normal_(0.0, 1.0, generator=generator)
@@ -136,30 +171,71 @@ class GPT(nn.Module):
                 if cache is None
                 else cache.positions(ids.shape[-1], ids.device)
             )
-        attend = padded_attention if spans is None else packed_attention(spans, ids.device, ends)
-
         x = self.transformer["wte"](ids)
         if torch.is_autocast_enabled(x.device.type):
             # nanochat's residual stream has the autocast dtype from the embedding on.
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        x = _norm(x)
+        x = self._smear(_norm(x), positions, cache)
+        first = x
         # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
         cos = _table_rows(self.cos, positions).to(x.dtype)
         sin = _table_rows(self.sin, positions).to(x.dtype)
+        attends = self._attends(spans, ids, ends, cache)
+        middle, config = x, self.config
         for layer, block in enumerate(self.blocks()):
-            if cache is not None:
-                attend = cached_attention(cache, layer)
+            x = self._mix(x, first, layer)
+            value = (
+                self.value_embeds[str(layer)](ids) if config.has_value_embedding(layer) else None
+            )
+            arguments = (x, cos, sin, attends[layer], value)
             if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
                 # No random number is drawn in a block, so none has to be put back: saving the
                 # generators' state costs a copy from the device for each block.
-                x = checkpoint(
-                    block, x, cos, sin, attend, use_reentrant=False, preserve_rng_state=False
-                )
+                x = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = block(x, cos, sin, attend)
+                x = block(*arguments)
+            if layer == config.n_layer // 2:
+                middle = x
         if cache is not None:
             cache.advance(ids.shape[-1])
-        return _norm(x)
+        return _norm(self._take_out(x, middle, 0))
+
+    def _attends(
+        self,
+        spans: Sequence[Span] | None,
+        ids: Tensor,
+        ends: Tensor | None,
+        cache: KeyValueCache | None,
+    ) -> list[Attend]:
+        """One a layer; layers of one window share theirs, but for a cache."""
+        windows = self.config.windows
+        if cache is not None:
+            return [cached_attention(cache, layer, window) for layer, window in enumerate(windows)]
+        if spans is None:
+            return [functools.partial(padded_attention, window=window) for window in windows]
+        shared = {w: packed_attention(spans, ids.device, ends, w) for w in set(windows)}
+        return [shared[window] for window in windows]
+
+    def _mixed(self, x: Tensor, first: Tensor, layer: int) -> Tensor:
+        """The layer's input and the first layer's, each at its own strength."""
+        # Numbers without dimensions: they do not widen a residual stream in 16 bit.
+        return self.resid_lambdas[layer] * x + self.x0_lambdas[layer] * first
+
+    def _smeared(self, x: Tensor, positions: Tensor, cache: KeyValueCache | None) -> Tensor:
+        """Each token with a share of the embedding before it in its row, as its gate says."""
+        before = F.pad(x, (0, 0, 1, 0)).narrow(-2, 0, x.shape[-2])
+        if cache is not None:
+            if cache.newest is not None:
+                before = torch.cat((cache.newest[:, -1:], x[:, :-1]), dim=1)
+            cache.newest = x
+        gate = torch.sigmoid(self.smear_gate(x[..., :SMEAR_CHANNELS]))
+        gate = self.smear_lambda.to(x.dtype) * gate.to(x.dtype)
+        # A row's first token has none before it: what a packed row ends with is another row's.
+        return torch.where((positions > 0).unsqueeze(-1), x + gate * before, x)
+
+    def _without(self, x: Tensor, middle: Tensor, _: int) -> Tensor:
+        """Less a share of the middle layer's output."""
+        return x - self.backout_lambda.to(x.dtype) * middle
 
     def blocks(self) -> Sequence[Block]:
         """The layers, first to last."""
@@ -173,23 +249,24 @@ class GPT(nn.Module):
 
     @property
     def head_weight(self) -> Tensor:
-        """[V, D]."""
-        return self.lm_head.weight
+        """[V, D]: of a padded head the rows that stand for tokens."""
+        weight = self.lm_head.weight
+        return weight if len(weight) == self.config.vocab_size else weight[: self.config.vocab_size]
 
     @property
     def softcap(self) -> float | None:
-        return SOFTCAP
+        return self.config.parts.softcap
 
     def logits(self, hidden: Tensor) -> Tensor:
         """fp32 logits [..., V] in (-15, 15) of hidden states [..., D]."""
-        z = self.lm_head(hidden).float()
-        return SOFTCAP * torch.tanh(z / SOFTCAP)
+        z = F.linear(hidden, self.head_weight).float()
+        return z if self.softcap is None else self.softcap * torch.tanh(z / self.softcap)
 
     def new_cache(self) -> KeyValueCache:
         return KeyValueCache(num_layers=self.config.n_layer, limit=self.config.max_positions)
 
     def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
-        return october_groups(self.config.parameter_shapes(), settings, self.config.n_embd)
+        return groups_of(self.config, settings)
 
 
 class Block(nn.Module):
@@ -203,22 +280,29 @@ class Block(nn.Module):
     halves: Halves | None = None
     """The two, compiled; taken in training passes."""
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
-        self.attn = _Attention(config)
+        self.attn = _Attention(config, takes_value=config.has_value_embedding(layer))
         self.mlp = _MLP(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, value: Tensor | None
+    ) -> Tensor:
         before: Before = Block.before_attention
         after: After = Block.after_attention
         # One token alone (a rank without rows) would be a graph of its own: sizes of 1 are.
         if self.halves and self.training and torch.is_grad_enabled() and x.shape[-2] > 1:
             before, after = self.halves
-        return after(self, x, attend(*before(self, x, cos, sin)))
+        return after(self, x, attend(*before(self, x, cos, sin, value)))
 
-    def before_attention(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-        """q [..., H, E], k and v [..., K, E] of the residual stream x [..., D]."""
-        return self.attn.project(_norm(x), cos, sin)
+    def before_attention(
+        self, x: Tensor, cos: Tensor, sin: Tensor, value: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """q [..., H, E], k and v [..., K, E] of the residual stream x [..., D].
+
+        `value` [..., K * E]: the layer's embedding of the tokens, where it has one.
+        """
+        return self.attn.project(_norm(x), cos, sin, value)
 
     def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
         """The residual stream after the layer, from that before it and the attention's output."""
@@ -227,21 +311,33 @@ class Block(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, *, takes_value: bool) -> None:
         super().__init__()
         self.head_dim = config.head_dim
+        self.gain = config.parts.qk_gain
         self.c_q = nn.Linear(config.n_embd, config.n_embd, bias=False)
         self.c_k = nn.Linear(config.n_embd, config.kv_dim, bias=False)
         self.c_v = nn.Linear(config.n_embd, config.kv_dim, bias=False)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        if takes_value:
+            self.ve_gate = nn.Linear(VALUE_GATE_CHANNELS, config.n_kv_head, bias=False)
 
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-        """Rotated and normed q and k, and v, of the normed stream."""
+    def project(
+        self, x: Tensor, cos: Tensor, sin: Tensor, value: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        """Rotated, normed and gained q and k, and v, of the normed stream."""
         q = self.c_q(x).unflatten(-1, (-1, self.head_dim))
         k = self.c_k(x).unflatten(-1, (-1, self.head_dim))
         v = self.c_v(x).unflatten(-1, (-1, self.head_dim))
+        if value is not None:
+            # One gate a token and key head, 0 to 3, from the normed input's first channels.
+            gate = 3 * torch.sigmoid(self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
+            v = v + gate.unsqueeze(-1) * value.to(v.dtype).unflatten(-1, (-1, self.head_dim))
         # Rotation first, norm second: nanochat's order ("QK norm").
-        return _norm(_rotate(q, cos, sin)), _norm(_rotate(k, cos, sin)), v
+        q, k = _norm(_rotate(q, cos, sin)), _norm(_rotate(k, cos, sin))
+        if self.gain != 1.0:
+            q, k = q * self.gain, k * self.gain
+        return q, k, v
 
 
 class _MLP(nn.Module):
@@ -300,7 +396,7 @@ def as_trained(state: Mapping[str, Tensor], *, mixed: bool) -> dict[str, Tensor]
     """
     embedding = torch.bfloat16 if mixed else torch.float32
     return {
-        name: tensor.to(embedding if name == EMBEDDING else torch.float32)
+        name: tensor.to(embedding if is_embedding(name) else torch.float32)
         for name, tensor in state.items()
     }
 
@@ -308,7 +404,7 @@ def as_trained(state: Mapping[str, Tensor], *, mixed: bool) -> dict[str, Tensor]
 def as_loaded(state: Mapping[str, Tensor], embedding_dtype: torch.dtype) -> dict[str, Tensor]:
     """All fp32 but the embedding, which gets `embedding_dtype`; contiguous."""
     return {
-        name: tensor.to(embedding_dtype if name == EMBEDDING else torch.float32).contiguous()
+        name: tensor.to(embedding_dtype if is_embedding(name) else torch.float32).contiguous()
         for name, tensor in state.items()
     }
 
@@ -320,7 +416,7 @@ def as_exported(
     its own (bfloat16 on CUDA) unless `embedding_dtype` names another."""
     plain = {}
     for name, tensor in state.items():
-        wanted = (embedding_dtype or tensor.dtype) if name == EMBEDDING else torch.float32
+        wanted = (embedding_dtype or tensor.dtype) if is_embedding(name) else torch.float32
         # A view would be saved with the whole storage behind it.
         plain[name] = tensor.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
     return plain
@@ -346,17 +442,20 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _rotary_tables(config: GPTConfig) -> tuple[Tensor, Tensor]:
-    """cos and sin [positions, E/2], rounded to bfloat16 as nanochat stores them.
+    """cos and sin [positions, E/2]; October's rounded to bfloat16, as nanochat stored them.
 
-    The rounding is part of the model on a CPU too: with fp32 tables the logits
+    That rounding is part of the model on a CPU too: with fp32 tables the logits
     of a trained checkpoint move by more than the parity tolerance.
     """
     with torch.device("cpu"):
         half = torch.arange(0, config.head_dim, 2, dtype=torch.float32)
-        inverse_frequency = 1.0 / (ROTARY_BASE ** (half / config.head_dim))
+        inverse_frequency = 1.0 / (config.parts.rotary_base ** (half / config.head_dim))
         position = torch.arange(config.max_positions, dtype=torch.float32)
         angle = torch.outer(position, inverse_frequency)
-        return angle.cos().bfloat16(), angle.sin().bfloat16()
+        if config.parts.rotary_dtype == "bfloat16":
+            return angle.cos().bfloat16(), angle.sin().bfloat16()
+        # In fp32: the forward pass rounds what it gathers to its own dtype.
+        return angle.cos(), angle.sin()
 
 
 def _table_rows(table: Tensor, positions: Tensor) -> Tensor:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import CheckpointError
 from engine.files import checked
-from engine.model.family import ModelShape, WeightCounts
+from engine.model.family import ModelShape, Shapes, WeightCounts
+from engine.model.nanochat import names, parts
 from engine.model.nanochat.names import EMBEDDING, HEAD
+from engine.model.nanochat.parts import SOFTCAP as SOFTCAP
+from engine.model.nanochat.parts import Parts
 
-SOFTCAP = 15.0
-"""Logits are squashed to (-15, 15) by `15 * tanh(z / 15)`."""
-
-ROTARY_BASE = 10_000.0
+ROTARY_BASE = parts.OCTOBER.rotary_base
 
 ROTARY_LENGTHS = 10
 """Rotary tables hold this many times `sequence_len` positions; longer rows are refused."""
@@ -39,7 +39,7 @@ size is made or counted."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GPTConfig:
-    """`model_config` of nanochat's `meta_*.json`, October-2025 generation.
+    """`model_config` of nanochat's `meta_*.json`, and the parts the model is made of.
 
     Raises:
         CheckpointError: a number is not positive, or the heads do not divide the width.
@@ -51,13 +51,16 @@ class GPTConfig:
     n_head: int
     n_kv_head: int
     n_embd: int
+    window_pattern: str = ""
+    """A letter a layer, repeated: S short, L long; empty where no layer has a window."""
+    parts: Parts = parts.OCTOBER
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, most = getattr(self, field.name), LARGEST[field.name]
+        for name, most in LARGEST.items():
+            value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
                 raise CheckpointError(
-                    f"model_config.{field.name} is {checked.short(value)}; expected a whole number "
+                    f"model_config.{name} is {checked.short(value)}; expected a whole number "
                     f"from 1 to {most:,}. Name another checkpoint, or repair its meta file."
                 )
         if self.n_embd % self.n_head or self.head_dim % 2:
@@ -70,6 +73,22 @@ class GPTConfig:
                 f"model_config has n_head {self.n_head} and n_kv_head {self.n_kv_head}; expected "
                 "n_kv_head to divide n_head. Name another checkpoint."
             )
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        least = parts.SMEAR_CHANNELS if self.parts.smear else parts.VALUE_GATE_CHANNELS
+        if (self.parts.smear or self.parts.value_embeddings) and self.n_embd < least:
+            raise CheckpointError(
+                f"model_config.n_embd is {self.n_embd}; expected at least {least} for the gates of "
+                "this model. Name another checkpoint."
+            )
+        wanted = self.parts.windows
+        pattern = self.window_pattern
+        if wanted != bool(pattern) or (pattern and not parts.PATTERN.fullmatch(pattern)):
+            raise CheckpointError(
+                f"model_config.window_pattern is {checked.short(pattern)}; expected letters S and "
+                "L. Name another checkpoint, or repair its meta file."
+            )
 
     @property
     def family(self) -> str:
@@ -77,7 +96,23 @@ class GPTConfig:
 
     @property
     def generation(self) -> str:
-        return "2025"
+        return "2025" if self.parts == parts.OCTOBER else "2026"
+
+    @property
+    def table_rows(self) -> int:
+        """Rows of embeddings and head: the vocabulary, padded."""
+        return -(-self.vocab_size // self.parts.padded_to) * self.parts.padded_to
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """How many tokens back each layer sees; None: all."""
+        if not self.parts.windows:
+            return (None,) * self.n_layer
+        return parts.windows(self.window_pattern, self.n_layer, self.sequence_len)
+
+    def has_value_embedding(self, layer: int) -> bool:
+        """Every second layer, counted from the last."""
+        return self.parts.value_embeddings and layer % 2 == (self.n_layer - 1) % 2
 
     @property
     def head_dim(self) -> int:
@@ -98,59 +133,92 @@ class GPTConfig:
         return sum(math.prod(shape) for shape in self.parameter_shapes().values())
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
-        """(rows, columns) of every tensor in a checkpoint, by its name there, in file order."""
-        wide, kv = self.n_embd, self.kv_dim
-        shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (self.vocab_size, wide)}
+        """Shape of every tensor in a checkpoint, by its name there, in file order."""
+        wide, kv, rows, has = self.n_embd, self.kv_dim, self.table_rows, self.parts
+        shapes: dict[str, tuple[int, ...]] = {}
+        if has.residual_mix:
+            shapes |= dict.fromkeys(names.RESIDUAL_MIX, (self.n_layer,))
+        if has.smear:
+            shapes[names.SMEAR_LAMBDA] = (1,)
+        if has.backout:
+            shapes[names.BACKOUT] = (1,)
+        shapes[EMBEDDING] = (rows, wide)
         for layer in range(self.n_layer):
             block = f"transformer.h.{layer}"
             shapes[f"{block}.attn.c_q.weight"] = (wide, wide)
             shapes[f"{block}.attn.c_k.weight"] = (kv, wide)
             shapes[f"{block}.attn.c_v.weight"] = (kv, wide)
             shapes[f"{block}.attn.c_proj.weight"] = (wide, wide)
+            if self.has_value_embedding(layer):
+                gate = (self.n_kv_head, parts.VALUE_GATE_CHANNELS)
+                shapes[f"{block}.attn.ve_gate.weight"] = gate
             shapes[f"{block}.mlp.c_fc.weight"] = (4 * wide, wide)
             shapes[f"{block}.mlp.c_proj.weight"] = (wide, 4 * wide)
-        shapes[HEAD] = (self.vocab_size, wide)
+        shapes[HEAD] = (rows, wide)
+        if has.smear:
+            shapes[names.SMEAR_GATE] = (1, parts.SMEAR_CHANNELS)
+        for layer in filter(self.has_value_embedding, range(self.n_layer)):
+            shapes[f"value_embeds.{layer}.weight"] = (rows, kv)
         return shapes
 
     def weight_counts(self) -> WeightCounts:
         """Elements by the way they are kept and updated."""
-        table = self.vocab_size * self.n_embd
-        return WeightCounts(matrices=self.num_parameters - 2 * table, head=table, tables=table)
+        sizes = {name: math.prod(shape) for name, shape in self.parameter_shapes().items()}
+        tables = sum(size for name, size in sizes.items() if names.is_embedding(name))
+        blocks = sum(size for name, size in sizes.items() if name.startswith("transformer.h."))
+        return WeightCounts(
+            matrices=blocks, head=self.num_parameters - blocks - tables, tables=tables
+        )
 
     @property
     def kept_per_layer(self) -> int:
         """Of [N, D]: the inputs of two norms, four products and the attention (block input 1,
         normed 1, q k v 3, rotated 2, normed 2, attention out 1; block middle 1, normed 1, MLP 4
-        and its square 4), less what two of them share."""
-        return 18
+        and its square 4), less what two of them share. With the parts of 2026 also the mixed
+        input 1, the gained q k 2 and, in every second layer, value and embedding 2."""
+        return 18 + (1 if self.parts.residual_mix else 0) + (3 if self.parts.qk_gain != 1 else 0)
 
-    def to_dict(self) -> dict[str, int]:
-        """As `meta_*.json` holds it."""
-        return asdict(self)
+    def meta(self) -> dict[str, Any]:
+        """`model_config` as nanochat's own `meta_*.json` holds it."""
+        found: dict[str, Any] = {name: getattr(self, name) for name in LARGEST}
+        return found | ({"window_pattern": self.window_pattern} if self.parts.windows else {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """`meta`, and the parts where it alone does not tell them."""
+        told = self.parts in (parts.OCTOBER, parts.NEWEST)
+        return self.meta() | ({} if told else {"parts": self.parts.to_dict()})
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> GPTConfig:
-        """From `meta_*.json`.
+    def from_dict(cls, found: Mapping[str, Any], tensors: Shapes | None = None) -> GPTConfig:
+        """From `meta_*.json` or `to_dict`, and from the checkpoint's tensors where they are known.
+
+        Without tensors a description with `window_pattern` is of the newest generation.
 
         Raises:
-            CheckpointError: a key is missing or unknown; a key of the 2026
-                generation (`window_pattern`) is named as what it is.
+            CheckpointError: a key is missing or unknown, or the tensors are of an era that
+                cannot be trained.
         """
-        if "window_pattern" in found:
-            raise CheckpointError(
-                "This checkpoint is of nanochat's 2026 generation (its model_config has "
-                "window_pattern), which sftui cannot train yet; expected one of the October-2025 "
-                "generation. Name another with --source, --model-tag and --step."
-            )
-        wanted = [field.name for field in fields(cls)]
-        missing = [name for name in wanted if name not in found]
-        unknown = sorted(set(found) - set(wanted))
+        missing = [name for name in LARGEST if name not in found]
+        unknown = sorted(set(found) - {*LARGEST, "window_pattern", "parts"})
         if missing or unknown:
             raise CheckpointError(
                 f"model_config has keys {', '.join(sorted(found)) or 'none'}; expected exactly "
-                f"{', '.join(wanted)}. Name another checkpoint, or repair its meta file."
+                f"{', '.join(LARGEST)} (and window_pattern since 2026). Name another checkpoint, "
+                "or repair its meta file."
             )
-        return cls(**{name: found[name] for name in wanted})
+        numbers = {name: found[name] for name in LARGEST}
+        cls(**numbers)
+        has_pattern = "window_pattern" in found
+        if isinstance(found.get("parts"), Mapping):
+            has = Parts.from_dict(found["parts"])
+        elif tensors is not None:
+            has = parts.of_tensors(tensors, found["vocab_size"], has_pattern=has_pattern)
+        else:
+            has = parts.NEWEST if has_pattern else parts.OCTOBER
+        # As nanochat reads it: a meta file without the key is of a model with full attention.
+        pattern = found.get("window_pattern", "L") if has.windows else ""
+        pattern = pattern.upper() if isinstance(pattern, str) else pattern
+        return cls(**numbers, window_pattern=pattern, parts=has)
 
 
 def check_shapes(config: ModelShape, found: Mapping[str, tuple[int, ...]]) -> None:
@@ -160,13 +228,13 @@ def check_shapes(config: ModelShape, found: Mapping[str, tuple[int, ...]]) -> No
         CheckpointError: naming the first tensor that is missing, unknown or of another shape.
     """
     wanted = config.parameter_shapes()
-    if any(name.startswith(("smear_", "resid_lambdas", "value_embeds.")) for name in found):
-        raise CheckpointError(
-            "This checkpoint is of nanochat's 2026 generation (it holds smear_gate or "
-            "resid_lambdas), which sftui cannot train yet; expected one of the October-2025 "
-            "generation. Name another with --source, --model-tag and --step."
-        )
     for name in found:
+        if name not in wanted and config.generation == "2025" and names.is_newer(name):
+            raise CheckpointError(
+                f"The checkpoint holds {name}, of nanochat's 2026 generation, and its description "
+                "is of October 2025; expected both of one. Name another with --source, "
+                "--model-tag and --step."
+            )
         if name not in wanted:
             raise CheckpointError(
                 f"The checkpoint holds a tensor {name}; expected only those of a "

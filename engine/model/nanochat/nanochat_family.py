@@ -15,7 +15,7 @@ from engine.errors import CheckpointError
 from engine.model.family import ChatFormat, Decoder, ModelShape, Shapes
 from engine.model.nanochat import gpt_config
 from engine.model.nanochat.gpt_config import GPTConfig
-from engine.model.nanochat.parameter_groups import initial_lrs
+from engine.model.nanochat.parameter_groups import groups_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +31,14 @@ class NanochatFamily:
         return "n_embd" in described
 
     def read_config(self, described: Mapping[str, Any], tensors: Shapes | None) -> GPTConfig:
-        return GPTConfig.from_dict(described)
+        return GPTConfig.from_dict(described, tensors)
 
     def check_shapes(self, shape: ModelShape, found: Shapes) -> None:
         gpt_config.check_shapes(_own(shape), found)
 
     def initial_lrs(self, shape: ModelShape, settings: OptimConfig) -> dict[str, float]:
-        return initial_lrs(settings, shape.n_embd)
+        own = _own(shape)
+        return {group.name: group.lr for group in groups_of(own, settings)}
 
     def build(self, shape: ModelShape, state: Mapping[str, Tensor]) -> Decoder:
         from engine.model.nanochat.gpt import GPT  # noqa: PLC0415 (torch)
@@ -56,7 +57,7 @@ class NanochatFamily:
     ) -> tuple[dict[str, Tensor], dict[str, Any]]:
         from engine.model.nanochat.gpt import as_exported  # noqa: PLC0415 (torch)
 
-        return as_exported(state), shape.to_dict()
+        return as_exported(state), _own(shape).meta()
 
     def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
         raise CheckpointError(

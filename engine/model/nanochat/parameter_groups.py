@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from engine.config import OptimConfig
 from engine.model.family import ParameterGroup
+from engine.model.nanochat import names, parts
+from engine.model.nanochat.gpt_config import GPTConfig
 from engine.model.nanochat.names import EMBEDDING, HEAD
 
 MATRICES = "matrices"
@@ -42,8 +44,15 @@ def group_of(name: str) -> str:
     return {HEAD: "lm_head", EMBEDDING: "wte"}.get(name, MATRICES)
 
 
+def groups_of(config: GPTConfig, settings: OptimConfig) -> list[ParameterGroup]:
+    """Every parameter of a model in one group, in the order of nanochat's optimizer files."""
+    if config.parts == parts.OCTOBER:
+        return october_groups(config.parameter_shapes(), settings, config.n_embd)
+    return newest_groups(config, settings)
+
+
 def october_groups(
-    names: Iterable[str], settings: OptimConfig, n_embd: int
+    parameters: Iterable[str], settings: OptimConfig, n_embd: int
 ) -> list[ParameterGroup]:
     """AdamW on head and embedding, Muon on every matrix of the blocks."""
     lrs = initial_lrs(settings, n_embd)
@@ -60,8 +69,57 @@ def october_groups(
         )
         for name in (HEAD, EMBEDDING)
     ]
-    matrices = tuple(name for name in names if name not in (HEAD, EMBEDDING))
+    matrices = tuple(name for name in parameters if name not in (HEAD, EMBEDDING))
     return [
         *tables,
         ParameterGroup(name=MATRICES, kernel="muon", parameters=matrices, lr=lrs[MATRICES]),
+    ]
+
+
+SCALAR_LR = 0.5
+"""Of the residual mix: chat_sft has no flag for it and does not inherit it."""
+GATE_LR = 0.2
+"""Of smear and backout."""
+
+
+def newest_groups(config: GPTConfig, settings: OptimConfig) -> list[ParameterGroup]:
+    """The six AdamW groups of 2026 (those with parameters), and Muon's matrices as one."""
+    scale, share = width_scale(config.n_embd), settings.init_lr_frac
+    shapes = config.parameter_shapes()
+    values = tuple(name for name in shapes if names.VALUE_EMBEDDING.fullmatch(name))
+    matrices = tuple(name for name in shapes if name.startswith("transformer.h."))
+    resid, x0 = names.RESIDUAL_MIX
+    embedding = settings.embedding_lr * scale
+    # name, parameters, rate, betas, decay; a table of nanochat's, in its order.
+    adamw: list[tuple[str, tuple[str, ...], float, tuple[float, float], float]] = [
+        ("lm_head", (HEAD,), settings.unembedding_lr * scale, (0.8, 0.96), 0.01),
+        ("wte", (EMBEDDING,), embedding, (0.8, 0.995), 0.001),
+        ("value_embeds", values, embedding * 0.5, (0.8, 0.995), 0.01),
+        (resid, (resid,), SCALAR_LR * 0.01, (0.8, 0.95), 0.05),
+        (x0, (x0,), SCALAR_LR, (0.96, 0.95), 0.0),
+        ("smear", (*names.SMEAR, names.BACKOUT), GATE_LR, (0.8, 0.95), 0.0),
+    ]
+    found = [
+        ParameterGroup(
+            name=name,
+            kernel="adamw",
+            parameters=present,
+            lr=lr * share,
+            shared_by_rows=place < 3,
+            betas=betas,
+            eps=ADAM_EPS,
+            weight_decay=decay,
+        )
+        for place, (name, wanted, lr, betas, decay) in enumerate(adamw)
+        if (present := tuple(each for each in wanted if each in shapes))
+    ]
+    return [
+        *found,
+        ParameterGroup(
+            name=MATRICES,
+            kernel="normuon",
+            parameters=matrices,
+            lr=settings.matrix_lr * share,
+            betas=(0.0, 0.9),
+        ),
     ]

@@ -20,6 +20,11 @@ def end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
             tr(
                 f"{state.done:,} of {state.planned:,} updates",
                 f"{state.done:,} / {state.planned:,} 次更新",
+            )
+            if state.done == state.planned
+            else tr(
+                f"it says that it finished; its last line is of step {state.done:,} of {state.planned:,}",
+                f"日志写明已完成；最后一行是第 {state.done:,} 步，计划 {state.planned:,} 步",
             ),
         )
     elif facts.status in ("failed", "interrupted"):

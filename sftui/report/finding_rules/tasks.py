@@ -56,7 +56,7 @@ def _evaluated_late(facts: Facts) -> list[TaskOutcome]:
 
 def start_not_evaluated(tr: Language, facts: Facts) -> Iterator[Finding]:
     """Differences are to a checkpoint that was already trained."""
-    late = _evaluated_late(facts)
+    late = [outcome for outcome in _evaluated_late(facts) if outcome.judged is not None]
     if late:
         names = tr.join([md.text(o.task, 60) for o in late])
         yield weakness(
@@ -116,9 +116,10 @@ def more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
             f"; two points need {found.for_two_points:,} questions",
             f"；两个百分点需要 {found.for_two_points:,} 道题",
         )
+    name = md.text(found.task, 60)
     evidence = tr(
-        f"with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five{more[0]}",
-        f"{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化，五次运行中约有四次能检验出来{more[1]}",
+        f"{name}: with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five{more[0]}",
+        f"{name}：{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化，五次运行中约有四次能检验出来{more[1]}",
     )
     text = (
         tr(

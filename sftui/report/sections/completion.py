@@ -20,11 +20,14 @@ def completion(tr: Language, facts: Facts) -> str | None:
                 f"计划 {run.num_iterations:,} 次迭代，完成 {state.done:,} 次更新",
             )
         )
-        if facts.complete:
+        if facts.complete and state.planned != run.num_iterations:
+            counted = ("training lines", "行训练记录")
+            if len(state.steps) != state.done:
+                counted = ("updates", "次更新")
             items.append(
                 tr(
-                    f"the last iteration only evaluates and makes no update, so {state.done:,} training lines are a finished run of {run.num_iterations:,} iterations",
-                    f"最后一次迭代只评测、不更新，所以 {state.done:,} 行训练记录就是完整的 {run.num_iterations:,} 次迭代",
+                    f"the last iteration only evaluates and makes no update, so {state.done:,} {counted[0]} are a finished run of {run.num_iterations:,} iterations",
+                    f"最后一次迭代只评测、不更新，所以 {state.done:,} {counted[1]}就是完整的 {run.num_iterations:,} 次迭代",
                 )
             )
     else:
@@ -35,8 +38,8 @@ def completion(tr: Language, facts: Facts) -> str | None:
         )
         items.append(
             tr(
-                f"{state.done:,} updates done{planned}",
-                f"完成 {state.done:,} 次更新{planned}",
+                f"the last step in the log is {state.done:,}{planned}",
+                f"日志中最后一步是第 {state.done:,} 步{planned}",
             )
         )
     if facts.epochs_seen is not None:
@@ -47,7 +50,7 @@ def completion(tr: Language, facts: Facts) -> str | None:
             )
         )
     logged = len(state.steps)
-    if logged != state.done:
+    if logged != state.done and logged:
         items.append(
             tr(f"{logged:,} updates have a line in the log", f"日志中有记录的更新为 {logged:,} 次")
         )

@@ -18,6 +18,7 @@ from sftui.report.verdicts import (
     chance_of,
     task_outcomes,
 )
+from sftui.statistics import chatcore_looks
 from sftui.statistics.accuracy import wilson
 from sftui.statistics.families import BEST, PREVIOUS, START
 from sftui.statistics.paired_tests import CLEAR, Judged
@@ -43,6 +44,9 @@ def evaluations(tr: Language, facts: Facts) -> str | None:
         if len(rows) > SHOWN:
             parts.append(cut_note(tr, len(rows)))
         parts.append(_levels(tr, facts, task))
+    core = _chatcore(tr, facts)
+    if core:
+        parts += ["### ChatCORE", core]
     parts.append(
         tr(
             "Differences are in points. The verdict word is that against the first evaluation: of the last row by itself, corrected for the tasks (mid-p, Holm); of the other rows corrected for all differences to the first and to the previous (Holm). Differences to the best are not judged: the best is picked.",
@@ -50,6 +54,33 @@ def evaluations(tr: Language, facts: Facts) -> str | None:
         )
     )
     return "\n\n".join(part for part in parts if part)
+
+
+def _chatcore(tr: Language, facts: Facts) -> str:
+    """nanochat's one number over the five tasks, its interval, and its change since the first."""
+    found = chatcore_looks.looks(facts.board, facts.state)
+    if not found:
+        return ""
+    last = found[-1]
+    sentences = [
+        tr(
+            f"{score.name} at step {last.step}: {score.value:.4f}, 95 % [{score.low:.4f}, {score.high:.4f}].",
+            f"第 {last.step} 步的 {score.name}：{score.value:.4f}，95 % [{score.low:.4f}, {score.high:.4f}]。",
+        )
+        for score in last.scores
+    ]
+    for name, judged in last.judged.items():
+        change = judged.comparison
+        told = (
+            f"{change.difference:+.4f} [{change.low:+.4f}, {change.high:+.4f}], p = {change.p:.2g}"
+        )
+        sentences.append(
+            tr(
+                f"{name} against step {last.since}: {told}, {_verdict_cell(tr, judged)}.",
+                f"{name} 相对第 {last.since} 步：{told}，{_verdict_cell(tr, judged)}。",
+            )
+        )
+    return tr.sentences(sentences)
 
 
 def evaluation_head(tr: Language) -> list[str]:
@@ -108,7 +139,7 @@ def evaluation_rows(tr: Language, facts: Facts, task: str) -> list[tuple[str, ..
         cells.append(_verdict_cell(tr, judged))
         cells.append(_gold_cell(facts, task, step))
         cells.append(
-            tr(f"best of {len(steps)} looks", f"{len(steps)} 次查看中最好")
+            tr(f"best of {len(steps)} looks", f"{len(steps)} 次评测中最好")
             if step == best and len(steps) > 1
             else ""
         )
@@ -135,13 +166,13 @@ def _best(tr: Language, facts: Facts, task: str) -> str:
     if step == steps[0]:
         return tr(
             f"{name} {value} at step {step}, the first look, is the best of {len(steps)} looks: none after it was higher.",
-            f"{name} 第 {step} 步（首次查看）的 {value} 是 {len(steps)} 次查看中最好的：之后没有更高的。",
+            f"{name} 第 {step} 步（首次评测）的 {value} 是 {len(steps)} 次评测中最好的：之后没有更高的。",
         )
     judged = facts.scores.of(task, step, START)
     word = tr.verdict(judged.verdict) if judged is not None else "-"
     return tr(
         f"{name} {value} at step {step} is the best of {len(steps)} looks, and the best of several is partly luck: {word} against the first.",
-        f"{name} 第 {step} 步的 {value} 是 {len(steps)} 次查看中最好的，而多次中的最好带有运气成分：与首次相比，{word}。",
+        f"{name} 第 {step} 步的 {value} 是 {len(steps)} 次评测中最好的，而从多次评测中挑出的最好值总带有运气成分：与首次相比，{word}。",
     )
 
 
@@ -168,5 +199,5 @@ def _levels(tr: Language, facts: Facts, task: str) -> str:
     if last.letters:
         by_count = sorted(last.letters.items(), key=lambda letter: -letter[1])
         counts = ", ".join(f"{md.text(k, 4)}: {v}" for k, v in by_count)
-        parts.append(tr(f"Answers of the last look: {counts}.", f"最后一次的回答：{counts}。"))
+        parts.append(tr(f"Answers of the last look: {counts}.", f"最后一次评测的回答：{counts}。"))
     return tr.sentences(parts)

@@ -49,7 +49,7 @@ def memory(tr: Language, facts: Facts) -> str | None:
         parts.append("*" + tr("The measured peak is not in the log.", "日志中没有实测峰值。") + "*")
     low = _what_kept_it_low(tr, facts, plan)
     if low:
-        parts.append(tr("What kept it low: ", "降低内存的因素：") + tr.join(low) + tr(".", "。"))
+        parts.append(tr("What kept it low: ", "节省内存的措施：") + tr.join(low) + tr(".", "。"))
     if facts.counts.out_of_memory:
         lines = md.block(facts.counts.out_of_memory)
         parts.append(tr("Out of memory:", "内存不足：") + "\n\n" + lines)
@@ -73,7 +73,7 @@ PARTS = {
     "small": "其他小项",
     "update": "更新时的临时量",
     "fragmentation": "显存碎片",
-    "outside torch": "torch 之外",
+    "outside torch": "torch 以外",
     "needed": "合计",
 }
 

@@ -138,7 +138,7 @@ def _log(tr: Language, facts: Facts) -> str | None:
         )
     return md.code(path.name) + tr(
         f", {shot.lines_total:,} lines, {size} bytes; {read:,} lines understood",
-        f"，{shot.lines_total:,} 行，{size} 字节；读懂 {read:,} 行",
+        f"，{shot.lines_total:,} 行，{size} 字节；识别 {read:,} 行",
     )
 
 
@@ -223,7 +223,7 @@ def _missing(tr: Language, facts: Facts) -> str | None:
         "*"
         + tr(
             "Left out, because the log does not hold it: the command, versions, seeds and hashes of the data.",
-            "日志中没有、因此略去：命令、版本、随机种子和数据的哈希。",
+            "日志中没有，故略去：命令、版本、随机种子和数据的哈希。",
         )
         + "*"
     )

@@ -17,12 +17,16 @@ def samples(tr: Language, facts: Facts) -> str | None:
         return None
     parts = []
     for prompt, found in list(by_prompt.items())[:10]:
-        parts.append(tr("Prompt:", "提示：") + "\n\n" + md.block([prompt], 600))
+        if prompt:
+            parts.append(tr("Prompt:", "提示词：") + "\n\n" + md.block([prompt], 600))
         shown = [found[0], found[-1]] if len(found) > 1 else [found[0]]
         for sample in shown:
-            at = f"{sample.step:,}" if sample.step is not None else "?"
             parts.append(
-                tr(f"At step {at}:", f"第 {at} 步：")
+                (
+                    tr(f"At step {sample.step:,}:", f"第 {sample.step:,} 步：")
+                    if sample.step is not None
+                    else tr("At a step that the log does not tell:", "步数未知：")
+                )
                 + "\n\n"
                 + md.block(sample.text.splitlines() or [""], 600)
             )

@@ -45,8 +45,8 @@ def settings(tr: Language, facts: Facts) -> str | None:
         parts.append(
             "*"
             + tr(
-                "Only settings that the log prints; the others had their defaults.",
-                "仅列出日志打印的设置；其余为默认值。",
+                "Only settings that the log prints; what the others were is not known.",
+                "仅列出日志打印的设置；其余设置无从得知。",
             )
             + "*"
         )
@@ -76,8 +76,8 @@ def _schedule(tr: Language, facts: Facts) -> list[str]:
     elif facts.linear_to_zero is False:
         out.append(
             tr(
-                "Schedule: not the plain line to zero; a factor was asked for, or the trainer uses another.",
-                "学习率计划：不是单纯的线性降到零；可能中途要求了系数，或训练程序使用别的计划。",
+                "Schedule: not a plain line to zero (the logged rates do not lie on one).",
+                "学习率计划：不是单纯的线性降到零（日志中的学习率不在一条直线上）。",
             )
         )
     if facts.is_ours or (facts.is_nanochat and facts.stage_name == "chat_sft"):

@@ -43,7 +43,7 @@ def training_loss(tr: Language, facts: Facts) -> str | None:
         tr(f"what is logged: {kind}", f"记录的是：{kind}"),
         tr(
             f"{len(values):,} lines, steps {int(steps[0]):,} to {int(steps[-1]):,}; first {values[0]:.6f}, last {values[-1]:.6f}, mean {values.mean():.6f}",
-            f"{len(values):,} 行，第 {int(steps[0]):,} 至 {int(steps[-1]):,} 步；首个 {values[0]:.6f}，末个 {values[-1]:.6f}，平均 {values.mean():.6f}",
+            f"{len(values):,} 行，第 {int(steps[0]):,} 至 {int(steps[-1]):,} 步；首值 {values[0]:.6f}，末值 {values[-1]:.6f}，均值 {values.mean():.6f}",
         ),
     ]
     if math.isfinite(noise):

@@ -87,13 +87,12 @@ def validation_rows(tr: Language, facts: Facts) -> list[tuple[str, ...]]:
         for against in (START, PREVIOUS):
             change = facts.loss_changes.get((now.step, against))
             before = found[0] if against == START else found[i - 1]
-            if i == 0 or change is None:
+            if i == 0:
                 cells += ["", ""]
-            else:
-                cells += [
-                    points(change.change, 6),
-                    relative(change.change / abs(before.loss)) if before.loss else "-",
-                ]
+                continue
+            # Of thousands the old ones are not judged, and differ all the same.
+            moved = change.change if change is not None else now.loss - before.loss
+            cells += [points(moved, 6), relative(moved / abs(before.loss)) if before.loss else "-"]
         change_from_start = facts.loss_changes.get((now.step, START))
         error = change_from_start.error if change_from_start is not None else None
         cells.append(f"{error:.6f}" if error is not None else "")

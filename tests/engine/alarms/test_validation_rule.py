@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from engine.alarms.alarm_engine import AlarmEngine
 from engine.alarms.rules import ValidationRule
+from engine.events import ValidationFinished
 
 losses = st.floats(0.01, 10, allow_subnormal=False) | st.just(1e308)
 looks = st.lists(st.tuples(st.integers(0, 12), losses), min_size=1, max_size=30)
@@ -91,3 +93,17 @@ def test_validations_that_only_scatter_are_seldom_called_over_fitting(
         for _ in range(300)
     ]
     assert np.mean(found) < limit
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8))
+def test_one_set_of_rows_that_is_well_does_not_end_the_alarm_of_another(order: list[bool]) -> None:
+    """Sets that are measured in turn: the alarm is raised once and stays."""
+    engine, heard = AlarmEngine(), []
+    for i, good_first in enumerate([*order, True]):
+        for name in ("good", "bad") if good_first else ("bad", "good"):
+            loss = 1.0 + (0.1 * i if name == "bad" else 0.0)
+            heard += engine.observe(ValidationFinished(step=i, loss=loss, set_name=name))
+    kinds = [type(alarm).__name__ for alarm in heard]
+    assert "AlarmCleared" not in kinds
+    if len(order) >= 6:
+        assert "AlarmRaised" in kinds

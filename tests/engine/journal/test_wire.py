@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.control import Command, Request
 from engine.errors import WireError
-from engine.events import KINDS, Stamp, StepFinished, Unknown
+from engine.events import KINDS, RunFinished, Stamp, StepFinished, Unknown
 from engine.journal import wire
 from tests.strategies import events, same
 
@@ -95,3 +95,25 @@ def test_a_request_with_an_unknown_command_can_be_rejected_by_its_id():
     with pytest.raises(WireError) as caught:
         wire.decode_request(b'{"id":"q","command":"explode"}')
     assert caught.value.args[1] == "q"
+
+
+WORD = "x" * 70_000
+LONG = {
+    "a writer": RunFinished(status="failed", stamp=Stamp(seq=1, src=WORD)),
+    "a run": RunFinished(status="failed", stamp=Stamp(seq=1, run=WORD, boot=WORD)),
+    "a name in a table": StepFinished(step=1, loss=1.0, lrs={WORD: 1.0}),
+    "many names": StepFinished(step=1, loss=1.0, lrs={f"name {n}": 1.0 for n in range(20_000)}),
+    "a kind": Unknown(type=WORD, data={WORD: [WORD] * 9}),
+    "tables in tables": Unknown(
+        type="t", data={f"a{n}": {f"b{m}": {"c" * 99: 1} for m in range(99)} for n in range(99)}
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_an_event_of_any_size_is_one_line_of_bounded_length(what):
+    """What was no text in the payload was never cut: the writer went round for ever."""
+    line = wire.encode(LONG[what])
+    assert len(line) <= wire.MAX_LINE_BYTES
+    assert line.count(b"\n") == 1
+    assert wire.decode(line).stamp.seq == LONG[what].stamp.seq

@@ -101,7 +101,7 @@ GOLDEN = [
         11,
         "MMLU 26.86 % at step 1500 is the best of 8 looks, and the best of several is partly luck: "
         "no evidence",
-        "MMLU 第 1500 步的 26.86 % 是 8 次查看中最好的，而多次中的最好带有运气成分："
+        "MMLU 第 1500 步的 26.86 % 是 8 次评测中最好的，而从多次评测中挑出的最好值总带有运气成分："
         "与首次相比，证据不足",
     ),
     ("baseline MMLU", 15, "| 26.58 % | 26.46 % | -0.12 |", "| 26.58 % | 26.46 % | -0.12 |"),
@@ -144,7 +144,7 @@ GOLDEN = [
         "the last micro-batch of rank 0 (2 rows)",
         "rank 0 的最后一个微批次（2 行）",
     ),
-    ("first loss", 10, "first 1.056656", "首个 1.056656"),
+    ("first loss", 10, "first 1.056656", "首值 1.056656"),
     (
         "the range is no finding",
         10,

@@ -347,7 +347,7 @@ def test_validation_table_keeps_best_and_start():
     assert any("★" in line and " 300 " in line for line in lines)
     assert "start" in lines[-2]
     assert "4,900" in lines[2]
-    assert "no losses by row" in lines[-1]
+    assert "coloured when beyond their scatter" in lines[-1]
 
 
 def test_heads_of_tasks_drop_what_all_share():

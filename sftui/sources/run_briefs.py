@@ -1,0 +1,160 @@
+"""What the list of runs needs of each, remembered until a file of the run changes.
+
+A run of 20,000 steps takes a second to read. One that is over does not change any more, so a list
+of a thousand runs reads what is new and remembers the rest, in a file of the user's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from engine.files import checked
+from engine.run import lock, run_dir
+from engine.run.run_dir import RunDir
+from sftui.sources import snapshot
+from sftui.sources.snapshot import RunStatus, Snapshot
+
+VERSION = 1
+"""Raised when the same files give other values."""
+
+MOST_RUNS = 20_000
+
+_MOST_BYTES = 32 * 1024 * 1024
+
+Stamp = list[list[int]]
+"""Inode, size and time of change of each file that is read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """A run in one line of the list."""
+
+    badge: str
+    ended: bool
+    done: int
+    planned: int | None
+    best_loss: float | None
+    best_step: int | None
+    last_t: float | None
+    """Of the newest event, seconds since the epoch."""
+    unreadable: int
+    """Lines that could not be read."""
+    alive: bool = False
+    """Asked anew each time."""
+
+    @property
+    def status(self) -> RunStatus:
+        """As `Snapshot.status`."""
+        return snapshot.status_of(self.badge, self.ended, self.alive, self.last_t)
+
+
+def brief_of(shot: Snapshot) -> Brief:
+    """The brief of a run that was read whole."""
+    state, best = shot.state, shot.state.best_validation
+    return Brief(
+        badge=state.badge,
+        ended=state.ended,
+        done=state.done,
+        planned=state.planned,
+        best_loss=None if best is None else best.loss,
+        best_step=None if best is None else best.step,
+        last_t=state.last_t,
+        unreadable=shot.lines_unrecognised,
+        alive=bool(shot.alive),
+    )
+
+
+class Briefs:
+    """Briefs of runs, with what is remembered of the last time.
+
+    Args:
+        memory: the file; None remembers nothing.
+    """
+
+    def __init__(self, memory: Path | None) -> None:
+        self._memory = memory
+        self._known = _load(memory) if memory is not None else {}
+        self._changed = False
+
+    def of(self, run: RunDir) -> Brief:
+        """The brief of a run, read anew where its files are others than the last time."""
+        # Before they are read: what comes meanwhile makes them others.
+        stamp = _stamp(run)
+        known = self._known.get(str(run.path))
+        if known is not None and known["stamp"] == stamp:
+            brief = _brief(known)
+            if brief is not None:
+                alive = not brief.ended and lock.evidence(run)[0]
+                return replace(brief, alive=alive)
+        brief = brief_of(snapshot.read_run(run))
+        self._known[str(run.path)] = {"stamp": stamp, **asdict(brief)}
+        self._changed = True
+        return brief
+
+    def save(self) -> None:
+        """Remember; says nothing where it cannot, as in a home that is not writable."""
+        if self._memory is None or not self._changed:
+            return
+        newest = dict(list(self._known.items())[-MOST_RUNS:])
+        with contextlib.suppress(OSError):
+            self._memory.parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({"version": VERSION, "runs": newest})
+            run_dir.write_private(self._memory, text.encode("utf-8", "surrogatepass"))
+
+
+def memory_path() -> Path:
+    """Beside the file that `SFTUI_CONFIG` names, else this system's place for caches."""
+    if named := os.environ.get("SFTUI_CONFIG"):
+        return Path(named).expanduser().with_suffix(".runs.json")
+    from platformdirs import user_cache_path  # noqa: PLC0415  not needed where it is named
+
+    return user_cache_path("sftui") / "runs.json"
+
+
+def _stamp(run: RunDir) -> Stamp:
+    found = []
+    for path in (run.events, run.supervisor_events, run.manifest):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            found.append([status.st_ino, status.st_size, status.st_mtime_ns])
+            continue
+        found.append([])
+    return found
+
+
+def _load(memory: Path) -> dict[str, dict[str, Any]]:
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        found = checked.table(checked.read_json(memory, _MOST_BYTES))
+        if found.get("version") == VERSION:
+            return {
+                path: checked.table(entry) for path, entry in checked.table(found["runs"]).items()
+            }
+    return {}
+
+
+def _brief(known: dict[str, Any]) -> Brief | None:
+    """What is remembered of a run; None where the memory is damaged."""
+
+    def number(name: str) -> float | None:
+        return None if known[name] is None else checked.number(known[name])
+
+    def whole(name: str) -> int | None:
+        return None if known[name] is None else checked.whole(known[name])
+
+    with contextlib.suppress(ValueError, KeyError):
+        return Brief(
+            badge=checked.text(known["badge"]),
+            ended=known["ended"] is True,
+            done=checked.whole(known["done"]),
+            planned=whole("planned"),
+            best_loss=number("best_loss"),
+            best_step=whole("best_step"),
+            last_t=number("last_t"),
+            unreadable=checked.whole(known["unreadable"]),
+        )
+    return None
