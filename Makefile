@@ -81,7 +81,7 @@ fuzz: $(VENV)/.installed-dev ## 30 minutes of damaged and hostile input to every
 honesty: $(VENV)/.installed-dev ## false claims, hidden gains and false alarms in simulated worlds, as rates with limits
 	$(BIN)/python tests/honesty_sim.py $(ARGS)
 
-aa: $(VENV)/.installed-dev ## 20 starter runs that differ in their seed alone: are any called different? (25 minutes)
+aa: $(VENV)/.installed-dev ## 20 short runs at a rate of zero and 20 seeds of one recipe: is any called different? (25 minutes; in pieces: ARGS="--at-most 6")
 	$(BIN)/python -m tests.aa $(ARGS)
 
 long-run: $(VENV)/.installed-dev ## two hours of 50 events a second through the real path: is memory flat?
