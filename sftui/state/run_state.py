@@ -44,7 +44,9 @@ LATELY = 16
 _OURS = ("", "r0")
 """Sources of runs of ours, whose step n is the update that n others came before."""
 MOST_NAMES = 256
-"""Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
+"""Names of tasks, ranks or columns kept; a log that invents names must not eat memory."""
+MOST_METRICS = 2000
+"""Names of free metrics kept: logs of every layer have a thousand."""
 
 
 @dataclass(slots=True, eq=False)
@@ -434,7 +436,7 @@ class RunState:
         for name, measured in results.items():
             touched |= self._extend_results(name, measured, batch.stamp)
         for name, values in free.items():
-            if name not in self.metrics and len(self.metrics) >= MOST_NAMES:
+            if name not in self.metrics and len(self.metrics) >= MOST_METRICS:
                 self.ignored_names += len(x)
                 continue
             self.metrics.setdefault(name, Table([name])).extend(x, {name: values})
@@ -494,7 +496,7 @@ class RunState:
         for name, value in event.values.items():
             table = self.metrics.get(name)
             if table is None:
-                if len(self.metrics) >= MOST_NAMES:
+                if len(self.metrics) >= MOST_METRICS:
                     self.ignored_names += 1
                     continue
                 table = self.metrics[name] = Table([name])

@@ -37,8 +37,8 @@ _MARKS_A_CELL = 0.25
 """Validations a cell of the chart's width above which they are a line and no marks."""
 _FEW_MARKS = 4
 """Validations from which on the first does not decide the range."""
-_LONE = 0.05
-"""Part of the columns up to which those beyond the range are marked one by one."""
+_MANY_SPIKES, _LONE = 8, 0.05
+"""Spikes beyond the range, also as a part of the columns, up to which they are marked."""
 _FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
 """How a measure of the x axis is written."""
 
@@ -517,8 +517,11 @@ class LossChart(ZoomChart):
         with np.errstate(invalid="ignore"):
             above = (plot.scale(high) > plot.y_high) | np.isinf(high)
             below = plot.scale(low) < plot.y_low
-        lone = int((above | below).sum()) <= max(8, _LONE * len(above))
-        counts = []
+        counts = [
+            int((outside & ~np.concatenate(([False], outside[:-1]))).sum())
+            for outside in (above, below)
+        ]
+        lone = sum(counts) <= max(_MANY_SPIKES, _LONE * len(above))
         for outside, row, char in (
             (above, plot.row, "▴"),
             (below, plot.row + plot.height - 1, "▾"),
@@ -526,8 +529,6 @@ class LossChart(ZoomChart):
             if lone:
                 for cell in np.flatnonzero(outside.reshape(-1, 2).any(axis=1)).tolist():
                     plot.grid.put(row, plot.col + cell, char, style(Role.WARN))
-            starts = outside & ~np.concatenate(([False], outside[:-1]))
-            counts.append(int(starts.sum()))
         if len(steps) <= plot.width * _MARKS_A_CELL:
             with np.errstate(invalid="ignore"):
                 hidden = plot.scale(losses) > plot.y_high

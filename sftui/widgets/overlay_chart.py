@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from sftui.state.records import Validation
     from sftui.state.run_state import RunState
 
-_TOP = 94.0
+_FEW_MARKS = 4
+"""Validations from which on the first does not decide the range."""
+_TOP = 92.0
 """Percentile of averages and validations that is in sight; what a run begins with may not be."""
 
 
@@ -293,7 +295,9 @@ class OverlayChart(ZoomChart):
             reference = contender is self.overlay.reference
             everything = extremes([average, marks, *(raw if reference else [])])
             # As many of either: few validations decide as much as many updates.
-            each = np.resize(marks, len(average)) if len(marks) else marks
+            # Of several the first is that of the weights as they came.
+            judged = marks[1:] if len(marks) >= _FEW_MARKS else marks
+            each = np.resize(judged, len(average)) if len(judged) else judged
             own = eye_range(np.append(average, each), everything, top=_TOP)
             kept = around(own, np.append(marks[-1:], np.nanmin(marks) if len(marks) else []))
             if kept is not None:
