@@ -108,6 +108,12 @@ class RunState:
     # ---- derived values --------------------------------------------------------------------
 
     @property
+    def trainer(self) -> str:
+        """Whose trainer it is, in words, where the run is steered or followed and not our own."""
+        found = self.run.effective.get("trainer") if self.run is not None else None
+        return str(found) if found else ""
+
+    @property
     def planned(self) -> int | None:
         """Updates planned: our last iteration, as that of nanochat's chat_sft, only evaluates."""
         run = self.run
