@@ -111,10 +111,8 @@ class LossChart(ZoomChart):
     def _notes(self, beyond: tuple[int, int] | None, width: int) -> list[Span]:
         """How it is drawn; of what is beyond the range, how often, or that it often is."""
         faint = style(Role.FAINT)
-        words = [f"y: {self._range_words()}"]
-        words.append(line_words(self._line))
-        words.append(self._x_words())
-        spans: list[Span] = [(" · ".join(words), faint)]
+        words = [f"y: {self._range_words()}", line_words(self._line), self._x_words()]
+        spans: list[Span] = []
         if beyond is None:
             spans.append((" · raw clipped", faint))
         else:
@@ -123,9 +121,13 @@ class LossChart(ZoomChart):
                     spans += [(f" · {fmt.count(count)} {word} ", faint), (mark, style(Role.WARN))]
         if self.state.nonfinite:
             spans.append((f" · {self.state.nonfinite} not finite", style(Role.BAD, bold=True)))
-        while len(spans) > 1 and sum(text_width(t) for t, _ in spans) > width - 6:
-            del spans[0]
-        return spans
+        # What the axes are gives way from the last on; the first piece has no dot before it.
+        room = width - 6 - sum(text_width(text) for text, _ in spans)
+        while words and len(" · ".join(words)) > room:
+            words.pop()
+        if words:
+            return [(" · ".join(words), faint), *spans]
+        return [(spans[0][0].removeprefix(" · "), spans[0][1]), *spans[1:]] if spans else []
 
     def _range_words(self) -> str:
         """What sets the y range: nothing needs saying of the usual one but linear or log."""

@@ -81,6 +81,18 @@ def test_validation_alone_fills_the_chart_when_asked_for() -> None:
     assert "validation" in grid.line(29)
 
 
+@pytest.mark.parametrize("width", range(24, 120, 7))
+def test_the_line_on_how_it_is_drawn_begins_with_a_word(width: int) -> None:
+    """What has no room is left out from its end, and no dot is left in front."""
+    view = View(now=lambda: 0.0)
+    view.chart_page.next_range_of("loss", judged=True)
+    last = painted(LossChart, noisy(), width, 30, view)[0].line(29)
+    notes = last.strip("╰╯─ ")
+    assert not notes.startswith("·")
+    assert not notes.endswith("·")
+    assert width < 60 or notes.startswith("y: linear, validation")
+
+
 @pytest.mark.parametrize("chosen", ["eye", "val", "all", "zero"])
 @pytest.mark.parametrize("log_y", [False, True])
 def test_what_decides_is_in_sight_in_every_range(chosen: str, log_y: bool) -> None:
