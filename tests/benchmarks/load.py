@@ -125,7 +125,7 @@ def write_run(
             put(ev.CheckpointSaved(step=step, path=f"ckpt/step-{step}", size_bytes=9), step / 2)
         if alarm_every and step % alarm_every == 0:
             text = f"loss at step {step}"
-            alarm = ev.AlarmRaised(kind="loss_spike", severity="warn", value=3, limit=2, text=text)
+            alarm = ev.AlarmRaised(kind="spike", severity="warn", value=3, limit=2, text=text)
             put(alarm, step / 2)
         if ranks and step % 20 == 0:
             for rank in range(ranks):

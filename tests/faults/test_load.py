@@ -73,7 +73,12 @@ def test_showing_a_run_reads_its_log_once_and_its_folder_once(
     run = with_checkpoints(tmp_path, 2000)
     asked: list[Path] = []
     exists = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda path: (asked.append(path), exists(path))[1])
+
+    def noted(path: Path) -> bool:
+        asked.append(path)
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", noted)
     monkeypatch.setattr(open_log, "read_whole", None)
     read = 0
     open_file = checked.open_file
