@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from engine.checkpoints import nanochat_io, nanochat_paths
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.errors import CheckpointError
-from engine.events import CheckpointSaved, LogLine, PhaseStarted
+from engine.events import CheckpointKind, CheckpointSaved, LogLine, PhaseStarted
+from engine.model import family
 from engine.session import Session, start_checkpoint, wait_for_disk
 
 if TYPE_CHECKING:
@@ -76,45 +77,69 @@ def export_result(session: Session, step: int, *, finished: bool) -> bool:
         # The run's folder was deleted or moved under it: nothing of it is made anew.
         return False
     session.emit(PhaseStarted(phase="export", step=step))
-    progress, shape = session.progress, session.model.config
-    start = start_checkpoint(session.manifest)
-    base = session.run.export
-    if start is not None and finished:
-        base = _free_cache(start, nanochat_paths.default_tag(shape), step) or base
     started = time.monotonic()
     try:
-        model_path = nanochat_io.export_sft_result(
-            base,
-            nanochat_paths.default_tag(shape),
-            step,
-            shape,
-            session.model.state_dict(),
-            val_loss=progress.val_loss,
-            accuracies=progress.accuracies,
-        )
-        if start is not None and base == session.run.export:
-            # A cache of its own needs its tokenizer too; nanochat's has it already.
-            tokenizer_folder = base / "tokenizer"
-            tokenizer_folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(start.tokenizer_path, tokenizer_folder / "tokenizer.pkl")
+        kind, path = _write_result(session, step, finished=finished)
     except (CheckpointError, OSError) as error:
         session.emit(
             LogLine(step=step, text=f"the result was not exported: {error}", level="error")
         )
         return False
+    progress = session.progress
     session.emit(
         CheckpointSaved(
             step=step,
-            path=session.run.relative(model_path),
-            size_bytes=model_path.stat().st_size,
+            path=session.run.relative(path),
+            size_bytes=_bytes_of(path),
             seconds=round(time.monotonic() - started, 3),
             reason="export",
-            kind="nanochat",
+            kind=kind,
             # Of this very step, or none: an older loss would rank these weights wrongly.
             val_loss=progress.val_loss if progress.val_step == step else None,
         )
     )
     return True
+
+
+def _write_result(session: Session, step: int, *, finished: bool) -> tuple[CheckpointKind, Path]:
+    """Write the model in its family's own form; kind and place of what was written.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    progress, shape = session.progress, session.model.config
+    own = family.of(shape)
+    if own.in_folders:
+        folder = session.run.export / f"step-{step}"
+        # Adapters stay adapters: `sftui export` merges them.
+        adapter = bool(session.config.adapters.lora)
+        state = session.model.state_dict()
+        own.export(folder, shape, state, session.tokenizer, adapter=adapter)
+        return "hf", folder
+    start = start_checkpoint(session.manifest)
+    base = session.run.export
+    if start is not None and finished:
+        base = _free_cache(start, nanochat_paths.default_tag(shape), step) or base
+    model_path = nanochat_io.export_sft_result(
+        base,
+        nanochat_paths.default_tag(shape),
+        step,
+        shape,
+        session.model.state_dict(),
+        val_loss=progress.val_loss,
+        accuracies=progress.accuracies,
+    )
+    if start is not None and base == session.run.export:
+        # A cache of its own needs its tokenizer too; nanochat's has it already.
+        tokenizer_folder = base / "tokenizer"
+        tokenizer_folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(start.tokenizer_path, tokenizer_folder / "tokenizer.pkl")
+    return "nanochat", model_path
+
+
+def _bytes_of(path: Path) -> int:
+    files = path.iterdir() if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
 
 
 def _free_cache(start: NanochatCheckpoint, tag: str, step: int) -> Path | None:

@@ -27,6 +27,9 @@ MOST_SAMPLE_PROMPTS = 8
 STARTER = "starter"
 """`source` of the base model that ships with sftui."""
 
+HF = "hf"
+"""Recipe, and `source` in a manifest, of a run on a Hugging Face model."""
+
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -41,9 +44,57 @@ class StartConfig:
     """Model folder, e.g. d16 (default: the deepest one there is)."""
     step: int | None = None
     """Step of the checkpoint (default: the last)."""
+    model: str | None = None
+    """Folder of a Hugging Face model, as save_pretrained writes it: start from it."""
+    chat_template: str | None = None
+    """With --model: a file with the chat template to use instead of the tokenizer's own."""
+    last_answer_only: bool = False
+    """With --model: train on the last answer of each row alone."""
+    trust_remote_code: bool = False
+    """With --model: let Python code in its folder run."""
 
     def faults(self) -> list[str]:
-        return _one_of("source", self.source, ("base", "mid", "sft", "rl", STARTER))
+        found = _one_of("source", self.source, ("base", "mid", "sft", "rl", STARTER))
+        if self.model is None:
+            names = ("chat_template", "last_answer_only", "trust_remote_code")
+            found += [
+                f"{name} is set without model; expected both (--model DIR)"
+                for name in names
+                if getattr(self, name)
+            ]
+        return found
+
+
+LORA_LR = 2e-4
+"""AdamW rate of adapters where none is typed: ten times a whole model's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """Low-rank adapters, with --model alone."""
+
+    lora: int = 0
+    """Rank of the adapters; 0 trains the whole model."""
+    lora_alpha: float = 0.0
+    """Their scale is alpha / rank (0: twice the rank)."""
+    lora_dropout: float = 0.0
+    """Share of their inputs left out in training."""
+    lora_targets: tuple[str, ...] = ("all-linear",)
+    """Modules that get adapters, comma-separated, e.g. q_proj,v_proj."""
+    lora_save: tuple[str, ...] = ()
+    """Modules trained whole beside the adapters, e.g. lm_head."""
+    rslora: bool = False
+    """Scale alpha / sqrt(rank) instead."""
+
+    def faults(self) -> list[str]:
+        found = _at_least("lora", self.lora, 0)
+        if self.lora_alpha < 0:
+            found.append(f"lora_alpha is {self.lora_alpha}; expected a number of at least 0")
+        if not 0 <= self.lora_dropout < 1:
+            found.append(f"lora_dropout is {self.lora_dropout}; expected 0 or more, below 1")
+        if not self.lora_targets:
+            found.append("lora_targets is empty; expected names of modules, or all-linear")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +170,20 @@ class OptimConfig:
     """Muon rate of every matrix in the blocks."""
     weight_decay: float = 0.0
     """Decoupled decay of embedding and head."""
+    lr: float = 2e-5
+    """AdamW rate of a Hugging Face model (with --lora 2e-4 where none is typed)."""
     init_lr_frac: float = 0.02
     """Every rate starts at this share of itself and decays linearly to zero."""
 
     def faults(self) -> list[str]:
-        names = ("unembedding_lr", "embedding_lr", "matrix_lr", "weight_decay", "init_lr_frac")
+        names = (
+            "unembedding_lr",
+            "embedding_lr",
+            "matrix_lr",
+            "lr",
+            "weight_decay",
+            "init_lr_frac",
+        )
         return [
             f"{name} is {getattr(self, name)}; expected a number of at least 0"
             for name in names
@@ -278,6 +338,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    adapters: LoraConfig = field(default_factory=LoraConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
@@ -329,12 +390,13 @@ TEXTS = frozenset({"sample_prompts"})
 """Lists of texts, in which a comma is a comma."""
 
 ALIASES = {
+    "data": "mixture",
     "max_iterations": "num_iterations",
     "chatcore_every": "eval_metrics_every",
     "chatcore_max_cat": "eval_metrics_max_problems",
     "chatcore_max_sample": "eval_max_generated",
 }
-"""Names of other generations of nanochat."""
+"""What people type first, and names of other generations of nanochat."""
 
 _HINTS: dict[str, Any] = {
     name: hint for kind in GROUPS.values() for name, hint in typing.get_type_hints(kind).items()

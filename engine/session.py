@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from engine.checkpoints import nanochat_paths
 from engine.checkpoints.checkpointer import Checkpointer
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
-from engine.config import STARTER, RunConfig
-from engine.conversations.tokenizer import Tokenizer
+from engine.config import HF, STARTER, RunConfig
 from engine.distributed import Ranks
 from engine.evaluation.exam import Prepared
 from engine.evaluation.validation_rows import RowLosses
 from engine.events import Event
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 from engine.optimizer.lr_schedule import LrSchedule
 from engine.optimizer.optim import ShardedOptimizer
 from engine.optimizer.weight_distance import WeightTravel
@@ -129,7 +128,7 @@ class Session:
     ranks: Ranks
     attempt: int
     emit: Emit
-    tokenizer: Tokenizer
+    tokenizer: RunTokenizer
     model: Decoder
     loss_module: nn.Module
     """`LossModule`."""
@@ -198,9 +197,9 @@ def wait_for_disk(session: Session, busy: Callable[[float], bool] | None = None)
 
 
 def start_checkpoint(manifest: dict[str, Any]) -> NanochatCheckpoint | None:
-    """The nanochat checkpoint a run began with; None for the starter base."""
+    """The nanochat checkpoint a run began with; None for the starter base and other families."""
     start = manifest["start"]
-    if start["source"] == STARTER:
+    if start["source"] in (STARTER, HF):
         return None
     base = Path(start["base_dir"])
     return nanochat_paths.find_checkpoint(start["source"], start["tag"], start["step"], base=base)

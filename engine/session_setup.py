@@ -24,8 +24,8 @@ from engine.checkpoints.checkpointer import (
     load_optimizer_states,
     restore_random_state,
 )
-from engine.config import RunConfig, from_flat
-from engine.conversations.tokenizer import Tokenizer
+from engine.config import HF, RunConfig, from_flat
+from engine.conversations import chat_format
 from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
@@ -33,7 +33,7 @@ from engine.evaluation import exam, samples
 from engine.evaluation.exam import Prepared
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
 from engine.model import compiled, family
-from engine.model.family import Decoder, ModelShape
+from engine.model.family import Decoder, ModelShape, RunTokenizer
 from engine.optimizer.optim import ShardedOptimizer, build_optimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run import resume_file
@@ -62,7 +62,7 @@ class Weights:
 class Data:
     """What the run is trained on and measured with."""
 
-    tokenizer: Tokenizer
+    tokenizer: RunTokenizer
     plan: Plan
     counts: dict[str, int]
     """Training rows by source."""
@@ -180,7 +180,7 @@ def load_data(
     Raises:
         UsageError: the data, or the run's tokenizer, is not what the launcher saw.
     """
-    tokenizer = Tokenizer.load_same(run.tokenizer, manifest["tokenizer_sha256"])
+    tokenizer = family.run_tokenizer(shape, run.tokenizer, manifest["tokenizer_sha256"])
     wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
     mixture = tasks.build_mixture(wanted)
     plan = run_plan.make_plan(settings, len(mixture))
@@ -217,7 +217,7 @@ def _check_rows(
     mixture: Mixture,
     held_out: Mixture,
     asked: dict[str, tasks.Exam],
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     ranks: Ranks,
 ) -> None:
     """What the launcher could not look at: the hub's rows, and files edited since it did.
@@ -305,6 +305,9 @@ def _start_state(manifest: dict[str, Any]) -> dict[str, Tensor]:
 def _start_model(manifest: dict[str, Any]) -> tuple[ModelShape, dict[str, Tensor]]:
     """Shape and tensors that the run began with, on the CPU."""
     ref = start_checkpoint(manifest)
+    if manifest["start"]["source"] == HF:
+        shape = family.shape_from(manifest["start"]["model_config"])
+        return shape, family.of(shape).start_state(shape)
     if ref is None:
         # The starter's files concern the starter alone.
         from engine.starter import weights  # noqa: PLC0415
@@ -325,12 +328,12 @@ def _loaders(
     mixture: Mixture,
     held_out: Mixture,
     plan: Plan,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     shape: ModelShape,
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
     common: dict[str, Any] = {
-        "pad_id": tokenizer.special(PAD_TOKEN),
+        "pad_id": chat_format.pad_id(tokenizer, PAD_TOKEN),
         "rank": ranks.rank,
         "world_size": ranks.world_size,
         "layout": settings.batch.layout,

@@ -22,6 +22,8 @@ from engine.files import checked
 from engine.files.lfs import pointer_fault
 from engine.model import family
 from engine.model.family import ModelShape
+from engine.model.hf import hf_config
+from engine.model.hf.hf_tokenizer import TOKENIZER
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 
@@ -39,12 +41,13 @@ _EXAMPLES = (
 class Target:
     """One checkpoint of any origin."""
 
-    kind: Literal["sftui", "nanochat", "hf", "starter"]
+    kind: Literal["sftui", "nanochat", "hf", "folder", "starter"]
     label: str
     """In words, e.g. `sft d4 step 224`."""
     config: ModelShape
     path: Path
-    """Checkpoint folder (`sftui`, `hf`) or weights file."""
+    """Checkpoint folder (`sftui`, `hf`: nanochat for transformers, `folder`: any other model of
+    transformers) or weights file."""
     tokenizer: Path
     step: int | None = None
     ref: NanochatCheckpoint | None = None
@@ -204,15 +207,19 @@ def _nanochat(ref: NanochatCheckpoint) -> Target:
 
 def _hf(path: Path) -> Target:
     config = _read_json(path / "config.json")
-    if config.get("model_type") != "nanochat":
-        raise CheckpointError(
-            f"{path}/config.json is of model type {config.get('model_type')!r}; expected "
-            "'nanochat'. Other families cannot be read yet."
-        )
-    if not (path / HF_TOKENIZER).is_file():
+    own = (path / HF_TOKENIZER).is_file()
+    if config.get("model_type") == "nanochat" and not own and not (path / TOKENIZER).is_file():
         raise CheckpointError(
             f"{path} has no {HF_TOKENIZER}; expected a folder written by `sftui export --format "
             "hf`. Export it again from the checkpoint it was made of."
+        )
+    if config.get("model_type") != "nanochat" or not own:
+        return Target(
+            kind="folder",
+            label=f"{path.name} (transformers)",
+            config=hf_config.read_folder(path),
+            path=path,
+            tokenizer=path,
         )
     weights_header.check_safetensors(path / HF_WEIGHTS)
     shape = {

@@ -7,19 +7,22 @@ from torch import Tensor
 
 from engine.checkpoints import checkpoint_dir, checkpointer, hf_export, nanochat_io
 from engine.checkpoints.checkpoint_target import Target
-from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 from engine.model import family
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 
 
-def load_tokenizer(target: Target) -> Tokenizer:
+def load_tokenizer(target: Target) -> RunTokenizer:
     """The tokenizer of a checkpoint.
 
     Raises:
         CheckpointError: missing or damaged, or not of the model's vocabulary.
     """
-    tokenizer = Tokenizer.load(target.tokenizer)
+    own = family.of(target.config)
+    tokenizer = own.read_tokenizer(target.tokenizer)
+    if own.in_folders:
+        # Tables of many models are padded beyond the tokenizer.
+        return tokenizer
     if tokenizer.vocab_size != target.config.vocab_size:
         raise CheckpointError(
             f"{target.tokenizer} has {tokenizer.vocab_size:,} tokens, the model ({target.label}) "
@@ -41,6 +44,8 @@ def load_state(target: Target) -> dict[str, Tensor]:
             shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
             family.of(target.config).check_shapes(target.config, shapes)
             return state
+        case "folder":
+            return family.of(target.config).start_state(target.config)
         case "hf":
             return hf_export.load(target.path, target.config)
         case "nanochat":

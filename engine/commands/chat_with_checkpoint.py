@@ -132,13 +132,13 @@ def answer(dialogue: Dialogue, prompt: str, number: int, orders: Orders, tell: T
     Raises:
         UsageError: the prompt does not fit, or the weights are broken.
     """
-    from engine.model.generate import TextStream, text_of  # noqa: PLC0415  torch, loaded by now
+    from engine.model.generate import text_of, text_stream  # noqa: PLC0415  torch, loaded by now
 
     started = time.monotonic()
     before = len(dialogue.ids)
     reply = dialogue.reply(prompt)
     asked = len(dialogue.ids) - before
-    stream = TextStream(dialogue.tokenizer)
+    stream = text_stream(dialogue.tokenizer)
     for token in reply:
         if piece := stream.feed(token):
             tell({"piece": piece})

@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.checkpoints import checkpoint_target, nanochat_paths
 from engine.errors import CheckpointError
+from engine.model import family
 from engine.processes import child
 
 
@@ -37,8 +38,17 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
     # torch: seconds, which a missing checkpoint must not cost.
     from engine.checkpoints import hf_export, load_target, nanochat_io  # noqa: PLC0415
 
-    tokenizer = load_target.load_tokenizer(target)
+    tokenizer: Any = load_target.load_tokenizer(target)
     state = load_target.load_state(target)
+    own = family.of(target.config)
+    if own.in_folders:
+        if job["format"] != "hf":
+            raise CheckpointError(
+                f"{target.label} is no nanochat model, so it cannot be written in nanochat's "
+                "layout. Type --format hf."
+            )
+        size = own.export(folder, target.config, state, tokenizer, adapter=bool(job.get("adapter")))
+        return {"path": str(folder), "size_bytes": size, "label": target.label}
     if job["format"] == "hf":
         size = hf_export.export(folder, target.config, state, tokenizer)
         return {"path": str(folder), "size_bytes": size, "label": target.label}

@@ -8,12 +8,16 @@ spoken by the assistant and is a target.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from engine.conversations.conversation import Conversation, Message, Part
 from engine.errors import DataError
+
+ENDS = ("<|assistant_end|>", "<|bos|>")
+"""What ends an answer of nanochat's models."""
 
 MAX_TOKENS = 2048
 """Where nanochat cuts a rendered conversation; no end token is put back."""
@@ -36,6 +40,40 @@ class Rendered:
     """Tokens cut off at the end."""
 
 
+class OwnFormat(ABC):
+    """A tokenizer that brings its own way to write conversations (a chat template)."""
+
+    @property
+    @abstractmethod
+    def pad_id(self) -> int:
+        """Fills a row on the right; never a target."""
+
+    @property
+    @abstractmethod
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens, control tokens by their names."""
+
+    @abstractmethod
+    def prompt(self, said: Sequence[Message]) -> list[int]:
+        """Ids of what was said, the user last, up to where an answer begins."""
+
+    @abstractmethod
+    def render(self, conversation: Conversation, max_tokens: int) -> Rendered:
+        """See `render_conversation`."""
+
+    @abstractmethod
+    def for_completion(self, conversation: Conversation, max_tokens: int) -> list[int]:
+        """See `render_for_completion`."""
+
+    @abstractmethod
+    def letter(self, letter: str) -> int:
+        """See `letter_id`."""
+
+
 def render_conversation(
     tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int = MAX_TOKENS
 ) -> Rendered:
@@ -43,8 +81,14 @@ def render_conversation(
 
     A leading system message is put before the first user text with an empty
     line between. Text is encoded as ordinary text, so `<|bos|>` written by a
-    user never becomes the special token.
+    user never becomes the special token. All this is nanochat's way; a tokenizer with a chat
+    template has its own.
+
+    Raises:
+        RowFault: a chat template refuses the conversation.
     """
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.render(conversation, max_tokens)
     ids = [tokenizer.special("<|bos|>")]
     mask = [0]
 
@@ -89,6 +133,8 @@ def render_for_completion(
     """
     if conversation.messages[-1].role != "assistant":
         raise ValueError("the last message must be the assistant's")
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.for_completion(conversation, max_tokens)
     asked = Conversation(conversation.messages[:-1])
     ids = render_conversation(tokenizer, asked, max_tokens).ids
     return [*ids, tokenizer.special("<|assistant_start|>")]
@@ -109,6 +155,28 @@ def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
             f"{what} holds the token id {most:,}; the model knows ids below {vocab_size:,}. The "
             "tokenizer is not the one that this model was trained with."
         )
+
+
+def pad_id(tokenizer: ChatTokenizer, name: str) -> int:
+    """The token that fills rows on the right, read by nobody and never a target: the one called
+    `name`, or a chat template's own."""
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.pad_id
+    return tokenizer.special(name)
+
+
+def end_ids(tokenizer: ChatTokenizer) -> frozenset[int]:
+    """Tokens that end an answer."""
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.stop_ids
+    return frozenset(map(tokenizer.special, ENDS))
+
+
+def letter_ids(tokenizer: ChatTokenizer, letter: str) -> list[int]:
+    """Tokens of an answer that is one letter: one, or it cannot be asked for by its logit."""
+    if isinstance(tokenizer, OwnFormat):
+        return [tokenizer.letter(letter)]
+    return tokenizer.encode_ordinary(letter)
 
 
 def render_user_turn(tokenizer: ChatTokenizer, text: str) -> list[int]:

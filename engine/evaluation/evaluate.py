@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.conversations import chat_format
 from engine.conversations.chat_format import (
     MAX_TOKENS,
     ChatTokenizer,
@@ -146,7 +147,7 @@ def prepare_questions(
     """
     letter_ids: dict[str, int] = {}
     for letter in sorted({letter for question in questions for letter in question.letters}):
-        ids = tokenizer.encode_ordinary(letter)
+        ids = chat_format.letter_ids(tokenizer, letter)
         if len(ids) != 1:
             raise DataError(
                 f'{task}: the letter "{letter}" is {len(ids)} tokens of this tokenizer; expected '
@@ -168,7 +169,7 @@ def prepare_questions(
         letter_ids=tuple(
             tuple(letter_ids[letter] for letter in question.letters) for question in questions
         ),
-        pad_id=tokenizer.special(PAD_TOKEN),
+        pad_id=chat_format.pad_id(tokenizer, PAD_TOKEN),
         item_set=item_set(questions),
     )
 

@@ -9,7 +9,6 @@ import torch
 
 from engine.conversations.letter_questions import Question
 from engine.conversations.problems import Problem
-from engine.conversations.tokenizer import Tokenizer
 from engine.data.tasks import Exam
 from engine.evaluation.eval_items import EvalResult
 from engine.evaluation.evaluate import (
@@ -19,7 +18,7 @@ from engine.evaluation.evaluate import (
     prepare_questions,
 )
 from engine.evaluation.generated import PreparedProblems, evaluate_generated, prepare_problems
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 from engine.sandbox.program_sandbox import Sandbox, open_sandbox
 from engine.step.step_losses import AllReduceSum, one_rank
 
@@ -27,7 +26,7 @@ Prepared = PreparedQuestions | PreparedProblems
 
 
 def prepare(
-    tokenizer: Tokenizer, task: str, asked: Exam, *, max_tokens: int, vocab_size: int
+    tokenizer: RunTokenizer, task: str, asked: Exam, *, max_tokens: int, vocab_size: int
 ) -> Prepared:
     """Encode the prompts of a task, once for the whole run.
 
@@ -54,7 +53,7 @@ def sandbox_for(prepared: dict[str, Prepared], *, unsafe: bool) -> Sandbox | Non
 
 def answer_task(
     model: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     prepared: Prepared,
     *,
     sandbox: Sandbox | None = None,

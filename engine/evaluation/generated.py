@@ -16,11 +16,10 @@ import torch
 
 from engine.conversations.chat_format import MAX_TOKENS, check_ids, render_for_completion
 from engine.conversations.problems import Problem, number_of, problem_set
-from engine.conversations.tokenizer import Tokenizer
 from engine.errors import DataError
 from engine.evaluation.eval_items import EvalResult
 from engine.model.batch_generate import generate, raw_text
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 from engine.sandbox.program_sandbox import Sandbox
 from engine.step.step_losses import AllReduceSum, one_rank
 
@@ -53,7 +52,7 @@ class PreparedProblems:
 
 
 def prepare_problems(
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     task: str,
     problems: Sequence[Problem],
     max_tokens: int = MAX_TOKENS,
@@ -85,7 +84,7 @@ def rows_for(device: torch.device) -> int:
 
 def evaluate_generated(
     model: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     prepared: PreparedProblems,
     *,
     sandbox: Sandbox | None = None,

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from engine.conversations.conversation import Conversation
-from engine.conversations.tokenizer import Tokenizer
 from engine.events import SampleGenerated
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 from engine.model.generate import Dialogue, Sampling, text_of
 
 MOST_TOKENS = 64
@@ -49,7 +48,7 @@ def default_prompts(rows: Rows) -> tuple[str, ...]:
 
 def answers(
     model: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     prompts: Sequence[str],
     *,
     clock: Callable[[], float] = time.monotonic,

@@ -15,24 +15,23 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from engine.conversations.chat_format import OwnFormat, end_ids, pad_id
 from engine.conversations.tokenizer import (
-    ASSISTANT_END,
     BOS,
     OUTPUT_END,
     OUTPUT_START,
     PYTHON_END,
     PYTHON_START,
-    Tokenizer,
 )
 from engine.errors import CheckpointError
 from engine.model.calculator import calculate
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 
 
 class CalculatorCalls:
     """Follows the tokens of one answer; says what has to come after the end of a call."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: RunTokenizer) -> None:
         self._tokenizer = tokenizer
         self._call: list[int] | None = None
 
@@ -58,8 +57,10 @@ class CalculatorCalls:
         return [tokenizer.special(OUTPUT_START), *output, tokenizer.special(OUTPUT_END)]
 
 
-def raw_text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+def raw_text(tokenizer: RunTokenizer, ids: Sequence[int]) -> str:
     """The text of tokens, special ones by their names, as nanochat decodes them."""
+    if isinstance(tokenizer, OwnFormat):
+        return tokenizer.decode(ids)
     return b"".join(map(tokenizer.bytes_of, ids)).decode("utf-8", "replace")
 
 
@@ -77,7 +78,7 @@ class _Row:
 
 def generate(
     model: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     prompts: Sequence[Sequence[int]],
     *,
     max_tokens: int,
@@ -117,7 +118,7 @@ def generate(
 
 def _batch(
     model: Decoder,
-    tokenizer: Tokenizer,
+    tokenizer: RunTokenizer,
     prompts: Sequence[Sequence[int]],
     batch: Sequence[int],
     max_tokens: int,
@@ -125,19 +126,22 @@ def _batch(
 ) -> Iterator[_Row | int]:
     """Rows as they end, and after each step how many tokens it made."""
     device = model.head_weight.device
-    ends = {tokenizer.special(ASSISTANT_END), tokenizer.special(BOS)}
+    own = isinstance(tokenizer, OwnFormat)
+    ends = set(end_ids(tokenizer))
+    pad = pad_id(tokenizer, BOS)
     cache = model.new_cache()
     lengths = [len(prompts[item]) for item in batch]
     living = [
         _Row(
             item=item,
-            calls=CalculatorCalls(tokenizer) if calculator else None,
+            # Only nanochat's models were taught to call it.
+            calls=CalculatorCalls(tokenizer) if calculator and not own else None,
             positions=model.config.max_positions - length,
         )
         for item, length in zip(batch, lengths, strict=True)
     ]
     width = max(lengths)
-    padded = [[*prompts[i], *[tokenizer.special(BOS)] * (width - len(prompts[i]))] for i in batch]
+    padded = [[*prompts[i], *[pad] * (width - len(prompts[i]))] for i in batch]
     hidden = model(torch.tensor(padded, device=device), cache=cache)
     places = torch.tensor(lengths, device=device) - 1
     last = hidden[torch.arange(len(batch), device=device), places]

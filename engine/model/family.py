@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from engine.conversations.chat_format import ChatTokenizer
 from engine.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from engine.config import OptimConfig
-    from engine.conversations.chat_format import ChatTokenizer, Rendered
+    from engine.conversations.chat_format import Rendered
     from engine.conversations.conversation import Conversation
 
 Span = tuple[int, int]
@@ -55,6 +56,9 @@ class ParameterGroup:
     shared_by_rows: bool = False
     """A large table, of which each rank updates some rows. Otherwise every parameter has one
     rank that updates all of it."""
+    spread: bool = False
+    """Of AdamW's, many parameters: each rank updates its share of them. Otherwise, and where
+    they are not shared by rows, rank 0 updates all."""
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's; of `normuon` the second one alone, of its second moment."""
     eps: float = 1e-8
@@ -260,10 +264,35 @@ class ChatFormat(Protocol):
     def render_user_turn(self, tokenizer: ChatTokenizer, text: str) -> list[int]: ...
 
 
+class RunTokenizer(ChatTokenizer, Protocol):
+    """The tokenizer of a run, kept whole in one file of its directory."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides how a conversation becomes tokens."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+    def bytes_of(self, token: int) -> bytes: ...
+    def save_json(self, path: Path) -> None: ...
+
+
 class Family(Protocol):
     """One kind of models. The first methods need no torch."""
 
     name: str
+    in_folders: bool
+    """Whether its models are folders of transformers, start and result alike."""
+
+    def read_tokenizer(self, path: Path) -> RunTokenizer:
+        """The tokenizer in a file that the family keeps, or that a run directory holds.
+
+        Raises:
+            CheckpointError: missing or damaged.
+        """
+        ...
 
     def recognises(self, described: Mapping[str, Any]) -> bool:
         """Whether `described` (a meta file's `model_config`, or `ModelShape.to_dict`) is ours."""
@@ -302,6 +331,14 @@ class Family(Protocol):
         """
         ...
 
+    def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
+        """What is trained, as a run begins with it; of families whose models lie in a folder.
+
+        Raises:
+            CheckpointError: the folder has changed, or cannot be read.
+        """
+        ...
+
     def as_trained(
         self, shape: ModelShape, state: Mapping[str, Tensor], *, mixed: bool
     ) -> dict[str, Tensor]:
@@ -315,6 +352,22 @@ class Family(Protocol):
         them."""
         ...
 
+    def export(
+        self,
+        folder: Path,
+        shape: ModelShape,
+        state: Mapping[str, Tensor],
+        tokenizer: RunTokenizer,
+        *,
+        adapter: bool = False,
+    ) -> int:
+        """Write the folder that transformers loads; bytes written. `adapter`: adapters alone.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        ...
+
     def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
         """One whole optimizer state, as `ShardedOptimizer.load_state_dict` takes it, from the
         shards of all ranks of any world size.
@@ -325,7 +378,10 @@ class Family(Protocol):
         ...
 
 
-FAMILIES = {"nanochat": "engine.model.nanochat.nanochat_family"}
+FAMILIES = {
+    "nanochat": "engine.model.nanochat.nanochat_family",
+    "hf": "engine.model.hf.hf_family",
+}
 """Name -> module with a `FAMILY` object."""
 
 
@@ -342,6 +398,21 @@ def named(name: str) -> Family:
             "another checkpoint."
         )
     found: Family = import_module(FAMILIES[name]).FAMILY
+    return found
+
+
+def run_tokenizer(shape: ModelShape, path: Path, digest: str) -> RunTokenizer:
+    """The tokenizer of a run, refused when it is another one than the manifest says.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another digest.
+    """
+    found = of(shape).read_tokenizer(path)
+    if found.digest != digest:
+        raise CheckpointError(
+            f"{path} is not the tokenizer this run was started with; expected the digest "
+            f"{digest[:12]}. Restore the file, or start a new run."
+        )
     return found
 
 

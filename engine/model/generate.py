@@ -18,7 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.conversations.chat_format import check_ids, render_user_turn
+from engine.conversations.chat_format import OwnFormat, check_ids, render_user_turn
+from engine.conversations.conversation import Message, RowFault
 from engine.conversations.tokenizer import (
     ASSISTANT_END,
     BOS,
@@ -26,11 +27,10 @@ from engine.conversations.tokenizer import (
     OUTPUT_START,
     PYTHON_END,
     PYTHON_START,
-    Tokenizer,
 )
 from engine.errors import CheckpointError, UsageError
 from engine.model.calculator import calculate
-from engine.model.family import Decoder
+from engine.model.family import Decoder, RunTokenizer
 
 StoppedBy = Literal["assistant_end", "bos", "max_tokens", "positions", "interrupt"]
 """What ended a reply: the model itself (two ways), the limit asked for, the last position the
@@ -69,21 +69,28 @@ class Sampling:
 class Dialogue:
     """A conversation with a model: what was said so far, as tokens, and the model's cache of it."""
 
-    def __init__(self, model: Decoder, tokenizer: Tokenizer, sampling: Sampling) -> None:
+    def __init__(self, model: Decoder, tokenizer: RunTokenizer, sampling: Sampling) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.sampling = sampling
         # On the CPU whatever the device: the same seed draws the same numbers everywhere.
         self._random = torch.Generator().manual_seed(sampling.seed)
-        self._ends: dict[int, StoppedBy] = {
-            tokenizer.special(ASSISTANT_END): "assistant_end",
-            tokenizer.special(BOS): "bos",
-        }
+        self._ends: dict[int, StoppedBy]
+        if isinstance(tokenizer, OwnFormat):
+            self._ends = dict.fromkeys(tokenizer.stop_ids, "assistant_end")
+        else:
+            self._ends = {
+                tokenizer.special(ASSISTANT_END): "assistant_end",
+                tokenizer.special(BOS): "bos",
+            }
         self.clear()
 
     def clear(self) -> None:
         """Begin anew."""
-        self.ids = [self.tokenizer.special(BOS)]
+        own = isinstance(self.tokenizer, OwnFormat)
+        self.ids: list[int] = [] if own else [self.tokenizer.special(BOS)]
+        self._said: list[Message] = []
+        """What was said so far, for a tokenizer that writes conversations its own way."""
         self._cache = self.model.new_cache()
 
     def reply(self, text: str) -> Reply:
@@ -93,7 +100,7 @@ class Dialogue:
             UsageError: there is no position left for an answer, or the tokenizer is another
                 model's; nothing was said.
         """
-        turn = render_user_turn(self.tokenizer, text)
+        turn = self._turn(text)
         check_ids(turn, self.model.config.vocab_size, "the prompt")
         most, wanted = self.model.config.max_positions, len(self.ids) + len(turn)
         if wanted > most:
@@ -105,7 +112,22 @@ class Dialogue:
                 f"{most:,}. {advice}"
             )
         self.ids += turn
+        self._said.append(Message("user", text))
         return Reply(self)
+
+    def _turn(self, text: str) -> list[int]:
+        """Ids of a question, up to where the answer begins."""
+        if not isinstance(self.tokenizer, OwnFormat):
+            return render_user_turn(self.tokenizer, text)
+        try:
+            whole = self.tokenizer.prompt([*self._said, Message("user", text)])
+        except RowFault as fault:
+            raise UsageError(f"the prompt cannot be put: {fault}.") from None
+        if whole[: len(self.ids)] != self.ids:
+            # The template writes earlier turns in another way now: all of it is read anew.
+            self.ids = []
+            self._cache = self.model.new_cache()
+        return whole[len(self.ids) :]
 
     def _next(self) -> int:
         """The token that follows what was said.
@@ -162,7 +184,7 @@ class Reply:
     def _calculated(self, token: int) -> list[int]:
         """What the calculator answers, when this token ends a call it understands."""
         tokenizer = self._dialogue.tokenizer
-        if token != tokenizer.special(PYTHON_END):
+        if isinstance(tokenizer, OwnFormat) or token != tokenizer.special(PYTHON_END):
             return []
         start = tokenizer.special(PYTHON_START)
         if start not in self.ids:
@@ -176,8 +198,11 @@ class Reply:
 
     def _end(self, by: StoppedBy) -> None:
         self.stopped_by = by
-        # However it ended: in the conversation the assistant has finished, as in training.
-        self._dialogue.ids.append(self._dialogue.tokenizer.special(ASSISTANT_END))
+        tokenizer = self._dialogue.tokenizer
+        self._dialogue._said.append(Message("assistant", text_of(tokenizer, self.ids)))
+        if not isinstance(tokenizer, OwnFormat):
+            # However it ended: in the conversation the assistant has finished, as in training.
+            self._dialogue.ids.append(tokenizer.special(ASSISTANT_END))
 
 
 def choose(logits: Tensor, sampling: Sampling, random: torch.Generator) -> int:
@@ -209,7 +234,7 @@ class TextStream:
     A call of the calculator reads `<<12*4=48>>`, as in GSM8K; other special tokens by name.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: RunTokenizer) -> None:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._written = {
@@ -237,7 +262,36 @@ class TextStream:
         return self._decoder.decode(b"", final=True) + (">>" if self._called else "")
 
 
-def text_of(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+class WholeTextStream:
+    """`TextStream` for tokenizers whose tokens are no bytes by themselves: the text so far is
+    decoded as a whole, and what it has grown by is given out."""
+
+    def __init__(self, tokenizer: RunTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._given = ""
+
+    def feed(self, token: int) -> str:
+        self._ids.append(token)
+        text = self._tokenizer.decode(self._ids)
+        # A character of which bytes are missing decodes to U+FFFD until they come.
+        return "" if text.endswith("\ufffd") else self._grown(text)
+
+    def end(self) -> str:
+        return self._grown(self._tokenizer.decode(self._ids))
+
+    def _grown(self, text: str) -> str:
+        more, self._given = text[len(self._given) :], text
+        return more
+
+
+def text_stream(tokenizer: RunTokenizer) -> TextStream | WholeTextStream:
+    """What turns the tokens of an answer into text as they come."""
+    own = isinstance(tokenizer, OwnFormat)
+    return WholeTextStream(tokenizer) if own else TextStream(tokenizer)
+
+
+def text_of(tokenizer: RunTokenizer, ids: Sequence[int]) -> str:
     """All of it at once."""
-    stream = TextStream(tokenizer)
+    stream = text_stream(tokenizer)
     return "".join([*map(stream.feed, ids), stream.end()])

@@ -59,6 +59,7 @@ class GradientExchange:
         tables: Sequence[str],
         *,
         small: Sequence[str] = (),
+        spread: Mapping[str, int] | None = None,
         rank: int,
         world_size: int,
         group: dist.ProcessGroup | None = None,
@@ -67,23 +68,30 @@ class GradientExchange:
 
         Backward passes reach the first table before the matrices, the last one after all else.
         The number of rows of a table need not divide by W: its shares are then padded. What is
-        in `small` belongs to rank 0.
+        in `small` belongs to rank 0; `spread` are further parameters of AdamW's and their owners.
         """
         self.rank = rank
         self.world_size = world_size
         self._group = group
         self._parameters = dict(parameters)
         # Backward passes reach the head first, then the last layer, at last the embedding.
-        head, *others = tables
+        head, others = tables[:1], tables[1:]
         matrices = [
             self._matrix_bucket(names, owners) for names in reversed(_in_runs(list(owners)))
         ]
         smalls = [self._matrix_bucket(small, dict.fromkeys(small, 0))] if small else []
+        shared = [
+            self._matrix_bucket(names, spread or {})
+            for names in reversed(_in_runs(list(spread or {})))
+        ]
+        heads = [self._table_bucket(name) for name in head]
         rest = [self._table_bucket(name) for name in others]
-        self.buckets = [self._table_bucket(head), *matrices, *rest[:-1], *smalls, *rest[-1:]]
-        self.muon_buckets = range(1, 1 + len(matrices))
+        self.buckets = [*heads, *matrices, *shared, *rest[:-1], *smalls, *rest[-1:]]
+        self.muon_buckets = range(len(heads), len(heads) + len(matrices))
         """Numbers of the buckets that hold matrices; AdamW updates the others."""
-        self.adamw_buckets = [0, *range(1 + len(matrices), len(self.buckets))]
+        self.adamw_buckets = [
+            number for number in range(len(self.buckets)) if number not in self.muon_buckets
+        ]
         self._bucket_of = {
             name: number for number, bucket in enumerate(self.buckets) for name in bucket.names
         }
@@ -226,9 +234,9 @@ def rows_of_share(num_rows: int, world_size: int) -> int:
 
 def _in_runs(names: list[str]) -> list[list[str]]:
     """Consecutive names in NUM_MATRIX_BUCKETS runs of about equal length."""
-    number = min(NUM_MATRIX_BUCKETS, len(names))
+    number = max(1, min(NUM_MATRIX_BUCKETS, len(names)))
     edges = [len(names) * i // number for i in range(number + 1)]
-    return [names[a:b] for a, b in itertools.pairwise(edges)]
+    return [names[a:b] for a, b in itertools.pairwise(edges) if b > a]
 
 
 def _reduce_scatter(share: Tensor, flat: Tensor, group: dist.ProcessGroup | None) -> Any:

@@ -91,6 +91,11 @@ class ShardedOptimizer:
         tables = [name for each in adamw if each.shared_by_rows for name in each.parameters]
         small = [name for each in adamw if not each.shared_by_rows for name in each.parameters]
         self._tables = frozenset(tables)
+        spread = [name for name in small if self._group_of[name].spread]
+        self._small_owners = dict.fromkeys(small, 0) | spread_owners(
+            {name: parameters[name].numel() for name in spread}, world_size
+        )
+        """Rank that updates each parameter of AdamW's that is no table."""
         self.owners = matrix_owners(
             {
                 name: tuple(parameter.shape)
@@ -106,8 +111,9 @@ class ShardedOptimizer:
                 self._parameters,
                 self.owners,
                 # Backward passes reach the head first and the embedding last.
-                (tables[0], *reversed(tables[1:])),
-                small=small,
+                (*tables[:1], *reversed(tables[1:])),
+                small=[name for name in small if name not in spread],
+                spread={name: self._small_owners[name] for name in spread},
                 rank=rank,
                 world_size=world_size,
                 group=group,
@@ -130,11 +136,10 @@ class ShardedOptimizer:
             {name: parameters[name] for name in self._momentum},
             {name: self._group_of[name].name for name in self._momentum},
         )
-        # Slices share storage with the parameters: stepping them steps the model. A small
-        # parameter is rank 0's alone.
+        # Slices share storage with the parameters: stepping them steps the model.
         self._slices = {
             name: nn.Parameter(parameters[name].detach()[slice(*self._rows(name, rank))])
-            for name in [*tables, *(small if rank == 0 else [])]
+            for name in [*tables, *(n for n, owner in self._small_owners.items() if owner == rank)]
         }
         device_type = next(iter(parameters.values())).device.type
         self._adamw = torch.optim.AdamW(
@@ -402,7 +407,7 @@ class ShardedOptimizer:
         """First and last (not included) row of this parameter that `rank` updates."""
         rows = self._parameters[name].shape[0]
         if name not in self._tables:
-            return (0, rows) if rank == 0 else (rows, rows)
+            return (0, rows) if rank == self._small_owners[name] else (rows, rows)
         return row_range(rows, rank, self.world_size)
 
 
@@ -434,6 +439,21 @@ def matrix_owners(shapes: Mapping[str, tuple[int, ...]], world_size: int) -> dic
         owners[name] = owner
         load[owner] += cost(name)
     return owners
+
+
+def spread_owners(sizes: Mapping[str, int], world_size: int) -> dict[str, int]:
+    """Rank that updates each parameter: the largest first, to the rank with the fewest elements.
+
+    Depends on names and sizes only, so all ranks agree without talking.
+    """
+    load = [0] * world_size
+    owners: dict[str, int] = {}
+    for name in sorted(sizes, key=lambda name: (-sizes[name], _natural(name))):
+        owner = load.index(min(load))
+        owners[name] = owner
+        load[owner] += sizes[name]
+    # In the parameters' own order, which is the reverse of the backward pass's.
+    return {name: owners[name] for name in sizes}
 
 
 @torch.no_grad()

@@ -24,15 +24,17 @@ from typing import Any
 from engine import fit
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
-from engine.config import STARTER, RunConfig, load_recipe, to_toml
+from engine.config import HF, LORA_LR, STARTER, RunConfig, load_recipe, to_toml
+from engine.conversations.chat_format import OwnFormat
 from engine.conversations.tokenizer import Tokenizer
-from engine.data import row_digests, supervision
+from engine.data import row_check, row_digests, supervision
 from engine.data.data_check import DataSummary, check_data
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
 from engine.errors import CheckpointError, ConfigError, RunDirError, RunFailedError
 from engine.files.sizes import GIB
-from engine.model.family import ModelShape
+from engine.model.family import ModelShape, RunTokenizer
+from engine.model.hf import hf_start
 from engine.processes import compilers, devices, logout, reaper
 from engine.processes.sandbox_check import sandbox_note
 from engine.run import resume_file, run_dir
@@ -40,7 +42,7 @@ from engine.run.run_dir import RunDir
 from engine.step import run_plan
 from engine.step.plan import Plan
 
-START_SETTINGS = frozenset({"source", "model_tag", "step"})
+START_SETTINGS = frozenset({"source", "model_tag", "step", "model"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,19 +51,24 @@ class Start:
 
     model: ModelShape
     checkpoint: NanochatCheckpoint | None = None
-    """None: the base that ships with sftui."""
+    """None: the base that ships with sftui, or a Hugging Face model (`folder`)."""
+    folder: Path | None = None
+    """Of a Hugging Face model."""
     checked: str = ""
     """How far its weights were looked at, in words."""
 
     @property
     def label(self) -> str:
+        if self.folder is not None:
+            return self.folder.name
         return "starter base" if self.checkpoint is None else self.checkpoint.label
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest; the ranks find the checkpoint again by these names."""
         found = self.checkpoint
+        without = STARTER if self.folder is None else HF
         return {
-            "source": STARTER if found is None else found.source,
+            "source": without if found is None else found.source,
             "tag": None if found is None else found.model_tag,
             "step": None if found is None else found.step,
             "base_dir": None if found is None else str(nanochat_paths.base_dir().absolute()),
@@ -76,7 +83,7 @@ class Prepared:
 
     config: RunConfig
     start: Start
-    tokenizer: Tokenizer
+    tokenizer: RunTokenizer
     data: DataSummary
     plan: Plan
     device: devices.Devices
@@ -113,13 +120,19 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         max_tokens=config.data.max_tokens,
     )
     run_plan.check_rows(config, data.num_rows)
+    templated = []
+    if isinstance(tokenizer, OwnFormat) and run_plan.has_own_files_alone(config):
+        # A template may refuse what the parser takes.
+        entries = [*settings.mixture, *([settings.validation] if settings.validation else [])]
+        files = list(dict.fromkeys(each.file for each in entries if each.file is not None))
+        templated = row_check.check_files(tokenizer, files, config.data.max_tokens)
     plan = run_plan.make_plan(config, data.num_rows)
     local_ranks = config.runtime.gpus // config.runtime.nodes
     _, room = devices.memory_of_rank(device.device_type, local_ranks)
     config, memory_note = run_plan.with_checkpointing_if_needed(
         config, start.model, device.device_type, room, typed
     )
-    notes = [choice, *chosen_data, device.note, memory_note, sandbox_note(config)]
+    notes = [choice, *chosen_data, *templated, device.note, memory_note, sandbox_note(config)]
     if device.device_type == "cpu" and config.runtime.mixed("cpu"):
         notes.append(devices.bf16_note())
     notes += [*data.notes, logout.protection().note]
@@ -142,6 +155,9 @@ def absolute_paths(config: RunConfig) -> RunConfig:
         settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
     settings["mixture"] = tuple(run_plan.absolute_entry(text) for text in config.data.mixture)
     settings["validation"] = run_plan.absolute_entry(config.data.validation)
+    for name in ("model", "chat_template"):
+        if (text := getattr(config.start, name)) is not None:
+            settings[name] = str(Path(text).expanduser().absolute())
     return config.replace(**settings)
 
 
@@ -151,6 +167,12 @@ def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, 
     Typed alone: with a nanochat cache, `nanochat-sft` from its newest mid, else base,
     checkpoint; without one, the starter.
     """
+    if config.start.model is not None and config.recipe is None:
+        flags = {name: value for name, value in config.flat().items() if name in typed}
+        chosen = load_recipe(HF).replace(**flags)
+        if chosen.adapters.lora and "lr" not in typed:
+            chosen = chosen.replace(lr=LORA_LR)
+        return chosen, f"recipe {HF}, since a Hugging Face model was named"
     if config.recipe is not None or START_SETTINGS & typed:
         return config, ""
     flags = {name: value for name, value in config.flat().items() if name in typed}
@@ -189,7 +211,7 @@ def choose_data(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, li
     return config, notes
 
 
-def find_start(config: RunConfig) -> tuple[Start, Tokenizer]:
+def find_start(config: RunConfig) -> tuple[Start, RunTokenizer]:
     """The starting checkpoint and its tokenizer, checked against each other.
 
     The weights are looked into, not loaded: names, shapes, and numbers as far as
@@ -199,6 +221,13 @@ def find_start(config: RunConfig) -> tuple[Start, Tokenizer]:
         CheckpointError: missing, cut off, of another kind, or vocabularies that differ.
     """
     wanted = config.start
+    if wanted.model is not None:
+        shape, own = hf_start.find(config)
+        return Start(model=shape, folder=shape.folder, checked=f"{shape.folder}: headers"), own
+    if config.adapters.lora:
+        raise ConfigError(
+            "lora is set without model; expected a Hugging Face model for adapters (--model DIR)."
+        )
     if wanted.source == STARTER:
         # The starter's files concern the starter alone.
         from engine.starter import base  # noqa: PLC0415

@@ -27,7 +27,8 @@ from engine.conversations.chat_format import (
     check_ids,
     render_conversation,
 )
-from engine.conversations.conversation import Conversation
+from engine.conversations.conversation import Conversation, RowFault
+from engine.errors import DataError
 from engine.model.nanochat.attention import document_ends
 from engine.step.packing import CPU_MAX_TOKENS, Layout, packed_layout, padded_layout
 from engine.step.plan import LossNorm, MicroBatch, token_weights
@@ -190,9 +191,12 @@ class TokenRows:
         found = self._cache.get(index)
         if found is not None:
             return found
-        rendered = render_conversation(
-            self._tokenizer, self._rows.conversation(index), self._max_tokens
-        )
+        conversation = self._rows.conversation(index)
+        try:
+            rendered = render_conversation(self._tokenizer, conversation, self._max_tokens)
+        except RowFault as fault:
+            # Of a chat template; the launcher looks at the first rows only.
+            raise DataError(f"row {index} ({self._rows.source_of(index)}): {fault}.") from None
         if self._vocab_size is not None:
             # An id that the embedding lacks is an index error in the middle of a step, on CUDA
             # one that ends the process without naming the row.

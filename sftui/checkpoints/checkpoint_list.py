@@ -38,7 +38,7 @@ class CheckpointList:
             info.step: info for info in checkpoint_dir.list_checkpoints(self.run)
         }  # fmt: skip
         best = state.best_validation
-        exported = {c.step for c in state.checkpoints.values() if c.kind == "nanochat"}
+        exported = {c.step for c in state.checkpoints.values() if c.exported}
         rows = []
         for known in state.checkpoint_rows():
             info = disk.pop(known.step, None) if known.kind == "sftui" else None
@@ -46,7 +46,7 @@ class CheckpointList:
                 CheckpointRow(
                     known=known,
                     info=info,
-                    best=best is not None and best.step == known.step and known.kind != "nanochat",
+                    best=best is not None and best.step == known.step and not known.exported,
                     marked=info is not None and info.marked,
                     exported=known.kind == "sftui" and known.step in exported,
                 )
@@ -59,7 +59,7 @@ class CheckpointList:
             return "These lie where the log was written, not here."
         if row.known.kind == "start":
             return "The start is the checkpoint this run was started from; it is not its own."
-        if row.known.kind == "nanochat":
+        if row.known.exported:
             return f"It is an export: {clean(row.known.path or '', 200)}"
         if row.info is None:
             return f"{row.name} is not on disk any more."

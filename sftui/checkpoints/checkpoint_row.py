@@ -28,6 +28,7 @@ class CheckpointRow:
         """As the list shows it: `step 300`, `nanochat 300` or `start`."""
         if self.known.kind == "start":
             return "start"
-        if self.known.kind == "nanochat":
-            return f"nanochat {self.known.step:,}"
+        if self.known.exported:
+            what = "nanochat" if self.known.kind == "nanochat" else "export"
+            return f"{what} {self.known.step:,}"
         return f"step {self.known.step:,}"

@@ -127,7 +127,7 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
     """
     # Tokenizer, tiktoken and more: for a sample, not for the first frame.
     from engine.checkpoints import nanochat_paths  # noqa: PLC0415
-    from engine.config import STARTER  # noqa: PLC0415
+    from engine.config import HF, STARTER  # noqa: PLC0415
     from engine.run import resume_file  # noqa: PLC0415
 
     if run is None:
@@ -140,6 +140,8 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
             raise UsageError(f"{run.manifest} does not say what the run was started from.")
         if start["source"] == STARTER:
             return STARTER
+        if start["source"] == HF:
+            return str(start["model_config"]["folder"])
         base = Path(start["base_dir"])
         found = nanochat_paths.find_checkpoint(
             start["source"], start["tag"], start["step"], base=base

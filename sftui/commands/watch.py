@@ -205,7 +205,7 @@ def _closing(
     parts.append(f"{fmt.count(state.done)} updates")
     if best is not None:
         parts.append(f"best validation {fmt.loss(best.loss)} at step {best.step}")
-    exported = [c.path for c in state.checkpoints.values() if c.kind == "nanochat" and c.path]
+    exported = [c.path for c in state.checkpoints.values() if c.exported and c.path]
     if exported:
         where = exported[-1] if exported[-1].startswith("/") else str(run.path / exported[-1])
         parts.append(f"exported to {where}")

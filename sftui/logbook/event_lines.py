@@ -62,7 +62,11 @@ def entry(event: ev.Event) -> Entry | None:
         case ev.CheckpointSaved():
             size = f"  {fmt.size(event.size_bytes)}" if event.size_bytes is not None else ""
             took = f" in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
-            what = "exported for nanochat" if event.kind == "nanochat" else "checkpoint saved"
+            what = "checkpoint saved"
+            if event.kind == "nanochat":
+                what = "exported for nanochat"
+            elif event.reason == "export":
+                what = "exported for transformers"
             return Entry("◆", Role.SAVED, f"{what}  {clean(event.path, 200)}{size}{took}")
         case ev.ControlApplied():
             return Entry("▾", Role.WARN, _answer(event) + at)

@@ -89,6 +89,11 @@ class Checkpoint:
     """When it was saved, jumps of the clock taken out as in `RunState.last_t`."""
     removed: bool = False
 
+    @property
+    def exported(self) -> bool:
+        """Whether it is a result for other programs, and no checkpoint to go on from."""
+        return self.kind == "nanochat" or self.reason == "export"
+
 
 @dataclass(slots=True, kw_only=True)
 class Alarm:

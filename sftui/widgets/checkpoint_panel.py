@@ -42,7 +42,7 @@ class CheckpointPanel(Panel):
         best = self.state.best_validation
         for i, row in enumerate(rows[: max(0, room)]):
             is_best = best is not None and row.step == best.step and not row.removed
-            is_best = is_best and row.kind != "nanochat"
+            is_best = is_best and not row.exported
             self._row(grid, 2 + i, row, columns, is_best=is_best)
 
     def _columns(self, width: int) -> dict[str, int]:
@@ -75,8 +75,9 @@ class CheckpointPanel(Panel):
         text = style(Role.FAINT if faded else Role.TEXT, bold=is_best)
         if item.kind == "start":
             mark, name = ("▷", style(Role.DIM)), "start"
-        elif item.kind == "nanochat":
-            mark, name = ("⇪", style(Role.SAVED)), "nanochat"
+        elif item.exported:
+            what = "nanochat" if item.kind == "nanochat" else "export"
+            mark, name = ("⇪", style(Role.SAVED)), what
         else:
             mark, name = ("◆", style(Role.SAVED)), f"step {fmt.count(item.step)}"
         if faded:

@@ -138,10 +138,12 @@ class CheckpointTable(Panel):
             self.checkpoints.run is not None and item.known.kind == "sftui" and item.info is None
         )
         text = style(Role.FAINT if gone else Role.TEXT, bold=chosen)
-        mark, role = {"start": ("▷", Role.DIM), "nanochat": ("⇪", Role.SAVED)}.get(
-            item.known.kind, ("◇", Role.FAINT) if gone else ("◆", Role.SAVED)
-        )
-        if item.best and item.known.kind != "nanochat":
+        mark, role = ("◇", Role.FAINT) if gone else ("◆", Role.SAVED)
+        if item.known.kind == "start":
+            mark, role = "▷", Role.DIM
+        elif item.known.exported:
+            mark, role = "⇪", Role.SAVED
+        if item.best and not item.known.exported:
             mark, role = "★", Role.GOOD
         grid.text(row, 2, mark, style(role))
         grid.text(row, 4, fit(item.name, 14), text)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from engine.config import OptimConfig
 from engine.conversations import chat_format
+from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.model.family import ChatFormat, Decoder, ModelShape, Shapes
+from engine.model.family import ChatFormat, Decoder, ModelShape, RunTokenizer, Shapes
 from engine.model.nanochat import gpt_config
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.model.nanochat.parameter_groups import groups_of
@@ -25,7 +26,11 @@ class NanochatFamily:
     """See `family.Family`."""
 
     name = "nanochat"
+    in_folders = False
     chat = cast(ChatFormat, chat_format)
+
+    def read_tokenizer(self, path: Path) -> RunTokenizer:
+        return Tokenizer.load(path)
 
     def recognises(self, described: Mapping[str, Any]) -> bool:
         return "n_embd" in described
@@ -45,6 +50,9 @@ class NanochatFamily:
 
         return GPT.from_state(_own(shape), state)
 
+    def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
+        raise NotImplementedError("nanochat's weights lie in files that `nanochat_io` reads")
+
     def as_trained(
         self, shape: ModelShape, state: Mapping[str, Tensor], *, mixed: bool
     ) -> dict[str, Tensor]:
@@ -58,6 +66,17 @@ class NanochatFamily:
         from engine.model.nanochat.gpt import as_exported  # noqa: PLC0415 (torch)
 
         return as_exported(state), _own(shape).meta()
+
+    def export(
+        self,
+        folder: Path,
+        shape: ModelShape,
+        state: Mapping[str, Tensor],
+        tokenizer: RunTokenizer,
+        *,
+        adapter: bool = False,
+    ) -> int:
+        raise NotImplementedError("`engine.checkpoints.hf_export` writes nanochat's models")
 
     def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
         raise CheckpointError(

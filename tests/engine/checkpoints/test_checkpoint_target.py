@@ -113,7 +113,10 @@ def test_other_folders_are_refused(tmp_path, run):
     with pytest.raises(CheckpointError, match="no checkpoint that is known"):
         find(tmp_path, str(folder))
     (folder / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(CheckpointError, match="model type 'llama'"):
+    with pytest.raises(CheckpointError, match=r"no weights; expected model.safetensors"):
+        find(tmp_path, str(folder))
+    (folder / "config.json").write_text('{"model_type": "t5", "is_encoder_decoder": true}')
+    with pytest.raises(CheckpointError, match="decoder alone"):
         find(tmp_path, str(folder))
     (folder / "config.json").write_text('{"model_type": "nanochat"}')
     with pytest.raises(CheckpointError, match="export --format"):

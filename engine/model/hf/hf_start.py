@@ -1,0 +1,58 @@
+"""What a run on a Hugging Face model begins with: its folder, checked, and its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.config import LoraConfig, RunConfig
+from engine.errors import CheckpointError, ConfigError
+from engine.model.hf import hf_config
+from engine.model.hf.hf_config import HfConfig, Lora
+from engine.model.hf.hf_tokenizer import HfTokenizer
+
+
+def find(config: RunConfig) -> tuple[HfConfig, HfTokenizer]:
+    """The model's shape and its tokenizer, as the settings name them; no tensor is loaded.
+
+    Raises:
+        CheckpointError: the folder holds no model that can be trained here, or no tokenizer
+            with a template; or the two do not fit.
+    """
+    start = config.start
+    assert start.model is not None
+    if config.runtime.compile:
+        raise ConfigError(hf_config.NOT_COMPILED)
+    folder = Path(start.model).expanduser().absolute()
+    shape = hf_config.read_folder(
+        folder,
+        lora=adapters(config.adapters, config.data.seed),
+        remote_code=start.trust_remote_code,
+    )
+    named = start.chat_template
+    tokenizer = HfTokenizer.load(
+        folder,
+        template_file=None if named is None else Path(named).expanduser(),
+        last_answer_only=start.last_answer_only,
+    )
+    if tokenizer.vocab_size > shape.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size:,} tokens, the model "
+            f"{shape.vocab_size:,}; expected no more than the model's. Copy the tokenizer that "
+            "belongs to it."
+        )
+    return shape, tokenizer
+
+
+def adapters(settings: LoraConfig, seed: int) -> Lora | None:
+    """The adapters that were asked for."""
+    if not settings.lora:
+        return None
+    return Lora(
+        rank=settings.lora,
+        alpha=settings.lora_alpha or 2.0 * settings.lora,
+        dropout=settings.lora_dropout,
+        targets=settings.lora_targets,
+        rslora=settings.rslora,
+        save=settings.lora_save,
+        seed=seed,
+    )

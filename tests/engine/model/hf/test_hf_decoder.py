@@ -1,0 +1,259 @@
+"""Every architecture gives transformers' own numbers: losses, gradients, rows with a cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from engine.config import OptimConfig
+from engine.errors import CheckpointError
+from engine.model.hf import hf_config, hf_weights
+from engine.model.hf.hf_config import HfConfig, Lora
+from engine.model.hf.hf_weights import TrainedDecoder
+from engine.step.loss import weighted_loss
+from tests.engine.model.hf import architectures
+from tests.engine.model.hf.architectures import CONFIGS, VOCAB
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*keys did not match:RuntimeWarning"),
+]
+
+LENGTHS = (17, 5, 11)
+LOSS_ABS, GRADIENT_REL, LOGIT_ABS = 2e-6, 5e-6, 5e-6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def rows() -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(1)
+    return [torch.randint(3, VOCAB, (n,), generator=random) for n in LENGTHS]
+
+
+def padded(found: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.zeros(len(found), max(LENGTHS), dtype=torch.long)
+    seen = torch.zeros_like(ids)
+    for index, row in enumerate(found):
+        ids[index, : len(row)], seen[index, : len(row)] = row, 1
+    return ids, seen
+
+
+def reference_loss(model: Any) -> torch.Tensor:
+    """transformers' logits of a padded batch, the token mean of the next tokens' losses."""
+    ids, seen = padded(rows())
+    labels = ids.masked_fill(seen == 0, -100)
+    logits = model(input_ids=ids, attention_mask=seen).logits
+    return F.cross_entropy(
+        logits[:, :-1].reshape(-1, VOCAB), labels[:, 1:].reshape(-1), ignore_index=-100
+    )
+
+
+def packed_loss(model: TrainedDecoder) -> torch.Tensor:
+    """Our packed rows and our chunked loss."""
+    found, spans, start = rows(), [], 0
+    for row in found:
+        spans.append((start, start + len(row)))
+        start += len(row)
+    ids = torch.cat(found)
+    hidden = model(ids, spans=spans)
+    places = torch.cat([torch.arange(a, b - 1) for a, b in spans])
+    weights = torch.full((len(places),), 1 / len(places))
+    loss, _ = weighted_loss(
+        hidden.index_select(0, places),
+        model.head_weight,
+        ids[places + 1],
+        weights,
+        chunk=7,
+        softcap=model.softcap,
+    )
+    return loss
+
+
+def folder_of(model: Any, path: Path) -> Path:
+    model.save_pretrained(path)
+    return path
+
+
+def decoder_of(path: Path, lora: Lora | None = None) -> TrainedDecoder:
+    shape = hf_config.read_folder(path, lora=lora)
+    return hf_weights.build(shape, hf_weights.start_state(shape))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_packed_rows_have_transformers_loss_and_gradients(name: str, tmp_path: Path) -> None:
+    model = architectures.reference(name)
+    ours = decoder_of(folder_of(model, tmp_path / "model"))
+    model.train(), ours.train()
+    wanted = reference_loss(model)
+    wanted.backward()
+    found = packed_loss(ours)
+    found.backward()
+    assert found.item() == pytest.approx(wanted.item(), abs=LOSS_ABS)
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    trained = dict(ours.named_parameters())
+    assert set(gradients) <= set(trained)
+    whole = torch.stack([g.norm() for g in gradients.values()]).norm()
+    for each, gradient in gradients.items():
+        got = trained[each].grad
+        assert got is not None, each
+        assert float((got - gradient).norm()) <= GRADIENT_REL * float(whole), each
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_rows_of_unequal_lengths_go_on_from_a_cache(name: str, tmp_path: Path) -> None:
+    """Padded on the right, read at once, cut to their lengths, continued together."""
+    model = architectures.reference(name)
+    ours = decoder_of(folder_of(model, tmp_path / "model"))
+    model.eval(), ours.eval()
+    ids, _ = padded(rows())
+    following = torch.randint(3, VOCAB, (3, 4), generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        cache = ours.new_cache()
+        ours(ids, cache=cache)
+        cache.trim(LENGTHS)
+        steps = [ours.logits(ours(following[:, i : i + 1], cache=cache)) for i in range(4)]
+        found = torch.cat(steps, dim=1)
+        for index, row in enumerate(rows()):
+            whole = torch.cat([row, following[index]])[None]
+            wanted = model(input_ids=whole).logits[0, len(row) :]
+            assert float((found[index] - wanted).abs().max()) <= LOGIT_ABS
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss"])
+def test_kept_inputs_instead_of_activations_change_no_gradient(name: str, tmp_path: Path) -> None:
+    path = folder_of(architectures.reference(name), tmp_path / "model")
+    plain, kept = decoder_of(path), decoder_of(path)
+    kept.checkpoint_blocks = True
+    for model in (plain, kept):
+        model.train()
+        packed_loss(model).backward()
+    for (each, a), (_, b) in zip(plain.named_parameters(), kept.named_parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad), each
+
+
+@pytest.mark.parametrize("name", ["llama", "llama tied", "gemma3", "qwen3_moe"])
+def test_adapters_have_pefts_loss_and_gradients(name: str, tmp_path: Path) -> None:
+    """The same adapters around transformers' own eager model."""
+    import peft
+
+    lora = Lora(rank=4, alpha=8.0)
+    ours = decoder_of(folder_of(architectures.reference(name), tmp_path / "model"), lora)
+    model = architectures.reference(name)
+    settings = peft.LoraConfig(
+        r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"
+    )
+    theirs: Any = peft.get_peft_model(model, settings)
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            # B is zero at the start, and so would be the gradient of A.
+            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.1)
+        adapters = dict(theirs.named_parameters())
+        for each, parameter in ours.named_parameters():
+            adapters[each].copy_(parameter)
+    theirs.train(), ours.train()
+    wanted = reference_loss(theirs)
+    wanted.backward()
+    found = packed_loss(ours)
+    found.backward()
+    assert found.item() == pytest.approx(wanted.item(), abs=LOSS_ABS)
+    for each, parameter in ours.named_parameters():
+        assert ".lora_" in each
+        assert torch.allclose(parameter.grad, adapters[each].grad, rtol=1e-4, atol=1e-6), each
+
+
+def test_adapters_begin_alike_on_every_rank_and_change_nothing_at_the_start(
+    tmp_path: Path,
+) -> None:
+    path = folder_of(architectures.reference("llama"), tmp_path / "model")
+    whole, lora = decoder_of(path), Lora(rank=4, alpha=8.0)
+    torch.manual_seed(1)
+    one = decoder_of(path, lora)
+    torch.manual_seed(2)
+    other = decoder_of(path, lora)
+    for (name, a), (_, b) in zip(one.named_parameters(), other.named_parameters(), strict=True):
+        assert torch.equal(a, b), name
+    assert packed_loss(one).item() == pytest.approx(packed_loss(whole).item(), abs=1e-6)
+
+
+def test_the_optimizer_gets_every_trained_parameter_once(tmp_path: Path) -> None:
+    ours = decoder_of(folder_of(architectures.reference("llama tied"), tmp_path / "model"))
+    groups = ours.optimizer_groups(OptimConfig(weight_decay=0.1))
+    named = [name for group in groups for name in group.parameters]
+    assert sorted(named) == sorted(name for name, _ in ours.named_parameters())
+    decays = {group.name: group.weight_decay for group in groups}
+    assert decays == {"tables": 0.1, "decay": 0.1, "no_decay": 0.0}
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2, alpha=4.0)])
+def test_a_description_is_read_back(lora: Lora | None, tmp_path: Path) -> None:
+    shape = hf_config.read_folder(
+        folder_of(architectures.reference("qwen3"), tmp_path / "model"), lora=lora
+    )
+    assert HfConfig.from_dict(shape.to_dict()) == shape
+
+
+def _changed(path: Path, **settings: object) -> Path:
+    import json
+
+    found = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(found | settings))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"is_encoder_decoder": True}, "decoder alone"),
+        ({"vision_config": {"hidden_size": 3}}, "more than text"),
+        ({"auto_map": {"AutoModel": "x.Y"}}, "--trust-remote-code"),
+        ({"quantization_config": {"bits": 4}}, "unquantized"),
+        ({"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+        ({"model_type": None}, "no model_type"),
+        ({"num_hidden_layers": None}, "num_hidden_layers"),
+    ],
+)
+def test_what_cannot_be_trained_exactly_is_refused_by_name(
+    settings: dict[str, object], words: str, tmp_path: Path
+) -> None:
+    path = folder_of(architectures.reference("llama"), tmp_path / "model")
+    with pytest.raises(CheckpointError, match=words):
+        hf_config.read_folder(_changed(path, **settings))
+
+
+@pytest.mark.parametrize("cut", [4, 100, 2000])
+def test_half_a_file_of_weights_is_refused(cut: int, tmp_path: Path) -> None:
+    path = folder_of(architectures.reference("llama"), tmp_path / "model")
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:cut])
+    with pytest.raises(CheckpointError, match="Download it again"):
+        hf_config.read_folder(path)
+
+
+def test_a_base_that_changed_since_is_refused(tmp_path: Path) -> None:
+    path = folder_of(architectures.reference("llama"), tmp_path / "model")
+    shape = hf_config.read_folder(path)
+    folder_of(architectures.reference("qwen2"), path)
+    with pytest.raises(CheckpointError, match="other weights than the run began with"):
+        hf_weights.start_state(shape)
+
+
+def test_a_head_with_a_bias_is_refused(tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(
+        "phi", **(architectures.COMMON | {"num_key_value_heads": 4, "partial_rotary_factor": 0.5})
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="a bias"):
+        decoder_of(tmp_path / "model")

@@ -1,0 +1,177 @@
+"""Runs on a Hugging Face model, started as a person starts them: train, resume, export, talk."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests import hf_material
+from tests.processes import environment
+
+STEPS = 9
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model and a file of conversations."""
+    found = tmp_path_factory.mktemp("hf")
+    hf_material.folder(found / "tiny")
+    rng = random.Random(0)
+    rows = []
+    for _ in range(80):
+        a, b = rng.randrange(5), rng.randrange(5)
+        asked = {"role": "user", "content": f"what is {a} plus {b}?"}
+        rows.append({"messages": [asked, {"role": "assistant", "content": f"it is {a + b}"}]})
+    (found / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return found
+
+
+def sftui(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = environment(SFTUI_CONFIG=str(place / "config.json"), OMP_NUM_THREADS="1")
+    return subprocess.run(
+        [sys.executable, "-m", "sftui", *words],
+        cwd=place,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def train(place: Path, runs: str, *words: str) -> Path:
+    """A run to its end; its directory."""
+    done = sftui(
+        place, "run", "--headless", "--model", "tiny", "--data", "chat.jsonl", "--runs-dir", runs,
+        "--lr", "0.01", "--num-iterations", str(STEPS + 1), "--eval-every", "3",
+        "--checkpoint-every", "3", "--lora-dropout", "0.1", *words,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next((place / runs).iterdir())
+
+
+def losses(run: Path) -> dict[int, float]:
+    """Loss of every update, the newest attempt's."""
+    found = {}
+    for line in (run / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["type"] == "step_finished":
+            found[event["step"]] = event["d"]["loss"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [(), ("--lora", "4")], ids=["full", "lora"])
+def test_a_run_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(
+    words: tuple[str, ...], place: Path
+) -> None:
+    """Also with dropout: the generators are kept."""
+    kind = words[0].strip("-") if words else "full"
+    run = train(place, f"runs-{kind}", *words)
+    whole = losses(run)
+    assert sorted(whole) == list(range(STEPS))
+    assert whole[STEPS - 1] < whole[0]
+    # As if the machine had gone down after the checkpoint of step 3.
+    events = (run / "events.jsonl").read_text().splitlines()
+    kept = [e for e in events if json.loads(e)["type"] != "run_finished"]
+    (run / "events.jsonl").write_text("\n".join(kept) + "\n")
+    for step in (6, STEPS):
+        _remove(run / "ckpt" / f"step-{step}")
+    done = sftui(place, "run", "--headless", "--resume", str(run))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert losses(run) == whole
+
+
+def _remove(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+@pytest.mark.slow
+def test_two_ranks_train_as_one(place: Path) -> None:
+    """The same rows, each supervised token with the same weight."""
+    batch = ("--device-batch-size", "2")
+    one = losses(train(place, "runs-one", *batch))
+    two = losses(train(place, "runs-two", "--gpus", "2", *batch))
+    assert two == pytest.approx(one, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_adapters_are_exported_and_merged(place: Path) -> None:
+    """Merged, and loaded by transformers alone, the model gives the logits it was trained to."""
+    import peft
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    run = train(place, "runs-merged", "--lora", "4", "--lora-dropout", "0")
+    assert (run / "export" / f"step-{STEPS}" / "adapter_model.safetensors").is_file()
+    done = sftui(place, "export", str(run), "--format", "hf", "-o", "merged")
+    assert done.returncode == 0, done.stderr
+    tokenizer = AutoTokenizer.from_pretrained(place / "merged")
+    chat = [{"role": "user", "content": "what is 2 plus 2?"}]
+    asked: Any = tokenizer.apply_chat_template(
+        chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    merged = AutoModelForCausalLM.from_pretrained(place / "merged").eval()
+    base = AutoModelForCausalLM.from_pretrained(place / "tiny")
+    adapted = peft.PeftModel.from_pretrained(base, run / "export" / f"step-{STEPS}").eval()
+    with torch.no_grad():
+        logits, wanted = merged(**asked).logits, adapted(**asked).logits
+    assert torch.allclose(logits, wanted, atol=1e-5)
+    plain = AutoModelForCausalLM.from_pretrained(place / "tiny").eval()
+    assert not torch.allclose(logits, plain(**asked).logits.detach(), atol=1e-3)
+    # The run and the merged folder answer alike.
+    answers = [
+        sftui(place, "chat", what, "--prompt", "what is 2 plus 2?").stdout
+        for what in (str(run), "merged")
+    ]
+    assert answers[0] == answers[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--model", "nowhere"), "does not exist"),
+        (("--model", "tiny", "--compile"), "--compile"),
+        (("--lora", "4", "--source", "starter"), "--model DIR"),
+        (("--model", "tiny", "--lora", "4", "--lora-dropout", "1"), "lora_dropout"),
+        (("--chat-template", "x"), "--model DIR"),
+    ],
+)
+def test_a_mistake_costs_one_line(words: tuple[str, ...], said: str, place: Path) -> None:
+    done = sftui(place, "run", "--headless", "--data", "chat.jsonl", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_row_that_the_template_cannot_mask_is_named_before_anything_starts(place: Path) -> None:
+    hf_material.folder(place / "thinking", template_name="qwen3")
+    said = [{"role": role, "content": "yes"} for role in ("user", "assistant")] * 2
+    rows = [{"messages": said[:2]}] * 40 + [{"messages": said}] * 2
+    (place / "two.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = sftui(place, "run", "--dry-run", "--model", "thinking", "--data", "two.jsonl")
+    assert done.returncode == 2
+    assert "two.jsonl:41" in done.stderr
+    assert "--last-answer-only" in done.stderr
+    again = sftui(
+        place,
+        "run",
+        "--dry-run",
+        "--model",
+        "thinking",
+        "--data",
+        "two.jsonl",
+        "--last-answer-only",
+    )
+    assert again.returncode == 0, again.stderr
