@@ -55,9 +55,12 @@ def test_twenty_who_watch_open_nothing_while_nothing_is_new(
         assert len(source.poll()) == 11
     opened: list[Path] = []
     open_file = checked.open_file
-    monkeypatch.setattr(
-        checked, "open_file", lambda path: (opened.append(path), open_file(path))[1]
-    )
+
+    def noted(path: Path) -> object:
+        opened.append(path)
+        return open_file(path)
+
+    monkeypatch.setattr(checked, "open_file", noted)
     for source in sources:
         for _ in range(10):
             assert source.poll() == []
