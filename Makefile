@@ -6,7 +6,7 @@ ARGS ?=
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture fuzz honesty aa long-run bench gpu-check gpu-count screenshots reports clean
+.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture torture-attach trainers-matrix fuzz honesty aa long-run bench gpu-check gpu-count screenshots reports clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -75,13 +75,19 @@ structure: $(VENV)/.installed-dev ## rooms, arrows, circles, longest file and fu
 torture: $(VENV)/.installed-dev ## 200 random kills, and what takes minutes of waiting (45 minutes)
 	$(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
 
+torture-attach: $(VENV)/.installed-dev ## 50 random kills of keeper, ranks and screen over a TRL script (40 minutes)
+	$(BIN)/python -m tests.torture_attach $(ARGS)
+
+trainers-matrix: $(VENV)/.installed-dev ## the attach tests with the oldest and newest transformers, TRL and Lightning (15 minutes)
+	$(BIN)/python -m tests.trainers_matrix $(ARGS)
+
 fuzz: $(VENV)/.installed-dev ## 30 minutes of damaged and hostile input to every reader; less: make fuzz ARGS="--minutes 5 --seed 7"
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
 honesty: $(VENV)/.installed-dev ## false claims, hidden gains and false alarms in simulated worlds, as rates with limits
 	$(BIN)/python tests/honesty_sim.py $(ARGS)
 
-aa: $(VENV)/.installed-dev ## 20 starter runs that differ in their seed alone: are any called different? (25 minutes)
+aa: $(VENV)/.installed-dev ## 20 short runs at a rate of zero and 20 seeds of one recipe: is any called different? (25 minutes; in pieces: ARGS="--at-most 6")
 	$(BIN)/python -m tests.aa $(ARGS)
 
 long-run: $(VENV)/.installed-dev ## two hours of 50 events a second through the real path: is memory flat?

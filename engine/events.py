@@ -119,6 +119,8 @@ class RunStarted(Event):
     """Every resolved setting."""
     effective: Mapping[str, Scalar] = field(default_factory=dict)
     """Derived values: accumulation, scaled learning rates, model shape, precision."""
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    """Commands that this run cannot carry out, each with the reason: of another's trainer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

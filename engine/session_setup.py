@@ -181,6 +181,7 @@ def load_data(
         UsageError: the data, or the run's tokenizer, is not what the launcher saw.
     """
     tokenizer = family.run_tokenizer(shape, run.tokenizer, manifest["tokenizer_sha256"])
+    family.of(shape).check_tokenizer(shape, tokenizer)
     wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
     mixture = tasks.build_mixture(wanted)
     plan = run_plan.make_plan(settings, len(mixture))

@@ -82,7 +82,7 @@ class Supervisor:
         self._manifest = manifest
         last = event_files.last_stamp(run_dir.events)
         self._first_seq = last.seq if last else 0
-        self._attempt = _next_log_attempt(run_dir)
+        self._attempt = event_files.next_log_attempt(run_dir)
         self._journal = event_files.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
         self._num_signals = 0
         self._launching = False
@@ -188,7 +188,7 @@ class Supervisor:
         if self._out_of_memory_again():
             raise elastic.GiveUp(f"the same as the attempt before: {failure.reason}")
         elastic.wait_before_restart(num_starts)
-        self._attempt = max(self._attempt + 1, _next_log_attempt(self._run_dir))
+        self._attempt = max(self._attempt + 1, event_files.next_log_attempt(self._run_dir))
 
     def _out_of_memory_again(self) -> bool:
         """Whether the last two attempts both ended for want of memory: a third would too."""
@@ -279,17 +279,6 @@ def _signal_children(signum: int) -> None:
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
                 child.send_signal(signum)
-
-
-def _next_log_attempt(run_dir: RunDir) -> int:
-    """Number of the log folder to use next: past the event log's attempts and past existing
-    folders, which ranks that died before their first event leave behind."""
-    taken = [
-        int(path.name.removeprefix("attempt-"))
-        for path in run_dir.logs.glob("attempt-*")
-        if path.name.removeprefix("attempt-").isdigit()
-    ]
-    return max(event_files.next_attempt(run_dir), max(taken, default=0) + 1)
 
 
 def _size(path: Path) -> int:

@@ -10,7 +10,6 @@ import contextlib
 import errno
 import gc
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import SftuiError, UsageError
-from engine.run import run_dir
+from engine.run import foreign, run_dir
 from sftui import diagnostics
 from sftui.diagnostics import ExitCode
 
@@ -47,6 +46,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   eval     ask one checkpoint the evaluation questions
   chat     talk to a checkpoint, or ask it one prompt
   export   write a checkpoint for nanochat or for transformers
+  new      print a short script for TRL, Accelerate, Lightning or a loop
   fit      memory a run needs per GPU, before anything is loaded
   doctor   what a bug report needs, and what is wrong with this machine
 
@@ -145,10 +145,9 @@ def run(words: list[str]) -> ExitCode:
 
     flags, typed = parse_run(words)
     if flags.command:
-        raise UsageError(
-            f"keeping another trainer ({shlex.join(flags.command)}) is not there yet; `sftui run` "
-            "runs its own. Write its output to a file and `sftui replay FILE --follow`."
-        )
+        return _run_command(flags, frozenset(typed))
+    if flags.no_attach and flags.resume is None:
+        raise UsageError("--no-attach is for a command after a lone --; there is none.")
     if flags.seeds < 1:
         raise UsageError(f"--seeds {flags.seeds} is no number of runs; expected 1 or more.")
     if flags.resume is not None:
@@ -160,6 +159,47 @@ def run(words: list[str]) -> ExitCode:
 
         return run_seeds.run_all(flags, typed, words, _run_one)
     return _run_one(flags, typed, words)[0]
+
+
+def _run_command(flags: RunFlags, typed: frozenset[str]) -> ExitCode:
+    """`sftui run -- CMD`: another trainer, kept and shown."""
+    from engine.processes import launch  # noqa: PLC0415  as in `run`
+    from sftui.commands import keep_command  # noqa: PLC0415  as in `run`
+
+    keep_command.check(flags, typed)
+    if flags.dry_run:
+        for line in keep_command.describe(flags):
+            print(line)  # noqa: T201
+        return ExitCode.DONE
+    baseline = _baseline(flags.baseline, flags.runs_dir)
+    made = keep_command.create(flags, datetime.now())
+    diagnostics.note(f"run {made.id} in {made.path}")
+    return _watch(
+        made,
+        launcher=lambda: launch.start_supervisor(made, module=launch.KEEPER),
+        plain=flags.headless or not _has_terminal(),
+        baseline=baseline,
+        on_event=flags.on_event,
+    )
+
+
+def _resume_command(
+    found: run_dir.RunDir, flags: RunFlags, typed: frozenset[str], words: list[str]
+) -> ExitCode:
+    """`sftui run --resume` of another trainer's run: its command is started again."""
+    from engine.processes import launch  # noqa: PLC0415  as in `run`
+    from sftui.commands import keep_command  # noqa: PLC0415  as in `run`
+
+    baseline = _baseline(flags.baseline, flags.runs_dir)
+    resumption = keep_command.resume(found, flags, typed, words)
+    diagnostics.note(f"run {found.id} goes on in {found.path}")
+    return _watch(
+        found,
+        launcher=lambda: launch.start_supervisor(found, resumption, module=launch.KEEPER),
+        plain=flags.headless or not _has_terminal(),
+        baseline=baseline,
+        on_event=flags.on_event,
+    )
 
 
 def _run_one(
@@ -201,6 +241,8 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
     from engine.processes import launch, resume  # noqa: PLC0415
 
     found = run_dir.find(flags.resume, run_dir.runs_root(flags.runs_dir))
+    if foreign.is_foreign(found.read_manifest()):
+        return _resume_command(found, flags, typed, words)
     baseline = _baseline(flags.baseline, flags.runs_dir)
     prepared = resume.prepare(found, flags.settings, typed, allow_changes=flags.resume_changed)
     for text in prepared.notes:
@@ -231,6 +273,15 @@ def _say_other_machines(found: run_dir.RunDir) -> None:
     manifest = resume_file.manifest_now(found)
     if int(manifest.get("nodes", 1)) > 1:
         diagnostics.note(machines.other_machines(found, manifest))
+
+
+def new(words: list[str]) -> ExitCode:
+    """`sftui new`: a script that trains with another trainer and is attached."""
+    from sftui.commands import new_script  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(new_script.NewFlags, words, "sftui new", one="prints one script")
+    print(new_script.script(flags), end="")  # noqa: T201
+    return ExitCode.DONE
 
 
 def attach(words: list[str]) -> ExitCode:
@@ -479,6 +530,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "export": export,
     "fit": fit,
     "doctor": doctor,
+    "new": new,
 }
 
 

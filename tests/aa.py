@@ -28,7 +28,7 @@ import numpy as np
 
 from sftui.compare import compare_text, pairing, recipes
 from sftui.compare.recipes import Recipe
-from sftui.compare.seed_spread import last_accuracy, seed_spread
+from sftui.compare.seed_spread import last_accuracy, seed_lines, seed_spread
 from sftui.sources import snapshot
 from sftui.sources.snapshot import Snapshot
 from sftui.statistics.accuracy import wilson
@@ -130,8 +130,11 @@ def singles(runs: Sequence[Snapshot]) -> Pairs:
         judged = [j for task in found.tasks for j in (task.judged, task.gold)]
         judged.append(found.validation.judged if found.validation is not None else None)
         clear += any(each is not None and each.verdict == CLEAR for each in judged)
-        text = " ".join(compare_text.as_text([found], 100, 20).split())
-        silent += "A verdict is of these checkpoints, not of recipes" not in text
+        silent += "A verdict is of these checkpoints, not of recipes" not in seed_lines([a, b])
+    for a, b in itertools.pairwise(runs):
+        # The whole text draws a chart, so of neighbours alone.
+        text = " ".join(compare_text.as_text([pairing.of(a, b)], 100, 20).split())
+        silent += seed_lines([a, b]) not in text
     return Pairs(pairs=pairs, paired=paired, clear=clear, silent=silent)
 
 

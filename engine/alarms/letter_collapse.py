@@ -21,7 +21,7 @@ MOST_TASKS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collapse:
-    """A task whose answers are nearly all one letter."""
+    """A task whose answers are mostly one letter."""
 
     task: str
     letter: str
@@ -29,7 +29,7 @@ class Collapse:
 
 
 class CollapseRule:
-    """One letter has nearly all answers of a task.
+    """One letter has most answers of a task.
 
     Without a start of that kind one evaluation is enough. With it, two in a row are needed
     and half of the updates: in 21 starter runs, whose start answers A to 81 to 96 %, the plain

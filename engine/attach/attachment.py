@@ -232,9 +232,11 @@ class Attachment:
 
     def _begin(self) -> None:
         told, ranks = self.training, self.ranks
+        # Of a kept run the keeper, or who typed --run, has said the name.
+        name = self.run.read_manifest().get("name") if self.kept else None
         self.emit(
             RunStarted(
-                name=told.name,
+                name=str(name or told.name),
                 source=told.source,
                 num_iterations=told.updates + 1,
                 world_size=ranks.world_size,
@@ -244,6 +246,7 @@ class Attachment:
                 rows=told.rows,
                 settings=told.settings,
                 effective=told.effective,
+                unavailable={command.value: why for command, why in self.refused.items()},
                 step=told.start_step,
             )
         )
@@ -324,6 +327,14 @@ class Attachment:
         """Tell of a checkpoint, and of those that the trainer has removed meanwhile."""
         self.emit(event)
         self._saved[event.path] = event.step or 0
+        self.look_for_removed()
+
+    def has_told(self, path: str) -> bool:
+        """Whether a checkpoint was told of and is still there, as far as known."""
+        return path in self._saved
+
+    def look_for_removed(self) -> None:
+        """Tell of checkpoints that the trainer has pruned."""
         for path, step in list(self._saved.items()):
             if not Path(path).exists():
                 del self._saved[path]
@@ -469,7 +480,7 @@ def finite(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, torch.Tensor):
-        return float(value) if value.numel() == 1 else None
+        return float(value.detach()) if value.numel() == 1 else None
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -116,6 +116,8 @@ def _wish(
 
 def _refusal(trainer: Any) -> str:
     """Why this object cannot be attached; empty when it can."""
+    if foreign.told_not_to_attach():
+        return "told so by --no-attach"
     import transformers  # noqa: PLC0415  it is imported already, or this is no Trainer
 
     if not isinstance(trainer, transformers.Trainer):

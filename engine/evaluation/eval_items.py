@@ -133,7 +133,8 @@ def load_items(path: Path) -> EvalResult:
                 predicted=_texts(found["predicted"]),
                 letter_logprobs=found["letter_logprobs"].astype(np.float32),
                 item_letters=tuple(
-                    tuple(letters.split("\x1f")) for letters in _texts(found["letters"])
+                    tuple(letters.split("\x1f")) if letters else ()
+                    for letters in _texts(found["letters"])
                 ),
                 chance=chance,
                 one_letter=one_letter,

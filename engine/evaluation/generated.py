@@ -18,7 +18,8 @@ from engine.conversations.chat_format import MAX_TOKENS, check_ids, render_for_c
 from engine.conversations.problems import Problem, number_of, problem_set
 from engine.errors import DataError
 from engine.evaluation.eval_items import EvalResult
-from engine.model.batch_generate import generate, raw_text
+from engine.model.batch_generate import generate
+from engine.model.calculator_calls import raw_text
 from engine.model.family import Decoder, RunTokenizer
 from engine.sandbox.program_sandbox import Sandbox
 from engine.step.step_losses import AllReduceSum, one_rank

@@ -76,6 +76,17 @@ def next_attempt(run_dir: RunDir) -> int:
     return last.att + 1 if last else 1
 
 
+def next_log_attempt(run_dir: RunDir) -> int:
+    """Number of the log folder to use next: past the event log's attempts and past existing
+    folders, which ranks that died before their first event leave behind."""
+    taken = [
+        int(path.name.removeprefix("attempt-"))
+        for path in run_dir.logs.glob("attempt-*")
+        if path.name.removeprefix("attempt-").isdigit()
+    ]
+    return max(next_attempt(run_dir), max(taken, default=0) + 1)
+
+
 def finished(run_dir: RunDir, after_seq: int = 0) -> RunFinished | None:
     """The durable end of the run, if it has one: the only proof of success.
 

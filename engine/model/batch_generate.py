@@ -16,52 +16,10 @@ import torch
 from torch import Tensor
 
 from engine.conversations.chat_format import OwnFormat, end_ids, pad_id
-from engine.conversations.tokenizer import (
-    BOS,
-    OUTPUT_END,
-    OUTPUT_START,
-    PYTHON_END,
-    PYTHON_START,
-)
+from engine.conversations.tokenizer import BOS
 from engine.errors import CheckpointError
-from engine.model.calculator import calculate
+from engine.model.calculator_calls import CalculatorCalls
 from engine.model.family import Decoder, RunTokenizer
-
-
-class CalculatorCalls:
-    """Follows the tokens of one answer; says what has to come after the end of a call."""
-
-    def __init__(self, tokenizer: RunTokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._call: list[int] | None = None
-
-    def feed(self, token: int) -> list[int]:
-        """Tokens that are forced after this one; none where there is no call, or no result."""
-        tokenizer = self._tokenizer
-        if token == tokenizer.special(PYTHON_START):
-            self._call = []
-        elif token == tokenizer.special(PYTHON_END):
-            call, self._call = self._call, None
-            if call:
-                return self._result(call)
-        elif self._call is not None:
-            self._call.append(token)
-        return []
-
-    def _result(self, call: Sequence[int]) -> list[int]:
-        tokenizer = self._tokenizer
-        result = calculate(raw_text(tokenizer, call))
-        if result is None:
-            return []
-        output = tokenizer.encode_ordinary(result)
-        return [tokenizer.special(OUTPUT_START), *output, tokenizer.special(OUTPUT_END)]
-
-
-def raw_text(tokenizer: RunTokenizer, ids: Sequence[int]) -> str:
-    """The text of tokens, special ones by their names, as nanochat decodes them."""
-    if isinstance(tokenizer, OwnFormat):
-        return tokenizer.decode(ids)
-    return b"".join(map(tokenizer.bytes_of, ids)).decode("utf-8", "replace")
 
 
 @dataclass(slots=True)

@@ -331,6 +331,14 @@ class Family(Protocol):
         """
         ...
 
+    def check_tokenizer(self, shape: ModelShape, tokenizer: RunTokenizer) -> None:
+        """It reads as the model's own library reads; asked by the ranks.
+
+        Raises:
+            CheckpointError: it does not; where is said.
+        """
+        ...
+
     def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
         """What is trained, as a run begins with it; of families whose models lie in a folder.
 

@@ -29,7 +29,7 @@ from engine.conversations.tokenizer import (
     PYTHON_START,
 )
 from engine.errors import CheckpointError, UsageError
-from engine.model.calculator import calculate
+from engine.model.calculator_calls import CalculatorCalls
 from engine.model.family import Decoder, RunTokenizer
 
 StoppedBy = Literal["assistant_end", "bos", "max_tokens", "positions", "interrupt"]
@@ -156,6 +156,7 @@ class Reply:
         """Without the token that ended it."""
         self.stopped_by: StoppedBy | None = None
         self._dialogue = dialogue
+        self._calls = CalculatorCalls(dialogue.tokenizer)
 
     def __iter__(self) -> Iterator[int]:
         said = self._dialogue.ids
@@ -171,7 +172,7 @@ class Reply:
             if ended := self._dialogue._ends.get(token):
                 self._end(ended)
                 return
-            new = [token, *self._calculated(token)]
+            new = [token, *self._calls.feed(token)]
             said += new
             self.ids += new
             yield from new
@@ -180,21 +181,6 @@ class Reply:
         """No more is wanted."""
         if self.stopped_by is None:
             self._end("interrupt")
-
-    def _calculated(self, token: int) -> list[int]:
-        """What the calculator answers, when this token ends a call it understands."""
-        tokenizer = self._dialogue.tokenizer
-        if isinstance(tokenizer, OwnFormat) or token != tokenizer.special(PYTHON_END):
-            return []
-        start = tokenizer.special(PYTHON_START)
-        if start not in self.ids:
-            return []
-        begin = len(self.ids) - self.ids[::-1].index(start)
-        result = calculate(text_of(tokenizer, self.ids[begin:]))
-        if result is None:
-            return []
-        output = tokenizer.encode_ordinary(result)
-        return [tokenizer.special(OUTPUT_START), *output, tokenizer.special(OUTPUT_END)]
 
     def _end(self, by: StoppedBy) -> None:
         self.stopped_by = by

@@ -359,7 +359,11 @@ def _memory(prepared: Prepared) -> str:
     return fit.advice(plan, room, row_tokens=config.data.max_tokens)
 
 
-def start_supervisor(run: RunDir, resumption: str = "") -> int:
+SUPERVISOR, KEEPER = "engine.supervisor", "sftui.commands.keep"
+"""Modules that hold a run: ours with its ranks, or another trainer's command."""
+
+
+def start_supervisor(run: RunDir, resumption: str = "", module: str = SUPERVISOR) -> int:
     """Start the supervisor in a session of its own; its pid. `resumption`: see `resume.record`.
 
     It inherits no terminal and no descriptor of ours: closing the screen, the
@@ -375,7 +379,7 @@ def start_supervisor(run: RunDir, resumption: str = "") -> int:
     environment[resume_file.ID_VARIABLE] = resumption
     reaper.start_if_first()
     prefix = logout.protection().prefix
-    command = [*prefix, sys.executable, "-P", "-m", "engine.supervisor", str(run.path)]
+    command = [*prefix, sys.executable, "-P", "-m", module, str(run.path)]
     try:
         # People clear the logs of old runs away; the run itself can still go on.
         run.logs.mkdir(exist_ok=True)
@@ -390,5 +394,5 @@ def start_supervisor(run: RunDir, resumption: str = "") -> int:
                 env=environment,
             )
     except OSError as error:
-        raise RunFailedError(f"the supervisor could not be started: {error}.") from None
+        raise RunFailedError(f"{module} could not be started: {error}.") from None
     return process.pid

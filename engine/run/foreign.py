@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,9 @@ RUN_DIR_VARIABLE = "SFTUI_RUN_DIR"
 
 ATTEMPT_VARIABLE = "SFTUI_ATTEMPT"
 """Which start of the command this is, counted from 1; beyond 1 it goes on from a checkpoint."""
+
+ATTACH_VARIABLE = "SFTUI_ATTACH"
+"""`0` keeps a script from attaching, even one that asks to be (`--no-attach`)."""
 
 OWNER = "trainer"
 """Key of the manifest that says whose trainer it is."""
@@ -123,6 +127,16 @@ def start_number(environ: Mapping[str, str] = os.environ) -> int:
     """Which start of the command this is; 1 without a keeper."""
     text = environ.get(ATTEMPT_VARIABLE, "")
     return int(text) if text.isdigit() else 1
+
+
+def told_not_to_attach(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether `--no-attach` holds for this process."""
+    return environ.get(ATTACH_VARIABLE, "1") == "0"
+
+
+def script_name() -> str:
+    """Name of the script of this process, for a run that nobody named."""
+    return Path(sys.argv[0]).stem if sys.argv and sys.argv[0] not in ("", "-c") else "loop"
 
 
 def note_path(run: RunDir) -> Path:

@@ -4,10 +4,11 @@ runs/<id>/
   run.json           what was asked for; written once, never changed
   resume.json        what changed when the run was taken up again (only then)
   config.toml        every setting, resolved
-  lock               held by the supervisor while the run lives
+  lock               held by the supervisor (or a trainer's keeper) while the run lives
   events.jsonl       every event (rank 0 alone writes); all else derives from it
   control.jsonl      requests to the run (any process may append)
   run.log            the same events in nanochat's line format
+  attach.json        whether another's trainer is attached, as it says (only then)
   live.json          where a screen listens for live events (address and key)
   heartbeat/         one small file a rank, rewritten every second
   evals/             per-item and per-row results

@@ -61,6 +61,14 @@ class CheckpointList:
             return "The start is the checkpoint this run was started from; it is not its own."
         if row.known.exported:
             return f"It is an export: {clean(row.known.path or '', 200)}"
+        if row.known.kind in ("hf", "lightning", "foreign") and row.known.path:
+            path = clean(row.known.path, 200)
+            if not Path(row.known.path).exists():
+                return f"{row.name} is not on disk any more: the trainer removed {path}"
+            return (
+                f"It is the trainer's own, in {path}; sftui does not load its layout. The "
+                "trainer keeps and prunes it."
+            )
         if row.info is None:
             return f"{row.name} is not on disk any more."
         return ""

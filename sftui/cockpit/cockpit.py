@@ -253,6 +253,11 @@ class Cockpit:
         view, state = self.view, self.state
         if self.over and self.mode.takes_requests:
             return "The run has ended: it takes no requests any more."
+        if state.run is not None and (why := state.run.unavailable.get(command.value)):
+            # A trainer of somebody else's: what it cannot do is not asked for.
+            from sftui.text.clean import clean  # noqa: PLC0415  the first frame asks for nothing
+
+            return str(clean(why, 200))
         if any(request.command is command for request in view.pending.values()):
             return ""  # asked twice before the answer came, it is one request
         from engine.journal.wire import new_id  # noqa: PLC0415  the first frame asks for nothing

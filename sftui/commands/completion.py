@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from engine.errors import UsageError
-from sftui.commands import checkpoint_flags, reading_flags, screen_flags
+from sftui.commands import checkpoint_flags, new_script, reading_flags, screen_flags
 from sftui.commands.options import Option, docs_of, options_of
 from sftui.commands.run_flags import FitFlags, RunFlags, options
 
@@ -33,6 +33,7 @@ KINDS: dict[str, Any] = {
     "export": checkpoint_flags.ExportFlags,
     "fit": FitFlags,
     "doctor": reading_flags.DoctorFlags,
+    "new": new_script.NewFlags,
 }
 """What can be typed after each command, and after `runs rm`."""
 

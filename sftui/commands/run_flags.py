@@ -35,6 +35,7 @@ class RunFlags(BaselineFlags):
       sftui run --recipe d16-low-memory --source mid --step 770 --data-dir data/
       sftui run --resume 20260102-030405-starter
       sftui run --recipe starter --seeds 3
+      sftui run -- torchrun --nproc-per-node 2 train.py
     """
 
     settings: RunConfig = field(default_factory=RunConfig)
@@ -52,6 +53,8 @@ class RunFlags(BaselineFlags):
     """Let settings typed beside --resume change the training; each change is logged."""
     seeds: Annotated[int, Typed(metavar="N")] = 1
     """Run so many seeds one after the other, from --seed on; plain lines, no screen."""
+    no_attach: bool = False
+    """With a command after --: keep it and follow what it prints; attach nothing."""
     command: tuple[str, ...] = ()
     """Another trainer's command, after a lone --; taken as it is."""
 

@@ -16,12 +16,12 @@ from sftui.compare.differences import (
     told_by_both,
     value_words,
 )
-from sftui.compare.pairing import Comparison, Side, ValidationPair
+from sftui.compare.pairing import Comparison, Side, TaskPair, ValidationPair
 from sftui.compare.seed_spread import seed_lines
 from sftui.drawing.canvas import ticks
 from sftui.statistics import chatcore_looks
-from sftui.statistics.paired_tests import Evaluation
-from sftui.statistics.scores import GOLD, sentence
+from sftui.statistics.paired_tests import Evaluation, Judged
+from sftui.statistics.scores import GOLD, one_letter_words, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
@@ -104,7 +104,7 @@ def result_lines(found: Comparison) -> list[str]:
         )
         line = f"{name}: {values}"
         if task.judged is not None:
-            line += f"; {b} - {a} {sentence(task.judged)}"
+            line += f"; {difference_of(task, task.judged, a, b)}"
         if task.reason:
             line += f"; not paired: {clean(task.reason, 200)}"
         out.append(line)
@@ -118,6 +118,19 @@ def result_lines(found: Comparison) -> list[str]:
     if not found.tasks and not found.only_a and not found.only_b:
         out.append("tasks: none were evaluated")
     return out
+
+
+def difference_of(task: TaskPair, judged: Judged, a: str, b: str) -> str:
+    """B minus A of a task, with the verdict or with what replaces it."""
+    if judged.held_by != "letter":
+        return f"{b} - {a} {sentence(judged)}"
+    told = [
+        f"run {name}: {one_letter_words(side.one_letter)}"
+        for name, side in ((a, task.a), (b, task.b))
+        if side.one_letter is not None
+    ]
+    points = fmt.points(judged.comparison.points)
+    return "; ".join([f"{b} - {a} {judged.verdict}, {points} points", *told])
 
 
 def _chatcore_lines(found: Comparison) -> list[str]:

@@ -379,7 +379,11 @@ def _paired_tasks(a: Side, b: Side) -> list[tuple[TaskPair, Evidence | None, Evi
             gold=None,
             reason=why_not_paired(now, before),
         )
-        found.append((pair, compare_evaluations(now, before, own=own), compare_gold(now, before)))
+        difference = compare_evaluations(now, before, own=own)
+        if difference is not None and before.one_letter is not None:
+            # Whichever run is named first: nothing is claimed where one has one letter alone.
+            difference = replace(difference, one_letter=now.one_letter or before.one_letter)
+        found.append((pair, difference, compare_gold(now, before)))
     return found
 
 

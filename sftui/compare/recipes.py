@@ -57,7 +57,7 @@ class Result:
     points: bool
     """In percentage points; else in nats."""
     one_letter: int = 0
-    """Runs in which nearly all answers are one letter: then nothing is claimed of the accuracy."""
+    """Runs in which most answers are one letter: then nothing is claimed of the accuracy."""
 
 
 def is_group(target: str) -> bool:
@@ -212,7 +212,7 @@ def summary(recipe: Recipe) -> list[str]:
 
 def _one_letter_words(letters: int, runs: int) -> str:
     return (
-        f"in {letters} of {runs} runs nearly all answers are one letter: their accuracy is that "
+        f"in {letters} of {runs} runs most answers are one letter: their accuracy is that "
         "letter's share, not what the model knows"
     )
 

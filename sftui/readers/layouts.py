@@ -73,27 +73,27 @@ class Layout:
     """The row says of itself that it is of an evaluation."""
 
     @functools.cached_property
-    def parts(self) -> tuple[tuple[str, int], ...] | None:
-        """Columns of an update and where they are; None where a row needs more than a copy."""
-        if not self.losses or any(scale != 1.0 for _, _, scale in self.columns):
-            return None
-        found = [("loss", self.losses[0][0])]
-        found += [(column, at) for at, column, _ in self.columns]
-        found += [("epoch", self.epoch)] if self.epoch >= 0 else []
-        found += [(name, at) for at, name in self.free]
-        names = {name for name, _ in found}
-        return tuple(found) if len(names) == len(found) else None
+    def parts(self) -> tuple[tuple[str, int, int], ...] | None:
+        """Columns of an update, where they are and what they are divided by; None where a row
+        needs more than a copy."""
+        found = [("loss", self.losses[0][0], 1)] if self.losses else []
+        found += [(column, at, round(1 / scale)) for at, column, scale in self.columns]
+        found += [("epoch", self.epoch, 1)] if self.epoch >= 0 and found else []
+        found += [(name, at, 1) for at, name in self.free]
+        names = {name for name, *_ in found}
+        return tuple(found) if len(names) == len(found) and names - {"epoch"} else None
 
     @functools.cached_property
     def part_names(self) -> tuple[str, ...]:
-        return tuple(name for name, _ in self.parts or ())
+        return tuple(name for name, *_ in self.parts or ())
 
     @functools.cached_property
     def goes_in_blocks(self) -> bool:
-        """Whether rows of it can be taken together when their steps rise."""
-        one = len(self.counters) == 1 and bool(self.losses)
-        plain = self.rank < 0 and not self.is_validation
-        return plain and one and self.parts is not None and self.result_parts is not None
+        """Whether rows of it can be taken together when their steps rise: updates and the results
+        beside them, or metrics alone."""
+        plain = self.rank < 0 and not self.is_validation and len(self.counters) < 2
+        whole = bool(self.losses) or not self.tells
+        return plain and whole and self.parts is not None and self.result_parts is not None
 
     @functools.cached_property
     def result_parts(self) -> tuple[tuple[str, int], ...] | None:

@@ -12,6 +12,7 @@ import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from engine.events import (
@@ -27,6 +28,7 @@ from sftui.readers.counters import MOST_PASSES, Axis, BarTrack, Decisions
 from sftui.readers.layouts import NAMELESS, Counter, Layout
 from sftui.readers.meanings import Names
 from sftui.readers.quantities import whole
+from sftui.readers.rows import WIDE
 from sftui.readers.text import TextReader
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ class LedgerReader(TextReader):
         self._primary = ""
         self._tally: dict[str, list[int]] = {}
         self._seen: dict[tuple[str, ...], dict[str, int | None]] = {}
-        self._results: list[tuple[int, str, str, float, bool]] = []
+        self._results: list[tuple[int, str, str, float, bool, float | None]] = []
         self._carried: dict[str, float] = {}
         self._num_results = 0
         self._entries = 0
@@ -133,76 +135,167 @@ class LedgerReader(TextReader):
             self._training(layout, numbers, step, total, t, stepped, has_result)
         elif layout.columns or layout.free:
             self._extras(layout, numbers, step)
-        self._take_results(layout, numbers, step, carried=self.carries and loss is not None)
+        self._take_results(layout, numbers, step, t, carried=self.carries and loss is not None)
         return True
 
     def _take_rows(
-        self, layout: Layout, columns: Columns, num_rows: int, times: Sequence[float | None] = ()
+        self,
+        layout: Layout,
+        columns: Columns,
+        num_rows: int,
+        times: Sequence[float | None] = (),
+        given: Sequence[int] = (),
     ) -> None:
-        """Many rows of one layout, in columns by index: as `_take` of each, but fast."""
-        if self.overturned or self._take_block(layout, columns, num_rows, times):
+        """Many rows of one layout, in columns by index: as `_take` of each, but fast.
+
+        `given`: their steps, where the format has them and no number of the layout counts.
+        """
+        if self.overturned or self._take_block(layout, columns, num_rows, times, given):
             return
         width = max(columns, default=-1) + 1
         by_index = [columns.get(at, ()) for at in range(width)]
         for row in range(num_rows):
             numbers = [column[row] if column else None for column in by_index]
-            self._take(layout, numbers, t=times[row] if times else None)
+            t = times[row] if times else None
+            self._take_row(layout, numbers, t=t, at=given[row] if given else None)
+
+    def _take_row(
+        self,
+        layout: Layout,
+        numbers: Numbers,
+        *,
+        t: float | None = None,
+        at: int | None = None,
+        entry: bool = False,
+    ) -> bool:
+        """`_take` of a row whose format may have its step; such a row may be metrics alone."""
+        if layout.counters:
+            at = None
+        if layout.tells or at is None:
+            return self._take(layout, numbers, t=t, at=at, entry=entry)
+        if t is None and layout.time >= 0:
+            t = _moment(numbers[layout.time])
+        self._note_epoch(layout, numbers)
+        row = self._row_of(layout, numbers)
+        if not set(row) - {"epoch"}:
+            return False
+        self._plain_row(at, row, None, t)
+        return True
 
     def _take_block(
-        self, layout: Layout, columns: Columns, num_rows: int, times: Sequence[float | None]
+        self,
+        layout: Layout,
+        columns: Columns,
+        num_rows: int,
+        times: Sequence[float | None],
+        given: Sequence[int],
     ) -> bool:
-        """Updates of rising steps at once; False where each must be looked at."""
+        """Rows of rising steps at once; False where each must be looked at."""
         parts = layout.parts
-        if num_rows < _WORTH_A_BLOCK or not layout.goes_in_blocks or parts is None:
+        if parts is None or not layout.goes_in_blocks:
             return False
-        counter, printed = layout.counters[0], columns[layout.counters[0].at]
-        wanted = [columns[at] for _, at in parts]
-        name = layout.losses[0][1]
-        if not self._is_main(name) or any(None in column for column in (*wanted, printed)):
+        if num_rows < _WORTH_A_BLOCK and num_rows * len(parts) < WIDE:
             return False
-        try:
-            steps = list(map(int, printed))  # type: ignore[arg-type]
-        except (ValueError, OverflowError):
+        name = layout.losses[0][1] if layout.losses else ""
+        if not (self._is_main(name) if name else given or _is_telling(layout)):
             return False
         results = self._result_columns(layout, columns)
-        if results is None:
+        if results is None or any(None in columns[at] for _, at, _ in parts):
             return False
-        one_by_one = operator.lt if results else operator.le
-        rising = steps == list(printed) and all(map(one_by_one, steps, steps[1:]))
-        if not rising or steps[0] < max(self._step, 0) or steps[-1] >= 10**12:
+        placed = self._places_of_block(layout, columns, given, apart=bool(results))
+        if placed is None:
             return False
-        totals = columns[counter.total] if counter.total >= 0 else (None,)
-        if totals[0] != totals[-1]:
-            return False
-        total: int | None = None
-        for row in (0, num_rows - 1):
-            self._note_epoch(layout, {at: column[row] for at, column in columns.items()})
-            step, total = self._placed(counter.name, steps[row], whole(totals[0]), layout)
-            if step != steps[row] or self.overturned:
-                return False
+        steps, total = placed
+        before, count = self._step, self._num_rows
+        if name:
+            self._begin_updates(name, steps)
+        elif given:
+            total = None  # a metric that the format gives a step says nothing of the plan
+        if name or not self._running:
+            self._enter_stage(steps[0], total)
+        else:
+            self._enter(steps[0], total)
+        if layout.time >= 0 and not times:
+            times = [_moment(value) for value in columns[layout.time]]
+        wanted = [_divided(columns[at], per) for _, at, per in parts]
+        self._keep_block(layout.part_names, steps, wanted, results, times)
+        if name:
+            self._num_rows += num_rows
+        else:  # as `_plain_row` of each
+            self._num_rows = count
+            self._step = before if self._row_count else self._step
+        return True
+
+    def _begin_updates(self, name: str, steps: Sequence[int]) -> None:
+        """A block of updates with this loss comes."""
         self._settle_results()
         if not self._num_rows and self._running:
             self._first_step = steps[0]
-        self._enter_stage(steps[0], total)
         self._is_primary(name, mixed=False)
-        self._tally[name][0] += num_rows - 1
-        self._row_count += num_rows
+        self._tally[name][0] += len(steps) - 1
+        self._row_count += len(steps)
         self.settled.stepped = True
-        if layout.time >= 0 and not times:
-            times = [_moment(value) for value in columns[layout.time]]
+
+    def _keep_block(
+        self,
+        names: tuple[str, ...],
+        steps: Sequence[int],
+        columns: list[Sequence[float]],
+        results: Mapping[str, list[float]],
+        times: Sequence[float | None],
+    ) -> None:
         timed = bool(times) and None not in times
-        names = layout.part_names
         if results:
-            self._num_results += num_rows * len(results)
+            self._num_results += len(steps) * len(results)
             names = (*names, *results)
-            wanted += [self._new_results(name, values) for name, values in results.items()]
+            columns += [self._new_results(name, each) for name, each in results.items()]
         if not self._rows.fits(names) or self._rows_timed != timed:
             self._out += self._rows.drain(self._stamp)
         self._rows_timed = timed
-        self._rows.extend(steps, names, wanted, times if timed else ())  # type: ignore[arg-type]
+        self._rows.extend(steps, names, columns, times if timed else ())  # type: ignore[arg-type]
         self._step = steps[-1]
-        self._num_rows += num_rows
-        return True
+
+    def _places_of_block(
+        self, layout: Layout, columns: Columns, given: Sequence[int], *, apart: bool
+    ) -> tuple[Sequence[int], int | None] | None:
+        """Steps and planned steps of rows; None where each must be looked at.
+
+        `apart`: no two may be of one step.
+        """
+        if layout.counters:
+            printed = columns[layout.counters[0].at]
+            try:
+                steps: Sequence[int] = list(map(int, printed))  # type: ignore[arg-type]
+            except (TypeError, ValueError, OverflowError):
+                return None
+            if steps != list(printed):
+                return None
+        elif given:
+            steps = given
+        else:
+            return None
+        rises = operator.lt if apart else operator.le
+        if not all(map(rises, steps, steps[1:])):
+            return None
+        if steps[0] < max(self._step, 0) or steps[-1] >= 10**12:
+            return None
+        rows = (0, len(steps) - 1)
+        ends = [{at: column[row] for at, column in columns.items()} for row in rows]
+        if not layout.counters:
+            for numbers in ends:
+                self._note_epoch(layout, numbers)
+            return steps, self._planned
+        counter = layout.counters[0]
+        totals = columns[counter.total] if counter.total >= 0 else (None,)
+        if totals[0] != totals[-1]:
+            return None
+        total: int | None = None
+        for row, numbers in zip(rows, ends, strict=True):
+            self._note_epoch(layout, numbers)
+            step, total = self._placed(counter.name, steps[row], whole(totals[0]), layout)
+            if step != steps[row] or self.overturned:
+                return None
+        return steps, total
 
     def _result_columns(self, layout: Layout, columns: Columns) -> dict[str, list[float]] | None:
         """The results of a block by column; None where they must be looked at one by one."""
@@ -262,8 +355,7 @@ class LedgerReader(TextReader):
         self, layout: Layout, numbers: Numbers, *, bar: Bar | None, t: float | None, at: int | None
     ) -> bool:
         """A row without a loss or result: metrics of a step, if it names one."""
-        useful = layout.columns or any(_TELLING.search(name) for _, name in layout.free)
-        if not useful or not (layout.counters or at is not None):
+        if not _is_telling(layout) or not (layout.counters or at is not None):
             return False
         step, total, _ = self._step_of(layout, numbers, bar, at, False, False)
         if step is None:
@@ -518,12 +610,14 @@ class LedgerReader(TextReader):
             self._overturn(f"{name!r} is the training loss, not {self._primary!r}")
         return False
 
-    def _take_results(self, layout: Layout, numbers: Numbers, step: int, *, carried: bool) -> None:
+    def _take_results(
+        self, layout: Layout, numbers: Numbers, step: int, t: float | None, *, carried: bool
+    ) -> None:
         for at, name, metric in layout.validations:
             value = _get(numbers, at)
             if value is None or (carried and self._is_carried(f"{metric}/{name}", value)):
                 continue
-            self._add_result(step, metric, name, value, False)
+            self._add_result(step, t, metric, name, value, False)
         for at, task, total_at in layout.accuracies:
             value = _get(numbers, at)
             total = _get(numbers, total_at)
@@ -534,7 +628,7 @@ class LedgerReader(TextReader):
                     self._plain_row(step, {f"val/{task}_accuracy": value}, None, None)
                 continue
             if not (carried and self._is_carried(f"accuracy/{task}", value)):
-                self._add_result(step, "", task, value, True)
+                self._add_result(step, t, "", task, value, True)
 
     def _is_carried(self, name: str, value: float) -> bool:
         """A result that later rows print again until there is a newer one."""
@@ -542,9 +636,11 @@ class LedgerReader(TextReader):
         self._carried[name] = value
         return before == value or (before is not None and before != before and value != value)
 
-    def _add_result(self, step: int, metric: str, name: str, value: float, scored: bool) -> None:
+    def _add_result(
+        self, step: int, t: float | None, metric: str, name: str, value: float, scored: bool
+    ) -> None:
         self._num_results += 1
-        self._results.append((step, metric, name, value, scored))
+        self._results.append((step, metric, name, value, scored, t))
         waits = self._running and self._num_rows and step < self._step
         waits = waits and (step <= self._first_step or self._ended)
         if not waits or len(self._results) >= MOST_PENDING:
@@ -552,16 +648,17 @@ class LedgerReader(TextReader):
 
     def _settle_results(self) -> None:
         results, self._results = self._results, []
-        for step, metric, name, value, scored in results:
+        for step, metric, name, value, scored, t in results:
             if not self._running:
                 self._enter_stage(step, None)
+            stamp = self._stamp if t is None else replace(self._stamp, t=t)
             self._measured = max(self._measured, step)
             if scored:
-                self._emit(EvalFinished(step=step, task=name, accuracy=value, stamp=self._stamp))
+                self._emit(EvalFinished(step=step, task=name, accuracy=value, stamp=stamp))
             else:
                 self._emit(
                     ValidationFinished(
-                        step=step, loss=value, metric=metric, set_name=name, stamp=self._stamp
+                        step=step, loss=value, metric=metric, set_name=name, stamp=stamp
                     )
                 )
 
@@ -591,11 +688,24 @@ class LedgerReader(TextReader):
 
 _TELLING = re.compile(r"loss|acc|reward|ppl|perplexity|bpb|error|norm|(?:\b|_)lr", re.IGNORECASE)
 """A row is about training when a number of it is called so; "4 of 9 shards at step 0" is not."""
+
+
+def _is_telling(layout: Layout) -> bool:
+    return bool(layout.columns) or any(_TELLING.search(name) for _, name in layout.free)
+
+
 _OF_AN_UPDATE = frozenset({"epoch", "grad_norm", "seconds", "tokens_per_second", "lr_mult"})
 
 
 def _get(numbers: Numbers, at: int) -> float | None:
     return numbers[at] if at >= 0 else None
+
+
+def _divided(column: Sequence[float | None], per: int) -> Sequence[float]:
+    """The numbers of a column in which all are known."""
+    if per == 1:
+        return column  # type: ignore[return-value]
+    return [value / per for value in column]  # type: ignore[operator]
 
 
 def _moment(value: float | None) -> float | None:

@@ -27,6 +27,8 @@ class ObjectReader(LedgerReader):
         self._plain_layouts: dict[tuple[str, ...], Layout] = {}
         self._block_layout: Layout | None = None
         self._waiting: list[list[float | None]] = []
+        self._waiting_steps: list[int] = []
+        self._waiting_times: list[float] = []
 
     def _line(self, line: str) -> bool:
         raise AssertionError("the file holds objects, not lines")
@@ -49,11 +51,8 @@ class ObjectReader(LedgerReader):
             return True
         plain = _plain_numbers(items)
         if plain is not None and (known := self._plain_layouts.get(tuple(items))):
-            if known.goes_in_blocks and at is None and t is None:
-                if known is not self._block_layout:
-                    self._flush_block()
-                    self._block_layout = known
-                self._waiting.append(plain)
+            if known.goes_in_blocks and (known.counters or at is not None):
+                self._wait(known, plain, at, t)
                 return True
             return self._give(known, plain, at, t, entry)
         row = Row(items)
@@ -69,13 +68,44 @@ class ObjectReader(LedgerReader):
             self._plain_layouts[tuple(items)] = layout
         return self._give(layout, row.numbers, at, t, entry)
 
+    def _objects(
+        self, columns: Mapping[str, list[float]], steps: Sequence[int], times: Sequence[float]
+    ) -> None:
+        """Many rows of the same numbers, as `_object` of each with its step and time."""
+        known = self._plain_layouts.get(tuple(columns))
+        if known is not None and known.goes_in_blocks and not self.overturned:
+            self._flush_block()
+            given = () if known.counters else steps
+            by_index = dict(enumerate(columns.values()))
+            self._take_rows(known, by_index, len(steps), times, given)
+            return
+        for i, (step, row) in enumerate(
+            zip(steps, zip(*columns.values(), strict=True), strict=True)
+        ):
+            row_of = dict(zip(columns, row, strict=True))
+            self._object(row_of, at=step, t=times[i] if times else None)
+
+    def _wait(
+        self, layout: Layout, row: list[float | None], at: int | None, t: float | None
+    ) -> None:
+        """Keep a row until one of another kind comes."""
+        if layout is not self._block_layout or (t is None) is bool(self._waiting_times):
+            self._flush_block()
+            self._block_layout = layout
+        self._waiting.append(row)
+        if at is not None and not layout.counters:
+            self._waiting_steps.append(at)
+        if t is not None:
+            self._waiting_times.append(t)
+
     def _flush_block(self) -> None:
         """Give the rows that wait for others of their kind."""
         layout, rows = self._block_layout, self._waiting
         if layout is not None and rows:
-            self._waiting = []
+            times, steps = self._waiting_times, self._waiting_steps
+            self._waiting, self._waiting_times, self._waiting_steps = [], [], []
             columns = dict(enumerate(zip(*rows, strict=True)))
-            self._take_rows(layout, columns, len(rows))
+            self._take_rows(layout, columns, len(rows), times, steps)
 
     def _emit(self, event: Event) -> None:
         self._flush_block()
@@ -94,16 +124,7 @@ class ObjectReader(LedgerReader):
         entry: bool,
     ) -> bool:
         self._flush_block()
-        if layout.counters:
-            at = None
-        if layout.tells or at is None:
-            return self._take(layout, row, t=t, at=at, entry=entry)
-        self._note_epoch(layout, row)
-        numbers = self._row_of(layout, row)
-        if not set(numbers) - {"epoch"}:
-            return False
-        self._plain_row(at, numbers, None, t)
-        return True
+        return self._take_row(layout, row, t=t, at=at, entry=entry)
 
     def _is_summary(self, items: Mapping[str, Any]) -> bool:
         """Newer transformers log `train_runtime` with every loss; the end alone has its mean."""

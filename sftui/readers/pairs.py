@@ -22,6 +22,8 @@ from sftui.readers.meanings import (
 )
 from sftui.readers.quantities import is_decimal_comma, quantity, unit_of, whole
 
+MOST_KEYS = 4096
+"""Of an object; a log of every layer has a thousand."""
 MOST_NUMBERS = 400
 """In one line; more is a dump of a tensor."""
 _DELIMITERS = re.compile(
@@ -374,7 +376,7 @@ class Row:
 
 def _flat(items: Mapping[str, Any], outer: str, depth: int) -> Iterator[tuple[str, Any]]:
     """Names and values, nested ones under `outer/inner`."""
-    for name, value in list(items.items())[:1000]:
+    for name, value in list(items.items())[:MOST_KEYS]:
         if isinstance(value, dict):
             if depth < 4:
                 yield from _flat(value, f"{outer}{name}/", depth + 1)

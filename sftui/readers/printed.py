@@ -187,7 +187,7 @@ class PrintedReader(LedgerReader):
             heads = not layout.tells and (self._framed or text.rstrip().endswith(":"))
             self._above = text.strip() if heads and len(parts) <= _MOST_IN_HEADING else ""
         if self._take(layout, numbers, rank=rank, t=t, bar=bar):
-            alone = layout.goes_in_blocks and rank is None
+            alone = layout.goes_in_blocks and layout.losses and rank is None
             if alone and text_was == len(text) and not self.settled.decimal_commas:
                 self._like = alike(line, text, layout, clocked=t is not None)
             return True

@@ -23,25 +23,33 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, Value]]:
     Raises:
         ProtobufError: the bytes are cut off or no message.
     """
-    view = memoryview(data)
-    at, end = 0, len(view)
+    data = bytes(data)
+    at, end = 0, len(data)
     while at < end:
-        tag, at = _varint(view, at)
+        # Most numbers that frame a field take one byte.
+        tag = data[at]
+        at += 1
+        if tag > _ONE_BYTE:
+            tag, at = _varint(data, at - 1)
         number, kind = tag >> 3, tag & 7
         if kind == 0:
-            value, at = _varint(view, at)
+            value, at = _varint(data, at)
             yield number, value
             continue
         if kind == 2:
-            size, at = _varint(view, at)
+            size = data[at] if at < end else _ONE_BYTE + 1
+            at += 1
+            if size > _ONE_BYTE:
+                size, at = _varint(data, at - 1)
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
             raise ProtobufError(f"wire type {kind}")
-        if number == 0 or at + size > end:
+        stop = at + size
+        if number == 0 or stop > end:
             raise ProtobufError("cut off")
-        raw = bytes(view[at : at + size])
-        at += size
+        raw = data[at:stop]
+        at = stop
         if kind == 2:
             yield number, raw
         else:
@@ -53,12 +61,16 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >= 1 << 63 else value
 
 
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
+_ONE_BYTE = 0x7F
+"""The largest number that a varint writes in one."""
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
-        if at >= len(view) or shift > 63:
+        if at >= len(data) or shift > 63:
             raise ProtobufError("cut off")
-        byte = view[at]
+        byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:

@@ -28,7 +28,7 @@ class RecordFileReader(ObjectReader):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._data = bytearray()
+        self._data = b""
         self._offset = 0  # of `_data` in the file
         self._parts = bytearray()
         self._broken = False
@@ -45,25 +45,25 @@ class RecordFileReader(ObjectReader):
     def feed(self, data: bytes) -> list[Event]:
         if self._broken:
             return []
-        self._data += data
-        at = 0
+        data = self._data + data
+        at, size = 0, len(data)
         if self._offset == 0:
-            if len(self._data) < _FILE_HEADER:
+            if size < _FILE_HEADER:
+                self._data = data
                 return []
             at = _FILE_HEADER
         while not self._broken:
             left = _BLOCK - (self._offset + at) % _BLOCK
             if left < _RECORD_HEADER:
-                if len(self._data) < at + left:
+                if size < at + left:
                     break
                 at += left
                 continue
-            if len(self._data) < at + _RECORD_HEADER:
+            if size < at + _RECORD_HEADER:
                 break
-            length = int.from_bytes(self._data[at + 4 : at + 6], "little")
-            kind = self._data[at + 6]
+            length, kind = data[at + 4] | data[at + 5] << 8, data[at + 6]
             if kind == 0 and length == 0 and left > _RECORD_HEADER:
-                if len(self._data) < at + left:
+                if size < at + left:
                     break
                 at += left  # a block that was preallocated and never filled
                 continue
@@ -72,11 +72,11 @@ class RecordFileReader(ObjectReader):
                 self._count(read=False)
                 break
             end = at + _RECORD_HEADER + length
-            if len(self._data) < end:
+            if size < end:
                 break
-            self._piece(kind, bytes(self._data[at + _RECORD_HEADER : end]))
+            self._piece(kind, data[at + _RECORD_HEADER : end])
             at = end
-        del self._data[:at]
+        self._data = data[at:]
         self._offset += at
         return self._drain()
 
@@ -91,11 +91,15 @@ class RecordFileReader(ObjectReader):
         self.lines.unrecognised += not read
 
     def _piece(self, kind: int, data: bytes) -> None:
-        if kind in (_WHOLE, _FIRST):
+        if kind == _WHOLE:
+            self._parts.clear()
+            self._count(read=self._record(data))
+            return
+        if kind == _FIRST:
             self._parts.clear()
         if len(self._parts) + len(data) <= MAX_RECORD_BYTES:
             self._parts += data
-        if kind in (_WHOLE, _LAST):
+        if kind == _LAST:
             record = bytes(self._parts)
             self._parts.clear()
             self._count(read=self._record(record))

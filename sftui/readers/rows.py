@@ -13,6 +13,8 @@ from engine.events import Event, Stamp, StepBatch
 
 WORTH_A_BATCH = 8
 """Shorter runs are cheaper as single events."""
+WIDE = 256
+"""So many numbers are not, in however few rows."""
 
 
 class Rows:
@@ -53,7 +55,7 @@ class Rows:
             column.extend(values)
 
     def drain(self, stamp: Stamp, *, least: int = WORTH_A_BATCH) -> list[Event]:
-        """The rows as events, and none left; fewer than `least` as single ones."""
+        """The rows as events, and none left; fewer than `least` as single ones, unless wide."""
         if not self._steps:
             return []
         batch = StepBatch(
@@ -65,4 +67,6 @@ class Rows:
         )
         self._steps, self._times = array("q"), array("d")
         self._columns = [array("d") for _ in self._names]
-        return [batch] if len(batch.steps) >= least else list(batch.rows())
+        rows = len(batch.steps)
+        worth = rows >= least or rows * len(self._names) >= WIDE
+        return [batch] if worth else list(batch.rows())

@@ -107,7 +107,7 @@ def _left_out(tr: Language, facts: Facts, section: str) -> str:
                 "Left out: no baseline was named (`--baseline`).",
                 "略去：没有指定基线（`--baseline`）。",
             )
-    what = tr("run", "运行") if facts.is_ours else tr("log", "日志")
+    what = tr("run", "运行") if facts.shot.run is not None else tr("log", "日志")
     return tr(f"Left out: the {what} does not hold it.", f"略去：{what}中没有。")
 
 

@@ -84,12 +84,13 @@ class Facts:
 
     @property
     def is_ours(self) -> bool:
-        return self.shot.run is not None
+        """A run of our own trainer."""
+        return self.shot.run is not None and not self.state.trainer
 
     @property
     def is_nanochat(self) -> bool:
         """A log that nanochat's own programs printed."""
-        return not self.is_ours and self.shot.format.startswith("nanochat")
+        return self.shot.run is None and self.shot.format.startswith("nanochat")
 
     @property
     def machine(self) -> tuple[int, str] | None:

@@ -95,7 +95,7 @@ def end_words(tr: Language, outcome: TaskOutcome) -> str:
 
 
 def letter_sentence(tr: Language, found: tuple[str, float]) -> str:
-    """What replaces a claim on the accuracy where one letter has nearly all answers."""
+    """What replaces a claim on the accuracy where one letter has most answers."""
     letter, share = md.text(found[0], 4), f"{100 * found[1]:.0f}"
     return tr(
         f"{share} % of the answers are {letter}, so the accuracy is that letter's share of the "
@@ -214,8 +214,8 @@ def better_answer(tr: Language, outcomes: list[TaskOutcome]) -> str:
         answer = tr(f"No, clearly worse on {down}.", f"否，{down} 显著变差。")
     elif letters:
         answer = tr(
-            f"Not known: on {_names(tr, letters)} nearly all answers are one letter.",
-            f"未知：{_names(tr, letters)} 的回答几乎都是同一个字母。",
+            f"Not known: on {_names(tr, letters)} most answers are one letter.",
+            f"未知：{_names(tr, letters)} 的回答大多是同一个字母。",
         )
     elif all(o.judged is None for o in outcomes):
         answer = tr(
@@ -230,8 +230,8 @@ def better_answer(tr: Language, outcomes: list[TaskOutcome]) -> str:
         answer = tr("Not shown", "未能证明") + _hints(tr, outcomes) + tr(".", "。")
     if (up or down) and letters:
         answer += tr(
-            f" On {_names(tr, letters)} nearly all answers are one letter.",
-            f"{_names(tr, letters)} 的回答几乎都是同一个字母。",
+            f" On {_names(tr, letters)} most answers are one letter.",
+            f"{_names(tr, letters)} 的回答大多是同一个字母。",
         )
     return answer
 

@@ -80,7 +80,7 @@ class TaskOutcome:
 
     @property
     def one_letter(self) -> tuple[str, float] | None:
-        """The letter that has nearly all answers now, and its share."""
+        """The letter that has most answers now, and its share."""
         return self.now.one_letter
 
     @property

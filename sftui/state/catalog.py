@@ -20,7 +20,7 @@ A catalog copies nothing and may be made anew for every frame. Names:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,6 +71,23 @@ class Catalog:
     def series(self, name: str) -> Series:
         """Points and extremes of the curve of that name; raises KeyError as `entry` does."""
         return self.entry(name).series
+
+    @property
+    def shape(self) -> Hashable:
+        """Another one when `entries` would list others; cheap, also for a thousand curves."""
+        state = self._state
+        steps, ranks = state.steps, sorted(state.ranks.items())
+        return (
+            id(state),
+            state.loss_name,
+            tuple(name for name in steps.names if steps.written(name)),
+            (len(state.validations) > 0, state.validations.metric),
+            tuple((name, len(found) > 0) for name, found in state.other_validations.items()),
+            tuple((task, len(found) > 0) for task, found in state.evals.items()),
+            tuple(state.metrics),
+            tuple(map(id, state.metrics.values())),
+            tuple((n, *filter(rank.memory.written, rank.memory.names)) for n, rank in ranks),
+        )
 
     def entries(self) -> Iterator[Entry]:
         """All of them, in order: updates, validation, accuracies, metrics, ranks, clocks."""

@@ -44,7 +44,9 @@ LATELY = 16
 _OURS = ("", "r0")
 """Sources of runs of ours, whose step n is the update that n others came before."""
 MOST_NAMES = 256
-"""Names of free metrics, tasks or ranks kept; a log that invents names must not eat memory."""
+"""Names of tasks, ranks or columns kept; a log that invents names must not eat memory."""
+MOST_METRICS = 2000
+"""Names of free metrics kept: logs of every layer have a thousand."""
 
 FEW_ROWS = 8
 """Updates that are folded faster one by one than as columns: a run that saves at every second
@@ -108,6 +110,12 @@ class RunState:
     _clock: RunClock = field(default_factory=RunClock)
 
     # ---- derived values --------------------------------------------------------------------
+
+    @property
+    def trainer(self) -> str:
+        """Whose trainer it is, in words, where the run is steered or followed and not our own."""
+        found = self.run.effective.get("trainer") if self.run is not None else None
+        return str(found) if found else ""
 
     @property
     def planned(self) -> int | None:
@@ -444,7 +452,7 @@ class RunState:
         for name, measured in results.items():
             touched |= self._extend_results(name, measured, batch.stamp)
         for name, values in free.items():
-            if name not in self.metrics and len(self.metrics) >= MOST_NAMES:
+            if name not in self.metrics and len(self.metrics) >= MOST_METRICS:
                 self.ignored_names += len(x)
                 continue
             self.metrics.setdefault(name, Table([name])).extend(x, {name: values})
@@ -504,7 +512,7 @@ class RunState:
         for name, value in event.values.items():
             table = self.metrics.get(name)
             if table is None:
-                if len(self.metrics) >= MOST_NAMES:
+                if len(self.metrics) >= MOST_METRICS:
                     self.ignored_names += 1
                     continue
                 table = self.metrics[name] = Table([name])

@@ -82,7 +82,7 @@ class Evaluation:
 
     @property
     def one_letter(self) -> tuple[str, float] | None:
-        """The letter that has nearly all answers, and its share: the accuracy is then that
+        """The letter that has most answers, and its share: the accuracy is then that
         letter's share of the right answers, whatever the model knows."""
         total = sum(self.letters.values())
         if total < MIN_ANSWERS:
@@ -119,7 +119,7 @@ class Comparison:
     """Two-sided, of a difference between checkpoints that scatter as this run's own do; 0 when
     that is unknown, or no more than the questions explain."""
     one_letter: tuple[str, float] | None = None
-    """The letter that has nearly all answers now, and its share."""
+    """The letter that has most answers now, and its share."""
 
     @property
     def points(self) -> float:
@@ -350,7 +350,7 @@ class Judged:
     """`no evidence`, `suggestive`, `clear`, or `not judged`."""
     held_by: HeldBy = ""
     """What keeps a suggestive difference from being clear: the number of comparisons, or the
-    scatter of the run's own checkpoints alone. Why one is not judged: nearly all answers are one
+    scatter of the run's own checkpoints alone. Why one is not judged: most answers are one
     letter, or it is a difference to the best."""
     was_clear: bool = False
     """It was when it was measured, and no longer is among all that is shown now."""
@@ -373,7 +373,7 @@ def judge(
 
     The questions alone say whether there is evidence. To be clear, it must survive the
     number of comparisons, and beat the scatter of the run's own checkpoints where that is known.
-    Where nearly all answers are one letter, nothing is claimed of what the model knows.
+    Where most answers are one letter, nothing is claimed of what the model knows.
 
     Args:
         headline: these are the few that were asked for; ties count half in their p, which then

@@ -295,7 +295,7 @@ def sentence(judged: Judged, *, among: int = 1, of: str = "") -> str:
 
 
 def one_letter_words(found: tuple[str, float]) -> str:
-    """What replaces a claim on the accuracy where one letter has nearly all answers."""
+    """What replaces a claim on the accuracy where one letter has most answers."""
     letter, share = found
     return (
         f"{fmt.percent(share, 0)} of the answers are {clean(letter, 4)}: the accuracy is that "
@@ -308,7 +308,7 @@ def _why_not_clear(judged: Judged) -> list[str]:
     if judged.was_clear:
         words.append("was clear when it was the newest")
     if judged.held_by == "number":
-        words.append("not clear among all differences shown")
+        words.append("not clear after correction for what it is judged with")
     if judged.held_by == "scatter":
         words.append("within the scatter of the run's own checkpoints")
     return words

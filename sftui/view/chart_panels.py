@@ -133,8 +133,9 @@ def chart_panels(runs: Sequence[ChartRun], wanted: ChartFilter | None = None) ->
 def _curves(run: ChartRun, index: int) -> Iterator[tuple[str, str, Curve]]:
     """Key and title of its panel, and the curve."""
     taken: set[tuple[str, str]] = set()
+    loss_name = run.state.loss_name
     for entry in Catalog(run.state).entries():
-        key, title, label, split = _panel_of(entry, run.state.loss_name)
+        key, title, label, split = _panel_of(entry, loss_name)
         if (key, label) in taken:
             # Two numbers that differ in how they name the training alone, `loss` and `train_loss`.
             key, title = f"={entry.name}", title_of(entry.name)

@@ -69,6 +69,11 @@ def sections(state: RunState) -> list[Section]:
         ("How far the weights went", _travel(state)),
         ("The data", _data(run)),
     ]
+    if state.trainer:
+        # Another trainer's settings: a name that ours has too means another thing there.
+        facts = [Fact(name, _value(value)) for name, value in run.settings.items()]
+        out.append(("The trainer's settings", facts))
+        return [(title, found) for title, found in out if found]
     groups: dict[str, list[str]] = {}
     for group, kind in config.GROUPS.items():
         groups[group] = [name for name in kind.__dataclass_fields__ if name in run.settings]
@@ -97,6 +102,7 @@ def _identity(state: RunState, run: RunStarted) -> list[Fact]:
     facts = [
         Fact("name", _value(run.name)),
         Fact("recipe", _value(run.recipe)),
+        Fact("trainer", clean(state.trainer, 100)),
         Fact("starts from", _value(run.source)),
         Fact("ranks", ranks(run)),
         Fact("parameters", _number(run.num_parameters)),

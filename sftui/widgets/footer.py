@@ -54,11 +54,16 @@ class KeyFooter(Panel):
         keys = [
             key
             for key in self.view.keys.footer(self.mode or self.view.mode)
-            if not (no_requests and key.group == "run")
+            if not (no_requests and key.group == "run") and key.id not in self._off()
         ]
         if replay is not None and len(replay.stages) < 2:
             keys = [key for key in keys if key.id != "stage"]
         return keys
+
+    def _off(self) -> set[str]:
+        """Keys of what another's trainer cannot do."""
+        found = self.state.run.unavailable if self.state.run is not None else {}
+        return {key for key, command in _COMMANDS.items() if command in found}
 
     def _width(self, key: Key) -> int:
         return text_width(self._shown(key)) + 1 + text_width(self._words(key))
@@ -89,6 +94,9 @@ class KeyFooter(Panel):
         keys = self.view.keys
         return gap.join((keys.by_id(first).shown, keys.by_id(second).shown))
 
+
+_COMMANDS = {"pause": "pause", "evaluate": "eval", "checkpoint": "checkpoint", "stop": "stop"}
+"""Keys of requests, and the word of each on the wire."""
 
 _PAIRS = {
     "scrub_back": ("scrub_back", "scrub_on", ""),

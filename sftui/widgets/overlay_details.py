@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sftui.compare.compare_text import validation_words
+from sftui.compare.compare_text import difference_of, validation_words
 from sftui.compare.differences import (
     BY_HAND,
     changes_the_model,
@@ -106,7 +106,7 @@ class OverlayDetails(Panel):
         judged = task.judged
         if judged is not None:
             # No colour: two checkpoints may clearly differ, and their recipes not.
-            lines += _wrapped(f"{b} - {a} {sentence(judged)}", width, style(Role.TEXT))
+            lines += _wrapped(difference_of(task, judged, a, b), width, style(Role.TEXT))
         if task.gold is not None:
             lines += _wrapped(f"{GOLD}: {b} - {a} {sentence(task.gold)}", width)
         if task.reason:

@@ -33,11 +33,13 @@ from sftui.drawing.canvas import (
 from sftui.drawing.plot import Plot, percentiles, tick_words
 from sftui.drawing.roles import Back, Role, on, style
 from sftui.drawing.x_axis import WORDS, ClockScale, XScale, x_range
+from sftui.state.catalog import Catalog
 from sftui.state.means import FEW_POINTS, Means
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 from sftui.state.series import Doubles, Series
 from sftui.text import format as fmt
+from sftui.view.chart_filter import parse
 from sftui.view.chart_page import RANGE_WORDS, Cell, ChartPage, Look
 from sftui.view.chart_panels import MOST_CURVES, ChartPanel, ChartRun, Curve, chart_panels
 from sftui.view.view import View
@@ -147,6 +149,9 @@ class SeriesCharts(ZoomChart):
         self._readings: dict[Hashable, _Drawn] = {}
         self._new_readings: dict[Hashable, _Drawn] = {}
         """What was read of series, to be read again when they or the limits have changed."""
+        self._shape: Hashable = None
+        self._listed: dict[str, list[ChartPanel]] = {}
+        """Panels by filter, for runs of that shape."""
         self._label_cells: dict[str, int] = {}
         """What the labels of y needed last, by chart."""
         self._held: dict[tuple[str, bool, str], tuple[float, float]] = {}
@@ -176,13 +181,13 @@ class SeriesCharts(ZoomChart):
         if self._means_of is not self.state or len(self._means) > 4096:
             self._means, self._means_of, self._held = {}, self.state, {}
             self._label_cells = {}
-        everything = chart_panels(runs)
+        everything = self._panels(runs)
         panels = everything
         if self.pinned:
             by_key = {panel.key: panel for panel in everything}
             panels = [by_key[key] for key in page.pins if key in by_key]
         elif page.query.strip():
-            panels = chart_panels(runs, page.filter)
+            panels = self._panels(runs, page.query)
         self.panels, self.cells, self.plot = panels, [], None
         self._new_sheets, self._new_readings = {}, {}
         top = 0
@@ -196,6 +201,18 @@ class SeriesCharts(ZoomChart):
         self._sheets, self._readings = self._new_sheets, self._new_readings
         if top:
             self._head(grid, panels, len(everything))
+
+    def _panels(self, runs: Sequence[ChartRun], query: str = "") -> list[ChartPanel]:
+        """All panels, or those that a filter lets through; listed again when there are others."""
+        shape = tuple((run.letter, run.role, Catalog(run.state).shape) for run in runs)
+        if shape != self._shape:
+            self._shape, self._listed = shape, {}
+        found = self._listed.get(query)
+        if found is None:
+            found = chart_panels(runs, parse(query) if query else None)
+            self._listed = {key: self._listed[key] for key in ("",) if key in self._listed}
+            self._listed[query] = found
+        return found
 
     def _charts(
         self, grid: Grid, panels: list[ChartPanel], runs: Sequence[ChartRun], top: int

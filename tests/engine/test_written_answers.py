@@ -22,6 +22,10 @@ from engine.journal import wire
 from engine.model import batch_generate
 from engine.sandbox import bubblewrap
 from engine.steering import inbox
+from sftui import run_json
+from sftui.commands.question_list import as_dict, as_text
+from sftui.commands.reading_flags import QuestionFlags
+from sftui.sources import snapshot
 from tests.faults.place import Place, told, work
 from tests.processes import children
 
@@ -75,6 +79,18 @@ def test_a_run_evaluates_all_five_tasks_of_chatcore_and_keeps_their_answers(plac
     items = eval_items.load_items(run.path / written.items_file)
     assert len(items.answers) == 3
     assert items.correct == written.correct
+    # Both texts of a question can be read, and ChatCORE is told.
+    told_of = QuestionFlags(run=str(run.path), task="HumanEval", kind="all")
+    lines = as_text(told_of, 80)
+    assert "    right: passed" in lines
+    assert all(len(line) <= 80 for line in lines)
+    (entry,) = as_dict(told_of)["tasks"]
+    assert [len(entry[key]) for key in ("letters", "questions")] == [3, 3]
+    assert all(question["wrote_to"] is not None for question in entry["questions"])
+    shot = snapshot.read_run(run)
+    look = run_json.to_dict(shot)["stages"][0]["chatcore"][-1]
+    assert [score["name"] for score in look["scores"]] == ["ChatCORE", "ChatCORE_cat"]
+    assert set(look["against"]) == {"ChatCORE", "ChatCORE_cat"}
 
 
 def ask(run, command):

@@ -57,6 +57,12 @@ class HfFamily:
 
         return hf_weights.build(_own(shape), state)
 
+    def check_tokenizer(self, shape: ModelShape, tokenizer: RunTokenizer) -> None:
+        from engine.model.hf import hf_weights  # noqa: PLC0415 (torch)
+
+        assert isinstance(tokenizer, HfTokenizer)
+        hf_weights.check_tokenizer(_own(shape), tokenizer)
+
     def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
         """What is trained, as a run begins with it: the files' tensors, or fresh adapters.
 

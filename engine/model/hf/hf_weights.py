@@ -17,7 +17,7 @@ from engine.model.family import ParameterGroup
 from engine.model.hf import adamw_groups
 from engine.model.hf.hf_config import HfConfig, Lora, check_unchanged
 from engine.model.hf.hf_decoder import HfDecoder
-from engine.model.hf.hf_tokenizer import INSTALL
+from engine.model.hf.hf_tokenizer import INSTALL, HfTokenizer, same_as_transformers
 
 ADAPTER = "default"
 """peft's name of the only adapter."""
@@ -75,6 +75,29 @@ def build(shape: HfConfig, state: Mapping[str, Tensor]) -> TrainedDecoder:
     decoder = TrainedDecoder(model, shape)
     decoder.eval()
     return decoder
+
+
+def check_tokenizer(shape: HfConfig, tokenizer: HfTokenizer) -> None:
+    """transformers' own tokenizer of the folder reads a conversation as ours does.
+
+    Raises:
+        CheckpointError: it does not, or cannot be made.
+    """
+    transformers = _transformers()
+    try:
+        other = transformers.AutoTokenizer.from_pretrained(
+            str(shape.folder), local_files_only=True, trust_remote_code=shape.remote_code
+        )
+    except Exception as error:  # whatever a tokenizer's own code raises
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"{shape.folder}: transformers cannot load its tokenizer ({reason})."
+        ) from None
+    if found := same_as_transformers(tokenizer, other):
+        raise CheckpointError(
+            f"{shape.folder}: its tokenizer is not read here as transformers reads it: {found}. "
+            "Save it anew with AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+        )
 
 
 def base_of(model: Any) -> Any:

@@ -50,6 +50,9 @@ class NanochatFamily:
 
         return GPT.from_state(_own(shape), state)
 
+    def check_tokenizer(self, shape: ModelShape, tokenizer: RunTokenizer) -> None:
+        """tiktoken is nanochat's own library."""
+
     def start_state(self, shape: ModelShape) -> dict[str, Tensor]:
         raise NotImplementedError("nanochat's weights lie in files that `nanochat_io` reads")
 

@@ -90,8 +90,8 @@ def guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
             yield weakness(
                 "letter-collapse",
                 tr(
-                    f"{name}: the model answers nearly always the same letter; no number of questions helps, only a model that answers them does.",
-                    f"{name}：模型几乎总是回答同一个字母；增加题目没有用，要先让模型真正作答。",
+                    f"{name}: the model answers mostly with one letter; no number of questions helps, only a model that answers them does.",
+                    f"{name}：模型的回答大多是同一个字母；增加题目没有用，要先让模型真正作答。",
                 ),
                 f"{md.text(letter, 4)} {share:.0%}",
             )

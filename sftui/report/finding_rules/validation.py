@@ -42,6 +42,11 @@ def no_validation(tr: Language, facts: Facts) -> Iterator[Finding]:
         )
 
 
+def _ends(found: ValidationOutcome) -> str:
+    """The first and the last loss, which need no language."""
+    return f"{loss(found.first)} -> {loss(found.last)} ({relative(found.relative)})"
+
+
 def validation_rose(tr: Language, facts: Facts) -> Iterator[Finding]:
     """Validation got worse, and what would train less."""
     found = validation_outcome(facts)
@@ -50,7 +55,7 @@ def validation_rose(tr: Language, facts: Facts) -> Iterator[Finding]:
     yield weakness(
         "validation-rose",
         tr("Validation got worse while training went on.", "训练过程中验证损失变差。"),
-        f"{loss(found.first)} -> {loss(found.last)} ({relative(found.relative)})",
+        _ends(found),
     )
     yield next_step(
         "lower-rate",
@@ -156,7 +161,7 @@ def validation_fell(tr: Language, facts: Facts) -> Iterator[Finding]:
     yield strength(
         "validation-fell",
         tr("Validation got better.", "验证损失变好。"),
-        f"{loss(found.first)} -> {loss(found.last)} ({relative(found.relative)})",
+        _ends(found),
     )
     if found.best_step == found.last_step and still_falling(facts):
         yield _go_on(tr, facts, found)

@@ -74,8 +74,8 @@ def _formulas(tr: Language) -> list[str]:
             "其他情况下的两个准确率：合并方差的 z 检验；Newcombe 区间（方法 10）",
         ),
         tr(
-            "verdict: `no evidence` for p of .05 or more; `suggestive` for p under .05 that Holm's correction or the scatter of the run's checkpoints does not leave; `clear` when both do. The last evaluation against the first is corrected for the tasks alone, with ties counted half (mid-p); all other differences for all of them",
-            "结论：p 不小于 0.05 为“证据不足”；p 小于 0.05 但经 Holm 校正或考虑各检查点自身的波动后不成立，为“仅有迹象”；两者都通过为“显著”。最后一次相对首次的差值只按任务数校正（mid-p），其余差值对全部比较校正",
+            "verdict: `no evidence` for p of .05 or more; `suggestive` for p under .05 that Holm's correction or the scatter of the run's checkpoints does not leave; `clear` when both do. The last evaluation against the first is corrected for the tasks alone, with ties counted half (mid-p); all other differences for all of them, which together may be wrong in 1 % of runs",
+            "结论：p 不小于 0.05 为“证据不足”；p 小于 0.05 但经 Holm 校正或考虑各检查点自身的波动后不成立，为“仅有迹象”；两者都通过为“显著”。最后一次相对首次的差值只按任务数校正（mid-p），其余差值对全部比较校正，合计误判率不超过 1 %",
         ),
         tr(
             "questions of at least 10 subjects: the larger of the plain standard error and that of subjects whose questions move together (sandwich, t with subjects - 1)",

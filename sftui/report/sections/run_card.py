@@ -45,7 +45,9 @@ def run_card(tr: Language, facts: Facts) -> str:
     command = manifest.get("command")
     if isinstance(command, list) and all(isinstance(word, str) for word in command):
         put("Command", "命令", md.code(shlex.join(command), 1000))
-    put("Stage", "阶段", md.text(facts.stage_name, 60) + _stages(tr, facts))
+    put("Trainer", "训练程序", md.text(state.trainer, 100) if state.trainer else None)
+    if not state.trainer:
+        put("Stage", "阶段", md.text(facts.stage_name, 60) + _stages(tr, facts))
     put("Starting checkpoint", "起始检查点", _start(tr, facts))
     put("Its own scores", "它自身的成绩", _start_scores(tr, facts))
     put("Log", "日志", _log(tr, facts))
@@ -54,7 +56,7 @@ def run_card(tr: Language, facts: Facts) -> str:
         "识别为",
         tr(
             md.text(facts.shot.format, 60),
-            "sftui 运行目录" if facts.is_ours else md.text(facts.shot.format, 60),
+            "sftui 运行目录" if facts.shot.run is not None else md.text(facts.shot.format, 60),
         ),
     )
     put("Machine", "机器", _machine(tr, facts))
@@ -217,7 +219,7 @@ def _plain(value: object) -> str:
 
 
 def _missing(tr: Language, facts: Facts) -> str | None:
-    if facts.is_ours:
+    if facts.shot.run is not None:
         return None
     return (
         "*"

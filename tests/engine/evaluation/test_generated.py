@@ -67,6 +67,8 @@ def test_a_result_is_kept_with_its_answers_and_read_back(short, tmp_path):
     eval_items.save_items(tmp_path / "x.npz", result)
     back = eval_items.load_items(tmp_path / "x.npz")
     assert back.answers == result.answers
+    assert back.item_letters == result.item_letters
+    assert not back.by_letter
     assert back.predicted == result.predicted
     assert (back.right() == result.right()).all()
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from engine.conversations.tokenizer import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 from engine.errors import CheckpointError
-from engine.model.batch_generate import CalculatorCalls, generate, raw_text
+from engine.model.batch_generate import generate
 from engine.model.calculator import calculate
+from engine.model.calculator_calls import CalculatorCalls, raw_text
 from tests.conftest import examples
 from tests.engine.model.test_generate import fixed_model, model_of, without_cache
 from tests.engine.small import BYTES, tiny_model

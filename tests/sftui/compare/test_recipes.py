@@ -16,7 +16,7 @@ from engine.events import EvalFinished
 from engine.journal import wire
 from engine.run.run_dir import RunDir
 from sftui import cli
-from sftui.compare import recipes
+from sftui.compare import compare_text, comparison, recipes
 from sftui.statistics.paired_tests import CLEAR, NOT_JUDGED
 from sftui.statistics.seed_tests import judge_recipes, recipe_difference
 from tests.processes import events
@@ -162,7 +162,7 @@ def test_no_accuracy_is_claimed_where_the_answers_are_one_letter(tmp_path: Path)
     by_name = {result.what: result for result in recipes.results(found)}
     assert by_name["MMLU"].verdict == NOT_JUDGED
     said = recipes.as_text(found, 100, 30)
-    assert "in 6 of 6 runs nearly all answers are one letter" in said
+    assert "in 6 of 6 runs most answers are one letter" in said
     assert "matrix_lr: A 0.02, B 0.04" in said
 
 
@@ -174,3 +174,17 @@ def tell_letters(run: Path, letters: dict[str, int]) -> None:
         for event in events(journal)
     ]
     journal.write_bytes(b"".join(map(wire.encode, told)))
+
+
+def test_one_letter_in_either_run_holds_the_verdict_back(tmp_path: Path) -> None:
+    """Whichever is named first; the letter is not taken for a run."""
+    one = make(tmp_path, "one", right=10, losses=BEFORE, seed=1)
+    two = make(tmp_path, "two", right=36, losses=BEFORE, seed=2)
+    tell_letters(one, {"A": 39, "B": 1})
+    for paths, letter in (((one, two), "A"), ((two, one), "B")):
+        found = comparison.compare_all([str(path) for path in paths])
+        assert found[0].tasks[0].judged is not None
+        assert found[0].tasks[0].judged.verdict == NOT_JUDGED
+        text = "\n".join(compare_text.result_lines(found[0]))
+        assert f"run {letter}: " in text
+        assert text.count("of the answers are") == 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine import events as ev
 from sftui.statistics.families import BEST, PREVIOUS, START
-from sftui.statistics.paired_tests import CLEAR, NOT_JUDGED, Evaluation, holm, mcnemar
+from sftui.statistics.paired_tests import CLEAR, NOT_JUDGED, SUGGESTIVE, Evaluation, holm, mcnemar
 from sftui.statistics.scores import Scoreboard, Scores
 from tests.conftest import examples
 
@@ -107,6 +107,22 @@ def test_all_others_together_may_be_wrong_in_one_run_of_a_hundred(held: dict[Any
         if against == BEST or (step == last and (against == START or step == 10)):
             continue
         assert (judged.verdict == CLEAR) == (judged.p_adjusted < 0.01)
+
+
+def test_a_cell_that_chance_gives_in_one_run_of_forty_has_no_colour() -> None:
+    """14 gained, 3 lost at the second of three evaluations: p .013, of two .025."""
+    start = np.zeros(ITEMS, dtype=bool)
+    start[:3] = True
+    later = np.zeros(ITEMS, dtype=bool)
+    later[3:17] = True
+    found = scores({("T", 0): start, ("T", 10): later, ("T", 20): later})
+    cell = found.of("T", 10, START)
+    newest = found.of("T", 20, START)
+    assert cell is not None
+    assert newest is not None
+    assert cell.p_adjusted == pytest.approx(0.0254, abs=1e-4)
+    assert cell.verdict == SUGGESTIVE
+    assert newest.verdict == CLEAR
 
 
 def test_thirty_thousand_evaluations_are_judged_in_seconds() -> None:

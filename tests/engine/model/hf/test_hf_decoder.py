@@ -13,8 +13,10 @@ from engine.config import OptimConfig
 from engine.errors import CheckpointError
 from engine.model.hf import hf_config, hf_weights
 from engine.model.hf.hf_config import HfConfig, Lora
+from engine.model.hf.hf_tokenizer import HfTokenizer
 from engine.model.hf.hf_weights import TrainedDecoder
 from engine.step.loss import weighted_loss
+from tests import hf_material
 from tests.engine.model.hf import architectures
 from tests.engine.model.hf.architectures import CONFIGS, VOCAB
 
@@ -257,3 +259,14 @@ def test_a_head_with_a_bias_is_refused(tmp_path: Path) -> None:
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "model")
     with pytest.raises(CheckpointError, match="a bias"):
         decoder_of(tmp_path / "model")
+
+
+def test_a_tokenizer_that_transformers_reads_in_another_way_is_refused(tmp_path: Path) -> None:
+    path = hf_material.folder(tmp_path / "model")
+    shape, tokenizer = hf_config.read_folder(path), HfTokenizer.load(path)
+    hf_weights.check_tokenizer(shape, tokenizer)
+    other = hf_material.tokenizer("llama3")
+    other.add_tokens(["Hello"])
+    other.save_pretrained(path)
+    with pytest.raises(CheckpointError, match="not read here as transformers reads it"):
+        hf_weights.check_tokenizer(shape, tokenizer)

@@ -1,0 +1,1 @@
+"""A folder for PYTHONPATH: its `sitecustomize` attaches trainers of scripts nobody changed."""

@@ -1,0 +1,237 @@
+"""Rows that are alike are read together, and say what each would say alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.events import StepBatch
+from sftui.readers import Reader
+from sftui.readers.protobuf import ProtobufError, fields
+from sftui.readers.tensorboard import TensorBoardReader
+from sftui.readers.wandb_offline import WandbReader
+from sftui.sources.open_log import open_replay
+from sftui.state.run_state import RunState
+from tests.long_files import EveryRow
+from tests.sftui.readers.reader_checks import assert_same, read
+from tests.sftui.readers.test_reader_formats import history, proto, record, scalar, wandb_file
+
+TAGS = ("train/loss", "val/loss", "eval/mmlu", "train/lr", "reward", "train/dt", "epoch")
+NUMBERS = st.floats(width=32) | st.sampled_from([0.0, 0.25, 1.0, 1e30, -5.0])
+
+
+@st.composite
+def tensorboard_records(draw: st.DrawFn) -> list[bytes]:
+    """Runs of rows of the same tags, one tag or more; steps grow past the sizes of a varint,
+    begin again or stand still; between them what is no scalar of the usual form."""
+    noise = random.Random(draw(st.integers(0, 2**32)))
+    out = [record(proto((1, 1e9), (3, b"brain.Event:2")))]
+    step = draw(st.sampled_from([0, 1, 100, 16_370, 10**12 - 30]))
+    for _ in range(draw(st.integers(1, 4))):
+        tags = draw(st.lists(st.sampled_from(TAGS), min_size=1, max_size=5, unique=True))
+        tensor = draw(st.booleans())
+        every = draw(st.sampled_from([0, 0, 5]))
+        for i in range(draw(st.sampled_from([1, 3, 40]))):
+            for tag in tags:
+                value = noise.choice([noise.random(), noise.random(), 2.0, math.nan])
+                out.append(scalar(step, tag, value, tensor=tensor))
+            if every and i % every == 0:
+                out.append(noise.choice([scalar(step, "test/loss", 0.5), record(b"\x08"), _OTHER]))
+            step += noise.choice([1, 1, 1, 1, 0, 7])
+        step = draw(st.sampled_from([step, step, 0, max(0, step - 5)]))
+    return out
+
+
+_OTHER = record(proto((1, 1e9), (2, 5), (5, proto((1, proto((1, b"note"), (4, b"words")))))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(tensorboard_records(), st.integers(50, 4000))
+def test_an_event_file_read_at_once_says_what_its_records_say_one_by_one(records, size):
+    """Wherever the bytes are cut."""
+    data = b"".join(records)
+    alone = read(TensorBoardReader, *records)
+    assert_same(read(TensorBoardReader, data), alone)
+    assert_same(
+        read(TensorBoardReader, *(data[i : i + size] for i in range(0, len(data), size))), alone
+    )
+
+
+def shuffled(noise: random.Random, step: int, names: list[str]) -> bytes:
+    """A row of history as wandb writes it: its items in any order."""
+    items: dict[str, Any] = {
+        name: noise.choice([noise.random(), 10.0 ** noise.randrange(-9, 9)]) for name in names
+    }
+    items |= {"_step": step, "_timestamp": 1.7e9 + step + noise.random(), "_runtime": 0.5}
+    odd = noise.randrange(40)
+    name = noise.choice(names)
+    if odd == 0:
+        items[name] = math.nan
+    elif odd == 1:
+        items[name] = 10**400
+    elif odd == 2:
+        items[name] = None
+    elif odd == 3:
+        items["note"] = "words"
+    elif odd == 4:
+        del items["_timestamp"]
+    elif odd == 5:
+        items["_step"] = step + 0.5
+    order = list(items)
+    noise.shuffle(order)
+    return history(step, **{each: items[each] for each in order})
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(TAGS), min_size=1, max_size=5, unique=True),
+            st.sampled_from([1, 3, 60]),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(0, 2**32),
+    st.integers(200, 4000),
+)
+def test_a_wandb_file_read_at_once_says_what_its_rows_say_one_by_one(parts, seed, size):
+    """Keys in any order, numbers that are none, other rows between; wherever it is cut."""
+    noise = random.Random(seed)
+    rows, step = [], 0
+    for names, count in parts:
+        for _ in range(count):
+            rows.append(shuffled(noise, step, names))
+            step += noise.choice([1, 1, 1, 0, 9])
+        step = noise.choice([step, step, 0])
+    data = wandb_file(*rows)
+    alone = read(_OneByOne, data)
+    assert_same(read(WandbReader, data), alone)
+    assert_same(read(WandbReader, *(data[i : i + size] for i in range(0, len(data), size))), alone)
+
+
+class _OneByOne(WandbReader):
+    """Every row read field by field, and given before the next."""
+
+    def _row_of_history(self, message: bytes) -> None:
+        self._history(message)
+        self._flush_block()
+
+
+def long_files(rows: int) -> Iterator[tuple[type[Reader], bytes]]:
+    """Twenty numbers in every row, validation and accuracies among them."""
+    noise = random.Random(0)
+    names = [f"{kind}/{i}" for kind in ("metric", "reward") for i in range(8)]
+    names += ["train/loss", "val/loss", "eval/mmlu", "eval/gsm8k"]
+    keys = [proto((1, name.encode())) for name in names]
+    crcs = {}
+    events, records = [], []
+    for step in range(rows):
+        items = []
+        for key in keys:
+            value = noise.random()
+            message = proto((1, 1e9 + step), (2, step))
+            message += proto((5, proto((1, key + b"\x15" + struct.pack("<f", value)))))
+            head = struct.pack("<Q", len(message))
+            if len(message) not in crcs:
+                crcs[len(message)] = record(message)[8:12]
+            events.append(head + crcs[len(message)] + message + b"\0\0\0\0")
+            text = json.dumps(value).encode()
+            items.append((1, key + b"\x82\x01" + bytes([len(text)]) + text))
+        text = str(step).encode()
+        items.append((1, proto((1, b"_step")) + b"\x82\x01" + bytes([len(text)]) + text))
+        noise.shuffle(items)
+        records.append(proto((1, step + 1), (2, proto(*items))))
+    yield TensorBoardReader, b"".join(events)
+    yield WandbReader, wandb_file(*records)
+
+
+@pytest.mark.parametrize("rows", [6_000])
+def test_a_long_file_of_results_in_every_row_comes_in_blocks(rows):
+    """And not as an event a number: 6,000 rows of twenty series, and all of them in the state."""
+    for make, data in long_files(rows):
+        reader, events = make(), []
+        for at in range(0, len(data), 1 << 20):
+            events += reader.feed(data[at : at + (1 << 20)])
+        events += reader.close()
+        assert len(events) < rows / 20, make.__name__
+        assert any(isinstance(event, StepBatch) for event in events)
+        state = RunState()
+        for event in events:
+            state.apply(event)
+        assert len(state.steps) == len(state.validations) == rows
+        assert {len(found) for found in state.evals.values()} == {rows}
+        assert {len(table) for table in state.metrics.values()} == {rows}
+
+
+@given(st.binary(max_size=60))
+def test_messages_of_any_bytes_are_taken_apart_as_before(data):
+    """Against a reading that looks at one byte after another."""
+
+    def plain() -> list[tuple[int, bytes | int | float]]:
+        at = 0
+        found: list[tuple[int, bytes | int | float]] = []
+
+        def varint() -> int:
+            nonlocal at
+            value = shift = 0
+            while True:
+                byte = data[at]
+                if shift > 63:
+                    raise IndexError
+                at += 1
+                value |= (byte & 0x7F) << shift
+                shift += 7
+                if byte < 0x80:
+                    return value
+
+        while at < len(data):
+            tag = varint()
+            kind = tag & 7
+            if kind == 0:
+                found.append((tag >> 3, varint()))
+                continue
+            size = varint() if kind == 2 else {1: 8, 5: 4}[kind]
+            if not tag >> 3 or at + size > len(data):
+                raise IndexError
+            raw = data[at : at + size]
+            at += size
+            kinds = {1: "<d", 5: "<f"}
+            found.append((tag >> 3, raw if kind == 2 else struct.unpack(kinds[kind], raw)[0]))
+        return found
+
+    try:
+        expected = plain()
+    except (IndexError, KeyError):
+        expected = None
+    try:
+        found = list(fields(data))
+    except ProtobufError:
+        found = None
+    assert repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize("kind", ["wandb", "tensorboard", "csv", "jsonl"])
+def test_a_thousand_numbers_in_a_row_are_a_thousand_series(tmp_path, kind):
+    """A log of every layer: no name is left out, and the rows come in blocks."""
+    names = ("loss", *(f"layer_{i:04}/ratio" for i in range(999)))
+    log = EveryRow(tmp_path, kind, 30, names)
+    source, state, events = open_replay(str(log.target)).source, RunState(), 0
+    while not source.closed:
+        for event in source.poll():
+            state.apply(event)
+            events += 1
+        time.sleep(0.002)
+    assert len(state.steps) == 30
+    assert {len(table) for table in state.metrics.values()} == {30}
+    assert len(state.metrics) == 999
+    assert events < 30
