@@ -128,8 +128,8 @@ def test_resumptions_add_up(run):
 @pytest.mark.parametrize("winner", [0, 1, 2])
 def test_of_several_resumptions_of_one_moment_the_one_that_runs_counts(run, winner):
     """Three were kept: from the next restart on the settings of the last held, which lost."""
-    before = resume.record(prepare(run, allow=True, matrix_lr=0.5), command=["x"], now=NOW)
-    resume_file.settle(run, before)
+    earlier = resume.record(prepare(run, allow=True, matrix_lr=0.5), command=["x"], now=NOW)
+    resume_file.settle(run, earlier)
     JournalWriter(run.events, run.id, "r0").write(AttemptStarted(), 7)
     all_prepared = [prepare(run, keep=keep) for keep in (7, 8, 9)]
     ids = [resume.record(one, command=["x"], now=NOW) for one in all_prepared]
