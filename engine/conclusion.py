@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.checkpoints import nanochat_io, nanochat_paths
+from engine.checkpoints import checkpoint_dir, nanochat_io, nanochat_paths
+from engine.checkpoints.checkpointer import load_optimizer_states
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.errors import CheckpointError
 from engine.events import CheckpointKind, CheckpointSaved, LogLine, PhaseStarted
@@ -101,6 +102,20 @@ def export_result(session: Session, step: int, *, finished: bool) -> bool:
     return True
 
 
+def _export_optimizer(session: Session, model_path: Path, step: int) -> None:
+    """The optimizer's state beside it, out of the last checkpoint, which holds all ranks'."""
+    saved = [info for info in checkpoint_dir.list_checkpoints(session.run) if info.step == step]
+    if saved and session.model.config.generation != "2025":
+        nanochat_io.export_optimizer(
+            model_path,
+            session.model.config,
+            session.config.optim,
+            load_optimizer_states(saved[-1]),
+            multiplier=session.schedule.multiplier(step - 1) * session.lr_factor,
+            momentum=session.schedule.momentum(step - 1),
+        )
+
+
 def _write_result(session: Session, step: int, *, finished: bool) -> tuple[CheckpointKind, Path]:
     """Write the model in its family's own form; kind and place of what was written.
 
@@ -128,7 +143,9 @@ def _write_result(session: Session, step: int, *, finished: bool) -> tuple[Check
         session.model.state_dict(),
         val_loss=progress.val_loss,
         accuracies=progress.accuracies,
+        user_config=session.manifest["config"],
     )
+    _export_optimizer(session, model_path, step)
     if start is not None and base == session.run.export:
         # A cache of its own needs its tokenizer too; nanochat's has it already.
         tokenizer_folder = base / "tokenizer"

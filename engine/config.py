@@ -24,6 +24,8 @@ from engine.files import checked
 MOST_SAMPLE_PROMPTS = 8
 """Most prompts of a run: all ranks wait while rank 0 answers them."""
 
+Compat = Literal["sound", "nanochat"]
+
 STARTER = "starter"
 """`source` of the base model that ships with sftui."""
 
@@ -31,6 +33,9 @@ HF = "hf"
 """Recipe, and `source` in a manifest, of a run on a Hugging Face model."""
 
 RECIPES = Path(__file__).parent / "recipes"
+
+OLD_RECIPES = {"nanochat-sft": "nanochat-2025"}
+"""Earlier names of recipes; a run says what its recipe is called now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +49,10 @@ class StartConfig:
     """Model folder, e.g. d16 (default: the deepest one there is)."""
     step: int | None = None
     """Step of the checkpoint (default: the last)."""
+    inherit: bool = False
+    """Take batch sizes, row length and rates that were not typed from the base's meta file."""
+    load_optimizer: bool = True
+    """Begin with the optimizer state that lies beside a base checkpoint of 2026."""
     model: str | None = None
     """Folder of a Hugging Face model, as save_pretrained writes it: start from it."""
     chat_template: str | None = None
@@ -104,11 +113,12 @@ class DataConfig:
     data_dir: str | None = None
     """Folder with TASK.SPLIT.jsonl or .parquet files (default: the hub, through datasets)."""
     mixture: tuple[str, ...] = ()
-    """Training files or task names, comma-separated, each NAME[:ROWS] or FILE[:ROWS] (default:
-    ARC-Easy, ARC-Challenge, GSM8K, SmolTalk)."""
+    """Training files or task names, comma-separated, each NAME[:ROWS][*TIMES] or
+    FILE[:ROWS][*TIMES] (default: ARC-Easy, ARC-Challenge, GSM8K, SmolTalk)."""
     validation: str = ""
-    """Validation rows: NAME, FILE, or held-out for a twentieth of the training rows (default:
-    held-out for own files without --data-dir, else SmolTalk's test rows)."""
+    """Validation rows: NAME or FILE, several with commas, or held-out for a twentieth of the
+    training rows (default: held-out for own files without --data-dir, else SmolTalk's test
+    rows)."""
     skip_bad_rows: bool = False
     """Skip and count malformed rows instead of refusing the file."""
     max_tokens: int = 2048
@@ -144,6 +154,17 @@ class BatchConfig:
     """Most tokens of a packed micro-step (0: auto, what the card has room for; 1,000 on a CPU)."""
     layout: Literal["packed", "padded"] = "packed"
     """How rows lie in memory. Same loss and gradient; packed is faster."""
+    packing: Literal["documents", "best-fit"] = "documents"
+    """documents: every conversation is read alone; best-fit: rows of max_seq_len filled with
+    conversations that see each other, as nanochat does since 2026."""
+    max_seq_len: int = 2048
+    """Tokens of a best-fit row."""
+    total_batch_size: int = 524_288
+    """Token places of one update over all ranks, with best-fit packing; gradient accumulation
+    follows from it."""
+    compat: Compat = "sound"
+    """nanochat: count best-fit steps and progress exactly as nanochat does, its faults included;
+    sound: updates are updates, one rate on all ranks, never below final_lr_frac."""
 
     def faults(self) -> list[str]:
         found = [
@@ -151,6 +172,8 @@ class BatchConfig:
             *_at_least("target_examples_per_step", self.target_examples_per_step, 1),
             *_at_least("num_epochs", self.num_epochs, 1),
             *_at_least("micro_tokens", self.micro_tokens, 0),
+            *_at_least("max_seq_len", self.max_seq_len, 2),
+            *_at_least("total_batch_size", self.total_batch_size, 1),
             *_wrong_choices(self),
         ]
         if self.num_iterations != -1 and self.num_iterations < 1:
@@ -174,6 +197,12 @@ class OptimConfig:
     """AdamW rate of a Hugging Face model (with --lora 2e-4 where none is typed)."""
     init_lr_frac: float = 0.02
     """Every rate starts at this share of itself and decays linearly to zero."""
+    warmup_ratio: float = 0.0
+    """Share of a best-fit run in which the rates rise from zero."""
+    warmdown_ratio: float = 0.5
+    """Share of a best-fit run in which the rates fall."""
+    final_lr_frac: float = 0.0
+    """Share of the rates that a best-fit run ends at."""
 
     def faults(self) -> list[str]:
         names = (
@@ -188,6 +217,10 @@ class OptimConfig:
             f"{name} is {getattr(self, name)}; expected a number of at least 0"
             for name in names
             if not getattr(self, name) >= 0
+        ] + [
+            f"{name} is {getattr(self, name)}; expected a number from 0 to 1"
+            for name in ("warmup_ratio", "warmdown_ratio", "final_lr_frac")
+            if not 0 <= getattr(self, name) <= 1
         ]
 
 
@@ -199,6 +232,8 @@ class EvalConfig:
     """Validation loss every so many steps."""
     eval_steps: int = 100
     """Micro-batches per rank of one validation."""
+    eval_tokens: int = 20_971_520
+    """Token places of one validation with best-fit packing, which counts bits a byte."""
     eval_metrics_every: int = 200
     """Tasks are evaluated every so many steps; the start is always measured."""
     eval_metrics_max_problems: int = 1024
@@ -220,6 +255,7 @@ class EvalConfig:
         return [
             *_at_least("eval_every", self.eval_every, 1),
             *_at_least("eval_steps", self.eval_steps, 1),
+            *_at_least("eval_tokens", self.eval_tokens, 1),
             *_at_least("eval_metrics_every", self.eval_metrics_every, 1),
             *_limit("eval_metrics_max_problems", self.eval_metrics_max_problems),
             *_limit("eval_max_generated", self.eval_max_generated),
@@ -420,8 +456,8 @@ def load_recipe(name: str) -> RunConfig:
     Raises:
         ConfigError: no such recipe; the nearest is named.
     """
-    path = RECIPES / f"{name}.toml"
-    if name not in recipe_names():
+    path = RECIPES / f"{OLD_RECIPES.get(name, name)}.toml"
+    if name not in (*recipe_names(), *OLD_RECIPES):
         raise ConfigError(
             f"no recipe is called {name!r}; there are {', '.join(recipe_names())}."
             + nearest(name, recipe_names())

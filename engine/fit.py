@@ -219,6 +219,13 @@ def checkpoint_bytes(shape: ModelShape, *, mixed: bool) -> int:
     return found.parameters + found.optimizer
 
 
+def row_tokens(config: RunConfig) -> int:
+    """Tokens of the longest row: of one conversation, or of a best-fit row."""
+    if config.batch.packing == "best-fit":
+        return config.batch.max_seq_len
+    return config.data.max_tokens
+
+
 def plan_for(
     config: RunConfig,
     shape: ModelShape,
@@ -232,11 +239,11 @@ def plan_for(
     `packed_tokens` is the most tokens of a packed micro-step, which then decides instead
     of `device_batch_size`. Padded rows are taken as long as `max_tokens` allows.
     """
-    tokens = config.batch.device_batch_size * config.data.max_tokens
+    tokens = config.batch.device_batch_size * row_tokens(config)
     packed = config.batch.layout == "packed" and packed_tokens is not None
     if packed_tokens is not None and packed:
         # A row longer than the limit is a micro-step of its own.
-        tokens = max(packed_tokens, config.data.max_tokens)
+        tokens = max(packed_tokens, row_tokens(config))
     return MemoryPlan(
         shape=shape,
         tokens=tokens,

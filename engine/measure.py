@@ -52,7 +52,12 @@ def measure_validation(session: Session, step: int) -> str:
         session,
         step,
         "validation",
-        lambda reduce: validate(session.model, session.validation.load(0), all_reduce_sum=reduce),
+        lambda reduce: validate(
+            session.model,
+            session.validation.load(0),
+            all_reduce_sum=reduce,
+            token_bytes=session.token_bytes,
+        ),
     )
     if result is None:
         return failure
@@ -82,6 +87,7 @@ def measure_validation(session: Session, step: int) -> str:
         ValidationFinished(
             step=step,
             loss=result.loss,
+            metric=result.metric,
             rows=result.rows,
             seconds=round(time.monotonic() - started, 3),
             rows_file=session.run.relative(rows_file) if saved else None,

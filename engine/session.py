@@ -23,7 +23,7 @@ from engine.evaluation.exam import Prepared
 from engine.evaluation.validation_rows import RowLosses
 from engine.events import Event
 from engine.model.family import Decoder, RunTokenizer
-from engine.optimizer.lr_schedule import LrSchedule
+from engine.optimizer.lr_schedule import LrSchedule, Schedule
 from engine.optimizer.optim import ShardedOptimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run.run_dir import RunDir
@@ -31,6 +31,7 @@ from engine.sandbox.program_sandbox import Sandbox
 from engine.step.dataloader import MicroStep, StepLoader
 from engine.step.loss import weighted_loss
 from engine.step.plan import Plan
+from engine.step.row_packing import RowPlan
 from engine.step.step_clock import OwnClock
 
 Emit = Callable[[Event], None]
@@ -134,7 +135,7 @@ class Session:
     """`LossModule`."""
     optimizer: ShardedOptimizer
     travel: WeightTravel
-    plan: Plan
+    plan: Plan | RowPlan
     loader: StepLoader
     validation: StepLoader
     questions: dict[str, Prepared]
@@ -151,12 +152,22 @@ class Session:
     """Why the last checkpoint of the run is not on the disk."""
     rows_cut_told: int = 0
     """Rows cut at `max_tokens` of which the event log knows."""
-    schedule: LrSchedule = field(init=False)
+    token_bytes: Tensor | None = None
+    """int64 [V] bytes of each token where validation counts bits a byte; 0 of special ones."""
+    schedule: Schedule = field(init=False)
     clock: OwnClock = field(init=False)
     """This rank's own time of each step."""
 
     def __post_init__(self) -> None:
-        self.schedule = LrSchedule(num_iterations=self.plan.num_iterations)
+        if isinstance(self.plan, RowPlan):
+            optim = self.config.optim
+            self.schedule = self.plan.schedule(
+                warmup_ratio=optim.warmup_ratio,
+                warmdown_ratio=optim.warmdown_ratio,
+                final_lr_frac=optim.final_lr_frac,
+            )
+        else:
+            self.schedule = LrSchedule(num_iterations=self.plan.num_iterations)
         self.clock = OwnClock(self.ranks.device)
 
     @property

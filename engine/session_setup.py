@@ -11,12 +11,13 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.checkpoints import checkpoint_dir, nanochat_io
+from engine.checkpoints import checkpoint_dir, nanochat_io, nanochat_paths
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
 from engine.checkpoints.checkpointer import (
     Checkpointer,
@@ -26,9 +27,11 @@ from engine.checkpoints.checkpointer import (
 )
 from engine.config import HF, RunConfig, from_flat
 from engine.conversations import chat_format
+from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
+from engine.errors import DataError
 from engine.evaluation import exam, samples
 from engine.evaluation.exam import Prepared
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
@@ -40,9 +43,10 @@ from engine.run import resume_file
 from engine.run.run_dir import RunDir
 from engine.sandbox.program_sandbox import Sandbox
 from engine.session import Emit, LossModule, Progress, Session, start_checkpoint
-from engine.step import fused_loss, run_plan
+from engine.step import fused_loss, packed_run, row_packing, run_plan
 from engine.step.dataloader import PAD_TOKEN, StepLoader, TokenRows
 from engine.step.plan import Plan, ValidationPlan
+from engine.step.row_packing import PackedRows, RowPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ class Data:
     """What the run is trained on and measured with."""
 
     tokenizer: RunTokenizer
-    plan: Plan
+    plan: Plan | RowPlan
     counts: dict[str, int]
     """Training rows by source."""
     loader: StepLoader
@@ -118,12 +122,20 @@ def build(
         sandbox=data.sandbox,
         prompts=data.prompts,
         checkpointer=_checkpointer(run, ranks, attempt, settings, emit, settle_log),
+        token_bytes=_token_bytes(settings, data.tokenizer, ranks),
     )
     if resume is not None:
         # Never pruned: should every later checkpoint be damaged, this one is known to be whole.
         session.checkpointer.protected.add(resume.step)
     announce(session, resume, problems, data.counts)
     return session
+
+
+def _token_bytes(settings: RunConfig, tokenizer: RunTokenizer, ranks: Ranks) -> Tensor | None:
+    """What bits a byte are counted with; None where validation is in nats a token."""
+    if not packed_run.is_packed(settings) or not isinstance(tokenizer, Tokenizer):
+        return None
+    return torch.from_numpy(tokenizer.token_bytes()).to(ranks.device)
 
 
 def load_weights(
@@ -156,6 +168,8 @@ def load_weights(
         progress = Progress.from_state(resume.state)
         lr_factor = float(resume.state.get("lr_factor", 1.0))
         load_start = functools.partial(_start_state, manifest)
+    elif files := _start_optimizer(manifest, settings, shape):
+        optimizer.load_state_dict(kind.read_optimizer(shape, settings.optim, files))
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
     fused_loss.try_compile(ranks.device, dtype, shape.vocab_size, model.softcap)
@@ -184,9 +198,18 @@ def load_data(
     family.of(shape).check_tokenizer(shape, tokenizer)
     wanted = run_plan.data_settings(settings, run_plan.exam_seed(manifest))
     mixture = tasks.build_mixture(wanted)
-    plan = run_plan.make_plan(settings, len(mixture))
-    held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
-    loader, validation = _loaders(settings, mixture, held_out, plan, tokenizer, shape, ranks)
+    plan: Plan | RowPlan
+    packed: PackedRows | None = None
+    if packed_run.is_packed(settings):
+        plan, packed = row_packing.load(run.packing)
+        _check_plan(run, plan, len(mixture))
+        held_out = tasks.load_validation(wanted, None)
+    else:
+        plan = run_plan.make_plan(settings, len(mixture))
+        held_out = tasks.load_validation(wanted, run_plan.validation_rows_wanted(settings))
+    loader, validation = _loaders(
+        settings, mixture, held_out, plan, packed, tokenizer, shape, ranks
+    )
     asked = tasks.load_questions(wanted, run_plan.exam_limits(settings))
     _check_rows(run, manifest, settings, mixture, held_out, asked, tokenizer, ranks)
     questions = {
@@ -211,6 +234,14 @@ def load_data(
     )
 
 
+def _check_plan(run: RunDir, plan: RowPlan, num_rows: int) -> None:
+    if plan.num_rows != num_rows:
+        raise DataError(
+            f"{run.packing} is of {plan.num_rows:,} rows, and the data has {num_rows:,} now; "
+            "expected the rows the run was planned with. Put them back, or start a new run."
+        )
+
+
 def _check_rows(
     run: RunDir,
     manifest: dict[str, Any],
@@ -226,7 +257,7 @@ def _check_rows(
     Raises:
         DataError: a source without a supervised token, or rows that are others than the run's.
     """
-    limit = settings.data.max_tokens
+    limit = packed_run.longest_conversation(settings)
     teaches = supervision.teacher(tokenizer, limit)
     for task in (*mixture.tasks, *held_out.tasks):
         supervision.require(task.name, task.items, teaches, max_tokens=limit)
@@ -276,7 +307,7 @@ def set_threads(config: RunConfig, ranks: Ranks) -> None:
         torch.set_float32_matmul_precision("high" if mixed else "highest")
 
 
-def _changes(run: RunDir, attempt: int, plan: Plan, ranks: Ranks) -> list[str]:
+def _changes(run: RunDir, attempt: int, plan: Plan | RowPlan, ranks: Ranks) -> list[str]:
     """What differs from the attempts before, when this one begins a resumption; one text each."""
     taken_up = resume_file.newest(run, attempt)
     if taken_up is None:
@@ -317,6 +348,16 @@ def _start_model(manifest: dict[str, Any]) -> tuple[ModelShape, dict[str, Tensor
     return nanochat_io.load_weights(ref)
 
 
+def _start_optimizer(
+    manifest: dict[str, Any], settings: RunConfig, shape: ModelShape
+) -> list[Path]:
+    """The optimizer files that the run begins with; empty for a fresh optimizer."""
+    ref = start_checkpoint(manifest)
+    if ref is None or not run_plan.takes_optimizer(settings, ref.source, shape):
+        return []
+    return nanochat_paths.optimizer_shards(ref.model_path.parent, ref.step)
+
+
 def _prompts(settings: RunConfig, held_out: Mixture) -> tuple[str, ...]:
     """The prompts answered every `sample_every` steps: the run's own, else of validation rows."""
     if not settings.eval.sample_every:
@@ -328,7 +369,8 @@ def _loaders(
     settings: RunConfig,
     mixture: Mixture,
     held_out: Mixture,
-    plan: Plan,
+    plan: Plan | RowPlan,
+    packed: PackedRows | None,
     tokenizer: RunTokenizer,
     shape: ModelShape,
     ranks: Ranks,
@@ -343,15 +385,16 @@ def _loaders(
         ),
         "device": ranks.device,
     }
-    rows = TokenRows(mixture, tokenizer, settings.data.max_tokens, shape.vocab_size)
+    limit = packed_run.longest_conversation(settings)
+    rows = TokenRows(mixture, tokenizer, limit, shape.vocab_size)
     training = StepLoader(rows, plan, loss_norm=settings.batch.loss_norm, **common)
-    validation_plan = ValidationPlan(
+    validation_plan: ValidationPlan | PackedRows = packed or ValidationPlan(
         num_rows=len(held_out),
         world_size=plan.world_size,
         device_batch_size=settings.batch.device_batch_size,
         eval_steps=settings.eval.eval_steps,
     )
-    validation_rows = TokenRows(held_out, tokenizer, settings.data.max_tokens, shape.vocab_size)
+    validation_rows = TokenRows(held_out, tokenizer, limit, shape.vocab_size)
     validation = StepLoader(validation_rows, validation_plan, prefetch=False, **common)
     return training, validation
 

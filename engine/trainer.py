@@ -106,6 +106,7 @@ def train(
         session.lr_factor = decision.lr_factor
         multiplier = session.schedule.multiplier(step) * decision.lr_factor
         session.optimizer.set_lr(multiplier)
+        session.optimizer.set_momentum(session.schedule.momentum(step))
         batch = session.loader.load(step, on_wait=lambda late: report_late_data(session, late))
         losses = accumulate_gradients(session, batch)  # collective
         # Equal on all ranks, as is `good` then: they take the same branch below.
@@ -168,16 +169,16 @@ def accumulate_gradients(session: Session, batch: StepBatch) -> StepLosses:
 
 
 def empty_micro_step(device: torch.device) -> MicroStep:
-    """One token without weight: its backward pass reaches every parameter with zeros.
+    """Two tokens without weight: their backward pass reaches every parameter with zeros.
 
     So that a rank without rows sends its gradients as early as the others do.
     """
     nothing = torch.empty(0, dtype=torch.int64, device=device)
     return MicroStep(
-        ids=torch.zeros(1, dtype=torch.int64, device=device),
-        spans=((0, 1),),
-        positions=torch.zeros(1, dtype=torch.int64, device=device),
-        ends=torch.arange(2, dtype=torch.int32, device=device),
+        ids=torch.zeros(2, dtype=torch.int64, device=device),
+        spans=((0, 2),),
+        positions=torch.arange(2, dtype=torch.int64, device=device),
+        ends=torch.arange(2, dtype=torch.int32, device=device) * 2,
         supervised=nothing,
         targets=nothing,
         weights=torch.empty(0, device=device),

@@ -46,6 +46,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   eval     ask one checkpoint the evaluation questions
   chat     talk to a checkpoint, or ask it one prompt
   export   write a checkpoint for nanochat or for transformers
+  data     rows as a Hugging Face model will see them, token by token
   new      print a short script for TRL, Accelerate, Lightning or a loop
   fit      memory a run needs per GPU, before anything is loaded
   doctor   what a bug report needs, and what is wrong with this machine
@@ -493,6 +494,18 @@ def export(words: list[str]) -> ExitCode:
     return ExitCode.DONE
 
 
+def data(words: list[str]) -> ExitCode:
+    """`sftui data`: rows as a model will see them."""
+    from sftui.commands.checkpoint_flags import DataFlags  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(DataFlags, words, "sftui data")
+    from sftui.commands.data_rows import print_rows  # noqa: PLC0415  tokenizers and jinja2
+
+    for line in print_rows(flags):
+        print(line)  # noqa: T201
+    return ExitCode.DONE
+
+
 def fit(words: list[str]) -> ExitCode:
     """`sftui fit`: the memory a rank needs, and which switches reduce it."""
     from sftui.commands.run_flags import parse_fit  # noqa: PLC0415  all settings
@@ -528,6 +541,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "eval": evaluate,
     "chat": chat,
     "export": export,
+    "data": data,
     "fit": fit,
     "doctor": doctor,
     "new": new,

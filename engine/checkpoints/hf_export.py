@@ -58,6 +58,18 @@ def model_config(config: ModelShape, tokenizer: Tokenizer) -> dict[str, Any]:
     }
 
 
+def refuse_unknown(config: ModelShape) -> None:
+    """Raises:
+    CheckpointError: transformers has no model type for this generation.
+    """
+    if config.generation != "2025":
+        raise CheckpointError(
+            "transformers has no model type for nanochat's 2026 generation (its `nanochat` is of "
+            "October 2025); expected a checkpoint of that. Use --format nanochat, whose files "
+            "nanochat's own scripts load."
+        )
+
+
 def export(
     folder: Path, config: ModelShape, state: Mapping[str, Tensor], tokenizer: Tokenizer
 ) -> int:
@@ -68,6 +80,7 @@ def export(
     Raises:
         CheckpointError: it exists and is not empty, or cannot be written.
     """
+    refuse_unknown(config)
     check_state(config, state)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(

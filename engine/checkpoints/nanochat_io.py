@@ -12,7 +12,7 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from torch import Tensor
 
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint, checkpoint_paths, export_folder
 from engine.checkpoints.weights_header import COMPILE_PREFIX
+from engine.config import OptimConfig
 from engine.errors import CheckpointError
 from engine.files.lfs import pointer_fault
 from engine.journal.run_log import metric_name
+from engine.model import family
 from engine.model.family import ModelShape
 from engine.model.nanochat.gpt import as_exported, as_loaded, check_state
 from engine.model.nanochat.gpt_config import GPTConfig
@@ -64,6 +66,7 @@ def export_sft_result(
     *,
     val_loss: float | None,
     accuracies: Mapping[str, float],
+    user_config: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a model and what was measured of it where nanochat looks for SFT results in `base`.
 
@@ -76,7 +79,41 @@ def export_sft_result(
     meta: dict[str, Any] = {"val_loss": val_loss}
     for task, accuracy in accuracies.items():
         meta[metric_name(task)] = accuracy
+    if config.generation != "2025":
+        # nanochat's meta of 2026: bits a byte, what was typed, and no accuracies.
+        meta = {"val_bpb": val_loss, "user_config": dict(user_config or {})}
     return export(export_folder(model_tag, base), step, config, state, meta)[0]
+
+
+def export_optimizer(
+    model_path: Path,
+    config: ModelShape,
+    settings: OptimConfig,
+    shards: Sequence[Mapping[str, Tensor]],
+    *,
+    multiplier: float = 1.0,
+    momentum: float | None = None,
+) -> Path | None:
+    """Write the optimizer file of one rank beside an exported model, as nanochat does since 2026.
+
+    `shards` are those of all ranks that saved the checkpoint. None for October's models, which
+    have no such file.
+
+    Raises:
+        CheckpointError: a part of the state is missing, or the folder cannot be written.
+    """
+    content = family.of(config).optimizer_file(
+        config, settings, shards, multiplier=multiplier, momentum=momentum
+    )
+    if content is None:
+        return None
+    step = model_path.stem.removeprefix("model_")
+    path = model_path.with_name(f"optim_{step}_rank0.pt")
+    try:
+        _write(path, lambda aside: torch.save(content, aside))
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path} could not be written ({error}). Free some space.") from error
+    return path
 
 
 def export(
@@ -103,7 +140,12 @@ def export(
     """
     check_state(config, state)
     plain = as_exported(state, embedding_dtype)
-    described = {"step": step, **meta, "model_config": config.to_dict()}
+    # In the order of nanochat's own files.
+    plain = {name: plain[name] for name in config.parameter_shapes()}
+    model_config = family.of(config).as_exported(config, {})[1]
+    described = {"step": step, **meta, "model_config": model_config}
+    if "user_config" in described:
+        described["user_config"] = described.pop("user_config")
     model_path, meta_path = checkpoint_paths(folder, step)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -64,12 +64,54 @@ def base_dir(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def newest_start(base: Path | None = None) -> str | None:
-    """The source a run starts from when none is named: `mid`, else `base`, else None."""
+    """The source a run starts from when none is named; None without a checkpoint.
+
+    Of `mid` (October 2025, which trained on from it) and `base` (since 2026, which has no mid
+    stage) the one whose weights were written last; a base of October only without a mid.
+    """
     base = base_dir() if base is None else base
-    for source in ("mid", "base"):
-        if any(_steps(folder) for folder in _tags(base / SOURCE_FOLDERS[source])):
-            return source
-    return None
+    written = {
+        source: max(times)
+        for source in ("mid", "base")
+        if (
+            times := [
+                path.stat().st_mtime
+                for folder in _tags(base / SOURCE_FOLDERS[source])
+                for path in _steps(folder).values()
+            ]
+        )
+    }
+    if len(written) == 2:
+        try:
+            generation = find_checkpoint("base", base=base).config.generation
+        except CheckpointError:
+            return "mid"
+        return "base" if generation != "2025" and written["base"] > written["mid"] else "mid"
+    return next(iter(written), None)
+
+
+_SHARD = re.compile(r"optim_(\d+)_rank(\d+)\.pt")
+
+
+def optimizer_shards(folder: Path, step: int) -> list[Path]:
+    """The optimizer files beside a checkpoint, by rank; empty where there are none.
+
+    Raises:
+        CheckpointError: a rank's is missing among them.
+    """
+    by_rank = {
+        int(match[2]): path
+        for path in folder.iterdir()
+        if (match := _SHARD.fullmatch(path.name)) and int(match[1]) == step
+    }
+    for rank in range(max(by_rank, default=-1) + 1):
+        if rank not in by_rank:
+            raise CheckpointError(
+                f"{folder} has optimizer files of {len(by_rank)} ranks and none of rank {rank}; "
+                "expected those of every rank that wrote them. Copy the missing one, or pass "
+                "--no-load-optimizer to begin with a fresh optimizer."
+            )
+    return [by_rank[rank] for rank in sorted(by_rank)]
 
 
 def find_checkpoint(

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints import checkpoint_target, nanochat_paths
+from engine.checkpoints import checkpoint_dir, checkpoint_target, nanochat_paths
+from engine.config import from_flat
 from engine.errors import CheckpointError
 from engine.model import family
 from engine.processes import child
@@ -36,7 +37,12 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
         )
 
     # torch: seconds, which a missing checkpoint must not cost.
-    from engine.checkpoints import hf_export, load_target, nanochat_io  # noqa: PLC0415
+    from engine.checkpoints import (  # noqa: PLC0415
+        checkpointer,
+        hf_export,
+        load_target,
+        nanochat_io,
+    )
 
     tokenizer: Any = load_target.load_tokenizer(target)
     state = load_target.load_state(target)
@@ -70,7 +76,12 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
         state,
         val_loss=target.val_loss,
         accuracies=target.accuracies or {},
+        user_config=target.run.read_manifest()["config"] if target.run else None,
     )
+    if target.run is not None:
+        settings = from_flat(target.run.read_manifest()["config"], None)
+        shards = checkpointer.load_optimizer_states(checkpoint_dir.read(target.path))
+        nanochat_io.export_optimizer(model_path, target.config, settings.optim, shards)
     return {
         "path": str(model_path),
         "size_bytes": model_path.stat().st_size,

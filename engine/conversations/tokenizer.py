@@ -22,6 +22,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+import numpy.typing as npt
 import tiktoken
 
 from engine.errors import CheckpointError
@@ -199,6 +201,15 @@ class Tokenizer:
     def bytes_of(self, token: int) -> bytes:
         """Bytes of one id, which may end in the middle of a character; a special token's name."""
         return self._encoding.decode_single_token_bytes(token)
+
+    def token_bytes(self) -> npt.NDArray[np.int64]:
+        """[V] bytes that each token stands for; 0 of special ones.
+
+        Worked out here, not read from nanochat's `token_bytes.pt`: a file made in October 2025
+        counts 3 for every token that is no UTF-8 alone.
+        """
+        sizes = [len(piece) for piece in self.merges]
+        return np.array([*sizes, *([0] * len(self.special_tokens))], np.int64)
 
     def special(self, name: str) -> int:
         """Id of a special token, e.g. `special(BOS)`."""

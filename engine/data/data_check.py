@@ -84,14 +84,10 @@ def check_data(
         checks = [replace(check, part="training") for check in checks]
         checks += [replace(check, use="validation", part="held_out") for check in checks]
     else:
-        checks.append(
-            _Check(
-                use="validation",
-                entry=settings.validation,
-                limit=max_validation_rows,
-                part="exam",
-            )
-        )
+        checks += [
+            _Check(use="validation", entry=each, limit=max_validation_rows, part="exam")
+            for each in settings.validation_entries()
+        ]
     checks += [
         _Check(use="question", entry=each, limit=limits.of(each.name), part="exam")
         for each in settings.questions

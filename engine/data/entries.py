@@ -65,8 +65,9 @@ class DataSettings:
     """Folder of `TASK.SPLIT.jsonl|.parquet`; None takes the hub's data sets."""
     mixture: tuple[DataEntry, ...] = ()
     """Empty: ARC-Easy, ARC-Challenge, GSM8K and SmolTalk, as in nanochat's reference run."""
-    validation: DataEntry | None = DataEntry(name="SmolTalk", split="test")
-    """None holds a twentieth of every training entry's rows out, at least one of each."""
+    validation: DataEntry | tuple[DataEntry, ...] | None = DataEntry(name="SmolTalk", split="test")
+    """Several are mixed, as nanochat does since 2026. None holds a twentieth of every training
+    entry's rows out, at least one of each."""
     questions: tuple[DataEntry, ...] = (
         DataEntry(name="MMLU", split="test"),
         DataEntry(name="ARC-Easy", split="test"),
@@ -82,6 +83,12 @@ class DataSettings:
     exam_seed: int = SEED
     """Of what is asked and measured: the same for every run, so that two seeds can be compared.
     A run that an earlier version began keeps its own (`run_plan.exam_seed`)."""
+
+    def validation_entries(self) -> tuple[DataEntry, ...]:
+        """Empty where training rows are held out."""
+        if self.validation is None:
+            return ()
+        return self.validation if isinstance(self.validation, tuple) else (self.validation,)
 
     def train_entries(self) -> tuple[DataEntry, ...]:
         return self.mixture or (

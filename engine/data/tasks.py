@@ -51,9 +51,10 @@ def build_mixture(settings: DataSettings, *, starter: Starter | None = None) -> 
 
 
 def load_validation(
-    settings: DataSettings, max_rows: int, *, starter: Starter | None = None
+    settings: DataSettings, max_rows: int | None, *, starter: Starter | None = None
 ) -> Mixture:
-    """The first `max_rows` validation rows, in the task's shuffled order, every time the same."""
+    """The first `max_rows` validation rows (None: all), in the task's shuffled order, every time
+    the same."""
     if settings.starter:
         rows = starter_rows(starter).validation_rows()[:max_rows]
         return Mixture([_from_list("validation", rows)], seed=None)
@@ -66,6 +67,12 @@ def load_validation(
         ]
         # Mixed, so that the first `max_rows` are of all files.
         return Mixture(tasks, seed=settings.exam_seed, limit=max_rows, by_row=True)
+    if isinstance(entry, tuple):
+        tasks = [
+            load_rows(rows, each, settings, note=note, part="exam")
+            for each, (rows, note) in zip(entry, open_all(entry, settings), strict=True)
+        ]
+        return Mixture(tasks, seed=settings.exam_seed, limit=max_rows)
     ((opened, note),) = open_all([entry], settings)
     task = load_rows(opened, entry, settings, limit=max_rows, note=note, part="exam")
     return Mixture([task], seed=None, by_row=True)

@@ -10,8 +10,10 @@ would cost more than the model at a vocabulary of 65,536.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +66,8 @@ class ValidationResult:
     """Mean over the supervised tokens of each source."""
     skipped: int
     """Micro-batches without a supervised token, left out of the mean (nanochat's becomes NaN)."""
+    metric: Literal["loss", "bpb"] = "loss"
+    """Nats a token, or bits a byte; of `loss`, `row_losses` and `loss_by_source` alike."""
 
 
 @torch.no_grad()
@@ -73,11 +77,13 @@ def validate(
     *,
     all_reduce_sum: AllReduceSum = one_rank,
     on_micro_step: Callable[[], None] | None = None,
+    token_bytes: Tensor | None = None,
 ) -> ValidationResult:
     """Loss on the rows of `batch`, the one step of a `ValidationPlan`; the same on every rank.
 
     The caller sets up autocast. `on_micro_step` is called after each forward
-    pass: a place for a heartbeat.
+    pass: a place for a heartbeat. With `token_bytes` (int64 [V], 0 of special tokens) the loss
+    is in bits a byte over the supervised tokens that have bytes, as nanochat counts since 2026.
     """
     with _eval_mode(model):
         nlls: list[Tensor] = []
@@ -93,6 +99,8 @@ def validate(
             nlls.append(nll)
             if on_micro_step is not None:
                 on_micro_step()
+    if token_bytes is not None:
+        return _bits_a_byte(batch, nlls, token_bytes, all_reduce_sum)
     losses = step_losses(batch, nlls, all_reduce_sum)
     return ValidationResult(
         loss=losses.loss_rows_mean,
@@ -102,6 +110,40 @@ def validate(
         row_weights=_row_weights(batch),
         loss_by_source=losses.loss_by_source,
         skipped=batch.num_empty_micro_batches,
+    )
+
+
+def _bits_a_byte(
+    batch: StepBatch, nlls: Sequence[Tensor], token_bytes: Tensor, all_reduce_sum: AllReduceSum
+) -> ValidationResult:
+    """Each document's bits a byte, and their mean by bytes: that of the whole."""
+    number = len(batch.documents)
+    dtype = torch.float32 if batch.device.type == "mps" else torch.float64
+    sums = torch.zeros(2, number, dtype=dtype, device=batch.device)
+    for micro, nll in zip(batch.micro_steps, nlls, strict=True):
+        size = token_bytes[micro.targets].to(dtype)
+        sums[0].index_add_(0, micro.documents, nll.to(dtype) * (size > 0))
+        sums[1].index_add_(0, micro.documents, size)
+    nats, size = np.array(all_reduce_sum(sums).tolist(), np.float64)
+    bits = nats / math.log(2)
+    rows = np.full(number, np.nan)
+    np.divide(bits, size, out=rows, where=size > 0)
+    by_source: dict[str, float] = {}
+    sources = np.array([document.source for document in batch.documents])
+    for source in dict.fromkeys(document.source for document in batch.documents):
+        own = sources == source
+        if size[own].sum():
+            by_source[source] = float(bits[own].sum() / size[own].sum())
+    total = float(size.sum())
+    return ValidationResult(
+        loss=float(bits.sum()) / total if total else math.inf,
+        rows=number,
+        row_losses=rows,
+        row_ids=np.array([document.row for document in batch.documents], np.int64),
+        row_weights=size / total if total else np.zeros(number),
+        loss_by_source=by_source,
+        skipped=batch.num_empty_micro_batches,
+        metric="bpb",
     )
 
 

@@ -376,12 +376,31 @@ class Family(Protocol):
         """
         ...
 
-    def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
+    def read_optimizer(
+        self, shape: ModelShape, settings: OptimConfig, files: Sequence[Path]
+    ) -> dict[str, Tensor]:
         """One whole optimizer state, as `ShardedOptimizer.load_state_dict` takes it, from the
         shards of all ranks of any world size.
 
         Raises:
             CheckpointError: a shard is missing, or does not fit; or the family has none.
+        """
+        ...
+
+    def optimizer_file(
+        self,
+        shape: ModelShape,
+        settings: OptimConfig,
+        shards: Sequence[Mapping[str, Tensor]],
+        *,
+        multiplier: float,
+        momentum: float | None,
+    ) -> dict[str, Any] | None:
+        """The optimizer file that one rank of the family's own trainer would write, from ours of
+        any number of ranks; None where it writes none.
+
+        Raises:
+            CheckpointError: a part of the state is in no shard.
         """
         ...
 

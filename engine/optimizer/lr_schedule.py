@@ -9,11 +9,55 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
+from engine.config import Compat
 from engine.errors import ConfigError
 from engine.model.nanochat.parameter_groups import TUNED_WIDTH as TUNED_WIDTH
 from engine.model.nanochat.parameter_groups import width_scale as width_scale
+
+MOMENTUM_FROM, MOMENTUM_TO, MOMENTUM_UPDATES = 0.85, 0.95, 300
+"""Muon's momentum in nanochat's SFT of 2026 rises in a straight line."""
+
+
+class Schedule(Protocol):
+    """What the training loop asks for each update."""
+
+    def multiplier(self, step: int, /) -> float: ...
+
+    def momentum(self, step: int, /) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressSchedule:
+    """nanochat's schedule of 2026: by the share of the run that is done, not by the step.
+
+    Warm-up from 0, a plateau, and a straight line down to `final_lr_frac`.
+    """
+
+    progress: tuple[float, ...]
+    """At each update, from just above 0 to about 1; in a "nanochat" plan past 1."""
+    warmup_ratio: float = 0.0
+    warmdown_ratio: float = 0.5
+    final_lr_frac: float = 0.0
+    compat: Compat = "sound"
+    """"sound" never falls below `final_lr_frac`; "nanochat" does, below zero even."""
+
+    def multiplier(self, step: int) -> float:
+        """Multiplier of the update at `step`, counted from 0; steps past the end get the last."""
+        progress = self.progress[min(step, len(self.progress) - 1)]
+        if progress < self.warmup_ratio:
+            return (progress + 1e-8) / self.warmup_ratio
+        if progress <= 1.0 - self.warmdown_ratio:
+            return 1.0
+        down = (progress - (1.0 - self.warmdown_ratio)) / self.warmdown_ratio
+        found = (1.0 - down) + down * self.final_lr_frac
+        return max(found, self.final_lr_frac) if self.compat == "sound" else found
+
+    def momentum(self, step: int) -> float:
+        """Muon's momentum of the update at `step`."""
+        rise = (MOMENTUM_TO - MOMENTUM_FROM) * min(step / MOMENTUM_UPDATES, 1.0)
+        return MOMENTUM_FROM + rise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +96,9 @@ class LrSchedule:
             raise ConfigError(
                 f"min_lr_ratio is {self.min_lr_ratio}; expected 0 to 1. Lower --min-lr-ratio."
             )
+
+    def momentum(self, step: int) -> None:
+        """Muon's own."""
 
     def multiplier(self, step: int) -> float:
         """Multiplier of the update at `step`, counted from 0; steps past the end get the floor."""

@@ -24,23 +24,25 @@ from typing import Any
 from engine import fit
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
-from engine.config import HF, LORA_LR, STARTER, RunConfig, load_recipe, to_toml
+from engine.config import HF, LORA_LR, OLD_RECIPES, STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.chat_format import OwnFormat
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_check, row_digests, supervision
 from engine.data.data_check import DataSummary, check_data
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
+from engine.data.tasks import DataSettings
 from engine.errors import CheckpointError, ConfigError, RunDirError, RunFailedError
 from engine.files.sizes import GIB
 from engine.model.family import ModelShape, RunTokenizer
 from engine.model.hf import hf_start
-from engine.processes import compilers, devices, logout, reaper
+from engine.processes import compilers, devices, exam_choice, inherit, logout, reaper
 from engine.processes.sandbox_check import sandbox_note
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
-from engine.step import run_plan
+from engine.step import packed_run, row_packing, run_plan
 from engine.step.plan import Plan
+from engine.step.row_packing import PackedRows, RowPlan
 
 START_SETTINGS = frozenset({"source", "model_tag", "step", "model"})
 
@@ -85,9 +87,11 @@ class Prepared:
     start: Start
     tokenizer: RunTokenizer
     data: DataSummary
-    plan: Plan
+    plan: Plan | RowPlan
     device: devices.Devices
-    notes: tuple[str, ...]
+    packed: tuple[RowPlan, PackedRows] | None = None
+    """Training and validation, where conversations share rows."""
+    notes: tuple[str, ...] = ()
     """What a person should know before it starts: choices made for them, rows skipped."""
 
     @property
@@ -105,12 +109,16 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         UsageError: the first thing that stands in the way.
     """
     config, choice = choose_recipe(config, typed)
+    renamed = today_name(config)
+    config, left_out = exam_choice.available(config, typed)
     config, chosen_data = choose_data(config, typed)
     config = absolute_paths(config).check()
     device = devices.find(config.runtime.gpus // config.runtime.nodes, config.runtime.device_type)
     if config.runtime.compile and (why := compilers.obstacle(device.device_type)):
         raise ConfigError(f"--compile: {why}. Leave the flag out: the numbers are the same.")
     start, tokenizer = find_start(config)
+    config, inherited = inherit.settings(config, start.checkpoint, typed)
+    config.check()
     settings = run_plan.data_settings(config)
     data = check_data(
         settings,
@@ -119,20 +127,31 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         teaches=supervision.teacher(tokenizer, config.data.max_tokens),
         max_tokens=config.data.max_tokens,
     )
-    run_plan.check_rows(config, data.num_rows)
     templated = []
     if isinstance(tokenizer, OwnFormat) and run_plan.has_own_files_alone(config):
         # A template may refuse what the parser takes.
-        entries = [*settings.mixture, *([settings.validation] if settings.validation else [])]
+        entries = [*settings.mixture, *settings.validation_entries()]
         files = list(dict.fromkeys(each.file for each in entries if each.file is not None))
         templated = row_check.check_files(tokenizer, files, config.data.max_tokens)
-    plan = run_plan.make_plan(config, data.num_rows)
+    plan, packed = _plan(config, settings, tokenizer, data.num_rows)
     local_ranks = config.runtime.gpus // config.runtime.nodes
     _, room = devices.memory_of_rank(device.device_type, local_ranks)
     config, memory_note = run_plan.with_checkpointing_if_needed(
         config, start.model, device.device_type, room, typed
     )
-    notes = [choice, *chosen_data, *templated, device.note, memory_note, sandbox_note(config)]
+    notes = [
+        choice,
+        renamed,
+        *inherited,
+        *chosen_data,
+        *templated,
+        *left_out,
+        device.note,
+        memory_note,
+        sandbox_note(config),
+    ]
+    notes += [] if packed is None else packed_run.notes(config, packed[0])
+    notes += _optimizer_note(config, start)
     if device.device_type == "cpu" and config.runtime.mixed("cpu"):
         notes.append(devices.bf16_note())
     notes += [*data.notes, logout.protection().note]
@@ -143,9 +162,47 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         tokenizer=tokenizer,
         data=data,
         plan=plan,
+        packed=packed,
         device=device,
         notes=tuple(note for note in notes if note),
     )
+
+
+def today_name(config: RunConfig) -> str:
+    """A note where a recipe was typed by an earlier name, which goes on working."""
+    today = OLD_RECIPES.get(config.recipe or "")
+    return f"recipe {config.recipe} is called {today} now" if today else ""
+
+
+def _plan(
+    config: RunConfig, settings: DataSettings, tokenizer: RunTokenizer, num_rows: int
+) -> tuple[Plan | RowPlan, tuple[RowPlan, PackedRows] | None]:
+    if packed_run.is_packed(config):
+        if not isinstance(tokenizer, Tokenizer):
+            raise ConfigError(
+                "--packing best-fit with a Hugging Face model: expected one of nanochat, whose "
+                "rows are packed so. Leave the flag out: its rows share no attention."
+            )
+        packed = packed_run.pack(config, settings, tokenizer, _say_packing)
+        return packed[0], packed
+    run_plan.check_rows(config, num_rows)
+    return run_plan.make_plan(config, num_rows), None
+
+
+def _say_packing(done: int, total: int) -> None:
+    sys.stderr.write(f"packing rows: {done:,} of {total:,} conversations\n")
+
+
+def _optimizer_note(config: RunConfig, start: Start) -> list[str]:
+    """What the optimizer begins with, where that is a choice; refuses half a set of files."""
+    ref = start.checkpoint
+    if ref is None or not run_plan.takes_optimizer(config, ref.source, start.model):
+        return []
+    shards = nanochat_paths.optimizer_shards(ref.model_path.parent, ref.step)
+    if not shards:
+        return ["the base has no optimizer files beside it: the optimizer begins fresh"]
+    ranks = f"{len(shards)} rank" + ("s" if len(shards) > 1 else "")
+    return [f"the optimizer goes on from the base's state, of {ranks}"]
 
 
 def absolute_paths(config: RunConfig) -> RunConfig:
@@ -164,8 +221,8 @@ def absolute_paths(config: RunConfig) -> RunConfig:
 def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, str]:
     """The config with a recipe, and the choice in words when it was ours.
 
-    Typed alone: with a nanochat cache, `nanochat-sft` from its newest mid, else base,
-    checkpoint; without one, the starter.
+    Typed alone: with a nanochat cache, the recipe of its newest checkpoint's generation
+    (`nanochat`, `nanochat-2025`) from there; without one, the starter.
     """
     if config.start.model is not None and config.recipe is None:
         flags = {name: value for name, value in config.flat().items() if name in typed}
@@ -178,9 +235,10 @@ def choose_recipe(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, 
     flags = {name: value for name, value in config.flat().items() if name in typed}
     source = nanochat_paths.newest_start()
     if source is not None:
-        chosen = load_recipe("nanochat-sft").replace(**flags, source=source)
-        ref = nanochat_paths.find_checkpoint(source, chosen.start.model_tag, chosen.start.step)
-        return chosen, f"recipe nanochat-sft, from {ref.label} in {nanochat_paths.base_dir()}"
+        ref = nanochat_paths.find_checkpoint(source, config.start.model_tag, config.start.step)
+        name = "nanochat-2025" if ref.config.generation == "2025" else "nanochat"
+        chosen = load_recipe(name).replace(**flags, source=source)
+        return chosen, f"recipe {name}, from {ref.label} in {nanochat_paths.base_dir()}"
     chosen = load_recipe(STARTER).replace(**flags)
     return chosen, f"recipe starter, since {nanochat_paths.base_dir()} holds no checkpoint"
 
@@ -255,6 +313,8 @@ def create(
         prepared.tokenizer.save_json(run.tokenizer)
         run.config.write_text(to_toml(prepared.config), encoding="utf-8")
         run.control.touch(mode=0o600)
+        if prepared.packed is not None:
+            row_packing.save(run.packing, *prepared.packed)
         # Last: a directory without a manifest is no run.
         run_dir.write_private(
             run.manifest, json.dumps(manifest(prepared, run, command, cwd, now), indent=1).encode()
@@ -335,9 +395,7 @@ def describe(prepared: Prepared) -> list[str]:
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",
         *([f"left out    {masked}"] if found.untrained else []),
-        f"step        {config.batch.target_examples_per_step} rows = "
-        f"{config.batch.device_batch_size} x {config.runtime.gpus} ranks x "
-        f"{plan.grad_accum_steps} micro-batches",
+        _step(config, plan),
         f"iterations  {plan.num_iterations:,} ({plan.num_updates:,} updates, then one evaluation)",
         f"validation  {prepared.data.validation_rows:,} rows every {config.eval.eval_every} steps",
         f"questions   {asked} every {config.eval.eval_metrics_every} steps"
@@ -348,6 +406,20 @@ def describe(prepared: Prepared) -> list[str]:
     ]
 
 
+def _step(config: RunConfig, plan: Plan | RowPlan) -> str:
+    batch = config.batch
+    if isinstance(plan, RowPlan):
+        return (
+            f"step        {batch.total_batch_size:,} token places = {batch.device_batch_size} rows "
+            f"x {batch.max_seq_len} x {config.runtime.gpus} ranks x {plan.grad_accum_steps} "
+            f"micro-batches; {plan.conversations:,} conversations in {plan.num_updates:,} updates"
+        )
+    return (
+        f"step        {batch.target_examples_per_step} rows = {batch.device_batch_size} x "
+        f"{config.runtime.gpus} ranks x {plan.grad_accum_steps} micro-batches"
+    )
+
+
 def _memory(prepared: Prepared) -> str:
     """Whether a rank fits its device, and what would make it fit."""
     config = prepared.config
@@ -356,7 +428,7 @@ def _memory(prepared: Prepared) -> str:
     plan = run_plan.memory_plan(config, prepared.start.model, device_type, room)
     if room is None:
         return f"{fit.needed(plan) / GIB:.1f} GiB a rank"
-    return fit.advice(plan, room, row_tokens=config.data.max_tokens)
+    return fit.advice(plan, room, row_tokens=fit.row_tokens(config))
 
 
 SUPERVISOR, KEEPER = "engine.supervisor", "sftui.commands.keep"

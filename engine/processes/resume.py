@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
-from engine.config import HF, STARTER, RunConfig, from_flat, setting_names
+from engine.config import HF, OLD_RECIPES, STARTER, RunConfig, from_flat, setting_names
 from engine.data import row_digests, supervision
 from engine.data.data_check import DataSummary, check_data
 from engine.errors import CheckpointError, ConfigError, RunDirError
@@ -27,8 +27,9 @@ from engine.processes.sandbox_check import sandbox_note
 from engine.run import lock, resume_file, run_dir
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
-from engine.step import run_plan
+from engine.step import packed_run, row_packing, run_plan
 from engine.step.plan import Plan
+from engine.step.row_packing import RowPlan
 
 FIXED = frozenset({"source", "model_tag", "step", "run"})
 """Settings that say what the run is; another value is another run."""
@@ -68,7 +69,7 @@ class Prepared:
     world_size: int
     """Ranks that will run."""
     device: devices.Devices
-    plan: Plan
+    plan: Plan | RowPlan
     start_step: int
     checkpoint: Path | None
     """Newest checkpoint by its manifest; None starts from the beginning."""
@@ -119,9 +120,14 @@ def prepare(
         max_tokens=config.data.max_tokens,
     )
     rows = _compare_rows(run, manifest, data, allow_changes=allow_changes)
-    if data.num_rows != manifest["rows"]:
-        run_plan.check_rows(config, data.num_rows)
-    plan = run_plan.make_plan(config, data.num_rows)
+    plan: Plan | RowPlan
+    if packed_run.is_packed(own):
+        _refuse_other_rows(changed, own)
+        plan = row_packing.load(run.packing)[0]
+    else:
+        if data.num_rows != manifest["rows"]:
+            run_plan.check_rows(config, data.num_rows)
+        plan = run_plan.make_plan(config, data.num_rows)
     launch.check_room(config, shape, device.device_type, run.path)
     start_step = 0 if newest is None else newest.step
     if start_step > plan.num_updates:
@@ -253,7 +259,8 @@ def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[st
     Raises:
         ConfigError: another recipe was named.
     """
-    if "recipe" in typed and wanted.recipe != own.recipe:
+    recipes = {OLD_RECIPES.get(each or "", each) for each in (wanted.recipe, own.recipe)}
+    if "recipe" in typed and len(recipes) > 1:
         raise ConfigError(
             f"--recipe {wanted.recipe} with --resume: the run was started with "
             f"{own.recipe or 'no recipe'}. Leave it out; type the settings that shall change."
@@ -261,6 +268,28 @@ def changes(own: RunConfig, wanted: RunConfig, typed: frozenset[str]) -> dict[st
     old, new = own.flat(), launch.absolute_paths(wanted).flat()
     names = [name for name in setting_names() if name in typed]
     return {name: new[name] for name in names if new[name] != old[name]}
+
+
+PLANNED = frozenset(
+    {
+        *("num_iterations", "num_epochs", "total_batch_size", "device_batch_size"),
+        *("max_seq_len", "max_tokens", "packing", "compat", "mixture", "data_dir", "seed"),
+        *("validation", "eval_tokens", "skip_bad_rows", "smoltalk_rows"),
+    }
+)
+"""What the packed rows in the run directory were worked out from."""
+
+
+def _refuse_other_rows(changed: Mapping[str, Any], own: RunConfig) -> None:
+    """Raises:
+    ConfigError: a setting that would pack the rows anew.
+    """
+    planned = {name: value for name, value in changed.items() if name in PLANNED}
+    if planned:
+        raise ConfigError(
+            f"{'; '.join(differences(own, planned))}. The rows of this run are packed already and "
+            "kept in its folder. Leave the flag out, or start a new run without --resume."
+        )
 
 
 def forbid(own: RunConfig, changed: Mapping[str, Any], *, allow_changes: bool) -> None:

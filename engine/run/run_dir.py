@@ -112,6 +112,11 @@ class RunDir:
         return self.path / "rows.json"
 
     @property
+    def packing(self) -> Path:
+        """Which conversations share a row in every step, where rows are packed best-fit."""
+        return self.path / "packing.npz"
+
+    @property
     def heartbeats(self) -> Path:
         return self.path / "heartbeat"
 

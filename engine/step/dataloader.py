@@ -298,8 +298,15 @@ class StepLoader:
         by_micro: list[list[int]] = []
         documents: list[Document] = []
         token_rows: list[TokenRow] = []
+        # What attention sees as one row: a document, or a pack of them.
+        units: list[list[int]] = []
+        units_by_micro: list[list[int]] = []
         for number, micro_batch in enumerate(micro_batches):
             by_micro.append([])
+            units_by_micro.append([])
+            for places in micro_batch.units():
+                units_by_micro[-1].append(len(units))
+                units.append([len(documents) + place for place in places])
             for row in micro_batch.rows:
                 token_row = self._rows[row]
                 by_micro[-1].append(len(documents))
@@ -320,21 +327,25 @@ class StepLoader:
             sum(documents[document].num_supervised for document in members) for members in by_micro
         ]
         weights = token_weights(self._loss_norm, supervised)
-        # shares[rank][micro-step]: numbers of documents.
+        # shares[rank][micro-step]: numbers of units.
         if self._layout == "padded":
-            shares = padded_layout(by_micro, self._world_size)
+            shares = padded_layout(units_by_micro, self._world_size)
         else:
-            lengths = [document.num_tokens for document in documents]
+            # Where documents share a row, the last token of each but the last is an input too.
+            lengths = [
+                sum(documents[each].num_tokens + 1 for each in members) - 1 for members in units
+            ]
             shares = packed_layout(lengths, self._world_size, self._max_tokens)
         return StepBatch(
             step=step,
             micro_steps=tuple(
                 self._micro_step(
-                    members,
-                    [token_rows[document] for document in members],
-                    [weights[documents[document].micro_batch] for document in members],
+                    [units[unit] for unit in share],
+                    token_rows,
+                    [weights[each.micro_batch] for each in documents],
                 )
-                for members in shares[self._rank]
+                for share in shares[self._rank]
+                if share
             ),
             documents=tuple(documents),
             micro_batches=tuple(micro_batches),
@@ -344,43 +355,52 @@ class StepLoader:
         )
 
     def _micro_step(
-        self, members: Sequence[int], rows: Sequence[TokenRow], weights: Sequence[float]
+        self,
+        units: Sequence[Sequence[int]],
+        rows: Sequence[TokenRow],
+        weights: Sequence[float],
     ) -> MicroStep:
-        """Tensors of some documents; `weights` is each one's weight of a supervised token.
+        """Tensors of some units of documents; `rows` and `weights` of a token are all documents'.
 
-        Packed, documents follow each other without a gap (N = sum of lengths); padded, each
+        Packed, units follow each other without a gap (N = sum of lengths); padded, each
         begins a row of T = the longest length, the rest of which holds `pad_id`.
         """
-        lengths = [row.num_tokens for row in rows]
+        lengths = [sum(len(rows[each].ids) for each in members) - 1 for members in units]
         packed = self._layout == "packed"
         width = max(lengths)
-        # Place of each document's first token in the flattened [B, T] or [N].
+        # Place of each unit's first token in the flattened [B, T] or [N].
         ends = np.cumsum(lengths)
-        starts = ends - lengths if packed else np.arange(len(rows)) * width
-        ids = np.full(int(ends[-1]) if packed else len(rows) * width, self._pad_id, np.int64)
+        starts = ends - lengths if packed else np.arange(len(units)) * width
+        ids = np.full(int(ends[-1]) if packed else len(units) * width, self._pad_id, np.int64)
         places: list[npt.NDArray[np.int64]] = []
         targets: list[npt.NDArray[np.int32]] = []
-        for start, length, row in zip(starts, lengths, rows, strict=True):
-            # The shift: place t holds token t, and is supervised where token t + 1 is.
-            ids[start : start + length] = row.ids[:-1]
-            wanted = np.flatnonzero(row.mask[1:])
-            places.append(wanted + start)
-            targets.append(row.ids[1:][wanted])
+        members = [each for unit in units for each in unit]
+        for start, length, unit in zip(starts, lengths, units, strict=True):
+            # The shift: place t holds token t, and is supervised where token t + 1 is. A row's
+            # last token is a target only, and what a document begins with is nobody's target.
+            whole = np.concatenate([rows[each].ids for each in unit])
+            ids[start : start + length] = whole[:-1]
+            for each in unit:
+                wanted = np.flatnonzero(rows[each].mask[1:])
+                places.append(wanted + start)
+                targets.append(rows[each].ids[1:][wanted])
+                start += len(rows[each].ids)
         # K supervised tokens, document by document; weight and document number repeat over each.
         counts = [len(found) for found in places]
         flat_ids = torch.from_numpy(ids)
-        # Attention runs inside a span only: documents in one packed row do not see each other.
+        # Attention runs inside a span only: units in one packed row do not see each other.
         spans = tuple(
             (int(end - length), int(end)) for end, length in zip(ends, lengths, strict=True)
         )
+        own_weights = np.array([weights[each] for each in members], np.float32)
         return MicroStep(
-            ids=flat_ids if packed else flat_ids.view(len(rows), width),
+            ids=flat_ids if packed else flat_ids.view(len(units), width),
             spans=spans if packed else None,
             positions=torch.cat([torch.arange(length) for length in lengths]) if packed else None,
             ends=document_ends(lengths) if packed else None,
             supervised=torch.from_numpy(np.concatenate(places)),
             targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
-            weights=torch.from_numpy(np.repeat(np.array(weights, np.float32), counts)),
+            weights=torch.from_numpy(np.repeat(own_weights, counts)),
             documents=torch.from_numpy(np.repeat(np.array(members, np.int64), counts)),
             num_tokens=sum(lengths),
         )

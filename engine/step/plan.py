@@ -27,6 +27,19 @@ class MicroBatch:
     """Place within the rank's share of the step, from 0."""
     rows: tuple[int, ...]
     """Mixture rows, in the order they are visited."""
+    packs: tuple[tuple[int, ...], ...] | None = None
+    """The same rows by the packed row they share, in which each sees those before it; None:
+    each is read alone."""
+
+    def units(self) -> list[tuple[int, ...]]:
+        """The places in `rows` of what is read as one, in order."""
+        if self.packs is None:
+            return [(place,) for place in range(len(self.rows))]
+        found, start = [], 0
+        for pack in self.packs:
+            found.append(tuple(range(start, start + len(pack))))
+            start += len(pack)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ numbers. No torch in here.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,10 @@ from engine.model.family import ModelShape
 from engine.optimizer.lr_schedule import width_scale
 from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
+from engine.step.row_packing import RowPlan
+
+_REPEATED = re.compile(r"\*([1-9]\d{0,3})$")
+"""How often an entry's rows stand in the mixture."""
 
 CHATCORE = ("ARC-Easy", "ARC-Challenge", "MMLU", "GSM8K", "HumanEval")
 """Tasks of nanochat's ChatCORE, in its order."""
@@ -49,10 +55,13 @@ def data_settings(config: RunConfig, exam: int = SEED) -> DataSettings:
         ConfigError: a mixture or task entry cannot be understood.
     """
     data = config.data
-    validation: DataEntry | None = DataEntry(name="SmolTalk", split="test")
-    if data.validation:
+    validation: DataEntry | tuple[DataEntry, ...] | None = DataEntry(name="SmolTalk", split="test")
+    several = [text.strip() for text in data.validation.split(",") if text.strip()]
+    if several:
         held_out = data.validation == HELD_OUT
-        validation = None if held_out else _entry(data.validation, split="test")
+        validation = None if held_out else tuple(_entry(text, split="test") for text in several)
+        if validation is not None and len(validation) == 1:
+            validation = validation[0]
     return DataSettings(
         data_dir=None if data.data_dir is None else Path(data.data_dir).expanduser(),
         mixture=tuple(_entry(text) for text in data.mixture),
@@ -127,8 +136,16 @@ def make_plan(config: RunConfig, num_rows: int) -> Plan:
     )
 
 
+def takes_optimizer(config: RunConfig, source: str, model: ModelShape) -> bool:
+    """Whether a run from such a checkpoint begins with the optimizer state beside it."""
+    return config.start.load_optimizer and source == "base" and model.generation != "2025"
+
+
 def validation_rows_wanted(config: RunConfig) -> int:
-    """Rows of one validation: nanochat's eval_steps micro-batches on every rank."""
+    """Most rows of one validation: nanochat's eval_steps micro-batches on every rank; of packed
+    rows, where tokens are counted, all there are."""
+    if config.batch.packing == "best-fit":
+        return sys.maxsize
     return config.eval.eval_steps * config.batch.device_batch_size * config.runtime.gpus
 
 
@@ -149,14 +166,16 @@ def packed_tokens(
     if device_type != "cuda":
         return CPU_MAX_TOKENS
     # Of an unknown card: what a padded micro-batch may take at worst.
-    least = config.batch.device_batch_size * config.data.max_tokens
+    longest = fit.row_tokens(config)
     if model is None or device_bytes is None:
-        return least
+        return config.batch.device_batch_size * longest
     rows = -(-config.batch.target_examples_per_step // config.runtime.gpus)
-    plan = plan_for(config, model, device_type=device_type, packed_tokens=config.data.max_tokens)
+    if config.batch.packing == "best-fit":
+        rows = -(-config.batch.total_batch_size // (longest * config.runtime.gpus))
+    plan = plan_for(config, model, device_type=device_type, packed_tokens=longest)
     room = fit.largest_tokens(plan, device_bytes)
     # Less than the longest row helps nothing: such a row is a micro-step of its own.
-    return max(min(room, rows * config.data.max_tokens), config.data.max_tokens)
+    return max(min(room, rows * longest), longest)
 
 
 def memory_plan(
@@ -197,7 +216,7 @@ def with_checkpointing_if_needed(
 
 
 def effective_settings(
-    config: RunConfig, model: ModelShape, plan: Plan, lrs: Mapping[str, float]
+    config: RunConfig, model: ModelShape, plan: Plan | RowPlan, lrs: Mapping[str, float]
 ) -> dict[str, bool | int | float | str | None]:
     """Values that follow from the settings and the model: the run panel's second column."""
     return {
@@ -241,23 +260,34 @@ def absolute_entry(text: str) -> str:
     if not _is_file(name):
         return text
     path = str(Path(name).expanduser().absolute())
-    return path if size is None else f"{path}:{size}"
+    whole = path if size is None else f"{path}:{size}"
+    return f"{whole}*{_times(text)}" if _times(text) > 1 else whole
 
 
 def _entry(text: str, *, split: str = "train") -> DataEntry:
-    """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`."""
+    """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`, each with `*TIMES` behind it."""
     name, size = _split_entry(text)
+    epochs = _times(text)
+    if name == "MMLU" and split == "train":
+        # The only rows of MMLU that are there to be trained on.
+        split = "auxiliary_train"
     if not name:
         raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
     if _is_file(name):
         path = Path(name).expanduser()
-        return DataEntry(name=path.stem, file=path, split=split, size=size)
-    return DataEntry(name=name, split=split, size=size)
+        return DataEntry(name=path.stem, file=path, split=split, size=size, epochs=epochs)
+    return DataEntry(name=name, split=split, size=size, epochs=epochs)
 
 
 def _split_entry(text: str) -> tuple[str, int | None]:
+    text = _REPEATED.sub("", text)
     name, colon, rows = text.rpartition(":")
     return (name, int(rows)) if colon and rows.isdigit() else (text, None)
+
+
+def _times(text: str) -> int:
+    found = _REPEATED.search(text)
+    return int(found[1]) if found else 1
 
 
 def _is_file(name: str) -> bool:

@@ -107,5 +107,37 @@ class ExportFlags(CheckpointFlags):
     """Whose layout."""
     output: Annotated[Path | None, OUTPUT] = None
     """Folder to write (default: named after checkpoint and format, here)."""
+    adapter: bool = False
+    """Of a run with --lora: the adapters alone, for peft, and not merged into the model."""
     tag: Annotated[str | None, Typed(metavar="NAME")] = None
     """Model folder to write in nanochat's layout (default: d and the number of layers)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFlags:
+    """Look at rows as a Hugging Face model will see them: token by token, what carries loss.
+
+    Supervised tokens are green, or stand between ⟦ and ⟧ where there are no colours.
+
+    Examples:
+      sftui data chat.jsonl --model SmolLM2-135M-Instruct
+      sftui data chat.jsonl --model DIR --first 120 --rows 1
+      sftui data chat.jsonl --model DIR --json
+    """
+
+    file: Annotated[Path | None, Typed(metavar="PATH", positional=True)] = None
+    """File of rows, .jsonl or .parquet."""
+    model: Annotated[Path | None, Typed(metavar="DIR")] = None
+    """Folder of the model, whose tokenizer and chat template write the rows."""
+    rows: int = 3
+    """So many are printed; all are counted."""
+    first: int = 1
+    """Begin with this row, counted from 1."""
+    max_tokens: int = 2048
+    """Where a row is cut."""
+    chat_template: Annotated[Path | None, Typed(metavar="PATH")] = None
+    """A file with the chat template to use instead of the tokenizer's own."""
+    last_answer_only: bool = False
+    """Only the last answer of each row carries loss."""
+    json: bool = False
+    """One object a row: ids, mask, tokens, dropped, or its fault."""

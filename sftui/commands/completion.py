@@ -31,6 +31,7 @@ KINDS: dict[str, Any] = {
     "eval": checkpoint_flags.EvalFlags,
     "chat": checkpoint_flags.ChatFlags,
     "export": checkpoint_flags.ExportFlags,
+    "data": checkpoint_flags.DataFlags,
     "fit": FitFlags,
     "doctor": reading_flags.DoctorFlags,
     "new": new_script.NewFlags,

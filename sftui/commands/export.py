@@ -34,6 +34,7 @@ def write_export(flags: ExportFlags) -> str:
             "format": flags.format,
             "output": str(output.expanduser().absolute()),
             "tag": flags.tag,
+            "adapter": flags.adapter,
         },
     )
     return f"{done['label']} exported to {done['path']} ({fmt.size(done['size_bytes'])})"

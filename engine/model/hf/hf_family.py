@@ -98,10 +98,23 @@ class HfFamily:
         assert isinstance(tokenizer, HfTokenizer)
         return hf_save.save(folder, _own(shape), state, tokenizer, adapter=adapter)
 
-    def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
+    def optimizer_file(
+        self,
+        shape: ModelShape,
+        settings: OptimConfig,
+        shards: Sequence[Mapping[str, Tensor]],
+        *,
+        multiplier: float,
+        momentum: float | None,
+    ) -> dict[str, Any] | None:
+        return None
+
+    def read_optimizer(
+        self, shape: ModelShape, settings: OptimConfig, files: Sequence[Path]
+    ) -> dict[str, Tensor]:
         raise CheckpointError(
             "a transformers model brings no optimizer state that can be taken up; expected none. "
-            "Leave --load-optimizer out."
+            "Pass --no-load-optimizer."
         )
 
 

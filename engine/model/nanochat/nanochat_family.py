@@ -81,11 +81,44 @@ class NanochatFamily:
     ) -> int:
         raise NotImplementedError("`engine.checkpoints.hf_export` writes nanochat's models")
 
-    def read_optimizer(self, shape: ModelShape, files: Sequence[Path]) -> dict[str, Tensor]:
-        raise CheckpointError(
-            "nanochat of October 2025 keeps no optimizer state that can be taken up; expected "
-            "none. Leave --load-optimizer out."
+    def read_optimizer(
+        self, shape: ModelShape, settings: OptimConfig, files: Sequence[Path]
+    ) -> dict[str, Tensor]:
+        from engine.model.nanochat import optimizer_files  # noqa: PLC0415 (torch)
+
+        own = _own(shape)
+        if own.generation == "2025":
+            raise CheckpointError(
+                "the optimizer files of nanochat of October 2025 cannot be taken up; expected a "
+                "checkpoint of 2026. Pass --no-load-optimizer."
+            )
+        return optimizer_files.read(own, groups_of(own, settings), files)
+
+    def optimizer_file(
+        self,
+        shape: ModelShape,
+        settings: OptimConfig,
+        shards: Sequence[Mapping[str, Tensor]],
+        *,
+        multiplier: float,
+        momentum: float | None,
+    ) -> dict[str, Any] | None:
+        from engine.model.nanochat import optimizer_files  # noqa: PLC0415 (torch)
+
+        own = _own(shape)
+        if own.generation == "2025":
+            return None
+        return optimizer_files.written(
+            own,
+            groups_of(own, settings),
+            shards,
+            multiplier=multiplier,
+            momentum=MOMENTUM if momentum is None else momentum,
         )
+
+
+MOMENTUM = 0.95
+"""Muon's, after the first 300 updates of an SFT."""
 
 
 def _own(shape: ModelShape) -> GPTConfig:

@@ -1,0 +1,130 @@
+"""`sftui data`: rows as a Hugging Face model will see them, token by token."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.conversations.chat_format import Rendered
+from engine.conversations.conversation import Conversation, RowFault
+from engine.data.dataset import Rows, open_rows, parse_row
+from engine.errors import UsageError
+from engine.model.hf.hf_tokenizer import HfTokenizer, described
+from sftui.commands.checkpoint_flags import DataFlags
+from sftui.text.clean import clean
+
+SUPERVISED, PLAIN = "\x1b[32m", "\x1b[0m"
+BETWEEN = "\u00b7"
+"""Stands between two tokens."""
+OPEN, CLOSE = "\u27e6", "\u27e7"
+"""Around supervised tokens where there are no colours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenRow:
+    """A row as the model sees it, or why it does not."""
+
+    where: str
+    rendered: Rendered | None
+    fault: str = ""
+
+
+def print_rows(flags: DataFlags) -> Iterator[str]:
+    """Lines, or with `--json` one object a row.
+
+    Raises:
+        UsageError: the file or the model's tokenizer cannot be read.
+    """
+    if flags.file is None or flags.model is None:
+        raise UsageError("expected a file and --model DIR, e.g. sftui data chat.jsonl --model DIR.")
+    rows = open_rows(flags.file)
+    tokenizer = HfTokenizer.load(
+        flags.model, template_file=flags.chat_template, last_answer_only=flags.last_answer_only
+    )
+    seen = _seen(rows, tokenizer, flags)
+    if flags.json:
+        yield from (json.dumps(_as_json(row, tokenizer)) for row in seen)
+        return
+    for name, text in described(tokenizer).items():
+        yield f"{name:<18} {text}"
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    found = []
+    for row in seen:
+        found.append(row)
+        if len(found) <= flags.rows:
+            yield from _lines(row, tokenizer, colours=colours)
+    yield from ("", *_summary(found, flags.max_tokens))
+
+
+def _seen(rows: Rows, tokenizer: HfTokenizer, flags: DataFlags) -> Iterator[SeenRow]:
+    first = flags.first - 1
+    for index in range(max(0, first), len(rows)):
+        where = rows.where(index)
+        try:
+            item = parse_row(rows.read(index), subject=Path(rows.name).stem)
+            conversation = item if isinstance(item, Conversation) else item.conversation()
+            yield SeenRow(where=where, rendered=tokenizer.render(conversation, flags.max_tokens))
+        except RowFault as fault:
+            yield SeenRow(where=where, rendered=None, fault=str(fault))
+
+
+def _lines(row: SeenRow, tokenizer: HfTokenizer, *, colours: bool) -> Iterator[str]:
+    yield ""
+    found = row.rendered
+    if found is None:
+        yield f"{row.where}: {clean(row.fault)}"
+        return
+    cut = f", {found.num_dropped:,} more are cut" if found.num_dropped else ""
+    yield f"{row.where}: {len(found.ids):,} tokens{cut}, {sum(found.mask):,} supervised"
+    begin, end = (SUPERVISED, PLAIN) if colours else (OPEN, CLOSE)
+    text, before = "", 0
+    for token, supervised in zip(found.ids, found.mask, strict=True):
+        if supervised and not before:
+            text += begin
+        elif before and not supervised:
+            text += end
+        elif text:
+            text += BETWEEN
+        text += _printed(tokenizer.decode([token]))
+        before = supervised
+    yield text + (end if before else "")
+
+
+def _printed(text: str) -> str:
+    """A token on one line."""
+    return clean(text.replace("\n", "\u23ce").replace("\t", "\u21e5"))
+
+
+def _summary(found: list[SeenRow], max_tokens: int) -> Iterator[str]:
+    seen = [row.rendered for row in found if row.rendered is not None]
+    yield f"{len(found):,} rows"
+    if faults := [row for row in found if row.rendered is None]:
+        yield f"{len(faults):,} cannot be used; the first: {faults[0].where}: {faults[0].fault}"
+    if seen:
+        lengths = [len(each.ids) + each.num_dropped for each in seen]
+        middle = statistics.median(lengths)
+        yield f"{min(lengths):,} to {max(lengths):,} tokens, half of them at most {middle:,.0f}"
+        supervised = sum(sum(each.mask) for each in seen)
+        yield f"{supervised:,} of {sum(len(each.ids) for each in seen):,} tokens supervised"
+    if cut := sum(bool(each.num_dropped) for each in seen):
+        yield f"{cut:,} lose their end at {max_tokens:,} tokens (--max-tokens)"
+    if silent := sum(not any(each.mask[1:]) for each in seen):
+        yield f"{silent:,} have no supervised token"
+
+
+def _as_json(row: SeenRow, tokenizer: HfTokenizer) -> dict[str, object]:
+    found = row.rendered
+    if found is None:
+        return {"where": row.where, "fault": row.fault}
+    return {
+        "where": row.where,
+        "ids": found.ids,
+        "mask": found.mask,
+        "tokens": [tokenizer.decode([token]) for token in found.ids],
+        "dropped": found.num_dropped,
+    }
