@@ -96,10 +96,10 @@ class EveryRow:
     def grow(self, rows: int) -> None:
         """Write so many rows more."""
         with self.file.open("ab") as file:
-            for data in self.lines(rows):
+            for data in self.more(rows):
                 file.write(data)
 
-    def lines(self, rows: int) -> Iterator[bytes]:
+    def more(self, rows: int) -> Iterator[bytes]:
         """The bytes of so many rows more."""
         for _ in range(rows):
             values = self._numbers.row(self._step, self.points)

@@ -91,6 +91,10 @@ def _is_whole_torch(path: Path) -> bool:
     """torch's files are zip archives, whose directory is written last; older ones are pickles."""
     try:
         with path.open("rb") as file:
-            return file.read(2) != b"PK" or zipfile.is_zipfile(path)
+            head = file.read(2)
+            if head == b"PK":
+                return zipfile.is_zipfile(path)
+            # A pickle begins with its protocol; nothing else does, an empty file least of all.
+            return head[:1] == b"\x80"
     except OSError:
         return False

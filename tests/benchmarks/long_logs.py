@@ -1,16 +1,22 @@
 """Twenty series of 100,000 points on the screen: first curve, all of it, memory, idle, following.
 
-    python tests/benchmarks/long_logs.py [--points 100000] [--seconds 10] [--kind journal|csv]
+    python tests/benchmarks/long_logs.py [--points 100000] [--seconds 10] [--kind KIND]
 
-Writes the same numbers as an event log of ours (with the heartbeats of two ranks and
-validations between them) and as the CSV that Lightning's logger writes, and opens each with
-`sftui replay` in a pseudo-terminal. An empty Textual app is measured in the same run:
-machines differ, ratios differ less.
+Opens each with `sftui replay` in a pseudo-terminal. An empty Textual app is measured in the same
+run: machines differ, ratios differ less. The kinds:
+
+    journal, csv       an event log of ours with the heartbeats of two ranks and validations
+                       between, and the CSV that Lightning's logger writes
+    every row of ...   twenty series of which every row has all, validation and accuracies too, as
+                       wandb, TensorBoard, CSV, JSON lines and text
+    thousand           a thousand series, as JSON lines; a fiftieth of the rows
+    results            a run of ours with a validation, an evaluation and a checkpoint at every step
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import os
@@ -21,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -32,6 +38,7 @@ from engine import events as ev
 from engine.journal import wire
 from tests.benchmarks.first_frame import EMPTY, first_frame
 from tests.faults.terminal import Terminal
+from tests.long_files import FORMATS, EveryRow
 from tests.processes import Children, children, environment
 
 BRAILLE = re.compile(rb"\xe2[\xa0-\xa3][\x80-\xbf]")
@@ -140,6 +147,42 @@ class Csv:
             yield (",".join([*[""] * len(row), repr(loss), str(step)]) + "\n").encode()
 
 
+class Results(Journal):
+    """A run directory of ours that measured and saved after every step."""
+
+    def lines(self, step: int) -> Iterator[bytes]:
+        t, falling = step / 10, math.exp(-step / self.points * 6)
+        loss = 1.1 + falling + self._noise.gauss(0, 0.02)
+        right = round(1000 * (0.7 - 0.4 * falling) + self._noise.gauss(0, 10))
+        yield self._line(ev.ValidationFinished(step=step, loss=loss), t)
+        found = ev.EvalFinished(step=step, task="GSM8K", correct=right, total=1000)
+        yield self._line(found, t)
+        yield self._line(ev.CheckpointSaved(step=step, path=f"checkpoints/{step:06d}"), t)
+        yield self._line(series(step, self.points, self._noise), t)
+
+
+class Rows(EveryRow):
+    """Rows that all have all numbers."""
+
+    @classmethod
+    def of(cls, kind: str, folder: Path, points: int) -> Rows:
+        return cls(folder, kind, points)
+
+    def lines(self, step: int) -> Iterator[bytes]:
+        return self.more(1)
+
+
+Log = Journal | Csv | Rows
+THOUSAND = ("loss", *(f"layer_{i:04}/update_ratio" for i in range(999)))
+KINDS: dict[str, Callable[[Path, int], Log]] = {
+    "journal": Journal,
+    "csv": Csv,
+    **{f"every row of {kind}": functools.partial(Rows.of, kind) for kind in FORMATS},
+    "thousand": lambda folder, points: Rows(folder, "jsonl", points // 50, THOUSAND),
+    "results": Results,
+}
+
+
 class Watched:
     """A program in a terminal of 160 x 48, its bytes counted as they come."""
 
@@ -196,7 +239,7 @@ class Watched:
         self.terminal.close()
 
 
-def grow(log: Journal | Csv, seconds: float, per_second: float) -> threading.Thread:
+def grow(log: Log, seconds: float, per_second: float) -> threading.Thread:
     """Append updates to the file from a thread, at a rate."""
 
     def write() -> None:
@@ -218,7 +261,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100_000, help="of each of the 20 series")
     parser.add_argument("--seconds", type=float, default=10.0, help="of idling and following")
     parser.add_argument("--rounds", type=int, default=3, help="starts that are timed")
-    parser.add_argument("--kind", choices=("journal", "csv"), help="only this file")
+    parser.add_argument("--kind", choices=KINDS, help="only this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, children() as started:
         folder = Path(name)
@@ -233,22 +276,23 @@ def main() -> None:
         idle_empty, _ = empty.measure(options.seconds)
         empty.leave("\x11")
         print(f"an empty Textual app idles at {idle_empty:.2f} % of a core")
-        for kind, make in (("journal", Journal), ("csv", Csv)):
+        for number, (kind, make) in enumerate(KINDS.items()):
             if options.kind in (None, kind):
-                log = make(folder, options.points)
-                show(kind, log, started, env, options, idle_empty)
+                place = folder / str(number)
+                place.mkdir()
+                show(kind, make(place, options.points), started, env, options, idle_empty)
 
 
 def show(
     kind: str,
-    log: Journal | Csv,
+    log: Log,
     started: Children,
     env: dict[str, str],
     options: argparse.Namespace,
     idle_empty: float,
 ) -> None:
-    values = 20 * options.points
-    print(f"\n{kind}: 20 series x {options.points:,}, {log.file.stat().st_size / 1e6:.0f} MB")
+    values = (len(THOUSAND) if kind == "thousand" else 20) * log.points
+    print(f"\n{kind}: {values:,} numbers, {log.file.stat().st_size / 1e6:.0f} MB")
     words = ("-m", "sftui", "replay", str(log.target))
     curves, ratios, whole_ratios, wholes, rests, busy = [], [], [], [], [], []
     for turn in range(options.rounds):

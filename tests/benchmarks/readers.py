@@ -20,6 +20,7 @@ from sftui.readers.nanochat import NanochatReader
 from sftui.sources.open_log import open_replay
 from sftui.state.run_state import RunState
 from tests.benchmarks.long_logs import Watched
+from tests.long_files import FORMATS, EveryRow
 from tests.processes import Children, children, environment
 
 STILL_SECONDS = 8.0
@@ -88,7 +89,31 @@ def main() -> None:
         report(what, best(functools.partial(parse, data)), target, plain)
 
     with tempfile.TemporaryDirectory() as name:
+        show_rows(Path(name))
         show_long(Path(name))
+
+
+def show_rows(folder: Path) -> None:
+    """What a row of twenty numbers costs the reader of each format, and all of it in a state."""
+    short, long = 2_000, 20_000
+    for kind in FORMATS:
+        costs = {}
+        for rows in (short, long):
+            log = EveryRow(folder, kind, rows)
+            costs[rows] = figures_of(log.file)
+        (few, few_now), (many, now) = costs[short], costs[long]
+        numbers = 20 * (long - short)
+        print(
+            f"{kind:<12} {1e6 * (many - few) / (long - short):6.1f} us of CPU a row of 20 numbers, "
+            f"{(now - few_now) / numbers:5.1f} bytes resident a number "
+            f"(what every file costs is taken off)"
+        )
+
+
+def figures_of(log: Path) -> tuple[float, float]:
+    """CPU seconds of a process that reads it into a state, and what is resident then."""
+    _, _, busy, _, _, _, now, _ = figures(log)
+    return busy, now
 
 
 def show_long(folder: Path) -> None:

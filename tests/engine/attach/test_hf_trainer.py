@@ -485,3 +485,48 @@ def test_what_is_no_trainer_is_refused_in_one_line(capfd: pytest.CaptureFixture[
     attached = sftui.attach(object())
     assert "attach_loop" in attached.refusal
     assert capfd.readouterr().err.count("sftui: warning: not attached") == 1
+
+
+@pytest.mark.slow
+def test_a_preference_trainer_keeps_its_losses_and_shows_its_rewards(tmp_path: Path) -> None:
+    from datasets import Dataset
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    from tests.engine.attach.small_trainer import model, tokenizer
+
+    def train(folder: str, *callbacks: Any) -> DPOTrainer:
+        words = tokenizer()
+        rows = [
+            {"prompt": f"What is {i}?", "chosen": f" It is {i}.", "rejected": " No idea."}
+            for i in range(16)
+        ]
+        return DPOTrainer(
+            model=model(words),
+            ref_model=model(words),
+            args=DPOConfig(
+                output_dir=str(tmp_path / folder),
+                use_cpu=True,
+                bf16=False,
+                per_device_train_batch_size=2,
+                max_steps=4,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+                seed=1,
+            ),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=words,
+            callbacks=list(callbacks),
+        )
+
+    log = LossOfEveryStep()
+    train("plain", log).train()
+    trainer = train("attached")
+    attached = sftui.attach(trainer)
+    trainer.train()
+    assert losses(attached.run) == log.losses
+    names = set().union(*(e.values for e in events(attached.run, MetricLogged)))
+    assert {"rewards/margins", "rewards/chosen", "rewards/accuracies"} <= names
+    assert all(e.tokens for e in events(attached.run, StepFinished))

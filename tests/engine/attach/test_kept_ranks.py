@@ -1,0 +1,110 @@
+"""An unchanged TRL script of two torchrun ranks under the keeper: steered, a rank killed, whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.control import Command
+from engine.events import AttemptStarted, RankLost, RunFinished, StepFinished, ValidationFinished
+from engine.run import foreign
+from engine.run.run_dir import RunDir
+from tests.engine.attach.steered import answers, ask, events, losses, wait_for_answer
+from tests.engine.processes.test_keeper import left_over, start, told, until
+
+SCRIPT = Path(__file__).with_name("small_trainer.py")
+STEPS = 16
+
+
+def torchrun(output: Path, **options: object) -> list[str]:
+    """The script on two ranks, as a person types it."""
+    settings = json.dumps({"steps": STEPS, "save_steps": 6, "eval_steps": 6} | options)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    return [*launcher, "--standalone", str(SCRIPT), str(output), settings]
+
+
+def logged(output: Path) -> list[float]:
+    """Loss of every step, as the trainer itself keeps it beside its last checkpoint."""
+    state = json.loads((output / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
+    return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
+
+
+def rank(run: RunDir, number: int) -> int:
+    """Pid of a rank of the newest attempt."""
+    for pid in left_over(run):
+        environment = psutil.Process(pid).environ()
+        if environment.get("RANK") == str(number):
+            return pid
+    raise AssertionError(f"no rank {number}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_two_ranks_of_an_unchanged_script_are_steered_killed_and_whole(tmp_path: Path) -> None:
+    # The same kernels in both: this process was told to use those of AVX2.
+    quiet = {
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "HF_HUB_OFFLINE": "1",
+        "ATEN_CPU_CAPABILITY": os.environ.get("ATEN_CPU_CAPABILITY", "avx2"),
+    }
+    plain = subprocess.run(
+        torchrun(tmp_path / "plain"),
+        env=dict(os.environ) | quiet,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert plain.returncode == 0, plain.stderr[-2000:]
+
+    run = foreign.create(
+        tmp_path / "runs",
+        "kept",
+        command=torchrun(tmp_path / "kept", slow=0.3),
+        cwd=tmp_path,
+        now=datetime.now(),
+        max_restarts=3,
+        kept=True,
+    )
+    process = start(run, **quiet)
+    until(lambda: bool(told(run, StepFinished)), 150)
+    ask(run, "pause", Command.PAUSE)
+    paused = wait_for_answer(run, "pause")
+    for name, command in (("eval", Command.EVALUATE), ("save", Command.CHECKPOINT)):
+        ask(run, name, command)
+        assert wait_for_answer(run, name).step == paused.step
+    ask(run, "one", Command.RESUME, 1.0)
+    wait_for_answer(run, "one")
+    ask(run, "lr", Command.LR_FACTOR, 1.0)
+    assert wait_for_answer(run, "lr").step in (paused.step, (paused.step or 0) + 1)
+    os.kill(rank(run, 1), signal.SIGKILL)
+    # The pause after one step outlives the killed ranks.
+    until(lambda: bool(told(run, RankLost)), 60)
+    until(lambda: len(events(run.path, AttemptStarted)) == 2, 150)
+    ask(run, "on", Command.RESUME)
+    wait_for_answer(run, "on")
+    process.communicate(timeout=200)
+
+    assert process.returncode == 0
+    (end,) = events(run.path, RunFinished)
+    assert (end.status, end.updates) == ("finished", STEPS)
+    assert logged(tmp_path / "kept") == logged(tmp_path / "plain")
+    found = losses(run.path)
+    assert sorted(found) == list(range(STEPS))
+    assert [found[step] for step in range(STEPS)] == pytest.approx(
+        logged(tmp_path / "plain"), rel=1e-6
+    )
+    assert all(a.outcome == "applied" for a in answers(run.path).values())
+    assert all(e.lrs for e in events(run.path, StepFinished))
+    assert 0 in [e.step for e in events(run.path, ValidationFinished)]
+    starts = events(run.path, AttemptStarted)
+    assert starts[1].start_step == paused.step  # from the checkpoint that was asked for
+    assert not left_over(run)
