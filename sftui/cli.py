@@ -341,7 +341,18 @@ def show(words: list[str]) -> ExitCode:
     from sftui.commands.show import as_text  # noqa: PLC0415  numpy
     from sftui.sources import snapshot  # noqa: PLC0415  numpy
 
+    if flags.csv and (flags.json or flags.series is None):
+        raise UsageError(
+            "--csv prints the points of a series: type --series NAME --csv, or --json without it."
+        )
     found = snapshot.read(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
+    if flags.series is not None:
+        from sftui.commands import series  # noqa: PLC0415  numpy
+
+        entries = series.chosen(found.state, flags.series)
+        text = series.as_json(entries) if flags.json else series.as_csv(entries).rstrip("\n")
+        print(text)  # noqa: T201
+        return ExitCode.DONE
     baseline = _baseline(flags.baseline, flags.runs_dir)
     if flags.json:
         print(run_json.as_json(found, baseline))  # noqa: T201

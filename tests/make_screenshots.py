@@ -111,8 +111,10 @@ def shots(folder: Path) -> dict[str, tuple[Shot, tuple[Size, ...]]]:
         "crosshair": (Shot(events=live, folder=whole, keys="left " * 12), one),
         "compare": (Shot(compare=(whole, runs["gentle"])), (WIDE, MIDDLE)),
         "help": (Shot(events=live, folder=whole, keys="question_mark"), one),
-        "no-color": (Shot(events=live, folder=whole, no_color=True), one),
-        "light": (Shot(events=live, folder=whole, theme="sftui-day"), one),
+        "no-color": (Shot(events=live, folder=whole, no_color=True), (WIDE, MIDDLE, NARROW)),
+        "light": (Shot(events=live, folder=whole, theme="sftui-day"), (WIDE, MIDDLE, NARROW)),
+        "charts": (Shot(events=events, folder=whole, keys="m"), one),
+        "validation-range": (Shot(events=events, folder=whole, keys="g"), one),
         "compare-light": (Shot(compare=(whole, runs["gentle"]), theme="sftui-day"), one),
         "compare-no-color": (Shot(compare=(whole, runs["gentle"]), no_color=True), one),
         # What has no real run here.

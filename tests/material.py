@@ -11,6 +11,7 @@ from engine.conversations.letter_questions import Question, with_ids
 from engine.conversations.tokenizer import Tokenizer
 from engine.data.dataset import open_rows, parse_row
 from engine.data.mixture import Mixture, TaskRows
+from engine.model.nanochat import parts
 from engine.model.nanochat.gpt import GPT
 from engine.model.nanochat.gpt_config import GPTConfig
 from tests.conftest import SHARED
@@ -64,7 +65,19 @@ def questions(path: Path | None = None) -> list[Question]:
     )
 
 
-def model(*, width: int, vocab: int, layers: int = 4, sequence: int = 512, seed: int = 0) -> GPT:
+FAMILIES = {"nanochat": (parts.NEWEST, "SSSL"), "nanochat-2025": (parts.OCTOBER, "")}
+"""What the benchmarks' `--family` names: the parts of the model, and its windows."""
+
+
+def model(
+    *,
+    width: int,
+    vocab: int,
+    layers: int = 4,
+    sequence: int = 512,
+    seed: int = 0,
+    family: str = "nanochat-2025",
+) -> GPT:
     """A model of nanochat's shape with random weights, none of them zero."""
     heads = max(1, width // 128)
     shape = GPTConfig(
@@ -74,6 +87,8 @@ def model(*, width: int, vocab: int, layers: int = 4, sequence: int = 512, seed:
         n_head=heads,
         n_kv_head=heads,
         n_embd=width,
+        window_pattern=FAMILIES[family][1],
+        parts=FAMILIES[family][0],
     )
     made = GPT(shape)
     generator = torch.Generator().manual_seed(seed)

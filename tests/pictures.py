@@ -137,7 +137,7 @@ def characters(app: App[None]) -> str:
     return "\n".join(rows) + "\n"
 
 
-ROLES = "abcdefghijklmnopqrstuvwxyz"
+ROLES = "abcdefghijklmnopqrstuvwxyzαβγδε"
 """A letter for every `Role`, in its order."""
 
 

@@ -16,6 +16,9 @@ class ChartActions(CockpitApp):
     def action_toggle_log_y(self) -> None:
         self._cockpit.charts.toggle_log_y()
 
+    def action_cycle_range(self) -> None:
+        self._cockpit.charts.cycle_range(self._cockpit.state)
+
     def action_toggle_whole(self) -> None:
         self._cockpit.charts.toggle_whole()
 

@@ -36,15 +36,22 @@ class CtlFlags(RunsDirFlags):
 class ShowFlags(BaselineFlags):
     """Show a run or log as it stands, without a screen: a summary and a chart, or JSON.
 
+    `--series` prints the points of one number instead, or of several (`'val/*'`), as CSV or JSON.
+
     Examples:
       sftui show
       sftui show run.log --json
+      sftui show run.log --series loss --csv
     """
 
     target: Annotated[str | None, LOG] = None
     """Run id, its beginning or name, its folder, or a log (default: the newest run)."""
     json: bool = False
     """Print the machine-readable form."""
+    series: Annotated[str | None, Typed(metavar="NAME")] = None
+    """Print the points of this number: loss, val/loss, accuracy/MMLU, lr/..., or a pattern."""
+    csv: bool = False
+    """Of --series: as CSV, which it is without --json too; `sftui replay` reads it again."""
     format: Annotated[str | None, FORMAT] = None
     """Of a log: read it as this format (default: found out); kept beside it for the next time."""
     map: Annotated[str | None, MAP] = None

@@ -285,13 +285,6 @@ def fit(text: str, cells: int) -> str:
     return "".join(out) + "…"
 
 
-def abbreviated(names: Sequence[str], cells: int) -> dict[str, str]:
-    """Column heads, without the beginning that all of them share (`Starter-`)."""
-    head = names[0][: names[0].find("-") + 1] if len(names) > 1 else ""
-    shared = head if all(name.startswith(head) for name in names) else ""
-    return {name: fit(name.removeprefix(shared), cells) for name in names}
-
-
 # ---- curves ----------------------------------------------------------------------------------
 
 

@@ -72,6 +72,12 @@ class Plot:
             limits = self.x_scale.back(np.linspace(*self.axis_limits, self.num_dots + 1))
         return series.columns(self.x_low, self.x_high, self.num_dots, limits)
 
+    def over_columns(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[Any]:
+        """Height of the polyline through (x, y) at each dot column; NaN before and after it."""
+        if self.x_scale is not None:
+            x = self.x_scale.to(np.asarray(x, dtype=np.float64))
+        return line_through(x, y, *self.axis_limits, self.num_dots)
+
     def tint(self, col: int, back: Back) -> None:
         """Give one column another background, over all rows of the plot."""
         self.grid.back_upright(self.row, self.row + self.height, col, back)
@@ -94,6 +100,12 @@ class Plot:
         with np.errstate(divide="ignore", invalid="ignore"):
             logs: NDArray[Any] = np.log10(values)
         return np.where(np.isfinite(logs), logs, np.nan)
+
+    def y_of(self, row: int) -> float:
+        """The height at the upper edge of a row of the grid, in data units."""
+        part = (row - self.row) / max(1, self.height)
+        at = self.y_high - min(1.0, max(0.0, part)) * (self.y_high - self.y_low)
+        return 10.0**at if self.log else at
 
     def x_cell(self, x: float) -> int:
         """Column of the grid at `x`; just outside the plot when `x` is outside its limits."""

@@ -35,6 +35,14 @@ class Role(IntEnum):
     ON_BADGE = 20
     THIRD = 21
     FOURTH = 22
+    TASK_1 = 23
+    TASK_2 = 24
+    TASK_3 = 25
+    TASK_4 = 26
+    TASK_5 = 27
+    TASK_6 = 28
+    TASK_7 = 29
+    TASK_8 = 30
 
 
 class Back(IntEnum):
@@ -54,10 +62,21 @@ class Back(IntEnum):
 BOLD = 1 << 6
 _BACK_SHIFT = 8
 
-SERIES_ROLES = (Role.TRAIN, Role.SECOND, Role.THIRD, Role.FOURTH)
-"""Colours of tasks, in the order in which they first appear."""
-SERIES_MARKS = "●■▲○"
+TASK_ROLES = tuple(Role(number) for number in range(Role.TASK_1, Role.TASK_8 + 1))
+"""Colours of tasks, in the order in which they first appear. Nothing else has them: blue and
+orange are the losses'."""
+TASK_MARKS = "●■▲○□△▼×"
 """Their marks: where there are no colours they alone tell the tasks apart."""
+
+
+def task_role(place: int) -> Role:
+    """The colour of the task that appeared as number `place`, from 0."""
+    return TASK_ROLES[place % len(TASK_ROLES)]
+
+
+def task_mark(place: int) -> str:
+    """Its mark. With more tasks than colours, mark and colour repeat at different places."""
+    return TASK_MARKS[(place + place // len(TASK_MARKS)) % len(TASK_MARKS)]
 
 
 def style(role: Role, *, bold: bool = False, back: Back = Back.PANEL) -> int:

@@ -15,14 +15,14 @@ from rich.style import Style
 from textual.color import Color
 from textual.theme import Theme
 
-from sftui.drawing.roles import Back, Role, parts
+from sftui.drawing.roles import TASK_ROLES, Back, Role, parts
 
 _NIGHT_INKS = {
     Role.TEXT: "#c0caf5",
     Role.DIM: "#929bc3",
     Role.FAINT: "#767fa9",
     Role.BORDER: "#2b3350",
-    Role.FOCUS: "#7aa2f7",
+    Role.FOCUS: "#aab4de",
     Role.GRID: "#20263a",
     Role.AXIS: "#2f3750",
     Role.TITLE: "#8fa3dd",
@@ -41,6 +41,14 @@ _NIGHT_INKS = {
     Role.ON_BADGE: "#11141c",
     Role.THIRD: "#7dcfff",
     Role.FOURTH: "#c3e88d",
+    Role.TASK_1: "#2fd5dd",
+    Role.TASK_2: "#d2a0dc",
+    Role.TASK_3: "#e6e632",
+    Role.TASK_4: "#28fa8c",
+    Role.TASK_5: "#aaaa78",
+    Role.TASK_6: "#1eb4fa",
+    Role.TASK_7: "#f0a000",
+    Role.TASK_8: "#f08c82",
 }
 _NIGHT_BACKS = {
     Back.PANEL: "#11141c",
@@ -59,7 +67,7 @@ _DAY_INKS = {
     Role.DIM: "#4f5675",
     Role.FAINT: "#646b8b",
     Role.BORDER: "#c3c9dc",
-    Role.FOCUS: "#2f62d6",
+    Role.FOCUS: "#59617f",
     Role.GRID: "#e0e4ee",
     Role.AXIS: "#b9c0d6",
     Role.TITLE: "#3a52a3",
@@ -78,6 +86,14 @@ _DAY_INKS = {
     Role.ON_BADGE: "#ffffff",
     Role.THIRD: "#06709f",
     Role.FOURTH: "#5c7410",
+    Role.TASK_1: "#006446",
+    Role.TASK_2: "#aa1eb4",
+    Role.TASK_3: "#64640a",
+    Role.TASK_4: "#0a6e96",
+    Role.TASK_5: "#783200",
+    Role.TASK_6: "#464678",
+    Role.TASK_7: "#961446",
+    Role.TASK_8: "#d2001e",
 }
 _DAY_BACKS = {
     Back.PANEL: "#f8f9fc",
@@ -201,6 +217,10 @@ def _role(role: Role, variables: Mapping[str, str]) -> Color:
     named = variables.get(f"sftui-{role.name.lower()}")
     if named:
         return Color.parse(named)
+    if role in TASK_ROLES:
+        # No theme has eight colours that nobody takes for another: these are told apart.
+        dark = Color.parse(variables["surface"]).brightness < 0.5
+        return Color.parse((_NIGHT_INKS if dark else _DAY_INKS)[role])
     base, towards, amount = _MIXES[role]
     start = Color.parse(variables[base])
     return start.blend(Color.parse(variables[towards]), amount) if amount else start
@@ -220,7 +240,7 @@ _MIXES: dict[Role, tuple[str, str, float]] = {
     Role.DIM: ("foreground", "surface", 0.35),
     Role.FAINT: ("foreground", "surface", 0.55),
     Role.BORDER: ("foreground", "surface", 0.78),
-    Role.FOCUS: ("primary", "surface", 0.0),
+    Role.FOCUS: ("foreground", "surface", 0.25),
     Role.GRID: ("foreground", "surface", 0.88),
     Role.AXIS: ("foreground", "surface", 0.75),
     Role.TITLE: ("primary", "foreground", 0.3),

@@ -295,6 +295,16 @@ TABLE: tuple[Key, ...] = (
         footer=12,
     ),
     Key(
+        id="y_range",
+        keys="g",
+        shown="g",
+        action="cycle_range",
+        words="Range",
+        help="Loss axis by the average and validation, by validation alone, all, or from 0.",
+        group="chart",
+        footer=22,
+    ),
+    Key(
         id="x_axis",
         keys="h",
         shown="h",

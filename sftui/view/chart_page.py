@@ -199,8 +199,12 @@ class ChartPage:
 
     def next_range(self, panel: ChartPanel) -> None:
         """The next of `RANGES` that says something of this chart."""
-        look = self._own(panel.key)
-        ranges = [r for r in RANGES if r != "val" or panel.has_validation]
+        self.next_range_of(panel.key, judged=panel.has_validation)
+
+    def next_range_of(self, key: str, *, judged: bool) -> None:
+        """The next of `RANGES` for a chart; `judged`: whether it has a validation."""
+        look = self._own(key)
+        ranges = [r for r in RANGES if r != "val" or judged]
         at = ranges.index(look.range) if look.range in ranges else -1
         look.range = ranges[(at + 1) % len(ranges)]
 

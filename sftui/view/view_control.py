@@ -44,6 +44,14 @@ class ViewControl:
         self.view.whole = not self.view.whole
         self._show(Topic.VIEW)
 
+    def cycle_range(self, state: RunState) -> None:
+        """The next way to choose the y axis of the loss; one that was drawn as a box goes first."""
+        if self.view.viewport.y_part is not None:
+            self.view.viewport.y_part = None
+        else:
+            self.view.chart_page.next_range_of("loss", judged=bool(state.validations))
+        self._show(Topic.VIEW)
+
     def cycle_smoothing(self) -> None:
         self.view.smoothing = (self.view.smoothing + 1) % len(SMOOTHING)
         self._show(Topic.VIEW)
@@ -66,9 +74,9 @@ class ViewControl:
         """Move the crosshair or the part of the run that the charts show."""
         viewport = self.view.viewport
         viewport.extent = self._extent()
-        before = (viewport.part, viewport.cursor)
+        before = (viewport.part, viewport.cursor, viewport.y_part)
         act(viewport)
-        if (viewport.part, viewport.cursor) != before:
+        if (viewport.part, viewport.cursor, viewport.y_part) != before:
             self._show(Topic.VIEW)
 
     def jump(self, state: RunState, by: int, kinds: str) -> bool:

@@ -34,6 +34,8 @@ class Viewport:
     """Limits of the part that is shown; None for all."""
     cursor: float | None = None
     """Place of the crosshair."""
+    y_part: tuple[float, float] | None = None
+    """Limits of the loss that a box was drawn around; None for those that suit the data."""
     extent: Extent = Extent()
 
     def limits(self, full: tuple[float, float]) -> tuple[float, float]:
@@ -54,7 +56,7 @@ class Viewport:
         fewest = FEWEST * span / (steps[1] - steps[0])
         wanted = max(fewest, span * ZOOM_FACTOR) if closer else span / ZOOM_FACTOR
         if wanted >= full:
-            self.part = None
+            self.part = self.y_part = None
             return
         if about is None:
             about = self.cursor if self.cursor is not None else steps[1]
@@ -64,6 +66,14 @@ class Viewport:
         start = max(self._to(all_steps[0]), min(start, self._to(all_steps[1]) - wanted))
         low, high = self._back(start), self._back(start + wanted)
         self._show(low, max(FEWEST, high - low))
+
+    def box(self, x: tuple[float, float], y: tuple[float, float] | None) -> None:
+        """Show what a box holds: updates from x[0] to x[1], and losses likewise."""
+        low, high = min(x), max(x)
+        span = max(min(FEWEST, self.extent.full[1] - self.extent.full[0]), high - low)
+        self._show(low, span)
+        if y is not None and min(y) < max(y):
+            self.y_part = (min(y), max(y))
 
     def pan(self, by: float) -> None:
         """Updates to the right; nothing while all is shown."""
@@ -100,7 +110,7 @@ class Viewport:
 
     def reset(self) -> None:
         """All of the run, without a crosshair."""
-        self.part = self.cursor = None
+        self.part = self.cursor = self.y_part = None
 
     def _to(self, x: float) -> float:
         scale = self.extent.x_scale

@@ -1,20 +1,41 @@
-"""Accuracy over steps: a point with its standard error for every evaluation, and chance."""
+"""Accuracy over steps: a mark for every evaluation, its standard error as a tint, and chance."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from sftui.drawing.bands import error_band
 from sftui.drawing.canvas import BLANK, Grid, Span, fit, settle, text_width
 from sftui.drawing.plot import Plot
-from sftui.drawing.roles import SERIES_MARKS, SERIES_ROLES, Back, Role, style
+from sftui.drawing.roles import Back, Role, style, task_mark, task_role
+from sftui.drawing.short_names import short_names
 from sftui.drawing.x_axis import x_range
 from sftui.state.records import Topic
+from sftui.state.series import Doubles
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 _DASH = "╌"
+_BANDS, _BAND_ROWS = 2, 10
+"""Tasks up to which each has its error as a tint (of more, tints would lie on tints), and rows from
+which on it has a shape: in fewer it is a row of boxes."""
+_SHORT = 6
+"""Cells of a task's name where the whole names have no room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """The evaluations of one task: steps, percent, standard errors in points."""
+
+    steps: Doubles
+    values: Doubles
+    errors: Doubles
+    mark: str
+    role: Role
 
 
 class AccuracyChart(Panel):
@@ -26,23 +47,30 @@ class AccuracyChart(Panel):
     _limits: tuple[float, float] | None = None
 
     def paint(self, grid: Grid) -> None:
-        tasks = list(self.state.evals)
-        title: list[Span] = [("accuracy", style(Role.TITLE, bold=True))]
-        used = 12
-        for i, task in enumerate(tasks):
-            name = clean(task, 24)
-            if used + text_width(name) + 4 > grid.width - 6:
-                break
-            used += text_width(name) + 4
-            role = SERIES_ROLES[i % len(SERIES_ROLES)]
-            mark = SERIES_MARKS[i % len(SERIES_MARKS)]
-            title += [(f"  {mark} ", style(role)), (name, style(Role.DIM))]
-        notes: list[Span] = [("±1 standard error", style(Role.FAINT))] if tasks else []
-        drawn = bool(tasks) and self._chart(grid)
-        grid.frame(title, notes if drawn else (), border=self.border)
+        drawn = bool(self.state.evals) and self._chart(grid)
+        notes: list[Span] = [("±1 standard error", style(Role.FAINT))] if drawn else []
+        grid.frame(self._legend(grid.width), notes, border=self.border)
         if not drawn:
-            words = "" if tasks else "no evaluation yet"
+            words = "" if self.state.evals else "no evaluation yet"
             grid.text(1, 2, fit(words, grid.width - 4), style(Role.FAINT))
+
+    def _legend(self, width: int) -> list[Span]:
+        """The tasks with their marks: whole names, short ones where those have no room, and how
+        many more there are where even these have none."""
+        title: list[Span] = [("accuracy", style(Role.TITLE, bold=True))]
+        tasks = [clean(task, 24) for task in self.state.evals]
+        room, names = width - 6 - text_width("accuracy"), dict(zip(tasks, tasks, strict=True))
+        if sum(4 + text_width(name) for name in tasks) > room:
+            names = short_names(tasks, _SHORT)
+        for i, task in enumerate(tasks):
+            left = f"  +{len(tasks) - i}"
+            cells = 4 + text_width(names[task])
+            if room < cells + (0 if i + 1 == len(tasks) else len(left)):
+                title.append((left, style(Role.FAINT)))
+                break
+            room -= cells
+            title += [(f"  {task_mark(i)} ", style(task_role(i))), (names[task], style(Role.DIM))]
+        return title
 
     def _chart(self, grid: Grid) -> bool:
         height, width = grid.height - 4, grid.width - 8 - 2
@@ -51,19 +79,10 @@ class AccuracyChart(Panel):
         # The loss chart decides; alone on the screen, this one does.
         own = self._x_limits()
         x_low, x_high = own if self.view.viewport.part is None else self.view.viewport.part
-        points = self._points()
-        values = [v for task in points for v in (task[1] - task[2], task[1] + task[2])]
-        chance = self._chance()
-        known = np.concatenate(values) if values else np.empty(0)
-        known = known[np.isfinite(known)]
-        if not len(known):
+        points, chance = self._points(), self._chance()
+        limits = self._y_limits(points, chance)
+        if limits is None:
             return False
-        low, high = float(known.min()), float(known.max())
-        if chance is not None:
-            low, high = min(low, 100 * chance), max(high, 100 * chance)
-        pad = max(1.0, 0.06 * (high - low))
-        low, high = settle(self._limits, max(0.0, low - pad), min(100.0, high + pad))
-        self._limits = (low, high)
         plot = Plot(
             grid=grid,
             row=1,
@@ -72,34 +91,72 @@ class AccuracyChart(Panel):
             width=width,
             x_low=x_low,
             x_high=x_high,
-            y_low=low,
-            y_high=high,
+            y_low=limits[0],
+            y_high=limits[1],
             x_scale=self.view.x_scale(self.state),
         )
         plot.draw_y_axis(1)
         plot.draw_x_axis(plot.row + plot.height)
         if chance is not None:
             self._chance_line(plot, 100 * chance)
-        for i, (steps, accuracy, _) in enumerate(points):
-            role = SERIES_ROLES[i % len(SERIES_ROLES)]
-            plot.polyline(steps, accuracy, style(role))
-        for i, (steps, accuracy, error) in enumerate(points):
-            role = SERIES_ROLES[i % len(SERIES_ROLES)]
-            if len(steps) > plot.width:
-                continue  # more than a bar a cell would be a wall
-            for step, value, half in zip(steps, accuracy, error, strict=True):
-                self._error_bar(plot, step, value, half, style(role))
-        for i, (steps, accuracy, _) in enumerate(points):
-            mark, role = SERIES_MARKS[i % len(SERIES_MARKS)], SERIES_ROLES[i % len(SERIES_ROLES)]
-            for step, value in (
-                zip(steps, accuracy, strict=True) if len(steps) <= plot.width else ()
-            ):
-                plot.mark(step, value, mark, style(role))
+        for task in points:
+            plot.polyline(task.steps, task.values, style(task.role))
+        self._marks(plot, points)
+        self._errors(plot, points)
         if chance is not None:
             self._chance_words(plot, 100 * chance)
         if self.view.viewport.cursor is not None:
             self._crosshair(plot, self.view.viewport.cursor)
         return True
+
+    def _y_limits(self, points: list[_Points], chance: float | None) -> tuple[float, float] | None:
+        """Around every value with its error, and chance; None without any."""
+        ends = [v for t in points for v in (t.values - t.errors, t.values + t.errors)]
+        known = np.concatenate(ends) if ends else np.empty(0)
+        known = known[np.isfinite(known)]
+        if not len(known):
+            return None
+        low, high = float(known.min()), float(known.max())
+        if chance is not None:
+            low, high = min(low, 100 * chance), max(high, 100 * chance)
+        pad = max(1.0, 0.06 * (high - low))
+        self._limits = settle(self._limits, max(0.0, low - pad), min(100.0, high + pad))
+        return self._limits
+
+    def _marks(self, plot: Plot, points: list[_Points]) -> None:
+        """A mark for every evaluation; one that would lie on another goes beside it, while that is
+        free."""
+        taken: set[tuple[int, int]] = set()
+        for task in points:
+            if len(task.steps) > plot.width:
+                continue  # more than a mark a cell would be a wall
+            for step, value in zip(task.steps.tolist(), task.values.tolist(), strict=True):
+                row, col = plot.y_cell(value), plot.x_cell(step)
+                if row is None:
+                    continue
+                sides = (0, 1, -1, 2, -2, 3, -3)
+                free = (col + by for by in sides if (row, col + by) not in taken)
+                at = next((c for c in free if plot.holds_column(c)), col)
+                if plot.holds_column(at):
+                    taken.add((row, at))
+                    plot.grid.put(row, at, task.mark, style(task.role))
+
+    def _errors(self, plot: Plot, points: list[_Points]) -> None:
+        """The error: where it has a shape, a tint along the curve; else a bar at one evaluation,
+        that at the crosshair or the newest."""
+        banded = len(points) <= _BANDS and plot.height >= _BAND_ROWS
+        at = self.view.viewport.cursor
+        for task in points:
+            if not len(task.steps):
+                continue
+            low, high = task.values - task.errors, task.values + task.errors
+            if banded and len(task.steps) > 1:
+                error_band(plot, task.steps, low, high)
+            if not banded or at is not None or len(task.steps) == 1:
+                place = len(task.steps) if at is None else np.searchsorted(task.steps, at, "right")
+                i = max(0, int(place) - 1)
+                if len(task.steps) <= plot.width:
+                    self._error_bar(plot, task, i)
 
     def _crosshair(self, plot: Plot, at: float) -> None:
         """The column of the loss chart's crosshair, and the newest results by then."""
@@ -112,7 +169,7 @@ class AccuracyChart(Panel):
             done = by_step.until(round(at))
             if done is not None:
                 words = f" {fmt.percent(accuracy_of(done))}"
-                spans.append((words, style(SERIES_ROLES[i % len(SERIES_ROLES)], bold=True)))
+                spans.append((words, style(task_role(i), bold=True)))
         cells = sum(text_width(text) for text, _ in spans)
         right = col + 1 + cells <= plot.col + plot.width
         plot.grid.spans(plot.row, col + 1 if right else max(plot.col, col - cells), spans)
@@ -123,13 +180,13 @@ class AccuracyChart(Panel):
         x_scale = self.view.x_scale(state)
         return x_range(x_scale, 0.0, float(last), state.planned, whole=self.view.whole)
 
-    def _points(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Steps, percent and standard error in points, task by task."""
+    def _points(self) -> list[_Points]:
+        """Task by task, in order of appearance."""
         out = []
-        for by_step in self.state.evals.values():
+        for i, by_step in enumerate(self.state.evals.values()):
             value = 100 * by_step.value.y.astype(np.float64)
             error = 100 * np.nan_to_num(by_step.error.y.astype(np.float64))
-            out.append((by_step.table.x, value, error))
+            out.append(_Points(by_step.table.x, value, error, task_mark(i), task_role(i)))
         return out
 
     def _chance(self) -> float | None:
@@ -157,14 +214,14 @@ class AccuracyChart(Panel):
                 plot.grid.right(row, end, [(words, style(Role.CHANCE))], plot.col)
                 return
 
-    def _error_bar(self, plot: Plot, step: float, value: float, half: float, number: int) -> None:
-        row, col = plot.y_cell(value), plot.x_cell(step)
+    def _error_bar(self, plot: Plot, task: _Points, i: int) -> None:
+        """A stem through the mark of one evaluation, from end to end of its error."""
+        value, half, number = float(task.values[i]), float(task.errors[i]), style(task.role)
+        row, col = plot.y_cell(value), plot.x_cell(float(task.steps[i]))
         if row is None or not plot.holds_column(col):
             return
-        top, bottom = plot.y_cell(value + half), plot.y_cell(value - half)
-        for end, char in ((top, "┬"), (bottom, "┴")):
-            if end is None or end == row:
-                continue
-            for between in range(min(end, row), max(end, row)):
-                plot.grid.put(between, col, "│", number)
-            plot.grid.put(end, col, char, number)
+        for end in (plot.y_cell(value + half), plot.y_cell(value - half)):
+            if end is not None:
+                for at in range(min(row, end), max(row, end) + 1):
+                    if at != row:
+                        plot.grid.put(at, col, "│", number)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from sftui.checkpoints.answers import wrap
-from sftui.drawing.canvas import Grid, Span, fit
-from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
+from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.roles import Back, Role, style, task_role
+from sftui.drawing.short_names import short_names
 from sftui.logbook.event_lines import evaluating
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
@@ -73,8 +74,13 @@ class Benchmarks(Panel):
             grid.text(1, 2, fit("no evaluation yet", grid.width - 4), style(Role.FAINT))
             return
         cells = sum(_COLUMNS[name][1] for name in columns)
+        names = {task: clean(task, 40) for task in tasks}
+        if any(text_width(name) > cells - 2 for name in names.values()):
+            short = short_names(list(names.values()), max(3, cells - 1))
+            names = {task: short[name] for task, name in names.items()}
         for i, task in enumerate(tasks[:shown]):
-            self._head(grid, 2 + _STEP + i * cells, task, columns, _role(i))
+            head = self._head(grid, 2 + _STEP + i * cells, task, columns)
+            self._title(grid, head, names[task], task, style(_role(i), bold=True))
         grid.text(2, 2, "step".rjust(_STEP - 1), style(Role.FAINT))
         steps = _newest_steps(state, grid.height)
         rows = grid.height - 4
@@ -92,20 +98,24 @@ class Benchmarks(Panel):
             self._row(grid, 3 + i, step, tasks[:shown], columns, scores, newest=i == 0)
         self._words(grid, 3 + len(steps) + 1, tasks, scores)
 
-    def _head(self, grid: Grid, col: int, task: str, columns: list[str], role: Role) -> None:
-        results = self.state.evals[task]
-        total = results.ordered[-1].total
+    def _title(self, grid: Grid, place: tuple[int, int], name: str, task: str, number: int) -> None:
+        """The name of a task over its columns, and of how many questions it is."""
+        col, end = place
+        total = self.state.evals[task].ordered[-1].total
         n = f" n={total}" if total else ""
-        ends = _ends(columns)
-        end = col + max(ends.values()) - 1
-        cells = end + 1 - col
-        after = grid.text(1, col + 1, fit(clean(task, 40), cells - 2), style(role, bold=True), end)
+        after = grid.text(1, col + 1, fit(name, end - col), number, end + 1)
         if after + len(n) <= end:
             grid.text(1, after, n, style(Role.FAINT))
+
+    def _head(self, grid: Grid, col: int, task: str, columns: list[str]) -> tuple[int, int]:
+        """Heads of the columns of a task; the first column and the end of them all."""
+        results = self.state.evals[task]
+        ends = _ends(columns)
         names = {START: "Δstart" if 0 in results else "Δfirst"}
         names |= {PREVIOUS: "Δprev", BEST: "Δbest", BASELINE: "Δbase", GOLD: "Δp(ok)"}
         for name, at in ends.items():
             grid.right(2, col + at - 1, [(names.get(name, name), style(Role.FAINT))], col - 1)
+        return col, col + max(ends.values()) - 1
 
     def _row(
         self,
@@ -228,7 +238,7 @@ def _difference(grid: Grid, row: int, end: int, judged: Judged | None) -> None:
 
 
 def _role(number: int) -> Role:
-    return SERIES_ROLES[number % len(SERIES_ROLES)]
+    return task_role(number)
 
 
 def _ends(columns: list[str]) -> dict[str, int]:

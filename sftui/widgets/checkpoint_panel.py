@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sftui.drawing.canvas import Grid, Span, abbreviated, fit
-from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
+from sftui.drawing.canvas import Grid, Span, fit
+from sftui.drawing.roles import Back, Role, style, task_role
+from sftui.drawing.short_names import short_names
 from sftui.state.records import Checkpoint, Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
@@ -33,7 +34,7 @@ class CheckpointPanel(Panel):
             grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Role.FAINT))
             return
         columns = self._columns(grid.width - 4)
-        heads = abbreviated([clean(task, 60) for task in self.state.evals], 6)
+        heads = short_names([clean(task, 60) for task in self.state.evals], 6)
         for name, end in columns.items():
             grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
         room = grid.height - 3
@@ -94,7 +95,7 @@ class CheckpointPanel(Panel):
             result = by_step.get(item.step)
             if result is None or column not in columns:
                 continue
-            role = Role.FAINT if faded else SERIES_ROLES[i % len(SERIES_ROLES)]
+            role = Role.FAINT if faded else task_role(i)
             percent = fmt.percent(accuracy_of(result)).removesuffix("%")
             grid.right(row, 2 + columns[column], [(percent, style(role))], 2)
         dim = style(Role.FAINT if faded else Role.DIM)

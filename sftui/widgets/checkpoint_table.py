@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from textual.events import Click
 
 from sftui.checkpoints.checkpoint_list import busy_words
-from sftui.drawing.canvas import Grid, Span, abbreviated, fit, text_width
-from sftui.drawing.roles import SERIES_ROLES, Back, Role, style
+from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.roles import Back, Role, style, task_role
+from sftui.drawing.short_names import short_names
 from sftui.state.records import Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
@@ -91,7 +92,7 @@ class CheckpointTable(Panel):
             grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Role.FAINT))
             return
         columns = self._columns(grid.width - 4)
-        heads = abbreviated([clean(task, 60) for task in self.state.evals], 9)
+        heads = short_names([clean(task, 60) for task in self.state.evals], 9)
         for name, (end, _) in columns.items():
             if name == "checkpoint":
                 grid.text(1, 4, name, style(Role.FAINT))
@@ -162,7 +163,7 @@ class CheckpointTable(Panel):
         for i, (task, by_step) in enumerate(self.state.evals.items()):
             result = by_step.get(item.step)
             percent = fmt.percent(accuracy_of(result)) if result is not None else ""
-            role_here = Role.FAINT if gone else SERIES_ROLES[i % len(SERIES_ROLES)]
+            role_here = Role.FAINT if gone else task_role(i)
             values[task] = (percent, style(role_here))
         for name, (end, _) in columns.items():
             if name in values:

@@ -1,38 +1,44 @@
 """The loss chart: raw faint, average bright, validation, best, rate, checkpoints, events.
 
 Layers are painted bottom to top and the upper one owns its cell: grid, replaced
-attempts, rate, raw, event lines, validation line, average, validation marks, best,
-newest. Before the first update the panel tells the start-up story instead.
+attempts, raw, event lines, validation line, average, validation marks, best, newest.
+The learning rate, whose course is known beforehand, has a strip of its own below. What
+decides sets the y range: the average and the validations; what is beyond is marked.
+Before the first update the panel tells the start-up story instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sftui.drawing.canvas import Grid, Span, bridge, text_width
-from sftui.drawing.plot import Plot, percentiles
+from sftui.drawing.canvas import BLANK, Grid, Span, bridge, text_width
+from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import AXES, WORDS, x_range
+from sftui.drawing.y_range import around, extremes, eye_range
 from sftui.logbook.event_lines import command_words, val_name
-from sftui.state.means import Line
+from sftui.state.catalog import RATE
+from sftui.state.means import Line, Means, line
 from sftui.state.records import Topic
 from sftui.state.series import Doubles, Floats, Series
 from sftui.text import format as fmt
+from sftui.view.chart_page import RANGE_WORDS
 from sftui.view.viewport import Extent
 from sftui.widgets.startup import paint_startup
 from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
 
-_TOP_RAW, _TOP_SMOOTH, _BOTTOM = 97.5, 96.0, 0.3
-"""Percentiles of the y range: the top lets the common noise in and cuts lone spikes off."""
-_HEADROOM = 0.3
-"""Part of the range added on top; a maximum that it holds is not clipped at all."""
-_RATE_COLUMNS = 7
-_DENSE = 0.5
+_STRIP = ((18, 2), (12, 1))
+"""From how many rows inside the border on the learning rate has a strip of how many rows."""
+_STRIP_WIDTH = 40
+_MARKS_A_CELL = 0.25
 """Validations a cell of the chart's width above which they are a line and no marks."""
-_MANY_MARKS = 200
+_FEW_MARKS = 4
+"""Validations from which on the first does not decide the range."""
+_MANY_SPIKES, _LONE = 8, 0.05
+"""Spikes beyond the range, also as a part of the columns, up to which they are marked."""
 _FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
 """How a measure of the x axis is written."""
 
@@ -57,6 +63,11 @@ class LossChart(ZoomChart):
 
     _line: Line
     """Of the training loss, as it was last painted."""
+    _drawn: tuple[tuple[str, Role, str], ...] = ()
+    """Mark, colour and name of all that was painted last: the legend."""
+    axis_row = 0
+    """Row of the x axis, as it was painted last: under the strip of the learning rate."""
+    _val_means: Means | None = None
 
     TOPICS = (
         Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN | Topic.VIEW
@@ -76,23 +87,19 @@ class LossChart(ZoomChart):
             paint_startup(grid, self.state, self.view, inset=2 if framed else 0)
             return
         self._line = self.view.loss_line(self.state)
-        clipped = self._chart(grid, 1 if framed else 0)
+        beyond = self._chart(grid, 1 if framed else 0)
+        self.paint_box(grid)
         if framed:
-            notes = self._notes(clipped, grid.width)
+            notes = self._notes(beyond, grid.width)
             grid.frame(self._legend(grid.width), notes, border=self.border)
 
     # ---- frame -----------------------------------------------------------------------------
 
     def _legend(self, width: int) -> list[Span]:
+        """What was drawn, and nothing else."""
         spans: list[Span] = [("loss ", style(Role.TITLE, bold=True))]
-        val = val_name(self.state.validation_list())
-        name = {"loss_micro_last": "train, last micro-batch"}.get(self.state.loss_name, "train")
-        entries = [("━", Role.TRAIN, name), ("⣿", Role.RAW, "raw"), ("●", Role.VAL, val)]
-        entries += [("★", Role.GOOD, "best"), ("┄", Role.RATE, "lr"), ("◆", Role.SAVED, "ckpt")]
-        if not self._line.window:
-            entries[0:2] = [("━", Role.TRAIN, name)]
         used = text_width("loss ")
-        for mark, role, word in entries:
+        for mark, role, word in self._drawn:
             piece = f"{mark} {word} "
             if used + text_width(piece) > width - 8:
                 break
@@ -101,20 +108,35 @@ class LossChart(ZoomChart):
         spans[-1] = (spans[-1][0].rstrip(), spans[-1][1])
         return spans
 
-    def _notes(self, clipped: int, width: int) -> list[Span]:
+    def _notes(self, beyond: tuple[int, int] | None, width: int) -> list[Span]:
+        """How it is drawn; of what is beyond the range, how often, or that it often is."""
         faint = style(Role.FAINT)
-        words = ["log" if self.view.log_y else "linear"]
-        words.append(line_words(self._line))
-        words.append(self._x_words())
-        spans: list[Span] = [(" · ".join(words), faint)]
-        if clipped:
-            plural = "" if clipped == 1 else "s"
-            spans += [(f" · {clipped} spike{plural} above ", faint), ("▴", style(Role.WARN))]
+        words = [f"y: {self._range_words()}", line_words(self._line), self._x_words()]
+        spans: list[Span] = []
+        if beyond is None:
+            spans.append((" · raw clipped", faint))
+        else:
+            for count, word, mark in zip(beyond, ("above", "below"), "▴▾", strict=True):
+                if count:
+                    spans += [(f" · {fmt.count(count)} {word} ", faint), (mark, style(Role.WARN))]
         if self.state.nonfinite:
             spans.append((f" · {self.state.nonfinite} not finite", style(Role.BAD, bold=True)))
-        while len(spans) > 1 and sum(text_width(t) for t, _ in spans) > width - 6:
-            del spans[0]
-        return spans
+        # What the axes are gives way from the last on; the first piece has no dot before it.
+        room = width - 6 - sum(text_width(text) for text, _ in spans)
+        while words and len(" · ".join(words)) > room:
+            words.pop()
+        if words:
+            return [(" · ".join(words), faint), *spans]
+        return [(spans[0][0].removeprefix(" · "), spans[0][1]), *spans[1:]] if spans else []
+
+    def _range_words(self) -> str:
+        """What sets the y range: nothing needs saying of the usual one but linear or log."""
+        view = self.view
+        chosen = view.chart_page.look("loss").range
+        words = "log" if view.log_y else "linear"
+        if view.viewport.y_part is not None:
+            return f"{words}, box"
+        return words if chosen == "eye" else f"{words}, {RANGE_WORDS[chosen].removeprefix('y: ')}"
 
     def _x_words(self) -> str:
         """What the x axis measures, and which part of it is shown."""
@@ -134,24 +156,24 @@ class LossChart(ZoomChart):
 
     # ---- chart -----------------------------------------------------------------------------
 
-    def _chart(self, grid: Grid, edge: int) -> int:
-        """Paint inside the border; returns the number of spikes above the range."""
+    def _chart(self, grid: Grid, edge: int) -> tuple[int, int] | None:
+        """Paint inside the border; returns how many spikes are above and below the range, None
+        where so much of the raw loss is that marks would say nothing."""
         state, view = self.state, self.view
         raw = state.step_series(state.loss_name)
         top, height = edge, grid.height - 2 * edge
-        words_row = height >= 9
-        labels = height >= 6
-        plot_height = height - (1 if words_row else 0) - (2 if labels else 1)
-        rates = grid.width >= 70 and state.steps.last("lr_mult") is not None
+        words_row, labels = height >= 9, height >= 6
+        strip = self._strip_rows(height, grid.width)
+        plot_height = height - (1 if words_row else 0) - (2 if labels else 1) - strip
         left = edge + 7
-        width = grid.width - edge - left - (_RATE_COLUMNS if rates else 2)
+        width = grid.width - edge - left - 2
+        self._drawn = ()
         if plot_height < 1 or width < 4:
-            return 0
+            return (0, 0)
         x_scale, full = view.x_scale(state), self._x_limits(raw)
         self.extent = Extent(full, width, x_scale)
         x_low, x_high = view.viewport.limits(full)
         smooth = self._line = view.loss_line(state, x_low, x_high)
-        y_low, y_high = self._y_limits(raw, smooth, x_low, x_high)
         plot = Plot(
             grid=grid,
             row=top + (1 if words_row else 0),
@@ -160,54 +182,99 @@ class LossChart(ZoomChart):
             width=width,
             x_low=x_low,
             x_high=x_high,
-            y_low=y_low,
-            y_high=y_high,
+            y_low=0.0,
+            y_high=1.0,
             log=view.log_y,
             x_scale=x_scale,
         )
-        plot.draw_y_axis(edge)
-        axis_row = plot.row + plot.height
-        plot.draw_x_axis(axis_row, labels=labels)
-        self._epochs(plot)
-        for steps, losses in state.replaced:
-            plot.polyline(steps, losses, style(Role.AXIS))
-        if rates:
-            self._rate(plot)
         low, high = plot.columns(raw)
-        plain = not smooth.window
-        if plain:
-            plot.band(*bridge(low, high), style(Role.TRAIN))
-        else:
-            plot.band(low, high, style(Role.RAW))
-        self._events(plot, words_row)
+        average = plot.columns(smooth) if smooth.window else (low, high)
         steps, losses = self._validations(x_low, x_high)
-        dense = len(steps) > plot.width * _DENSE
-        if dense:
-            # Marks in every cell would be a thick band: a line through the extremes instead.
-            plot.band(*bridge(*plot.columns(state.validations.loss)), style(Role.VAL))
-        elif len(steps) > 1:
+        val = self._val_line(x_low, x_high)
+        plot.y_low, plot.y_high = self._y_limits(plot, (low, high), average, (steps, losses), val)
+        plot.draw_y_axis(edge)
+        axis_row = self.axis_row = plot.row + plot.height + strip
+        plot.draw_x_axis(axis_row, labels=labels)
+        if strip:
+            self._rate(plot, strip, edge)
+        epochs = self._epochs(plot)
+        for done, again in state.replaced:
+            plot.polyline(done, again, style(Role.AXIS))
+        many = len(steps) > plot.width * _MARKS_A_CELL
+        if val.window and len(steps) > plot.num_dots:
+            plot.band(*plot.columns(state.validations.loss), style(Role.VAL_LINE))
+        if smooth.window:
+            plot.band(low, high, style(Role.RAW))
+        else:
+            plot.band(*bridge(low, high), style(Role.TRAIN))
+        events = self._events(plot, words_row)
+        if len(steps) > 1 and not many:
             plot.polyline(steps, losses, style(Role.VAL_LINE))
-        if not plain:
-            s_low, s_high = bridge(*plot.columns(smooth))
-            plot.band(s_low, s_high, style(Role.TRAIN), thick=2)
-        for step, loss in [] if dense else zip(steps.tolist(), losses.tolist(), strict=True):
-            plot.mark(step, loss, "●", style(Role.VAL))
+        if smooth.window:
+            plot.band(*bridge(*average), style(Role.TRAIN), thick=2)
+        if many:
+            # Marks in every cell would be a thick band of dots.
+            self._dense(plot, val, steps, losses)
+        else:
+            for step, loss in zip(steps.tolist(), losses.tolist(), strict=True):
+                plot.mark(step, loss, "●", style(Role.VAL))
         newest = smooth.last
         if newest is not None:
             plot.mark(float(raw.x[-1]), newest, "◉", style(Role.TEXT, bold=True))
         at = view.viewport.cursor
         box = None if at is None else self._box(plot, at, raw, smooth)
-        self._best(plot, box)
-        clipped = self._clipped(plot, high)
-        for checkpoint in state.checkpoint_rows():
-            col = plot.x_cell(checkpoint.step)
-            if checkpoint.kind == "sftui" and plot.holds_column(col):
-                role = Role.FAINT if checkpoint.removed else Role.SAVED
-                grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(role))
+        best = self._best(plot, box)
+        beyond = self._beyond(plot, low, high, losses, steps)
+        saved = self._saved(plot, axis_row)
+        if words_row:
+            self._epoch_words(plot, epochs)
         self.plot = plot
         if at is not None:
             self._crosshair(plot, at, box)
-        return clipped
+        train = {"loss_micro_last": "train, last micro-batch"}.get(state.loss_name, "train")
+        shown = (
+            (True, ("━", Role.TRAIN, train)),
+            (bool(smooth.window), ("⣿", Role.RAW, "raw")),
+            (bool(len(steps)), ("━" if many else "●", Role.VAL, val_name(state.validation_list()))),
+            (best, ("★", Role.GOOD, "best")),
+            (saved, ("◆", Role.SAVED, "ckpt")),
+            (bool(state.replaced), ("━", Role.AXIS, "before a restart")),
+            (bool(epochs) and not words_row, ("╎", Role.AXIS, "epoch")),
+            (events and not words_row, ("┊", Role.WARN, "by hand")),
+        )
+        self._drawn = tuple(entry for there, entry in shown if there)
+        return beyond
+
+    def _strip_rows(self, height: int, width: int) -> int:
+        """Rows of the strip of the learning rate; 0 where it has no room or there is none."""
+        if width < _STRIP_WIDTH or not self._rate_name():
+            return 0
+        return next((rows for least, rows in _STRIP if height >= least), 0)
+
+    def _val_line(self, x_low: float, x_high: float) -> Line:
+        """The mean of the validations in sight; where they are few, they themselves."""
+        series = self.state.validations.loss
+        if self._val_means is None or self._val_means.source is not series:
+            self._val_means = Means(series)
+        return line(self._val_means, self.view.smoothing_share, x_low, x_high)
+
+    def _dense(self, plot: Plot, val: Line, steps: Doubles, losses: Doubles) -> None:
+        """Many validations as a line: their mean, or every one of them where a dot holds few."""
+        if val.window and len(steps) > plot.num_dots:
+            plot.band(*bridge(*plot.columns(val)), style(Role.VAL))
+        else:
+            plot.polyline(steps, losses, style(Role.VAL))
+
+    def _saved(self, plot: Plot, axis_row: int) -> bool:
+        """Checkpoints along the x axis; whether any is in sight."""
+        found = False
+        for checkpoint in self.state.checkpoint_rows():
+            col = plot.x_cell(checkpoint.step)
+            if checkpoint.kind == "sftui" and plot.holds_column(col):
+                role = Role.FAINT if checkpoint.removed else Role.SAVED
+                plot.grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(role))
+                found = True
+        return found
 
     def _box(self, plot: Plot, at: float, raw: Series, smooth: Line) -> _Box | None:
         """Values at the crosshair, on the side with room; None when neither side has any."""
@@ -276,29 +343,44 @@ class LossChart(ZoomChart):
         return x_range(x_scale, low, last, self.state.planned, whole=self.view.whole)
 
     def _y_limits(
-        self, raw: Series, smooth: Line, x_low: float, x_high: float
+        self,
+        plot: Plot,
+        raw: tuple[Floats, Floats],
+        average: tuple[Floats, Floats],
+        marks: tuple[Doubles, Doubles],
+        val: Line,
     ) -> tuple[float, float]:
-        values = raw.sample(x_low, x_high)
-        seen = smooth.sample(x_low, x_high)
-        _, losses = self._validations(x_low, x_high)
-        marks = losses[np.isfinite(losses)]
-        log = self.view.log_y
-        if log:
-            values, seen = values[values > 0], seen[seen > 0]
-            marks = marks[marks > 0]
-        # Of many, a hundredth at either end must not set the range.
-        ends = percentiles(marks, (1, 99)) if len(marks) > _MANY_MARKS else marks.tolist()
-        if not len(values) and not ends:
-            return (0.0, 1.0)
-        if len(values):
-            low, high = percentiles(values, (_BOTTOM, _TOP_RAW))
-            if len(seen):
-                high = max(high, *percentiles(seen, (_TOP_SMOOTH,)))
-            high = min(high + _HEADROOM * (high - low), float(values.max()))
-            low, high = min([low, *ends]), max([high, *ends])
+        """In axis units. What decides is in sight: the average, the validations, and of these the
+        best and the newest; the first steep part of a run and lone spikes are not."""
+        look, log = self.view.chart_page.look("loss"), self.view.log_y
+        steps, losses = marks
+        if look.range == "typed" and look.limits is not None and not (log and look.limits[0] <= 0):
+            return self.held_limits("typed", *(plot.scale(np.array(look.limits)).tolist()))
+        dense = bool(val.window) and len(steps) > plot.num_dots
+        # Of several the first is that of the weights as they came: the fall from it says little.
+        since = 1 if len(steps) >= _FEW_MARKS else 0
+        across = plot.columns(val)[0] if dense else plot.over_columns(steps[since:], losses[since:])
+        everything = extremes(plot.scale(v) for v in (*raw, losses))
+        middle = (average[0].astype(np.float64) + average[1]) / 2
+        decides = across if look.range == "val" and len(steps) else np.append(middle, across)
+        if look.range == "all":
+            limits = everything
         else:
-            low, high = min(ends), max(ends)
-        return self.y_limits(low, high)
+            noise = None
+            if look.range != "val":
+                sample = self.state.step_series(self.state.loss_name).sample
+                noise = plot.scale(sample(plot.x_low, plot.x_high))
+            limits = eye_range(plot.scale(decides), everything, noise=noise)
+            kept = [self._line.last if look.range != "val" else None]
+            if len(steps) and not dense:
+                kept += [losses[-1], np.nanmin(losses) if np.isfinite(losses).any() else None]
+            limits = around(limits, plot.scale(np.array([k for k in kept if k is not None])))
+        if limits is None:
+            return (0.0, 1.0)
+        low, high = limits
+        if look.range == "zero" and not log:
+            low, high = min(0.0, low), max(0.0, high)
+        return self.held_limits(look.range, low, high)
 
     def _validations(self, x_low: float, x_high: float) -> tuple[Doubles, Doubles]:
         """Steps and losses of the validations in sight."""
@@ -306,48 +388,60 @@ class LossChart(ZoomChart):
         low, high = np.searchsorted(table.x, (x_low, np.nextafter(x_high, np.inf)))
         return table.x[low:high], table.column("loss")[low:high].astype(np.float64)
 
-    def _epochs(self, plot: Plot) -> None:
-        epoch = self.state.steps_an_epoch
+    def _epochs(self, plot: Plot) -> list[tuple[int, int]]:
+        """A line where each epoch after the first begins; their columns and numbers."""
+        epoch, found = self.state.steps_an_epoch, list[tuple[int, int]]()
         if epoch is None or epoch * plot.width / (plot.x_high - plot.x_low) < 8:
-            return  # closer than eight cells they would be a fence, not a mark
-        step = epoch
-        while step < plot.x_high:
-            if step > plot.x_low:
-                plot.vertical(step, "╎", style(Role.AXIS))
-            step += epoch
+            return found  # closer than eight cells they would be a fence, not a mark
+        number = max(1, int(plot.x_low // epoch))
+        while (step := number * epoch) < plot.x_high:
+            number += 1
+            if (
+                step > plot.x_low
+                and (col := plot.vertical(step, "╎", style(Role.AXIS))) is not None
+            ):
+                found.append((col, number))
+        return found
 
-    def _rate(self, plot: Plot) -> None:
-        """The learning-rate multiplier on its own axis from 0 to its greatest value."""
-        series = self.state.step_series("lr_mult")
-        low, high = bridge(*plot.columns(series))
+    def _epoch_words(self, plot: Plot, epochs: list[tuple[int, int]]) -> None:
+        """`epoch 2` over its line, where nothing else stands."""
+        row = plot.row - 1
+        for col, number in epochs:
+            words = f"epoch {number}"
+            end = min(col + 1 + len(words), plot.grid.width)
+            free = plot.grid.codes[row, max(0, col - 1) : end + 1] == BLANK
+            if free.all() and end <= plot.col + plot.width:
+                plot.grid.text(row, col, words, style(Role.FAINT))
+
+    def _rate(self, plot: Plot, rows: int, label_col: int) -> None:
+        """The learning rate from 0 to its greatest value, in rows under the plot."""
+        name = self._rate_name()
+        low, high = bridge(*plot.columns(self.state.step_series(name)))
         known = high[np.isfinite(high)]
         greatest = float(known.max()) if len(known) else 0.0
-        if greatest <= 0:
-            return
-        own = Plot(
-            grid=plot.grid,
-            row=plot.row,
-            col=plot.col,
-            height=plot.height,
-            width=plot.width,
-            x_low=plot.x_low,
-            x_high=plot.x_high,
-            y_low=0.0,
-            y_high=greatest,
-            x_scale=plot.x_scale,
-        )
-        own.band(low, high, style(Role.RATE))
-        col = plot.col + plot.width + 1
-        number = style(Role.RATE)
-        plot.grid.text(plot.row, col, f"×{greatest:.2g}", number)
-        plot.grid.text(plot.row + plot.height - 1, col, "0", number)
-        if plot.height >= 5:
-            plot.grid.text(plot.row + plot.height // 2, col, "lr", number)
+        number, grid, row = style(Role.RATE), plot.grid, plot.row + plot.height
+        grid.upright(row, row + rows, plot.col - 1, "│", style(Role.AXIS))
+        value = f"×{greatest:.2g}" if name == "lr_mult" else fmt.rate(greatest)
+        words = [value, "lr"] if rows > 1 else [f"lr {value}"]
+        for at, text in enumerate(words, row):
+            fits = len(text) <= plot.col - 2 - label_col
+            grid.right(at, plot.col - 2, [(text if fits else "lr", number)], label_col)
+        if greatest > 0:
+            own = replace(plot, row=row, height=rows, y_low=0.0, y_high=greatest, log=False)
+            own.band(low, high, number)
 
-    def _events(self, plot: Plot, words_row: bool) -> None:
+    def _rate_name(self) -> str:
+        """The column of the learning rate: its schedule, else the first of its groups; empty where
+        there is none."""
+        steps = self.state.steps
+        names = ["lr_mult", *(name for name in steps.names if name.startswith(RATE))]
+        return next((name for name in names if steps.last(name) is not None), "")
+
+    def _events(self, plot: Plot, words_row: bool) -> bool:
         """Applied requests as dashed lines, with a word on top where there is room.
 
-        The words of requests in one column of cells stand beside each other.
+        The words of requests in one column of cells stand beside each other. Returns whether
+        there are any in sight.
         """
         number = style(Role.WARN)
         words_at: dict[int, list[str]] = {}
@@ -371,6 +465,7 @@ class LossChart(ZoomChart):
             else:
                 plot.grid.right(row, col - 1, [(words, number)], max(plot.col, busy_until + 3))
                 busy_until = col
+        return bool(words_at)
 
     def _event_words(self, command: str, t: float | None) -> str:
         """`paused 2m 05s` once the run was resumed."""
@@ -382,14 +477,15 @@ class LossChart(ZoomChart):
                 return f"paused {fmt.duration(later - t)}"
         return ""
 
-    def _best(self, plot: Plot, box: _Box | None) -> None:
-        """A star at the best validation, and its number where it covers the fewest cells."""
+    def _best(self, plot: Plot, box: _Box | None) -> bool:
+        """A star at the best validation, and its number where it covers the fewest cells; whether
+        it is in sight."""
         best = self.state.best_validation
         if best is None:
-            return
+            return False
         row, col = plot.y_cell(best.loss), plot.x_cell(best.step)
         if row is None or not plot.holds_column(col):
-            return
+            return False
         grid, number = plot.grid, style(Role.GOOD, bold=True)
         grid.put(row, col, "★", number)
         text = f"best {fmt.loss(best.loss)}"
@@ -411,15 +507,34 @@ class LossChart(ZoomChart):
         if places:
             _, at, start = min(places)
             grid.text(at, start, text, number)
+        return True
 
-    def _clipped(self, plot: Plot, high: Floats) -> int:
-        """Mark the columns whose loss lies above the range; returns how many spikes they are."""
+    def _beyond(
+        self, plot: Plot, low: Floats, high: Floats, losses: Doubles, steps: Doubles
+    ) -> tuple[int, int] | None:
+        """Mark the columns that leave the range, and count the spikes they are, above and below.
+
+        None where many do: the raw loss is drawn as far as the range goes, and that is said.
+        """
         with np.errstate(invalid="ignore"):
-            above = plot.scale(high) > plot.y_high
-            above |= np.isinf(high)
-        if not above.any():
-            return 0
-        for cell in np.flatnonzero(above.reshape(-1, 2).any(axis=1)).tolist():
-            plot.grid.put(plot.row, plot.col + cell, "▴", style(Role.WARN))
-        starts = above & ~np.concatenate(([False], above[:-1]))
-        return int(starts.sum())
+            above = (plot.scale(high) > plot.y_high) | np.isinf(high)
+            below = plot.scale(low) < plot.y_low
+        counts = [
+            int((outside & ~np.concatenate(([False], outside[:-1]))).sum())
+            for outside in (above, below)
+        ]
+        lone = sum(counts) <= max(_MANY_SPIKES, _LONE * len(above))
+        for outside, row, char in (
+            (above, plot.row, "▴"),
+            (below, plot.row + plot.height - 1, "▾"),
+        ):
+            if lone:
+                for cell in np.flatnonzero(outside.reshape(-1, 2).any(axis=1)).tolist():
+                    plot.grid.put(row, plot.col + cell, char, style(Role.WARN))
+        if len(steps) <= plot.width * _MARKS_A_CELL:
+            with np.errstate(invalid="ignore"):
+                hidden = plot.scale(losses) > plot.y_high
+            for step in steps[hidden].tolist():
+                if plot.holds_column(col := plot.x_cell(step)):
+                    plot.grid.put(plot.row, col, "▴", style(Role.VAL))
+        return (counts[0], counts[1]) if lone else None

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, text_width
-from sftui.drawing.plot import Plot, percentiles
+from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
+from sftui.drawing.y_range import Limits, around, extremes, eye_range
 from sftui.logbook.event_lines import command_words
 from sftui.state.means import Line
-from sftui.state.series import Floats, Series
+from sftui.state.series import Doubles, Floats
 from sftui.text import format as fmt
 from sftui.view.viewport import Extent
 from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from sftui.state.records import Validation
     from sftui.state.run_state import RunState
 
-_TOP, _TOP_RAW, _BOTTOM = 96.0, 97.5, 0.3
-"""Percentiles of the y range, of the averages and of the pinned run's raw losses."""
-
-_MANY_MARKS = 8
+_FEW_MARKS = 4
+"""Validations from which on the first does not decide the range."""
+_TOP = 92.0
+"""Percentile of averages and validations that is in sight; what a run begins with may not be."""
 
 
 class OverlayChart(ZoomChart):
@@ -126,6 +127,7 @@ class OverlayChart(ZoomChart):
         self._marks(plot, drawn)
         self._letters(plot, drawn)
         self.plot = plot
+        self.paint_box(grid)
         if view.viewport.cursor is not None:
             self._crosshair(plot, view.viewport.cursor, drawn)
 
@@ -280,33 +282,32 @@ class OverlayChart(ZoomChart):
         return low, last + 1
 
     def _y_limits(self, drawn: list[Contender], x_low: float, x_high: float) -> tuple[float, float]:
-        log, reference = self.view.log_y, self.overlay.reference
-        lows: list[float] = []
-        highs: list[float] = []
+        """In axis units, around what decides of every run: its average and its validations."""
+        limits: Limits | None = None
         for contender in drawn:
-            samples: list[tuple[Series | Line, float]] = [(self._line(contender), _TOP)]
-            if contender is reference:
-                samples.append((contender.raw, _TOP_RAW))
-            for series, top in samples:
-                values: Floats = series.sample(x_low, x_high)
-                values = values[values > 0] if log else values
-                if len(values):
-                    low, high = percentiles(values, (_BOTTOM, top))
-                    lows.append(low)
-                    highs.append(high)
-            marks = [
+            average = self._scaled(self._line(contender).sample(x_low, x_high))
+            marks = self._scaled(np.array([
                 v.loss
                 for v in self.comparable_validations(contender)
-                if math.isfinite(v.loss) and x_low <= v.step <= x_high and not (log and v.loss <= 0)
-            ]
-            if marks:
-                lows.append(min(marks))
-                # Of many, the first alone must not flatten all that follows.
-                many = len(marks) >= _MANY_MARKS
-                highs += percentiles(np.array(marks), (_TOP,)) if many else [max(marks)]
-        if not lows:
-            return (0.0, 1.0)
-        return self.y_limits(min(lows), max(highs))
+                if x_low <= v.step <= x_high
+            ]))  # fmt: skip
+            raw = [self._scaled(contender.raw.sample(x_low, x_high))]
+            reference = contender is self.overlay.reference
+            everything = extremes([average, marks, *(raw if reference else [])])
+            # As many of either: few validations decide as much as many updates.
+            # Of several the first is that of the weights as they came.
+            judged = marks[1:] if len(marks) >= _FEW_MARKS else marks
+            each = np.resize(judged, len(average)) if len(judged) else judged
+            own = eye_range(np.append(average, each), everything, top=_TOP)
+            kept = around(own, np.append(marks[-1:], np.nanmin(marks) if len(marks) else []))
+            if kept is not None:
+                limits = kept if limits is None else around(limits, np.array(kept))
+        return self.held_limits("", *(limits or (0.0, 1.0)))
+
+    def _scaled(self, values: Floats | Doubles) -> Doubles:
+        """Finite values in what the y axis counts."""
+        found = values[np.isfinite(values)].astype(np.float64)
+        return np.log10(found[found > 0]) if self.view.log_y else found
 
 
 def _value_at(line: Line, at: float) -> float | None:

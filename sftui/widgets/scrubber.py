@@ -17,7 +17,7 @@ from sftui.widgets.panel import Panel
 
 _MARKS = {
     "validation": ("╵", Role.VAL),
-    "eval": ("•", Role.SECOND),
+    "eval": ("•", Role.TASK_1),
     "checkpoint": ("◆", Role.SAVED),
     "control": ("▾", Role.WARN),
     "attempt": ("▾", Role.WARN),

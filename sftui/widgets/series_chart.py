@@ -125,6 +125,8 @@ class SeriesCharts(ZoomChart):
         | Topic.VIEW
     )
 
+    one_plot = False
+
     def __init__(
         self,
         state: RunState,

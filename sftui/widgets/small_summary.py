@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sftui.drawing.canvas import Grid, Span, text_width
-from sftui.drawing.roles import SERIES_ROLES, Role, style
+from sftui.drawing.roles import Role, style, task_role
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.statistics.families import START
@@ -92,7 +92,7 @@ class SmallSummary(Panel):
         scores = self.view.board.scores(state)
         for i, (task, results) in enumerate(state.evals.items()):
             newest = results[max(results)]
-            role = style(SERIES_ROLES[i % len(SERIES_ROLES)], bold=True)
+            role = style(task_role(i), bold=True)
             spans = [(f"{clean(task, 20)} ", dim), (fmt.percent(accuracy_of(newest)), role)]
             first = results[min(results)]
             if first is not newest:

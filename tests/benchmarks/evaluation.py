@@ -51,6 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--family", choices=material.FAMILIES, default="nanochat-2025")
     parser.add_argument("--problems", type=int, default=128)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
@@ -59,7 +60,9 @@ def main() -> None:
     prepared = prepare_questions(material.tokenizer(), "bench", questions)
     warm_up = prepare_questions(material.tokenizer(), "bench", questions[:4])
     for vocab, target in TARGETS.items():
-        model = material.model(width=options.width, vocab=vocab, layers=options.layers)
+        model = material.model(
+            width=options.width, vocab=vocab, layers=options.layers, family=options.family
+        )
         model.eval()
         plain(model, warm_up)
         evaluate_letters(model, warm_up)

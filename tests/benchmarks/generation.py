@@ -41,6 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--family", choices=material.FAMILIES, default="nanochat-2025")
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--prompt", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=256)
@@ -48,7 +49,9 @@ def main() -> None:
     torch.set_num_threads(1)
     tokenizer = material.tokenizer()
     vocab = max(options.vocab, tokenizer.vocab_size)
-    model = material.model(width=options.width, vocab=vocab, layers=options.layers)
+    model = material.model(
+        width=options.width, vocab=vocab, layers=options.layers, family=options.family
+    )
     model.eval()
     dialogue = Dialogue(model, tokenizer, Sampling(max_tokens=options.tokens))
     # Random weights end nothing on purpose, and an answer cut short is no measure.

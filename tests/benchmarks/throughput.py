@@ -132,6 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--family", choices=material.FAMILIES, default="nanochat-2025")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
@@ -150,7 +151,8 @@ def main() -> None:
 
     def build(kind: type[Packed] | type[Plain]) -> Packed | Plain:
         shape = {"width": options.width, "layers": options.layers}
-        return kind(material.model(vocab=tokenizer.vocab_size, **shape), rows, plan, pad_id)
+        model = material.model(vocab=tokenizer.vocab_size, family=options.family, **shape)
+        return kind(model, rows, plan, pad_id)
 
     packed, plain, slow = build(Packed), build(Plain), build(Plain)
     in_bf16 = build(PackedInBf16)

@@ -27,7 +27,9 @@ def named_outside() -> list[str]:
     root = Path(engine.__file__).parent
     found = []
     for path in sorted(root.rglob("*.py")):
-        if "nanochat" in path.relative_to(root).parts[:-1]:
+        # A family's own folder; and the settings, whose texts give a person examples to type.
+        folders = path.relative_to(root).parts[:-1]
+        if (folders[:1] == ("model",) and len(folders) > 1) or path == root / "config.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             text = ""

@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from textual.events import MouseScrollDown
+from textual.events import MouseMove, MouseScrollDown
 from textual.pilot import Pilot
 
 from engine import events as ev
@@ -130,6 +130,22 @@ async def test_the_mouse_focuses_opens_and_turns_pages():
         )
         await pilot.pause()
         assert page.charts.cells[0][0].place > first
+
+
+async def test_wheel_and_drag_over_a_page_zoom_nothing():
+    """They belong to the page; a chart alone on the dashboard has them for itself."""
+    app = live()
+    async with app.run_test(size=SIZE) as pilot:
+        await opened(app, pilot)
+        viewport = app.cockpit.view.viewport
+        viewport.part = (10.0, 60.0)
+        for _ in range(3):
+            await pilot._post_mouse_events([MouseScrollDown], "#charts", (40, 20))
+        await pilot.mouse_down("#charts", offset=(30, 10))
+        await pilot._post_mouse_events([MouseMove], "#charts", (60, 16), button=1)
+        await pilot.mouse_up("#charts", offset=(60, 16))
+        await pilot.pause()
+        assert (viewport.part, viewport.y_part) == ((10.0, 60.0), None)
 
 
 async def test_log_y_range_limits_and_pins_are_remembered():

@@ -10,7 +10,7 @@ import pytest
 from engine import events as ev
 from sftui.drawing.canvas import Grid
 from sftui.drawing.plot import Plot
-from sftui.drawing.roles import Role, parts
+from sftui.drawing.roles import Back, Role, parts
 from sftui.state.results import Evaluations, Validations
 from sftui.state.run_state import RunState
 from sftui.view.view import View
@@ -125,7 +125,7 @@ def test_spikes_are_clipped_marked_and_counted():
     events[200] = ev.StepFinished(step=200, loss=50.0)
     events[300] = ev.StepFinished(step=300, loss=math.inf)
     grid = drawn(LossChart, events, width=120, height=30)
-    assert "2 spikes above" in text(grid)
+    assert "2 above" in text(grid)
     assert "1 not finite" in text(grid)
     assert "▴" in text(grid)
     assert "50" not in [line[1:8].strip() for line in grid.lines()]
@@ -520,11 +520,18 @@ def test_glance_answers_is_it_well():
         assert part in words
 
 
-def test_accuracy_has_error_bars_and_chance():
-    """Points with their standard error, and the chance level always in range."""
-    words = text(drawn(AccuracyChart, STATES["running"], width=100, height=16))
-    for part in ("┬", "┴", "●", "chance 25", "±1 standard error"):
-        assert part in words
+def test_accuracy_has_its_error_and_chance():
+    """Where there is room a tint along the curve and no caps, which look like litter; else a whole
+    bar at the newest point. The chance level is always in range."""
+    grid = drawn(AccuracyChart, STATES["running"], width=100, height=16)
+    for part in ("●", "chance 25", "±1 standard error"):
+        assert part in text(grid)
+    assert not set("┬┴│") & set("".join(line[9:-2] for line in grid.lines()[1:-3]))
+    tinted = [parts(int(n))[2] is Back.ROW for n in grid.styles.flat]
+    assert 40 < sum(tinted) < 600
+    small = drawn(AccuracyChart, STATES["running"], width=100, height=12).lines()[1:-4]
+    stems = {line.index("│", 9) for line in small if "│" in line[9:-1]}
+    assert len(stems) == 1, "of one point, the newest"
     high = [
         ev.EvalFinished(step=s, task="T", correct=900, total=1000, chance=0.25) for s in (0, 50)
     ]
@@ -532,16 +539,15 @@ def test_accuracy_has_error_bars_and_chance():
 
 
 def test_the_name_of_chance_is_whole_or_not_there():
-    """Points near chance at the right edge push it left; no bar cuts a letter out of it."""
+    """Points at chance leave it no room; nothing cuts a letter out of it."""
 
-    def near_chance(steps):
-        one = {"task": "T", "correct": 13, "total": 48, "chance": 0.25}
+    def near_chance(steps, correct):
+        one = {"task": "T", "correct": correct, "total": 48, "chance": 0.25}
         events = [ev.EvalFinished(step=step, **one) for step in steps]
         return text(drawn(AccuracyChart, events, width=60, height=16))
 
-    row = next(r for r in near_chance((0, 20, 85, 95, 99, 103)).split("\n") if "chance 25" in r)
-    assert row.index("chance 25") < 40
-    assert "ch" not in near_chance(range(0, 104, 3))
+    assert "chance 25" in near_chance((0, 20, 85, 95, 99, 103), 13)
+    assert "ch" not in near_chance(range(0, 104, 3), 12)
 
 
 def test_tasks_have_marks_of_their_own():
