@@ -341,6 +341,7 @@ def record(prepared: Prepared, *, command: Sequence[str], now: datetime) -> str:
                 rows=data.num_rows if prepared.other_rows else None,
                 row_digests=dict(data.digests) if prepared.other_rows else None,
                 id=wire.new_id(),
+                held=False,
             )
             resume_file.append(prepared.run, found)
             return found.id

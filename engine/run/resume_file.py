@@ -26,6 +26,9 @@ from engine.run.run_dir import RunDir
 
 SCHEMA = 1
 
+MOMENT_SECONDS = 60.0
+"""Commands within that time may have been typed without knowing of each other."""
+
 ID_VARIABLE = "SFTUI_RESUMPTION"
 """Tells the supervisor which entry its command wrote."""
 
@@ -50,6 +53,8 @@ class Resumption:
     """Of the rows it goes on with; None for the same as before."""
     id: str = ""
     """Of the command that wrote it; empty for one from before there were any."""
+    held: bool = True
+    """Whether a supervisor has had the lock of the run with it; true for one from before."""
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -74,6 +79,7 @@ def read(run: RunDir) -> list[Resumption]:
                 rows=None if entry.get("rows") is None else checked.whole(entry["rows"]),
                 row_digests=_digests(entry.get("row_digests")),
                 id=checked.text(entry.get("id", "")),
+                held=entry.get("held") is not False,
             )
             for entry in raw["resumptions"]
         ]
@@ -98,21 +104,28 @@ def append(run: RunDir, resumption: Resumption) -> None:
 
 
 def settle(run: RunDir, own: str) -> list[Resumption]:
-    """Leave the entry `own` alone of those for its attempt; the entries that went.
+    """Note that the entry `own` has the lock of the run, and drop what lost; the entries that went.
 
-    Several commands may write one at the same moment, and one of their supervisors gets the lock
-    of the run. The settings of the others would hold from the next restart on. The caller holds
-    that lock.
+    Several commands may write one at the same moment, and one of their supervisors gets the lock.
+    The settings of the others would hold from the next restart on. An entry that had the lock
+    stays, also where its ranks died before their attempt began. The caller holds the lock.
     """
     with alone(run):
         entries = read(run)
         mine = next((entry for entry in entries if own and entry.id == own), None)
         if mine is None:
             return []
-        lost = [entry for entry in entries if entry.attempt >= mine.attempt and entry != mine]
-        if lost:
-            _write(run, [entry for entry in entries if entry not in lost])
+        lost = [entry for entry in entries if entry != mine and _are_rivals(entry, mine)]
+        kept = [entry for entry in entries if entry not in lost]
+        held = dataclasses.replace(mine, held=True)
+        # A full disk must not keep a run from going on; then it stays as it was.
+        with contextlib.suppress(OSError):
+            _write(run, [held if entry == mine else entry for entry in kept])
         return lost
+
+
+def _are_rivals(entry: Resumption, mine: Resumption) -> bool:
+    return not entry.held and abs(entry.created - mine.created) < MOMENT_SECONDS
 
 
 @contextlib.contextmanager

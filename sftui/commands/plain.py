@@ -27,7 +27,8 @@ from sftui.state.run_state import RunState
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
-TICK_SECONDS = 0.1
+TICK_SECONDS = 0.25
+"""Between two looks: twenty people may watch a run, and each look costs the machine of the run."""
 
 STEP_LINE_SECONDS = 5.0
 """Seconds between two lines of training: fast runs make hundreds a minute; run.log has all."""

@@ -101,8 +101,13 @@ def test_a_hung_only_rank_is_restarted_when_asked(place: Place) -> None:
     """Stopped by SIGSTOP it said nothing for ever, and nobody said it for it."""
     run = place.make("--num-iterations=14", "--checkpoint-every=4", "--restart-silent=20")
     process = place.supervise(run, [{"rank": 0, "step": 6, "action": "stop"}])
+    words = ("-m", "sftui", "attach", "--headless", str(run.path))
+    viewer = place.children.start(*words, env=place.environment(), stdout=-1, stderr=-2)
     wait_for(lambda: told(run, AlarmRaised), 90)
     assert place.ended(process) == 0
+    lines = viewer.communicate(timeout=60)[0].decode()
+    assert "no heartbeat of rank 0" in lines
+    assert "killed (--restart-silent)" in lines
     end = end_of(run)
     assert end is not None
     assert (end.status, end.updates) == ("finished", 13)

@@ -128,7 +128,8 @@ def test_resumptions_add_up(run):
 @pytest.mark.parametrize("winner", [0, 1, 2])
 def test_of_several_resumptions_of_one_moment_the_one_that_runs_counts(run, winner):
     """Three were kept: from the next restart on the settings of the last held, which lost."""
-    resume.record(prepare(run, allow=True, matrix_lr=0.5), command=["before"], now=NOW)
+    earlier = resume.record(prepare(run, allow=True, matrix_lr=0.5), command=["x"], now=NOW)
+    resume_file.settle(run, earlier)
     JournalWriter(run.events, run.id, "r0").write(AttemptStarted(), 7)
     all_prepared = [prepare(run, keep=keep) for keep in (7, 8, 9)]
     ids = [resume.record(one, command=["x"], now=NOW) for one in all_prepared]
@@ -140,6 +141,17 @@ def test_of_several_resumptions_of_one_moment_the_one_that_runs_counts(run, winn
     assert (config["matrix_lr"], config["keep"]) == (0.5, 7 + winner)
     assert resume_file.settle(run, ids[winner]) == []
     assert resume_file.settle(run, "") == []
+
+
+def test_a_resumption_that_was_killed_before_its_attempt_began_keeps_its_settings(run):
+    """The next one has the same attempt, and is no rival of that moment."""
+    first = resume.record(prepare(run, allow=True, matrix_lr=0.5), command=["a"], now=NOW)
+    assert resume_file.settle(run, first) == []
+    second = resume.record(prepare(run, keep=9), command=["b"], now=NOW)
+    assert resume_file.settle(run, second) == []
+    assert [entry.id for entry in resume_file.read(run)] == [first, second]
+    config = resume_file.manifest_now(run)["config"]
+    assert (config["matrix_lr"], config["keep"]) == (0.5, 9)
 
 
 def test_a_resumption_that_comes_when_another_runs_is_not_written_down(run):
