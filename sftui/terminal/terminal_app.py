@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from textual.app import App
+from textual.await_complete import AwaitComplete
 from textual.driver import Driver
 
 from sftui.drawing.theme import DAY, NIGHT, Palette
@@ -70,6 +71,15 @@ class TerminalApp(App[None]):
     def get_driver_class(self) -> type[Driver]:
         """Textual's choice, reading any input, with its output shortened (see `sgr`)."""
         return shortening(hardy(super().get_driver_class()))
+
+    def pop_screen(self) -> AwaitComplete:
+        """Close the top screen; nothing where the last one is left.
+
+        Two keys that close it may come before it is gone.
+        """
+        if len(self.screen_stack) <= 1:
+            return AwaitComplete()
+        return super().pop_screen()
 
     def tell(self, words: str, *, title: str = "") -> None:
         """A sentence about the key that was just pressed, in place of the one before.

@@ -291,3 +291,20 @@ def test_a_mouse_a_focus_and_a_size_arrive() -> None:
     )
     names = [type(message).__name__ for message in found]
     assert names == ["MouseDown", "AppFocus", "Resize", "CursorPosition", "Paste", "Key"]
+
+
+def test_two_keys_that_close_a_screen_close_it_once(tmp_path: Path) -> None:
+    """The second came before it was gone, and closed the last screen: the program ended."""
+    with children() as started:
+        env = environment(SFTUI_CONFIG=str(tmp_path / "config.json"))
+        screen = Terminal(started, "-c", PROGRAM, env=env)
+        try:
+            screen.wait_for("checkpoints")
+            for _ in range(5):
+                screen.press("?")
+                time.sleep(0.5)
+                screen.press("\x1b[27u" * 4)
+                time.sleep(0.5)
+            assert screen.process.poll() is None, screen.words()[-2000:]
+        finally:
+            screen.close()
