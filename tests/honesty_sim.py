@@ -99,12 +99,6 @@ def power(runs):
 
 def made(root, right, vals=(), *, items=True):
     """The report of a run with these answers and validations (step, loss, rows or None)."""
-    run = written(root, right, vals, items=items)
-    return report.markdown(report.open_case(str(run.path), command="x"), "en", stem="r")
-
-
-def written(root, right, vals=(), *, items=True):
-    """The run itself."""
     run = run_dir.create(Path(root), f"r{len(list(Path(root).iterdir()))}", datetime(2026, 1, 1))
     run.manifest.write_text("{}")
     bus = EventBus(run, run.id, 1, live=False)
@@ -131,7 +125,7 @@ def written(root, right, vals=(), *, items=True):
             bus.emit(ev.EvalFinished(step=step, task=task, correct=int(flags.sum()), total=n, chance=0.25, item_set="a" * 64 if items else None, items_file=file))
     bus.emit(ev.RunFinished(step=steps[-1], status="finished"))
     bus.close()
-    return run
+    return report.markdown(report.open_case(str(run.path), command="x"), "en", stem="r")
 
 
 def words(_runs):

@@ -6,6 +6,7 @@ import json
 import re
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from engine.run.run_dir import RunDir
 from sftui import report, run_json
 from sftui.commands import show
 from sftui.compare import compare_text, comparison
@@ -64,6 +66,16 @@ worlds = st.tuples(
 )
 
 
+def written(
+    root: str, right: dict[tuple[str, int], Any], vals: list[tuple[int, float, Any]]
+) -> RunDir:
+    """A run with these answers and validations, as the simulation writes one for its reports."""
+    before = set(Path(root).iterdir())
+    honesty_sim.made(root, right, vals)
+    [path] = set(Path(root).iterdir()) - before
+    return RunDir(path)
+
+
 def drawn(kind: type[Benchmarks | ValidationTable], shot: Snapshot) -> Grid:
     """A panel of the screen over this run."""
     assert shot.run is not None
@@ -80,7 +92,7 @@ def test_screen_show_and_report_say_the_same(world: tuple[int, int, int, float, 
     seed, tasks, evals, gain, drift = world
     with tempfile.TemporaryDirectory() as root:
         right = answers(seed, tasks, evals, gain)
-        run = honesty_sim.written(root, right, validations(seed, evals, drift))
+        run = written(root, right, validations(seed, evals, drift))
         shot = snapshot.read(str(run.path))
         said = "\n".join(show.summary_lines(shot))
         text = report.markdown(report.open_facts(str(run.path), command="x"), "en", stem="r")
@@ -131,9 +143,7 @@ def test_compare_says_the_same_printed_on_the_screen_and_as_json(
     with tempfile.TemporaryDirectory() as root:
         paths = [
             str(
-                honesty_sim.written(
-                    root, answers(one, tasks, evals, each), validations(one, evals, drift)
-                ).path
+                written(root, answers(one, tasks, evals, each), validations(one, evals, drift)).path
             )
             for one, each in ((seed, gain), (other, 0.0))
         ]

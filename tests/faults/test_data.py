@@ -20,7 +20,7 @@ from engine.events import (
     StepFinished,
     ValidationFinished,
 )
-from engine.step import dataloader
+from engine.step import dataloader, token_rows
 from tests.faults.place import Place, end_of, told, work
 from tests.faults.worker import out_of_memory
 from tests.processes import children
@@ -223,7 +223,7 @@ def silent_rows(folder):
 def test_a_step_without_a_supervised_token_has_no_loss_and_ends_nothing(place, monkeypatch):
     """Fault 34: weight 0, counted, told; not NaN, and the gradient is exactly zero."""
     run = place.make("--num-iterations=6")
-    render = dataloader.render_conversation
+    render = token_rows.render_conversation
     silent = set(range(8, 16))
     plan_rows = []
 
@@ -236,7 +236,7 @@ def test_a_step_without_a_supervised_token_has_no_loss_and_ends_nothing(place, m
             rendered = dataclasses.replace(rendered, mask=[0] * len(rendered.mask))
         return rendered
 
-    monkeypatch.setattr(dataloader, "render_conversation", masked)
+    monkeypatch.setattr(token_rows, "render_conversation", masked)
     # Rows are rendered in the order of the steps: 8 a step, validation's 4 after the first.
     work(run)
     assert end_of(run).status == "finished"

@@ -62,6 +62,8 @@ FORBIDDEN = {
 }
 
 
+RUNS_PROGRAMS = {"engine/sandbox/answer_runner.py"}
+"""Runs HumanEval's programs, inside the sandbox alone: tests/engine/sandbox attacks it."""
 SHELLS = {"sftui/cockpit/notices.py"}
 """Where a person's own command line is run; what a run says goes to its stdin, never into it."""
 
@@ -93,6 +95,8 @@ def test_no_code_of_ours_can_execute_what_it_reads():
                 return isinstance(node, ast.Constant) and node.value is value
 
             where = f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
+            if str(path.relative_to(ROOT)) in RUNS_PROGRAMS:
+                continue
             if name in FORBIDDEN or name in ("eval", "exec", "compile"):
                 found.append(where)
             if name == "torch.load" and not says("weights_only", True):

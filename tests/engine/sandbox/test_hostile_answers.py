@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from engine.errors import UsageError
 from engine.sandbox import bubblewrap, program_sandbox, watched_process
 from engine.sandbox.program_sandbox import Interrupted, Sandbox
+from tests.engine.sandbox.leftovers import left_behind
 
 TESTS = "\n\ndef check(candidate):\n    assert candidate(2, 3) == 5\n\ncheck(add)\n"
 RIGHT = "def add(a, b):\n    return a + b\n"
@@ -187,19 +187,6 @@ def listener() -> Iterator[Listener]:
     found = Listener()
     yield found
     found.close()
-
-
-def left_behind() -> list[int]:
-    """Processes that belong to a program this process started."""
-    mark = f"{bubblewrap.STARTED_BY}={os.getpid()}\0".encode()
-    found = [child.pid for child in psutil.Process().children(recursive=True)]
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (folder / "environ").read_bytes() + b"\0":
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
 
 
 def test_a_right_answer_is_right(sandbox):

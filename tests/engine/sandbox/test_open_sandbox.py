@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from engine.errors import UsageError
 from engine.sandbox import bubblewrap, program_sandbox, syscall_filter
 from tests.conftest import examples
-from tests.engine.sandbox.test_hostile_answers import RIGHT, TESTS, WRONG, left_behind
+from tests.engine.sandbox.leftovers import left_behind
+from tests.engine.sandbox.test_hostile_answers import RIGHT, TESTS, WRONG
 
 ROOT = Path(__file__).parents[3]
 
