@@ -46,7 +46,7 @@ def rank(run: RunDir, number: int) -> int:
     raise AssertionError(f"no rank {number}")
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 @pytest.mark.timeout(400)
 def test_two_ranks_of_an_unchanged_script_are_steered_killed_and_whole(tmp_path: Path) -> None:
     # The same kernels in both: this process was told to use those of AVX2.
