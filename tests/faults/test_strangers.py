@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import memory
 from tests.faults.terminal import Terminal
 from tests.processes import children
 
@@ -52,9 +53,11 @@ class Desk:
         shutil.copytree(self.stopped, target, symlinks=True)
         return target
 
-    def type(self, *words: str, seconds: float = 60.0) -> Done:
+    def type(self, *words: str, seconds: float = 60.0, report: Path | None = None) -> Done:
+        """`report`: the most memory it took is written there, in bytes."""
+        line = [sys.executable, "-m", "sftui", *words]
         return subprocess.run(
-            [sys.executable, "-m", "sftui", *words],
+            line if report is None else memory.watched(line, report),
             capture_output=True,
             text=True,
             errors="replace",

@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from tests.fuzz.targets import ACTS_ON_A_TERMINAL, Tried
+from tests.memory import peak_bytes
 
 MOST_ADDRESS_SPACE = 6 * 10**9
 """A hard limit, so that a finding does not take the machine along; a GB is one already."""
@@ -60,11 +61,6 @@ def kind_of(error: BaseException) -> str:
     ours = [f for f in frames if f.filename.startswith(ROOT) and "/tests/" not in f.filename]
     where = f"{Path(ours[-1].filename).relative_to(ROOT)}:{ours[-1].lineno}" if ours else "?"
     return f"{type(error).__name__} at {where}: {str(error)[:80]!r}"
-
-
-def peak_bytes() -> int:
-    """The most memory this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":
