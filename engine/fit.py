@@ -80,6 +80,9 @@ class Memory:
     """Bytes of one rank, by part."""
 
     parameters: int
+    """Of what is trained."""
+    frozen: int
+    """Of what is not: a base under adapters."""
     gradients: int
     """0 while the first micro-batch is under way."""
     gradients_at_step: int
@@ -104,13 +107,15 @@ class Memory:
     def at_loss(self) -> int:
         """At the end of the forward pass."""
         fixed = self.parameters + self.gradients + self.optimizer + self.buckets + self.checkpoint
-        return fixed + self.start + self.copies + self.layers + self.logits + self.small
+        return (
+            fixed + self.frozen + self.start + self.copies + self.layers + self.logits + self.small
+        )
 
     @property
     def at_step(self) -> int:
         """While the weights are updated."""
         fixed = self.parameters + self.gradients_at_step + self.optimizer + self.buckets
-        return fixed + self.checkpoint + self.start + self.step_temporary
+        return fixed + self.frozen + self.checkpoint + self.start + self.step_temporary
 
     @property
     def peak(self) -> int:
@@ -124,11 +129,11 @@ def estimate(plan: MemoryPlan) -> Memory:
     n, ranks = plan.tokens, plan.world_size
     counts = plan.shape.weight_counts()
     matrices, head = counts.matrices, counts.head
-    # fp32 matrices and head; embeddings are bf16 under autocast.
+    # fp32 matrices and head; embeddings, and what is frozen, are bf16 under autocast.
     embedded = (2 if plan.mixed else 4) * counts.tables
-    parameters = 4 * matrices + 4 * head + embedded
+    parameters = 4 * matrices + 4 * (head + counts.others) + embedded
     # One Muon momentum a matrix, two AdamW moments a row of embeddings and head.
-    optimizer = 4 * matrices + 8 * head + 2 * embedded
+    optimizer = 4 * matrices + 8 * (head + counts.others) + 2 * embedded
     if plan.checkpoint_layers:
         # Only each block's input stays.
         per_layer = 2 if plan.mixed else 4
@@ -140,15 +145,16 @@ def estimate(plan: MemoryPlan) -> Memory:
         per_layer = 4 * plan.shape.kept_per_layer
     return Memory(
         parameters=parameters,
+        frozen=(2 if plan.mixed else 4) * counts.frozen,
         gradients=parameters if plan.gradients_alive else 0,
         gradients_at_step=parameters,
         optimizer=-(-optimizer // ranks),
         checkpoint=parameters + -(-optimizer // ranks) if plan.checkpoint_copies else 0,
         start=-(-parameters // ranks) if plan.start_kept else 0,
         buckets=parameters if plan.gradient_buckets and ranks > 1 else 0,
-        copies=_copies(plan, matrices, head),
+        copies=_copies(plan, matrices + counts.others, head),
         layers=per_layer * layers * n * width,
-        logits=_logits(plan, head),
+        logits=_logits(plan, head or counts.frozen_head, trained=head > 0),
         small=12 * n * width,
         step_temporary=_step_temporary(plan, head),
     )
@@ -162,9 +168,15 @@ def _copies(plan: MemoryPlan, matrices: int, table: int) -> int:
     return head + (0 if plan.checkpoint_layers else 2 * matrices)
 
 
-def _logits(plan: MemoryPlan, table: int) -> int:
+def _logits(plan: MemoryPlan, table: int, *, trained: bool) -> int:
+    """`table`: elements of the head; one that is not `trained` gets no gradient."""
     n, vocab = plan.tokens, plan.shape.vocab_size
     chunk = min(plan.chunk or n, n)
+    if not trained:
+        # The logits and what is made of them, and under autocast the head's copy.
+        return (4 if plan.mixed and plan.fused_loss else 16) * chunk * vocab + (
+            2 * table if plan.mixed else 0
+        )
     if plan.program == "sftui":
         if plan.mixed and not plan.fused_loss:
             # bf16 logits, three fp32 tensors made of them, and a bf16 gradient.
@@ -340,6 +352,7 @@ def table(plan: MemoryPlan) -> list[tuple[str, int, str]]:
     share = f"1/{plan.world_size} of " if plan.world_size > 1 else ""
     rows = [
         ("parameters", found.parameters, "fp32" if not plan.mixed else "fp32, embedding bf16"),
+        *([("frozen", found.frozen, "the base under the adapters")] if found.frozen else []),
         ("gradients", gradients, "as the parameters"),
         ("optimizer", found.optimizer, f"{share}Muon momentum and AdamW moments"),
         ("gradient buckets", found.buckets, "sent between ranks"),

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from engine.config import OptimConfig
-    from engine.conversations.chat_format import Rendered
-    from engine.conversations.conversation import Conversation
 
 Span = tuple[int, int]
 """Start and end (not included) of one attention row in a packed micro-step."""
@@ -77,10 +75,16 @@ class WeightCounts:
     """Updated by AdamW in fp32: two moments each."""
     tables: int
     """Embeddings: AdamW too, and in bf16 under autocast."""
+    others: int = 0
+    """Updated by AdamW in fp32 as the head is, and no part of the loss."""
+    frozen: int = 0
+    """Not trained: no gradient and no state; in bf16 under autocast."""
+    frozen_head: int = 0
+    """Of those, the head's: the loss multiplies with it and gives it no gradient."""
 
     @property
     def total(self) -> int:
-        return self.matrices + self.head + self.tables
+        return self.matrices + self.head + self.tables + self.others + self.frozen
 
 
 class ModelShape(Protocol):
@@ -250,20 +254,6 @@ class Decoder(Protocol):
     def to(self, device: torch.device) -> Any: ...
 
 
-class ChatFormat(Protocol):
-    """How conversations become tokens."""
-
-    def render_conversation(
-        self, tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int
-    ) -> Rendered: ...
-
-    def render_for_completion(
-        self, tokenizer: ChatTokenizer, conversation: Conversation, max_tokens: int
-    ) -> list[int]: ...
-
-    def render_user_turn(self, tokenizer: ChatTokenizer, text: str) -> list[int]: ...
-
-
 class RunTokenizer(ChatTokenizer, Protocol):
     """The tokenizer of a run, kept whole in one file of its directory."""
 
@@ -317,9 +307,6 @@ class Family(Protocol):
     def initial_lrs(self, shape: ModelShape, settings: OptimConfig) -> dict[str, float]:
         """Learning rates at multiplier 1, by group."""
         ...
-
-    @property
-    def chat(self) -> ChatFormat: ...
 
     # Below: torch.
 

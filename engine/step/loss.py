@@ -73,7 +73,15 @@ class _WeightedLoss(torch.autograd.Function):
         softcap: float | None,
     ) -> tuple[Tensor, Tensor]:
         nll, grad_hidden, grad_weight = _run(
-            hidden_ND, weight_VD, targets_N, weights_N, chunk, softcap, gradient=True
+            hidden_ND,
+            weight_VD,
+            targets_N,
+            weights_N,
+            chunk,
+            softcap,
+            gradient=True,
+            # Adapters beside a frozen head: a product as large as the logits', for nothing.
+            of_weight=ctx.needs_input_grad[1],
         )
         ctx.gradients = (grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll)
@@ -87,7 +95,8 @@ class _WeightedLoss(torch.autograd.Function):
         # Scaled in place: a second [V, D] buffer would be the largest of the whole step.
         grad_hidden, grad_weight = ctx.gradients
         ctx.gradients = None
-        return grad_hidden.mul_(grad_loss), grad_weight.mul_(grad_loss), None, None, None, None
+        of_weight = grad_weight.mul_(grad_loss) if ctx.needs_input_grad[1] else None
+        return grad_hidden.mul_(grad_loss), of_weight, None, None, None, None
 
 
 def _run(
@@ -99,8 +108,10 @@ def _run(
     softcap: float | None = SOFTCAP,
     *,
     gradient: bool,
+    of_weight: bool = True,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """nll [N] and, if asked for, the gradients [N, D] and [V, D] of the weighted sum."""
+    """nll [N] and, if asked for, the gradients [N, D] and [V, D] of the weighted sum; the second
+    one empty without `of_weight`."""
     device_type = hidden_ND.device.type
     dtype = hidden_ND.dtype
     if torch.is_autocast_enabled(device_type):
@@ -112,7 +123,8 @@ def _run(
     # One entry a chunk; with no token at all, one empty entry.
     nlls = [torch.empty(0, dtype=torch.float32, device=hidden_ND.device)]
     grad_hiddens = [hidden_ND.narrow(0, 0, 0)]
-    grad_weight = torch.zeros_like(weight_VD) if gradient else weight_VD.new_empty(0)
+    of_weight = gradient and of_weight
+    grad_weight = torch.zeros_like(weight_VD) if of_weight else weight_VD.new_empty(0)
     with torch.autocast(device_type, enabled=False):
         head_VD = weight_VD.to(dtype)
         for start in range(0, len(targets_N), chunk):
@@ -132,9 +144,9 @@ def _run(
                 continue
             grad_hiddens.append((grad_CV @ head_VD).to(hidden_ND.dtype))
             # Summed over chunks in the parameter's own precision, whatever the product's.
-            if dtype == grad_weight.dtype:
+            if of_weight and dtype == grad_weight.dtype:
                 grad_weight.addmm_(grad_CV.T, hidden_CD)
-            else:
+            elif of_weight:
                 grad_weight += grad_CV.T @ hidden_CD
             del grad_CV
     return torch.cat(nlls), torch.cat(grad_hiddens), grad_weight

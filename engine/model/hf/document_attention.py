@@ -18,13 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.errors import slow_path
+from engine.errors import CheckpointError, slow_path
 from engine.model.nanochat.attention import card_obstacle, document_ends
 
 NAME = "sftui_documents"
 """Of the implementation, in transformers' tables."""
 
 _HOLDER = "sftui_layout"
+
+CHANGES_NOTHING = frozenset(
+    {"position_ids", "use_cache", "cache_position", "past_key_values", "output_attentions"}
+    | {"output_router_logits", "output_hidden_states", "num_items_in_batch"}
+)
+"""What modelling code hands on to attention and what no score depends on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +90,19 @@ def attend(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Attention of one layer: query [B, H, T, E], key and value [B, K, T', E] to [B, T, H, E].
 
     Arguments are transformers'; what they mean is said at `Wanted`.
     """
+    for name, asked in others.items():
+        if name not in CHANGES_NOTHING and asked is not None and asked is not False:
+            raise CheckpointError(
+                f"the attention of {type(module).__name__} asks for {name}, which is not done "
+                "here; expected what its numbers follow from (scale, window, soft cap, sinks). The "
+                "model cannot be trained here."
+            )
     layout: Layout = getattr(module, _HOLDER)
     wanted = Wanted(
         scaling=scaling, dropout=dropout, window=sliding_window, softcap=softcap, sink=s_aux

@@ -28,8 +28,8 @@ MAX_CONFIG_BYTES = 2**22
 MAX_HEADER_BYTES = 2**27
 
 OTHER_INPUTS = ("vision_config", "audio_config", "vision_tower", "text_config")
-ATTENTION = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
-NO_LAYERS = ("chunked_attention",)
+ATTENTION = frozenset({"full_attention", "sliding_attention"})
+"""Kinds of layers that are computed exactly."""
 
 
 NOT_COMPILED = (
@@ -164,8 +164,18 @@ class HfConfig:
         return dict(self.shapes)
 
     def weight_counts(self) -> WeightCounts:
-        """All are AdamW's; adapters alone under LoRA, where the rest has no state."""
-        return WeightCounts(matrices=0, head=self.num_trained, tables=0)
+        """All are AdamW's; adapters alone under LoRA, where the base has no state."""
+        head = self.vocab_size * self.n_embd
+        if self.lora is None:
+            return WeightCounts(matrices=0, head=head, tables=0, others=self.num_trained - head)
+        return WeightCounts(
+            matrices=0,
+            head=0,
+            tables=0,
+            others=self.num_trained,
+            frozen=self.num_parameters,
+            frozen_head=head,
+        )
 
     @property
     def num_trained(self) -> int:
@@ -322,7 +332,7 @@ def _refuse_other_kinds(folder: Path, config: Mapping[str, Any], *, remote_code:
             f"{where}the weights are quantized; expected 16 or 32 bit. Save the model unquantized."
         )
     layers = config.get("layer_types")
-    odd = sorted(set(_texts(layers)) - (ATTENTION - set(NO_LAYERS)))
+    odd = sorted(set(_texts(layers)) - ATTENTION)
     if odd:
         raise CheckpointError(
             f"{where}{kind} has layers of the kind {odd[0]}; expected attention in every layer. "

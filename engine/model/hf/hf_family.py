@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from engine.config import OptimConfig
-from engine.conversations import chat_format
 from engine.errors import CheckpointError
-from engine.model.family import ChatFormat, Decoder, ModelShape, RunTokenizer, Shapes
+from engine.model.family import Decoder, ModelShape, RunTokenizer, Shapes
 from engine.model.hf.adamw_groups import initial_lrs
 from engine.model.hf.hf_config import KEY, HfConfig
 from engine.model.hf.hf_tokenizer import HfTokenizer
@@ -28,7 +27,6 @@ class HfFamily:
 
     name = "hf"
     in_folders = True
-    chat = cast(ChatFormat, chat_format)
 
     def read_tokenizer(self, path: Path) -> RunTokenizer:
         return HfTokenizer.read(path)

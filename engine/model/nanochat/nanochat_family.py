@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from engine.config import OptimConfig
-from engine.conversations import chat_format
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
-from engine.model.family import ChatFormat, Decoder, ModelShape, RunTokenizer, Shapes
+from engine.model.family import Decoder, ModelShape, RunTokenizer, Shapes
 from engine.model.nanochat import gpt_config
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.model.nanochat.parameter_groups import groups_of
@@ -27,7 +26,6 @@ class NanochatFamily:
 
     name = "nanochat"
     in_folders = False
-    chat = cast(ChatFormat, chat_format)
 
     def read_tokenizer(self, path: Path) -> RunTokenizer:
         return Tokenizer.load(path)

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from engine import fit
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
-from engine.model.hf import hf_config, hf_weights
+from engine.model.hf import document_attention, hf_config, hf_weights
 from engine.model.hf.hf_config import HfConfig, Lora
 from engine.model.hf.hf_tokenizer import HfTokenizer
 from engine.model.hf.hf_weights import TrainedDecoder
@@ -270,3 +271,46 @@ def test_a_tokenizer_that_transformers_reads_in_another_way_is_refused(tmp_path:
     other.save_pretrained(path)
     with pytest.raises(CheckpointError, match="not read here as transformers reads it"):
         hf_weights.check_tokenizer(shape, tokenizer)
+
+
+def test_what_attention_cannot_do_exactly_is_refused(tmp_path: Path) -> None:
+    """A score that would be left out in silence (a bias by position, say)."""
+    ours = decoder_of(folder_of(architectures.reference("llama"), tmp_path / "model"))
+    inner: Any = ours.model
+    layer = inner.model.layers[0].self_attn
+    q, k, v = (torch.zeros(1, heads, 3, 8) for heads in (4, 2, 2))
+    document_attention.attend(layer, q, k, v, None, position_ids=torch.arange(3))
+    with pytest.raises(CheckpointError, match="asks for position_bias"):
+        document_attention.attend(layer, q, k, v, None, position_bias=torch.zeros(1))
+
+
+def test_a_frozen_head_gets_no_gradient_and_the_hidden_states_the_same() -> None:
+    hidden, head = torch.randn(9, 8), torch.randn(VOCAB, 8)
+    targets, weights = torch.arange(9), torch.full((9,), 1 / 9)
+    found = []
+    for trained in (True, False):
+        states = hidden.clone().requires_grad_()
+        weight = head.clone().requires_grad_(trained)
+        weighted_loss(states, weight, targets, weights, chunk=4, softcap=None)[0].backward()
+        assert (weight.grad is not None) is trained
+        found.append(states.grad)
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_memory_counts_the_frozen_base(mixed: bool, tmp_path: Path) -> None:
+    """Adapters are small; what they stand beside is not."""
+    path = folder_of(architectures.reference("llama"), tmp_path / "model")
+    whole, adapted = (
+        hf_config.read_folder(path, lora=each) for each in (None, Lora(rank=2, alpha=4))
+    )
+    found = [
+        fit.estimate(fit.MemoryPlan(shape=s, tokens=64, mixed=mixed)) for s in (whole, adapted)
+    ]
+    model, decoder = whole.num_parameters, decoder_of(path, Lora(rank=2, alpha=4))
+    assert (found[0].parameters, found[0].frozen) == (4 * model, 0)
+    assert found[1].frozen == (2 if mixed else 4) * model
+    trained = sum(p.numel() for p in decoder.parameters())
+    assert found[1].parameters == 4 * trained
+    assert found[1].optimizer == 8 * trained
+    assert found[1].peak > found[1].frozen
