@@ -118,6 +118,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         raise ConfigError(f"--compile: {why}. Leave the flag out: the numbers are the same.")
     start, tokenizer = find_start(config)
     config, inherited = inherit.settings(config, start.checkpoint, typed)
+    config, cut = hf_start.within_positions(config, start.model)
     config.check()
     settings = run_plan.data_settings(config)
     data = check_data(
@@ -144,6 +145,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         renamed,
         *inherited,
         *chosen_data,
+        cut,
         *templated,
         *left_out,
         device.note,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.config import LoraConfig, RunConfig
 from engine.errors import CheckpointError, ConfigError
+from engine.model.family import ModelShape
 from engine.model.hf import hf_config
 from engine.model.hf.hf_config import HfConfig, Lora
 from engine.model.hf.hf_tokenizer import HfTokenizer
@@ -22,6 +23,11 @@ def find(config: RunConfig) -> tuple[HfConfig, HfTokenizer]:
     assert start.model is not None
     if config.runtime.compile:
         raise ConfigError(hf_config.NOT_COMPILED)
+    if config.batch.packing != "documents":
+        raise ConfigError(
+            f"packing is {config.batch.packing}, nanochat's way, in which conversations see each "
+            "other; expected documents with --model. Leave --packing out."
+        )
     folder = Path(start.model).expanduser().absolute()
     shape = hf_config.read_folder(
         folder,
@@ -41,6 +47,19 @@ def find(config: RunConfig) -> tuple[HfConfig, HfTokenizer]:
             "belongs to it."
         )
     return shape, tokenizer
+
+
+def within_positions(config: RunConfig, shape: ModelShape) -> tuple[RunConfig, str]:
+    """The settings with rows that the model has positions for, and a note where they were longer.
+
+    nanochat's models have ten times the positions that they were trained on.
+    """
+    if config.start.model is None or config.data.max_tokens <= shape.max_positions:
+        return config, ""
+    most = shape.max_positions
+    return config.replace(
+        max_tokens=most
+    ), f"rows are cut at {most:,} tokens: the model has no more"
 
 
 def adapters(settings: LoraConfig, seed: int) -> Lora | None:

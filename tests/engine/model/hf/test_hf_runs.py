@@ -145,6 +145,7 @@ def test_adapters_are_exported_and_merged(place: Path) -> None:
         (("--lora", "4", "--source", "starter"), "--model DIR"),
         (("--model", "tiny", "--lora", "4", "--lora-dropout", "1"), "lora_dropout"),
         (("--chat-template", "x"), "--model DIR"),
+        (("--model", "tiny", "--packing", "best-fit"), "--packing"),
     ],
 )
 def test_a_mistake_costs_one_line(words: tuple[str, ...], said: str, place: Path) -> None:
@@ -175,3 +176,17 @@ def test_a_row_that_the_template_cannot_mask_is_named_before_anything_starts(pla
         "--last-answer-only",
     )
     assert again.returncode == 0, again.stderr
+
+
+def test_rows_longer_than_the_models_positions_are_cut_and_said(place: Path) -> None:
+    """They ended the run at the step that held one."""
+    said = {"role": "assistant", "content": "yes " * 900}
+    row = {"messages": [{"role": "user", "content": "long?"}, said]}
+    (place / "long.jsonl").write_text((json.dumps(row) + "\n") * 40)
+    done = sftui(
+        place, "run", "--headless", "--model", "tiny", "--data", "long.jsonl", "--num-iterations",
+        "2", "--runs-dir", "runs-long", "--eval-every", "1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cut at 512 tokens" in done.stderr
+    assert "rows of long.jsonl lose their end at 512 tokens" in done.stderr
