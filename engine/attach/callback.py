@@ -66,8 +66,6 @@ class SftuiCallback(TrainerCallback):
         self.baseline, self.resume = baseline, resume
         self.trainer: Any = None
         """Known when attached by `sftui.attach`, or by a start without a changed line."""
-        self.questions: Any = None
-        """An `engine.attach.questions.Questions`, where letter questions are asked."""
         self.resumed_from: str | None = None
         self._reset()
 
@@ -152,7 +150,7 @@ class SftuiCallback(TrainerCallback):
             if self.trainer is None
             else self.trainer.eval_dataset is not None
         )
-        if has_set or self.questions is not None:
+        if has_set:
             return {}
         return {Command.EVALUATE: "the trainer has no eval_dataset"}
 
@@ -211,7 +209,7 @@ class SftuiCallback(TrainerCallback):
             self._saves = decision.checkpoint
             control.should_save = True
         if decision.evaluate:
-            if (control.should_evaluate and not self.questions) or self.trainer is None:
+            if control.should_evaluate or self.trainer is None:
                 # The trainer evaluates here anyway, or it alone can: one evaluation serves both.
                 if not control.should_evaluate:
                     self._before_evaluation = RandomState.now()
@@ -329,8 +327,6 @@ class SftuiCallback(TrainerCallback):
             attachment.emit(PhaseStarted(phase="validate", step=step))
             with self._our_own_evaluation():
                 refusal = evaluate_apart(trainer, self)
-        if self.questions is not None and not self._is_leaving:
-            refusal = self.questions.ask(trainer, attachment, step) or refusal
         attachment.answer(requests, step, refusal)
         if requests or trainer.eval_dataset is not None:
             attachment.emit(PhaseStarted(phase="train", step=step))
