@@ -12,6 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -236,7 +237,11 @@ _BESIDE = {
     if f.name not in (*_NUMBERS, "step", "task", "stamp")
 }
 """What the columns do not hold, and its value where there is nothing to keep."""
-_STAMP = [f.name for f in fields(ev.Stamp) if f.name not in ("t", "att")]
+_beside = attrgetter(*_BESIDE)
+_NOTHING_BESIDE = tuple(_BESIDE.values())
+_numbers = attrgetter(*_NUMBERS)
+_who = attrgetter(*(f.name for f in fields(ev.Stamp) if f.name not in ("t", "att")))
+"""What stamps of one writer share."""
 
 
 class Evaluations(Results[ev.EvalFinished]):
@@ -265,11 +270,11 @@ class Evaluations(Results[ev.EvalFinished]):
         """Add one; it replaces an earlier one of its step."""
         if not len(self) and not found.stamp.seq:
             self._stamp = replace(found.stamp, t=None)
-        numbers: dict[str, float | None] = {name: getattr(found, name) for name in _NUMBERS}
+        numbers: dict[str, float | None] = dict(zip(_NUMBERS, _numbers(found), strict=True))
         value, error = _fraction(found), None
         if value is not None and found.total is not None and found.total > 0:
             error = math.sqrt(value * (1.0 - value) / found.total)
-        numbers |= {"value": value, "error": error, "t": found.stamp.t}
+        numbers["value"], numbers["error"], numbers["t"] = value, error, found.stamp.t
         if found.stamp.att != self._stamp.att:
             numbers["att"] = found.stamp.att
         self.table.put(step, numbers)
@@ -309,11 +314,8 @@ class Evaluations(Results[ev.EvalFinished]):
         return (
             found.step == step
             and found.task == self.task
-            and all(getattr(found, name) == nothing for name, nothing in _BESIDE.items())
-            and (
-                stamp is plain
-                or all(getattr(stamp, name) == getattr(plain, name) for name in _STAMP)
-            )
+            and _beside(found) == _NOTHING_BESIDE
+            and (stamp is plain or _who(stamp) == _who(plain))
         )
 
     def extend(self, found: Columns, stamp: ev.Stamp) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -48,11 +49,12 @@ _PREFIXES = {
 }
 """Mappings of an update that are kept, and what the names of their columns begin with."""
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+_numbers = attrgetter(*STEP_NUMBERS)
 
 
 def row(event: StepFinished) -> dict[str, float | None]:
     """The columns of one update, None where unknown; all but `since_start`."""
-    values: dict[str, float | None] = {name: getattr(event, name) for name in STEP_NUMBERS}
+    values: dict[str, float | None] = dict(zip(STEP_NUMBERS, _numbers(event), strict=True))
     for name, other in _UNLESS_KNOWN.items():
         if values[other] is not None:
             values[name] = None
