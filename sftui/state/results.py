@@ -54,7 +54,7 @@ class Results(Mapping[int, Record], Generic[Record]):
     @property
     def ordered(self) -> Sequence[Record]:
         """All records in order of steps, made one by one as they are read."""
-        return _Ordered(self)
+        return Ordered(self)
 
     def index_of(self, step: float) -> int | None:
         """The row of exactly that step."""
@@ -95,11 +95,16 @@ class Results(Mapping[int, Record], Generic[Record]):
         return repr(dict(self.items()))
 
 
-class _Ordered(Sequence[Record]):
+class Ordered(Sequence[Record]):
     """The records of some results by their place in order of steps."""
 
     def __init__(self, results: Results[Record]) -> None:
         self._results = results
+
+    @property
+    def version(self) -> int:
+        """See `Results.version`."""
+        return self._results.version
 
     def __len__(self) -> int:
         return len(self._results)
@@ -303,6 +308,13 @@ class Evaluations(Results[ev.EvalFinished]):
             one_letter=known["one_letter"],
             seconds=known["seconds"],
         )
+
+    def kept_from(self, index: int) -> dict[int, ev.EvalFinished]:
+        """Rows from `index` on whose record is kept whole, with it."""
+        if not self._kept:
+            return {}
+        kept, steps = self._kept, self.table.x[index:].tolist()
+        return {row: kept[step] for row, step in enumerate(steps, start=index) if step in kept}
 
     def _attempt(self, index: int) -> int:
         attempt = self.table.value("att", index)
