@@ -28,6 +28,9 @@ class Key:
     group: str
     """A chapter of the help screen, see GROUPS."""
     confirm: bool = False
+    spare: str = ""
+    """The key it takes instead where a user gave its own to something else: for an entry that is
+    newer than people's files."""
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
     mode: str = ""
@@ -763,6 +766,7 @@ TABLE: tuple[Key, ...] = (
         help="Checkpoints: copy its path.",
         group="browser",
         mode="browser",
+        spare="ctrl+y",
     ),
     Key(
         id="shelf_close",
@@ -879,6 +883,7 @@ TABLE: tuple[Key, ...] = (
         help="Questions: copy this one, with its choices and both answers.",
         group="questions",
         mode="questions",
+        spare="ctrl+y",
     ),
     Key(
         id="flip_close",
@@ -1151,6 +1156,7 @@ TABLE: tuple[Key, ...] = (
         help="Charts: copy the values of the focused one, at the crosshair or the newest.",
         group="charts",
         mode="charts",
+        spare="ctrl+y",
     ),
     Key(
         id="charts_export",
@@ -1161,6 +1167,7 @@ TABLE: tuple[Key, ...] = (
         help="Charts: write the focused one as SVG, PNG and CSV.",
         group="charts",
         mode="charts",
+        spare="ctrl+e",
     ),
     Key(
         id="charts_smooth",
@@ -1436,6 +1443,7 @@ TABLE: tuple[Key, ...] = (
         help="Compare: copy every run's loss, at the crosshair or the newest.",
         group="compare",
         mode="compare",
+        spare="ctrl+y",
     ),
     Key(
         id="overlay_export",
@@ -1446,6 +1454,7 @@ TABLE: tuple[Key, ...] = (
         help="Compare: write the chart as it is seen, as SVG, PNG and CSV, in this folder.",
         group="compare",
         mode="compare",
+        spare="ctrl+e",
     ),
     Key(
         id="overlay_charts",
@@ -1488,6 +1497,7 @@ TABLE: tuple[Key, ...] = (
         words="Copy",
         help="Copy what the focused panel has under its cursor, to the clipboard of your terminal.",
         group="app",
+        spare="ctrl+y",
     ),
     Key(
         id="export_chart",
@@ -1497,6 +1507,7 @@ TABLE: tuple[Key, ...] = (
         words="Chart files",
         help="Write the chart as it is seen: SVG, PNG and CSV, in the folder of the run.",
         group="app",
+        spare="ctrl+e",
     ),
     Key(
         id="help",
