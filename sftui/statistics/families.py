@@ -93,7 +93,7 @@ class Differences:
 
     @property
     def error(self) -> Floats:
-        """Standard errors of `difference`."""
+        """Standard errors of `difference`; NaN where `p` is that of the scatter already."""
         return self._columns[1].data[: self.length]
 
     @property
@@ -129,7 +129,8 @@ class Part:
         """[N] of p and that of the scatter, the larger."""
         if self._own is None:
             return self.p
-        return np.maximum(self.p, p_all_beyond(self._difference, self._error, self._own))
+        ps = p_all_beyond(self._difference, self._error, self._own)
+        return np.where(np.isnan(self.p), np.nan, np.fmax(self.p, ps))
 
     def below(self, factor: int, error: float, *, scattered: bool) -> int:
         """How many lie under `error` times `factor`, with or without the scatter's p."""
@@ -144,15 +145,15 @@ class Part:
         t, freedom = self._student()
         t, freedom = t[rows], freedom[rows]
         tail = special_functions().stdtrit
-        sure = -tail(freedom.min(), error / factor / 2) * (1 + _NEAR)
-        never = -tail(freedom.max(), error / factor / 2) * (1 - _NEAR)
-        clear = t > sure
+        sure = -tail(np.nanmin(freedom), error / factor / 2) * (1 + _NEAR)
+        never = -tail(np.nanmax(freedom), error / factor / 2) * (1 - _NEAR)
+        clear = ~(t <= sure)
         unsure = rows[~clear & (t > never)]
         return int(np.count_nonzero(clear)) + self._exactly(unsure, factor, error)
 
     def _exactly(self, rows: NDArray[np.intp], factor: int, error: float) -> int:
         ps = p_all_beyond(self._difference[rows], self._error[rows], self._own)
-        return int(np.count_nonzero(ps * factor < error))
+        return int(np.count_nonzero(~(ps * factor >= error)))
 
     def _student(self) -> tuple[Floats, Floats]:
         """t and its degrees of freedom, as `p_all_beyond` takes them."""

@@ -8,9 +8,11 @@ there is the scatter alone, from four validations on.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -164,6 +166,7 @@ class LossBoard:
         tables = [self._load(v) for v in validations]
         curve = _curve(validations, tables)
         self.scatter = own = curve.scatter()
+        at_least = _beyond_rounding(own, [v.loss for v in validations])
         losses = np.array([v.loss for v in validations], dtype=np.float64)
         steps = np.array([v.step for v in validations], dtype=np.int64)
         places = np.arange(len(validations))
@@ -174,7 +177,7 @@ class LossBoard:
             if (found := self._paired(validations, tables, place, other)) is not None
         }
         start, previous = (
-            _columns(losses, places, others, own, paired, real)
+            _columns(losses, places, others, at_least, paired, real)
             for others, real in (
                 (np.zeros_like(places), places > 0),
                 # The second against the one before is the second against the first.
@@ -186,8 +189,7 @@ class LossBoard:
             found = paired.get((place, other))
             if found is not None:
                 return _Compared(loss_comparison(found, own), "rows", found.rows)
-            change = validations[place].loss - validations[other].loss
-            return _Compared(*_by_scatter(change, own, place - other + 1))
+            return _Compared(*_by_scatter(losses[other : place + 1].tolist(), at_least))
 
         rows = Rows(steps, start, previous, curve, len(steps), own, lenient=False)
         return Changes(rows, compare, by_rows=bool(paired))
@@ -258,20 +260,20 @@ def loss_comparison(found: LossDifference, own: Scatter | None) -> Comparison:
     )
 
 
-def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[Comparison, Basis]:
-    """A change of two numbers without rows: beyond t * sqrt(2) * scatter, or not known.
+def _by_scatter(span: Sequence[float], own: Scatter | None) -> tuple[Comparison, Basis]:
+    """The last of `span` minus its first, without rows: beyond t * sqrt(2) * scatter, or not known.
 
-    Where nothing is left beside a curve that only falls or only rises, the order is the evidence:
-    so many independent `validations` have one of these two orders with probability 2 / n!.
+    Where nothing is left beside a curve that only falls or only rises, the order is the evidence.
     """
     nan = math.nan
+    change = span[-1] - span[0]
     unknown = Comparison(kind="bare", difference=change, error=nan, low=nan, high=nan, p=nan)
     if own is None or not math.isfinite(change):
         return unknown, "nothing"
     if own.beyond <= 0:
-        if validations <= FEWEST or change == 0:
+        p = p_of_order(span)
+        if len(span) <= FEWEST or p is None:
             return unknown, "nothing"
-        p = 2 / math.gamma(min(validations, 20) + 1)
         return replace(unknown, kind="loss", p=p), "scatter"
     p = p_beyond(change, 0.0, own)
     if own.freedom < 1 and p >= ALPHA:
@@ -286,6 +288,58 @@ def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[C
         p=p,
     )
     return found, "scatter"
+
+
+def _beyond_rounding(own: Scatter | None, losses: Sequence[float]) -> Scatter | None:
+    """The scatter, and no less of it than half a unit of the last digit that the log prints.
+
+    Losses of few digits often repeat the one before, and the median of their differences then
+    knows nothing of the others.
+    """
+    if own is None or own.beyond <= 0:
+        return own
+    floor = (_last_digit(losses) / 2) ** 2
+    return replace(own, beyond=max(own.beyond, floor), total=max(own.total, floor))
+
+
+def _last_digit(losses: Sequence[float]) -> float:
+    """One unit of the last decimal place that any of these losses has: 0.01 of 0.4 and 0.43."""
+    exponents = (Decimal(repr(loss)).as_tuple().exponent for loss in losses if math.isfinite(loss))
+    return 10.0 ** min((e for e in exponents if isinstance(e, int)), default=-17)
+
+
+def p_of_order(span: Sequence[float]) -> float | None:
+    """Probability that these values, in an order drawn at random, only fall or only rise.
+
+    2 / n! for n different values; equal ones (a loss that is printed with few digits) can change
+    places unseen: 2 * product(m!) / n! for groups of m equal values. None where they do neither,
+    or are all equal.
+    """
+    steps = np.diff(np.asarray(span, dtype=np.float64))
+    if not len(steps) or not steps.any() or not ((steps <= 0).all() or (steps >= 0).all()):
+        return None
+    # Equal values stand side by side: the places of a change cut them into their groups.
+    edges = np.flatnonzero(steps) + 1
+    groups = np.diff([0, *edges, len(span)])
+    logarithm = sum(math.lgamma(m + 1) for m in groups) - math.lgamma(len(span) + 1)
+    return min(1.0, 2 * math.exp(logarithm))
+
+
+def p_of_orders(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[K] `p_of_order` of the first 1, 2, ... K of `values`; NaN in place of None."""
+    out = np.full(len(values), np.nan)
+    rises = falls = True
+    alike, logarithm, same = True, 0.0, 1
+    for i, (before, now) in enumerate(itertools.pairwise(values.tolist()), start=1):
+        rises, falls = rises and now >= before, falls and now <= before
+        if not rises and not falls:
+            break
+        alike, same = (alike, same + 1) if now == before else (False, 1)
+        # log of the product of all m!, one factor of m at a time
+        logarithm += math.log(same)
+        if not alike:
+            out[i] = min(1.0, 2 * math.exp(logarithm - math.lgamma(i + 2)))
+    return out
 
 
 def loss_p(found: LossDifference) -> float:
@@ -304,19 +358,19 @@ def _columns(
     real: NDArray[np.bool_],
 ) -> Differences:
     """What `loss_comparison` and `_by_scatter` say of all validations against `others`, where they
-    are `real`. The p of a change that is judged by the scatter is that of the scatter: its error
-    is left at 0, so that it does not count twice."""
+    are `real`. The p of a change that is judged by the scatter is that of the scatter: it has no
+    error of its own that the scatter would be added to."""
     change = np.where(real, losses[places] - losses[others], np.nan)
-    error, p = np.zeros(len(places)), np.full(len(places), np.nan)
+    error, p = np.full(len(places), np.nan), np.full(len(places), np.nan)
     told = np.isfinite(change)
     if own is not None and own.beyond > 0:
-        p[told] = p_all_beyond(change[told], error[told], own)
+        p[told] = p_all_beyond(change[told], np.zeros(int(told.sum())), own)
         if own.freedom < 1:
             p[~(p < ALPHA)] = np.nan
-    elif own is not None:
-        among = places - others + 1
-        ordered = told & (among > FEWEST) & (change != 0)
-        p[ordered] = [2 / math.gamma(min(n, 20) + 1) for n in among[ordered].tolist()]
+    elif own is not None and not others.any():
+        # Of a change to the one before there are two values, and of so few nothing is known.
+        known = p_of_orders(losses)
+        p[FEWEST:] = np.where(told, known, np.nan)[FEWEST:]
     for (place, other), found in paired.items():
         if real[place] and others[place] == other:
             change[place], error[place], p[place] = found.mean, found.error, loss_p(found)

@@ -22,7 +22,7 @@ from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
 from sftui.statistics.monotone import MonotoneFit, monotone_rest
 from sftui.statistics.paired_tests import Evaluation
 from sftui.statistics.scores import Scoreboard
-from sftui.statistics.validation_scores import LossBoard
+from sftui.statistics.validation_scores import LossBoard, p_of_order, p_of_orders
 from tests.conftest import examples
 from tests.sftui.statistics import judged_anew
 from tests.sftui.statistics.judged_anew import Told, told
@@ -183,11 +183,11 @@ def test_validations_in_columns_are_judged_as_one_by_one(
     seed: int, length: int, noise: float
 ) -> None:
     rng = random.Random(seed)
-    fall = rng.choice([0.0, 0.02, 0.2])
+    fall, digits = rng.choice([0.0, 0.02, 0.2]), rng.choice([1, 2, 9])
     found = [
         Validation(
             step=10 * i,
-            loss=2 - fall * i + rng.gauss(0, noise),
+            loss=round(2 - fall * i + rng.gauss(0, noise), digits),
             metric="loss",
             seconds=None,
             t=None,
@@ -214,6 +214,17 @@ def test_validations_in_columns_are_judged_as_one_by_one(
         assert ours.p_adjusted == pytest.approx(wanted.p_adjusted, rel=1e-9, nan_ok=True)
     bases = [change.basis for change in changes.values()]
     assert changes.basis == min(bases, key=["rows", "scatter", "nothing"].index)
+
+
+@given(st.lists(st.sampled_from([1.0, 1.1, 1.2, 1.5, 2.0, math.nan]), max_size=9), st.booleans())
+@examples(60)
+def test_the_order_of_every_beginning_is_that_of_the_beginning(
+    values: list[float], ordered: bool
+) -> None:
+    values = sorted(values) if ordered else values
+    for end, p in enumerate(p_of_orders(np.array(values)), start=1):
+        alone = p_of_order(values[:end])
+        assert p == pytest.approx(math.nan if alone is None else alone, rel=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("wobble", [0.01, 0.06])
