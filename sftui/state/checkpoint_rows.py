@@ -77,6 +77,9 @@ class Shelf:
         self.removed = Column(np.bool_, fill=0)
         self._stale = False
 
+    def __repr__(self) -> str:
+        return f"Shelf({self.resumable!r}, {self.others!r})"
+
     def add(self, saved: Checkpoint) -> None:
         """One that was not there before."""
         if saved.kind != "sftui":
