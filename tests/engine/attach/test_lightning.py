@@ -188,7 +188,7 @@ class Chat(L.LightningModule):
         self.lm = small_trainer.model(self.tokenizer)
 
     def training_step(self, batch: Any, index: int) -> Any:
-        return self.lm(input_ids=batch, labels=batch).loss
+        return self.lm(input_ids=batch[0], labels=batch[0]).loss
 
     def configure_optimizers(self) -> Any:
         return torch.optim.AdamW(self.parameters(), lr=1e-3)
@@ -196,7 +196,7 @@ class Chat(L.LightningModule):
 
 def fit_chat(folder: Path, *callbacks: Any) -> None:
     L.seed_everything(0)
-    rows = torch.randint(3, 300, (8, 12))
+    rows = torch.utils.data.TensorDataset(torch.randint(3, 300, (8, 12)))
     trainer = L.Trainer(
         max_steps=4,
         accelerator="cpu",

@@ -18,7 +18,7 @@ from engine.errors import DataError
 from engine.evaluation.eval_items import EvalResult, load_items
 from engine.events import EvalFinished, RunFinished, RunStarted, ValidationFinished
 from tests.engine.attach import small_trainer
-from tests.engine.attach.small_trainer import LossOfEveryStep, sft_trainer
+from tests.engine.attach.small_trainer import LossOfEveryStep, as_logged, sft_trainer
 from tests.engine.attach.steered import AtSteps, answers, ask, events, losses
 from tests.engine.attach.test_update_sums import on_two_ranks
 
@@ -86,7 +86,7 @@ def asked_and_plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any,
 @pytest.mark.slow
 def test_asking_changes_nothing_and_measures_the_start_first(asked_and_plain: Any) -> None:
     attached, _, plain, _ = asked_and_plain
-    assert losses(attached.run) == plain.losses
+    assert as_logged(losses(attached.run)) == plain.losses
     told = events(attached.run, EvalFinished)
     assert [(e.task, e.step, e.total) for e in told] == [
         ("Sums", step, 30) for step in (0, 2, 3, STEPS)
