@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
 from sftui.cockpit.screen_request import ScreenRequest
@@ -25,7 +24,6 @@ from sftui.text.clean import clean
 if TYPE_CHECKING:
     from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
-    from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState
     from sftui.statistics.scores import Scoreboard, Yardstick
 
@@ -142,7 +140,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
     )
     try:
         if flags.stage is not None:
-            choose_stage(opened.source, flags.stage)
+            open_log.choose_stage(opened.source, flags.stage)
         if plain:
             from sftui.commands import plain as plain_lines  # noqa: PLC0415  the screen does not need it
             from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  as above
@@ -169,22 +167,6 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
         return ExitCode.RUN_FAILED
     return ExitCode.DONE
-
-
-def choose_stage(source: ReplaySource, number: int) -> None:
-    """Play stage `number`, counted from 1; a file that is still read is waited for.
-
-    Raises:
-        UsageError: the file has fewer.
-    """
-    source.read_on()
-    while len(source.stages) < number and source.loading:
-        time.sleep(0.02)
-    names = [stage.name for stage in source.stages]
-    if not 1 <= number <= len(names):
-        there = ", ".join(f"{i} {clean(name, 40)}" for i, name in enumerate(names, start=1))
-        raise UsageError(f"there is no stage {number}; the file has {there or 'none'}.")
-    source.select_stage(number - 1)
 
 
 def _closing(
