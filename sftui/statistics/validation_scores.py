@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,6 +94,7 @@ class LossBoard:
         tables = [self._load(v) for v in validations]
         curve = _curve(validations, tables)
         self.scatter = own = curve.scatter()
+        at_least = _beyond_rounding(own, [v.loss for v in validations])
         families = Families()
         about: dict[tuple[int, str], tuple[Basis, int]] = {}
         for i, now in enumerate(validations[1:], start=1):
@@ -103,7 +105,8 @@ class LossBoard:
                 if paired is not None:
                     comparison = loss_comparison(paired, own)
                 else:
-                    comparison, basis = _by_scatter(now.loss - before.loss, own, i - other + 1)
+                    span = [v.loss for v in validations[other : i + 1]]
+                    comparison, basis = _by_scatter(span, at_least)
                 families.add(
                     (VALIDATION, now.step, against),
                     before.step,
@@ -167,20 +170,20 @@ def loss_comparison(found: LossDifference, own: Scatter | None) -> Comparison:
     )
 
 
-def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[Comparison, Basis]:
-    """A change of two numbers without rows: beyond t * sqrt(2) * scatter, or not known.
+def _by_scatter(span: Sequence[float], own: Scatter | None) -> tuple[Comparison, Basis]:
+    """The last of `span` minus its first, without rows: beyond t * sqrt(2) * scatter, or not known.
 
-    Where nothing is left beside a curve that only falls or only rises, the order is the evidence:
-    so many independent `validations` have one of these two orders with probability 2 / n!.
+    Where nothing is left beside a curve that only falls or only rises, the order is the evidence.
     """
     nan = math.nan
+    change = span[-1] - span[0]
     unknown = Comparison(kind="bare", difference=change, error=nan, low=nan, high=nan, p=nan)
     if own is None or not math.isfinite(change):
         return unknown, "nothing"
     if own.beyond <= 0:
-        if validations <= FEWEST or change == 0:
+        p = p_of_order(span)
+        if len(span) <= FEWEST or p is None:
             return unknown, "nothing"
-        p = 2 / math.gamma(min(validations, 20) + 1)
         return replace(unknown, kind="loss", p=p), "scatter"
     p = p_beyond(change, 0.0, own)
     if own.freedom < 1 and p >= ALPHA:
@@ -195,6 +198,41 @@ def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[C
         p=p,
     )
     return found, "scatter"
+
+
+def _beyond_rounding(own: Scatter | None, losses: Sequence[float]) -> Scatter | None:
+    """The scatter, and no less of it than half a unit of the last digit that the log prints.
+
+    Losses of few digits often repeat the one before, and the median of their differences then
+    knows nothing of the others.
+    """
+    if own is None or own.beyond <= 0:
+        return own
+    floor = (_last_digit(losses) / 2) ** 2
+    return replace(own, beyond=max(own.beyond, floor), total=max(own.total, floor))
+
+
+def _last_digit(losses: Sequence[float]) -> float:
+    """One unit of the last decimal place that any of these losses has: 0.01 of 0.4 and 0.43."""
+    exponents = (Decimal(repr(loss)).as_tuple().exponent for loss in losses if math.isfinite(loss))
+    return 10.0 ** min((e for e in exponents if isinstance(e, int)), default=-17)
+
+
+def p_of_order(span: Sequence[float]) -> float | None:
+    """Probability that these values, in an order drawn at random, only fall or only rise.
+
+    2 / n! for n different values; equal ones (a loss that is printed with few digits) can change
+    places unseen: 2 * product(m!) / n! for groups of m equal values. None where they do neither,
+    or are all equal.
+    """
+    steps = np.diff(np.asarray(span, dtype=np.float64))
+    if not len(steps) or not steps.any() or not ((steps <= 0).all() or (steps >= 0).all()):
+        return None
+    # Equal values stand side by side: the places of a change cut them into their groups.
+    edges = np.flatnonzero(steps) + 1
+    groups = np.diff([0, *edges, len(span)])
+    logarithm = sum(math.lgamma(m + 1) for m in groups) - math.lgamma(len(span) + 1)
+    return min(1.0, 2 * math.exp(logarithm))
 
 
 def loss_p(found: LossDifference) -> float:
