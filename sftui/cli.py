@@ -37,6 +37,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   run         start a run and show it
   attach      the screen of a run that is running
   replay      the same screen over any log or run, with a clock
+  demo        a recorded run for a first look: no training, no network
   ctl         pause, resume, eval, cancel, checkpoint, stop or lr from a script
   show        a run or log as it stands, without a screen (--json for scripts)
   compare     runs or logs on one chart: curves, settings, paired statistics
@@ -126,7 +127,7 @@ def _dispatch(words: list[str]) -> ExitCode:
         print(f"sftui {version('sftui')}")  # noqa: T201
         return ExitCode.DONE
     if words[0].partition("=")[0] == "--print-completion":
-        return completion([*words[0].split("=")[1:], *words[1:]])
+        return print_completion([*words[0].split("=")[1:], *words[1:]])
     command = COMMANDS.get(words[0])
     if command is None:
         from sftui.commands import mistakes  # noqa: PLC0415  after a mistake alone
@@ -135,12 +136,12 @@ def _dispatch(words: list[str]) -> ExitCode:
     return command(words[1:])
 
 
-def completion(words: list[str]) -> ExitCode:
+def print_completion(words: list[str]) -> ExitCode:
     """`sftui completion`: a script for a shell."""
-    from sftui.commands import completion as command  # noqa: PLC0415  all settings
+    from sftui.commands import completion  # noqa: PLC0415  all settings
 
-    flags = _flags_of(command.CompletionFlags, words, "sftui completion")
-    print(command.script(flags.shell), end="")  # noqa: T201
+    flags = _flags_of(completion.CompletionFlags, words, "sftui completion")
+    print(completion.script(flags.shell), end="")  # noqa: T201
     return ExitCode.DONE
 
 
@@ -312,6 +313,20 @@ def replay(words: list[str]) -> ExitCode:
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
     return watch.watch_replay(flags, plain=flags.headless or not _has_terminal(), baseline=baseline)
+
+
+def play_demo(words: list[str]) -> ExitCode:
+    """`sftui demo`: a recorded run, for a first look."""
+    from sftui.commands import demo  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(demo.DemoFlags, words, "sftui demo")
+    code = demo.watch_demo(flags, plain=flags.headless or not _has_terminal())
+    if flags.keep is not None:
+        kept = str(flags.keep)
+        diagnostics.note(
+            f"the recording is in {kept}; try sftui report {kept}, or sftui show {kept}"
+        )
+    return code
 
 
 def control(words: list[str]) -> ExitCode:
@@ -560,6 +575,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "run": run,
     "attach": attach,
     "replay": replay,
+    "demo": play_demo,
     "ctl": control,
     "show": show,
     "compare": compare,
@@ -573,7 +589,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "fit": fit,
     "doctor": doctor,
     "new": new,
-    "completion": completion,
+    "completion": print_completion,
 }
 
 

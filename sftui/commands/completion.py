@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from engine.errors import UsageError
-from sftui.commands import checkpoint_flags, new_script, reading_flags, screen_flags
+from sftui.commands import checkpoint_flags, demo, new_script, reading_flags, screen_flags
 from sftui.commands.options import Option, Typed, docs_of, options_of
 from sftui.commands.run_flags import FitFlags, RunFlags, options
 
@@ -37,6 +37,7 @@ KINDS: dict[str, Any] = {
     "run": RunFlags,
     "attach": screen_flags.AttachFlags,
     "replay": screen_flags.ReplayFlags,
+    "demo": demo.DemoFlags,
     "ctl": reading_flags.CtlFlags,
     "show": reading_flags.ShowFlags,
     "compare": reading_flags.CompareFlags,

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.run.run_dir import RunDir
@@ -122,8 +123,14 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
     return ExitCode.INTERRUPTED if left else _closing(run, state, baseline)
 
 
-def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
-    """Replay a run or log on the screen, or as plain lines.
+def watch_replay(
+    flags: ReplayFlags,
+    *,
+    plain: bool,
+    baseline: Yardstick | None = None,
+    charts: Path | None = None,
+) -> ExitCode:
+    """Replay a run or log on the screen, or as plain lines. `charts`: where they are written.
 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
@@ -159,6 +166,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
                 replay_of=opened.why,
                 folder=opened.run.path if opened.run is not None else None,
                 baseline=baseline,
+                charts=charts,
             )
         )
     finally:
