@@ -22,7 +22,7 @@ class CheckpointPanel(Panel):
     @property
     def clock(self) -> tuple[str, ...]:
         """The ages, as they are written."""
-        rows = self.state.checkpoint_rows()
+        rows = self._shown(self.grid.height)
         return tuple(self.view.age(self.state, row.t) for row in rows)
 
     def copied(self) -> str:
@@ -33,8 +33,7 @@ class CheckpointPanel(Panel):
         return "\n".join(clean(path, 4000) for path in paths) or super().copied()
 
     def paint(self, grid: Grid) -> None:
-        rows = self.state.checkpoint_rows()
-        kept = sum(1 for row in rows if row.kind == "sftui" and not row.removed)
+        rows, kept = self._shown(grid.height), self.state.checkpoint_rows().kept
         title = [("checkpoints", style(Role.TITLE, bold=True))]
         notes: list[Span] = [(f"{kept} to resume from", style(Role.FAINT))] if kept else []
         grid.frame(title, notes, border=self.border)
@@ -45,14 +44,18 @@ class CheckpointPanel(Panel):
         heads = short_names([clean(task, 60) for task in self.state.evals], 6)
         for name, end in columns.items():
             grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
-        room = grid.height - 3
-        if len(rows) > room > 1:
-            rows = [*rows[: room - 1], rows[-1]]
         best = self.state.best_validation
-        for i, row in enumerate(rows[: max(0, room)]):
+        for i, row in enumerate(rows[: max(0, grid.height - 3)]):
             is_best = best is not None and row.step == best.step and not row.removed
             is_best = is_best and not row.exported
             self._row(grid, 2 + i, row, columns, is_best=is_best)
+
+    def _shown(self, height: int) -> list[Checkpoint]:
+        """The newest that a panel of this height has room for, and the last of all."""
+        rows, room = self.state.checkpoint_rows(), height - 3
+        if len(rows) > room > 1:
+            return [*rows[: room - 1], rows[-1]]
+        return rows[: max(1, room)]
 
     def _columns(self, width: int) -> dict[str, int]:
         """Column ends, relative; what does not fit is dropped from the right of this list."""
