@@ -1,5 +1,7 @@
 """nanochat's recorded runs of 2026: losses, gradients, parameters, bits a byte."""
 
+import re
+
 import pytest
 
 from engine.model.nanochat import parameter_groups
@@ -26,10 +28,17 @@ def test_either_layout_and_two_ranks_begin_as_nanochat_did(name: str, layout: st
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_fresh_optimizer_begins_as_nanochats() -> None:
-    """Run 4, one update: at its rate of 2.26 rounding decides the sign of whole rows' first step,
-    so projections of tables already differ between two instruction sets."""
+    """Run 4, two updates. Fresh moments make the first step rate * g / (|g| + 1e-10), at a rate
+    of 2.26; dozens of elements of the tables have a gradient below 1e-9, where rounding decides
+    it. So of the tables only projections may differ, and by a small part of one such step."""
     found = faults("sft_1rank_fresh", range(2))
-    assert [each for each in found if "wte" not in each and "value_embeds" not in each] == []
+    for each in found:
+        told = re.fullmatch(r"(\S+) after \d: (\S+), recorded (\S+)", each)
+        assert told, each
+        name, ours, theirs = told.groups()
+        assert name.startswith(("transformer.wte", "value_embeds")), each
+        assert float(theirs) != 1.0, f"l2 of {each}"
+        assert abs(float(ours) - float(theirs)) < 0.25, each
     last = reference("sft_1rank_fresh")["updates"][-1]
     assert last["weight_decay"][6:] == [0.0] * 4
 
