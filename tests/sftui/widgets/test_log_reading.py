@@ -2,6 +2,7 @@
 back."""
 
 import time
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +32,7 @@ async def test_enter_shows_the_whole_line_and_y_copies_it():
         begun = time.process_time()
         await pilot.press("enter")
         await pilot.pause()
-        reader = app.screen
+        reader: Any = app.screen
         assert isinstance(reader, LineReader)
         assert time.process_time() - begun < 3.0
         await pilot.press("end", "y")
