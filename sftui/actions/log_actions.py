@@ -33,6 +33,64 @@ class LogActions(CockpitApp):
     def action_filter_log(self) -> None:
         self._read_log(lambda log, state: log.next_filter(state))
 
+    # ---- reading ---------------------------------------------------------------------------
+
+    def action_move_log(self, by: int) -> None:
+        self._read_log(lambda log, state: log.move(state, by))
+
+    def action_wrap_log(self) -> None:
+        log = self._cockpit.view.log
+        log.wrapped = not log.wrapped
+        self._read_log(lambda *_: None)
+
+    def action_fold_log(self) -> None:
+        folded = self._cockpit.view.log.toggle_folded()
+        self._read_log(lambda *_: None)
+        self.tell("Lines that repeat stand once." if folded else "Every line stands.")
+
+    def action_open_line(self) -> None:
+        """The whole line under the cursor."""
+        from sftui.screens.line_reader import LineReader  # noqa: PLC0415  only when asked for
+
+        cockpit = self._cockpit
+        if cockpit.view.log.line_at_cursor(cockpit.state) is None:
+            self.tell("There is no line yet.")
+            return
+        self.push_screen(LineReader(cockpit.state, cockpit.view), self._after_line)
+
+    def _after_line(self, jump: bool | None) -> None:
+        self._read_log(lambda *_: None)
+        if jump:
+            self._line_to_point()
+
+    def action_log_point(self) -> None:
+        """From the log to the chart, or from a chart to the log: the same update."""
+        dashboard = self._cockpit.dashboard
+        if dashboard.focused is not None and dashboard.focused.id == "log":
+            self._line_to_point()
+        else:
+            self._point_to_line()
+
+    def _line_to_point(self) -> None:
+        cockpit = self._cockpit
+        step = cockpit.view.log.step_at_cursor(cockpit.state)
+        if step is None:
+            self.tell("This line belongs to no update that is known.")
+            return
+        cockpit.dashboard.focus_panel("loss")
+        cockpit.charts.move(lambda viewport: viewport.go(float(step)))
+
+    def _point_to_line(self) -> None:
+        cockpit = self._cockpit
+        at = cockpit.view.viewport.cursor
+        step = cockpit.state.newest_place if at is None else at
+        place = cockpit.view.log.content.place_of(cockpit.state, step)
+        if place is None:
+            self.tell("The log has no line of that update.")
+            return
+        cockpit.dashboard.focus_panel("log")
+        self._read_log(lambda log, state: log.go(state, place))
+
     # ---- search ----------------------------------------------------------------------------
 
     def action_search_log(self) -> None:

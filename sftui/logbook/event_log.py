@@ -16,6 +16,7 @@ from engine.events import Event
 from sftui.logbook.entry_index import JournalRows
 from sftui.logbook.event_lines import entry, whole_text
 from sftui.logbook.file_search import FileSearch
+from sftui.logbook.folds import Folds
 from sftui.logbook.kinds import EVERYTHING, kind_of
 from sftui.logbook.log_content import Line, Matches, Query, Window
 from sftui.state.run_state import RunState
@@ -65,6 +66,9 @@ class EventLog:
         self._found: list[int] = []
         self._search_from: int | None = None  # go to the newest match up to here, once there is one
         self.current: int | None = None
+        self.folds = Folds()
+        self.folded = True
+        """Whether a line that repeats stands once, with its count."""
 
     @property
     def kinds(self) -> int:
@@ -101,6 +105,35 @@ class EventLog:
         self._want()
         places = self._places(state)
         self._stand(places, 0, rows)
+
+    def step_at(self, state: RunState, place: int) -> int | None:
+        event = self._events(state, [place])[0]
+        if event is None or event.step is not None:
+            return None if event is None else event.step
+        # A plain line belongs to the update that was told before it.
+        steps = (e.step for e in reversed(state.log) if e.stamp.seq < event.stamp.seq)
+        return next((step for step in steps if step is not None), None)
+
+    def place_of(self, state: RunState, step: float) -> int | None:
+        numbered = zip(range(state.log_total - 1, -1, -1), reversed(state.log), strict=False)
+        hidden = self.folds.hidden if self.folded else frozenset[int]()
+        return next(
+            (
+                MEMORY + number
+                for number, event in numbered
+                if event.step is not None
+                and event.step <= step
+                and kind_of(event) & self._kinds
+                and number not in hidden
+            ),
+            None,
+        )
+
+    def show_place(self, state: RunState, place: int, rows: int) -> None:
+        places = self._places(state)
+        at, end = places.upto(place) - 1, self._end(state, places, rows)
+        if not max(0, end - rows) <= at < end:
+            self._stand(places, at + 1 + rows // 2, rows)
 
     def whole(self, state: RunState, place: int) -> str:
         event = self._events(state, [place])[0]
@@ -178,6 +211,7 @@ class EventLog:
         if self.current is not None and self.current >= MEMORY:
             self.current = None
         self._seen, self._found, self._joined = 0, [], (-1, -1, 0)
+        self.folds = Folds()
 
     def close(self) -> None:
         if self._search is not None:
@@ -207,11 +241,27 @@ class EventLog:
 
     def _places(self, state: RunState) -> Places:
         until, first = self._join(state), _first(state)
+        if self.folded and self._query is None:
+            self.folds.follow(state)
+            if self.folds.hidden:
+                return self._folded_places(state, until, first)
         if self._kinds == EVERYTHING:
             return Places(range(until), range(first, state.log_total))
         rows = self._rows.matching(self._kinds, until) if self._rows is not None and until else ()
         numbers = [n for n, e in enumerate(state.log, first) if kind_of(e) & self._kinds]
         return Places(rows, numbers)
+
+    def _folded_places(self, state: RunState, until: int, first: int) -> Places:
+        """Without the lines of the memory that a later one stands for."""
+        everything = self._kinds == EVERYTHING
+        rows: Any = range(until) if everything else ()
+        if not everything and self._rows is not None and until:
+            rows = self._rows.matching(self._kinds, until)
+        hidden = self.folds.hidden
+        if everything:
+            return Places(rows, [n for n in range(first, state.log_total) if n not in hidden])
+        entries = enumerate(state.log, first)
+        return Places(rows, [n for n, e in entries if kind_of(e) & self._kinds and n not in hidden])
 
     def _end(self, state: RunState, places: Places, rows: int) -> int:
         """How many lines are above the end of the window."""
@@ -234,7 +284,11 @@ class EventLog:
     def _lines(self, state: RunState, places: list[int]) -> list[Line]:
         """Of rising places."""
         events = self._events(state, places)
-        return [_line(place, event) for place, event in zip(places, events, strict=True)]
+        times = self.folds.times if self.folded and self._query is None else {}
+        return [
+            _line(place, event, times.get(place - MEMORY, 1))
+            for place, event in zip(places, events, strict=True)
+        ]
 
     def _events(self, state: RunState, places: list[int]) -> list[Event | None]:
         """Of rising places; None for what is not there any more."""
@@ -289,10 +343,7 @@ class EventLog:
 
     def _go(self, state: RunState, place: int, rows: int) -> None:
         self.current = place
-        places = self._places(state)
-        at, end = places.upto(place) - 1, self._end(state, places, rows)
-        if not max(0, end - rows) <= at < end:
-            self._stand(places, at + 1 + rows // 2, rows)
+        self.show_place(state, place, rows)
 
 
 def _first(state: RunState) -> int:
@@ -300,8 +351,8 @@ def _first(state: RunState) -> int:
     return state.log_total - len(state.log)
 
 
-def _line(place: int, event: Event | None) -> Line:
+def _line(place: int, event: Event | None, times: int) -> Line:
     said = entry(event) if event is not None else None
     if event is None or said is None:
         return Line(place, "")
-    return Line(place, said.text, said.mark, said.role, event.stamp.t)
+    return Line(place, said.text, said.mark, said.role, event.stamp.t, times)

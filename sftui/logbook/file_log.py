@@ -10,10 +10,15 @@ from sftui.logbook.event_lines import MOST_WHOLE
 from sftui.logbook.file_search import FileSearch
 from sftui.logbook.log_content import Line, Matches, Query, Window
 from sftui.logbook.log_level import log_level
+from sftui.logbook.step_words import last_step
 from sftui.logbook.text_file import TextFile
 from sftui.state.run_state import RunState
 from sftui.text.clean import clean
 
+_PAGE_BYTES = 64 * 1024
+"""Before a line and of it, in which the update is looked for that it belongs to."""
+_PAGE_LINES, _MOST_BYTES = 2000, 32 * 1024 * 1024
+"""Lines of a page in which an update is looked for, and how far back in all."""
 _ROLES = {"error": Role.BAD, "warn": Role.WARN, "info": Role.DIM}
 
 
@@ -70,6 +75,35 @@ class FileLog:
         end = self.end
         lines = self._file.after(0, rows, end)
         bottom = self._behind(lines[-1], end) if lines else end
+        self._bottom = bottom if bottom < end else None
+
+    def step_at(self, state: RunState, place: int) -> int | None:
+        """The last number after the word step up to that line, some pages back at most."""
+        line = self._file.read(place, place + _PAGE_BYTES).partition(b"\n")[0]
+        return last_step(self._file.read(max(0, place - _PAGE_BYTES), place) + line)
+
+    def place_of(self, state: RunState, step: float) -> int | None:
+        # From the end back: a page begins later than the update that is looked for, or has it.
+        end = self.end
+        while end > max(0, self.end - _MOST_BYTES):
+            lines = self._file.before(end, _PAGE_LINES)
+            if not lines:
+                return None
+            for start, raw in reversed(lines):
+                named = last_step(raw)
+                if named is not None and named <= step:
+                    return start
+            end = lines[0][0]
+        return None
+
+    def show_place(self, state: RunState, place: int, rows: int) -> None:
+        end = self.end
+        bottom = end if self._bottom is None else min(self._bottom, end)
+        shown = self._file.before(bottom, rows)
+        if shown and shown[0][0] <= place <= shown[-1][0]:
+            return
+        below = self._file.after(place, 1 + rows // 2, end)
+        bottom = self._behind(below[-1], end) if below else end
         self._bottom = bottom if bottom < end else None
 
     def whole(self, state: RunState, place: int) -> str:
@@ -157,14 +191,7 @@ class FileLog:
 
     def _go(self, place: int, rows: int) -> None:
         self.current = place
-        end = self.end
-        bottom = end if self._bottom is None else min(self._bottom, end)
-        shown = self._file.before(bottom, rows)
-        if shown and shown[0][0] <= place <= shown[-1][0]:
-            return
-        below = self._file.after(place, 1 + rows // 2, end)
-        bottom = self._behind(below[-1], end) if below else end
-        self._bottom = bottom if bottom < end else None
+        self.show_place(RunState(), place, rows)
 
     def _between(self, bottom: int, end: int) -> int | None:
         """Lines from one offset to another."""

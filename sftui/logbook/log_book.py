@@ -32,6 +32,10 @@ class LogBook:
         self.query = ""
         self.typing = False
         """Whether keys go into the query."""
+        self.cursor: int | None = None
+        """Place of the line that is read, in the content that is shown."""
+        self.wrapped = False
+        """Whether long lines go on in the next row."""
 
     @property
     def content(self) -> LogContent:
@@ -73,6 +77,7 @@ class LogBook:
 
     def restart(self) -> None:
         """The state begins again: drop what was numbered by it."""
+        self.cursor = None
         for content in (self._event_log, self._file_log):
             if content is not None:
                 content.restart()
@@ -86,6 +91,46 @@ class LogBook:
         self.rows = max(1, rows)
         return self.content.window(state, self.rows)
 
+    # ---- the cursor --------------------------------------------------------------------------
+
+    def line_at_cursor(self, state: RunState) -> Line | None:
+        """The line under the cursor; without one the selected match, else the newest in sight."""
+        lines = self.window(state, self.rows).lines
+        wanted = self.cursor if self.cursor is not None else self.content.current
+        return next((line for line in lines if line.place == wanted), lines[-1] if lines else None)
+
+    def move(self, state: RunState, by: int) -> None:
+        """The cursor by so many lines; at an edge the window follows."""
+        lines = self.window(state, self.rows).lines
+        places = [line.place for line in lines]
+        if not places:
+            return
+        if self.cursor not in places:
+            self.cursor = places[-1]
+            by += 1 if by < 0 else 0
+        at = places.index(self.cursor) + by
+        if not 0 <= at < len(places):
+            beyond = at if at < 0 else at - len(places) + 1
+            self.scroll(state, beyond)
+            places = [line.place for line in self.window(state, self.rows).lines]
+            at = 0 if beyond < 0 else len(places) - 1
+        self.cursor = places[at] if places else None
+
+    def go(self, state: RunState, place: int) -> None:
+        """The cursor to a line, and the window to where it is in sight."""
+        self.content.show_place(state, place, self.rows)
+        self.cursor = place
+
+    def step_at_cursor(self, state: RunState) -> int | None:
+        """The update that the line under the cursor belongs to, where that is known."""
+        line = self.line_at_cursor(state)
+        return None if line is None else self.content.step_at(state, line.place)
+
+    def toggle_folded(self) -> bool:
+        """Show lines that repeat once, or every one of them; returns which."""
+        self._event_log.folded = not self._event_log.folded
+        return self._event_log.folded
+
     def whole(self, state: RunState, line: Line) -> str:
         """A line to its end, as it is copied."""
         return self.content.whole(state, line.place) or line.text
@@ -96,6 +141,7 @@ class LogBook:
         self.content.scroll(state, by, self.rows)
 
     def follow(self) -> None:
+        self.cursor = None
         self.content.follow()
 
     def to_start(self, state: RunState) -> None:
@@ -177,6 +223,7 @@ class LogBook:
         query = Query(self.query) if self.query else None
         if in_file != self._in_file:
             self.content.search_for(state, None)
+        self.cursor = None
         self._in_file, self._filter = in_file and self._file_log is not None, number
         if not self._in_file:
             self._event_log.show(state, FILTERS[number][1])

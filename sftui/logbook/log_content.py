@@ -20,6 +20,8 @@ class Line:
     role: Role = Role.DIM
     t: float | None = None
     """Wall clock, where the log has times."""
+    times: int = 1
+    """How often it stands in the log, where repeats are folded into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,18 @@ class LogContent(Protocol):
     def whole(self, state: RunState, place: int) -> str:
         """The line at a place to its end, in several lines where it has breaks; empty where it is
         not there any more."""
+        ...
+
+    def step_at(self, state: RunState, place: int) -> int | None:
+        """The update that the line at a place belongs to; None where that is not known."""
+        ...
+
+    def place_of(self, state: RunState, step: float) -> int | None:
+        """The last line up to an update; None where none is known."""
+        ...
+
+    def show_place(self, state: RunState, place: int, rows: int) -> None:
+        """Scroll to where the line at a place is in sight."""
         ...
 
     def search_for(self, state: RunState, query: Query | None) -> None:

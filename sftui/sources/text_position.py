@@ -8,13 +8,12 @@ the events does.
 from __future__ import annotations
 
 import bisect
-import re
 from array import array
+
+from sftui.logbook.step_words import STEP
 
 PIECE_BYTES = 128 * 1024
 """Between two marks: what is read again to find a line."""
-
-_STEP = re.compile(rb"(?:[Ss]tep|STEP|[Ii]ter(?:ation)?|[Uu]pdate)s?\"?[\s:=#\[]{0,8}(\d{1,12})")
 
 
 class ByteMarks:
@@ -61,7 +60,7 @@ def end_of_step(data: bytes, step: int, *, entered: bool) -> int | None:
     """
     before = -1
     found = None
-    for match in _STEP.finditer(data):
+    for match in STEP.finditer(data):
         value = int(match[1])
         if before <= step < value and (before >= 0 or not entered):
             found = data.rfind(b"\n", 0, match.start()) + 1
@@ -76,7 +75,7 @@ def end_of_step(data: bytes, step: int, *, entered: bool) -> int | None:
 def end_of_stage(data: bytes) -> int | None:
     """Length of the part of `data` before the steps begin again; None if they do not."""
     before = -1
-    for match in _STEP.finditer(data):
+    for match in STEP.finditer(data):
         value = int(match[1])
         if value < before and value <= 1:
             return data.rfind(b"\n", 0, match.start()) + 1

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, ClassVar
 
-from textual.events import Key, Paste
+from textual.binding import BindingType
+from textual.events import Click, Key, Paste
 
+from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
+from sftui.keys.bindings import bindings, rebind
+from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.logbook.event_lines import time_of_day
 from sftui.logbook.log_book import LogBook
 from sftui.logbook.log_content import Line, Window
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.widgets.panel import Panel
+
+if TYPE_CHECKING:
+    from sftui.state.run_state import RunState
+    from sftui.view.view import View
 
 _PROMPT_END = "▌"
 _STEPS = ("next", "previous", "end")
@@ -26,6 +35,13 @@ class LogPane(Panel):
 
     TOPICS = Topic.LOG | Topic.VIEW
     can_focus = True
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("log"))]
+
+    def __init__(self, state: RunState, view: View, *, id: str) -> None:
+        super().__init__(state, view, id=id)
+        rebind(self, view.keys.of_mode("log"))
+        self._places: dict[int, int] = {}
+        """Row of the pane -> place of the line that stands there."""
 
     # ---- keys and mouse --------------------------------------------------------------------
 
@@ -65,13 +81,23 @@ class LogPane(Panel):
 
     def copied(self) -> str:
         """The line under the cursor, whole; without a cursor the newest in sight."""
-        book = self.view.log
-        lines = book.window(self.state, book.rows).lines
-        if not lines:
-            return ""
-        place = book.content.current
-        found = next((line for line in lines if line.place == place), lines[-1])
-        return book.whole(self.state, found)
+        line = self.view.log.line_at_cursor(self.state)
+        return "" if line is None else self.view.log.whole(self.state, line)
+
+    async def action_log_cursor(self, by: int) -> None:
+        await self.run_action(f"app.move_log({by})")
+
+    async def action_open_line(self) -> None:
+        await self.run_action("app.open_line")
+
+    async def on_click(self, event: Click) -> None:
+        """The cursor to the line under the mouse; twice opens it."""
+        place = self._places.get(event.y)
+        if place is not None:
+            self.view.log.go(self.state, place)
+            self.rebuild()
+            if event.chain == 2:
+                await self.run_action("app.open_line")
 
     # ---- drawing ---------------------------------------------------------------------------
 
@@ -85,8 +111,16 @@ class LogPane(Panel):
         if not window.lines and book.name != "all":
             grid.text(1, 2, fit("no such line so far", grid.width - 4), style(Role.FAINT))
         pattern, timed, current = book.pattern, book.content.timed, book.content.current
+        cursor = book.cursor if self.has_focus else None
+        self._places = {}
+        if book.wrapped:
+            self._wrapped(grid, window.lines, rows, cursor)
+            return
         for i, line in enumerate(window.lines):
+            self._places[1 + i] = line.place
             self._line(grid, 1 + i, line, pattern, timed, line.place == current)
+            if line.place == cursor:
+                self._mark(grid, 1 + i, 1 + i)
 
     def _title(self, book: LogBook, window: Window, width: int) -> list[Span]:
         dim = style(Role.DIM)
@@ -130,6 +164,38 @@ class LogPane(Panel):
         key = self.view.keys.by_id(name).shown
         return [(f"{many} · {key} follows", style(Role.WARN))]
 
+    def _mark(self, grid: Grid, first: int, last: int) -> None:
+        """The rows of the line under the cursor."""
+        for row in range(first, last + 1):
+            grid.back(row, 1, grid.width - 1, Back.ROW)
+            grid.put(row, 1, "▌", style(Role.FOCUS, back=Back.ROW))
+
+    def _wrapped(self, grid: Grid, lines: list[Line], rows: int, cursor: int | None) -> None:
+        """Lines in as many rows as they need, the newest at the bottom; that under the cursor is
+        always in sight, of one longer than the pane the beginning."""
+        timed, room = self.view.log.content.timed, grid.width - 4
+        lead = len("00:00:00 ") if timed and grid.width >= 50 else 0
+        told = [(line, wrap(_words(line), max(8, room - lead))) for line in lines]
+        end = sum(len(pieces) for _, pieces in told)
+        top, at = max(0, end - rows), 0
+        for line, pieces in told:
+            if line.place == cursor:
+                top = min(max(top, at + len(pieces) - rows), at)
+            at += len(pieces)
+        at = -top
+        for line, pieces in told:
+            for i, piece in enumerate(pieces):
+                row = 1 + at + i
+                if not 1 <= row <= rows:
+                    continue
+                self._places[row] = line.place
+                if lead and not i:
+                    grid.text(row, 2, time_of_day(line.t), style(Role.FAINT))
+                grid.text(row, 2 + lead, piece, style(_role(line)))
+            if line.place == cursor:
+                self._mark(grid, max(1, 1 + at), min(rows, at + len(pieces)))
+            at += len(pieces)
+
     def _line(
         self,
         grid: Grid,
@@ -143,10 +209,13 @@ class LogPane(Panel):
         col = 2
         if timed and grid.width >= 50:
             col = grid.text(row, col, time_of_day(line.t) + " ", style(Role.FAINT))
-        plain = line.role in (Role.DIM, Role.TEXT, Role.VAL, Role.SAVED)
         if line.mark:
             col = grid.text(row, col, line.mark + " ", style(line.role))
-        number = style(Role.DIM if line.role == Role.DIM else Role.TEXT if plain else line.role)
+        number = style(_role(line))
+        if line.times > 1:
+            times = f" ×{fmt.count(line.times)}"
+            grid.text(row, end - len(times), times, style(Role.VAL, bold=True))
+            end -= len(times)
         text, room = line.text, end - col
         found = list(pattern.finditer(text)) if pattern is not None else []
         if found and text_width(text[: found[0].end()]) > room - 1:
@@ -168,3 +237,16 @@ class LogPane(Panel):
             if here:
                 mark = style(Role.ON_BADGE, bold=True, back=Back.WARN)
             grid.styles[row, start:stop] = mark
+
+
+def _role(line: Line) -> Role:
+    """Colour of the words: what warns keeps that of its mark."""
+    if line.role in (Role.TEXT, Role.VAL, Role.SAVED):
+        return Role.TEXT
+    return line.role
+
+
+def _words(line: Line) -> str:
+    """A line with its mark, and how often it came."""
+    times = f" ×{fmt.count(line.times)}" if line.times > 1 else ""
+    return f"{line.mark} {line.text}{times}" if line.mark else f"{line.text}{times}"

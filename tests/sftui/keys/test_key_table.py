@@ -11,8 +11,10 @@ from sftui.keys.key_table import GROUPS
 from sftui.screens.browser import Browser
 from sftui.screens.charts import ChartsScreen
 from sftui.screens.help import help_content
+from sftui.screens.line_reader import LineReader
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
+from sftui.widgets.log_pane import LogPane
 from sftui.widgets.sample_panel import SamplePanel
 
 
@@ -35,6 +37,8 @@ def test_every_action_exists_and_takes_what_its_key_gives():
             "compare": OverlayScreen,
             "questions": QuestionsScreen,
             "samples": SamplePanel,
+            "log": LogPane,
+            "line": LineReader,
         }.get(key.mode, SftuiApp)
         _, name, arguments = parse(key.action)
         inspect.signature(getattr(owner, f"action_{name}")).bind(None, *arguments)
