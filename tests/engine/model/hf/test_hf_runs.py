@@ -59,6 +59,15 @@ def train(place: Path, runs: str, *words: str) -> Path:
     return next((place / runs).iterdir())
 
 
+CHOICES = {
+    "full": (
+        *("--neftune-alpha", "5", "--optimizer", "muon", "--matrix-lr", "0.01"),
+        *("--lr-schedule", "wsd", "--warmup-steps", "2", "--label-smoothing", "0.1"),
+    ),
+    "lora": ("--lora", "4", "--max-grad-norm", "0.5", "--lr-schedule", "cosine"),
+}
+
+
 def losses(run: Path) -> dict[int, float]:
     """Loss of every update, the newest attempt's."""
     found = {}
@@ -70,14 +79,16 @@ def losses(run: Path) -> dict[int, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [(), ("--lora", "4")], ids=["full", "lora"])
-def test_a_run_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(
-    words: tuple[str, ...], place: Path
-) -> None:
-    """Also with dropout: the generators are kept."""
-    kind = words[0].strip("-") if words else "full"
+@pytest.mark.parametrize("kind", CHOICES)
+def test_a_run_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(kind: str, place: Path) -> None:
+    """Also with dropout and noise: the generators are kept."""
+    words = CHOICES[kind]
     run = train(place, f"runs-{kind}", *words)
     whole = losses(run)
+    rates = multipliers(run)
+    if kind == "full":
+        # Up in two updates, down in the last fifth of nine.
+        assert [rates[s] for s in range(STEPS)] == pytest.approx([0, 0.5, *[1] * 6, 0.5])
     assert sorted(whole) == list(range(STEPS))
     assert whole[STEPS - 1] < whole[0]
     # As if the machine had gone down after the checkpoint of step 3.
@@ -89,6 +100,15 @@ def test_a_run_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(
     done = sftui(place, "run", "--headless", "--resume", str(run))
     assert done.returncode == 0, done.stdout + done.stderr
     assert losses(run) == whole
+
+
+def multipliers(run: Path) -> dict[int, float]:
+    """Of the learning rate, by update."""
+    return {
+        event["step"]: event["d"]["lr_mult"]
+        for event in map(json.loads, (run / "events.jsonl").read_text().splitlines())
+        if event["type"] == "step_finished"
+    }
 
 
 def _remove(folder: Path) -> None:
@@ -145,6 +165,9 @@ def test_adapters_are_exported_and_merged(place: Path) -> None:
         (("--lora", "4", "--source", "starter"), "--model DIR"),
         (("--model", "tiny", "--lora", "4", "--lora-dropout", "1"), "lora_dropout"),
         (("--chat-template", "x"), "--model DIR"),
+        (("--source", "starter", "--neftune-alpha", "5"), "neftune_alpha is set without model"),
+        (("--source", "starter", "--lr", "1e-4"), "lr is set without model"),
+        (("--model", "tiny", "--label-smoothing", "1"), "label_smoothing"),
         (("--model", "tiny", "--packing", "best-fit"), "--packing"),
     ],
 )
