@@ -141,7 +141,7 @@ def test_a_plain_line_and_cosine_are_transformers_without_a_floor() -> None:
     from transformers import get_scheduler
 
     for shape in ("linear", "cosine"):
-        settings = OptimConfig(lr_schedule=shape, warmup_ratio=0.25)  # type: ignore[arg-type]
+        settings = OptimConfig(lr_schedule=shape, warmup_ratio=0.25)
         ours = TransformersSchedule.of(settings, 10)
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         theirs = get_scheduler(shape, optimizer, num_warmup_steps=3, num_training_steps=10)

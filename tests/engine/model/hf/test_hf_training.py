@@ -321,7 +321,7 @@ def test_what_decays_is_what_transformers_trainer_decays(name: str) -> None:
         model = AutoModelForCausalLM.from_config(architectures.config(name))
     shapes = {n: tuple(p.shape) for n, p in model.named_parameters()}
     # A tied head is named there beside its table.
-    theirs = shapes.keys() & set(Trainer.get_decay_parameter_names(None, model))  # type: ignore[arg-type]
+    theirs = shapes.keys() & set(Trainer.get_decay_parameter_names(None, model))
     found = groups(shapes, OptimConfig(weight_decay=0.1), VOCAB)
     ours = {n for group in found for n in group.parameters if group.weight_decay}
     assert ours <= theirs
@@ -349,13 +349,13 @@ def test_smoothing_is_torchs_with_and_without_a_cap() -> None:
     hidden, head = torch.randn(9, 8), 3 * torch.randn(50, 8)
     targets, weights = torch.arange(9), torch.rand(9)
     for cap in (None, 2.0):
-        mine = [hidden.clone().requires_grad_(), head.clone().requires_grad_()]
-        theirs = [hidden.clone().requires_grad_(), head.clone().requires_grad_()]
+        mine = hidden.clone().requires_grad_(), head.clone().requires_grad_()
+        theirs = hidden.clone().requires_grad_(), head.clone().requires_grad_()
         logits = theirs[0] @ theirs[1].T
         capped = logits if cap is None else torch.tanh(logits / cap) * cap
         wanted = F.cross_entropy(capped, targets, reduction="none", label_smoothing=0.3)
         (wanted * weights).sum().backward()
-        loss, nll = weighted_loss(*mine, targets, weights, chunk=4, softcap=cap, smoothing=0.3)  # type: ignore[misc]
+        loss, nll = weighted_loss(*mine, targets, weights, chunk=4, softcap=cap, smoothing=0.3)
         loss.backward()
         torch.testing.assert_close(loss, (wanted * weights).sum())
         plain = F.cross_entropy(capped, targets, reduction="none")
