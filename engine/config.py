@@ -219,7 +219,7 @@ class OptimConfig:
     """With --model: share of each target spread over the whole vocabulary. Losses are shown without
     it."""
     init_lr_frac: float = 0.02
-    """Every rate starts at this share of itself and decays linearly to zero."""
+    """Every rate starts at this share of itself, then falls as its schedule says."""
     warmup_ratio: float = 0.0
     """Share of a run with --model, or of a best-fit run, in which the rates rise from zero."""
     warmdown_ratio: float = 0.5

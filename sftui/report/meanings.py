@@ -54,7 +54,7 @@ CHINESE = {
     "max_grad_norm": "所有参数上的范数超过它的梯度被缩到它（0：从不）。显示的是缩放前的范数。",
     "neftune_alpha": "配合 --model：训练时加在词嵌入上的噪声，在 alpha / sqrt(行的 token 数 x 宽度) 内均匀分布（0：无）。",
     "label_smoothing": "配合 --model：每个目标分给整个词表的比例。显示的损失不含它。",
-    "init_lr_frac": "所有学习率从自身的这一比例开始，线性降到零。",
+    "init_lr_frac": "所有学习率从自身的这一比例开始，再按调度下降。",
     "eval_every": "每隔多少步测一次验证损失。",
     "eval_steps": "一次验证中每个进程的微批次数。",
     "eval_metrics_every": "每隔多少步做一次任务评测；起点总会评测。",
