@@ -192,17 +192,40 @@ class OptimConfig:
     matrix_lr: float = 0.02
     """Muon rate of every matrix in the blocks."""
     weight_decay: float = 0.0
-    """Decoupled decay of embedding and head."""
+    """Decoupled decay of embedding and head; with --model of everything but norms and biases."""
     lr: float = 2e-5
     """AdamW rate of a Hugging Face model (with --lora 2e-4 where none is typed)."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """With --model: muon updates the layers' matrices at matrix_lr, and AdamW the rest; adamw
+    updates everything."""
+    adam_beta1: float = 0.9
+    """With --model: AdamW's decay rate of the mean gradient."""
+    adam_beta2: float = 0.999
+    """With --model: AdamW's decay rate of the mean square."""
+    adam_epsilon: float = 1e-8
+    """With --model: what AdamW adds to its denominator."""
+    lr_schedule: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    """With --model: how the rates fall after the warm-up, as in transformers; wsd holds them and
+    falls by a cosine over the last warmdown_ratio of the updates."""
+    warmup_steps: int = 0
+    """With --model: updates in which the rates rise from zero (0: warmup_ratio says)."""
+    max_grad_norm: float = 0.0
+    """Gradients whose norm over all parameters is larger are scaled down to it (0: never). The norm
+    shown is the one before."""
+    neftune_alpha: float = 0.0
+    """With --model: noise on the embeddings in training, uniform within alpha / sqrt(tokens of the
+    row x width) (0: none)."""
+    label_smoothing: float = 0.0
+    """With --model: share of each target spread over the whole vocabulary. Losses are shown without
+    it."""
     init_lr_frac: float = 0.02
-    """Every rate starts at this share of itself and decays linearly to zero."""
+    """Every rate starts at this share of itself, then falls as its schedule says."""
     warmup_ratio: float = 0.0
-    """Share of a best-fit run in which the rates rise from zero."""
+    """Share of a run with --model, or of a best-fit run, in which the rates rise from zero."""
     warmdown_ratio: float = 0.5
-    """Share of a best-fit run in which the rates fall."""
+    """Share of a best-fit run, or of one with --lr-schedule wsd, in which the rates fall."""
     final_lr_frac: float = 0.0
-    """Share of the rates that a best-fit run ends at."""
+    """Share of the rates that a run with --model, or a best-fit run, ends at."""
 
     def faults(self) -> list[str]:
         names = (
@@ -212,16 +235,33 @@ class OptimConfig:
             "lr",
             "weight_decay",
             "init_lr_frac",
+            "adam_epsilon",
+            "max_grad_norm",
+            "neftune_alpha",
         )
-        return [
+        found = [
             f"{name} is {getattr(self, name)}; expected a number of at least 0"
             for name in names
             if not getattr(self, name) >= 0
-        ] + [
+        ]
+        found += [
             f"{name} is {getattr(self, name)}; expected a number from 0 to 1"
             for name in ("warmup_ratio", "warmdown_ratio", "final_lr_frac")
             if not 0 <= getattr(self, name) <= 1
         ]
+        found += [
+            f"{name} is {getattr(self, name)}; expected 0 or more, below 1"
+            for name in ("adam_beta1", "adam_beta2", "label_smoothing")
+            if not 0 <= getattr(self, name) < 1
+        ]
+        return [*found, *_at_least("warmup_steps", self.warmup_steps, 0), *_wrong_choices(self)]
+
+
+WITH_MODEL = (
+    *("lr", "optimizer", "adam_beta1", "adam_beta2", "adam_epsilon", "lr_schedule"),
+    *("warmup_steps", "neftune_alpha", "label_smoothing"),
+)
+"""Settings of `OptimConfig` that nanochat's models have no use for: refused there, not ignored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,6 +432,12 @@ class RunConfig:
             ConfigError: with all faults in one message.
         """
         found = [fault for group in GROUPS for fault in getattr(self, group).faults()]
+        if self.start.model is None:
+            found += [
+                f"{name} is set without model; expected a Hugging Face model (--model DIR)"
+                for name in WITH_MODEL
+                if getattr(self.optim, name) != getattr(OptimConfig(), name)
+            ]
         if found:
             raise ConfigError("; ".join(found) + ".")
         return self

@@ -23,7 +23,7 @@ from engine.evaluation.exam import Prepared
 from engine.evaluation.validation_rows import RowLosses
 from engine.events import Event
 from engine.model.family import Decoder, RunTokenizer
-from engine.optimizer.lr_schedule import LrSchedule, Schedule
+from engine.optimizer.lr_schedule import LrSchedule, Schedule, TransformersSchedule
 from engine.optimizer.optim import ShardedOptimizer
 from engine.optimizer.weight_distance import WeightTravel
 from engine.run.run_dir import RunDir
@@ -43,12 +43,16 @@ MEET_SECONDS = 0.25
 class LossModule(nn.Module):
     """Model and loss in one module: the whole forward pass of a micro-step."""
 
-    def __init__(self, model: Decoder) -> None:
+    def __init__(self, model: Decoder, *, label_smoothing: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        self.label_smoothing = label_smoothing
 
     def forward(self, micro: MicroStep) -> tuple[Tensor, Tensor]:
-        """Weighted loss sum (with gradient) and per-token losses [K] of one micro-step."""
+        """Weighted loss sum (with gradient) and per-token losses [K] of one micro-step.
+
+        The sum is smoothed, if asked for; the losses never are, so that they stay comparable.
+        """
         hidden = self.model(
             micro.ids, spans=micro.spans, positions=micro.positions, ends=micro.ends
         )
@@ -59,6 +63,7 @@ class LossModule(nn.Module):
             micro.targets,
             micro.weights,
             softcap=self.model.softcap,
+            smoothing=self.label_smoothing,
         )
 
 
@@ -166,6 +171,8 @@ class Session:
                 warmdown_ratio=optim.warmdown_ratio,
                 final_lr_frac=optim.final_lr_frac,
             )
+        elif self.config.start.model is not None:
+            self.schedule = TransformersSchedule.of(self.config.optim, self.plan.num_updates)
         else:
             self.schedule = LrSchedule(num_iterations=self.plan.num_iterations)
         self.clock = OwnClock(self.ranks.device)

@@ -31,7 +31,7 @@ from engine.conversations.tokenizer import Tokenizer
 from engine.data import row_digests, supervision, tasks
 from engine.data.mixture import Mixture
 from engine.distributed import Ranks
-from engine.errors import DataError
+from engine.errors import DataError, slow_path
 from engine.evaluation import exam, samples
 from engine.evaluation.exam import Prepared
 from engine.events import AttemptStarted, LogLine, PhaseStarted, RunStarted
@@ -153,6 +153,8 @@ def load_weights(
     model = kind.build(shape, tensor_file.placed(state, ranks.device))
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
+    if settings.optim.neftune_alpha:
+        model.add_noise(settings.optim.neftune_alpha)
     if settings.runtime.compile:
         model.compile_blocks()
     # After the move: the optimizer's row slices are views of the parameters as they are now,
@@ -161,6 +163,8 @@ def load_weights(
         model, settings.optim, rank=ranks.rank, world_size=ranks.world_size, group=ranks.group
     )
     progress, lr_factor, load_start = Progress(), 1.0, None
+    # Dropout and noise of two ranks must not be the same. A resumed run takes up its own state.
+    torch.manual_seed(settings.data.seed + ranks.rank)
     if resume is not None:
         optimizer.load_state_dict(load_optimizer_states(resume))
         # After the model was made: what is restored last is what training begins with.
@@ -172,13 +176,15 @@ def load_weights(
         optimizer.load_state_dict(kind.read_optimizer(shape, settings.optim, files))
     # Now and not in the first step, whose time would be the compiler's.
     dtype = torch.bfloat16 if mixed else torch.float32
+    if settings.optim.label_smoothing and fused_loss.usable(ranks.device, dtype):
+        slow_path("with label_smoothing the loss takes eleven passes instead of one kernel")
     fused_loss.try_compile(ranks.device, dtype, shape.vocab_size, model.softcap)
     if settings.runtime.compile:
         padded = settings.batch.device_batch_size if settings.batch.layout == "padded" else None
         compiled.try_out(model, mixed=mixed, padded_rows=padded)
     return Weights(
         model=model,
-        loss_module=LossModule(model),
+        loss_module=LossModule(model, label_smoothing=settings.optim.label_smoothing),
         optimizer=optimizer,
         progress=progress,
         lr_factor=lr_factor,

@@ -121,6 +121,8 @@ def train(
                 report_step(session, step, losses, multiplier, norm, started)
                 save_last(session, steering, step, "nonfinite")
                 return Outcome(status="failed", reason=what, step=step)
+        if config.optim.max_grad_norm:
+            session.optimizer.clip(norm, config.optim.max_grad_norm)
         report_rows(session, step, batch)
         update_squares: dict[str, Tensor] = {}
         if good or config.runtime.on_nonfinite != "skip":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -97,4 +99,17 @@ def folder(path: Path, *, template_name: str = "chatml", tie: bool = True) -> Pa
     )
     LlamaForCausalLM(config).save_pretrained(path)
     found.save_pretrained(path)
+    return path
+
+
+def chat_file(path: Path, rows: int = 80) -> Path:
+    """Conversations about small sums."""
+    rng = random.Random(0)
+    lines = []
+    for _ in range(rows):
+        a, b = rng.randrange(5), rng.randrange(5)
+        asked = {"role": "user", "content": f"what is {a} plus {b}?"}
+        row = {"messages": [asked, {"role": "assistant", "content": f"it is {a + b}"}]}
+        lines.append(json.dumps(row) + "\n")
+    path.write_text("".join(lines))
     return path

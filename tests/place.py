@@ -18,7 +18,7 @@ from engine.journal import wire
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from engine.steering import inbox
-from tests import tiny
+from tests import hf_material, tiny
 from tests.processes import Children, environment, events, wait_for, wait_for_end
 
 
@@ -41,10 +41,14 @@ class Place:
             NANOCHAT_BASE_DIR=str(self.cache), SFTUI_RUNS=str(self.work / "runs")
         )
 
+    def first_flags(self) -> tuple[str, ...]:
+        """What every run begins with."""
+        return (*self.settings, f"--data-dir={self.data}")
+
     def start(self, *flags: str) -> tuple[RunDir, subprocess.Popen[bytes]]:
         """`sftui run --headless`; returns its run directory once it exists."""
         before = {run.id for run in self.runs()}
-        words = ["run", *self.settings, f"--data-dir={self.data}", "--headless", *flags]
+        words = ["run", *self.first_flags(), "--headless", *flags]
         process = self.started.start("-m", "sftui", *words, env=self.env, stdout=-1, stderr=-2)
         wait_for(lambda: {run.id for run in self.runs()} - before or process.poll() is not None)
         [run] = [run for run in self.runs() if run.id not in before]
@@ -73,6 +77,19 @@ class Place:
         return process.returncode, out.decode()
 
 
+class HfPlace(Place):
+    """The same with a Hugging Face model and a file of conversations."""
+
+    def __init__(self, path: Path, started: Children) -> None:
+        super().__init__(path, started)
+        self.model = hf_material.folder(path / "tiny")
+        self.chat = hf_material.chat_file(path / "chat.jsonl")
+
+    def first_flags(self) -> tuple[str, ...]:
+        model = (f"--model={self.model}", f"--data={self.chat}", "--lr=0.003")
+        return (*model, *(flag for flag in self.settings if not flag.startswith("--recipe")))
+
+
 class Place2026(Place):
     """With a base of nanochat's newest generation and its recipe."""
 
@@ -89,9 +106,9 @@ def of(run: RunDir, kind: type) -> list:
     return [event for event in events(run.events) if isinstance(event, kind)]
 
 
-def finish(place: Place, run: RunDir, process: subprocess.Popen[bytes]) -> str:
+def finish(place: Place, run: RunDir, process: subprocess.Popen[bytes], seconds: float = 90) -> str:
     """Wait for the end; what the command printed. Nothing may be left running."""
-    wait_for_end(place.started, process, 90)
+    wait_for_end(place.started, process, seconds)
     assert process.stdout is not None
     out = process.stdout.read().decode()
     wait_for(lambda: place.started.left() == [], 20)

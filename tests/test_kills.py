@@ -1,7 +1,7 @@
-"""Twenty kills at random moments, and in the end the bits of a run that was left alone.
+"""Sixty kills at random moments, and in the end the bits of a run that was left alone.
 
 Seeded: the same ranks, moments and ways in every run of this test, as far as a busy
-machine allows. `make torture` runs it; it takes ten minutes on two cores.
+machine allows. `make torture` runs it; it takes half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from engine.events import AttemptStarted, EvalFinished, StepFinished, Validation
 from engine.processes.heartbeat_file import read_record
 from engine.run import lock
 from engine.run.run_dir import RunDir
-from tests.place import Place, ended, final_weights, finish, of
+from tests.place import HfPlace, Place, ended, final_weights, finish, of
 from tests.processes import children, wait_for
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]
 
 KILLS = 10
-"""Of each of the two runs."""
+"""Of each run."""
 
 ITERATIONS = 301
 FLAGS = (
@@ -35,6 +35,17 @@ FLAGS = (
     "--max-restarts=99",
 )
 
+HF_ITERATIONS = 121
+HF_FLAGS = (
+    f"--num-iterations={HF_ITERATIONS}",
+    "--checkpoint-every=5",
+    "--eval-every=40",
+    "--max-restarts=99",
+    # Both draw random numbers in every update.
+    "--neftune-alpha=5",
+    "--lora-dropout=0.1",
+)
+
 WAYS = ("rank", "rank in a checkpoint", "rank while starting", "supervisor", "all at once")
 
 
@@ -42,6 +53,13 @@ WAYS = ("rank", "rank in a checkpoint", "rank while starting", "supervisor", "al
 def place(tmp_path):
     with children() as started:
         yield Place(tmp_path, started)
+        started.note_descendants()
+
+
+@pytest.fixture
+def hf_place(tmp_path):
+    with children() as started:
+        yield HfPlace(tmp_path, started)
         started.note_descendants()
 
 
@@ -75,7 +93,7 @@ class Killer:
             self.end(self.rank_pid(victim))
         if way in ("supervisor", "all at once"):
             # Orphans save and stop by themselves; the screen says that the run is lost.
-            finish(self.place, self.run, self.process)
+            finish(self.place, self.run, self.process, 300)
             if not self.over():
                 wait_for(lambda: not lock.is_running(self.run), 60)
                 self.process = self.place.resume(self.run)
@@ -110,28 +128,43 @@ class Killer:
 def test_a_run_killed_ten_times_ends_with_the_same_bits(place, ranks):
     """Ranks, supervisor or everything at once, in a step, in a checkpoint or while starting:
     losses, evaluations and weights are those of the unbroken run, and no process is left."""
-    whole, process = place.start(f"--gpus={ranks}", *FLAGS)
-    finish(place, whole, process)
+    kill_ten_times(place, ranks, ITERATIONS, FLAGS)
+
+
+@pytest.mark.parametrize("lora", [(), ("--lora=4",)], ids=["full", "lora"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_on_a_hugging_face_model_killed_ten_times_ends_with_the_same_bits(
+    hf_place, ranks, lora
+):
+    """The same for the whole model and for adapters, with dropout and noise."""
+    kill_ten_times(hf_place, ranks, HF_ITERATIONS, (*HF_FLAGS, *lora))
+
+
+def kill_ten_times(place, ranks, iterations, flags):
+    whole, process = place.start(f"--gpus={ranks}", *flags)
+    finish(place, whole, process, 300)
     rng = random.Random(ranks)
     ways = [*WAYS, *WAYS]
     rng.shuffle(ways)
-    steps = sorted(rng.sample(range(5, ITERATIONS - 30), KILLS))
+    steps = sorted(rng.sample(range(5, iterations - 30), KILLS))
 
-    broken, process = place.start(f"--gpus={ranks}", "--run=broken", *FLAGS)
+    broken, process = place.start(f"--gpus={ranks}", "--run=broken", *flags)
     killer = Killer(place, broken, ranks, process)
     for step, way in zip(steps, ways, strict=True):
         wait_for(lambda step=step: reached(broken, step) or killer.over(), 300)
         print(f"kill at step {step}: {way}", flush=True)
         killer.kill(way, rng)
     assert len(killer.killed) >= KILLS
-    out = finish(place, broken, killer.process)
+    out = finish(place, broken, killer.process, 300)
 
     assert ended(broken).status == "finished", out
+    assert len(losses(whole)) == iterations - 1
     assert losses(broken) == losses(whole)
     assert validations(broken) == validations(whole)
     assert accuracies(broken) == accuracies(whole)
     assert final_weights(broken) == final_weights(whole)
     assert place.started.left() == []
+    print(f"{len(killer.killed)} processes killed", flush=True)
 
 
 def reached(run: RunDir, step: int) -> bool:

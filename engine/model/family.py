@@ -241,6 +241,17 @@ class Decoder(Protocol):
         """
         ...
 
+    def add_noise(self, alpha: float) -> None:
+        """From now on training passes add noise to the embeddings (NEFTune, Jain et al. 2023).
+
+        Uniform within `alpha / sqrt(L D)`, L the tokens of a packed row (of a padded one its whole
+        length), drawn from torch's default generator of the device. Measuring stays without.
+
+        Raises:
+            ConfigError: this family cannot.
+        """
+        ...
+
     def optimizer_groups(self, settings: OptimConfig) -> list[ParameterGroup]:
         """Every parameter in exactly one group, in the family's order."""
         ...

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from engine.config import Compat
+from engine.config import Compat, OptimConfig
 from engine.errors import ConfigError
 from engine.model.nanochat.parameter_groups import TUNED_WIDTH as TUNED_WIDTH
 from engine.model.nanochat.parameter_groups import width_scale as width_scale
@@ -58,6 +58,60 @@ class ProgressSchedule:
         """Muon's momentum of the update at `step`."""
         rise = (MOMENTUM_TO - MOMENTUM_FROM) * min(step / MOMENTUM_UPDATES, 1.0)
         return MOMENTUM_FROM + rise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformersSchedule:
+    """The multipliers of transformers' `get_scheduler`, as a function of the step alone.
+
+    A line up from 0, so that the first update of a warm-up moves nothing; then down to
+    `final_lr_frac`, which would be reached after the last update. With transformers' names:
+    `polynomial` of power 1 (`linear` where the end is 0), `cosine_with_min_lr` by its rate,
+    `constant_with_warmup`, and `warmup_stable_decay`, which rises from its floor.
+    """
+
+    updates: int
+    shape: Literal["linear", "cosine", "constant", "wsd"] = "linear"
+    warmup: int = 0
+    """Updates of the rising line."""
+    decay: int = 0
+    """Updates of the falling part of `wsd`."""
+    final_lr_frac: float = 0.0
+
+    @classmethod
+    def of(cls, settings: OptimConfig, updates: int) -> TransformersSchedule:
+        """As the settings say; shares of a run are rounded up to whole updates."""
+        warmup = settings.warmup_steps or math.ceil(settings.warmup_ratio * updates)
+        return cls(
+            updates=updates,
+            shape=settings.lr_schedule,
+            warmup=warmup,
+            # What the warm-up leaves: a run has only so many updates.
+            decay=min(math.ceil(settings.warmdown_ratio * updates), max(updates - warmup, 0)),
+            final_lr_frac=settings.final_lr_frac,
+        )
+
+    def momentum(self, step: int) -> None:
+        """Muon's own."""
+
+    def multiplier(self, step: int) -> float:
+        """Multiplier of the update at `step`, counted from 0; steps past the end get the floor."""
+        wsd = self.shape == "wsd"
+        if step < self.warmup:
+            return self._above_floor(step / self.warmup) if wsd else step / self.warmup
+        if self.shape == "constant":
+            return 1.0
+        start = self.updates - self.decay if wsd else self.warmup
+        done = (step - start) / max(1, self.updates - start)
+        if done < 0:
+            return 1.0
+        if done >= 1:
+            return self.final_lr_frac
+        line = self.shape == "linear"
+        return self._above_floor(1 - done if line else 0.5 * (1 + math.cos(math.pi * done)))
+
+    def _above_floor(self, share: float) -> float:
+        return self.final_lr_frac + (1 - self.final_lr_frac) * share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

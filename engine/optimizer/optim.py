@@ -214,6 +214,18 @@ class ShardedOptimizer:
         # Each element belongs to one rank, so squares of the parts add up to the whole's.
         return float(all_reduce_sum(torch.stack(squares).sum()).sqrt())
 
+    @torch.no_grad()
+    def clip(self, norm: float, longest: float) -> None:
+        """Scale the gradients so that their `norm`, as `grad_norm` gave it, is at most `longest`.
+
+        By `longest / (norm + 1e-6)`, as `torch.nn.utils.clip_grad_norm_`; each rank its own part.
+        """
+        # In fp32, as torch works it out.
+        share = float(longest / (torch.tensor(norm, dtype=torch.float32) + 1e-6))
+        # Also when it is no number: then no update is right, and none may look so.
+        if not share >= 1.0:
+            torch._foreach_mul_(self._own_gradients(), share)
+
     def _own_gradients(self) -> list[Tensor]:
         """Of what this rank updates."""
         found = [_gradient(self._parameters[name]) for name in self._momentum]
@@ -385,17 +397,24 @@ class ShardedOptimizer:
         buffers = [self._momentum[name] for name in names]
         weights = [self._parameters[name] for name in names]
         lr = group.lr * self._multiplier
+        decay = lr * self._decay[group.name]
         # Keller Jordan's factor by shape: outputs over inputs, where there are more outputs.
         rows, columns = weights[0].shape
         lr *= max(1.0, rows / columns) ** 0.5
         updates = kernels.nesterov(gradients, buffers, momentum)
         if group.kernel == "muon":
             orthogonal = orthogonalize(updates)
-            for weight, update in zip(weights, orthogonal, strict=True):
+            change = orthogonal * lr if measure else orthogonal
+            for place, (weight, update) in enumerate(zip(weights, orthogonal, strict=True)):
+                if measure and decay:
+                    change[place].add_(weight, alpha=decay)
+                if decay:
+                    # Decoupled, and at the rate without the factor by shape, as torch.optim.Muon.
+                    weight.mul_(1 - decay)
                 weight.add_(update, alpha=-lr)
             if not measure:
                 return 0.0
-            size: Tensor = torch.linalg.vector_norm(orthogonal, dtype=torch.float32) * lr
+            size: Tensor = torch.linalg.vector_norm(change, dtype=torch.float32)
             return size.square()
         second = [self._second_momentum[name] for name in names]
         directions = kernels.normuon(updates, second, group.betas[1], half=self._half)

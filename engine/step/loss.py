@@ -10,6 +10,7 @@ backward pass only multiplies.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, cast
 
 import torch
@@ -43,8 +44,12 @@ def weighted_loss(
     chunk: int | None = None,
     *,
     softcap: float | None = SOFTCAP,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Sum of `weights * nll` (fp32 scalar with gradient), and each token's nll in nats (detached).
+
+    With `smoothing` s the sum is of `weights * ((1 - s) * nll + s * mean over V of -log p)`, as
+    in torch's `cross_entropy(label_smoothing=s)`; the single nll stay without it.
 
     `nll` is the cross entropy of logits capped as `Decoder.softcap` says (None: not), in fp32.
     Hand in only tokens whose loss is wanted: every one costs a row of logits. A
@@ -54,11 +59,27 @@ def weighted_loss(
     if chunk is None:
         chunk = default_chunk(weight_VD.shape[0], hidden_ND.device)
     if torch.is_grad_enabled() and (hidden_ND.requires_grad or weight_VD.requires_grad):
-        found = _WeightedLoss.apply(hidden_ND, weight_VD, targets_N, weights_N, chunk, softcap)  # type: ignore[no-untyped-call]
+        found = _WeightedLoss.apply(  # type: ignore[no-untyped-call]
+            hidden_ND, weight_VD, targets_N, weights_N, chunk, softcap, smoothing
+        )
         return cast(tuple[Tensor, Tensor], found)
     with torch.no_grad():
-        nll, _, _ = _run(hidden_ND, weight_VD, targets_N, weights_N, chunk, softcap, gradient=False)
-        return (nll * weights_N).sum(), nll
+        nll, spread, _, _ = _run(
+            hidden_ND,
+            weight_VD,
+            targets_N,
+            weights_N,
+            chunk,
+            softcap,
+            smoothing=smoothing,
+            gradient=False,
+        )
+        return _total(nll, spread, weights_N), nll
+
+
+def _total(nll_N: Tensor, spread_N: Tensor | None, weights_N: Tensor) -> Tensor:
+    """The loss: each token's nll, and what smoothing adds to it, by its weight."""
+    return ((nll_N if spread_N is None else nll_N + spread_N) * weights_N).sum()
 
 
 class _WeightedLoss(torch.autograd.Function):
@@ -71,21 +92,23 @@ class _WeightedLoss(torch.autograd.Function):
         weights_N: Tensor,
         chunk: int,
         softcap: float | None,
+        smoothing: float,
     ) -> tuple[Tensor, Tensor]:
-        nll, grad_hidden, grad_weight = _run(
+        nll, spread, grad_hidden, grad_weight = _run(
             hidden_ND,
             weight_VD,
             targets_N,
             weights_N,
             chunk,
             softcap,
+            smoothing=smoothing,
             gradient=True,
             # Adapters beside a frozen head: a product as large as the logits', for nothing.
             of_weight=ctx.needs_input_grad[1],
         )
         ctx.gradients = (grad_hidden, grad_weight)
         ctx.mark_non_differentiable(nll)
-        return (nll * weights_N).sum(), nll
+        return _total(nll, spread, weights_N), nll
 
     @staticmethod
     @once_differentiable
@@ -96,7 +119,7 @@ class _WeightedLoss(torch.autograd.Function):
         grad_hidden, grad_weight = ctx.gradients
         ctx.gradients = None
         of_weight = grad_weight.mul_(grad_loss) if ctx.needs_input_grad[1] else None
-        return grad_hidden.mul_(grad_loss), of_weight, None, None, None, None
+        return grad_hidden.mul_(grad_loss), of_weight, None, None, None, None, None
 
 
 def _run(
@@ -109,19 +132,22 @@ def _run(
     *,
     gradient: bool,
     of_weight: bool = True,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """nll [N] and, if asked for, the gradients [N, D] and [V, D] of the weighted sum; the second
-    one empty without `of_weight`."""
+    smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """nll [N], what smoothing adds to it [N] (None: nothing) and, if asked for, the gradients
+    [N, D] and [V, D] of the weighted sum; the second one empty without `of_weight`."""
     device_type = hidden_ND.device.type
     dtype = hidden_ND.dtype
     if torch.is_autocast_enabled(device_type):
         dtype = torch.get_autocast_dtype(device_type)
-    fused = fused_loss.usable(hidden_ND.device, dtype)
+    # The kernel is without smoothing, which needs one more sum over the vocabulary.
+    fused = fused_loss.usable(hidden_ND.device, dtype) and not smoothing
     if device_type == "cuda" and not fused:
         chunk = max(1, chunk // fused_loss.EAGER_SHARE)
-    middle = fused_loss.loss_middle if fused else _middle
+    middle = fused_loss.loss_middle if fused else functools.partial(_middle, smoothing=smoothing)
     # One entry a chunk; with no token at all, one empty entry.
     nlls = [torch.empty(0, dtype=torch.float32, device=hidden_ND.device)]
+    spreads = nlls[:]
     grad_hiddens = [hidden_ND.narrow(0, 0, 0)]
     of_weight = gradient and of_weight
     grad_weight = torch.zeros_like(weight_VD) if of_weight else weight_VD.new_empty(0)
@@ -133,6 +159,8 @@ def _run(
             targets_C = targets_N.narrow(0, start, size)
             weights_C = weights_N.narrow(0, start, size).float()
             logits_CV = hidden_CD @ head_VD.T
+            if smoothing:
+                spreads.append(_spread(logits_CV, targets_C, softcap) * smoothing)
             if not gradient and not fused:
                 nlls.append(_softmax(logits_CV, targets_C, softcap)[2])
                 continue
@@ -149,7 +177,16 @@ def _run(
             elif of_weight:
                 grad_weight += grad_CV.T @ hidden_CD
             del grad_CV
-    return torch.cat(nlls), torch.cat(grad_hiddens), grad_weight
+    added = torch.cat(spreads) if smoothing else None
+    return torch.cat(nlls), added, torch.cat(grad_hiddens), grad_weight
+
+
+def _spread(logits_CV: Tensor, targets_C: Tensor, softcap: float | None) -> Tensor:
+    """[C]: mean over V of -log p, less the target's: of capped logits z, z[target] - mean(z)."""
+    z_CV = logits_CV.float()
+    if softcap:
+        z_CV = torch.tanh(z_CV / softcap) * softcap
+    return z_CV.gather(-1, targets_C.unsqueeze(-1)).squeeze(-1) - z_CV.mean(dim=-1)
 
 
 def _softmax(
@@ -172,16 +209,23 @@ def _softmax(
 
 
 def _middle(
-    logits_CV: Tensor, targets_C: Tensor, weights_C: Tensor, softcap: float = SOFTCAP
+    logits_CV: Tensor,
+    targets_C: Tensor,
+    weights_C: Tensor,
+    softcap: float = SOFTCAP,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """`fused_loss.middle` pass by pass, for the CPU: [C, V] tensors are worked on in place.
 
     The gradient with respect to the logits z, with p = softmax(c t) and t = tanh(z / c), is
-    `w * (p - onehot) * (1 - t ** 2)`; without a cap (0) the last factor is 1.
+    `w * (p - q) * (1 - t ** 2)`; without a cap (0) the last factor is 1. The wanted q is one-hot,
+    or with smoothing s `(1 - s) * onehot + s / V`. nll is without smoothing.
     """
     targets_C1 = targets_C.unsqueeze(-1)
     tanh_CV, p_CV, nll_C = _softmax(logits_CV, targets_C, softcap)
-    p_CV.scatter_add_(-1, targets_C1, p_CV.new_full(targets_C1.shape, -1.0))
+    p_CV.scatter_add_(-1, targets_C1, p_CV.new_full(targets_C1.shape, smoothing - 1.0))
+    if smoothing:
+        p_CV.sub_(smoothing / p_CV.shape[-1])
     p_CV.mul_(weights_C.unsqueeze(-1))
     if tanh_CV is not None:
         p_CV.mul_(tanh_CV.square_().neg_().add_(1.0))

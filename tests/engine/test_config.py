@@ -142,8 +142,22 @@ def test_a_choice_is_written_once():
     for name, choices in closed.items():
         with pytest.raises(ConfigError, match=f"{name} is 'heap'; expected one of {choices[0]}"):
             RunConfig().replace(**{name: "heap"}).check()
+        # Some are refused without a Hugging Face model.
         for choice in choices:
-            assert RunConfig().replace(**{name: choice}).check().flat()[name] == choice
+            with_model = RunConfig().replace(model="tiny", **{name: choice})
+            assert with_model.check().flat()[name] == choice
+
+
+def test_what_nanochats_models_have_no_use_for_is_refused_without_a_model():
+    """Refused by name, never ignored; with a model the same value is taken."""
+    values = {"lr": 1e-4, "optimizer": "muon", "lr_schedule": "cosine", "warmup_steps": 2}
+    values |= {"adam_beta1": 0.8, "adam_beta2": 0.9, "adam_epsilon": 1e-6}
+    values |= {"neftune_alpha": 5.0, "label_smoothing": 0.1}
+    assert set(values) == set(config.WITH_MODEL)
+    for name, value in values.items():
+        with pytest.raises(ConfigError, match=f"{name} is set without model"):
+            RunConfig().replace(**{name: value}).check()
+        assert RunConfig().replace(model="tiny", **{name: value}).check().flat()[name] == value
 
 
 def test_the_groups_are_the_fields_of_the_run_config():

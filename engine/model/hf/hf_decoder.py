@@ -9,6 +9,7 @@ rows may have unequal lengths.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -178,8 +179,33 @@ class HfDecoder(nn.Module):
         cap = self.softcap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
+    def add_noise(self, alpha: float) -> None:
+        table: nn.Module = self._parts[0].get_input_embeddings()
+        layout = self._layout
+
+        def noisy(_module: nn.Module, _ids: Any, embedded: Tensor) -> Tensor:
+            if not self.training:
+                return embedded
+            return embedded + embedding_noise(embedded, layout.lengths, alpha)
+
+        table.register_forward_hook(noisy)
+
     def compile_blocks(self, backend: Any = "inductor") -> None:
         raise ConfigError(NOT_COMPILED)
 
     def new_cache(self) -> HfCache:
         return HfCache()
+
+
+def embedding_noise(embedded: Tensor, lengths: Sequence[int] | None, alpha: float) -> Tensor:
+    """Noise of NEFTune for embeddings [B, T, D]: uniform within `alpha / sqrt(L D)`.
+
+    L is the row's length: one of `lengths` where rows lie packed behind each other in [1, N, D],
+    else T, padding included, as in transformers.
+    """
+    rows, tokens, width = embedded.shape
+    sizes = [tokens] * rows if lengths is None else lengths
+    bounds = torch.tensor([alpha / math.sqrt(size * width) for size in sizes])
+    each = bounds.repeat_interleave(torch.tensor(sizes)).to(embedded.device, embedded.dtype)
+    drawn = torch.empty_like(embedded).uniform_(-1.0, 1.0)
+    return drawn * each.view(rows, tokens, 1)

@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from engine.config import OptimConfig
+from engine.errors import ConfigError
 from engine.model.compiled import compiled
 from engine.model.family import ModelShape, ParameterGroup, Span
 from engine.model.kv_cache import KeyValueCache
@@ -240,6 +241,12 @@ class GPT(nn.Module):
     def blocks(self) -> Sequence[Block]:
         """The layers, first to last."""
         return cast(Sequence[Block], self.transformer["h"])
+
+    def add_noise(self, alpha: float) -> None:
+        raise ConfigError(
+            f"neftune_alpha is {alpha:g}; expected 0: nanochat's models are trained without noise. "
+            "Leave --neftune-alpha out."
+        )
 
     def compile_blocks(self, backend: Any = "inductor") -> None:
         before = compiled(Block.before_attention, backend)

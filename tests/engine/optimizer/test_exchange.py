@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,13 @@ def seeds(rank: int, step: int) -> list[int]:
     return [1000 * step + 10 * rank + i for i in range(rank + 2)]
 
 
-def train(model: GPT, optimizer: ShardedOptimizer, rank: int) -> list[float]:
+LONGEST = {2: 0.78, 3: 1.03}
+"""By ranks, the norm that gradients are clipped to: some steps' are, some are not."""
+
+
+def train(
+    model: GPT, optimizer: ShardedOptimizer, rank: int, *, longest: float = math.inf
+) -> list[float]:
     loss_module = LossModule(model)
     norms = []
     for step in range(STEPS):
@@ -69,6 +77,7 @@ def train(model: GPT, optimizer: ShardedOptimizer, rank: int) -> list[float]:
             else:
                 loss.backward()
         norms.append(optimizer.grad_norm(all_reduce_sum))
+        optimizer.clip(norms[-1], longest)
         optimizer.step()
         optimizer.zero_grad()
     return norms
@@ -80,7 +89,9 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def summed_everywhere(model: GPT, optimizer: ShardedOptimizer, rank: int) -> list[float]:
+def summed_everywhere(
+    model: GPT, optimizer: ShardedOptimizer, rank: int, *, longest: float = math.inf
+) -> list[float]:
     """What DistributedDataParallel did: every gradient summed on every rank, from copies."""
     loss_module = LossModule(model)
     for step in range(STEPS):
@@ -91,6 +102,8 @@ def summed_everywhere(model: GPT, optimizer: ShardedOptimizer, rank: int) -> lis
             everywhere = parameter.grad.clone()
             dist.all_reduce(everywhere)
             parameter.grad = everywhere
+        if longest < math.inf:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), longest)
         optimizer.step()
         optimizer.zero_grad()
     return []
@@ -108,6 +121,8 @@ def _rank_main(rank: int, world_size: int, folder: str) -> None:
         ("reference", summed_everywhere, False),
         ("reduced", train, False),
         ("scattered", train, True),
+        ("clipped reference", partial(summed_everywhere, longest=LONGEST[world_size]), False),
+        ("clipped", partial(train, longest=LONGEST[world_size]), True),
     ):
         cls: Any = GradientExchange
         cls._scatters = lambda self, flat, scatters=scatters: scatters
@@ -154,6 +169,14 @@ def test_summing_at_the_owner_trains_as_summing_everywhere(world_size: int, tmp_
                 tolerance = 0.0 if world_size == 2 else 2e-6
                 torch.testing.assert_close(weight, reference[name], atol=tolerance, rtol=0.0)
     assert all(found["in buckets"] for found in ranks)
+    # Clipped by the norm over all ranks, as torch clips the whole; shown is the one before.
+    norms = ranks[0]["clipped"]["norms"]
+    assert min(norms) < LONGEST[world_size] < max(norms)
+    assert norms[0] == ranks[0]["reduced"]["norms"][0]
+    for found in ranks:
+        for name, weight in found["clipped"]["weights"].items():
+            wanted = ranks[0]["clipped reference"]["weights"][name]
+            torch.testing.assert_close(weight, wanted, atol=2e-6, rtol=0.0)
     # The norm is that of the whole gradient, as one process has it.
     alone = tiny_model()
     loss_module = LossModule(alone)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config import OptimConfig
 from engine.errors import ConfigError
-from engine.optimizer.lr_schedule import LrSchedule
-from tests.conftest import SHARED, needs_shared
+from engine.optimizer.lr_schedule import LrSchedule, TransformersSchedule
+from tests.conftest import SHARED, examples, needs_shared
 
 
 @needs_shared
@@ -80,3 +82,70 @@ def test_wrong_settings_are_named(wrong: dict[str, object]) -> None:
     name = "shape" if "shape" in wrong else list(wrong)[-1]
     with pytest.raises(ConfigError, match=name):
         LrSchedule(**wrong)  # type: ignore[arg-type]
+
+
+SCHEDULES = {
+    "linear": "polynomial",
+    "cosine": "cosine_with_min_lr",
+    "constant": "constant_with_warmup",
+    "wsd": "warmup_stable_decay",
+}
+"""Ours -> transformers' own with a floor."""
+
+
+@examples(30)
+@given(
+    updates=st.integers(1, 60),
+    warmup=st.integers(0, 70),
+    shape=st.sampled_from(list(SCHEDULES)),
+    # polynomial takes no end of 0 against a rate of 1, and none of 1.
+    floor=st.sampled_from([0.0, 0.1, 0.5]),
+    share=st.floats(0, 1),
+)
+def test_schedules_of_a_hugging_face_model_are_transformers_step_by_step(
+    updates: int, warmup: int, shape: str, floor: float, share: float
+) -> None:
+    import torch
+    from transformers import get_scheduler
+
+    if shape == "linear":
+        # transformers' polynomial divides by what the warm-up leaves.
+        warmup = min(warmup, updates - 1)
+    settings = OptimConfig(
+        lr_schedule=shape,  # type: ignore[arg-type]
+        warmup_steps=warmup,
+        final_lr_frac=floor,
+        warmdown_ratio=share,
+    )
+    ours = TransformersSchedule.of(settings, updates)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    decay = min(math.ceil(share * updates), max(updates - warmup, 0))
+    more: dict[str, Any] = {
+        "linear": {"lr_end": floor},
+        "cosine": {"min_lr_rate": floor},
+        "constant": {},
+        "wsd": {"num_decay_steps": decay, "min_lr_ratio": floor},
+    }[shape]
+    theirs = get_scheduler(
+        SCHEDULES[shape], optimizer, num_warmup_steps=warmup, num_training_steps=updates,
+        scheduler_specific_kwargs=more,
+    )  # fmt: skip
+    for step in range(updates):
+        assert ours.multiplier(step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12), step
+        optimizer.step()
+        theirs.step()
+
+
+def test_a_plain_line_and_cosine_are_transformers_without_a_floor() -> None:
+    import torch
+    from transformers import get_scheduler
+
+    for shape in ("linear", "cosine"):
+        settings = OptimConfig(lr_schedule=shape, warmup_ratio=0.25)
+        ours = TransformersSchedule.of(settings, 10)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        theirs = get_scheduler(shape, optimizer, num_warmup_steps=3, num_training_steps=10)
+        for step in range(10):
+            assert ours.multiplier(step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-12)
+            optimizer.step()
+            theirs.step()

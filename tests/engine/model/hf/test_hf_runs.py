@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Any
 import pytest
 import torch
 
+from engine.processes.heartbeat_file import read_record
+from engine.run.run_dir import RunDir
 from tests import hf_material
-from tests.processes import environment
+from tests.place import final_weights
+from tests.processes import children, environment, wait_for, wait_for_end
 
 STEPS = 9
+LORA_STEPS = 60
+"""Long enough to be killed in its middle."""
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
@@ -25,14 +31,26 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model and a file of conversations."""
     found = tmp_path_factory.mktemp("hf")
     hf_material.folder(found / "tiny")
-    rng = random.Random(0)
-    rows = []
-    for _ in range(80):
-        a, b = rng.randrange(5), rng.randrange(5)
-        asked = {"role": "user", "content": f"what is {a} plus {b}?"}
-        rows.append({"messages": [asked, {"role": "assistant", "content": f"it is {a + b}"}]})
-    (found / "chat.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    hf_material.chat_file(found / "chat.jsonl")
     return found
+
+
+SETTINGS = (
+    *("--headless", "--model", "tiny", "--data", "chat.jsonl", "--lr", "0.01"),
+    *("--num-iterations", str(STEPS + 1), "--eval-every", "3", "--checkpoint-every", "3"),
+    *("--lora-dropout", "0.1"),
+)
+CHOICES = {
+    "full": (
+        *("--neftune-alpha", "5", "--optimizer", "muon", "--matrix-lr", "0.01"),
+        *("--lr-schedule", "wsd", "--warmup-steps", "2", "--label-smoothing", "0.1"),
+    ),
+    "lora": (
+        *("--lora", "4", "--max-grad-norm", "0.5", "--lr-schedule", "cosine"),
+        *("--num-iterations", str(LORA_STEPS + 1), "--eval-every", "20"),
+        *("--checkpoint-every", "20"),
+    ),
+}
 
 
 def sftui(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -50,11 +68,7 @@ def sftui(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def train(place: Path, runs: str, *words: str) -> Path:
     """A run to its end; its directory."""
-    done = sftui(
-        place, "run", "--headless", "--model", "tiny", "--data", "chat.jsonl", "--runs-dir", runs,
-        "--lr", "0.01", "--num-iterations", str(STEPS + 1), "--eval-every", "3",
-        "--checkpoint-every", "3", "--lora-dropout", "0.1", *words,
-    )  # fmt: skip
+    done = sftui(place, "run", *SETTINGS, "--runs-dir", runs, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return next((place / runs).iterdir())
 
@@ -69,15 +83,20 @@ def losses(run: Path) -> dict[int, float]:
     return found
 
 
+@pytest.fixture(scope="module")
+def adapted(place: Path) -> Path:
+    """A run with adapters, to its end."""
+    return train(place, "runs-lora", *CHOICES["lora"])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [(), ("--lora", "4")], ids=["full", "lora"])
-def test_a_run_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(
-    words: tuple[str, ...], place: Path
-) -> None:
-    """Also with dropout: the generators are kept."""
-    kind = words[0].strip("-") if words else "full"
-    run = train(place, f"runs-{kind}", *words)
+def test_a_run_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(place: Path) -> None:
+    """Also with noise: the generators are kept."""
+    run = train(place, "runs-full", *CHOICES["full"])
     whole = losses(run)
+    rates = multipliers(run)
+    # Up in two updates, down in the last fifth of nine.
+    assert [rates[s] for s in range(STEPS)] == pytest.approx([0, 0.5, *[1] * 5, 1, 0.5])
     assert sorted(whole) == list(range(STEPS))
     assert whole[STEPS - 1] < whole[0]
     # As if the machine had gone down after the checkpoint of step 3.
@@ -89,6 +108,42 @@ def test_a_run_learns_and_goes_on_from_a_checkpoint_to_the_last_bit(
     done = sftui(place, "run", "--headless", "--resume", str(run))
     assert done.returncode == 0, done.stdout + done.stderr
     assert losses(run) == whole
+
+
+@pytest.mark.slow
+def test_a_killed_rank_starts_again_and_ends_with_the_same_bits(place: Path, adapted: Path) -> None:
+    """Adapters with dropout; ten kills of each kind are in `tests/test_kills.py`."""
+    whole = losses(adapted)
+    assert whole[LORA_STEPS - 1] < whole[0]
+    with children() as started:
+        env = environment(SFTUI_CONFIG=str(place / "config.json"))
+        runs = place / "runs-killed"
+        words = ["run", *SETTINGS, *CHOICES["lora"], "--runs-dir", str(runs)]
+        words += ["--model", str(place / "tiny"), "--data", str(place / "chat.jsonl")]
+        process = started.start("-m", "sftui", *words, env=env, stdout=-1, stderr=-2)
+        wait_for(lambda: list(runs.glob("*/events.jsonl")), 60)
+        [run] = [RunDir(path) for path in runs.iterdir()]
+        wait_for(lambda: 24 in losses(run.path), 90)
+        record = read_record(run.heartbeat(0))
+        assert record is not None
+        started.note_descendants()
+        assert record["pid"] in started.known
+        os.kill(record["pid"], signal.SIGKILL)
+        wait_for_end(started, process, 100)
+    assert process.returncode == 0
+    events = [json.loads(line)["type"] for line in run.events.read_text().splitlines()]
+    assert events.count("attempt_started") == 2
+    assert losses(run.path) == whole
+    assert final_weights(run) == final_weights(RunDir(adapted))
+
+
+def multipliers(run: Path) -> dict[int, float]:
+    """Of the learning rate, by update."""
+    return {
+        event["step"]: event["d"]["lr_mult"]
+        for event in map(json.loads, (run / "events.jsonl").read_text().splitlines())
+        if event["type"] == "step_finished"
+    }
 
 
 def _remove(folder: Path) -> None:
@@ -107,13 +162,13 @@ def test_two_ranks_train_as_one(place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_adapters_are_exported_and_merged(place: Path) -> None:
+def test_adapters_are_exported_and_merged(place: Path, adapted: Path) -> None:
     """Merged, and loaded by transformers alone, the model gives the logits it was trained to."""
     import peft
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    run = train(place, "runs-merged", "--lora", "4", "--lora-dropout", "0")
-    assert (run / "export" / f"step-{STEPS}" / "adapter_model.safetensors").is_file()
+    run = adapted
+    assert (run / "export" / f"step-{LORA_STEPS}" / "adapter_model.safetensors").is_file()
     done = sftui(place, "export", str(run), "--format", "hf", "-o", "merged")
     assert done.returncode == 0, done.stderr
     tokenizer = AutoTokenizer.from_pretrained(place / "merged")
@@ -123,9 +178,9 @@ def test_adapters_are_exported_and_merged(place: Path) -> None:
     )
     merged = AutoModelForCausalLM.from_pretrained(place / "merged").eval()
     base = AutoModelForCausalLM.from_pretrained(place / "tiny")
-    adapted = peft.PeftModel.from_pretrained(base, run / "export" / f"step-{STEPS}").eval()
+    beside = peft.PeftModel.from_pretrained(base, run / "export" / f"step-{LORA_STEPS}").eval()
     with torch.no_grad():
-        logits, wanted = merged(**asked).logits, adapted(**asked).logits
+        logits, wanted = merged(**asked).logits, beside(**asked).logits
     assert torch.allclose(logits, wanted, atol=1e-5)
     plain = AutoModelForCausalLM.from_pretrained(place / "tiny").eval()
     assert not torch.allclose(logits, plain(**asked).logits.detach(), atol=1e-3)
@@ -145,6 +200,9 @@ def test_adapters_are_exported_and_merged(place: Path) -> None:
         (("--lora", "4", "--source", "starter"), "--model DIR"),
         (("--model", "tiny", "--lora", "4", "--lora-dropout", "1"), "lora_dropout"),
         (("--chat-template", "x"), "--model DIR"),
+        (("--source", "starter", "--neftune-alpha", "5"), "neftune_alpha is set without model"),
+        (("--source", "starter", "--lr", "1e-4"), "lr is set without model"),
+        (("--model", "tiny", "--label-smoothing", "1"), "label_smoothing"),
         (("--model", "tiny", "--packing", "best-fit"), "--packing"),
     ],
 )
