@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
-from sftui.cockpit.screen_request import ScreenRequest
+from sftui.cockpit.screen_request import Onward, ScreenRequest
 from sftui.diagnostics import ExitCode
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
 if TYPE_CHECKING:
+    from sftui.app import ScreenExit
     from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
     from sftui.sources.replay import ReplaySource
@@ -64,7 +65,22 @@ def watch_screen(
     baseline: Yardstick | None = None,
     on_event: str | None = None,
 ) -> ExitCode:
-    """The screen. A run we start feeds it through the queue, any other through its files."""
+    """The screen of a run, and whatever is asked for from there."""
+    from sftui.commands import onward  # noqa: PLC0415  it imports this module
+
+    return onward.follow(*show_run(run, launcher, baseline, on_event), run.path.parent)
+
+
+def show_run(
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None = None,
+    on_event: str | None = None,
+) -> tuple[ExitCode, Onward | None]:
+    """The screen. A run we start feeds it through the queue, any other through its files.
+
+    Returns what is to be shown next as well.
+    """
     # Textual: a quarter of a second that plain mode does not need.
     from sftui import app  # noqa: PLC0415
     from sftui.sources.live import LiveSource  # noqa: PLC0415  psutil, of no use to a replay
@@ -86,6 +102,22 @@ def watch_screen(
         )
     finally:
         source.close()
+    if end.onward is not None and end.error is None:
+        return ExitCode.DONE, end.onward
+    return _after(run, launcher, baseline, end, lived=lived), None
+
+
+def _after(
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None,
+    end: ScreenExit,
+    *,
+    lived: bool,
+) -> ExitCode:
+    """Print how the run stands, and how to go on with it."""
+    from sftui import app  # noqa: PLC0415  Textual, as above
+
     if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
         return _closing(run, end.state, baseline, lived=lived)
     if end.error is not None:
@@ -125,7 +157,17 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
 
 
 def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
-    """Replay a run or log on the screen, or as plain lines.
+    """Replay a run or log as `show_replay` does, and whatever is asked for from there."""
+    from sftui.commands import onward  # noqa: PLC0415  it imports this module
+
+    shown = show_replay(flags, plain=plain, baseline=baseline)
+    return onward.follow(*shown, flags.runs_dir)
+
+
+def show_replay(
+    flags: ReplayFlags, *, plain: bool = False, baseline: Yardstick | None = None
+) -> tuple[ExitCode, Onward | None]:
+    """Replay a run or log on the screen, or as plain lines; returns what is to be shown next.
 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
@@ -151,7 +193,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
             state, _ = plain_lines.watch(opened.source, send_stop=False)
             folder = opened.run.path if opened.run is not None else None
             _say_scores(Scoreboard(folder, baseline), state)
-            return ExitCode.DONE
+            return ExitCode.DONE, None
         from sftui import app  # noqa: PLC0415  Textual, as above
 
         end = app.run_screen(
@@ -161,14 +203,16 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
                 replay_of=opened.why,
                 folder=opened.run.path if opened.run is not None else None,
                 baseline=baseline,
+                log=flags.log,
+                runs_dir=flags.runs_dir,
             )
         )
     finally:
         opened.source.close()
     if end.error is not None:
         diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
-        return ExitCode.RUN_FAILED
-    return ExitCode.DONE
+        return ExitCode.RUN_FAILED, None
+    return ExitCode.DONE, end.onward
 
 
 def choose_stage(source: ReplaySource, number: int) -> None:

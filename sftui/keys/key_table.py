@@ -87,6 +87,28 @@ TABLE: tuple[Key, ...] = (
         confirm=True,
         footer=5,
     ),
+    Key(
+        id="learning_rate",
+        keys="r",
+        shown="r",
+        action="ask_rate",
+        words="Rate",
+        help="Type a factor on the learning rates; the resulting rates stand under it.",
+        group="run",
+        footer=6,
+        mode="live",
+    ),
+    Key(
+        id="more_steps",
+        keys="u",
+        shown="u",
+        action="ask_more_steps",
+        words="Until",
+        help="Type how many more steps to train before the run pauses.",
+        group="run",
+        footer=24,
+        mode="live",
+    ),
     # Before the other meanings of their keys: the first that may act, acts.
     Key(
         id="search_next",
@@ -427,7 +449,7 @@ TABLE: tuple[Key, ...] = (
         words="Panel",
         help="Next panel.",
         group="panels",
-        footer=13,
+        footer=23,
     ),
     Key(
         id="previous_panel",
@@ -1431,12 +1453,22 @@ TABLE: tuple[Key, ...] = (
         footer=17,
     ),
     Key(
+        id="command",
+        keys="colon",
+        shown=":",
+        action="command_palette",
+        words="Type",
+        help="Type any verb with its arguments: `lr 0.5`, `pause in 50`, `compare last`.",
+        group="app",
+        footer=13,
+    ),
+    Key(
         id="palette",
         keys="ctrl+p",
         shown="ctrl+p",
         action="command_palette",
         words="Palette",
-        help="Search for any command; themes are there too.",
+        help="The same line, from any screen.",
         group="app",
     ),
     Key(
@@ -1539,7 +1571,15 @@ DEFAULT_KEYS = KeyTable()
 _SHOWN = {
     **{"left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc"},
     **{"pageup": "pgup", "pagedown": "pgdn", "slash": "/", "backslash": "\\"},
-    **{"plus": "+", "minus": "-", "underscore": "_", "at": "@", "full_stop": ".", "comma": ","},
+    **{
+        "plus": "+",
+        "minus": "-",
+        "underscore": "_",
+        "at": "@",
+        "full_stop": ".",
+        "comma": ",",
+        "colon": ":",
+    },
     **{"less_than_sign": "<", "greater_than_sign": ">"},
 }
 

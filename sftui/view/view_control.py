@@ -68,6 +68,14 @@ class ViewControl:
         self._show(Topic.VIEW)
         return missing_words(missing)
 
+    def set_x_axis(self, state: RunState, name: str) -> str:
+        """Take this measure; returns a sentence where the log has none of it."""
+        if name != "step" and self.view.x_scale(state, name) is None:
+            return missing_words([name])
+        self.view.x_axis = name
+        self._show(Topic.VIEW)
+        return ""
+
     # ---- the part in sight, the crosshair --------------------------------------------------
 
     def move(self, act: Callable[[Viewport], None]) -> None:

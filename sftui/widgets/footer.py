@@ -95,7 +95,14 @@ class KeyFooter(Panel):
         return gap.join((keys.by_id(first).shown, keys.by_id(second).shown))
 
 
-_COMMANDS = {"pause": "pause", "evaluate": "eval", "checkpoint": "checkpoint", "stop": "stop"}
+_COMMANDS = {
+    "pause": "pause",
+    "evaluate": "eval",
+    "checkpoint": "checkpoint",
+    "stop": "stop",
+    "learning_rate": "lr",
+    "more_steps": "resume",
+}
 """Keys of requests, and the word of each on the wire."""
 
 _PAIRS = {
