@@ -83,8 +83,8 @@ async def test_a_wrong_line_stays_and_says_what_to_type():
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
         await type_line(pilot, "lr 200")
-        assert isinstance(app.screen, CommandLine)
         assert "up to 100" in str(app.screen.query_one("#command-says", Static).content)
+        assert isinstance(app.screen, CommandLine)
         assert sent(app) == []
         await pilot.press("backspace", "backspace", "enter")
         await pilot.pause()
