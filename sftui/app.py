@@ -188,6 +188,8 @@ class SftuiApp(VerbActions):
             return False
         if _MODES[action] == "search":
             return self.cockpit.view.log.searching
+        if _MODES[action] == "look":
+            return self.cockpit.view.looking
         return _MODES[action] in ("", self.cockpit.view.mode)
 
     def action_toggle_pause(self) -> None:
@@ -243,6 +245,12 @@ class SftuiApp(VerbActions):
         from sftui.screens.browser import Browser  # noqa: PLC0415  as above
 
         self.push_screen(Browser(self._cockpit))
+
+    def action_browse_chosen(self) -> None:
+        """The browser with its cursor on the row that was clicked."""
+        from sftui.screens.browser import Browser  # noqa: PLC0415  as above
+
+        self.push_screen(Browser(self._cockpit, self._cockpit.dashboard.chosen_checkpoint))
 
     def action_show_questions(self) -> None:
         from sftui.screens.questions import QuestionsScreen  # noqa: PLC0415  as above

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import SftuiError
 from engine.run import run_dir
+from engine.run.run_dir import RunDir
 from sftui import diagnostics
 from sftui.cockpit.screen_request import Onward
 from sftui.commands import watch
@@ -14,6 +16,22 @@ from sftui.commands.screen_flags import ReplayFlags
 
 if TYPE_CHECKING:
     from sftui.diagnostics import ExitCode
+    from sftui.statistics.scores import Yardstick
+
+
+def watch_screen(
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None = None,
+    on_event: str | None = None,
+) -> ExitCode:
+    """The screen of a run, and whatever is asked for from there."""
+    return follow(*watch.show_run(run, launcher, baseline, on_event), run.path.parent)
+
+
+def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
+    """Replay a run or log, and show whatever is asked for from there."""
+    return follow(*watch.show_replay(flags, plain=plain, baseline=baseline), flags.runs_dir)
 
 
 def follow(code: ExitCode, onward: Onward | None, runs_dir: Path | None = None) -> ExitCode:

@@ -59,18 +59,6 @@ def watch_plain(
     return _closing(run, state, baseline, lived=lived)
 
 
-def watch_screen(
-    run: RunDir,
-    launcher: Callable[[], object] | None,
-    baseline: Yardstick | None = None,
-    on_event: str | None = None,
-) -> ExitCode:
-    """The screen of a run, and whatever is asked for from there."""
-    from sftui.commands import onward  # noqa: PLC0415  it imports this module
-
-    return onward.follow(*show_run(run, launcher, baseline, on_event), run.path.parent)
-
-
 def show_run(
     run: RunDir,
     launcher: Callable[[], object] | None,
@@ -154,14 +142,6 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
     finally:
         source.close()
     return ExitCode.INTERRUPTED if left else _closing(run, state, baseline)
-
-
-def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
-    """Replay a run or log as `show_replay` does, and whatever is asked for from there."""
-    from sftui.commands import onward  # noqa: PLC0415  it imports this module
-
-    shown = show_replay(flags, plain=plain, baseline=baseline)
-    return onward.follow(*shown, flags.runs_dir)
 
 
 def show_replay(

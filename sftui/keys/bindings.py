@@ -31,6 +31,7 @@ def bindings(keys: Iterable[Key], *, priority: bool = False) -> list[Binding]:
         )
         for key in keys
         for name in key.keys.split(",")
+        if name
     ]
 
 

@@ -30,9 +30,13 @@ class Key:
     confirm: bool = False
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
+    late: bool = False
+    """Whether it came after users had key files: where one gives its key to another entry, this
+    one has none."""
     mode: str = ""
-    """`live`, `replay`, `search`, or one of SCREENS: where the key means this; empty = over both
-    a run and a replay. `search`: while the log is searched; it goes before the others."""
+    """`live`, `replay`, `search`, `look`, or one of SCREENS: where the key means this; empty = over
+    both a run and a replay. `search`: while the log is searched, `look`: over a replay while the
+    crosshair was asked for; both go before the others."""
 
 
 TABLE: tuple[Key, ...] = (
@@ -91,6 +95,7 @@ TABLE: tuple[Key, ...] = (
         id="learning_rate",
         keys="r",
         shown="r",
+        late=True,
         action="ask_rate",
         words="Rate",
         help="Type a factor on the learning rates; the resulting rates stand under it.",
@@ -102,6 +107,7 @@ TABLE: tuple[Key, ...] = (
         id="more_steps",
         keys="u",
         shown="u",
+        late=True,
         action="ask_more_steps",
         words="Until",
         help="Type how many more steps to train before the run pauses.",
@@ -139,6 +145,84 @@ TABLE: tuple[Key, ...] = (
         help="Log: no search any more.",
         group="log",
         mode="search",
+    ),
+    # Over a replay the arrows move the clock, but while the crosshair was asked for.
+    Key(
+        id="look_left",
+        keys="left",
+        shown="←",
+        late=True,
+        action="look(-1)",
+        words="Look left",
+        help="Replay, with the crosshair: one column left.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_right",
+        keys="right",
+        shown="→",
+        late=True,
+        action="look(1)",
+        words="Look right",
+        help="Replay, with the crosshair: one column right.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_far_left",
+        keys="shift+left",
+        shown="shift+←",
+        late=True,
+        action="look(-10)",
+        words="Far left",
+        help="Replay, with the crosshair: ten columns left.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_far_right",
+        keys="shift+right",
+        shown="shift+→",
+        late=True,
+        action="look(10)",
+        words="Far right",
+        help="Replay, with the crosshair: ten columns right.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_next_event",
+        keys="n",
+        shown="n",
+        late=True,
+        action="look_event(1)",
+        words="Next event",
+        help="Replay, with the crosshair: to the next evaluation, checkpoint, request or alarm.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_previous_event",
+        keys="N",
+        shown="N",
+        late=True,
+        action="look_event(-1)",
+        words="Last event",
+        help="Replay, with the crosshair: to the event before.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_end",
+        keys="escape",
+        shown="esc",
+        late=True,
+        action="end_look",
+        words="Scrub again",
+        help="Replay, with the crosshair: away with it, the arrows move the clock again.",
+        group="chart",
+        mode="look",
     ),
     Key(
         id="play",
@@ -502,6 +586,16 @@ TABLE: tuple[Key, ...] = (
         help="Benchmarks or validation losses in the table.",
         group="panels",
         footer=14,
+    ),
+    Key(
+        id="open_panel",
+        keys="enter",
+        shown="enter",
+        late=True,
+        action="open_panel",
+        words="Open",
+        help="Open what has the focus: the crosshair of the loss, the questions, the checkpoints.",
+        group="panels",
     ),
     Key(
         id="maximise",
@@ -1456,6 +1550,7 @@ TABLE: tuple[Key, ...] = (
         id="command",
         keys="colon",
         shown=":",
+        late=True,
         action="command_palette",
         words="Type",
         help="Type any verb with its arguments: `lr 0.5`, `pause in 50`, `compare last`.",

@@ -107,11 +107,27 @@ def checked(raw: Mapping[str, Any]) -> Keymap:
             problems.append(f"{shown}: no key is called {word}{hint}.")
             continue
         asked[name] = ",".join(dict.fromkeys(key for key in names if key))
+    asked |= dict.fromkeys(_giving_way(asked), "")
     while (clash := next(_clashes(asked), None)) is not None:
         loser, other, key = clash
         problems.append(f"{loser} cannot have {key}: {other} has it. Give {other} another key.")
         del asked[loser]
     return Keymap(asked, tuple(problems))
+
+
+def _giving_way(asked: Mapping[str, str]) -> list[str]:
+    """Entries that came to the table late and have no line in the file, whose key the file gives to
+    another: a file that was written before they were there goes on to mean what it meant."""
+    keys = [replace(key, keys=asked.get(key.id, key.keys)) for key in TABLE]
+    found = set()
+    for group in _together(keys):
+        taken = {name for key in group if key.id in asked for name in key.keys.split(",")}
+        found |= {
+            key.id
+            for key in group
+            if key.late and key.id not in asked and taken & set(key.keys.split(","))
+        }
+    return sorted(found)
 
 
 def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -120,7 +136,7 @@ def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for group in _together(keys):
         holders: dict[str, list[str]] = defaultdict(list)
         for key in group:
-            for name in key.keys.split(","):
+            for name in filter(None, key.keys.split(",")):
                 holders[name].append(key.id)
         for name, ids in holders.items():
             # What was asked last gives way; what has no line in the file stays.
@@ -134,7 +150,7 @@ def _together(keys: list[Key]) -> Iterator[list[Key]]:
     """Groups of entries that are active at the same time."""
     for mode in ("live", "replay"):
         yield [key for key in keys if key.mode in ("", mode)]
-    for mode in (*SCREENS, "search"):
+    for mode in (*SCREENS, "search", "look"):
         yield [key for key in keys if key.mode == mode]
 
 

@@ -343,7 +343,7 @@ MOVES = frozenset(
     + ["next_event", "previous_event", "next_checkpoint", "previous_checkpoint"]
     + ["scrub_back", "scrub_on", "scrub_far_back", "scrub_far_on", "step_back", "step_on"]
     + ["slower", "faster", "next_mark", "previous_mark", "to_start", "to_end"]
-    + ["next_panel", "previous_panel", "jump", "palette", "command", "more_steps"]
+    + ["next_panel", "previous_panel", "jump", "open_panel", "palette", "command", "more_steps"]
     + ["log_up", "log_down", "log_page_up", "log_page_down", "log_start", "log_end", "interrupt"]
     + [f"panel_{i}" for i in range(1, len(PANELS) + 1)]
 )

@@ -102,6 +102,17 @@ class ViewControl:
         self.move(lambda viewport: viewport.go(onwards[0] if by > 0 else onwards[-1]))
         return True
 
+    def toggle_look(self, state: RunState) -> None:
+        """The crosshair to the newest update, or away; over a replay the arrows are then its."""
+        view = self.view
+        on = not view.looking if view.replay is not None else view.viewport.cursor is None
+        view.looking = on and view.replay is not None
+        if on:
+            self.move(lambda viewport: viewport.move(0, state.newest_place))
+        else:
+            self.move(lambda viewport: viewport.point(None))
+        self._show(Topic.VIEW)
+
     # ---- alarms ----------------------------------------------------------------------------
 
     def hide_alarms(self, state: RunState) -> None:

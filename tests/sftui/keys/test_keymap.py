@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual import events
+from textual.widgets import OptionList
 
 from engine.control import Command
 from sftui.app import SftuiApp
 from sftui.cockpit.screen_request import ScreenRequest
 from sftui.compare_app import CompareApp
 from sftui.keys import key_table, keymap
+from sftui.keys.bindings import bindings
 from sftui.keys.key_table import DEFAULT_KEYS, TABLE
 from sftui.keys.keymap import Keymap, checked
 from sftui.screens.browser import Browser
@@ -142,9 +144,10 @@ def test_whatever_is_asked_no_key_has_two_meanings(raw):
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", " ".join(found.problems))
     table = DEFAULT_KEYS.changed(found.keys)
     for mode in ("live", "replay", *key_table.SCREENS):
-        pressed = [k for key in table.of_mode(mode) for k in key.keys.split(",")]
+        pressed = [k for key in table.of_mode(mode) if key.keys for k in key.keys.split(",")]
         assert len(set(pressed)) == len(pressed)
-    assert all(key.keys and key.shown for key in table.entries)
+    # Only what came later than key files may be left without one.
+    assert all((key.keys and key.shown) or key.late for key in table.entries)
 
 
 @pytest.mark.parametrize("key", TABLE, ids=lambda key: key.id)
@@ -188,8 +191,13 @@ async def test_help_footer_palette_and_panes_show_it():
         assert "E Eval now" in footer
         assert "f1 Help" in footer
         assert "         E  Validate and evaluate" in help_content(app.keys).plain
-        commands = {c.title: c.help for c in app.get_system_commands(app.screen)}
-        assert commands["Eval now"].endswith("(E)")
+        await pilot.press("colon", *"eval")
+        await pilot.pause()
+        row = app.screen.query_one(OptionList).get_option_at_index(0)
+        assert str(row.prompt).split()[0] == "eval"
+        assert str(row.prompt).endswith("E")
+        await pilot.press("escape")
+        await pilot.pause()
         await pilot.press("up", "up")
         await pilot.pause()
         log = panel_of(dashboard, "log")
@@ -257,3 +265,20 @@ async def test_the_compare_screen_takes_them_too(tmp_path):
         assert len(app.overlay.shown) == 3
         await pilot.press("x")
         assert len(app.overlay.shown) == 2
+
+
+def test_a_file_from_before_a_key_was_there_means_what_it_meant(written):
+    """Keys that came late give way to what a user asked for long ago; their verbs stay."""
+    found = written('smooth = "r"\nfit = "u"\nhide_alarms = "colon"\n')
+    assert found.problems == ()
+    assert {name: found.keys[name] for name in ("smooth", "fit", "hide_alarms")} == {
+        "smooth": "r",
+        "fit": "u",
+        "hide_alarms": "colon",
+    }
+    late = DEFAULT_KEYS.changed(found.keys)
+    gone = ("learning_rate", "more_steps", "command")
+    assert not any(late.by_id(name).keys for name in gone)
+    assert bindings([late.by_id("more_steps")]) == []
+    # Who asks for the late key as well decides.
+    assert written('smooth = "r"\nlearning_rate = "f9"\n').problems == ()
