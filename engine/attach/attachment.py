@@ -281,6 +281,16 @@ class Attachment:
         if self._bus is not None and not self.dark:
             self._bus.emit(event)
 
+    def meet_next(self) -> None:
+        """Make the next boundary a meeting; call it on all ranks."""
+        self._sums.meets = True
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over ranks of a tensor on the CPU, in place; returns it. A collective."""
+        if self.ranks.control_group is not None:
+            dist.all_reduce(tensor, group=self.ranks.control_group)
+        return tensor
+
     def meets(self, stride: int) -> tuple[bool, int]:
         """Inside an evaluation: whether any rank has to stop, and rank 0's `stride`. A collective.
 

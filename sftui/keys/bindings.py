@@ -31,7 +31,6 @@ def bindings(keys: Iterable[Key], *, priority: bool = False) -> list[Binding]:
         )
         for key in keys
         for name in key.keys.split(",")
-        if name
     ]
 
 

@@ -107,7 +107,7 @@ def checked(raw: Mapping[str, Any]) -> Keymap:
             problems.append(f"{shown}: no key is called {word}{hint}.")
             continue
         asked[name] = ",".join(dict.fromkeys(key for key in names if key))
-    asked |= dict.fromkeys(_giving_way(asked), "")
+    asked |= _spared(asked)
     while (clash := next(_clashes(asked), None)) is not None:
         loser, other, key = clash
         problems.append(f"{loser} cannot have {key}: {other} has it. Give {other} another key.")
@@ -115,19 +115,15 @@ def checked(raw: Mapping[str, Any]) -> Keymap:
     return Keymap(asked, tuple(problems))
 
 
-def _giving_way(asked: Mapping[str, str]) -> list[str]:
-    """Entries that came to the table late and have no line in the file, whose key the file gives to
-    another: a file that was written before they were there goes on to mean what it meant."""
-    keys = [replace(key, keys=asked.get(key.id, key.keys)) for key in TABLE]
-    found = set()
-    for group in _together(keys):
-        taken = {name for key in group if key.id in asked for name in key.keys.split(",")}
-        found |= {
-            key.id
-            for key in group
-            if key.late and key.id not in asked and taken & set(key.keys.split(","))
-        }
-    return sorted(found)
+def _spared(asked: Mapping[str, str]) -> dict[str, str]:
+    """Entries that are newer than the file and whose key it gives to something else."""
+    found: dict[str, str] = {}
+    for group in _together(list(TABLE)):
+        wanted = {name for key in group for name in asked.get(key.id, "").split(",") if name}
+        for key in group:
+            if key.spare and key.id not in asked and wanted & set(key.keys.split(",")):
+                found[key.id] = key.spare
+    return found
 
 
 def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
@@ -136,7 +132,7 @@ def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     for group in _together(keys):
         holders: dict[str, list[str]] = defaultdict(list)
         for key in group:
-            for name in filter(None, key.keys.split(",")):
+            for name in key.keys.split(","):
                 holders[name].append(key.id)
         for name, ids in holders.items():
             # What was asked last gives way; what has no line in the file stays.

@@ -343,6 +343,8 @@ class RunState:
 
     def _superseded(self, attempt: int, step: int) -> bool:
         """True when a later attempt did this step again: for a step, the highest wins."""
+        if attempt >= self.attempt:
+            return False
         return any(a > attempt and start <= step for a, start in self.attempt_starts.items())
 
     def _enter_attempt(self, attempt: int, start_step: int) -> None:
@@ -391,9 +393,10 @@ class RunState:
     def _known_or_new(self, columns: dict[str, Value]) -> dict[str, Value]:
         """Without those that would be more than `MOST_NAMES`: a log may invent names."""
         names = self.steps.names
-        room = max(0, MOST_NAMES - len(names))
-        for name in [name for name in columns if name not in names][room:]:
-            del columns[name]
+        if len(names) + len(columns) > MOST_NAMES:
+            room = max(0, MOST_NAMES - len(names))
+            for name in [name for name in columns if name not in names][room:]:
+                del columns[name]
         return columns
 
     def _rows(self, batch: ev.StepBatch) -> Topic:

@@ -176,6 +176,20 @@ VERBS: tuple[Verb, ...] = (
         choices=("en", "zh"),
     ),
     Verb(
+        name="copy",
+        help="Copy what the focused panel has under its cursor, to your terminal's clipboard.",
+        group="views",
+        key="copy",
+        examples=("copy",),
+    ),
+    Verb(
+        name="export",
+        help="Write the chart as it is seen: SVG, PNG and CSV, in the folder of the run.",
+        group="views",
+        key="export_chart",
+        examples=("export",),
+    ),
+    Verb(
         name="charts",
         help="Every number as a page of charts.",
         group="views",

@@ -11,6 +11,7 @@ from sftui.state.records import Checkpoint, Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.paths import typed_path
 from sftui.widgets.panel import Panel
 
 
@@ -49,6 +50,13 @@ class CheckpointPanel(Panel):
         """The ages, as they are written."""
         rows = self.state.checkpoint_rows()
         return tuple(self.view.age(self.state, row.t) for row in rows)
+
+    def copied(self) -> str:
+        """The paths of the checkpoints that are there, newest first, a line each."""
+        rows = [row.path for row in self.state.checkpoint_rows() if not row.removed]
+        folder = self.view.folder
+        paths = [path if folder is None else typed_path(folder / path) for path in rows if path]
+        return "\n".join(clean(path, 4000) for path in paths) or super().copied()
 
     def paint(self, grid: Grid) -> None:
         rows = self.state.checkpoint_rows()

@@ -85,7 +85,7 @@ class KeyFooter(Panel):
         keys = [
             key
             for key in self.view.keys.footer(self.mode or self.view.mode)
-            if not (no_requests and key.group == "run") and key.id not in self._off() and key.keys
+            if not (no_requests and key.group == "run") and key.id not in self._off()
         ]
         if replay is not None and len(replay.stages) < 2:
             keys = [key for key in keys if key.id != "stage"]

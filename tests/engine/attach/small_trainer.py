@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers import trainers as tokenizer_trainers
@@ -82,10 +83,19 @@ def model(words: PreTrainedTokenizerFast, dropout: float = 0.1) -> LlamaForCausa
 def quiet() -> None:
     """No progress bars of data sets and savers in what a test printed."""
     import datasets
-    import transformers
 
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+
+
+_NAMES = frozenset(SFTConfig.__dataclass_fields__)
+
+
+def as_logged(losses: dict[int, float]) -> dict[int, float]:
+    """Losses as the trainer's own log has them: Transformers 4 rounds to four digits."""
+    if transformers.__version__.startswith("4."):
+        return {step: round(loss, 4) for step, loss in losses.items()}
+    return losses
 
 
 class Slow(TrainerCallback):
@@ -147,7 +157,8 @@ def sft_trainer(
         "eval_steps": 5,
         "save_strategy": "steps",
         "save_steps": 5,
-        "max_length": 64,
+        # TRL's name before 0.20.
+        "max_length" if "max_length" in _NAMES else "max_seq_length": 64,
         "report_to": "none",
         "disable_tqdm": True,
         "seed": 1,

@@ -29,7 +29,7 @@ from engine.events import (
     ValidationFinished,
 )
 from engine.run.run_dir import RunDir
-from tests.engine.attach.small_trainer import LossOfEveryStep, sft_trainer
+from tests.engine.attach.small_trainer import LossOfEveryStep, as_logged, sft_trainer
 from tests.engine.attach.steered import (
     AtSteps,
     answers,
@@ -109,7 +109,7 @@ def test_a_steered_training_has_the_losses_of_a_plain_one_to_the_last_bit(
     attached = sftui.attach(trainer)
     trainer.train()
 
-    assert losses(attached.run) == wanted
+    assert as_logged(losses(attached.run)) == wanted
     found = answers(attached.run)
     assert {name: (a.outcome, a.step) for name, a in found.items()} == {
         "pause": ("applied", 2),
@@ -142,7 +142,7 @@ def test_a_checkpoint_saved_in_a_pause_goes_on_as_the_unbroken_run_did(tmp_path:
     trainer = sft_trainer(tmp_path / "a", steps=8, save_steps=100, train_rows=16, callbacks=(act,))
     attached = sftui.attach(trainer)
     trainer.train()
-    assert losses(attached.run) == wanted
+    assert as_logged(losses(attached.run)) == wanted
     again = LossOfEveryStep()
     resumed = sft_trainer(
         tmp_path / "a", steps=8, save_steps=100, train_rows=16, callbacks=(again,)
@@ -174,7 +174,7 @@ def test_half_the_rate_trains_as_a_schedule_that_is_halved_there(tmp_path: Path)
     trainer = sft_trainer(tmp_path / "factor", steps=STEPS, callbacks=(act,))
     attached = sftui.attach(trainer)
     trainer.train()
-    assert losses(attached.run) == log.losses
+    assert as_logged(losses(attached.run)) == log.losses
     # Nothing of the factor is in a checkpoint, and the trainer's own log says that it was there.
     state = torch.load(tmp_path / "factor/checkpoint-5/scheduler.pt")
     plain = torch.load(tmp_path / "halved/checkpoint-5/scheduler.pt")
@@ -466,7 +466,7 @@ def test_the_callback_alone_pauses_saves_and_stops(tmp_path: Path) -> None:
     found = answers(callback.attachment.run.path)
     assert found["eval-in-pause"].outcome == "rejected"
     assert [found[name].step for name in ("pause", "save", "eval", "stop")] == [1, 2, 2, 4]
-    assert losses(callback.attachment.run.path) == log.losses
+    assert as_logged(losses(callback.attachment.run.path)) == log.losses
     wanted = plain_losses(tmp_path / "plain", steps=4, eval_steps=100, max_steps=8)
     assert log.losses == {step: loss for step, loss in wanted.items() if step < 4}
 
@@ -526,7 +526,7 @@ def test_a_preference_trainer_keeps_its_losses_and_shows_its_rewards(tmp_path: P
     trainer = train("attached")
     attached = sftui.attach(trainer)
     trainer.train()
-    assert losses(attached.run) == log.losses
+    assert as_logged(losses(attached.run)) == log.losses
     names = set().union(*(e.values for e in events(attached.run, MetricLogged)))
     assert {"rewards/margins", "rewards/chosen", "rewards/accuracies"} <= names
     assert all(e.tokens for e in events(attached.run, StepFinished))

@@ -13,7 +13,6 @@ from sftui.app import SftuiApp
 from sftui.cockpit.screen_request import ScreenRequest
 from sftui.compare_app import CompareApp
 from sftui.keys import key_table, keymap
-from sftui.keys.bindings import bindings
 from sftui.keys.key_table import DEFAULT_KEYS, TABLE
 from sftui.keys.keymap import Keymap, checked
 from sftui.screens.browser import Browser
@@ -144,10 +143,9 @@ def test_whatever_is_asked_no_key_has_two_meanings(raw):
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", " ".join(found.problems))
     table = DEFAULT_KEYS.changed(found.keys)
     for mode in ("live", "replay", *key_table.SCREENS):
-        pressed = [k for key in table.of_mode(mode) if key.keys for k in key.keys.split(",")]
+        pressed = [k for key in table.of_mode(mode) for k in key.keys.split(",")]
         assert len(set(pressed)) == len(pressed)
-    # Only what came later than key files may be left without one.
-    assert all((key.keys and key.shown) or key.late for key in table.entries)
+    assert all(key.keys and key.shown for key in table.entries)
 
 
 @pytest.mark.parametrize("key", TABLE, ids=lambda key: key.id)
@@ -267,18 +265,24 @@ async def test_the_compare_screen_takes_them_too(tmp_path):
         assert len(app.overlay.shown) == 2
 
 
-def test_a_file_from_before_a_key_was_there_means_what_it_meant(written):
-    """Keys that came late give way to what a user asked for long ago; their verbs stay."""
-    found = written('smooth = "r"\nfit = "u"\nhide_alarms = "colon"\n')
+def test_verbs_keys_move_where_a_file_from_before_has_theirs(written):
+    """Keys of the line and of enter give way to what a user asked for long ago."""
+    found = written('smooth = "r"\nfit = "u"\nhide_alarms = "colon"\njump = "enter"\n')
     assert found.problems == ()
-    assert {name: found.keys[name] for name in ("smooth", "fit", "hide_alarms")} == {
-        "smooth": "r",
-        "fit": "u",
-        "hide_alarms": "colon",
-    }
     late = DEFAULT_KEYS.changed(found.keys)
-    gone = ("learning_rate", "more_steps", "command")
-    assert not any(late.by_id(name).keys for name in gone)
-    assert bindings([late.by_id("more_steps")]) == []
-    # Who asks for the late key as well decides.
+    moved = ("learning_rate", "more_steps", "command", "open_panel")
+    assert [late.by_id(name).keys for name in moved] == ["ctrl+r", "ctrl+u", "f4", "ctrl+o"]
+    # Who asks for the newer entry as well decides.
     assert written('smooth = "r"\nlearning_rate = "f9"\n').problems == ()
+
+
+def test_a_key_that_came_later_gives_way_to_what_a_file_says():
+    """`y` had no meaning once: who gave it one keeps it, and copying moves to its spare key."""
+    table = key_table.DEFAULT_KEYS
+    keymap = checked({"pause": "y", "overlay_pin": "Y"})
+    assert not keymap.problems
+    changed = table.changed(keymap.keys)
+    assert changed.by_id("pause").keys == "y"
+    assert changed.by_id("copy").keys == "ctrl+y"
+    assert changed.by_id("overlay_export").keys == "ctrl+e"
+    assert changed.by_id("overlay_copy").keys == "y", "another screen, where y is free"

@@ -153,7 +153,7 @@ async def test_log_y_range_limits_and_pins_are_remembered():
     app = live(Preferences())
     async with app.run_test(size=SIZE) as pilot:
         page = await opened(app, pilot)
-        await pilot.press("l", "3", "p", "right", "y", *"1:2", "enter", "p")
+        await pilot.press("l", "3", "p", "right", "L", *"1:2", "enter", "p")
         await pilot.press("m")
         await pilot.pause()
         kept = app.preferences()
