@@ -292,6 +292,8 @@ class SftuiApp(VerbActions):
     def chart_folder(self) -> Path:
         """In the run's folder; over another program's log, here."""
         folder = self.request.folder
+        if self.request.charts is not None:
+            return self.request.charts
         return super().chart_folder if folder is None else folder / "charts"
 
     def action_copy_here(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from engine.control import Command
 from engine.errors import SftuiError, UsageError
@@ -16,6 +16,7 @@ from sftui.cockpit.screen_request import Onward
 if TYPE_CHECKING:
     from sftui.checkpoints.jobs import Job
     from sftui.compare.baseline import Baseline
+    from sftui.report.chart_files import Kind
     from sftui.verbs.completion import Around
     from sftui.verbs.typed import Typed
 
@@ -234,6 +235,11 @@ class VerbActions(ReplayActions, ChartActions):
     def _take_baseline(self, found: Baseline) -> None:
         self._cockpit.use_baseline(found)
         self.tell(f"Accuracies are compared with {found.name} as well.")
+
+    def verb_export(self, typed: Typed) -> None:
+        from sftui.screens.copying import export_from  # noqa: PLC0415  as above
+
+        export_from(self.screen, (cast("Kind", typed.text),))
 
     def verb_report(self, typed: Typed) -> None:
         self._report(typed.text)

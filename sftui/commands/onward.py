@@ -29,9 +29,17 @@ def watch_screen(
     return follow(*watch.show_run(run, launcher, baseline, on_event), run.path.parent)
 
 
-def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
-    """Replay a run or log, and show whatever is asked for from there."""
-    return follow(*watch.show_replay(flags, plain=plain, baseline=baseline), flags.runs_dir)
+def watch_replay(
+    flags: ReplayFlags,
+    *,
+    plain: bool,
+    baseline: Yardstick | None = None,
+    charts: Path | None = None,
+) -> ExitCode:
+    """Replay a run or log, and show whatever is asked for from there. `charts`: where they are
+    written."""
+    shown = watch.show_replay(flags, plain=plain, baseline=baseline, charts=charts)
+    return follow(*shown, flags.runs_dir)
 
 
 def follow(code: ExitCode, onward: Onward | None, runs_dir: Path | None = None) -> ExitCode:

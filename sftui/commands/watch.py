@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
 from sftui.cockpit.screen_request import Onward, ScreenRequest
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sftui.app import ScreenExit
     from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
-    from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState
     from sftui.statistics.scores import Scoreboard, Yardstick
 
@@ -145,9 +144,15 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
 
 
 def show_replay(
-    flags: ReplayFlags, *, plain: bool = False, baseline: Yardstick | None = None
+    flags: ReplayFlags,
+    *,
+    plain: bool = False,
+    baseline: Yardstick | None = None,
+    charts: Path | None = None,
 ) -> tuple[ExitCode, Onward | None]:
-    """Replay a run or log on the screen, or as plain lines; returns what is to be shown next.
+    """Replay a run or log on the screen, or as plain lines. `charts`: where they are written.
+
+    Returns what is to be shown next as well.
 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
@@ -164,7 +169,7 @@ def show_replay(
     )
     try:
         if flags.stage is not None:
-            choose_stage(opened.source, flags.stage)
+            open_log.choose_stage(opened.source, flags.stage)
         if plain:
             from sftui.commands import plain as plain_lines  # noqa: PLC0415  the screen does not need it
             from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  as above
@@ -185,6 +190,7 @@ def show_replay(
                 baseline=baseline,
                 log=flags.log,
                 runs_dir=flags.runs_dir,
+                charts=charts,
             )
         )
     finally:
@@ -193,22 +199,6 @@ def show_replay(
         diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
         return ExitCode.RUN_FAILED, None
     return ExitCode.DONE, end.onward
-
-
-def choose_stage(source: ReplaySource, number: int) -> None:
-    """Play stage `number`, counted from 1; a file that is still read is waited for.
-
-    Raises:
-        UsageError: the file has fewer.
-    """
-    source.read_on()
-    while len(source.stages) < number and source.loading:
-        time.sleep(0.02)
-    names = [stage.name for stage in source.stages]
-    if not 1 <= number <= len(names):
-        there = ", ".join(f"{i} {clean(name, 40)}" for i, name in enumerate(names, start=1))
-        raise UsageError(f"there is no stage {number}; the file has {there or 'none'}.")
-    source.select_stage(number - 1)
 
 
 def _closing(

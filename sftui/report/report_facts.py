@@ -24,6 +24,7 @@ from engine.optimizer.lr_schedule import width_scale
 from sftui.compare.baseline import Baseline
 from sftui.report.counts import Counts
 from sftui.sources import snapshot
+from sftui.sources.reading import FOUND_OUT, Reading
 from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
 from sftui.statistics import other_stages
@@ -334,8 +335,9 @@ def open_facts(
     baseline: Baseline | None = None,
     baseline_target: str | None = None,
     command: str = "",
+    reading: Reading = FOUND_OUT,
 ) -> Facts:
-    """Read a run or log, and count its events on the way.
+    """Read a run or log, and count its events on the way. `reading`: how a log is read.
 
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
@@ -345,7 +347,7 @@ def open_facts(
     def listener(stage: int, event: ev.Event) -> None:
         by_stage.setdefault(stage, Counts()).count(event)
 
-    shot = snapshot.read(target, runs_dir, listener, judge_log=True)
+    shot = snapshot.read(target, runs_dir, listener, judge_log=True, reading=reading)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:

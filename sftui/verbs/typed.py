@@ -168,4 +168,5 @@ _READERS: dict[str, Callable[[Verb, str], Typed]] = {
     "panel": _choice,
     "x": _choice,
     "report": _choice,
+    "export": _choice,
 }

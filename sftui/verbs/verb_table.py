@@ -184,10 +184,12 @@ VERBS: tuple[Verb, ...] = (
     ),
     Verb(
         name="export",
-        help="Write the chart as it is seen: SVG, PNG and CSV, in the folder of the run.",
+        arguments="[svg, png or csv]",
+        help="Write the chart as it is seen, as one kind of file or as all three.",
         group="views",
         key="export_chart",
-        examples=("export",),
+        examples=("export png", "export"),
+        choices=("svg", "png", "csv"),
     ),
     Verb(
         name="charts",

@@ -48,7 +48,7 @@ class CheckpointPanel(Panel):
     @property
     def clock(self) -> tuple[str, ...]:
         """The ages, as they are written."""
-        rows = self.state.checkpoint_rows()
+        rows = self._shown(self.grid.height)
         return tuple(self.view.age(self.state, row.t) for row in rows)
 
     def copied(self) -> str:
@@ -59,8 +59,7 @@ class CheckpointPanel(Panel):
         return "\n".join(clean(path, 4000) for path in paths) or super().copied()
 
     def paint(self, grid: Grid) -> None:
-        rows = self.state.checkpoint_rows()
-        kept = sum(1 for row in rows if row.kind == "sftui" and not row.removed)
+        rows, kept = self._shown(grid.height), self.state.checkpoint_rows().kept
         title = [("checkpoints", style(Role.TITLE, bold=True))]
         notes: list[Span] = [(f"{kept} to resume from", style(Role.FAINT))] if kept else []
         grid.frame(title, notes, border=self.border)
@@ -71,17 +70,21 @@ class CheckpointPanel(Panel):
         heads = short_names([clean(task, 60) for task in self.state.evals], 6)
         for name, end in columns.items():
             grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
-        room = grid.height - 3
-        self._top = max(0, min(self._top, len(rows) - room))
-        if len(rows) > room > 1:
-            # The start stays in sight: everything is compared with it.
-            rows = [*rows[self._top : self._top + room - 1], rows[-1]]
-        self._steps = tuple(row.step for row in rows[: max(0, room)])
+        self._steps = tuple(row.step for row in rows[: max(0, grid.height - 3)])
         best = self.state.best_validation
-        for i, row in enumerate(rows[: max(0, room)]):
+        for i, row in enumerate(rows[: max(0, grid.height - 3)]):
             is_best = best is not None and row.step == best.step and not row.removed
             is_best = is_best and not row.exported
             self._row(grid, 2 + i, row, columns, is_best=is_best)
+
+    def _shown(self, height: int) -> list[Checkpoint]:
+        """Those that a panel of this height has room for, from the one that was scrolled to, and
+        the last of all: everything is compared with the start."""
+        rows, room = self.state.checkpoint_rows(), height - 3
+        self._top = max(0, min(self._top, len(rows) - room))
+        if len(rows) > room > 1:
+            return [*rows[self._top : self._top + room - 1], rows[-1]]
+        return rows[: max(1, room)]
 
     def _columns(self, width: int) -> dict[str, int]:
         """Column ends, relative; what does not fit is dropped from the right of this list."""

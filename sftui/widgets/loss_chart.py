@@ -327,14 +327,18 @@ class LossChart(ZoomChart):
 
     def _saved(self, plot: Plot, axis_row: int) -> bool:
         """Checkpoints along the x axis; whether any is in sight."""
-        found = False
-        for checkpoint in self.state.checkpoint_rows():
-            col = plot.x_cell(checkpoint.step)
-            if checkpoint.kind == "sftui" and plot.holds_column(col):
-                role = Role.FAINT if checkpoint.removed else Role.SAVED
-                plot.grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(role))
-                found = True
-        return found
+        rows = self.state.checkpoint_rows()
+        if not len(rows.steps):
+            return False
+        cols = plot.x_cells(rows.steps)
+        # Of those in one cell the earliest is drawn.
+        firsts = np.flatnonzero(np.diff(cols, prepend=cols[0] - 1))
+        shown = [i for i in firsts.tolist() if plot.holds_column(int(cols[i]))]
+        for i in shown:
+            removed = bool(rows.removed[i])
+            role = Role.FAINT if removed else Role.SAVED
+            plot.grid.put(axis_row, int(cols[i]), "◇" if removed else "◆", style(role))
+        return bool(shown)
 
     def _box(self, plot: Plot, at: float, raw: Series, smooth: Line) -> _Box | None:
         """Values at the crosshair, on the side with room; None when neither side has any."""

@@ -1,5 +1,7 @@
 """The mouse on the screen: footer words, rows, borders, charts, and the wheel."""
 
+from typing import cast
+
 from textual.widget import Widget
 
 from engine.control import Command
@@ -58,13 +60,11 @@ async def test_a_row_of_the_checkpoints_is_chosen_and_opened():
         assert panel.has_focus
         await pilot.press("enter")
         await pilot.pause()
-        assert isinstance(app.screen, Browser)
-        assert app.screen.table.chosen.step == steps[1]
+        assert cast(Browser, app.screen).table.chosen.step == steps[1]
         await pilot.press("escape")
         await pilot.click("#checkpoints", offset=(6, 4), times=2)
         await pilot.pause()
-        assert isinstance(app.screen, Browser)
-        assert app.screen.table.chosen.step == steps[2]
+        assert cast(Browser, app.screen).table.chosen.step == steps[2]
 
 
 async def test_the_wheel_scrolls_the_checkpoints_that_have_no_room():

@@ -119,6 +119,13 @@ class LossOfEveryStep(TrainerCallback):
             self.losses[state.global_step - 1] = logs["loss"]
 
 
+def _as_trained(made: list[dict[str, Any]], words: Any) -> list[dict[str, Any]]:
+    """Rows as this version of TRL takes them: before 0.20 the text of a conversation."""
+    if "max_length" in _NAMES:
+        return made
+    return [{"text": words.apply_chat_template(row["messages"], tokenize=False)} for row in made]
+
+
 def sft_trainer(
     output: Path | str,
     *,
@@ -133,8 +140,8 @@ def sft_trainer(
 ) -> SFTTrainer:
     """An SFTTrainer as people write it; `settings` go into its SFTConfig."""
     words = tokenizer()
-    data = rows(train_rows)
-    held_out = rows(160)[120:]
+    data = _as_trained(rows(train_rows), words)
+    held_out = _as_trained(rows(160)[120:], words)
     evaluation: Any = None
     if isinstance(eval_rows, dict):
         evaluation = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -41,6 +42,10 @@ from tests.engine.attach.steered import (
 )
 
 STEPS = 8
+IS_4 = transformers.__version__.startswith("4.")
+RESUMES = pytest.mark.skipif(
+    IS_4, reason="Transformers 4.46 cannot load its own random state with this version of torch"
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -129,9 +134,15 @@ def test_a_steered_training_has_the_losses_of_a_plain_one_to_the_last_bit(
     assert set(saved) == {2, 3, 5, 8}
     assert all(e.kind == "hf" and e.size_bytes > 10_000 for e in saved.values())
     measured = [e.step for e in events(attached.run, ValidationFinished)]
-    assert measured == [0, 2, 3, 6, 8]  # asked for and due at step 3: one evaluation serves both
+    expected = [0, 2, 3, 6, 8]  # asked for and due at step 3: one evaluation serves both
+    if IS_4 and "lora" in options:
+        expected = []  # its evaluation of a peft model has no loss
+    elif IS_4:
+        expected.remove(8)  # it does not evaluate behind the last step
+    assert measured == expected
 
 
+@RESUMES
 @pytest.mark.slow
 def test_a_checkpoint_saved_in_a_pause_goes_on_as_the_unbroken_run_did(tmp_path: Path) -> None:
     # Step 4 is the begin of the second epoch: the loader draws its seed there.
@@ -188,6 +199,7 @@ def test_half_the_rate_trains_as_a_schedule_that_is_halved_there(tmp_path: Path)
     assert used[3] == pytest.approx(0.5 * 1e-3 * (0.5 + 0.5 * math.cos(math.pi * 1 / 6)))
 
 
+@pytest.mark.skipif(IS_4, reason="TRL 0.12 has no assistant_only_loss")
 @pytest.mark.slow
 def test_every_number_is_there_with_a_log_line_a_thousand_steps(tmp_path: Path) -> None:
     trainer = sft_trainer(
@@ -414,6 +426,7 @@ def test_an_exception_of_theirs_is_the_runs_end_and_is_raised(tmp_path: Path) ->
     assert sorted(losses(attached.run)) == [0, 1]
 
 
+@RESUMES
 @pytest.mark.slow
 def test_a_training_that_goes_on_joins_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
