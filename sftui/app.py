@@ -13,20 +13,18 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
 from engine.control import Command
 from engine.errors import SftuiError
 from sftui import diagnostics
-from sftui.actions.chart_actions import ChartActions
-from sftui.actions.replay_actions import ReplayActions
+from sftui.actions.verb_actions import VerbActions
 from sftui.keys import key_table
 from sftui.keys import keymap as keymap_module
 from sftui.keys import preferences as preferences_module
@@ -38,7 +36,7 @@ from sftui.screens.first_frame import FirstFrame
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
     from sftui.cockpit.notices import Notices
-    from sftui.cockpit.screen_request import ScreenRequest
+    from sftui.cockpit.screen_request import Onward, ScreenRequest
     from sftui.sources import Source
     from sftui.state.run_state import RunState
 
@@ -72,9 +70,11 @@ class ScreenExit:
     """Whether the screen closed because the process got a SIGTERM."""
     ended_by: int | None = None
     """The signal it left because of."""
+    onward: Onward | None = None
+    """What was asked to be shown next."""
 
 
-class SftuiApp(ReplayActions, ChartActions):
+class SftuiApp(VerbActions):
     """The screen over one run, or over the replay of one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(key_table.DEFAULT_KEYS.of_app())]
@@ -99,6 +99,7 @@ class SftuiApp(ReplayActions, ChartActions):
         """What `request.launch` raised."""
         self._now = now
         self._preferences = preferences
+        self.typed_lines = list(map(str, preferences.typed)) if preferences is not None else []
         self._opened = False
         """Whether the page of charts was opened for a log that has no loss."""
 
@@ -162,7 +163,7 @@ class SftuiApp(ReplayActions, ChartActions):
         """What to remember of how the screen is shown; None when nothing is remembered."""
         if self._preferences is None or self.cockpit is None:
             return None
-        return self.cockpit.preferences(self.theme)
+        return replace(self.cockpit.preferences(self.theme), typed=self.typed_lines)
 
     def _start_run(self, cockpit: Cockpit, launch: Callable[[], object]) -> None:
         try:
@@ -188,11 +189,9 @@ class SftuiApp(ReplayActions, ChartActions):
             return False
         if _MODES[action] == "search":
             return self.cockpit.view.log.searching
+        if _MODES[action] == "look":
+            return self.cockpit.view.looking
         return _MODES[action] in ("", self.cockpit.view.mode)
-
-    def _say(self, problem: str) -> None:
-        if problem:
-            self.tell(problem, title="Not sent")
 
     def action_toggle_pause(self) -> None:
         self._say(self._cockpit.ask_pause_or_resume())
@@ -247,6 +246,12 @@ class SftuiApp(ReplayActions, ChartActions):
         from sftui.screens.browser import Browser  # noqa: PLC0415  as above
 
         self.push_screen(Browser(self._cockpit))
+
+    def action_browse_chosen(self) -> None:
+        """The browser with its cursor on the row that was clicked."""
+        from sftui.screens.browser import Browser  # noqa: PLC0415  as above
+
+        self.push_screen(Browser(self._cockpit, self._cockpit.dashboard.chosen_checkpoint))
 
     def action_show_questions(self) -> None:
         from sftui.screens.questions import QuestionsScreen  # noqa: PLC0415  as above
@@ -306,29 +311,11 @@ class SftuiApp(ReplayActions, ChartActions):
 
         self.push_screen(Help(self.keys))
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The palette: every key of the table, and Textual's themes."""
-        mode, where = "live" if self.cockpit is None else self.cockpit.view.mode, "app"
-        if self.cockpit is not None and screen is self.cockpit.chart_screen:
-            mode, where = "charts", "screen"
-        for key in self.keys.of_mode(mode):
-            if key.id != "palette":
-                words = f"{key.help} ({key.shown})"
-                yield SystemCommand(key.words, words, self._runner(f"{where}.{key.action}"))
-        yield SystemCommand("Theme", "Change the colours.", self.action_change_theme)
-
-    def _runner(self, action: str) -> Callable[[], None]:
-        def run() -> None:
-            # The palette is still on the stack here: act when it is gone.
-            self.call_later(self.run_action, action)
-
-        return run
-
 
 _MODES = {
     key.action.split("(")[0]: key.mode
     for key in key_table.TABLE
-    if key.id != "palette" and key.mode not in key_table.SCREENS
+    if key.action != "command_palette" and key.mode not in key_table.SCREENS
 }
 """Name of an action of ours -> the mode in which its key acts; empty for both."""
 _ALWAYS = frozenset({"leave", "interrupt"})
@@ -369,6 +356,7 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
     from sftui.state.run_state import RunState  # noqa: PLC0415  numpy, needed by now anyway
 
     state = app.cockpit.state if app.cockpit else RunState()
+    onward = app.onward
     trouble = app.cockpit.view.trouble if app.cockpit else ""
     if isinstance(app.error, SftuiError):
         raise app.error
@@ -379,18 +367,21 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
     if state.end is not None:
         known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
         outcome = known.get(state.end.status, Outcome.FAILED)
-        return ScreenExit(outcome=outcome, state=state, reason=state.end.reason)
+        return ScreenExit(outcome=outcome, state=state, reason=state.end.reason, onward=onward)
     # Set when one of our handlers raised; Textual has restored the terminal and printed where.
     broken = app._exception
     if broken is None and app.ended_by is None and app._exit_renderables:
         # A thread of Textual's failed: it ends the screen and knows no exception of ours.
         broken = RuntimeError("the terminal's driver failed; what it said stands above")
     if trouble:
-        return ScreenExit(outcome=Outcome.LOST, state=state, reason=trouble, error=broken)
+        return ScreenExit(
+            outcome=Outcome.LOST, state=state, reason=trouble, error=broken, onward=onward
+        )
     return ScreenExit(
         outcome=Outcome.LEFT_RUNNING,
         state=state,
         error=broken,
         told_to_end=app.told_to_end,
         ended_by=app.ended_by,
+        onward=onward,
     )

@@ -309,10 +309,12 @@ def replay(words: list[str]) -> ExitCode:
     flags = _flags_of(ReplayFlags, words, "sftui replay", one="shows one log")
     if not flags.speed > 0:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
-    from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
+    from sftui.commands import onward  # noqa: PLC0415  numpy, psutil
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
-    return watch.watch_replay(flags, plain=flags.headless or not _has_terminal(), baseline=baseline)
+    return onward.watch_replay(
+        flags, plain=flags.headless or not _has_terminal(), baseline=baseline
+    )
 
 
 def play_demo(words: list[str]) -> ExitCode:
@@ -602,9 +604,9 @@ def _watch(
     on_event: str | None = None,
 ) -> ExitCode:
     """Show a run, as a screen or as plain lines, until the user leaves or it ends."""
-    from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
+    from sftui.commands import onward, watch  # noqa: PLC0415  numpy, psutil
 
-    show = watch.watch_plain if plain else watch.watch_screen
+    show = watch.watch_plain if plain else onward.watch_screen
     return show(found, launcher, baseline, on_event)
 
 

@@ -39,6 +39,7 @@ from sftui.commands.reading_flags import CtlFlags, RemoveFlags, RunsFlags
 from sftui.commands.run_flags import parse_fit, parse_run
 from sftui.keys import key_table
 from sftui.sources.formats import READERS
+from sftui.verbs import verb_table
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORIES = {
@@ -374,6 +375,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recipes": _recipes_table,
     "settings": _settings_table,
     "targets": _targets_table,
+    "verbs": verb_table.markdown,
 }
 """Name in `<!-- table: NAME -->` -> what stands between that line and `<!-- /table -->`."""
 

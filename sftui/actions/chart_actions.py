@@ -33,6 +33,26 @@ class ChartActions(CockpitApp):
     def action_zoom(self, closer: bool) -> None:
         self._cockpit.charts.move(lambda viewport: viewport.zoom(closer))
 
+    async def action_open_panel(self) -> None:
+        """Open the focused panel: the crosshair, a screen, or all the room there is."""
+        from sftui.widgets.panel import Panel  # noqa: PLC0415  numpy: not before the first frame
+
+        panel = self.screen.focused
+        if isinstance(panel, Panel):
+            await panel.run_action(panel.opens)
+
+    def action_toggle_look(self) -> None:
+        self._cockpit.charts.toggle_look(self._cockpit.state)
+
+    def action_look(self, cells: int) -> None:
+        self.action_point(cells)
+
+    def action_look_event(self, by: int) -> None:
+        self._jump(by, "event")
+
+    def action_end_look(self) -> None:
+        self.action_toggle_look()
+
     def action_point(self, cells: int) -> None:
         last = self._cockpit.state.newest_place
         self._cockpit.charts.move(lambda viewport: viewport.move(cells, last))

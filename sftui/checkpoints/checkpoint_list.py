@@ -116,19 +116,34 @@ class CheckpointList:
 
     def start(self, what: str, row: CheckpointRow) -> str:
         """Start `eval` or an export, `nanochat` or `hf`; returns why not, else nothing."""
+        if what == "eval":
+            return self.start_eval(row)
         if problem := self.why_not(row):
             return problem
-        if self.job is not None and self.job.code is None:
-            return busy_words(self.job)
         assert row.info is not None
         assert self.run is not None
+        output = self.run.path / f"export-step-{row.step}-{what}"
+        words = f"exporting {row.name} for {'transformers' if what == 'hf' else 'nanochat'}"
         target = str(row.info.path)
-        if what == "eval":
-            words, arguments = f"evaluating {row.name}", ["eval", target]
-        else:
-            output = self.run.path / f"export-step-{row.step}-{what}"
-            words = f"exporting {row.name} for {'transformers' if what == 'hf' else 'nanochat'}"
-            arguments = ["export", target, "--format", what, "-o", str(output)]
+        return self._begin(words, ["export", target, "--format", what, "-o", str(output)])
+
+    def start_eval(self, row: CheckpointRow, tasks: str = "", questions: int | None = None) -> str:
+        """Start its evaluation: of these tasks, comma-separated, with so many questions of each;
+        by default as the run asked. Returns why not, else nothing."""
+        if problem := self.why_not(row):
+            return problem
+        assert row.info is not None
+        arguments = ["eval", str(row.info.path)]
+        arguments += ["--tasks", tasks] if tasks else []
+        if questions is not None:
+            arguments += ["--max-problems", str(questions), "--max-generated", str(questions)]
+        named = f" on {clean(tasks, 60)}" if tasks else ""
+        return self._begin(f"evaluating {row.name}{named}", arguments)
+
+    def _begin(self, words: str, arguments: list[str]) -> str:
+        """Start a command of ours on one of them; one at a time."""
+        if self.job is not None and self.job.code is None:
+            return busy_words(self.job)
         self._close_job()
         try:
             self.job = Job(words, arguments, Path.cwd())

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
+from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.checkpoint_list import CheckpointList
 from sftui.cockpit.modes import TICK_SECONDS, Live, Mode
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from sftui.cockpit.screen_request import ScreenRequest
     from sftui.screens.charts import ChartsScreen
     from sftui.statistics.flips import Questions
+    from sftui.statistics.scores import Yardstick
 
 SLOW_TICK_SECONDS, QUIET_SECONDS = 0.5, 3.0
 """Between two ticks when no event came for so long."""
@@ -73,6 +77,9 @@ class Cockpit:
     ) -> None:
         """`notices`: whom to tell of what happens; None over a replay."""
         folder = request.folder
+        self.request = request
+        self.folder = folder
+        """The run directory; None for the log of another program."""
         self.source = request.source
         self.mode = _mode_of(request, now)
         self.now = now
@@ -246,8 +253,8 @@ class Cockpit:
 
     # ---- requests out ----------------------------------------------------------------------
 
-    def ask(self, command: Command) -> str:
-        """Post a request to the run.
+    def ask(self, command: Command, argument: float | None = None) -> str:
+        """Post a request to the run; `argument`: the factor of `lr`, the steps of `resume`.
 
         Returns why it was not sent, an empty string when it was.
         """
@@ -259,13 +266,15 @@ class Cockpit:
             from sftui.text.clean import clean  # noqa: PLC0415  the first frame asks for nothing
 
             return str(clean(why, 200))
-        if any(request.command is command for request in view.pending.values()):
+        asked = ((request.command, request.argument) for request in view.pending.values())
+        if (command, argument) in asked:
             return ""  # asked twice before the answer came, it is one request
         from engine.journal.wire import new_id  # noqa: PLC0415  the first frame asks for nothing
 
         request = Request(
             id=new_id(),
             command=command,
+            argument=argument,
             author=_author(),
             t=view.now(),
             attempt=state.attempt if state.attempt_starts else None,
@@ -349,6 +358,28 @@ class Cockpit:
         if self._stale:
             self._show_stale()
         return said
+
+    # ---- other runs ------------------------------------------------------------------------
+
+    @property
+    def runs_root(self) -> Path:
+        """Where the runs lie that this one is one of."""
+        if self.request.runs_dir is not None:
+            return self.request.runs_dir
+        return self.folder.parent if self.folder is not None else run_dir.runs_root(None)
+
+    def run_before(self) -> RunDir | None:
+        """The newest run that began before this one; of a log, the newest run there is."""
+        for run in run_dir.list_runs(self.runs_root):
+            if self.folder is None or run.id < self.folder.name:
+                return run
+        return None
+
+    def use_baseline(self, baseline: Yardstick) -> None:
+        """Compare accuracies with these as well, from now on."""
+        self.request = replace(self.request, baseline=baseline)
+        self.view.board = Scoreboard(self.folder, baseline)
+        self.front.show(Topic.EVALS | Topic.VIEW)
 
     # ---- how it is shown ---------------------------------------------------------------------
 

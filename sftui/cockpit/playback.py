@@ -150,6 +150,13 @@ class Playback:
             self.to_end()  # all at once is now
         return self.status().speed_words
 
+    def set_speed(self, speed: float) -> str:
+        """Play so many times as fast; returns the speed in words."""
+        self.source.speed = speed
+        if math.isinf(speed):
+            self.to_end()
+        return self.status().speed_words
+
     def jump(self, by: int) -> str:
         """Seek to the next or previous mark; returns its words, empty when there is none."""
         mark: Mark | None

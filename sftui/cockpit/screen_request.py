@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Onward:
+    """What is shown after a screen has closed, because a person asked for it there."""
+
+    words: tuple[str, ...]
+    """A command and its targets: `attach RUN`, `replay LOG`, `compare A B`, `open`."""
+    back: tuple[str, ...] = ()
+    """Such words again, for what is shown after that; empty for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScreenRequest:
     """One screen over one source of events."""
 
@@ -34,3 +44,17 @@ class ScreenRequest:
     """Where charts are written that a person asks for; None for the usual place."""
     on_event: str | None = None
     """A shell command for what is worth a call."""
+    log: str = ""
+    """Of a replay, the file as it was named."""
+    runs_dir: Path | None = None
+    """Where runs lie; None: beside `folder`, else where `sftui run` puts them."""
+
+    @property
+    def target(self) -> str:
+        """The run or log, as every command takes it."""
+        return self.log or (str(self.folder) if self.folder is not None else "")
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """The words that show it again."""
+        return ("attach" if self.replay_of is None else "replay", self.target)

@@ -13,6 +13,7 @@ from engine.journal import event_files, wire
 from engine.run.run_dir import RunDir
 from engine.steering import inbox
 from sftui.text import format as fmt
+from sftui.verbs.typed import lr_factor, steps_of
 
 POLL_SECONDS = 0.05
 ALIVE_SECONDS = 2.0
@@ -89,25 +90,12 @@ def parse_command(word: str, argument: str | None) -> tuple[Command, float | Non
         words = ", ".join(c.value for c in Command)
         raise UsageError(f"unknown command {word!r}; expected one of {words}.") from None
     if command is Command.RESUME and argument is not None:
-        if not argument.isdigit() or int(argument) < 1:
-            raise UsageError(
-                f"resume takes the number of steps after which to pause again; found {argument!r}."
-            )
-        return command, float(argument)
+        return command, float(steps_of(argument, "resume", "resume 50"))
     if command is not Command.LR_FACTOR:
         if argument is not None:
             raise UsageError(f"{word} takes no argument; found {argument!r}.")
         return command, None
-    try:
-        factor = float(argument or "")
-    except ValueError:
-        factor = -1.0
-    if not 0.0 < factor <= 100.0:
-        raise UsageError(
-            f"lr takes the factor on the schedule, above 0 and up to 100, e.g. `lr 0.5`; found "
-            f"{argument!r}."
-        )
-    return command, factor
+    return command, lr_factor(argument or "")
 
 
 CLOCK_TOLERANCE_SECONDS = 5.0

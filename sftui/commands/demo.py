@@ -48,7 +48,7 @@ def watch_demo(flags: DemoFlags, *, plain: bool) -> ExitCode:
     Raises:
         UsageError: the folder to keep it in is there already, or no speed was named.
     """
-    from sftui.commands import watch  # noqa: PLC0415  numpy, psutil
+    from sftui.commands import onward  # noqa: PLC0415  numpy, psutil
 
     if not flags.speed > 0:
         raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
@@ -56,7 +56,7 @@ def watch_demo(flags: DemoFlags, *, plain: bool) -> ExitCode:
         run = unpack(Path(folder)) if flags.keep is None else _kept(flags.keep)
         speed = float("inf") if plain else flags.speed
         replay = ReplayFlags(log=str(run), speed=speed, headless=plain)
-        return watch.watch_replay(replay, plain=plain, charts=Path.cwd())
+        return onward.watch_replay(replay, plain=plain, charts=Path.cwd())
 
 
 def unpack(folder: Path) -> Path:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
-from sftui.cockpit.screen_request import ScreenRequest
+from sftui.cockpit.screen_request import Onward, ScreenRequest
 from sftui.diagnostics import ExitCode
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
 if TYPE_CHECKING:
+    from sftui.app import ScreenExit
     from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
     from sftui.state.run_state import RunState
@@ -57,13 +58,16 @@ def watch_plain(
     return _closing(run, state, baseline, lived=lived)
 
 
-def watch_screen(
+def show_run(
     run: RunDir,
     launcher: Callable[[], object] | None,
     baseline: Yardstick | None = None,
     on_event: str | None = None,
-) -> ExitCode:
-    """The screen. A run we start feeds it through the queue, any other through its files."""
+) -> tuple[ExitCode, Onward | None]:
+    """The screen. A run we start feeds it through the queue, any other through its files.
+
+    Returns what is to be shown next as well.
+    """
     # Textual: a quarter of a second that plain mode does not need.
     from sftui import app  # noqa: PLC0415
     from sftui.sources.live import LiveSource  # noqa: PLC0415  psutil, of no use to a replay
@@ -85,6 +89,22 @@ def watch_screen(
         )
     finally:
         source.close()
+    if end.onward is not None and end.error is None:
+        return ExitCode.DONE, end.onward
+    return _after(run, launcher, baseline, end, lived=lived), None
+
+
+def _after(
+    run: RunDir,
+    launcher: Callable[[], object] | None,
+    baseline: Yardstick | None,
+    end: ScreenExit,
+    *,
+    lived: bool,
+) -> ExitCode:
+    """Print how the run stands, and how to go on with it."""
+    from sftui import app  # noqa: PLC0415  Textual, as above
+
     if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
         return _closing(run, end.state, baseline, lived=lived)
     if end.error is not None:
@@ -123,14 +143,16 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
     return ExitCode.INTERRUPTED if left else _closing(run, state, baseline)
 
 
-def watch_replay(
+def show_replay(
     flags: ReplayFlags,
     *,
-    plain: bool,
+    plain: bool = False,
     baseline: Yardstick | None = None,
     charts: Path | None = None,
-) -> ExitCode:
+) -> tuple[ExitCode, Onward | None]:
     """Replay a run or log on the screen, or as plain lines. `charts`: where they are written.
+
+    Returns what is to be shown next as well.
 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
@@ -156,7 +178,7 @@ def watch_replay(
             state, _ = plain_lines.watch(opened.source, send_stop=False)
             folder = opened.run.path if opened.run is not None else None
             _say_scores(Scoreboard(folder, baseline), state)
-            return ExitCode.DONE
+            return ExitCode.DONE, None
         from sftui import app  # noqa: PLC0415  Textual, as above
 
         end = app.run_screen(
@@ -166,6 +188,8 @@ def watch_replay(
                 replay_of=opened.why,
                 folder=opened.run.path if opened.run is not None else None,
                 baseline=baseline,
+                log=flags.log,
+                runs_dir=flags.runs_dir,
                 charts=charts,
             )
         )
@@ -173,8 +197,8 @@ def watch_replay(
         opened.source.close()
     if end.error is not None:
         diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
-        return ExitCode.RUN_FAILED
-    return ExitCode.DONE
+        return ExitCode.RUN_FAILED, None
+    return ExitCode.DONE, end.onward
 
 
 def _closing(

@@ -34,8 +34,9 @@ class Key:
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
     mode: str = ""
-    """`live`, `replay`, `search`, or one of SCREENS: where the key means this; empty = over both
-    a run and a replay. `search`: while the log is searched; it goes before the others."""
+    """`live`, `replay`, `search`, `look`, or one of SCREENS: where the key means this; empty = over
+    both a run and a replay. `search`: while the log is searched, `look`: over a replay while the
+    crosshair was asked for; both go before the others."""
 
 
 TABLE: tuple[Key, ...] = (
@@ -90,6 +91,30 @@ TABLE: tuple[Key, ...] = (
         confirm=True,
         footer=5,
     ),
+    Key(
+        id="learning_rate",
+        keys="r",
+        shown="r",
+        spare="ctrl+r",
+        action="ask_rate",
+        words="Rate",
+        help="Type a factor on the learning rates; the resulting rates stand under it.",
+        group="run",
+        footer=6,
+        mode="live",
+    ),
+    Key(
+        id="more_steps",
+        keys="u",
+        shown="u",
+        spare="ctrl+u",
+        action="ask_more_steps",
+        words="Until",
+        help="Type how many more steps to train before the run pauses.",
+        group="run",
+        footer=24,
+        mode="live",
+    ),
     # Before the other meanings of their keys: the first that may act, acts.
     Key(
         id="search_next",
@@ -120,6 +145,77 @@ TABLE: tuple[Key, ...] = (
         help="Log: no search any more.",
         group="log",
         mode="search",
+    ),
+    # Over a replay the arrows move the clock, but while the crosshair was asked for.
+    Key(
+        id="look_left",
+        keys="left",
+        shown="←",
+        action="look(-1)",
+        words="Look left",
+        help="Replay, with the crosshair: one column left.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_right",
+        keys="right",
+        shown="→",
+        action="look(1)",
+        words="Look right",
+        help="Replay, with the crosshair: one column right.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_far_left",
+        keys="shift+left",
+        shown="shift+←",
+        action="look(-10)",
+        words="Far left",
+        help="Replay, with the crosshair: ten columns left.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_far_right",
+        keys="shift+right",
+        shown="shift+→",
+        action="look(10)",
+        words="Far right",
+        help="Replay, with the crosshair: ten columns right.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_next_event",
+        keys="n",
+        shown="n",
+        action="look_event(1)",
+        words="Next event",
+        help="Replay, with the crosshair: to the next evaluation, checkpoint, request or alarm.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_previous_event",
+        keys="N",
+        shown="N",
+        action="look_event(-1)",
+        words="Last event",
+        help="Replay, with the crosshair: to the event before.",
+        group="chart",
+        mode="look",
+    ),
+    Key(
+        id="look_end",
+        keys="escape",
+        shown="esc",
+        action="end_look",
+        words="Scrub again",
+        help="Replay, with the crosshair: away with it, the arrows move the clock again.",
+        group="chart",
+        mode="look",
     ),
     Key(
         id="play",
@@ -430,7 +526,7 @@ TABLE: tuple[Key, ...] = (
         words="Panel",
         help="Next panel.",
         group="panels",
-        footer=13,
+        footer=23,
     ),
     Key(
         id="previous_panel",
@@ -483,6 +579,16 @@ TABLE: tuple[Key, ...] = (
         help="Benchmarks or validation losses in the table.",
         group="panels",
         footer=14,
+    ),
+    Key(
+        id="open_panel",
+        keys="enter",
+        shown="enter",
+        spare="ctrl+o",
+        action="open_panel",
+        words="Open",
+        help="Open what has the focus: the crosshair of the loss, the questions, the checkpoints.",
+        group="panels",
     ),
     Key(
         id="maximise",
@@ -1695,12 +1801,23 @@ TABLE: tuple[Key, ...] = (
         footer=17,
     ),
     Key(
+        id="command",
+        keys="colon",
+        shown=":",
+        spare="f4",
+        action="command_palette",
+        words="Type",
+        help="Type any verb with its arguments: `lr 0.5`, `pause in 50`, `compare last`.",
+        group="app",
+        footer=13,
+    ),
+    Key(
         id="palette",
         keys="ctrl+p",
         shown="ctrl+p",
         action="command_palette",
         words="Palette",
-        help="Search for any command; themes are there too.",
+        help="The same line, from any screen.",
         group="app",
     ),
     Key(
@@ -1804,7 +1921,15 @@ DEFAULT_KEYS = KeyTable()
 _SHOWN = {
     **{"left": "←", "right": "→", "up": "↑", "down": "↓", "escape": "esc"},
     **{"pageup": "pgup", "pagedown": "pgdn", "slash": "/", "backslash": "\\"},
-    **{"plus": "+", "minus": "-", "underscore": "_", "at": "@", "full_stop": ".", "comma": ","},
+    **{
+        "plus": "+",
+        "minus": "-",
+        "underscore": "_",
+        "at": "@",
+        "full_stop": ".",
+        "comma": ",",
+        "colon": ":",
+    },
     **{"less_than_sign": "<", "greater_than_sign": ">"},
 }
 

@@ -146,7 +146,7 @@ def _together(keys: list[Key]) -> Iterator[list[Key]]:
     """Groups of entries that are active at the same time."""
     for mode in ("live", "replay"):
         yield [key for key in keys if key.mode in ("", mode)]
-    for mode in (*SCREENS, "search"):
+    for mode in (*SCREENS, "search", "look"):
         yield [key for key in keys if key.mode == mode]
 
 

@@ -1,5 +1,5 @@
 """How the screen was shown last, kept between runs: theme, smoothing, axis, table, prompt,
-charts.
+typed lines, charts.
 
 One small JSON file in the user's configuration directory; `SFTUI_CONFIG` names
 another. A file that cannot be read or written is no error: the defaults hold.
@@ -27,6 +27,8 @@ class Preferences:
     x_axis: str = "step"
     prompt: str = ""
     """The prompt that a checkpoint was asked last."""
+    typed: list[Any] = field(default_factory=list)
+    """Lines typed after `:`, newest first."""
     charts: dict[str, Any] = field(default_factory=dict)
     """The page of charts: what `ChartPage.kept` gave."""
 

@@ -28,8 +28,10 @@ class Browser(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("browser"))]
 
-    def __init__(self, cockpit: Cockpit) -> None:
+    def __init__(self, cockpit: Cockpit, begin_at: int | None = None) -> None:
+        """`begin_at`: step of the row that the cursor begins on; None for the first."""
         super().__init__()
+        self._begin_at = begin_at
         rebind(self, cockpit.view.keys.of_mode("browser"))
         self._cockpit = cockpit
         self.table = CheckpointTable(
@@ -49,6 +51,9 @@ class Browser(ModalScreen[None]):
     def on_mount(self) -> None:
         self.prompt.display = False
         self.poll()
+        if self._begin_at is not None:
+            self.table.begin_at(self._begin_at)
+            self.table.rebuild()
         self.table.focus()
         self.set_interval(POLL_SECONDS, self.poll)
 

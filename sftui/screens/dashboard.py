@@ -61,6 +61,7 @@ class Dashboard(PanelScreen):
         self.panels = [kind(state, view, id=name) for kind, name in make]
         self.panels.insert(-1, SeriesCharts(state, view, id="pinned", pinned=True))
         self._loss = next(panel for panel in self.panels if isinstance(panel, LossChart))
+        self._checkpoints = next(p for p in self.panels if isinstance(p, CheckpointPanel))
         self.panel = "loss"
         """The big one on a small screen, and the one that `maximised` leaves alone."""
         self.lower = "accuracy"
@@ -96,6 +97,11 @@ class Dashboard(PanelScreen):
     def extent(self) -> Extent:
         """Of the loss chart as it was painted last: what keys move within."""
         return self._loss.extent
+
+    @property
+    def chosen_checkpoint(self) -> int | None:
+        """Step of the row of the checkpoints that was clicked."""
+        return self._checkpoints.chosen
 
     @property
     def wide(self) -> bool:

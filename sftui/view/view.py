@@ -50,6 +50,8 @@ class View:
     smoothing: int = 0
     x_axis: str = "step"
     """One of `x_axis.AXES`; where the log does not say it, charts go by steps."""
+    looking: bool = False
+    """Over a replay, whether the arrows move the crosshair and not the clock."""
     jumping: tuple[str, ...] = ()
     """Panels that a letter would go to, while one is waited for."""
     log: LogBook = field(default_factory=LogBook)

@@ -68,6 +68,14 @@ class ViewControl:
         self._show(Topic.VIEW)
         return missing_words(missing)
 
+    def set_x_axis(self, state: RunState, name: str) -> str:
+        """Take this measure; returns a sentence where the log has none of it."""
+        if name != "step" and self.view.x_scale(state, name) is None:
+            return missing_words([name])
+        self.view.x_axis = name
+        self._show(Topic.VIEW)
+        return ""
+
     # ---- the part in sight, the crosshair --------------------------------------------------
 
     def move(self, act: Callable[[Viewport], None]) -> None:
@@ -93,6 +101,17 @@ class ViewControl:
             return False
         self.move(lambda viewport: viewport.go(onwards[0] if by > 0 else onwards[-1]))
         return True
+
+    def toggle_look(self, state: RunState) -> None:
+        """The crosshair to the newest update, or away; over a replay the arrows are then its."""
+        view = self.view
+        on = not view.looking if view.replay is not None else view.viewport.cursor is None
+        view.looking = on and view.replay is not None
+        if on:
+            self.move(lambda viewport: viewport.move(0, state.newest_place))
+        else:
+            self.move(lambda viewport: viewport.point(None))
+        self._show(Topic.VIEW)
 
     # ---- alarms ----------------------------------------------------------------------------
 

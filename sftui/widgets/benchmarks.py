@@ -50,6 +50,7 @@ class Benchmarks(Panel):
 
     TOPICS = Topic.EVALS | Topic.RUN | Topic.VIEW
     can_focus = True
+    opens = "app.show_questions"
 
     def paint(self, grid: Grid) -> None:
         state = self.state

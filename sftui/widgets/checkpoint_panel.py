@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual.events import MouseDown
+
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style, task_role
 from sftui.drawing.short_names import short_names
@@ -18,6 +20,30 @@ class CheckpointPanel(Panel):
 
     TOPICS = Topic.CHECKPOINTS | Topic.VALIDATION | Topic.EVALS | Topic.RUN
     can_focus = True
+    opens = "app.browse_chosen"
+
+    chosen: int | None = None
+    """Step of the row that was clicked; None before."""
+    _top = 0
+    """Rows scrolled away."""
+    _steps: tuple[int, ...] = ()
+    """Of the rows, as they were painted last."""
+
+    def on_mouse_scroll_up(self) -> None:
+        self._scroll(-1)
+
+    def on_mouse_scroll_down(self) -> None:
+        self._scroll(1)
+
+    def _scroll(self, by: int) -> None:
+        self._top += by
+        self.rebuild()
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        """Choose the row: what enter or a second click then opens."""
+        if 0 <= event.y - 2 < len(self._steps):
+            self.chosen = self._steps[event.y - 2]
+            self.rebuild()
 
     @property
     def clock(self) -> tuple[str, ...]:
@@ -44,6 +70,7 @@ class CheckpointPanel(Panel):
         heads = short_names([clean(task, 60) for task in self.state.evals], 6)
         for name, end in columns.items():
             grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
+        self._steps = tuple(row.step for row in rows[: max(0, grid.height - 3)])
         best = self.state.best_validation
         for i, row in enumerate(rows[: max(0, grid.height - 3)]):
             is_best = best is not None and row.step == best.step and not row.removed
@@ -51,10 +78,12 @@ class CheckpointPanel(Panel):
             self._row(grid, 2 + i, row, columns, is_best=is_best)
 
     def _shown(self, height: int) -> list[Checkpoint]:
-        """The newest that a panel of this height has room for, and the last of all."""
+        """Those that a panel of this height has room for, from the one that was scrolled to, and
+        the last of all: everything is compared with the start."""
         rows, room = self.state.checkpoint_rows(), height - 3
+        self._top = max(0, min(self._top, len(rows) - room))
         if len(rows) > room > 1:
-            return [*rows[: room - 1], rows[-1]]
+            return [*rows[self._top : self._top + room - 1], rows[-1]]
         return rows[: max(1, room)]
 
     def _columns(self, width: int) -> dict[str, int]:
@@ -116,5 +145,7 @@ class CheckpointPanel(Panel):
         if "age" in columns:
             age = self.view.age(self.state, item.t)
             grid.right(row, 2 + columns["age"], [(age, dim)], 2)
-        if is_best:
+        if is_best or item.step == self.chosen:
             grid.back(row, 1, grid.width - 1, Back.ROW)
+        if item.step == self.chosen:
+            grid.put(row, 1, "▌", style(Role.FOCUS, back=Back.ROW))

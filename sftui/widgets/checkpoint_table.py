@@ -54,6 +54,10 @@ class CheckpointTable(Panel):
             self.cursor = next(same, self.cursor)
         self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
 
+    def begin_at(self, step: int) -> None:
+        """The cursor on the row of this step, if there is one."""
+        self.cursor = next((i for i, r in enumerate(self.rows) if r.step == step), self.cursor)
+
     @property
     def chosen(self) -> CheckpointRow | None:
         return self.rows[self.cursor] if self.rows else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textual.events import Click
+
 from sftui.drawing.canvas import Grid, text_width
 from sftui.drawing.roles import Back, Role, style
 from sftui.keys.key_table import JUMP_LETTERS, Key
@@ -17,7 +19,18 @@ class KeyFooter(Panel):
     mode = ""
     """Of the keys, where a screen over the same view has its own; empty for those of the view."""
 
+    _buttons: tuple[tuple[int, int, str], ...] = ()
+    """First column, the one after the last, and the key, of every word as it was painted last."""
+
+    def on_click(self, event: Click) -> None:
+        """A word is a button: as if its key were pressed."""
+        for start, end, key in self._buttons:
+            if start <= event.x < end:
+                event.stop()
+                self.app.simulate_key(key)
+
     def paint(self, grid: Grid) -> None:
+        self._buttons = ()
         grid.back(0, 0, grid.width, Back.BAR)
         key_style = style(Role.WARN, bold=True, back=Back.BAR)
         word_style = style(Role.DIM, back=Back.BAR)
@@ -31,9 +44,27 @@ class KeyFooter(Panel):
             spare = [k for k in keys if k.words not in ("Help", "Leave", "Close")] or keys[:1]
             keys.remove(max(spare, key=lambda k: k.footer))
         col = 1
+        buttons = []
         for key in keys:
+            start = col
             col = grid.text(0, col, self._shown(key), key_style)
-            col = grid.text(0, col, f" {self._words(key)}", word_style) + gap
+            buttons += self._halves(key, start, col)
+            start = col
+            col = grid.text(0, col, f" {self._words(key)}", word_style)
+            buttons.append((start, col, key.keys.split(",")[0]))
+            col += gap
+        self._buttons = tuple(buttons)
+
+    def _halves(self, key: Key, start: int, end: int) -> list[tuple[int, int, str]]:
+        """The glyphs of a key as buttons: two, where two keys share a place."""
+        if key.id not in _PAIRS:
+            return [(start, end, key.keys.split(",")[0])]
+        first, second = (self.view.keys.by_id(name) for name in _PAIRS[key.id][:2])
+        between = start + text_width(first.shown)
+        return [
+            (start, between, first.keys.split(",")[0]),
+            (between, end, second.keys.split(",")[0]),
+        ]
 
     def _letters(self, grid: Grid, key_style: int, word_style: int) -> None:
         """Where `jump` leads: letters with their panels, letters alone where there is no room."""
@@ -78,6 +109,8 @@ class KeyFooter(Panel):
             return "Pause"
         if key.id == "charts_grid_3":
             return "Grid"
+        if key.id == "scrub_back" and self.view.looking:
+            return "Look"
         if key.id == "faster":
             return "Speed"
         if key.id in ("fit", "charts_fit"):
@@ -95,7 +128,14 @@ class KeyFooter(Panel):
         return gap.join((keys.by_id(first).shown, keys.by_id(second).shown))
 
 
-_COMMANDS = {"pause": "pause", "evaluate": "eval", "checkpoint": "checkpoint", "stop": "stop"}
+_COMMANDS = {
+    "pause": "pause",
+    "evaluate": "eval",
+    "checkpoint": "checkpoint",
+    "stop": "stop",
+    "learning_rate": "lr",
+    "more_steps": "resume",
+}
 """Keys of requests, and the word of each on the wire."""
 
 _PAIRS = {

@@ -90,14 +90,16 @@ class LogPane(Panel):
     async def action_open_line(self) -> None:
         await self.run_action("app.open_line")
 
-    async def on_click(self, event: Click) -> None:
-        """The cursor to the line under the mouse; twice opens it."""
+    def on_click(self, event: Click) -> None:
+        """The cursor to the line under the mouse; twice opens it, on the border the panel."""
         place = self._places.get(event.y)
-        if place is not None:
-            self.view.log.go(self.state, place)
-            self.rebuild()
-            if event.chain == 2:
-                await self.run_action("app.open_line")
+        if place is None:
+            super().on_click(event)
+            return
+        self.view.log.go(self.state, place)
+        self.rebuild()
+        if event.chain == 2:
+            self.call_later(self.run_action, "app.open_line")
 
     # ---- drawing ---------------------------------------------------------------------------
 

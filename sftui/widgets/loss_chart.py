@@ -71,6 +71,7 @@ class LossChart(ZoomChart):
     """Row of the x axis, as it was painted last: under the strip of the learning rate."""
     _val_means: Means | None = None
 
+    opens = "app.toggle_look"
     TOPICS = (
         Topic.STEPS | Topic.VALIDATION | Topic.CHECKPOINTS | Topic.CONTROLS | Topic.RUN | Topic.VIEW
     )

@@ -26,6 +26,7 @@ class Now(Panel):
 
     TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.RUN | Topic.VIEW
     can_focus = True
+    opens = "app.show_facts"
 
     def paint(self, grid: Grid) -> None:
         grid.frame([("now", style(Role.TITLE, bold=True))], border=self.border)

@@ -78,11 +78,11 @@ class OverlayList(Panel):
         parts.append([(contender.status, dim)])
         return parts
 
-    async def on_click(self, event: Click) -> None:
+    def on_click(self, event: Click) -> None:
         place = self._top + event.y - 1
         if 0 <= place < len(self.overlay.contenders) and 1 <= event.y < self.size.height - 1:
             by = place - self.overlay.chosen
-            await self.run_action(f"screen.choose({by})")
+            self.call_later(self.run_action, f"screen.choose({by})")
 
 
 def _shortened(title: str, cells: int) -> str:

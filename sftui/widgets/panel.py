@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 from rich.segment import Segment
+from textual.events import Click
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -41,6 +42,11 @@ class Panel(Widget):
     """Topics of the state that this panel shows."""
 
     can_focus = False
+
+    opens: ClassVar[str] = "app.toggle_maximised"
+    """The action of enter while it has the focus, and of a double click on it."""
+    double_click_opens: ClassVar[bool] = True
+    """Whether a double click inside the border is not the panel's own."""
 
     def __init__(self, state: RunState, view: View, *, id: str) -> None:
         super().__init__(id=id)
@@ -117,6 +123,15 @@ class Panel(Widget):
         """Make the strips again under the present theme; the cells stay."""
         self._strips.clear()
         self.refresh()
+
+    def on_click(self, event: Click) -> None:
+        """Two clicks open what is under them; on the border, they enlarge the panel."""
+        if event.chain != 2 or not self.can_focus:
+            return
+        if event.y in (0, self.size.height - 1) or event.x in (0, self.size.width - 1):
+            self.call_later(self.run_action, "app.toggle_maximised")
+        elif self.double_click_opens:
+            self.call_later(self.run_action, self.opens)
 
     def on_resize(self) -> None:
         self.rebuild()

@@ -63,11 +63,23 @@ class Scrubber(Panel):
         if grid.width >= 50:
             col = grid.text(0, col, f" of {total}", dim)
         end = grid.width - 1
-        for spans in self._right(replay, text, dim):
+        for spans in self._mode(grid.width) + self._right(replay, text, dim):
             if end - sum(text_width(t) for t, _ in spans) < col + 24:
                 break
             end = grid.right(0, end, spans, col) - 2
         self._track(grid, replay, col + 2, end)
+
+    def _mode(self, width: int) -> list[list[Span]]:
+        """What the arrows move: said where they act, first while it is not the clock."""
+        keys = self.view.keys
+        if self.view.looking:
+            end = keys.by_id("look_end").shown
+            words = f"crosshair · {end} scrubs again" if width >= 80 else f"crosshair · {end}"
+            return [[(words, style(Role.WARN, bold=True, back=Back.BAR))]]
+        if width < 140:
+            return []
+        hint = f"{keys.by_id('open_panel').shown} on the chart: crosshair"
+        return [[(hint, style(Role.FAINT, back=Back.BAR))]]
 
     def _right(self, replay: ReplayStatus, text: int, dim: int) -> list[list[Span]]:
         """From the right border inwards, most important first."""

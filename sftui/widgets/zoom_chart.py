@@ -63,6 +63,7 @@ class ZoomChart(Panel):
     """Keeps its plot as it was painted last, and posts `ChartMoved` for the mouse."""
 
     can_focus = True
+    double_click_opens = False  # it shows all updates again
 
     one_plot: ClassVar[bool] = True
     """Whether the mouse here is over the one plot; a panel of several has handlers of its own, and
@@ -165,7 +166,8 @@ class ZoomChart(Panel):
     def on_click(self, event: Click) -> None:
         if not self.one_plot:
             return
-        if event.chain == 2:
+        plot = self.plot
+        if event.chain == 2 and plot is not None and plot.holds_column(event.x):
             self.post_message(ChartMoved("all"))
 
     def _take_box(self, x: int, y: int, to_x: int, to_y: int) -> None:

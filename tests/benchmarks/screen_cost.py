@@ -43,8 +43,8 @@ WATCH = """
 import sys
 from pathlib import Path
 from engine.run.run_dir import RunDir
-from sftui.commands import watch
-watch.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
+from sftui.commands import onward
+onward.watch_screen(RunDir(Path(sys.argv[1])), lambda: None)
 """
 """The screen of `sftui run`, with its queue, on a run that is already there."""
 

@@ -405,16 +405,13 @@ async def test_help_closes_with_any_key():
 
 
 async def test_palette_runs_our_actions():
-    """Every key of the table can be found and run by name."""
+    """A verb that is typed into the palette is carried out."""
     app = make()
     async with app.run_test(size=(120, 36)) as pilot:
         await ready(pilot)
         await pilot.press("ctrl+p")
         await pilot.pause()
-        await pilot.press(*"eval now")
-        while app.screen.query("CommandList").first().option_count != 1:
-            await pilot.pause()
-        await pilot.press("enter")
+        await pilot.press(*"eval", "enter")
         while not app.source.sent:
             await pilot.pause()
         assert [r.command for r in app.source.sent] == [Command.EVALUATE]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual import events
+from textual.widgets import OptionList
 
 from engine.control import Command
 from sftui.app import SftuiApp
@@ -188,8 +189,13 @@ async def test_help_footer_palette_and_panes_show_it():
         assert "E Eval now" in footer
         assert "f1 Help" in footer
         assert "         E  Validate and evaluate" in help_content(app.keys).plain
-        commands = {c.title: c.help for c in app.get_system_commands(app.screen)}
-        assert commands["Eval now"].endswith("(E)")
+        await pilot.press("colon", *"eval")
+        await pilot.pause()
+        row = app.screen.query_one(OptionList).get_option_at_index(0)
+        assert str(row.prompt).split()[0] == "eval"
+        assert str(row.prompt).endswith("E")
+        await pilot.press("escape")
+        await pilot.pause()
         await pilot.press("up", "up")
         await pilot.pause()
         log = panel_of(dashboard, "log")
@@ -257,6 +263,17 @@ async def test_the_compare_screen_takes_them_too(tmp_path):
         assert len(app.overlay.shown) == 3
         await pilot.press("x")
         assert len(app.overlay.shown) == 2
+
+
+def test_verbs_keys_move_where_a_file_from_before_has_theirs(written):
+    """Keys of the line and of enter give way to what a user asked for long ago."""
+    found = written('smooth = "r"\nfit = "u"\nhide_alarms = "colon"\njump = "enter"\n')
+    assert found.problems == ()
+    late = DEFAULT_KEYS.changed(found.keys)
+    moved = ("learning_rate", "more_steps", "command", "open_panel")
+    assert [late.by_id(name).keys for name in moved] == ["ctrl+r", "ctrl+u", "f4", "ctrl+o"]
+    # Who asks for the newer entry as well decides.
+    assert written('smooth = "r"\nlearning_rate = "f9"\n').problems == ()
 
 
 def test_a_key_that_came_later_gives_way_to_what_a_file_says():
