@@ -207,7 +207,7 @@ class VerbActions(ReplayActions, ChartActions):
             return "attach", str(run_dir.find(target, self._cockpit.runs_root).path)
         except SftuiError:
             raise UsageError(
-                f"{target} is no run and no file here; `open` alone lists what there is."
+                f"{target} is no run and no file here; `sftui runs` lists the runs."
             ) from None
 
     def leave_for(self, words: tuple[str, ...], *, back: bool = False) -> None:
