@@ -185,7 +185,8 @@ class SftuiCallback(TrainerCallback):
         attachment = self.attachment
         if attachment is None:
             return
-        self.flush()
+        if attachment.is_settled:
+            self.flush()
         waited = time.monotonic()
         self._answer_evaluations(state.global_step)
         self._wait_while_paused(state, control)
@@ -199,9 +200,7 @@ class SftuiCallback(TrainerCallback):
             return
         step = state.global_step
         self.flush()
-        if not self._tell_update(step, state):
-            return
-        decision = self._decision = attachment.boundary(step)
+        decision = self._decision = self._tell_update(step, state)
         self._take_factor(decision)
         if decision.stop:
             self._ask_to_stop(decision, control)
@@ -221,44 +220,43 @@ class SftuiCallback(TrainerCallback):
                     self._ask_to_stop(decision, control)
         self._clock = time.monotonic()
 
-    def _tell_update(self, step: int, state: Any) -> bool:
-        """Add the ranks' numbers up; False when a rank went dark, and all with it."""
+    def _tell_update(self, step: int, state: Any) -> Decision:
+        """Add the ranks' numbers up, and agree on what was asked for. A collective."""
         attachment = self.attachment
         assert attachment is not None
         seconds = max(1e-9, time.monotonic() - self._clock)
         fault: Exception | None = None
-        loss = tokens = supervised = norm = float("nan")
+        values = (float("nan"), 0.0, 0.0)
+        norm: float | None = None
         try:
-            loss, tokens, supervised = self.micro_batches.take()
-            found = None if self.grad_norm is None else finite(self.grad_norm)
-            norm = float("nan") if found is None else found
+            values = self.micro_batches.take()
+            norm = None if self.grad_norm is None else finite(self.grad_norm)
         except Exception as error:
             fault = error
-        sums = attachment.totals(loss, tokens, supervised, fault=fault is not None)
-        if sums is None:
-            attachment.go_dark(fault or "another rank went dark")
-            return False
-        knows_loss = self.trainer is not None
-        tokens_now = int(sums[1]) or None
-        self._pending = {
+        self.grad_norm = None
+        pending = self._pending = {
             "step": step - 1,
-            "loss": sums[0] / attachment.ranks.world_size if knows_loss else None,
-            "tokens": tokens_now,
-            "supervised_tokens": int(sums[2]) or None,
+            "loss": None,
             "seconds": round(seconds, 6),
-            "tokens_per_second": round(sums[1] / seconds, 1) if tokens_now else None,
             "epoch": state.epoch,
             "lrs": dict(self._lr.used) if self._lr is not None else {},
             "lr_mult": None,
             # Equal on all ranks already: it is what they clip by.
-            "grad_norm": norm if self.grad_norm is not None else None,
+            "grad_norm": norm,
         }
-        self.grad_norm = None
+
+        def tell(sums: list[float]) -> None:
+            tokens = int(sums[1]) or None
+            pending["tokens"], pending["supervised_tokens"] = tokens, int(sums[2]) or None
+            pending["tokens_per_second"] = round(sums[1] / seconds, 1) if tokens else None
+            if self.trainer is not None:
+                pending["loss"] = sums[0] / attachment.ranks.world_size
+
         if self._lr is not None and not self._lr.steps:
             attachment.refused[Command.LR_FACTOR] = (
                 "the optimizer does not step through torch, so its learning rate cannot be scaled"
             )
-        return True
+        return attachment.update_done(step, values, tell, seconds=seconds, fault=fault)
 
     def _ask_to_stop(self, decision: Decision, control: Any) -> None:
         self._ends = True
@@ -270,11 +268,12 @@ class SftuiCallback(TrainerCallback):
         if self._lr is not None:
             self._lr.factor = decision.lr_factor
 
-    def flush(self) -> None:
+    def flush(self, *, at_an_error: bool = False) -> None:
         """Tell of the update that was made last, now that its log line, if any, was seen."""
-        if self._pending is not None and self.attachment is not None:
-            self.attachment.emit(StepFinished(**self._pending))
-            self._pending = None
+        pending, self._pending = self._pending, None
+        if pending is not None and self.attachment is not None:
+            self.attachment.settle(at_an_error=at_an_error)
+            self.attachment.emit(StepFinished(**pending))
 
     # ---- what was asked for ------------------------------------------------------------------
 

@@ -210,7 +210,8 @@ def _wrap_train(trainer: Any, callback: SftuiCallback) -> None:
         except BaseException as error:
             attachment = callback.attachment
             if attachment is not None:
-                callback.flush()
+                with contextlib.suppress(Exception):
+                    callback.flush(at_an_error=True)
                 attachment.fail(error, trainer.state.global_step)
             raise
 

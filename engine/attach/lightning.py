@@ -14,6 +14,7 @@ import importlib.util
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         can = Command.EVALUATE not in self.attachment.refused
         if self.baseline and step == 0 and can:
             self._evaluate((), trainer, module, step)
-        self._obey(trainer, module, step)
+        self._obey(self.attachment.boundary(step), trainer, module, step)
         self._clock = time.monotonic()
 
     # ---- one update --------------------------------------------------------------------------
@@ -185,41 +186,38 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         if step == self._seen:
             return  # inside an accumulation
         self._seen = step
-        if not self._tell(trainer, step):
-            return
+        decision = self._tell(trainer, step)
         self._look_at_checkpoints(trainer, step)
-        self._obey(trainer, pl_module, step)
+        self._obey(decision, trainer, pl_module, step)
         attachment.at_step(step)
         self._clock = time.monotonic()
 
-    def _tell(self, trainer: Any, step: int) -> bool:
+    def _tell(self, trainer: Any, step: int) -> Decision:
+        """Add the ranks' numbers up, and agree on what was asked for. A collective."""
         attachment = self.attachment
         assert attachment is not None
         seconds = max(1e-9, time.monotonic() - self._clock)
         # Lightning divides each by the number of micro-batches.
         own = float(sum(self._losses)) if self._losses else float("nan")
         self._losses = []
-        sums = attachment.totals(own)
-        if sums is None:
-            attachment.go_dark("another rank went dark")
-            return False
         rates: dict[str, float] = {}
         for number, factor in enumerate(self._lrs):
             lead = f"optimizer{number}/" if len(self._lrs) > 1 else ""
             rates |= {f"{lead}{name}": rate for name, rate in factor.used.items()}
-        attachment.emit(
-            StepFinished(
-                step=step - 1,
-                loss=sums[0] / attachment.ranks.world_size,
-                seconds=round(seconds, 6),
-                epoch=float(trainer.current_epoch),
-                lrs=rates,
-            )
+        told = StepFinished(
+            step=step - 1,
+            seconds=round(seconds, 6),
+            epoch=float(trainer.current_epoch),
+            lrs=rates,
         )
         free = _numbers(trainer.callback_metrics, lambda name: not _is_validation(name))
-        if free:
-            attachment.emit(MetricLogged(step=step - 1, values=free))
-        return True
+
+        def tell(sums: list[float]) -> None:
+            attachment.emit(replace(told, loss=sums[0] / attachment.ranks.world_size))
+            if free:
+                attachment.emit(MetricLogged(step=step - 1, values=free))
+
+        return attachment.update_done(step, (own,), tell, seconds=seconds)
 
     def _look_at_checkpoints(self, trainer: Any, step: int) -> None:
         """Tell of what `ModelCheckpoint` has saved and pruned since; rank 0 alone."""
@@ -247,11 +245,10 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
 
     # ---- what was asked for ------------------------------------------------------------------
 
-    def _obey(self, trainer: Any, module: Any, step: int) -> None:
-        """Do what was asked for, and wait while paused. A collective."""
+    def _obey(self, decision: Decision, trainer: Any, module: Any, step: int) -> None:
+        """Do what was asked for, and wait while paused. A collective where there is any of it."""
         attachment = self.attachment
         assert attachment is not None
-        decision = attachment.boundary(step)
         while True:
             if decision.evaluate:
                 self._evaluate(decision.evaluate, trainer, module, step)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -175,9 +176,10 @@ class LoopRun:
 
     @hook
     def _begin(self) -> None:
+        assert self._attachment is not None
         if self.steps_done == 0 and self._evaluate_now is not None:
             self._evaluate((), 0)
-        self._obey(self.steps_done)
+        self._obey(self._attachment.boundary(self.steps_done), self.steps_done)
         self._began = time.monotonic()
 
     @hook
@@ -195,35 +197,36 @@ class LoopRun:
         seconds = max(1e-9, time.monotonic() - self._began)
         own = finite(loss)
         values = (float("nan") if own is None else own, float(tokens or 0), float(supervised or 0))
-        sums = attachment.totals(*values)
-        if sums is None:
-            attachment.go_dark("another rank went dark")
-            return
-        step = self.steps_done - 1
-        attachment.emit(
-            StepFinished(
-                step=step,
-                loss=sums[0] / attachment.ranks.world_size if loss is not None else None,
-                tokens=int(sums[1]) or None,
-                supervised_tokens=int(sums[2]) or None,
-                tokens_per_second=round(sums[1] / seconds, 1) if sums[1] else None,
-                seconds=round(seconds, 6),
-                grad_norm=finite(grad_norm),
-                epoch=epoch,
-                lrs=dict(self._lr.used) if self._lr is not None else {},
-            )
+        told = StepFinished(
+            step=self.steps_done - 1,
+            seconds=round(seconds, 6),
+            grad_norm=finite(grad_norm),
+            epoch=epoch,
+            lrs=dict(self._lr.used) if self._lr is not None else {},
         )
         free = {name: found for name, v in metrics.items() if (found := finite(v)) is not None}
-        if free:
-            attachment.emit(MetricLogged(step=step, values=free))
-        self._obey(self.steps_done)
+
+        def tell(sums: list[float]) -> None:
+            attachment.emit(
+                replace(
+                    told,
+                    loss=sums[0] / attachment.ranks.world_size if loss is not None else None,
+                    tokens=int(sums[1]) or None,
+                    supervised_tokens=int(sums[2]) or None,
+                    tokens_per_second=round(sums[1] / seconds, 1) if sums[1] else None,
+                )
+            )
+            if free:
+                attachment.emit(MetricLogged(step=told.step, values=free))
+
+        decision = attachment.update_done(self.steps_done, values, tell, seconds=seconds)
+        self._obey(decision, self.steps_done)
         attachment.at_step(self.steps_done)
 
-    def _obey(self, step: int) -> None:
-        """Do what was asked for, and wait while paused. A collective."""
+    def _obey(self, decision: Decision, step: int) -> None:
+        """Do what was asked for, and wait while paused. A collective where there is any of it."""
         attachment = self._attachment
         assert attachment is not None
-        decision = attachment.boundary(step)
         while True:
             if decision.evaluate:
                 self._evaluate(decision.evaluate, step)
