@@ -177,7 +177,7 @@ class _Lines:
 
     def _find(self, word: bytes, start: int = 0) -> list[int]:
         """Where the lines with that word begin, from `start` on."""
-        found = []
+        found: list[int] = []
         at = start - 1
         while (at := self.data.find(word, at + 1)) >= 0:
             line = self.data.rfind(b"\n", 0, at) + 1

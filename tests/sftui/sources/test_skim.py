@@ -53,7 +53,7 @@ def life(chance: random.Random) -> Iterator[tuple[int, ev.Event]]:
             else:
                 yield attempt, ev.StateChanged(state=chance.choice(["paused", "running"]))
         if chance.random() < 0.3:
-            status = chance.choice(["finished", "stopped", "failed"])
+            status: ev.EndStatus = chance.choice(("finished", "stopped", "failed"))
             yield attempt, ev.RunFinished(status=status, updates=step)
     if chance.random() < 0.3:
         for _ in range(50):
@@ -64,7 +64,8 @@ def write(root: Path, events: Iterator[tuple[int, ev.Event]], boots: int = 0) ->
     """Its log, written over that many boots after the first."""
     run = run_dir.create(root, "x", datetime(2026, 1, 2, 3, 4, 5))
     run.manifest.write_text(json.dumps({"id": run.id, "world_size": 1}))
-    lines, told = [], []
+    lines: list[bytes] = []
+    told: list[bytes] = []
     for number, (attempt, event) in enumerate(events):
         # The wall clock is set to and fro.
         seq, t = number + 1, 1.76e9 + number + number // 40 % 2 * 3600
