@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+KILLS ?= 200
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -72,8 +73,8 @@ docs: $(VENV)/.installed-dev ## write the generated tables of the documentation 
 structure: $(VENV)/.installed-dev ## rooms, arrows, circles, longest file and function; of another checkout: ROOT=DIR
 	$(BIN)/python -m tests.structure $(ROOT)
 
-torture: $(VENV)/.installed-dev ## 200 random kills, and what takes minutes of waiting (45 minutes)
-	$(BIN)/python -m pytest -m torture --timeout 3600 $(ARGS)
+torture: $(VENV)/.installed-dev ## 200 random kills among other faults, and what takes minutes of waiting (45 minutes); KILLS=1000
+	SFTUI_KILLS=$(KILLS) $(BIN)/python -m pytest -m torture --timeout 36000 -s $(ARGS)
 
 torture-attach: $(VENV)/.installed-dev ## 50 random kills of keeper, ranks and screen over a TRL script (40 minutes)
 	$(BIN)/python -m tests.torture_attach $(ARGS)

@@ -1,7 +1,7 @@
 """What the list of runs needs of each, remembered until a file of the run changes.
 
-A run of 20,000 steps takes a second to read. One that is over does not change any more, so a list
-of a thousand runs reads what is new and remembers the rest, in a file of the user's own.
+A list reads a few lines of each run (`skim`) and remembers what it found in a file of the user's
+own, for as long as the files of the run do not change.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 from engine.files import checked
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
-from sftui.sources import snapshot
+from sftui.sources import skim, snapshot
 from sftui.sources.snapshot import RunStatus, Snapshot
+from sftui.state.run_state import RunState
 
-VERSION = 1
+VERSION = 2
 """Raised when the same files give other values."""
 
 MOST_RUNS = 20_000
@@ -55,7 +56,22 @@ class Brief:
 
 def brief_of(shot: Snapshot) -> Brief:
     """The brief of a run that was read whole."""
-    state, best = shot.state, shot.state.best_validation
+    return _brief_of(shot.state, shot.lines_unrecognised, alive=bool(shot.alive))
+
+
+def read(run: RunDir) -> Brief:
+    """The brief of a run from its files, of which as little is read as will do."""
+    skimmed = skim.read(run)
+    if skimmed is None:
+        return brief_of(snapshot.read_run(run))
+    state, unreadable = skimmed
+    # Of one that ended, nobody asks.
+    alive = not state.ended and lock.evidence(run)[0]
+    return _brief_of(state, unreadable, alive=alive)
+
+
+def _brief_of(state: RunState, unreadable: int, *, alive: bool) -> Brief:
+    best = state.best_validation
     return Brief(
         badge=state.badge,
         ended=state.ended,
@@ -64,8 +80,8 @@ def brief_of(shot: Snapshot) -> Brief:
         best_loss=None if best is None else best.loss,
         best_step=None if best is None else best.step,
         last_t=state.last_t,
-        unreadable=shot.lines_unrecognised,
-        alive=bool(shot.alive),
+        unreadable=unreadable,
+        alive=alive,
     )
 
 
@@ -87,11 +103,11 @@ class Briefs:
         stamp = _stamp(run)
         known = self._known.get(str(run.path))
         if known is not None and known["stamp"] == stamp:
-            brief = _brief(known)
+            brief = _remembered(known)
             if brief is not None:
                 alive = not brief.ended and lock.evidence(run)[0]
                 return replace(brief, alive=alive)
-        brief = brief_of(snapshot.read_run(run))
+        brief = read(run)
         self._known[str(run.path)] = {"stamp": stamp, **asdict(brief)}
         self._changed = True
         return brief
@@ -137,7 +153,7 @@ def _load(memory: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
-def _brief(known: dict[str, Any]) -> Brief | None:
+def _remembered(known: dict[str, Any]) -> Brief | None:
     """What is remembered of a run; None where the memory is damaged."""
 
     def number(name: str) -> float | None:

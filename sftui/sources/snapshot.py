@@ -168,7 +168,7 @@ def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:
     """Read a run directory to the end of its files."""
     main, supervisor = JournalReader(), JournalReader()
     state = RunState()
-    for event in _by_time(_events(main, run.events), _events(supervisor, run.supervisor_events)):
+    for event in by_time(_events(main, run.events), _events(supervisor, run.supervisor_events)):
         state.apply(event)
         if listener is not None:
             listener(0, event)
@@ -200,8 +200,9 @@ def _events(reader: JournalReader, path: Path) -> Iterator[ev.Event]:
     yield from reader.close()
 
 
-def _by_time(main: Iterator[ev.Event], other: Iterator[ev.Event]) -> Iterator[ev.Event]:
-    """Both, the older of the two next: the loss of a rank comes between two attempts."""
+def by_time(main: Iterator[ev.Event], other: Iterator[ev.Event]) -> Iterator[ev.Event]:
+    """The events of a run's two logs, the older of the two next: the loss of a rank comes between
+    two attempts. The order within each stays."""
     waiting = next(other, None)
     for event in main:
         while waiting is not None and _time(waiting) < _time(event):

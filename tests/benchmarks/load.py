@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -46,16 +47,29 @@ def timed(what: str) -> Iterator[None]:
 
 
 def list_runs(root: Path) -> None:
-    """`sftui runs` over runs of 200 updates, read and remembered."""
+    """`sftui runs` over runs of 2,000 updates (1 MB each), skimmed, remembered, and read whole."""
     from sftui.commands import runs
+    from sftui.sources import skim
     from sftui.sources.run_briefs import memory_path
 
-    for number in range(RUNS):
-        write_run(root / f"20260101-{number:06d}-run", updates=200)
+    write_run(root / "20260101-000000-run", updates=2000, save_every=200, ranks=2)
+    first = (root / "20260101-000000-run" / "events.jsonl").read_bytes()
+    for number in range(1, RUNS):
+        run = root / f"20260101-{number:06d}-run"
+        run.mkdir()
+        (run / "run.json").write_text(json.dumps({"id": run.name, "world_size": 2}))
+        (run / "events.jsonl").write_bytes(first.replace(b"20260101-000000-run", run.name.encode()))
     for when in ("the first time", "again"):
-        with timed(f"{RUNS:,} runs listed {when}"):
+        with timed(f"{RUNS:,} runs of {len(first) / 1e6:.1f} MB listed {when}"):
             rows = runs.table(root, time.time(), memory_path())
         assert len(rows) == RUNS + 1
+    few = root.with_name("few")
+    few.mkdir()
+    for run in sorted(root.iterdir())[: RUNS // 50]:
+        (few / run.name).symlink_to(run)
+    whole = mock.patch.object(skim, "read", return_value=None)
+    with whole, timed(f"{RUNS // 50} of them read whole, as before"):
+        runs.table(few, time.time(), None)
 
 
 def show_checkpoints(run: Path) -> None:
@@ -127,7 +141,9 @@ def write_run(
             text = f"loss at step {step}"
             alarm = ev.AlarmRaised(kind="spike", severity="warn", value=3, limit=2, text=text)
             put(alarm, step / 2)
-        if ranks and step % 20 == 0:
+        if step % 100 == 0:
+            put(ev.ValidationFinished(step=step, loss=loss), step / 2)
+        if ranks and step % (1 if ranks < 8 else 20) == 0:
             for rank in range(ranks):
                 put(ev.RankHeartbeat(rank=rank, pid=rank + 9, at_step=step), step / 2)
     put(ev.RunFinished(status="finished", updates=updates), updates / 2)

@@ -1,7 +1,10 @@
-"""Two hundred kills at random moments over screen, supervisor, rank 0 and rank 1 of one run.
+"""Kills at random moments over screen, supervisor, rank 0 and rank 1 of one run, and other faults.
 
-`SFTUI_KILLS` and `SFTUI_SEED` change how many and which. About half an hour on two cores:
-most of it is importing torch, again and again.
+Between the kills: a rank stands still, signals storm the screen, the disk is full for a while, the
+clock of the ranks jumps, the event log is replaced by a copy, checkpoints are deleted or damaged.
+
+`make torture KILLS=1000` changes how many (200; about half an hour on two cores, most of it
+importing torch, again and again), `SFTUI_SEED` which. A seed that failed stays in `NAMED`.
 """
 
 from __future__ import annotations
@@ -10,8 +13,11 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import time
+from collections import Counter
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,6 +25,7 @@ import pytest
 from engine.checkpoints import checkpoint_dir
 from engine.checkpoints.checkpoint_dir import MODEL
 from engine.control import Command, Request
+from engine.errors import CheckpointError, RunDirError
 from engine.events import (
     AttemptStarted,
     ControlApplied,
@@ -33,7 +40,7 @@ from engine.run import lock
 from engine.run.run_dir import RunDir
 from engine.steering import inbox
 from sftui.sources.tail import TailSource
-from tests.faults.place import Place, end_of, told
+from tests.faults.place import Place, end_of, fill, small_disk, told
 from tests.faults.terminal import Terminal
 from tests.processes import children, events, wait_for
 
@@ -51,8 +58,27 @@ SETTINGS = (
     "--eval-metrics-every=100",
 )
 
-THROTTLE = [{"rank": 0, "step": 0, "action": "sleep", "seconds": 0.02, "attempt": "any"}]
-"""A step of some 30 ms: long enough to be killed in, short enough for thousands of them."""
+THROTTLE = [
+    {"rank": 0, "step": 0, "action": "sleep", "seconds": 0.02, "attempt": "any"},
+    *({"rank": rank, "step": -1, "action": "clock", "attempt": "any"} for rank in (0, 1)),
+]
+"""A step of some 30 ms: long enough to be killed in, short enough for thousands of them. The ranks'
+clock is off by what stands in the file `clock` of the run."""
+
+NAMED: dict[str, tuple[int, int]] = {}
+"""Seeds that failed once, by what they showed, with the number of kills it took."""
+
+TROUBLE = 0.3
+"""How often another fault follows a kill."""
+
+DISK = "48m"
+"""Of the run; some checkpoints of a few thousand weights take 3 MB."""
+
+START_SECONDS = 180.0
+"""Until everything is there again and trains, on a busy machine."""
+
+HEAL_SECONDS = 5.0
+"""A folder that was changed is noticed and mended within that time, on a busy machine too."""
 
 
 TELLING = (AttemptStarted, RankLost, RunFinished, LogLine, StateChanged)
@@ -66,6 +92,7 @@ class Tormentor:
         self.chance = chance
         self.env = place.environment(THROTTLE)
         self.kills = dict.fromkeys(("screen", "supervisor", "rank 0", "rank 1"), 0)
+        self.faults: Counter[str] = Counter()
         self.screen = Terminal(
             place.started, "-m", "sftui", "run", *place.flags(*SETTINGS), env=self.env
         )
@@ -89,8 +116,11 @@ class Tormentor:
                 self.seen[event.stamp.src, event.stamp.seq] = event
             if not self.quiet and self.chance.random() < 0.02:
                 command = self.chance.choice((Command.CHECKPOINT, Command.EVALUATE))
-                self.asked.append(wire.new_id())
-                inbox.post(self.run, Request(id=self.asked[-1], command=command, author="test"))
+                request = Request(id=wire.new_id(), command=command, author="test")
+                # A full disk takes no requests, and whoever asks is told.
+                with contextlib.suppress(RunDirError):
+                    inbox.post(self.run, request)
+                    self.asked.append(request.id)
             self.place.started.note_descendants()
             time.sleep(0.05)
 
@@ -110,7 +140,8 @@ class Tormentor:
                     rank = child.environ().get("RANK")
                     if rank is not None:
                         found[f"rank {rank}"] = child.pid
-        self.place.started.known[holder.pid] = psutil.Process(holder.pid).create_time()
+            # Last: the holder itself may have gone meanwhile.
+            self.place.started.known[holder.pid] = psutil.Process(holder.pid).create_time()
         return found
 
     # ---- killing -----------------------------------------------------------------------------
@@ -132,13 +163,97 @@ class Tormentor:
             wait_for(lambda: lock.holder(self.run) or self.screen.process.poll() is not None, 90)
             assert lock.holder(self.run) is not None, self.screen.words()[-3000:]
 
+    # ---- other faults ------------------------------------------------------------------------
+
+    def trouble(self) -> None:
+        """One of the other faults while the run trains, and what follows until it is over."""
+        patience = time.monotonic() + START_SECONDS
+        while not self.trains():
+            if time.monotonic() > patience:
+                raise AssertionError(self.story("training"))
+            self.look(0.5)
+        faults = (
+            self.stand_still,
+            self.storm,
+            self.fill_the_disk,
+            self.shift_the_clock,
+            self.replace_the_log,
+            self.delete_checkpoints,
+            self.damage_a_checkpoint,
+        )
+        fault = self.chance.choice(faults)
+        self.faults[fault.__name__.replace("_", " ")] += 1
+        fault()
+
+    def trains(self) -> bool:
+        """Whether all processes are there and some steps of their attempt are done."""
+        return len(self.processes()) == 4 and steps_of_newest_attempt(self.run) > 3
+
+    def stand_still(self) -> None:
+        """SIGSTOP of a rank or of the supervisor for some seconds."""
+        role = self.chance.choice(("rank 0", "rank 1", "supervisor"))
+        pid = self.processes().get(role)
+        if pid is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            self.look(self.chance.uniform(0.5, 14))
+            os.kill(pid, signal.SIGCONT)
+
+    def storm(self) -> None:
+        """Signals on the screen; it leaves the terminal in order, and another one is opened."""
+        number = self.chance.choice((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+        for _ in range(self.chance.choice((1, 2, 30))):
+            if self.screen.process.poll() is None:
+                self.screen.process.send_signal(number)
+            time.sleep(self.chance.choice((0.0, 0.05)))
+        self.screen.wait(60)
+        assert self.screen.cooked(), self.screen.words()[-2000:]
+        self.sit_down("attach", self.run.id)
+
+    def fill_the_disk(self) -> None:
+        ballast = fill(self.place.root)
+        self.look(self.chance.uniform(0.5, 8))
+        ballast.unlink()
+        self.look(HEAL_SECONDS)
+
+    def shift_the_clock(self) -> None:
+        """The wall clock of the ranks, by hours; also back."""
+        hours = self.chance.choice((-30, -6, -1, 0, 0, 1, 6))
+        (self.run.path / "clock").write_text(str(hours * 3600))
+
+    def replace_the_log(self) -> None:
+        """As an editor does: another file of the name, with what was in it before."""
+        copy = self.run.path / "copy"
+        with contextlib.suppress(OSError):
+            shutil.copyfile(self.run.events, copy)
+            copy.replace(self.run.events)
+        # What its writer alone still holds would die with it.
+        self.look(HEAL_SECONDS)
+
+    def delete_checkpoints(self) -> None:
+        shutil.rmtree(self.run.checkpoints, ignore_errors=True)
+
+    def damage_a_checkpoint(self) -> None:
+        """One byte of one file of the newest."""
+        kept = checkpoint_dir.list_checkpoints(self.run)
+        files = [path for path in kept[-1].path.iterdir() if path.is_file()] if kept else []
+        if not files:
+            return
+        path = self.chance.choice(sorted(files))
+        with contextlib.suppress(OSError):
+            data = bytearray(path.read_bytes())
+            data[self.chance.randrange(len(data))] ^= 1
+            path.write_bytes(data)
+
     def story(self, missing: str) -> str:
         """What there is to know when a role does not come back."""
         newest = "\n".join(repr(event)[:300] for event in told(self.run, *TELLING)[-12:])
         log = self.run.supervisor_log.read_text("utf-8", "replace")[-2000:]
         there = f"{lock.evidence(self.run)}, {self.processes()}"
         screen = self.screen.words()[-1500:]
-        return f"no {missing}: {there}\n{newest}\n{log}\n{self.kills}\n{screen}"
+        done = f"{self.kills} {dict(self.faults)}"
+        return f"no {missing}: {there}\n{newest}\n{log}\n{done}\n{screen}"
 
     def sit_down(self, *words: str) -> None:
         """A new screen; the old one, if it is left, is closed."""
@@ -153,23 +268,31 @@ class Tormentor:
         self.screen = Terminal(self.place.started, "-m", "sftui", *words, env=self.env)
 
 
-def test_a_run_under_fire_loses_nothing(tmp_path):
+@pytest.mark.parametrize("case", [*NAMED, "new"])
+def test_a_run_under_fire_loses_nothing(tmp_path: Path, case: str) -> None:
     """In the end: no acknowledged event lost, no half checkpoint, the bits of an unbroken run."""
-    print(f"\nseed {SEED}, {KILLS} kills")
-    chance = random.Random(SEED)
-    with children() as started:
+    seed, kills = NAMED.get(case, (SEED, KILLS))
+    print(f"\nseed {seed}, {kills} kills")
+    chance = random.Random(seed)
+    with small_disk(tmp_path / "runs", DISK), children() as started:
         place = Place(tmp_path, started)
         torment = Tormentor(place, chance)
         run = torment.run
         began = time.monotonic()
-        while sum(torment.kills.values()) < KILLS:
+        while sum(torment.kills.values()) < kills:
             role = chance.choice(tuple(torment.kills))
             # Mostly in the middle of training, often enough while everything is still starting.
             torment.look(chance.uniform(0, 2 if role == "screen" else 14))
             torment.kill(role)
+            if chance.random() < TROUBLE:
+                torment.trouble()
+        (run.path / "clock").unlink(missing_ok=True)
         wait_for(lambda: lock.holder(run) is not None, 60)
         attempts = len(told(run, AttemptStarted))
-        wait_for(lambda: torment.look(0.1) or steps_of_newest_attempt(run) > 5, 180)
+        try:
+            wait_for(lambda: torment.look(0.1) or steps_of_newest_attempt(run) > 5, 180)
+        except AssertionError:
+            raise AssertionError(torment.story("step of the last attempt")) from None
         stop = Request(id=wire.new_id(), command=Command.STOP, author="test")
         inbox.post(run, stop)
         torment.asked.append(stop.id)
@@ -183,7 +306,8 @@ def test_a_run_under_fire_loses_nothing(tmp_path):
         wait_for(lambda: started.left() == [], 30)
         minutes = (time.monotonic() - began) / 60
         print(
-            f"{torment.kills} in {minutes:.0f} min, {attempts} attempts, {end_of(run).step} steps"
+            f"{torment.kills} and {dict(torment.faults)} in {minutes:.0f} min, "
+            f"{attempts} attempts, {end_of(run).step} steps"
         )
 
         # No acknowledged event is lost, and the numbers rise.
@@ -195,7 +319,9 @@ def test_a_run_under_fire_loses_nothing(tmp_path):
         lost = [key for key, event in torment.seen.items() if there.get(key) != event]
         assert lost == []
         torn = run.events.read_bytes().count(b"\n") - len(ours)
-        assert torn <= torment.kills["rank 0"] + torment.kills["supervisor"]
+        # A write that a full disk cut short leaves one too.
+        cut = torment.faults["fill the disk"]
+        assert torn <= torment.kills["rank 0"] + torment.kills["supervisor"] + 2 * cut
 
         # Each request has one answer.
         answers = [event.id for event in told(run, ControlApplied)]
@@ -203,13 +329,19 @@ def test_a_run_under_fire_loses_nothing(tmp_path):
         assert isinstance(end_of(run), RunFinished)
         assert (end_of(run).status, end_of(run).reason) == ("stopped", "stop asked for by test")
 
-        # No checkpoint is half, nothing half-made is left.
+        # No checkpoint is half but those that were damaged, nothing half-made is left.
+        damaged = 0
         for folder in run.checkpoints.iterdir():
-            assert checkpoint_dir.verify(folder).step == int(folder.name.removeprefix("step-"))
+            try:
+                assert checkpoint_dir.verify(folder).step == int(folder.name.removeprefix("step-"))
+            except CheckpointError:
+                damaged += 1
+        assert damaged <= torment.faults["damage a checkpoint"]
         reached = checkpoint_dir.list_checkpoints(run)[-1]
         assert reached.step == end_of(run).step
 
         # The same bits as a run that nobody touched.
+        place.root = tmp_path / "whole"
         whole = place.make(*SETTINGS, "--run=whole", "--eval-every=99999", "--checkpoint-every=0")
         inbox.post(whole, Request(id="p", command=Command.PAUSE, author="test"))
         process = place.supervise(whole)

@@ -14,8 +14,8 @@ from engine.journal.event_files import JournalWriter
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.commands import runs
-from sftui.sources import snapshot
-from sftui.sources.run_briefs import Briefs, brief_of
+from sftui.sources import run_briefs, snapshot
+from sftui.sources.run_briefs import Brief, Briefs, brief_of
 
 NOW = 1_800_000_000.0
 
@@ -37,15 +37,15 @@ def make(root: Path, name: str, steps: int = 5, end: str = "finished") -> RunDir
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the runs that are read whole."""
+    """Names of the runs whose logs are read."""
     found: list[str] = []
-    read_run = snapshot.read_run
+    read = run_briefs.read
 
-    def counted(run: RunDir) -> snapshot.Snapshot:
+    def counted(run: RunDir) -> Brief:
         found.append(run.id)
-        return read_run(run)
+        return read(run)
 
-    monkeypatch.setattr(snapshot, "read_run", counted)
+    monkeypatch.setattr(run_briefs, "read", counted)
     return found
 
 
@@ -122,7 +122,7 @@ def test_whether_a_run_lives_is_asked_each_time(
 
 @pytest.mark.slow
 def test_a_thousand_runs_are_listed_in_a_second(tmp_path: Path) -> None:
-    """From the second time on; they took 2.7 s every time, and 9 s with 200 steps each."""
+    """The first time too: they took 2.7 s, and 9 s with 200 steps each."""
     root, memory = tmp_path / "runs", tmp_path / "memory.json"
     first = make(root, "a", steps=30)
     events, manifest = first.events.read_bytes(), first.manifest.read_bytes()
@@ -133,8 +133,17 @@ def test_a_thousand_runs_are_listed_in_a_second(tmp_path: Path) -> None:
         (run / "run.json").write_bytes(manifest)
         for folder in ("ckpt", "evals", "heartbeat", "logs"):
             (run / folder).mkdir()
-    rows = runs.table(root, NOW, memory)
-    began = time.process_time()
-    assert runs.table(root, NOW, memory) == rows
-    assert time.process_time() - began < 1.0
-    assert len(rows) == 1001
+    tables = [listed(root, None, 2), listed(root, memory, 1), listed(root, memory, 1)]
+    assert tables[0] == tables[1] == tables[2]
+    assert len(tables[0]) == 1001
+
+
+def listed(root: Path, memory: Path | None, tries: int) -> list[str]:
+    """The table, which one of so many tries made in a second: other programs run beside."""
+    seconds = []
+    for _ in range(tries):
+        began = time.process_time()
+        rows = runs.table(root, NOW, memory)
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 1.0
+    return rows
