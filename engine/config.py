@@ -119,6 +119,12 @@ class DataConfig:
     """Validation rows: NAME or FILE, several with commas, or held-out for a twentieth of the
     training rows (default: held-out for own files without --data-dir, else SmolTalk's test
     rows)."""
+    data_format: str = ""
+    """Form of the rows in named files: messages, sharegpt, alpaca, prompt-completion,
+    question-answer or text (default: recognised by their columns, and said)."""
+    map: tuple[str, ...] = ()
+    """Columns of named files under their names here, comma-separated, each NAME=COLUMN, e.g.
+    prompt=question,completion=reply; a dot goes into an object."""
     skip_bad_rows: bool = False
     """Skip and count malformed rows instead of refusing the file."""
     max_tokens: int = 2048

@@ -7,12 +7,13 @@ of the whole task, so asking for fewer rows gives a prefix of the same rows.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.conversations.problems import GENERATED_TASKS
 from engine.data.hub import HUB
 from engine.data.mixture import SEED
+from engine.data.row_forms import RowForm
 from engine.errors import ConfigError
 
 
@@ -72,6 +73,8 @@ class DataSettings:
         DataEntry(name="MMLU", split="test"),
         DataEntry(name="ARC-Easy", split="test"),
     )
+    form: RowForm = field(default_factory=RowForm)
+    """Of the rows in files that were named."""
     skip_bad_rows: bool = False
     """Count malformed rows instead of refusing the file."""
     starter: bool = False

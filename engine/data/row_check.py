@@ -7,27 +7,31 @@ from pathlib import Path
 
 from engine.conversations.chat_format import ChatTokenizer, render_conversation
 from engine.conversations.conversation import Conversation, RowFault
-from engine.data.dataset import Rows, open_rows, parse_row
+from engine.data.dataset import Rows, parse_row
+from engine.data.row_files import name_of, open_path
+from engine.data.row_forms import RowForm, formed
 from engine.errors import DataError
 
 MOST_ROWS = 20_000
 """Rows of a file that are looked at: some seconds. The ranks say the same of those behind."""
 
 
-def check_files(tokenizer: ChatTokenizer, files: Sequence[Path], max_tokens: int) -> list[str]:
-    """Render the rows of files; what a person should know of them.
+def check_files(
+    tokenizer: ChatTokenizer, files: Sequence[tuple[Path, str]], form: RowForm, max_tokens: int
+) -> list[str]:
+    """Render the rows of files (path and split); what a person should know of them.
 
     Raises:
         DataError: the template refuses a row, or does not say which of its tokens are answers;
             file and line of the first such row are named.
     """
     found: list[str] = []
-    for path in files:
-        rows = open_rows(path)
+    for path, split in files:
+        rows = formed(open_path(path, split), form)
         count = min(len(rows), MOST_ROWS)
         cut = silent = 0
         for index in range(count):
-            lost, taught = _look_at(tokenizer, rows, index, path.stem, max_tokens)
+            lost, taught = _look_at(tokenizer, rows, index, name_of(path), max_tokens)
             cut += lost
             silent += not taught
         if cut:

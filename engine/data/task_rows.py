@@ -10,6 +10,8 @@ from engine.data.dataset import Item, Rows, find_file, open_rows, parse_row, row
 from engine.data.entries import DataEntry, DataSettings
 from engine.data.hub import HubRows, require_hub
 from engine.data.mixture import TaskRows, seed_order
+from engine.data.row_files import open_path
+from engine.data.row_forms import described, formed
 from engine.errors import DataError
 
 Part = Literal["all", "training", "held_out", "exam"]
@@ -37,7 +39,9 @@ def open_all(
         require_hub(list(dict.fromkeys(wanted_from_hub)))
     for entry in entries:
         if entry.file is not None:
-            opened.append((open_rows(entry.file), ""))
+            rows = formed(open_path(entry.file, entry.split), settings.form)
+            said = described(rows)
+            opened.append((rows, f"{entry.file.name} is read as {said}" if said else ""))
         elif folder is None:
             opened.append((HubRows(entry.name, entry.split, download=download), ""))
         elif found := find_file(folder, entry.name, entry.split):

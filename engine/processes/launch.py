@@ -132,8 +132,10 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     if isinstance(tokenizer, OwnFormat) and run_plan.has_own_files_alone(config):
         # A template may refuse what the parser takes.
         entries = [*settings.mixture, *settings.validation_entries()]
-        files = list(dict.fromkeys(each.file for each in entries if each.file is not None))
-        templated = row_check.check_files(tokenizer, files, config.data.max_tokens)
+        files = [(each.file, each.split) for each in entries if each.file is not None]
+        templated = row_check.check_files(
+            tokenizer, list(dict.fromkeys(files)), settings.form, config.data.max_tokens
+        )
     plan, packed = _plan(config, settings, tokenizer, data.num_rows)
     local_ranks = config.runtime.gpus // config.runtime.nodes
     _, room = devices.memory_of_rank(device.device_type, local_ranks)

@@ -14,8 +14,11 @@ from typing import Any
 
 from engine import fit
 from engine.config import STARTER, RunConfig
+from engine.data import row_files
 from engine.data.entries import DataEntry, DataSettings, ExamLimits
+from engine.data.hub import HUB
 from engine.data.mixture import SEED
+from engine.data.row_forms import RowForm
 from engine.errors import ConfigError
 from engine.files.sizes import GIB
 from engine.fit import MemoryPlan, plan_for
@@ -67,6 +70,7 @@ def data_settings(config: RunConfig, exam: int = SEED) -> DataSettings:
         mixture=tuple(_entry(text) for text in data.mixture),
         validation=validation,
         questions=tuple(DataEntry(name=name, split="test") for name in task_names(config)),
+        form=RowForm.read(data.data_format, data.map),
         skip_bad_rows=data.skip_bad_rows,
         starter=config.start.source == STARTER
         and not (data.data_dir or data.mixture or data.validation),
@@ -275,7 +279,9 @@ def _entry(text: str, *, split: str = "train") -> DataEntry:
         raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
     if _is_file(name):
         path = Path(name).expanduser()
-        return DataEntry(name=path.stem, file=path, split=split, size=size, epochs=epochs)
+        return DataEntry(
+            name=row_files.name_of(path), file=path, split=split, size=size, epochs=epochs
+        )
     return DataEntry(name=name, split=split, size=size, epochs=epochs)
 
 
@@ -291,4 +297,6 @@ def _times(text: str) -> int:
 
 
 def _is_file(name: str) -> bool:
-    return "/" in name or name.endswith((".jsonl", ".parquet"))
+    if "/" in name or row_files.is_named(name):
+        return True
+    return name not in HUB and Path(name).expanduser().is_dir()

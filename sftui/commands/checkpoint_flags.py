@@ -126,7 +126,7 @@ class DataFlags:
     """
 
     file: Annotated[Path | None, Typed(metavar="PATH", positional=True)] = None
-    """File of rows, .jsonl or .parquet."""
+    """File or folder of rows: .jsonl, .json, .csv, .tsv (also .gz), .parquet."""
     model: Annotated[Path | None, Typed(metavar="DIR")] = None
     """Folder of the model, whose tokenizer and chat template write the rows."""
     rows: int = 3
@@ -139,5 +139,9 @@ class DataFlags:
     """A file with the chat template to use instead of the tokenizer's own."""
     last_answer_only: bool = False
     """Only the last answer of each row carries loss."""
+    data_format: str = ""
+    """Form of the rows (default: recognised by their columns)."""
+    map: Annotated[tuple[str, ...], Typed(metavar="NAME=COLUMN")] = ()
+    """Columns under their names here, comma-separated, e.g. prompt=question,completion=reply."""
     json: bool = False
     """One object a row: ids, mask, tokens, dropped, or its fault."""

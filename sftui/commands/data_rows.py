@@ -12,7 +12,9 @@ from pathlib import Path
 
 from engine.conversations.chat_format import Rendered
 from engine.conversations.conversation import Conversation, RowFault
-from engine.data.dataset import Rows, open_rows, parse_row
+from engine.data.dataset import Rows, parse_row
+from engine.data.row_files import name_of, open_path
+from engine.data.row_forms import FormedRows, RowForm, formed
 from engine.errors import UsageError
 from engine.model.hf.hf_tokenizer import HfTokenizer, described
 from sftui.commands.checkpoint_flags import DataFlags
@@ -42,7 +44,7 @@ def print_rows(flags: DataFlags) -> Iterator[str]:
     """
     if flags.file is None or flags.model is None:
         raise UsageError("expected a file and --model DIR, e.g. sftui data chat.jsonl --model DIR.")
-    rows = open_rows(flags.file)
+    rows = formed(open_path(flags.file), RowForm.read(flags.data_format, flags.map))
     tokenizer = HfTokenizer.load(
         flags.model, template_file=flags.chat_template, last_answer_only=flags.last_answer_only
     )
@@ -50,6 +52,7 @@ def print_rows(flags: DataFlags) -> Iterator[str]:
     if flags.json:
         yield from (json.dumps(_as_json(row, tokenizer)) for row in seen)
         return
+    yield f"{'rows':<18} {_form(rows)}"
     for name, text in described(tokenizer).items():
         yield f"{name:<18} {text}"
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -61,12 +64,18 @@ def print_rows(flags: DataFlags) -> Iterator[str]:
     yield from ("", *_summary(found, flags.max_tokens))
 
 
+def _form(rows: Rows) -> str:
+    """What the rows were recognised as."""
+    fit = rows.fit if isinstance(rows, FormedRows) else None
+    return "messages or questions, each as it says" if fit is None else fit.words
+
+
 def _seen(rows: Rows, tokenizer: HfTokenizer, flags: DataFlags) -> Iterator[SeenRow]:
     first = flags.first - 1
     for index in range(max(0, first), len(rows)):
         where = rows.where(index)
         try:
-            item = parse_row(rows.read(index), subject=Path(rows.name).stem)
+            item = parse_row(rows.read(index), subject=name_of(Path(rows.name)))
             conversation = item if isinstance(item, Conversation) else item.conversation()
             yield SeenRow(where=where, rendered=tokenizer.render(conversation, flags.max_tokens))
         except RowFault as fault:

@@ -30,6 +30,8 @@ CHINESE = {
     "data_dir": "存放 TASK.SPLIT.jsonl 或 .parquet 的目录（默认：通过 datasets 从 hub 读取）。",
     "mixture": "训练文件或任务名，逗号分隔，形如 NAME[:ROWS][*TIMES] 或 FILE[:ROWS][*TIMES]（默认：ARC-Easy、ARC-Challenge、GSM8K、SmolTalk）。",
     "validation": "验证数据：名称或文件，可用逗号给出多个，或 held-out，即训练行的二十分之一（默认：有自己的文件而没有 --data-dir 时为 held-out，否则为 SmolTalk 的测试行）。",
+    "data_format": "所给文件中行的形式：messages、sharegpt、alpaca、prompt-completion、question-answer 或 text（默认：按列名识别并说明）。",
+    "map": "所给文件的列与此处名称的对应，逗号分隔，形如 NAME=COLUMN，例如 prompt=question,completion=reply；点号进入对象内部。",
     "skip_bad_rows": "跳过并统计格式错误的行，而不是拒绝整个文件。",
     "max_tokens": "一行最多的 token 数；更长的行被截断并计数。",
     "smoltalk_rows": "打乱后取用的 SmolTalk 行数。",
