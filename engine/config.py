@@ -389,7 +389,7 @@ class RunConfig:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     recipe: str | None = None
-    """Name of the recipe the settings came from."""
+    """Where the settings begin; what is typed beside it is laid over it."""
 
     def check(self) -> RunConfig:
         """Return self, or raise with every value that is out of range.
@@ -469,8 +469,9 @@ def load_recipe(name: str) -> RunConfig:
     path = RECIPES / f"{OLD_RECIPES.get(name, name)}.toml"
     if name not in (*recipe_names(), *OLD_RECIPES):
         raise ConfigError(
-            f"no recipe is called {name!r}; there are {', '.join(recipe_names())}."
-            + nearest(name, recipe_names())
+            f"no recipe is called {name!r}{nearest(name, recipe_names())}"
+            f"{'' if nearest(name, recipe_names()) else '.'} "
+            f"There are {', '.join(recipe_names())}."
         )
     return load_toml(path, RunConfig()).replace(recipe=name)
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.checkpoints import checkpoint_dir, nanochat_io, nanochat_paths
+from engine.checkpoints import checkpoint_dir, nanochat_io, nanochat_paths, tensor_file
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
 from engine.checkpoints.checkpointer import (
     Checkpointer,
@@ -150,7 +150,7 @@ def load_weights(
     mixed = settings.runtime.mixed(ranks.device.type)
     kind = family.of(shape)
     state = kind.as_trained(shape, state, mixed=mixed)
-    model = kind.build(shape, {name: w.to(ranks.device) for name, w in state.items()})
+    model = kind.build(shape, tensor_file.placed(state, ranks.device))
     model.to(ranks.device)
     model.checkpoint_blocks = settings.runtime.activation_checkpointing
     if settings.runtime.compile:

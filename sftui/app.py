@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import SystemCommand
@@ -281,6 +282,24 @@ class SftuiApp(ReplayActions, ChartActions):
         cockpit = self._cockpit
         facts = [*stage_sections(cockpit.view.replay), *sections(cockpit.state)]
         self.push_screen(RunPanel(facts))
+
+    @property
+    def chart_folder(self) -> Path:
+        """In the run's folder; over another program's log, here."""
+        folder = self.request.folder
+        if self.request.charts is not None:
+            return self.request.charts
+        return super().chart_folder if folder is None else folder / "charts"
+
+    def action_copy_here(self) -> None:
+        from sftui.screens.copying import copy_from  # noqa: PLC0415  as above
+
+        copy_from(self.screen)
+
+    def action_export_chart(self) -> None:
+        from sftui.screens.copying import export_from  # noqa: PLC0415  as above
+
+        export_from(self.screen)
 
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above

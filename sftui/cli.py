@@ -34,25 +34,26 @@ usage: sftui COMMAND [flags]
 
 Fine-tune a small chat model, watch it live and steer it from the keyboard.
 
-  run      start a run and show it
-  attach   the screen of a run that is running
-  replay   the same screen over any log or run, with a clock
-  ctl      pause, resume, eval, cancel, checkpoint, stop or lr from a script
-  show     a run or log as it stands, without a screen (--json for scripts)
-  compare  runs or logs on one chart: curves, settings, paired statistics
-  report   a run or log as Markdown with pictures, in English or Chinese
-  questions  which questions a run gained and lost
-  runs     the runs of this directory; `runs rm RUN` removes one
-  eval     ask one checkpoint the evaluation questions
-  chat     talk to a checkpoint, or ask it one prompt
-  export   write a checkpoint for nanochat or for transformers
-  data     rows as a Hugging Face model will see them, token by token
-  new      print a short script for TRL, Accelerate, Lightning or a loop
-  fit      memory a run needs per GPU, before anything is loaded
-  doctor   what a bug report needs, and what is wrong with this machine
+  run         start a run and show it
+  attach      the screen of a run that is running
+  replay      the same screen over any log or run, with a clock
+  demo        a recorded run for a first look: no training, no network
+  ctl         pause, resume, eval, cancel, checkpoint, stop or lr from a script
+  show        a run or log as it stands, without a screen (--json for scripts)
+  compare     runs or logs on one chart: curves, settings, paired statistics
+  report      a run or log as Markdown with pictures, in English or Chinese
+  questions   which questions a run gained and lost
+  runs        the runs of this directory; `runs rm RUN` removes one
+  eval        ask one checkpoint the evaluation questions
+  chat        talk to a checkpoint, or ask it one prompt
+  export      write a checkpoint for nanochat or for transformers
+  data        rows as a Hugging Face model will see them, token by token
+  new         print a short script for TRL, Accelerate, Lightning or a loop
+  fit         memory a run needs per GPU, before anything is loaded
+  doctor      what a bug report needs, and what is wrong with this machine
+  completion  what completes commands, flags, run ids and files in bash, zsh or fish
 
-  sftui COMMAND --help says more; sftui --print-completion bash, zsh or fish prints what
-  completes commands, flags, run ids and files in that shell. Examples:
+  sftui COMMAND --help says more. Examples:
     sftui run --gpus 2
     sftui replay logs/run.log
 """
@@ -115,36 +116,41 @@ def _stop_printing() -> None:
 
 
 def _dispatch(words: list[str]) -> ExitCode:
+    if len(words) > 1 and words[0] == "help" and words[1] in COMMANDS:
+        return COMMANDS[words[1]](["--help"])
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")  # noqa: T201
         return ExitCode.DONE
-    if words[0] in ("-V", "--version"):
+    if words[0] in ("-V", "-v", "--version", "version"):
         from importlib.metadata import version  # noqa: PLC0415  reads the file system
 
         print(f"sftui {version('sftui')}")  # noqa: T201
         return ExitCode.DONE
     if words[0].partition("=")[0] == "--print-completion":
-        from sftui.commands import completion  # noqa: PLC0415  all settings
-
-        shell = " ".join([*words[0].split("=")[1:], *words[1:]])
-        print(completion.script(shell), end="")  # noqa: T201
-        return ExitCode.DONE
+        return print_completion([*words[0].split("=")[1:], *words[1:]])
     command = COMMANDS.get(words[0])
     if command is None:
-        from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped word
+        from sftui.commands import mistakes  # noqa: PLC0415  after a mistake alone
 
-        close = nearest(words[0], list(COMMANDS))
-        raise UsageError(
-            f"there is no command {words[0]!r}{close} Commands: {', '.join(COMMANDS)}."
-        )
+        raise UsageError(mistakes.unknown_command(words[0], list(COMMANDS)))
     return command(words[1:])
+
+
+def print_completion(words: list[str]) -> ExitCode:
+    """`sftui completion`: a script for a shell."""
+    from sftui.commands import completion  # noqa: PLC0415  all settings
+
+    flags = _flags_of(completion.CompletionFlags, words, "sftui completion")
+    print(completion.script(flags.shell), end="")  # noqa: T201
+    return ExitCode.DONE
 
 
 def run(words: list[str]) -> ExitCode:
     """`sftui run`: check, make the run directory, show the screen, start the supervisor."""
-    from sftui.commands.run_flags import parse_run  # noqa: PLC0415  all settings
+    from sftui.commands.run_flags import check_model_flags, parse_run  # noqa: PLC0415  all settings
 
     flags, typed = parse_run(words)
+    check_model_flags(words[: words.index("--")] if "--" in words else words, flags)
     if flags.command:
         return _run_command(flags, frozenset(typed))
     if flags.no_attach and flags.resume is None:
@@ -309,13 +315,34 @@ def replay(words: list[str]) -> ExitCode:
     return watch.watch_replay(flags, plain=flags.headless or not _has_terminal(), baseline=baseline)
 
 
+def play_demo(words: list[str]) -> ExitCode:
+    """`sftui demo`: a recorded run, for a first look."""
+    from sftui.commands import demo  # noqa: PLC0415  not for `--help`
+
+    flags = _flags_of(demo.DemoFlags, words, "sftui demo")
+    code = demo.watch_demo(flags, plain=flags.headless or not _has_terminal())
+    if flags.keep is not None:
+        kept = str(flags.keep)
+        diagnostics.note(
+            f"the recording is in {kept}; try sftui report {kept}, or sftui show {kept}"
+        )
+    return code
+
+
 def control(words: list[str]) -> ExitCode:
     """`sftui ctl`: one request, one answer."""
+    from engine.control import Command  # noqa: PLC0415  not for `--help`
     from engine.run import lock  # noqa: PLC0415  psutil
     from sftui.commands import ctl  # noqa: PLC0415  the wire
     from sftui.commands.reading_flags import CtlFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(CtlFlags, words, "sftui ctl")
+    requests = {each.value for each in Command}
+    if flags.run in requests and flags.command not in requests:
+        raise UsageError(
+            f"the run comes first: sftui ctl {flags.command} {flags.run}"
+            + (f" {flags.argument}." if flags.argument is not None else ".")
+        )
     command, argument = ctl.parse_command(flags.command, flags.argument)
     found = run_dir.find(flags.run, run_dir.runs_root(flags.runs_dir))
     asked = time.time()
@@ -345,7 +372,7 @@ def show(words: list[str]) -> ExitCode:
         raise UsageError(
             "--csv prints the points of a series: type --series NAME --csv, or --json without it."
         )
-    found = snapshot.read(flags.target, flags.runs_dir, format_name=flags.format, mapped=flags.map)
+    found = snapshot.read(flags.target, flags.runs_dir, reading=flags.reading)
     if flags.series is not None:
         from sftui.commands import series  # noqa: PLC0415  numpy
 
@@ -375,11 +402,14 @@ def compare(words: list[str]) -> ExitCode:
 
         if any(recipes.is_group(target) for target in targets):
             return _compare_recipes(targets, flags)
+    from sftui.sources.reading import readings  # noqa: PLC0415  not for `--help`
+
+    said = readings(len(targets), format=flags.format, mapped=flags.map, stage=flags.stage)
     if not (flags.json or flags.plain) and _has_terminal():
         from sftui import compare_app  # noqa: PLC0415  Textual
 
-        return compare_app.run_screen(targets, flags.runs_dir)
-    found = comparison.compare_all(targets, flags.runs_dir)
+        return compare_app.run_screen(targets, flags.runs_dir, said)
+    found = comparison.compare_all(targets, flags.runs_dir, said)
     if flags.json:
         print(comparison.as_json(found))  # noqa: T201
     else:
@@ -394,8 +424,10 @@ def _compare_recipes(targets: list[str], flags: CompareFlags) -> ExitCode:
     import json  # noqa: PLC0415
 
     from sftui.compare import recipes  # noqa: PLC0415  numpy
+    from sftui.sources.reading import readings  # noqa: PLC0415  as above
 
-    found = recipes.read(targets, flags.runs_dir)
+    [said] = readings(1, format=flags.format, mapped=flags.map, stage=flags.stage)
+    found = recipes.read(targets, flags.runs_dir, said)
     if flags.json:
         print(json.dumps(recipes.to_dict(found), indent=2, allow_nan=False))  # noqa: T201
         return ExitCode.DONE
@@ -543,6 +575,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "run": run,
     "attach": attach,
     "replay": replay,
+    "demo": play_demo,
     "ctl": control,
     "show": show,
     "compare": compare,
@@ -556,6 +589,7 @@ COMMANDS: dict[str, Callable[[list[str]], ExitCode]] = {
     "fit": fit,
     "doctor": doctor,
     "new": new,
+    "completion": print_completion,
 }
 
 

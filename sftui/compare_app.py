@@ -16,6 +16,7 @@ from sftui.keys import preferences as preferences_module
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.screens.overlay import OverlayScreen
+from sftui.sources.reading import Reading
 from sftui.terminal.terminal_app import TerminalApp
 from sftui.text.clean import clean
 
@@ -44,13 +45,17 @@ class CompareApp(TerminalApp):
                 panel.forget_colours()
 
 
-def run_screen(targets: Sequence[str], runs_dir: str | Path | None = None) -> ExitCode:
-    """Show these runs and logs until the user leaves.
+def run_screen(
+    targets: Sequence[str],
+    runs_dir: str | Path | None = None,
+    readings: Sequence[Reading] = (),
+) -> ExitCode:
+    """Show these runs and logs until the user leaves. `readings`: how each is read.
 
     Raises:
         UsageError: one of them is no run and no log.
     """
-    feed = open_overlay(targets, runs_dir)
+    feed = open_overlay(targets, runs_dir, readings=readings)
     try:
         keymap = keymap_module.load()
         if keymap.said:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from engine.checkpoints import checkpoint_dir
@@ -24,10 +25,15 @@ from tests.processes import Children, environment, events, wait_for, wait_for_en
 class Place:
     """A folder with a cache and data, in which `sftui` is run as a person would."""
 
+    settings: tuple[str, ...] = tiny.SETTINGS
+    """Flags of every run here."""
+
+    write_cache: Callable[[Path], Path] = staticmethod(tiny.write_cache)
+
     def __init__(self, path: Path, started: Children) -> None:
         self.path = path
         self.started = started
-        self.cache = tiny.write_cache(path / "cache")
+        self.cache = self.write_cache(path / "cache")
         self.data = tiny.write_data(path / "data")
         self.work = path / "work"
         self.work.mkdir()
@@ -38,7 +44,7 @@ class Place:
     def start(self, *flags: str) -> tuple[RunDir, subprocess.Popen[bytes]]:
         """`sftui run --headless`; returns its run directory once it exists."""
         before = {run.id for run in self.runs()}
-        words = ["run", *tiny.SETTINGS, f"--data-dir={self.data}", "--headless", *flags]
+        words = ["run", *self.settings, f"--data-dir={self.data}", "--headless", *flags]
         process = self.started.start("-m", "sftui", *words, env=self.env, stdout=-1, stderr=-2)
         wait_for(lambda: {run.id for run in self.runs()} - before or process.poll() is not None)
         [run] = [run for run in self.runs() if run.id not in before]
@@ -65,6 +71,13 @@ class Place:
         process = self.started.start("-m", "sftui", *words, env=self.env, stdout=-1)
         out, _ = process.communicate(timeout=120)
         return process.returncode, out.decode()
+
+
+class Place2026(Place):
+    """With a base of nanochat's newest generation and its recipe."""
+
+    settings = tiny.SETTINGS_2026
+    write_cache = staticmethod(tiny.write_cache_2026)
 
 
 def ended(run: RunDir) -> RunFinished | None:

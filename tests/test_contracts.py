@@ -149,6 +149,7 @@ def test_every_widget_and_every_reader_is_on_the_list_of_the_independent_ones():
             # From bytes to pairs, from pairs to meanings, and the evidence for each.
             *("alikes", "bars", "counters", "envelopes", "layouts", "ledger", "leftovers"),
             *("meanings", "pairs", "prefixes", "printed", "quantities", "record_files", "tasks"),
+            "tracebacks",
         },
     }
     for name, common in shared.items():

@@ -9,16 +9,50 @@ from pathlib import Path
 from typing import Any
 
 import tiktoken
+import torch
 
-from engine.checkpoints.nanochat_io import export
-from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS
-from tests.engine.small import BYTES, tiny_model
+from engine.checkpoints.nanochat_io import export, export_optimizer
+from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, checkpoint_paths
+from engine.config import OptimConfig
+from engine.optimizer.optim import build_optimizer
+from tests.engine.small import BYTES, tiny_model, tiny_model_2026
 
 LETTERS = "ABCD"
 
 
 def write_cache(base: Path, *, source: str = "mid", tag: str = "d1", step: int = 7) -> Path:
     """A cache with a byte tokenizer and a one-layer model; returns the base folder."""
+    _write_tokenizer(base)
+    model = tiny_model()
+    export(base / SOURCE_FOLDERS[source] / tag, step, model.config, model.state_dict(), {})
+    return base
+
+
+def write_cache_2026(base: Path, *, step: int = 7) -> Path:
+    """The same of nanochat's newest generation: its base with sizes, rates and the optimizer
+    state that two updates left."""
+    _write_tokenizer(base)
+    folder = base / SOURCE_FOLDERS["base"] / "d3"
+    model = tiny_model_2026()
+    settings = OptimConfig()
+    optimizer = build_optimizer(model, settings)
+    for _ in range(2):
+        (model(torch.arange(256)[None]).square().mean() * 1e-2).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    meta = {
+        "max_seq_len": 256,
+        "device_batch_size": 1,
+        "total_batch_size": 1024,
+        "user_config": {"embedding_lr": 0.3, "unembedding_lr": 0.008, "matrix_lr": 0.02},
+    }
+    export(folder, step, model.config, model.state_dict(), meta)
+    model_path = checkpoint_paths(folder, step)[0]
+    export_optimizer(model_path, model.config, settings, [optimizer.state_dict()])
+    return base
+
+
+def _write_tokenizer(base: Path) -> None:
     tokenizer = base / "tokenizer" / "tokenizer.pkl"
     tokenizer.parent.mkdir(parents=True, exist_ok=True)
     encoding = tiktoken.Encoding(
@@ -28,9 +62,6 @@ def write_cache(base: Path, *, source: str = "mid", tag: str = "d1", step: int =
         special_tokens={name: BYTES.special(name) for name in SPECIALS},
     )
     tokenizer.write_bytes(pickle.dumps(encoding, protocol=4))
-    model = tiny_model()
-    export(base / SOURCE_FOLDERS[source] / tag, step, model.config, model.state_dict(), {})
-    return base
 
 
 SPECIALS = (
@@ -96,3 +127,17 @@ SETTINGS = (
     "--recipe=nanochat-sft",
 )
 """Flags of a run that takes about a second of training."""
+
+SETTINGS_2026 = (
+    "--recipe=nanochat",
+    "--mixture=SmolTalk,GSM8K*2",
+    "--validation=SmolTalk,GSM8K:10",
+    "--eval-every=4",
+    "--eval-tokens=2048",
+    "--eval-tasks=MMLU",
+    "--eval-metrics-every=8",
+    "--eval-metrics-max-problems=8",
+    "--checkpoint-every=4",
+    "--num-iterations=10",
+)
+"""The same of a base of 2026: packed rows, and everything else inherited."""

@@ -169,7 +169,9 @@ class AlarmEngine:
                 board.end("rank_silent")
                 self._ended = True
             case ev.LogLine() | ev.MetricLogged() | ev.SampleGenerated():
-                self._alive()
+                # A metric may be told after later steps were: that is no step back in time.
+                if not self._silence.is_past(stamp.t):
+                    self._alive()
         return board.collect()
 
     def tick(self, t: float, m: float | None = None) -> list[Alarm]:
@@ -296,10 +298,12 @@ class AlarmEngine:
         if rule.overfitting is None and any(r.overfitting for r in self._validation.values()):
             return  # one set of rows is well, another is not: that is not over
         best = rule.best or 0.0
+        # Of several sets or metrics the sentence names the one its numbers are of.
+        which = (event.set_name or event.metric) if len(self._validation) > 1 else ""
         self._board.judge(
             "overfitting",
             rule.overfitting,
-            lambda found: alarm_texts.overfitting(found, best, rule.best_step, rule.moves),
+            lambda found: alarm_texts.overfitting(found, which, best, rule.best_step, rule.moves),
         )
 
     def _take_answers(self, event: ev.EvalFinished) -> None:

@@ -42,9 +42,12 @@ def diverging(found: Divergence, remedy: str) -> str:
     )
 
 
-def overfitting(found: Reading, best: float, best_step: int | None, moves: SourceMoves) -> str:
+def overfitting(
+    found: Reading, which: str, best: float, best_step: int | None, moves: SourceMoves
+) -> str:
+    name = f"validation of {which}" if which else "validation"
     return (
-        f"validation {found.value:.4f} is {_rise(found.value, best)} above its best, {best:.4f} "
+        f"{name} {found.value:.4f} is {_rise(found.value, best)} above its best, {best:.4f} "
         f"at step {best_step}, for the second time{_sources(moves)}. {_instead(moves)}; "
         f"the weights of step {best_step} are the better ones"
     )

@@ -241,6 +241,11 @@ class SilenceRule:
             self._step_due = step_due
             self._last_step_t = None
 
+    def is_past(self, t: float | None) -> bool:
+        """Whether a time lies before the newest sign of life."""
+        newest = self._life[0]
+        return t is not None and newest is not None and t < newest
+
     def step(self, t: float | None, seconds: float | None) -> None:
         """A step ended; without its `seconds` the spacing of the steps is taken."""
         if seconds is None and t is not None and self._last_step_t is not None:

@@ -31,6 +31,7 @@ import torch.distributed as dist
 from engine import distributed
 from engine.alarms.run_alarms import RunAlarms
 from engine.attach.signals import StopSignals
+from engine.attach.update_sums import SLOW_STEP_SECONDS, RankFault, Tell, UpdateSums
 from engine.config import RuntimeConfig
 from engine.control import Command, Request
 from engine.distributed import Ranks
@@ -123,6 +124,7 @@ class Attachment:
         self._watches_peers = False
         self.signals: StopSignals | None = None
         self.heartbeat: Heartbeat | None = None
+        self._sums = UpdateSums(self.ranks.control_group)
         try:
             self._join(runs_dir, resume)
         except Exception as error:
@@ -279,14 +281,15 @@ class Attachment:
         if self._bus is not None and not self.dark:
             self._bus.emit(event)
 
-    def totals(self, *values: float, fault: bool = False) -> list[float] | None:
-        """Sums over ranks; None on every rank when one of them reports a fault. A collective."""
-        if self.ranks.control_group is None:
-            return None if fault else list(values)
-        tensor = torch.tensor([*values, float(fault)], dtype=torch.float64)
-        dist.all_reduce(tensor, group=self.ranks.control_group)
-        *sums, faults = tensor.tolist()
-        return None if faults else sums
+    def meet_next(self) -> None:
+        """Make the next boundary a meeting; call it on all ranks."""
+        self._sums.meets = True
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum over ranks of a tensor on the CPU, in place; returns it. A collective."""
+        if self.ranks.control_group is not None:
+            dist.all_reduce(tensor, group=self.ranks.control_group)
+        return tensor
 
     def meets(self, stride: int) -> tuple[bool, int]:
         """Inside an evaluation: whether any rank has to stop, and rank 0's `stride`. A collective.
@@ -301,16 +304,58 @@ class Attachment:
         told, agreed = tensor.tolist()
         return bool(told), int(agreed)
 
+    def update_done(
+        self,
+        step: int,
+        values: Sequence[float],
+        tell: Tell,
+        *,
+        seconds: float,
+        fault: Exception | None = None,
+    ) -> Decision:
+        """Add an update's numbers up over ranks, and agree on the requests before that of `step`.
+
+        A collective, which waits for nobody where no rank had anything to agree on and steps are
+        short: `tell` gets the sums at once or when the next update is done (`settle`).
+
+        Args:
+            values: of this rank.
+            seconds: that the update took.
+            fault: why this rank has no numbers; raised here, and `RankFault` on the others.
+        """
+        self.settle()
+        meets = self._sums.take_meets()
+        wants = self.steering.wants_meeting(step + 1) or seconds > SLOW_STEP_SECONDS
+        self._sums.add(values, tell, fault=fault is not None, meet=wants)
+        if fault is not None or meets:
+            self._settle_with(fault)
+        return self.boundary(step) if meets else self.steering.unchanged()
+
+    def settle(self, *, at_an_error: bool = False) -> None:
+        """Tell of the newest update, now that its numbers are added up."""
+        self._sums.settle(at_an_error=at_an_error)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing has to be waited for to tell of the newest update."""
+        return self._sums.is_settled
+
+    def _settle_with(self, fault: Exception | None) -> None:
+        try:
+            self._sums.settle()
+        except RankFault:
+            raise (fault or RankFault("another rank went dark")) from None
+
     def boundary(self, step: int) -> Decision:
         """Agree on the requests before the update of `step`. A collective."""
-        decision = self.steering.at_boundary(step)
-        if decision.stop:
-            self.stopped = decision.stop_reason
-        return decision
+        return self._agreed(self.steering.at_boundary(step))
 
     def wait_while_paused(self, step: int) -> Decision:
         """Wait, ranks in touch, until there is something to do. A collective, 4 times a second."""
-        decision = self.steering.wait_while_paused(step)
+        return self._agreed(self.steering.wait_while_paused(step))
+
+    def _agreed(self, decision: Decision) -> Decision:
+        self._sums.meets |= decision.again
         if decision.stop:
             self.stopped = decision.stop_reason
         return decision
@@ -349,6 +394,9 @@ class Attachment:
         self.ended = True
         if not self.dark:
             with contextlib.suppress(Exception):
+                # A stop was agreed on, so its update is told already.
+                self.settle(at_an_error=status != "finished")
+            with contextlib.suppress(Exception):
                 self.steering.finish(step)
                 seconds = round(time.monotonic() - self._began, 3)
                 self.emit(
@@ -368,6 +416,8 @@ class Attachment:
             self.finish(status, text if str(error) else type(error).__name__, step)
             return
         # The keeper starts the command again, or writes the end when it does not.
+        with contextlib.suppress(Exception):
+            self.settle(at_an_error=True)
         self.emit(LogLine(text=text, level="error", rank=self.ranks.rank, step=step))
         self.ended = True
         self._release()

@@ -20,7 +20,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from engine.attach import hf_checkpoints
+from engine.attach import hf_checkpoints, hf_questions
 from engine.attach.attachment import Attachment, finite, say
 from engine.attach.guard import StopTraining, hook
 from engine.attach.hf_evaluation import EVALUATION, Leave, evaluate_apart, results_of
@@ -28,7 +28,9 @@ from engine.attach.hf_facts import training_of
 from engine.attach.kept_state import RandomState
 from engine.attach.lr_factor import LrFactor
 from engine.attach.micro_batches import MicroBatches
+from engine.attach.questions import Questions
 from engine.control import Command, Request
+from engine.data.letter_exam import QuestionSource
 from engine.events import (
     CheckpointReason,
     CheckpointSaved,
@@ -50,7 +52,9 @@ class SftuiCallback(TrainerCallback):
     Args:
         name: of the run; the name of the output folder without one.
         runs_dir: where the run lies; `runs/` here, or SFTUI_RUNS.
-        baseline: measure the evaluation loss before the first update.
+        questions: letter questions to ask of the model, as for `sftui.attach`.
+        question_limit: most of each task.
+        baseline: measure before the first update.
         resume: `auto` or `new`, as for `sftui.attach`.
     """
 
@@ -59,15 +63,23 @@ class SftuiCallback(TrainerCallback):
         name: str | None = None,
         *,
         runs_dir: str | Path | None = None,
+        questions: QuestionSource | None = None,
+        question_limit: int | None = None,
         baseline: bool = True,
         resume: str = "auto",
     ) -> None:
         self.name, self.runs_dir = name, runs_dir
+        self.questions = None if questions is None else Questions(questions, limit=question_limit)
         self.baseline, self.resume = baseline, resume
         self.trainer: Any = None
         """Known when attached by `sftui.attach`, or by a start without a changed line."""
         self.resumed_from: str | None = None
         self._reset()
+
+    def take_wishes(self, other: SftuiCallback) -> None:
+        """What a script asks for by hand that was attached already, by its start."""
+        self.name, self.runs_dir, self.questions = other.name, other.runs_dir, other.questions
+        self.baseline, self.resume = other.baseline, other.resume
 
     def _reset(self) -> None:
         """Forget the training before: each `train()` is a run of its own."""
@@ -87,6 +99,8 @@ class SftuiCallback(TrainerCallback):
         self._evaluations: tuple[Request, ...] = ()
         """Served by an evaluation that the trainer makes itself; answered when it is over."""
         self._before_evaluation: RandomState | None = None
+        self._question_failure = ""
+        self._model: Any = None
         self._ends = False
         self._apart = False
         """Inside an evaluation of our own."""
@@ -128,8 +142,17 @@ class SftuiCallback(TrainerCallback):
         self._start(state, control)
 
     def _join(self, args: Any, state: Any, kw: Mapping[str, Any]) -> None:
+        self._model = kw.get("model")
+        if self.questions is not None:
+            hf_questions.prepare(self.questions, self.trainer, kw)
         told = training_of(
-            args, state, kw, name=self.name, trainer=self.trainer, resumed_from=self.resumed_from
+            args,
+            state,
+            kw,
+            name=self.name,
+            trainer=self.trainer,
+            resumed_from=self.resumed_from,
+            questions=self.questions.words if self.questions is not None else "",
         )
         self.attachment = Attachment(
             told, runs_dir=self.runs_dir, resume=self.resume, refused=self._refusals(kw)
@@ -150,9 +173,10 @@ class SftuiCallback(TrainerCallback):
             if self.trainer is None
             else self.trainer.eval_dataset is not None
         )
-        if has_set:
+        if has_set or (self.questions is not None and not self.questions.refusal):
             return {}
-        return {Command.EVALUATE: "the trainer has no eval_dataset"}
+        why = f"; {self.questions.refusal}" if self.questions is not None else ""
+        return {Command.EVALUATE: f"the trainer has no eval_dataset{why}"}
 
     @hook
     def _start(self, state: Any, control: Any) -> None:
@@ -160,8 +184,11 @@ class SftuiCallback(TrainerCallback):
         assert attachment is not None
         step = state.global_step
         trainer = self.trainer
-        if self.baseline and step == 0 and trainer is not None and not trainer.args.eval_on_start:
-            self._evaluate((), step)
+        if self.baseline and step == 0:
+            if trainer is not None and not trainer.args.eval_on_start:
+                self._evaluate((), step)
+            else:
+                self._ask(step)
         decision = self._decision = attachment.boundary(step)
         self._take_factor(decision)
         if decision.evaluate:
@@ -185,9 +212,13 @@ class SftuiCallback(TrainerCallback):
         attachment = self.attachment
         if attachment is None:
             return
-        self.flush()
+        if attachment.is_settled:
+            self.flush()
         waited = time.monotonic()
         self._answer_evaluations(state.global_step)
+        if self.questions is not None and self.questions.cut_short:
+            self.questions.cut_short = False
+            self._decision = attachment.boundary(state.global_step)
         self._wait_while_paused(state, control)
         self._clock += time.monotonic() - waited
         attachment.at_step(state.global_step)
@@ -199,9 +230,7 @@ class SftuiCallback(TrainerCallback):
             return
         step = state.global_step
         self.flush()
-        if not self._tell_update(step, state):
-            return
-        decision = self._decision = attachment.boundary(step)
+        decision = self._decision = self._tell_update(step, state)
         self._take_factor(decision)
         if decision.stop:
             self._ask_to_stop(decision, control)
@@ -219,46 +248,48 @@ class SftuiCallback(TrainerCallback):
                 if self._is_leaving:
                     decision = attachment.boundary(step)
                     self._ask_to_stop(decision, control)
+        if step >= state.max_steps and not control.should_evaluate:
+            # Behind the last update; `on_train_end` may see the best weights in its place.
+            self._ask(step)
         self._clock = time.monotonic()
 
-    def _tell_update(self, step: int, state: Any) -> bool:
-        """Add the ranks' numbers up; False when a rank went dark, and all with it."""
+    def _tell_update(self, step: int, state: Any) -> Decision:
+        """Add the ranks' numbers up, and agree on what was asked for. A collective."""
         attachment = self.attachment
         assert attachment is not None
         seconds = max(1e-9, time.monotonic() - self._clock)
         fault: Exception | None = None
-        loss = tokens = supervised = norm = float("nan")
+        values = (float("nan"), 0.0, 0.0)
+        norm: float | None = None
         try:
-            loss, tokens, supervised = self.micro_batches.take()
-            found = None if self.grad_norm is None else finite(self.grad_norm)
-            norm = float("nan") if found is None else found
+            values = self.micro_batches.take()
+            norm = None if self.grad_norm is None else finite(self.grad_norm)
         except Exception as error:
             fault = error
-        sums = attachment.totals(loss, tokens, supervised, fault=fault is not None)
-        if sums is None:
-            attachment.go_dark(fault or "another rank went dark")
-            return False
-        knows_loss = self.trainer is not None
-        tokens_now = int(sums[1]) or None
-        self._pending = {
+        self.grad_norm = None
+        pending = self._pending = {
             "step": step - 1,
-            "loss": sums[0] / attachment.ranks.world_size if knows_loss else None,
-            "tokens": tokens_now,
-            "supervised_tokens": int(sums[2]) or None,
+            "loss": None,
             "seconds": round(seconds, 6),
-            "tokens_per_second": round(sums[1] / seconds, 1) if tokens_now else None,
             "epoch": state.epoch,
             "lrs": dict(self._lr.used) if self._lr is not None else {},
             "lr_mult": None,
             # Equal on all ranks already: it is what they clip by.
-            "grad_norm": norm if self.grad_norm is not None else None,
+            "grad_norm": norm,
         }
-        self.grad_norm = None
+
+        def tell(sums: list[float]) -> None:
+            tokens = int(sums[1]) or None
+            pending["tokens"], pending["supervised_tokens"] = tokens, int(sums[2]) or None
+            pending["tokens_per_second"] = round(sums[1] / seconds, 1) if tokens else None
+            if self.trainer is not None:
+                pending["loss"] = sums[0] / attachment.ranks.world_size
+
         if self._lr is not None and not self._lr.steps:
             attachment.refused[Command.LR_FACTOR] = (
                 "the optimizer does not step through torch, so its learning rate cannot be scaled"
             )
-        return True
+        return attachment.update_done(step, values, tell, seconds=seconds, fault=fault)
 
     def _ask_to_stop(self, decision: Decision, control: Any) -> None:
         self._ends = True
@@ -270,11 +301,12 @@ class SftuiCallback(TrainerCallback):
         if self._lr is not None:
             self._lr.factor = decision.lr_factor
 
-    def flush(self) -> None:
+    def flush(self, *, at_an_error: bool = False) -> None:
         """Tell of the update that was made last, now that its log line, if any, was seen."""
-        if self._pending is not None and self.attachment is not None:
-            self.attachment.emit(StepFinished(**self._pending))
-            self._pending = None
+        pending, self._pending = self._pending, None
+        if pending is not None and self.attachment is not None:
+            self.attachment.settle(at_an_error=at_an_error)
+            self.attachment.emit(StepFinished(**pending))
 
     # ---- what was asked for ------------------------------------------------------------------
 
@@ -316,6 +348,9 @@ class SftuiCallback(TrainerCallback):
         """One evaluation of our own, around which nothing of the training changes."""
         attachment, trainer = self.attachment, self.trainer
         assert attachment is not None
+        if trainer is None and self.questions is not None:
+            attachment.answer(requests, step, self._ask(step, again=True))
+            return
         if trainer is None:
             refusal = "a callback alone cannot evaluate here; ask again while it trains, or use "
             attachment.answer(requests, step, f"{refusal}sftui.attach(trainer) in the script")
@@ -327,9 +362,20 @@ class SftuiCallback(TrainerCallback):
             attachment.emit(PhaseStarted(phase="validate", step=step))
             with self._our_own_evaluation():
                 refusal = evaluate_apart(trainer, self)
+        if not self._is_leaving:
+            refusal = "; ".join(filter(None, (refusal, self._ask(step, again=True))))
         attachment.answer(requests, step, refusal)
         if requests or trainer.eval_dataset is not None:
             attachment.emit(PhaseStarted(phase="train", step=step))
+
+    def _ask(self, step: int, *, again: bool = False) -> str:
+        """Ask the letter questions, once a step unless `again`; what went wrong. A collective."""
+        questions, attachment = self.questions, self.attachment
+        assert attachment is not None
+        if questions is None or questions.refusal or (questions.asked_at == step and not again):
+            return ""
+        self.flush()
+        return questions.ask(attachment, step, hf_questions.at_hand(self.trainer, self._model))
 
     @property
     def _is_leaving(self) -> bool:
@@ -431,6 +477,7 @@ class SftuiCallback(TrainerCallback):
         for event in results_of(metrics or {}, state.global_step, self.dataset_names):
             attachment.emit(event)
         if not self._apart:
+            self._question_failure = self._ask(state.global_step)
             self._clock = time.monotonic()
 
     @property
@@ -478,7 +525,8 @@ class SftuiCallback(TrainerCallback):
     def _answer_evaluations(self, step: int) -> None:
         evaluations, self._evaluations = self._evaluations, ()
         if self.attachment is not None:
-            self.attachment.answer(evaluations, step)
+            self.attachment.answer(evaluations, step, self._question_failure)
+        self._question_failure = ""
 
     # ---- the end -----------------------------------------------------------------------------
 

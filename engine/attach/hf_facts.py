@@ -22,6 +22,7 @@ def training_of(
     name: str | None,
     trainer: Any,
     resumed_from: str | None,
+    questions: str = "",
 ) -> Training:
     """The facts, from the trainer's arguments, its state and what it hands to callbacks."""
     model = given.get("model")
@@ -50,6 +51,7 @@ def training_of(
                 "grad_accum_steps": args.gradient_accumulation_steps,
                 "loss": loss_words(args),
                 "supervised": supervised_words(args),
+                **({"questions": questions} if questions else {}),
                 **{key: shape[key] for key in _SHAPE if shape.get(key) is not None},
                 **{
                     f"version of {package}": found

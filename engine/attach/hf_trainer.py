@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from engine.attach import hf_checkpoints
 from engine.attach.attachment import say
 from engine.attach.callback import SftuiCallback
 from engine.attach.guard import StopTraining
+from engine.data.letter_exam import QuestionSource
 from engine.run import foreign
 
 OLDEST = (4, 46)
@@ -52,6 +54,8 @@ def attach(
     *,
     name: str | None = None,
     runs_dir: str | Path | None = None,
+    questions: QuestionSource | None = None,
+    question_limit: int | None = None,
     baseline: bool = True,
     resume: str = "auto",
 ) -> Attached:
@@ -63,16 +67,38 @@ def attach(
         trainer: any `transformers.Trainer`.
         name: of the run; the name of the output folder without one.
         runs_dir: where runs lie; `runs/` here, or SFTUI_RUNS.
-        baseline: evaluate before the first update, where there is an evaluation set.
+        questions: letter questions to ask of the model by its own forward: a `.jsonl` or
+            `.parquet` file, a task of the hub by name, rows, or a mapping of names to such. Asked
+            before the first update, with each of the trainer's evaluations, on request, and
+            behind the last update.
+        question_limit: most of each task, the first in the exam's order.
+        baseline: evaluate and ask before the first update.
         resume: `auto` goes on in the run that the checkpoint comes from; `new` makes a new one.
     """
     known = getattr(trainer, _MARK, None)
     if isinstance(known, Attached) and known.callback is not None:
         # A script that attaches by hand under `sftui run --`: one callback, with its wishes.
-        callback = known.callback
-        _wish(callback, name, runs_dir, baseline, resume)
+        wished = SftuiCallback(
+            name or known.callback.name,
+            runs_dir=runs_dir or known.callback.runs_dir,
+            questions=questions,
+            question_limit=question_limit,
+            baseline=baseline,
+            resume=resume,
+        )
+        known.callback.take_wishes(wished)
         return known
-    attached = _attach(trainer, name, runs_dir, baseline, resume)
+    attached = _attach(
+        trainer,
+        lambda: SftuiCallback(
+            name,
+            runs_dir=runs_dir,
+            questions=questions,
+            question_limit=question_limit,
+            baseline=baseline,
+            resume=resume,
+        ),
+    )
     if attached.refusal:
         say(f"warning: not attached, training goes on without the cockpit ({attached.refusal})")
         if (run := foreign.handed_down()) is not None:
@@ -83,18 +109,12 @@ def attach(
     return attached
 
 
-def _attach(
-    trainer: Any,
-    name: str | None,
-    runs_dir: str | Path | None,
-    baseline: bool,
-    resume: str,
-) -> Attached:
+def _attach(trainer: Any, make: Callable[[], SftuiCallback]) -> Attached:
     refusal = _refusal(trainer)
     if refusal:
         return Attached(None, refusal)
     try:
-        callback = SftuiCallback(name, runs_dir=runs_dir, baseline=baseline, resume=resume)
+        callback = make()
         callback.trainer = trainer
         _wrap_training_step(trainer, callback)
         _wrap_clipping(trainer, callback)
@@ -104,14 +124,6 @@ def _attach(
         return Attached(callback)
     except Exception as error:
         return Attached(None, f"{type(error).__name__}: {error}")
-
-
-def _wish(
-    callback: SftuiCallback, name: str | None, runs_dir: Any, baseline: bool, resume: str
-) -> None:
-    callback.name = name or callback.name
-    callback.runs_dir = runs_dir or callback.runs_dir
-    callback.baseline, callback.resume = baseline, resume
 
 
 def _refusal(trainer: Any) -> str:
@@ -210,7 +222,8 @@ def _wrap_train(trainer: Any, callback: SftuiCallback) -> None:
         except BaseException as error:
             attachment = callback.attachment
             if attachment is not None:
-                callback.flush()
+                with contextlib.suppress(Exception):
+                    callback.flush(at_an_error=True)
                 attachment.fail(error, trainer.state.global_step)
             raise
 

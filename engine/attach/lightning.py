@@ -14,6 +14,7 @@ import importlib.util
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from engine.attach.attachment import Attachment, Training, finite, flat_settings
 from engine.attach.guard import hook
 from engine.attach.kept_state import kept_modes, kept_random_state
 from engine.attach.lr_factor import LrFactor
+from engine.attach.questions import Forward, ModelAtHand, Questions, plain_model
 from engine.control import Command, Request
+from engine.data.letter_exam import QuestionSource
 from engine.events import (
     CheckpointReason,
     CheckpointSaved,
@@ -55,7 +58,13 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
     Args:
         name: of the run; the module's class name without one.
         runs_dir: where runs lie; `runs/` here, or SFTUI_RUNS.
-        baseline: validate before the first update, where there is a validation loader.
+        questions: letter questions to ask of the module, as for `sftui.attach`: before the first
+            update, with each validation, on request, and behind the last update.
+        question_limit: most of each task.
+        tokenizer: transformers' (a fast one with a chat template); the module's `tokenizer`.
+        forward: token ids [B, T] to logits [B, T, V]; without it the transformers model that the
+            module holds, else the module's own call.
+        baseline: validate and ask before the first update.
         resume: `auto` or `new`, as for `sftui.attach`.
     """
 
@@ -64,10 +73,16 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         name: str | None = None,
         *,
         runs_dir: str | Path | None = None,
+        questions: QuestionSource | None = None,
+        question_limit: int | None = None,
+        tokenizer: Any = None,
+        forward: Forward | None = None,
         baseline: bool = True,
         resume: str = "auto",
     ) -> None:
         self.name, self.runs_dir, self.baseline, self.resume = name, runs_dir, baseline, resume
+        self._questions = None if questions is None else Questions(questions, limit=question_limit)
+        self._tokenizer, self._forward = tokenizer, forward
         self.attachment: Attachment | None = None
         self.error = ""
         """Why it never came to an attachment."""
@@ -116,6 +131,7 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         parameters, trained = shape_of(module)
         output = str(Path(trainer.default_root_dir).absolute())
         settings = dict(getattr(module, "hparams", {}) or {})
+        self._prepare_questions(module)
         self.attachment = Attachment(
             Training(
                 name=self.name or type(module).__name__,
@@ -135,6 +151,7 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
                         "grad_accum_steps": trainer.accumulate_grad_batches,
                         "loss": "mean of the ranks' means",
                         "version of lightning": found,
+                        **({"questions": self._questions.words} if self._questions else {}),
                     }
                 ),
             ),
@@ -148,16 +165,31 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         except TypeError as error:
             self.attachment.refused[Command.LR_FACTOR] = str(error)
 
+    def _prepare_questions(self, module: Any) -> None:
+        if self._questions is None:
+            return
+        tokenizer = self._tokenizer or getattr(module, "tokenizer", None)
+        self._questions.prepare(tokenizer, "the module's tokenizer")
+        if self._questions.refusal:
+            say(f"warning: no questions are asked ({self._questions.refusal})")
+
     def _refusals(self, trainer: Any) -> dict[Command, str]:
+        if self._questions is not None and not self._questions.refusal:
+            return {}
+        refusal = self._no_validation(trainer)
+        return {Command.EVALUATE: refusal} if refusal else {}
+
+    def _no_validation(self, trainer: Any) -> str:
+        """Why there is no validation inside a step; empty when there is."""
         if not trainer.enable_validation:
-            return {Command.EVALUATE: "the module has no validation loop"}
+            return "the module has no validation loop"
         for path in _PRIVATE:
             if not _has(trainer, path):
-                return {
-                    Command.EVALUATE: f"this version of Lightning has no {path}, which a "
-                    "validation inside a step needs"
-                }
-        return {}
+                return (
+                    f"this version of Lightning has no {path}, which a validation inside a step "
+                    "needs"
+                )
+        return ""
 
     @hook
     def _start(self, trainer: Any, module: Any) -> None:
@@ -166,7 +198,7 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         can = Command.EVALUATE not in self.attachment.refused
         if self.baseline and step == 0 and can:
             self._evaluate((), trainer, module, step)
-        self._obey(trainer, module, step)
+        self._obey(self.attachment.boundary(step), trainer, module, step)
         self._clock = time.monotonic()
 
     # ---- one update --------------------------------------------------------------------------
@@ -185,41 +217,38 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         if step == self._seen:
             return  # inside an accumulation
         self._seen = step
-        if not self._tell(trainer, step):
-            return
+        decision = self._tell(trainer, step)
         self._look_at_checkpoints(trainer, step)
-        self._obey(trainer, pl_module, step)
+        self._obey(decision, trainer, pl_module, step)
         attachment.at_step(step)
         self._clock = time.monotonic()
 
-    def _tell(self, trainer: Any, step: int) -> bool:
+    def _tell(self, trainer: Any, step: int) -> Decision:
+        """Add the ranks' numbers up, and agree on what was asked for. A collective."""
         attachment = self.attachment
         assert attachment is not None
         seconds = max(1e-9, time.monotonic() - self._clock)
         # Lightning divides each by the number of micro-batches.
         own = float(sum(self._losses)) if self._losses else float("nan")
         self._losses = []
-        sums = attachment.totals(own)
-        if sums is None:
-            attachment.go_dark("another rank went dark")
-            return False
         rates: dict[str, float] = {}
         for number, factor in enumerate(self._lrs):
             lead = f"optimizer{number}/" if len(self._lrs) > 1 else ""
             rates |= {f"{lead}{name}": rate for name, rate in factor.used.items()}
-        attachment.emit(
-            StepFinished(
-                step=step - 1,
-                loss=sums[0] / attachment.ranks.world_size,
-                seconds=round(seconds, 6),
-                epoch=float(trainer.current_epoch),
-                lrs=rates,
-            )
+        told = StepFinished(
+            step=step - 1,
+            seconds=round(seconds, 6),
+            epoch=float(trainer.current_epoch),
+            lrs=rates,
         )
         free = _numbers(trainer.callback_metrics, lambda name: not _is_validation(name))
-        if free:
-            attachment.emit(MetricLogged(step=step - 1, values=free))
-        return True
+
+        def tell(sums: list[float]) -> None:
+            attachment.emit(replace(told, loss=sums[0] / attachment.ranks.world_size))
+            if free:
+                attachment.emit(MetricLogged(step=step - 1, values=free))
+
+        return attachment.update_done(step, (own,), tell, seconds=seconds)
 
     def _look_at_checkpoints(self, trainer: Any, step: int) -> None:
         """Tell of what `ModelCheckpoint` has saved and pruned since; rank 0 alone."""
@@ -247,11 +276,10 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
 
     # ---- what was asked for ------------------------------------------------------------------
 
-    def _obey(self, trainer: Any, module: Any, step: int) -> None:
-        """Do what was asked for, and wait while paused. A collective."""
+    def _obey(self, decision: Decision, trainer: Any, module: Any, step: int) -> None:
+        """Do what was asked for, and wait while paused. A collective where there is any of it."""
         attachment = self.attachment
         assert attachment is not None
-        decision = attachment.boundary(step)
         while True:
             if decision.evaluate:
                 self._evaluate(decision.evaluate, trainer, module, step)
@@ -277,15 +305,43 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
     def _evaluate(self, requests: Sequence[Request], trainer: Any, module: Any, step: int) -> None:
         attachment = self.attachment
         assert attachment is not None
+        failures = [] if self._no_validation(trainer) else [self._validate(trainer, module, step)]
+        failures.append(self._ask(trainer, module, step))
+        attachment.answer(requests, step, "; ".join(filter(None, failures)))
+
+    def _validate(self, trainer: Any, module: Any, step: int) -> str:
+        """The trainer's validation loop, now; what went wrong, in words."""
+        attachment = self.attachment
+        assert attachment is not None
         attachment.emit(PhaseStarted(phase="validate", step=step))
-        refusal = ""
         try:
             with kept_random_state(), kept_modes(module), self._inside_a_step(trainer):
                 trainer.fit_loop.epoch_loop.val_loop.run()
         except Exception as error:
-            refusal = f"the validation failed: {type(error).__name__}: {error}"
-        attachment.answer(requests, step, refusal)
-        attachment.emit(PhaseStarted(phase="train", step=step))
+            return f"the validation failed: {type(error).__name__}: {error}"
+        finally:
+            attachment.emit(PhaseStarted(phase="train", step=step))
+        return ""
+
+    def _ask(self, trainer: Any, module: Any, step: int) -> str:
+        """Ask the letter questions; what went wrong, in words. A collective."""
+        attachment, questions = self.attachment, self._questions
+        assert attachment is not None
+        if questions is None or questions.refusal:
+            return ""
+        attachment.settle()
+        _, sharded = plain_model(module)
+        model = module if self._forward is not None else _transformers_model(module)
+        return questions.ask(
+            attachment,
+            step,
+            ModelAtHand(
+                model,
+                self._forward,
+                shares_forward=sharded,
+                context=trainer.precision_plugin.val_step_context,
+            ),
+        )
 
     @contextlib.contextmanager
     def _inside_a_step(self, trainer: Any) -> Iterator[None]:
@@ -347,6 +403,7 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
         if free:
             attachment.emit(MetricLogged(step=step, values=free))
         if not self._apart:
+            self._ask(trainer, pl_module, step)
             self._clock = time.monotonic()
 
     @hook
@@ -355,6 +412,9 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
             return
         for factor in self._lrs:
             factor.remove()
+        asked = self._questions is None or self._questions.asked_at == int(trainer.global_step)
+        if not self._ends and not asked:
+            self._ask(trainer, pl_module, int(trainer.global_step))
         # `ModelCheckpoint` saves behind us: the last one is seen here.
         self._look_at_checkpoints(trainer, int(trainer.global_step))
         status = "stopped" if self._ends else "finished"
@@ -392,6 +452,14 @@ def newest_checkpoint(run: RunDir) -> str | None:
         if isinstance(event, CheckpointSaved) and Path(event.path).exists():
             return event.path
     return None
+
+
+def _transformers_model(module: Any) -> Any:
+    """The transformers model that a module holds as one of its own; else the module itself."""
+    for child in module.children():
+        if callable(getattr(child, "get_input_embeddings", None)) and hasattr(child, "config"):
+            return child
+    return module
 
 
 def _is_validation(name: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +21,9 @@ from engine.attach.attachment import Attachment, Training, finite, flat_settings
 from engine.attach.guard import hook
 from engine.attach.kept_state import kept_modes, kept_random_state
 from engine.attach.lr_factor import LrFactor, unwrapped
+from engine.attach.questions import Forward, ModelAtHand, Questions, plain_model
 from engine.control import Command, Request
+from engine.data.letter_exam import QuestionSource
 from engine.events import (
     CheckpointReason,
     CheckpointSaved,
@@ -65,20 +68,27 @@ class LoopRun:
         model: torch.nn.Module | None,
         evaluate: Evaluate | None,
         save: Save | None,
+        questions: Questions | None,
+        questions_every: int | None,
+        forward: Forward | None,
         runs_dir: str | Path | None,
         resume: str,
     ) -> None:
         self._model, self._evaluate_now, self._save_now = model, evaluate, save
+        self._questions, self._questions_every = questions, questions_every
+        self._forward = forward
         self._lr: LrFactor | None = None
         self._attachment: Attachment | None = None
         self.error = ""
         """Why it never came to an attachment."""
         self.steps_done = training.start_step
         """Updates done."""
+        self._updates = training.updates
         self._began = time.monotonic()
         refused: dict[Command, str] = {}
-        if evaluate is None:
-            refused[Command.EVALUATE] = "no evaluate= was given to sftui.attach_loop"
+        if evaluate is None and (questions is None or questions.refusal):
+            why = f"; {questions.refusal}" if questions is not None else ""
+            refused[Command.EVALUATE] = f"no evaluate= was given to sftui.attach_loop{why}"
         if save is None:
             refused[Command.CHECKPOINT] = "no save= was given to sftui.attach_loop"
         try:
@@ -175,9 +185,10 @@ class LoopRun:
 
     @hook
     def _begin(self) -> None:
-        if self.steps_done == 0 and self._evaluate_now is not None:
+        assert self._attachment is not None
+        if self.steps_done == 0:
             self._evaluate((), 0)
-        self._obey(self.steps_done)
+        self._obey(self._attachment.boundary(self.steps_done), self.steps_done)
         self._began = time.monotonic()
 
     @hook
@@ -195,35 +206,37 @@ class LoopRun:
         seconds = max(1e-9, time.monotonic() - self._began)
         own = finite(loss)
         values = (float("nan") if own is None else own, float(tokens or 0), float(supervised or 0))
-        sums = attachment.totals(*values)
-        if sums is None:
-            attachment.go_dark("another rank went dark")
-            return
-        step = self.steps_done - 1
-        attachment.emit(
-            StepFinished(
-                step=step,
-                loss=sums[0] / attachment.ranks.world_size if loss is not None else None,
-                tokens=int(sums[1]) or None,
-                supervised_tokens=int(sums[2]) or None,
-                tokens_per_second=round(sums[1] / seconds, 1) if sums[1] else None,
-                seconds=round(seconds, 6),
-                grad_norm=finite(grad_norm),
-                epoch=epoch,
-                lrs=dict(self._lr.used) if self._lr is not None else {},
-            )
+        told = StepFinished(
+            step=self.steps_done - 1,
+            seconds=round(seconds, 6),
+            grad_norm=finite(grad_norm),
+            epoch=epoch,
+            lrs=dict(self._lr.used) if self._lr is not None else {},
         )
         free = {name: found for name, v in metrics.items() if (found := finite(v)) is not None}
-        if free:
-            attachment.emit(MetricLogged(step=step, values=free))
-        self._obey(self.steps_done)
+
+        def tell(sums: list[float]) -> None:
+            attachment.emit(
+                replace(
+                    told,
+                    loss=sums[0] / attachment.ranks.world_size if loss is not None else None,
+                    tokens=int(sums[1]) or None,
+                    supervised_tokens=int(sums[2]) or None,
+                    tokens_per_second=round(sums[1] / seconds, 1) if sums[1] else None,
+                )
+            )
+            if free:
+                attachment.emit(MetricLogged(step=told.step, values=free))
+
+        decision = attachment.update_done(self.steps_done, values, tell, seconds=seconds)
+        self._ask_if_due(self.steps_done)
+        self._obey(decision, self.steps_done)
         attachment.at_step(self.steps_done)
 
-    def _obey(self, step: int) -> None:
-        """Do what was asked for, and wait while paused. A collective."""
+    def _obey(self, decision: Decision, step: int) -> None:
+        """Do what was asked for, and wait while paused. A collective where there is any of it."""
         attachment = self._attachment
         assert attachment is not None
-        decision = attachment.boundary(step)
         while True:
             if decision.evaluate:
                 self._evaluate(decision.evaluate, step)
@@ -248,7 +261,15 @@ class LoopRun:
     def _evaluate(self, requests: Sequence[Request], step: int) -> None:
         attachment = self._attachment
         assert attachment is not None
-        assert self._evaluate_now is not None
+        failures = [self._validate(step), self._ask(step)]
+        attachment.answer(requests, step, "; ".join(filter(None, failures)))
+
+    def _validate(self, step: int) -> str:
+        """The loss of the script's own `evaluate`; what went wrong, in words."""
+        attachment = self._attachment
+        assert attachment is not None
+        if self._evaluate_now is None:
+            return ""
         attachment.emit(PhaseStarted(phase="validate", step=step))
         began = time.monotonic()
         try:
@@ -256,16 +277,33 @@ class LoopRun:
                 found = self._evaluate_now()
             results = dict(found) if isinstance(found, Mapping) else {"": float(found)}
         except Exception as error:
-            attachment.answer(requests, step, f"the evaluation failed: {error}")
-            return
+            return f"the evaluation failed: {error}"
+        finally:
+            attachment.emit(PhaseStarted(phase="train", step=step))
         seconds = round(time.monotonic() - began, 3)
         for name, value in results.items():
             loss = float(value)
             attachment.emit(
                 ValidationFinished(step=step, loss=loss, set_name=str(name), seconds=seconds)
             )
-        attachment.answer(requests, step)
-        attachment.emit(PhaseStarted(phase="train", step=step))
+        return ""
+
+    def _ask_if_due(self, step: int) -> None:
+        """By the script's own wish, and behind the last update."""
+        every = self._questions_every
+        if (every and step % every == 0) or step == self._updates:
+            self._ask(step)
+
+    def _ask(self, step: int) -> str:
+        questions, attachment = self._questions, self._attachment
+        assert attachment is not None
+        if questions is None or questions.refusal or self._model is None:
+            return ""
+        attachment.settle()
+        inner, sharded = plain_model(self._model)
+        return questions.ask(
+            attachment, step, ModelAtHand(inner, self._forward, shares_forward=sharded)
+        )
 
     @contextlib.contextmanager
     def _without_gradients(self) -> Iterator[None]:
@@ -308,6 +346,11 @@ def attach_loop(
     model: torch.nn.Module | None = None,
     evaluate: Evaluate | None = None,
     save: Save | None = None,
+    questions: QuestionSource | None = None,
+    questions_every: int | None = None,
+    question_limit: int | None = None,
+    tokenizer: Any = None,
+    forward: Forward | None = None,
     start_step: int = 0,
     settings: Mapping[str, Any] | None = None,
     runs_dir: str | Path | None = None,
@@ -321,6 +364,11 @@ def attach_loop(
         model: its size is shown, and its modules' modes are kept around evaluations.
         evaluate: validation loss now, or one for each named set; without gradients, on all ranks.
         save: writes the state after so many updates; returns where.
+        questions: letter questions to ask of `model`, as for `sftui.attach`: before the first
+            update, on request, behind the last update, and every `questions_every` updates.
+        question_limit: most of each task.
+        tokenizer: transformers' (a fast one with a chat template), for the questions.
+        forward: token ids [B, T] to logits [B, T, V]; the model's own call without it.
         start_step: updates done before, where the loop goes on from a checkpoint.
         settings: shown with the run; secrets are left out.
         resume: as for `sftui.attach`.
@@ -336,6 +384,9 @@ def attach_loop(
     effective: dict[str, Any] = {"trainer": "a loop of its own", "trainable_parameters": parameters}
     if model is not None:
         parameters, effective["trainable_parameters"] = shape_of(model)
+    asked = _prepared(questions, question_limit, tokenizer, model)
+    if asked is not None and asked.words:
+        effective["questions"] = asked.words
     run = LoopRun(
         optimizer,
         Training(
@@ -351,11 +402,32 @@ def attach_loop(
         model=model,
         evaluate=evaluate,
         save=save,
+        questions=asked,
+        questions_every=questions_every,
+        forward=forward,
         runs_dir=runs_dir,
         resume=resume,
     )
     run.start()
     return run
+
+
+def _prepared(
+    source: QuestionSource | None, limit: int | None, tokenizer: Any, model: Any
+) -> Questions | None:
+    """The questions, read; what stands in the way is one warning."""
+    if source is None:
+        return None
+    questions = Questions(source, limit=limit)
+    if model is None:
+        questions.refusal = "no model= was given to sftui.attach_loop"
+    elif tokenizer is None:
+        questions.refusal = "no tokenizer= was given to sftui.attach_loop"
+    else:
+        questions.prepare(tokenizer, "tokenizer=")
+    if questions.refusal:
+        say(f"warning: no questions are asked ({questions.refusal})")
+    return questions
 
 
 def _size(path: Path) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engine.checkpoints import checkpoint_dir, checkpointer, hf_export, nanochat_io
+from engine.checkpoints import checkpoint_dir, checkpointer, hf_export, nanochat_io, tensor_file
 from engine.checkpoints.checkpoint_target import Target
 from engine.errors import CheckpointError
 from engine.model import family
@@ -66,4 +66,4 @@ def load_model(target: Target, device: torch.device, *, mixed: bool = False) -> 
     """
     kind = family.of(target.config)
     state = kind.as_trained(target.config, load_state(target), mixed=mixed)
-    return kind.build(target.config, {name: t.to(device) for name, t in state.items()})
+    return kind.build(target.config, tensor_file.placed(state, device))

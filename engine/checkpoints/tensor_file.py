@@ -61,6 +61,24 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
             _write_all(file, flat.numpy().data)
 
 
+ALIGNMENT = 64
+"""Bytes. Where torch itself puts tensors, and what matrix kernels want."""
+
+
+def placed(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The tensors on `device`, each where a kernel gives the bits it always gives.
+
+    safetensors' loader hands out views of a mapped file, which begin at any byte: MKL then adds
+    in another order than in torch's own memory, and a run that goes on from a checkpoint would
+    leave the bits of the unbroken one.
+    """
+    moved = {name: tensor.to(device) for name, tensor in tensors.items()}
+    return {
+        name: tensor.clone() if tensor.data_ptr() % ALIGNMENT else tensor
+        for name, tensor in moved.items()
+    }
+
+
 def _write_all(file: object, content: memoryview) -> None:
     for start in range(0, len(content), PIECE_BYTES):
         piece = content[start : start + PIECE_BYTES]

@@ -233,24 +233,51 @@ def evaluate_letters(
     ties. `on_batch` is told how many questions this rank has answered. The
     caller sets up autocast.
     """
-    device = model.head_weight.device
+    with _eval_mode(model):
+        return answer_letters(
+            lambda prompts: _answer_logits(model, prompts, prepared.pad_id),
+            prepared,
+            device=model.head_weight.device,
+            rank=rank,
+            world_size=world_size,
+            all_reduce_sum=all_reduce_sum,
+            batch_tokens=batch_tokens,
+            on_batch=on_batch,
+        )
+
+
+def answer_letters(
+    last_logits: Callable[[Sequence[npt.NDArray[np.int32]]], Tensor],
+    prepared: PreparedQuestions,
+    *,
+    device: torch.device,
+    rank: int = 0,
+    world_size: int = 1,
+    all_reduce_sum: AllReduceSum = one_rank,
+    batch_tokens: int = CPU_BATCH_TOKENS,
+    on_batch: Callable[[int], None] | None = None,
+) -> EvalResult:
+    """`evaluate_letters` of any model, by what gives its logits; the caller sets its mode.
+
+    Args:
+        last_logits: prompts of token ids [T] to fp32 logits [B, V] behind each one's last token,
+            on `device`.
+        device: where the letters' logits are gathered and reduced.
+    """
     most = max((len(ids) for ids in prepared.letter_ids), default=1)
     # Float64 holds an fp32 logit exactly, and a sum of one number and zeros gives it back.
     dtype = torch.float32 if device.type == "mps" else torch.float64
     logits_IL = torch.zeros(prepared.total, most, dtype=dtype, device=device)
     done = 0
-    with _eval_mode(model):
-        for batch in _batches(prepared, rank, world_size, batch_tokens):
-            logits_BV = _answer_logits(
-                model, [prepared.prompts[item] for item in batch], prepared.pad_id
-            )
-            columns = [prepared.letter_ids[item] for item in batch]
-            padded = torch.tensor([ids + ids[:1] * (most - len(ids)) for ids in columns])
-            items = torch.tensor(batch, device=device)
-            logits_IL[items] = logits_BV.gather(1, padded.to(device)).to(dtype)
-            done += len(batch)
-            if on_batch is not None:
-                on_batch(done)
+    for batch in _batches(prepared, rank, world_size, batch_tokens):
+        logits_BV = last_logits([prepared.prompts[item] for item in batch])
+        columns = [prepared.letter_ids[item] for item in batch]
+        padded = torch.tensor([ids + ids[:1] * (most - len(ids)) for ids in columns])
+        items = torch.tensor(batch, device=device)
+        logits_IL[items] = logits_BV.gather(1, padded.to(device)).to(dtype)
+        done += len(batch)
+        if on_batch is not None:
+            on_batch(done)
     letter_logits = np.array(all_reduce_sum(logits_IL).tolist(), np.float64).reshape(-1, most)
     return _result(prepared, letter_logits)
 

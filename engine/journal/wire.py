@@ -87,9 +87,9 @@ def decode(line: bytes | str) -> Event:
         kind = KINDS.get(kind_name)
         if kind is None:
             return Unknown(type=kind_name, data=data, step=step, stamp=stamp)
-        missing = _REQUIRED[kind] - data.keys()
-        if missing:
-            raise WireError(f"{kind_name} without {', '.join(sorted(missing))}")
+        if not data.keys() >= _REQUIRED[kind]:
+            missing = sorted(_REQUIRED[kind] - data.keys())
+            raise WireError(f"{kind_name} without {', '.join(missing)}")
         known = check_fields(kind, data)
     except ValueError as error:
         raise WireError(f"{kind_name}: {error}") from None
@@ -102,27 +102,36 @@ def check_fields(kind: type[Event], values: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         ValueError: naming the first that has another type.
     """
-    checks = _CHECKS[kind]
+    checks = _checks_of(kind)
     found = {}
     for name, value in values.items():
-        if name in checks:
-            try:
-                found[name] = checks[name](value)
-            except ValueError as error:
-                raise ValueError(f"{name} is {error}") from None
+        check = checks.get(name)
+        if check is None:
+            continue
+        if type(value) is check.plain:
+            found[name] = value
+            continue
+        try:
+            found[name] = check.full(value)
+        except ValueError as error:
+            raise ValueError(f"{name} is {error}") from None
     return found
 
 
 def _stamp(raw: Mapping[str, Any]) -> Stamp:
-    t, m = raw.get("t"), raw.get("m")
+    get = raw.get
+    t, m = get("t"), get("m")
+    run, src, boot = get("run", ""), get("src", ""), get("boot", "")
+    if not type(run) is type(src) is type(boot) is str:
+        run, src, boot = checked.text(run), checked.text(src), checked.text(boot)
     return Stamp(
-        run=checked.text(raw.get("run", "")),
-        src=checked.text(raw.get("src", "")),
-        att=checked.whole(raw.get("att", 1)),
-        seq=checked.whole(raw.get("seq", 0)),
+        run=run,
+        src=src,
+        att=checked.whole(get("att", 1)),
+        seq=checked.whole(get("seq", 0)),
         t=None if t is None else _time(t),
         m=None if m is None else _time(m),
-        boot=checked.text(raw.get("boot", "")),
+        boot=boot,
     )
 
 
@@ -328,44 +337,58 @@ def _table_of(check: _Check) -> _Check:
 
 def _optional(check: _Check) -> _Check:
     def checked_or_none(value: object) -> Any:
-        # Finite or not, a float is a number; this way it costs one call less.
-        if value is None or (type(value) is float and check is _number):
-            return value
-        return check(value)
+        return None if value is None else check(value)
 
     return checked_or_none
 
 
-def _check_of(hint: Any) -> _Check:
-    """What a value of a field with this annotation must pass."""
-    simple: dict[Any, _Check] = {
-        int: checked.whole,
-        float: _number,
-        str: checked.text,
-        Any: lambda value: value,
-        Scalar: _scalar,
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Field:
+    """What a value of one field must be."""
+
+    plain: type | None
+    """Every value of just this type will do as it stands; None where each has to be looked at."""
+    full: _Check
+    """Gives any other value as the field keeps it, or raises a ValueError."""
+
+
+def _field_of(hint: Any) -> _Field:
+    """Of a field with this annotation."""
+    simple: dict[Any, _Field] = {
+        int: _Field(None, checked.whole),
+        # Finite or not, a float is a number.
+        float: _Field(float, _number),
+        str: _Field(str, checked.text),
+        Any: _Field(None, lambda value: value),
+        Scalar: _Field(None, _scalar),
     }
     if hint in simple:
         return simple[hint]
     origin = get_origin(hint)
     if origin is Literal:
         # The words themselves are not checked: a newer version may have others.
-        return checked.text
+        return simple[str]
     if origin is Mapping:
-        return _table_of(_check_of(get_args(hint)[1]))
+        return _Field(None, _table_of(_field_of(get_args(hint)[1]).full))
     if origin in (Union, types.UnionType):
         inner = [part for part in get_args(hint) if part is not type(None)]
         if len(inner) == 1:
-            return _optional(_check_of(inner[0]))
+            field = _field_of(inner[0])
+            return _Field(field.plain, _optional(field.full))
     raise TypeError(f"no check for fields of type {hint}")
 
 
-def _checks_of(kind: type[Event]) -> dict[str, _Check]:
-    hints = get_type_hints(kind)
-    return {name: _check_of(hints[name]) for name in _FIELDS[kind]}
+_CHECKS: dict[type[Event], dict[str, _Field]] = {}
 
 
-_CHECKS = {kind: _checks_of(kind) for kind in TYPE_NAME}
+def _checks_of(kind: type[Event]) -> dict[str, _Field]:
+    """By field; worked out when the first event of a kind is read, for most files have few."""
+    known = _CHECKS.get(kind)
+    if known is None:
+        hints = get_type_hints(kind)
+        known = _CHECKS[kind] = {name: _field_of(hints[name]) for name in _FIELDS[kind]}
+    return known
+
 
 _REQUEST_FIELDS: dict[str, _Check] = {
     "argument": checked.number,

@@ -11,12 +11,10 @@ import json
 import os
 import platform
 import shutil
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +91,7 @@ def create(
         "kept": kept,
         "command": list(command),
         "cwd": str(cwd),
-        "host": socket.gethostname(),
+        "host": os.uname().nodename,
         "world_size": 1,
         "device_type": "cpu",
         "nodes": 1,
@@ -101,7 +99,7 @@ def create(
         "config": {},
         "start": {"source": FOREIGN, "label": name},
         "notes": list(notes),
-        "versions": {"sftui": version("sftui"), "python": platform.python_version()},
+        "versions": {"sftui": version_of("sftui"), "python": platform.python_version()},
         **(more or {}),
     }
     try:
@@ -172,6 +170,9 @@ def read_note(run: RunDir) -> AttachNote | None:
 
 def version_of(package: str) -> str | None:
     """Version of an installed package; None when it is not there."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415  the parser of
+    # mails with it, which no command needs that only asks whose trainer a run is
+
     try:
         return version(package)
     except PackageNotFoundError:

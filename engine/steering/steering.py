@@ -52,7 +52,7 @@ _SHUTDOWN_REASONS = {
 
 # The vector that the ranks agree on; all entries are >= 0, so that the maximum of rank 0's
 # entry and the others' zeros is rank 0's.
-_PAUSED, _STOP, _SHUTDOWN, _EVALUATE, _CHECKPOINT, _LR, _HURRY, _LENGTH = range(8)
+_PAUSED, _STOP, _SHUTDOWN, _EVALUATE, _CHECKPOINT, _LR, _HURRY, _AGAIN, _LENGTH = range(9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +74,9 @@ class Decision:
     """After the work above, call `wait_while_paused`."""
     lr_factor: float = 1.0
     """Multiplies the schedule."""
+    again: bool = False
+    """Something is in force that has to be agreed on at the next boundary too: a pause, or one
+    that begins there. For a trainer that meets only where `wants_meeting` says so."""
 
 
 Failure = Literal["", "memory", "error"]
@@ -226,9 +229,35 @@ class Steering:
             stop_reason=(reason or "asked for") if stop else "",
             paused=bool(agreed[_PAUSED]) and not stop,
             lr_factor=self._factor,
+            again=bool(agreed[_AGAIN]),
         )
         self._announce(step, decision)
         return decision
+
+    def wants_meeting(self, step: int) -> bool:
+        """Whether this rank knows of anything to agree on at the boundary of `step`.
+
+        No collective, and without news the cost of one stat: a trainer whose ranks tell each
+        other this ahead of time (as `engine.attach` does) needs no `at_boundary` where nobody
+        wants one. What comes in later waits for the boundary after.
+        """
+        pending = self._pending
+        if self._shutdown or self._orphaned() or self._late_evaluate or self._late_checkpoint:
+            return True
+        if self._inbox is None:
+            return False
+        return (
+            pending.paused
+            or bool(pending.stop_reason)
+            or (pending.pause_at is not None and step >= pending.pause_at)
+            or self._factor_at(step) != self._factor
+            or (self._bus is not None and bool(self._bus.lost_folder))
+            or self._inbox.changed()
+        )
+
+    def unchanged(self) -> Decision:
+        """The decision of a boundary at which no rank wanted a meeting."""
+        return Decision(lr_factor=self._factor)
 
     def during_evaluation(self, step: int, progress: OwnProgress) -> EvalMeeting:
         """Meet the other ranks in the middle of an evaluation: how far is it, and shall it go on?
@@ -379,14 +408,18 @@ class Steering:
         vector = [0] * _LENGTH
         vector[_SHUTDOWN] = shutdown
         if self._inbox is not None:
-            factor = self._pending.lr_factor(step) if self._pending.lr_steps else self._first_factor
             vector[_PAUSED] = int(self._pending.paused)
             vector[_STOP] = int(bool(self._pending.stop_reason))
             vector[_EVALUATE] = num_evaluate
             vector[_CHECKPOINT] = num_checkpoint
-            vector[_LR] = _bits_of(factor)
+            vector[_LR] = _bits_of(self._factor_at(step))
             vector[_HURRY] = int(self._pending.hurry)
+        vector[_AGAIN] = int(self.wants_meeting(step + 1))
         return self._largest(vector)
+
+    def _factor_at(self, step: int) -> float:
+        """Of the learning rate at `step`, as far as was asked for. Rank 0's."""
+        return self._pending.lr_factor(step) if self._pending.lr_steps else self._first_factor
 
     def _largest(self, vector: list[int]) -> list[int]:
         """The element-wise maximum over ranks; a collective where there are several."""

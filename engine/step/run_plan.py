@@ -299,4 +299,4 @@ def _times(text: str) -> int:
 def _is_file(name: str) -> bool:
     if "/" in name or row_files.is_named(name):
         return True
-    return name not in HUB and Path(name).expanduser().is_dir()
+    return bool(name) and name not in HUB and Path(name).expanduser().is_dir()

@@ -44,6 +44,19 @@ Group = tuple[str, Sequence[Answer]]
 """A prompt and its answers."""
 
 
+def answer_text(found: Sequence[tuple[str, str, str]]) -> str:
+    """Prompts, labels and whole answers as text to be copied; a prompt stands once."""
+    lines: list[str] = []
+    before, most = None, 1_000_000
+    for prompt, label, text in found:
+        if prompt and prompt != before:
+            lines += [*([""] if lines else []), *clean_text(prompt, most, most)]
+        before = prompt
+        first, *rest = clean_text(text, most, most)
+        lines += [f"{clean(label, 80).strip()}: {first}" if label.strip() else first, *rest]
+    return "\n".join(lines)
+
+
 def wrap(text: str, cells: int) -> list[str]:
     """One cleaned line in rows of at most `cells`: at blanks, and inside a longer word."""
     rows, row, used = [], "", 0

@@ -87,6 +87,7 @@ class Cockpit:
             log=self.mode.log_book(),
             run_id=folder.name if folder is not None else "",
             replay=self.mode.status(),
+            folder=folder,
         )
         self.dashboard = Dashboard(self.state, self.view)
         self.front: Dashboard | ChartsScreen = self.dashboard

@@ -30,5 +30,7 @@ class ScreenRequest:
     """The run directory, when there is one."""
     baseline: Yardstick | None = None
     """Measured accuracies that evaluations are compared with as well."""
+    charts: Path | None = None
+    """Where charts are written that a person asks for; None for the usual place."""
     on_event: str | None = None
     """A shell command for what is worth a call."""

@@ -125,7 +125,7 @@ class DataFlags:
       sftui data chat.jsonl --model DIR --json
     """
 
-    file: Annotated[Path | None, Typed(metavar="PATH", positional=True)] = None
+    file: Annotated[Path | None, Typed(metavar="FILE", positional=True)] = None
     """File or folder of rows: .jsonl, .json, .csv, .tsv (also .gz), .parquet."""
     model: Annotated[Path | None, Typed(metavar="DIR")] = None
     """Folder of the model, whose tokenizer and chat template write the rows."""
@@ -135,7 +135,7 @@ class DataFlags:
     """Begin with this row, counted from 1."""
     max_tokens: int = 2048
     """Where a row is cut."""
-    chat_template: Annotated[Path | None, Typed(metavar="PATH")] = None
+    chat_template: Annotated[Path | None, Typed(metavar="FILE")] = None
     """A file with the chat template to use instead of the tokenizer's own."""
     last_answer_only: bool = False
     """Only the last answer of each row carries loss."""

@@ -1,4 +1,4 @@
-"""`sftui --print-completion SHELL`: completion of commands, flags, choices, run ids and files.
+"""`sftui completion SHELL`: completion of commands, flags, choices, run ids and files.
 
 Each script is made from the same options as the parser and the help, and completes without
 starting Python. Run ids are the folders with a run.json under `--runs-dir`, `SFTUI_RUNS` or runs/.
@@ -10,17 +10,34 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from engine.errors import UsageError
-from sftui.commands import checkpoint_flags, new_script, reading_flags, screen_flags
-from sftui.commands.options import Option, docs_of, options_of
+from sftui.commands import checkpoint_flags, demo, new_script, reading_flags, screen_flags
+from sftui.commands.options import Option, Typed, docs_of, options_of
 from sftui.commands.run_flags import FitFlags, RunFlags, options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionFlags:
+    """Print what completes commands, flags, choices, run ids and files in a shell.
+
+    Examples:
+      eval "$(sftui completion bash)"
+      sftui completion zsh > ~/.zfunc/_sftui
+      sftui completion fish > ~/.config/fish/completions/sftui.fish
+    """
+
+    shell: Annotated[str, Typed(metavar="SHELL", positional=True, choices=("bash", "zsh", "fish"))]
+    """bash, zsh or fish."""
+
 
 KINDS: dict[str, Any] = {
     "run": RunFlags,
     "attach": screen_flags.AttachFlags,
     "replay": screen_flags.ReplayFlags,
+    "demo": demo.DemoFlags,
     "ctl": reading_flags.CtlFlags,
     "show": reading_flags.ShowFlags,
     "compare": reading_flags.CompareFlags,
@@ -35,6 +52,7 @@ KINDS: dict[str, Any] = {
     "fit": FitFlags,
     "doctor": reading_flags.DoctorFlags,
     "new": new_script.NewFlags,
+    "completion": CompletionFlags,
 }
 """What can be typed after each command, and after `runs rm`."""
 
@@ -42,12 +60,11 @@ GENERAL = ("--help", "--version", "--print-completion")
 
 _FILLS = {
     "RUN": ("runs",),
-    "RUN_OR_LOG": ("runs", "files"),
-    "RUN_OR_FILE": ("runs", "files"),
+    "LOG": ("runs", "files"),
     "CHECKPOINT": ("runs", "files"),
     "NAME[:ROWS]": ("files",),
     "NAME_OR_FILE": ("files",),
-    "PATH": ("files",),
+    "FILE": ("files",),
     "DIR": ("folders",),
 }
 """What completes a value, by the word that stands for it in the help."""
@@ -67,8 +84,8 @@ def script(shell: str) -> str:
     """
     if shell not in SHELLS:
         raise UsageError(
-            f"--print-completion takes one of {', '.join(SHELLS)}; found {shell!r}. "
-            'For bash: eval "$(sftui --print-completion bash)"'
+            f"sftui completion takes one of {', '.join(SHELLS)}; found {shell!r}. "
+            'For bash: eval "$(sftui completion bash)"'
         )
     return "\n".join(SHELLS[shell]()) + "\n"
 
@@ -160,7 +177,7 @@ complete -F _sftui sftui
 
 
 def _bash() -> Iterator[str]:
-    yield '# bash completion of sftui: eval "$(sftui --print-completion bash)" in ~/.bashrc'
+    yield '# bash completion of sftui: eval "$(sftui completion bash)" in ~/.bashrc'
     yield "_sftui_values() {  # command and flag -> values; false where the flag takes none"
     yield "    case $1:$2 in"
     for command in KINDS:
@@ -234,7 +251,7 @@ _sftui() {
 
 def _zsh() -> Iterator[str]:
     yield "#compdef sftui"
-    yield '# zsh completion of sftui: sftui --print-completion zsh > "${fpath[1]}/_sftui"'
+    yield '# zsh completion of sftui: sftui completion zsh > "${fpath[1]}/_sftui"'
     yield "_sftui_commands() {"
     yield "    local -a found=("
     for command in KINDS:
@@ -312,7 +329,7 @@ complete -c sftui -n '__sftui_in ""; or __sftui_in --print-completion' -x \
 
 def _fish() -> Iterator[str]:
     yield "# fish completion of sftui:"
-    yield "# sftui --print-completion fish > ~/.config/fish/completions/sftui.fish"
+    yield "# sftui completion fish > ~/.config/fish/completions/sftui.fish"
     yield _FISH.strip("\n").replace("@SHELLS@", " ".join(SHELLS))
     for command in KINDS:
         if " " not in command:

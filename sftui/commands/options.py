@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple
 
-_METAVARS = {str: "TEXT", int: "INT", float: "NUMBER", Path: "PATH"}
+_METAVARS = {str: "TEXT", int: "N", float: "NUMBER", Path: "FILE"}
 
 
 class Typed(NamedTuple):

@@ -12,8 +12,9 @@ import dataclasses
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from engine.errors import ConfigError, UsageError
 from sftui.commands.options import Option, docs_of, options_of
@@ -52,9 +53,12 @@ def read_words(
     for word in named:
         # A dash alone is a name, and so is a negative number.
         if re.match("-[^0-9.]", word):
-            raise ConfigError(f"unknown flag {word}. `{prog} --help` lists them.")
+            flag = word.lstrip("-").partition("=")[0]
+            meant = f"; did you mean --{flag}" if flag in {o.name for o in options} else ""
+            raise ConfigError(f"unknown flag {word}{meant}. `{prog} --help` lists them.")
     places = [option for option in options if option.typed.positional]
-    given = vars(found) | _placed(places, [*named, *words[end + 1 :]], parser, one)
+    left = [*named, *words[end + 1 :]]
+    given = vars(found) | _placed(places, left, parser, _Command(kind, prog, one, options))
     return {
         option.dest: tuple(given[option.dest]) if option.is_list else given[option.dest]
         for option in options
@@ -62,8 +66,20 @@ def read_words(
     }
 
 
+class _Command(NamedTuple):
+    """What errors about places say of a command."""
+
+    kind: type
+    prog: str
+    one: str
+    options: Sequence[Option]
+
+
 def _placed(
-    places: Sequence[Option], words: Sequence[str], parser: argparse.ArgumentParser, one: str
+    places: Sequence[Option],
+    words: Sequence[str],
+    parser: argparse.ArgumentParser,
+    command: _Command,
 ) -> dict[str, Any]:
     """Words without a flag, by the field whose place they take; a list takes all that are left."""
     given: dict[str, Any] = {}
@@ -74,18 +90,31 @@ def _placed(
         elif left:
             given[option.dest] = _reader(option)(left.pop(0))
         elif option.default is dataclasses.MISSING:
-            parser.error(f"expected {option.metavar}, found nothing")
-    if left and one:
+            from sftui.commands import mistakes  # noqa: PLC0415  after a mistake alone
+
+            found = f" after {shlex.join(words)}" if words else ""
+            such = mistakes.example(command.kind, command.prog)
+            parser.error(f"expected {option.metavar}{found}, found nothing; for example: {such}")
+    if left and command.one:
         raise UsageError(
-            f"{parser.prog} {one}, and {len(words)} were named. "
+            f"{parser.prog} {command.one}, and {len(words)} were named. "
             f"`sftui compare {shlex.join(words)}` puts them side by side."
         )
     if left:
-        parser.error(f"there is no place for {shlex.join(left)}")
+        from sftui.commands import mistakes  # noqa: PLC0415  as above
+
+        flags = [option.name for option in command.options]
+        instead = mistakes.no_place(command.prog, left, flags)
+        parser.error(
+            f"there is no place for {shlex.join(left)}" + (f". {instead}" if instead else "")
+        )
     return given
 
 
 class _Parser(argparse.ArgumentParser):
+    values: Mapping[str, str] = MappingProxyType({})
+    """What stands for the value, by flag."""
+
     def error(self, message: str) -> NoReturn:
         """In one line, as every other error of ours.
 
@@ -93,6 +122,10 @@ class _Parser(argparse.ArgumentParser):
             ConfigError: always.
         """
         text = message.removeprefix("argument ")
+        flag, _, why = text.partition(": ")
+        if why == "expected one argument":
+            value = self.values.get(flag.partition("/")[2].strip() or flag, "a value")
+            text = f"{flag}: expected {value}, found nothing"
         raise ConfigError(f"{text}. `{self.prog} --help` says more.")
 
 
@@ -123,6 +156,7 @@ def _parser(
         allow_abbrev=False,
         add_help=False,
     )
+    parser.values = {f"--{o.name}": o.metavar for o in options if not o.is_switch}
     groups: dict[type, Any] = {
         kind: parser.add_argument_group("arguments and flags" if places else "flags")
     }
@@ -135,13 +169,30 @@ def _parser(
             title = _text(option.group).partition("\n")[0] if docs is not None else ""
             groups[option.group] = parser.add_argument_group(title.rstrip("."))
         _add(groups[option.group], option, _help_text(option, docs) if docs is not None else None)
-    groups[kind].add_argument(
-        "-h",
-        "--help",
-        action=_Help,
-        make=lambda: _parser(kind, options, prog, docs_of(options)),
-        help="Print this and end.",
-    )
+    daily = getattr(kind, "DAILY", ())
+    for names, wanted, text in (
+        (("-h", "--help"), daily, "Print this and end."),
+        (("--help-all",), (), "The same with every flag there is."),
+    ):
+        groups[kind].add_argument(
+            *names,
+            action=_Help,
+            make=partial(_help_of, kind, options, prog, wanted),
+            help=text if daily or len(names) > 1 else argparse.SUPPRESS,
+        )
+    return parser
+
+
+def _help_of(kind: type, options: Sequence[Option], prog: str, daily: Sequence[str]) -> _Parser:
+    """What prints the help: of a command with many flags those of every day, in their order."""
+    by_name = {option.dest: option for option in options}
+    shown = [by_name[name]._replace(group=kind) for name in daily] or options
+    parser = _parser(kind, shown, prog, docs_of(options))
+    if daily:
+        parser.epilog = (
+            f"{len(options) - len(shown)} more flags: `{prog} --help-all`. Every setting with its "
+            "meaning: docs/running-and-steering.md"
+        )
     return parser
 
 
@@ -220,13 +271,12 @@ def _spelled(
         name = aliases.get(name.replace("-", "_"), name).replace("_", "-")
         switched_off = flags.get(name.removeprefix("no-")) if name not in flags else None
         option = flags.get(name)
-        if name == "help" or (switched_off is not None and switched_off.is_switch):
+        if name in ("help", "help-all") or (switched_off is not None and switched_off.is_switch):
             spelled.append(f"--{name}")
         elif option is None:
-            from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped flag
+            from sftui.commands import mistakes  # noqa: PLC0415  after a mistake alone
 
-            near = nearest(name, list(flags)).replace("mean ", "mean --")
-            unknown.append(f"--{match[1]}{near.rstrip('?')}")
+            unknown.append(f"--{match[1]}{mistakes.unknown_flag(name, list(flags))}")
         elif value is None:
             spelled.append(f"--{name}")
         elif not option.is_switch:

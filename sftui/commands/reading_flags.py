@@ -8,7 +8,16 @@ from typing import Annotated, Literal
 
 from engine.control import Command
 from sftui.commands.options import Typed
-from sftui.commands.shared_flags import FORMAT, LOG, MAP, OUTPUT, RUN, BaselineFlags, RunsDirFlags
+from sftui.commands.shared_flags import (
+    FORMAT,
+    LOG,
+    MAP,
+    OUTPUT,
+    RUN,
+    BaselineFlags,
+    LogFlags,
+    RunsDirFlags,
+)
 
 REQUEST = Typed(metavar="REQUEST", positional=True, choices=tuple(c.value for c in Command))
 
@@ -33,7 +42,7 @@ class CtlFlags(RunsDirFlags):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShowFlags(BaselineFlags):
+class ShowFlags(BaselineFlags, LogFlags):
     """Show a run or log as it stands, without a screen: a summary and a chart, or JSON.
 
     `--series` prints the points of one number instead, or of several (`'val/*'`), as CSV or JSON.
@@ -52,10 +61,6 @@ class ShowFlags(BaselineFlags):
     """Print the points of this number: loss, val/loss, accuracy/MMLU, lr/..., or a pattern."""
     csv: bool = False
     """Of --series: as CSV, which it is without --json too; `sftui replay` reads it again."""
-    format: Annotated[str | None, FORMAT] = None
-    """Of a log: read it as this format (default: found out); kept beside it for the next time."""
-    map: Annotated[str | None, MAP] = None
-    """Of a log: what its names mean, as step=global_step,train.loss=closs; kept beside it too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,12 +126,20 @@ class CompareFlags(RunsDirFlags):
     """More of them, each compared with the first."""
     plain: bool = False
     """Print, also on a terminal."""
+    format: Annotated[str | None, FORMAT] = None
+    """Of logs: read all as this format, or each as its own of a list with commas (default: found
+    out); kept beside them."""
+    map: Annotated[str | None, MAP] = None
+    """Of logs: what their names mean, as step=global_step,train.loss=closs; kept beside them."""
+    stage: Annotated[str | None, Typed(metavar="N")] = None
+    """Of logs of several programs: the one meant, counted from 1, or a list with commas, one each
+    (default: the SFT stage)."""
     json: bool = False
     """Print the machine-readable form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFlags(BaselineFlags):
+class ReportFlags(BaselineFlags, LogFlags):
     """Write the report of a run or log: Markdown, with pictures as SVG and PNG beside it.
 
     Examples:

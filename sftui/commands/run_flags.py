@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from engine import config
 from engine.config import RunConfig
@@ -60,6 +60,14 @@ class RunFlags(BaselineFlags):
     """With a command after --: keep it and follow what it prints; attach nothing."""
     command: tuple[str, ...] = ()
     """Another trainer's command, after a lone --; taken as it is."""
+    DAILY: ClassVar[tuple[str, ...]] = (
+        *("recipe", "gpus", "source", "model_tag", "step", "model", "lora", "data_dir", "mixture"),
+        *("validation", "num_epochs", "num_iterations", "device_batch_size"),
+        *("init_lr_frac", "matrix_lr", "lr", "eval_tasks", "eval_every", "eval_metrics_every"),
+        *("sample_every", "checkpoint_every", "seed", "run", "resume", "baseline"),
+        *("headless", "dry_run", "config", "runs_dir"),
+    )
+    """Flags of every day, in the order of the short help."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +83,28 @@ class FitFlags:
     """
 
     settings: RunConfig = field(default_factory=RunConfig)
-    file: Annotated[Path | None, Typed(metavar="PATH", positional=True)] = None
+    file: Annotated[Path | None, Typed(metavar="FILE", positional=True)] = None
     """Short for --config."""
     config: Path | None = None
     """TOML file with settings, laid over the recipe's."""
     memory: Annotated[float | None, Typed(metavar="GIB")] = None
     """Memory of one device in GiB (default: the GPU's, or this machine's for a CPU)."""
+    DAILY: ClassVar[tuple[str, ...]] = (
+        *(
+            "file",
+            "memory",
+            "recipe",
+            "gpus",
+            "device_type",
+            "model_tag",
+            "source",
+            "step",
+            "model",
+        ),
+        *("lora", "device_batch_size", "max_tokens", "max_seq_len", "activation_checkpointing"),
+        *("layout", "config"),
+    )
+    """As of `RunFlags`."""
 
 
 SETTINGS = {
@@ -95,7 +119,11 @@ SETTINGS = {
     "device_type": Typed(metavar="{cuda,cpu,mps}", choices=("cuda", "cpu", "mps")),
     "rendezvous": Typed(metavar="HOST:PORT"),
     "run": Typed(metavar="NAME"),
-    "recipe": Typed(metavar="NAME", choices=tuple(config.recipe_names())),
+    "recipe": Typed(
+        metavar="{" + ",".join(config.recipe_names()) + "}", choices=tuple(config.recipe_names())
+    ),
+    "model": Typed(metavar="DIR"),
+    "chat_template": Typed(metavar="FILE"),
 }
 """How settings are typed whose types do not say it."""
 
@@ -124,6 +152,27 @@ def parse_run(args: Sequence[str]) -> tuple[RunFlags, set[str]]:
 def parse_fit(args: Sequence[str]) -> tuple[FitFlags, set[str]]:
     """The same for `sftui fit`; its file is in `config`, however it was typed."""
     return parse_settings(FitFlags, args, "sftui fit")
+
+
+_OF_A_MODEL = ("lr", "lora", "chat-template", "last-answer-only", "trust-remote-code")
+_MEANT = {"lr": "; nanochat's models have --matrix-lr, --embedding-lr and --init-lr-frac"}
+
+
+def check_model_flags(words: Sequence[str], flags: RunFlags) -> None:
+    """Refuse flags of a Hugging Face model where none is trained: they would do nothing.
+
+    Raises:
+        ConfigError: one was typed; names what nanochat's models have instead.
+    """
+    if flags.settings.start.model is not None or flags.resume is not None:
+        return
+    named = {word.partition("=")[0].replace("_", "-") for word in words}
+    for name in _OF_A_MODEL:
+        if f"--{name}" in named:
+            raise ConfigError(
+                f"--{name} is of a Hugging Face model, and none is named with --model DIR"
+                f"{_MEANT.get(name, '')}."
+            )
 
 
 def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, set[str]]:

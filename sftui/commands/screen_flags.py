@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from sftui.commands.shared_flags import FORMAT, LOG, MAP, RUN, SHELL_COMMAND, BaselineFlags
+from sftui.commands.shared_flags import LOG, RUN, SHELL_COMMAND, BaselineFlags, LogFlags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class AttachFlags(BaselineFlags):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplayFlags(BaselineFlags):
+class ReplayFlags(BaselineFlags, LogFlags):
     """Show a log or a run that was, with a clock: play, scrub, step, jump from event to event.
 
     A log is told by its content: ours, nanochat's, and those of other trainers, by what their
@@ -44,11 +44,5 @@ class ReplayFlags(BaselineFlags):
     """Times the log's clock, 1 to 1000; inf shows all there is, and space plays it."""
     follow: bool = False
     """Keep reading: the file grows, or is replaced by a newer one."""
-    format: Annotated[str | None, FORMAT] = None
-    """Read it as this format (default: found out); kept beside the log for the next time."""
-    map: Annotated[str | None, MAP] = None
-    """What its names mean, as step=global_step,train.loss=closs; kept beside the log too."""
-    stage: int | None = None
-    """Stage to open, counted from 1 (default: the SFT stage)."""
     headless: bool = False
     """Plain lines instead of the screen."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import io
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from engine.errors import UsageError
+from sftui.report.series_table import Column, table
 from sftui.run_json import SCHEMA, strict
 from sftui.state.catalog import Catalog, Entry
 from sftui.state.run_state import RunState
@@ -55,22 +52,12 @@ def as_csv(entries: Sequence[Entry]) -> str:
 
 
 def _table(place: str, entries: Sequence[Entry]) -> str:
-    columns: list[tuple[str, Any, Any]] = []
+    columns: list[Column] = []
     for entry in entries:
         columns.append((entry.name, entry.series.x, entry.series.y))
         if entry.error is not None:
             columns.append((f"{entry.name} s.e.", entry.error.x, entry.error.y))
-    x = np.unique(np.concatenate([column[1] for column in columns]))
-    cells = []
-    for _, own, values in columns:
-        column = np.full(len(x), "", dtype=object)
-        column[np.searchsorted(x, own)] = [_number(value) for value in values]
-        cells.append(column)
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([place, *(clean(name, 200) for name, _, _ in columns)])
-    writer.writerows(zip([_place(at) for at in x.tolist()], *cells, strict=True))
-    return out.getvalue()
+    return table(place, columns)
 
 
 def as_json(entries: Sequence[Entry]) -> str:
@@ -98,12 +85,3 @@ def _points(x: Any, y: Any) -> list[list[Any]]:
         [int(at) if at == int(at) else at, float(str(value)) if math.isfinite(value) else None]
         for at, value in zip(x.tolist(), y, strict=True)
     ]
-
-
-def _place(at: float) -> str:
-    return str(int(at)) if at == int(at) else repr(at)
-
-
-def _number(value: Any) -> str:
-    """A float32 in as few digits as give it back; nothing for what was not measured."""
-    return "" if math.isnan(value) else str(value)

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import UsageError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
 from sftui.cockpit.screen_request import ScreenRequest
@@ -25,7 +25,6 @@ from sftui.text.clean import clean
 if TYPE_CHECKING:
     from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
-    from sftui.sources.replay import ReplaySource
     from sftui.state.run_state import RunState
     from sftui.statistics.scores import Scoreboard, Yardstick
 
@@ -124,8 +123,14 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
     return ExitCode.INTERRUPTED if left else _closing(run, state, baseline)
 
 
-def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None = None) -> ExitCode:
-    """Replay a run or log on the screen, or as plain lines.
+def watch_replay(
+    flags: ReplayFlags,
+    *,
+    plain: bool,
+    baseline: Yardstick | None = None,
+    charts: Path | None = None,
+) -> ExitCode:
+    """Replay a run or log on the screen, or as plain lines. `charts`: where they are written.
 
     Raises:
         UsageError: no such file or run, no log that is known, or no such stage.
@@ -142,7 +147,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
     )
     try:
         if flags.stage is not None:
-            choose_stage(opened.source, flags.stage)
+            open_log.choose_stage(opened.source, flags.stage)
         if plain:
             from sftui.commands import plain as plain_lines  # noqa: PLC0415  the screen does not need it
             from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  as above
@@ -161,6 +166,7 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
                 replay_of=opened.why,
                 folder=opened.run.path if opened.run is not None else None,
                 baseline=baseline,
+                charts=charts,
             )
         )
     finally:
@@ -169,22 +175,6 @@ def watch_replay(flags: ReplayFlags, *, plain: bool, baseline: Yardstick | None 
         diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
         return ExitCode.RUN_FAILED
     return ExitCode.DONE
-
-
-def choose_stage(source: ReplaySource, number: int) -> None:
-    """Play stage `number`, counted from 1; a file that is still read is waited for.
-
-    Raises:
-        UsageError: the file has fewer.
-    """
-    source.read_on()
-    while len(source.stages) < number and source.loading:
-        time.sleep(0.02)
-    names = [stage.name for stage in source.stages]
-    if not 1 <= number <= len(names):
-        there = ", ".join(f"{i} {clean(name, 40)}" for i, name in enumerate(names, start=1))
-        raise UsageError(f"there is no stage {number}; the file has {there or 'none'}.")
-    source.select_stage(number - 1)
 
 
 def _closing(

@@ -25,6 +25,7 @@ def run(flags: ReportFlags) -> list[str]:
         baseline=found,
         baseline_target=flags.baseline,
         command=command_line(flags, lang),
+        reading=flags.reading,
     )
     path = report.target_path(facts, flags.output, lang)
     written = report.write(facts, path, lang)
@@ -42,6 +43,9 @@ def command_line(flags: ReportFlags, lang: language.Lang) -> str:
         words.append(Path(flags.target).name or flags.target)
     if flags.baseline is not None:
         words += ["--baseline", Path(flags.baseline).name or flags.baseline]
+    said = (("--format", flags.format), ("--map", flags.map), ("--stage", flags.stage))
+    for flag, value in said:
+        words += [flag, str(value)] if value is not None else []
     if lang != "en":
         words += ["--lang", lang]
     return shlex.join(words)

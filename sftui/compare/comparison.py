@@ -22,6 +22,7 @@ from sftui.compare.pairing import (
     of_all,
 )
 from sftui.sources import snapshot
+from sftui.sources.reading import FOUND_OUT, Reading
 from sftui.statistics import chatcore_looks
 from sftui.statistics.paired_tests import Evaluation
 
@@ -37,14 +38,21 @@ def compare(a: str, b: str, runs_dir: str | Path | None = None) -> Comparison:
     return compare_all([a, b], runs_dir)[0]
 
 
-def compare_all(targets: Sequence[str], runs_dir: str | Path | None = None) -> list[Comparison]:
-    """Read all and compare each with the first.
+def compare_all(
+    targets: Sequence[str],
+    runs_dir: str | Path | None = None,
+    readings: Sequence[Reading] = (),
+) -> list[Comparison]:
+    """Read all and compare each with the first. `readings`: how each is read, if that was said.
 
     Raises:
         UsageError: one of them is no run and no log, or there are more than letters.
     """
     check_number(len(targets))
-    shots = [snapshot.read(target, runs_dir) for target in targets]
+    shots = [
+        snapshot.read(target, runs_dir, reading=reading)
+        for target, reading in zip(targets, readings or [FOUND_OUT] * len(targets), strict=True)
+    ]
     return of_all(list(zip(LETTERS, shots, strict=False)))
 
 

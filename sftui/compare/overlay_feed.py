@@ -10,7 +10,8 @@ from pathlib import Path
 from engine.run import lock
 from sftui.compare.overlaid_runs import Contender, Overlay
 from sftui.compare.pairing import check_number
-from sftui.sources.open_log import Opened, open_replay
+from sftui.sources.open_log import Opened, choose_stage, open_replay
+from sftui.sources.reading import FOUND_OUT, Reading
 from sftui.sources.snapshot import RunStatus
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
@@ -76,22 +77,24 @@ def open_overlay(
     targets: Sequence[str],
     runs_dir: str | Path | None = None,
     *,
+    readings: Sequence[Reading] = (),
     now: Callable[[], float] = time.time,
 ) -> OverlayFeed:
-    """Open all targets and begin to read them.
+    """Open all targets and begin to read them. `readings`: how each is read, if that was said.
 
     Raises:
         UsageError: one of them is no run and no log, or there are too many.
     """
     check_number(len(targets))
-    readings: list[_Reading] = []
+    said = readings or [FOUND_OUT] * len(targets)
+    opening: list[_Reading] = []
     try:
-        for place, target in enumerate(targets):
-            opened = open_replay(target, runs_dir=runs_dir)
+        for place, (target, how) in enumerate(zip(targets, said, strict=True)):
+            opened = _open(target, runs_dir, how, follow=False)
             follow = _grows(opened, now())
             if follow:
                 opened.source.close()
-                opened = open_replay(target, runs_dir=runs_dir, follow=True)
+                opened = _open(target, runs_dir, how, follow=True)
             contender = Contender(
                 place=place,
                 title=opened.title,
@@ -99,12 +102,25 @@ def open_overlay(
                 run=opened.run,
                 follow=follow,
             )
-            readings.append(_Reading(contender, opened, opened.source.generation))
+            opening.append(_Reading(contender, opened, opened.source.generation))
     except BaseException:
-        for reading in readings:
+        for reading in opening:
             reading.opened.source.close()
         raise
-    return OverlayFeed(readings)
+    return OverlayFeed(opening)
+
+
+def _open(target: str, runs_dir: str | Path | None, how: Reading, *, follow: bool) -> Opened:
+    opened = open_replay(
+        target, runs_dir=runs_dir, format_name=how.format, mapped=how.mapped, follow=follow
+    )
+    if how.stage is not None:
+        try:
+            choose_stage(opened.source, how.stage)
+        except BaseException:
+            opened.source.close()
+            raise
+    return opened
 
 
 def _grows(opened: Opened, now: float) -> bool:

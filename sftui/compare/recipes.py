@@ -21,6 +21,7 @@ from sftui.compare.differences import BY_HAND, by_hand, changes_the_model, told,
 from sftui.compare.pairing import LETTERS, Side, check_number, rows_of
 from sftui.compare.seed_spread import NOT_OF_A_RECIPE
 from sftui.sources import snapshot
+from sftui.sources.reading import FOUND_OUT, Reading
 from sftui.statistics.paired_tests import NOT_JUDGED
 from sftui.statistics.scores import GOLD, Scoreboard
 from sftui.statistics.seed_tests import RecipeDifference, judge_recipes, recipe_difference
@@ -65,8 +66,12 @@ def is_group(target: str) -> bool:
     return "," in target and not Path(target).expanduser().exists()
 
 
-def read(targets: Sequence[str], runs_dir: str | Path | None = None) -> list[Recipe]:
-    """The runs of every recipe.
+def read(
+    targets: Sequence[str],
+    runs_dir: str | Path | None = None,
+    reading: Reading = FOUND_OUT,
+) -> list[Recipe]:
+    """The runs of every recipe. `reading`: how the logs among them are read.
 
     Raises:
         UsageError: a name is empty, named twice, or no run and no log.
@@ -77,7 +82,7 @@ def read(targets: Sequence[str], runs_dir: str | Path | None = None) -> list[Rec
         names = target.split(",") if is_group(target) else [target]
         if not all(names):
             raise UsageError(f"{target!r}: an empty name; expected runs with commas between them.")
-        runs = [snapshot.read(name, runs_dir) for name in names]
+        runs = [snapshot.read(name, runs_dir, reading=reading) for name in names]
         for name, run in zip(names, runs, strict=True):
             if run.path in seen:
                 raise UsageError(f"{name} is named twice; a run is one observation. Leave one out.")

@@ -115,6 +115,14 @@ class Plot:
         part = ((x if self.x_scale is None else self.x_scale.to(x)) - low) / (high - low)
         return self.col + min(self.width, max(-1, math.floor(part * self.width)))
 
+    def x_cells(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """`x_cell` of many."""
+        low, high = self.axis_limits
+        at = np.asarray(x, dtype=np.float64)
+        part = ((at if self.x_scale is None else self.x_scale.to(at)) - low) / (high - low)
+        cells = self.col + np.clip(np.floor(part * self.width), -1, self.width)
+        return np.where(at == self.x_high, self.col + self.width - 1, cells).astype(np.int64)
+
     def y_cell(self, y: float) -> int | None:
         """Row of the grid at `y`; None when it lies outside or is no number."""
         if self.log:

@@ -28,6 +28,9 @@ class Key:
     group: str
     """A chapter of the help screen, see GROUPS."""
     confirm: bool = False
+    spare: str = ""
+    """The key it takes instead where a user gave its own to something else: for an entry that is
+    newer than people's files."""
     footer: int = 0
     """Rank in the footer, 1 first; 0 = not shown there."""
     mode: str = ""
@@ -755,6 +758,17 @@ TABLE: tuple[Key, ...] = (
         mode="browser",
     ),
     Key(
+        id="shelf_copy",
+        keys="y",
+        shown="y",
+        action="copy_here",
+        words="Copy",
+        help="Checkpoints: copy its path.",
+        group="browser",
+        mode="browser",
+        spare="ctrl+y",
+    ),
+    Key(
         id="shelf_close",
         keys="escape,c,q",
         shown="esc",
@@ -859,6 +873,17 @@ TABLE: tuple[Key, ...] = (
         group="questions",
         footer=5,
         mode="questions",
+    ),
+    Key(
+        id="flip_copy",
+        keys="y",
+        shown="y",
+        action="copy_here",
+        words="Copy",
+        help="Questions: copy this one, with its choices and both answers.",
+        group="questions",
+        mode="questions",
+        spare="ctrl+y",
     ),
     Key(
         id="flip_close",
@@ -1113,14 +1138,36 @@ TABLE: tuple[Key, ...] = (
     ),
     Key(
         id="charts_limits",
-        keys="y",
-        shown="y",
+        keys="L",
+        shown="L",
         action="type_limits",
         words="Limits",
         help="Charts: type the limits of the y axis, such as 1.0:1.1; nothing = auto.",
         group="charts",
         footer=13,
         mode="charts",
+    ),
+    Key(
+        id="charts_copy",
+        keys="y",
+        shown="y",
+        action="copy_here",
+        words="Copy",
+        help="Charts: copy the values of the focused one, at the crosshair or the newest.",
+        group="charts",
+        mode="charts",
+        spare="ctrl+y",
+    ),
+    Key(
+        id="charts_export",
+        keys="Y",
+        shown="Y",
+        action="export_chart",
+        words="Chart files",
+        help="Charts: write the focused one as SVG, PNG and CSV.",
+        group="charts",
+        mode="charts",
+        spare="ctrl+e",
     ),
     Key(
         id="charts_smooth",
@@ -1388,6 +1435,28 @@ TABLE: tuple[Key, ...] = (
         mode="compare",
     ),
     Key(
+        id="overlay_copy",
+        keys="y",
+        shown="y",
+        action="copy_here",
+        words="Copy",
+        help="Compare: copy every run's loss, at the crosshair or the newest.",
+        group="compare",
+        mode="compare",
+        spare="ctrl+y",
+    ),
+    Key(
+        id="overlay_export",
+        keys="Y",
+        shown="Y",
+        action="export_chart",
+        words="Chart files",
+        help="Compare: write the chart as it is seen, as SVG, PNG and CSV, in this folder.",
+        group="compare",
+        mode="compare",
+        spare="ctrl+e",
+    ),
+    Key(
         id="overlay_charts",
         keys="m",
         shown="m",
@@ -1419,6 +1488,26 @@ TABLE: tuple[Key, ...] = (
         group="compare",
         footer=1,
         mode="compare",
+    ),
+    Key(
+        id="copy",
+        keys="y",
+        shown="y",
+        action="copy_here",
+        words="Copy",
+        help="Copy what the focused panel has under its cursor, to the clipboard of your terminal.",
+        group="app",
+        spare="ctrl+y",
+    ),
+    Key(
+        id="export_chart",
+        keys="Y",
+        shown="Y",
+        action="export_chart",
+        words="Chart files",
+        help="Write the chart as it is seen: SVG, PNG and CSV, in the folder of the run.",
+        group="app",
+        spare="ctrl+e",
     ),
     Key(
         id="help",

@@ -107,11 +107,23 @@ def checked(raw: Mapping[str, Any]) -> Keymap:
             problems.append(f"{shown}: no key is called {word}{hint}.")
             continue
         asked[name] = ",".join(dict.fromkeys(key for key in names if key))
+    asked |= _spared(asked)
     while (clash := next(_clashes(asked), None)) is not None:
         loser, other, key = clash
         problems.append(f"{loser} cannot have {key}: {other} has it. Give {other} another key.")
         del asked[loser]
     return Keymap(asked, tuple(problems))
+
+
+def _spared(asked: Mapping[str, str]) -> dict[str, str]:
+    """Entries that are newer than the file and whose key it gives to something else."""
+    found: dict[str, str] = {}
+    for group in _together(list(TABLE)):
+        wanted = {name for key in group for name in asked.get(key.id, "").split(",") if name}
+        for key in group:
+            if key.spare and key.id not in asked and wanted & set(key.keys.split(",")):
+                found[key.id] = key.spare
+    return found
 
 
 def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from engine import events as ev
 from sftui.drawing.roles import Role
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
-from sftui.text.clean import clean
+from sftui.text.clean import clean, clean_text
 
 if TYPE_CHECKING:
     from sftui.state.records import Validation
@@ -98,6 +98,24 @@ def entry(event: ev.Event) -> Entry | None:
             return Entry("·", Role.DIM, f"{clean(event.state, 40)}: {clean(event.reason)}")
         case _:
             return None
+
+
+MOST_WHOLE = 1_000_000
+"""Characters of a line that are read to its end."""
+
+
+def whole_text(event: ev.Event) -> str:
+    """All that an event says, uncut and cleaned, with its line breaks."""
+    match event:
+        case ev.LogLine():
+            return "\n".join(clean_text(event.text, MOST_WHOLE, MOST_WHOLE))
+        case ev.SampleGenerated():
+            return "\n".join(
+                [*clean_text(event.prompt), *clean_text(event.text, MOST_WHOLE, MOST_WHOLE)]
+            )
+        case _:
+            said = entry(event)
+            return said.text if said is not None else ""
 
 
 def score(event: ev.EvalFinished) -> str:

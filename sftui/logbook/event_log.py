@@ -14,7 +14,7 @@ from typing import Any
 
 from engine.events import Event
 from sftui.logbook.entry_index import JournalRows
-from sftui.logbook.event_lines import entry
+from sftui.logbook.event_lines import entry, whole_text
 from sftui.logbook.file_search import FileSearch
 from sftui.logbook.kinds import EVERYTHING, kind_of
 from sftui.logbook.log_content import Line, Matches, Query, Window
@@ -101,6 +101,10 @@ class EventLog:
         self._want()
         places = self._places(state)
         self._stand(places, 0, rows)
+
+    def whole(self, state: RunState, place: int) -> str:
+        event = self._events(state, [place])[0]
+        return whole_text(event) if event is not None else ""
 
     # ---- search ----------------------------------------------------------------------------
 
@@ -229,6 +233,11 @@ class EventLog:
 
     def _lines(self, state: RunState, places: list[int]) -> list[Line]:
         """Of rising places."""
+        events = self._events(state, places)
+        return [_line(place, event) for place, event in zip(places, events, strict=True)]
+
+    def _events(self, state: RunState, places: list[int]) -> list[Event | None]:
+        """Of rising places; None for what is not there any more."""
         split = bisect.bisect_left(places, MEMORY)
         events: list[Event | None] = []
         if split and self._rows is not None:
@@ -240,7 +249,7 @@ class EventLog:
             span = islice(reversed(state.log), newest - numbers[-1], newest - numbers[0] + 1)
             found = dict(zip(range(numbers[-1], numbers[0] - 1, -1), span, strict=False))
             events += [found.get(number) for number in numbers]
-        return [_line(place, event) for place, event in zip(places, events, strict=True)]
+        return events
 
     def _search_memory(self, state: RunState) -> None:
         """Search what has come into memory since the last call."""

@@ -6,6 +6,7 @@ A place is the offset of a line's first byte.
 from __future__ import annotations
 
 from sftui.drawing.roles import Role
+from sftui.logbook.event_lines import MOST_WHOLE
 from sftui.logbook.file_search import FileSearch
 from sftui.logbook.log_content import Line, Matches, Query, Window
 from sftui.logbook.log_level import log_level
@@ -70,6 +71,10 @@ class FileLog:
         lines = self._file.after(0, rows, end)
         bottom = self._behind(lines[-1], end) if lines else end
         self._bottom = bottom if bottom < end else None
+
+    def whole(self, state: RunState, place: int) -> str:
+        raw = self._file.read(place, min(self.end, place + 4 * MOST_WHOLE)).partition(b"\n")[0]
+        return clean(raw, MOST_WHOLE)
 
     # ---- search ----------------------------------------------------------------------------
 

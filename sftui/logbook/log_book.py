@@ -9,7 +9,7 @@ from sftui.logbook.entry_index import JournalRows
 from sftui.logbook.event_log import EventLog
 from sftui.logbook.file_log import FileLog
 from sftui.logbook.kinds import FILTERS
-from sftui.logbook.log_content import LogContent, Query, Window
+from sftui.logbook.log_content import Line, LogContent, Query, Window
 from sftui.logbook.text_file import TextFile
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
@@ -85,6 +85,10 @@ class LogBook:
     def window(self, state: RunState, rows: int) -> Window:
         self.rows = max(1, rows)
         return self.content.window(state, self.rows)
+
+    def whole(self, state: RunState, line: Line) -> str:
+        """A line to its end, as it is copied."""
+        return self.content.whole(state, line.place) or line.text
 
     # ---- keys --------------------------------------------------------------------------------
 

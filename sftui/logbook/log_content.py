@@ -87,6 +87,11 @@ class LogContent(Protocol):
         """Scroll to the oldest line."""
         ...
 
+    def whole(self, state: RunState, place: int) -> str:
+        """The line at a place to its end, in several lines where it has breaks; empty where it is
+        not there any more."""
+        ...
+
     def search_for(self, state: RunState, query: Query | None) -> None:
         """Search for the query; None ends the search.
 

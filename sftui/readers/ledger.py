@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from engine.events import (
     ACCURACY_COLUMN,
     EvalFinished,
-    Event,
     LogLine,
     ValidationFinished,
     is_result_column,
@@ -83,11 +82,9 @@ class LedgerReader(TextReader):
         self.settled.passes += 1
         return fresh
 
-    def close(self) -> list[Event]:
-        events = super().close()
+    def _settle_end(self) -> None:
         self._settle_results()
         self._say_leftovers()
-        return events + self._drain()
 
     def _say_leftovers(self) -> None:
         """A line in the log of the screen about those that could not be read."""

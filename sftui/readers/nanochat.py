@@ -35,6 +35,7 @@ from sftui.readers import nanochat_lines as ln
 from sftui.readers.nanochat_head import Head, script_of
 from sftui.readers.nanochat_steps import StepRows, one_row, pretrain_rows, sft_rows
 from sftui.readers.rows import Rows
+from sftui.readers.tracebacks import ERROR
 
 LOG_LINES = 20_000
 """Unknown lines kept as `LogLine`; a screen keeps 5000, and a million would fill the memory."""
@@ -47,7 +48,6 @@ _MARKS = re.compile(
     rb"|Final: \d+/\d+ \(\d|Overriding: \w+ = "
     rb"|scripts/(?:base_train|base_loss|mid_train|chat_sft|chat_eval|chat_rl)\.py"
 )
-_ERROR = re.compile(r"^(\w+\.)*\w*(?:Error|Exception|Interrupt)\b")
 _RESULT_LETTERS = frozenset("EtvC<MTP")
 
 
@@ -195,7 +195,7 @@ class NanochatReader:
             self._traceback = True
         if self._traceback:
             self._blame(script_of(line))
-            if _ERROR.match(line):
+            if ERROR.match(line):
                 self._traceback = False
                 self._error = line[:LOG_CHARACTERS]
                 self._log(line, "error")

@@ -54,6 +54,9 @@ _EXACT = 5
 """Digits of a gradient norm that two steps do not share by chance."""
 _EXPECTED_END = frozenset({"train_runtime", "train_loss"})
 
+STEPS_COUNTED = " (steps counted: it prints none)"
+"""Behind the name of the format, where the numbers of the steps are this reader's own."""
+
 
 class PrintedReader(LedgerReader):
     """See the module; one instance reads one file from its start."""
@@ -77,7 +80,7 @@ class PrintedReader(LedgerReader):
 
     @property
     def format(self) -> str:
-        return self.words + (" (steps counted: it prints none)" if self._counted else "")
+        return self.words + (STEPS_COUNTED if self._counted else "")
 
     def feed(self, data: bytes) -> list[Event]:
         lines = self._buffer.feed(data)
@@ -91,7 +94,7 @@ class PrintedReader(LedgerReader):
                 self._take_run(run)
                 run = []
             if line and not line.isspace():
-                if not self._line(line):
+                if not self._reads(line):
                     self._unknown(line)
             else:
                 self._blank(line)

@@ -33,6 +33,7 @@ from sftui.logbook.log_level import log_level
 from sftui.readers import LineBuffer, LineCounts, Sniffed, leftovers
 from sftui.readers.rows import Rows
 from sftui.readers.tasks import task_of
+from sftui.readers.tracebacks import Tracebacks
 
 LOG_LINES = 20_000
 """Unknown lines kept as `LogLine`; a screen keeps 5000, and a million would fill the memory."""
@@ -167,6 +168,9 @@ class TextReader:
         self._settings: dict[str, Scalar] = {}
         self._ended = False
         self._logged = 0
+        self._tracebacks = Tracebacks()
+        self._at_traceback: tuple[int, int, int] = (0, 0, 0)
+        """How far the run was when the last traceback was read."""
 
     @classmethod
     def sniff(cls, head: bytes) -> Sniffed:
@@ -190,7 +194,7 @@ class TextReader:
         self.lines.total += len(lines)
         for line in lines:
             if line and not line.isspace():
-                if not self._line(line):
+                if not self._reads(line):
                     self._unknown(line)
             else:
                 self._blank(line)
@@ -200,10 +204,20 @@ class TextReader:
         last = self._buffer.close()
         if last is not None:
             self.lines.total += 1
-            if last and not last.isspace() and not self._line(last):
+            if last and not last.isspace() and not self._reads(last):
                 self._unknown(last)
         self._end()
+        self._settle_end()
+        self._end_by_traceback()
         return self._drain()
+
+    def _reads(self, line: str) -> bool:
+        """Read a line that is not blank; a number in a traceback is none of the run's."""
+        if self._tracebacks.is_open and self._takes_traceback(line):
+            self.lines.unrecognised += 1
+            self._log(line)
+            return True
+        return self._line(line)
 
     # ---- for subclasses --------------------------------------------------------------------
 
@@ -216,6 +230,9 @@ class TextReader:
 
     def _end(self) -> None:
         """The file is at its end."""
+
+    def _settle_end(self) -> None:
+        """Give what waited for more lines."""
 
     def _row(
         self,
@@ -350,6 +367,21 @@ class TextReader:
                 )
             )
 
+    def _end_by_traceback(self) -> None:
+        """A traceback that nothing of the run came after is how it ended."""
+        error = self._tracebacks.error
+        if error and self._running and not self._ended and self._at_traceback == self._place():
+            self._ended = True
+            reason = error[:LOG_CHARACTERS]
+            self._emit(
+                RunFinished(
+                    status="failed", reason=reason, updates=self._reached(), stamp=self._stamp
+                )
+            )
+
+    def _place(self) -> tuple[int, int, int]:
+        return self._num_rows, self._step, self._measured
+
     def _reached(self) -> int | None:
         """The furthest step of the stage; None where none is known."""
         reached = max(self._step, self._measured)
@@ -357,13 +389,25 @@ class TextReader:
 
     def _unknown(self, line: str) -> None:
         self.lines.unrecognised += 1
-        if shape := leftovers.shape_of(line):
+        if not self._takes_traceback(line) and (shape := leftovers.shape_of(line)):
             self.lines.with_numbers += 1
             leftovers.note(self.lines.shapes, shape)
+        self._log(line)
+
+    def _log(self, line: str) -> None:
+        """A line for the screen's log."""
         if self._logged < LOG_LINES and not is_progress_bar(line):
             self._logged += 1
             text = line[:LOG_CHARACTERS]
             self._emit(LogLine(text=text, level=log_level(line), stamp=self._stamp))
+
+    def _takes_traceback(self, line: str) -> bool:
+        if self._at_traceback != self._place():
+            self._tracebacks.forget()
+        if not self._tracebacks.take(line):
+            return False
+        self._at_traceback = self._place()
+        return True
 
     def _emit(self, event: Event) -> None:
         if self._rows:

@@ -38,22 +38,22 @@ _SEEN: tuple[tuple[str, str], ...] = (
         "损失 {loss}（{n} 步的中位数）比起点（{best}）高 {rise}",
     ),
     (
-        r"validation (?P<loss>\S+) is (?P<rise>\S+) above its best, (?P<best>\S+) at step "
+        r"validation(?: of (?P<set>.+?))? (?P<loss>\S+) is (?P<rise>\S+) above its best, (?P<best>\S+) at step "
         r"(?P<step>\S+), for the second time, on every source \((?P<n>\d+)\): over-fitting",
-        "验证损失 {loss} 连续第二次高于最低值（第 {step} 步的 {best}），高出 {rise}；"
+        "{set}验证损失 {loss} 连续第二次高于最低值（第 {step} 步的 {best}），高出 {rise}；"
         "全部 {n} 个来源都上升，属于过拟合",
     ),
     (
-        r"validation (?P<loss>\S+) is (?P<rise>\S+) above its best, (?P<best>\S+) at step "
+        r"validation(?: of (?P<set>.+?))? (?P<loss>\S+) is (?P<rise>\S+) above its best, (?P<best>\S+) at step "
         r"(?P<step>\S+), for the second time; it rose on (?P<rose>.+) and fell on (?P<fell>.+): "
         r"a shift of the mixture",
-        "验证损失 {loss} 连续第二次高于最低值（第 {step} 步的 {best}），高出 {rise}；"
+        "{set}验证损失 {loss} 连续第二次高于最低值（第 {step} 步的 {best}），高出 {rise}；"
         "在 {rose} 上升高、在 {fell} 上降低，属于数据配比偏移",
     ),
     (
-        r"validation (?P<loss>\S+) is (?P<rise>\S+) above its best, (?P<best>\S+) at step "
+        r"validation(?: of (?P<set>.+?))? (?P<loss>\S+) is (?P<rise>\S+) above its best, (?P<best>\S+) at step "
         r"(?P<step>\S+), for the second time",
-        "验证损失 {loss} 连续第二次高于最低值（第 {step} 步的 {best}），高出 {rise}",
+        "{set}验证损失 {loss} 连续第二次高于最低值（第 {step} 步的 {best}），高出 {rise}",
     ),
     (
         r"(?P<now>\S+) (?P<unit>\S+) against (?P<usual>\S+) at the start",
@@ -107,7 +107,10 @@ def seen(tr: Language, text: str) -> str:
         found = re.match(rf"{pattern.pattern}(?=\. |; if it comes back|$)", body)
         if found is None:
             continue
-        words = tr(found.group(), chinese.format(**found.groupdict()))
+        named = {key: value or "" for key, value in found.groupdict().items()}
+        if named.get("set"):
+            named["set"] += " 的"
+        words = tr(found.group(), chinese.format(**named))
         times = found.groupdict().get("times")
         if times:
             words += tr("", f"，内存分配重试了 {times} 次")

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 MOST_BLOCKS = 800
 """Steps drawn one by one; of more, lowest and highest of a quarter as many blocks."""
 MOST_TASKS = 8
-_COLOURS = ("#3465a4", "#cc6600", "#4e9a06", "#75507b", "#a40000", "#06989a", "#8f5902", "#555753")
-_SETTINGS: dict[str, Any] = {
+_FONT_END = 0x250
+"""Up to here, the end of Latin with its accents, the font has every character."""
+COLOURS = ("#3465a4", "#cc6600", "#4e9a06", "#75507b", "#a40000", "#06989a", "#8f5902", "#555753")
+SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "sftui",
     "svg.fonttype": "path",
     "text.parse_math": False,
@@ -63,7 +65,7 @@ def draw(facts: Facts, folder: Path, stem: str) -> list[Path]:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     written = []
-    settings: Any = _SETTINGS  # the stubs want literal keys
+    settings: Any = SETTINGS  # the stubs want literal keys
     with matplotlib.rc_context(settings):
         for kind, name in names(facts, stem).items():
             figure = Figure(figsize=(8.0, 4.0), layout="constrained")
@@ -78,9 +80,9 @@ def draw(facts: Facts, folder: Path, stem: str) -> list[Path]:
     return written
 
 
-def _label(text: str) -> str:
+def label(text: str, limit: int = 40) -> str:
     """Outside text that matplotlib's font can draw."""
-    return "".join(c if c.isascii() else "?" for c in clean(text, 40))
+    return "".join(c if ord(c) < _FONT_END else "?" for c in clean(text, limit))
 
 
 def _loss(facts: Facts, figure: Figure) -> None:
@@ -88,18 +90,18 @@ def _loss(facts: Facts, figure: Figure) -> None:
     steps, values = facts.losses
     if len(values) >= 2:
         if len(values) <= MOST_BLOCKS:
-            axes.plot(steps, values, color=_COLOURS[0], alpha=0.3, linewidth=0.7)
+            axes.plot(steps, values, color=COLOURS[0], alpha=0.3, linewidth=0.7)
         else:
             x, low, high = _band(steps, values)
-            axes.fill_between(x, low, high, color=_COLOURS[0], alpha=0.2, linewidth=0)
+            axes.fill_between(x, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
         centre, smooth = _smoothed(steps, values)
-        axes.plot(centre, smooth, color=_COLOURS[0], linewidth=1.3, label="training, smoothed")
+        axes.plot(centre, smooth, color=COLOURS[0], linewidth=1.3, label="training, smoothed")
     validations = facts.finite_validations()
     if validations:
         axes.plot(
             [s for s, _ in validations],
             [v for _, v in validations],
-            color=_COLOURS[1],
+            color=COLOURS[1],
             marker="o",
             markersize=4,
             linewidth=1,
@@ -112,7 +114,7 @@ def _loss(facts: Facts, figure: Figure) -> None:
             "o",
             markersize=9,
             markerfacecolor="none",
-            color=_COLOURS[1],
+            color=COLOURS[1],
             label="best validation",
         )
     _marks(facts, axes)
@@ -215,7 +217,7 @@ def _accuracy(facts: Facts, figure: Figure) -> None:
         found = _points(facts, task)
         # Beside each other, not on each other.
         shift = (i - (len(shown) - 1) / 2) * max(1.0, last / 150)
-        colour = _COLOURS[i % len(_COLOURS)]
+        colour = COLOURS[i % len(COLOURS)]
         middle = [p[1] for p in found]
         errors = [[max(0.0, p[1] - p[2]) for p in found], [max(0.0, p[3] - p[1]) for p in found]]
         axes.errorbar(
@@ -228,7 +230,7 @@ def _accuracy(facts: Facts, figure: Figure) -> None:
             linewidth=1,
             elinewidth=0.8,
             capsize=2,
-            label=_label(task),
+            label=label(task),
         )
         chance = chance_of(facts, task)
         if chance is not None:

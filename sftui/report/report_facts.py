@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
-from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model import family
+from engine.model.family import ModelShape, WeightCounts
 from engine.optimizer.lr_schedule import width_scale
 from sftui.compare.baseline import Baseline
 from sftui.report.counts import Counts
 from sftui.sources import snapshot
+from sftui.sources.reading import FOUND_OUT, Reading
 from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
 from sftui.statistics import other_stages
@@ -33,20 +35,8 @@ from sftui.statistics.validation_scores import LossBoard, LossChange
 NANOCHAT_MIXTURE = {"ARC-Easy": 2251, "ARC-Challenge": 1119, "GSM8K": 7473, "SmolTalk": 10_000}
 """Training rows of nanochat's chat_sft of October 2025, which its log does not print."""
 
-_SHAPE = ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Groups:
-    """Parameters by group, computed from the shape."""
-
-    matrices: int
-    table: int
-    """Embedding; the head has as many."""
-
-    @property
-    def total(self) -> int:
-        return self.matrices + 2 * self.table
+_SHAPE_NUMBERS = {"sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd"}
+_SHAPE = _SHAPE_NUMBERS | {"window_pattern"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +81,16 @@ class Facts:
     def is_nanochat(self) -> bool:
         """A log that nanochat's own programs printed."""
         return self.shot.run is None and self.shot.format.startswith("nanochat")
+
+    @property
+    def era(self) -> Literal["2025", "2026", ""]:
+        """Generation of nanochat whose optimizers and defaults hold; empty for anything else."""
+        if self.is_ours:
+            shape = self.shape
+            told = shape.generation if shape is not None and shape.family == "nanochat" else ""
+        else:
+            told = self.shot.format if self.is_nanochat else ""
+        return "2026" if "2026" in told else "2025" if "2025" in told else ""
 
     @property
     def machine(self) -> tuple[int, str] | None:
@@ -154,22 +154,37 @@ class Facts:
         return steps[finite], values[finite]
 
     @cached_property
-    def shape(self) -> GPTConfig | None:
-        """The model's shape, when the run or log says all of it."""
-        found = {name: self.effective.get(name) for name in _SHAPE}
-        if any(type(value) is not int for value in found.values()):
+    def shape(self) -> ModelShape | None:
+        """The model's shape, when the run's manifest or the log says all of it."""
+        start = self.manifest.get("start")
+        described = start.get("model_config") if self.is_ours and isinstance(start, dict) else None
+        if not isinstance(described, dict):
+            described = {name: self.effective[name] for name in _SHAPE if name in self.effective}
+        if not described.keys() >= _SHAPE_NUMBERS and not self.is_ours:
             return None
         try:
-            return GPTConfig.from_dict(found)
+            return family.shape_from(described)
         except CheckpointError:
             return None
 
     @cached_property
-    def groups(self) -> Groups | None:
+    def weight_counts(self) -> WeightCounts | None:
+        """Parameters by group, computed from the shape.
+
+        None where the log gives another number, and for a log of nanochat 2026 that gives none:
+        that model changed from week to week, and its log does not name the week.
+        """
         if self.shape is None:
             return None
-        table = self.shape.vocab_size * self.shape.n_embd
-        return Groups(matrices=self.shape.num_parameters - 2 * table, table=table)
+        counts = self.shape.weight_counts()
+        told = self.run.num_parameters if self.run is not None else None
+        if self.is_ours or counts.total == told:
+            return counts
+        return counts if told is None and self.shape.generation == "2025" else None
+
+    @property
+    def _is_october_sft(self) -> bool:
+        return self.era == "2025" and (self.is_ours or self.stage_name == "chat_sft")
 
     @property
     def rows_a_step(self) -> int | None:
@@ -179,7 +194,7 @@ class Facts:
     @property
     def epochs_asked(self) -> int | None:
         value = self.settings.get("num_epochs")
-        if value is None and self.is_nanochat and self.stage_name == "chat_sft":
+        if value is None and not self.is_ours and self._is_october_sft:
             return 1  # nanochat's default: only overrides are printed
         return value if type(value) is int and value > 0 else None
 
@@ -198,7 +213,7 @@ class Facts:
 
     @cached_property
     def _fits_nanochat(self) -> bool:
-        if not self.is_nanochat or self.run is None or self.stage_name != "chat_sft":
+        if self.is_ours or self.run is None or not self._is_october_sft:
             return False
         if self.rows_a_step is None or self.epochs_asked is None:
             return False
@@ -271,7 +286,7 @@ class Facts:
             fraction, scale = self.settings.get("init_lr_frac", 0.02), self.width_scale
             if not (isinstance(asked, int | float) and isinstance(fraction, int | float)):
                 return None
-            if self.is_nanochat and scale is not None:
+            if self._is_october_sft and scale is not None:
                 return float(asked) * float(fraction) * (1.0 if name == "matrix_lr" else scale)
             return None
         if name == "num_iterations" and self.run is not None and self.run.num_iterations:
@@ -292,8 +307,7 @@ class Facts:
             if isinstance(value, int | float):
                 return float(value)
         width = self.effective.get("n_embd")
-        known = self.is_ours or self.is_nanochat
-        return width_scale(width) if known and type(width) is int and width > 0 else None
+        return width_scale(width) if self.era and type(width) is int and width > 0 else None
 
     @cached_property
     def linear_to_zero(self) -> bool | None:
@@ -321,8 +335,9 @@ def open_facts(
     baseline: Baseline | None = None,
     baseline_target: str | None = None,
     command: str = "",
+    reading: Reading = FOUND_OUT,
 ) -> Facts:
-    """Read a run or log, and count its events on the way.
+    """Read a run or log, and count its events on the way. `reading`: how a log is read.
 
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
@@ -332,7 +347,7 @@ def open_facts(
     def listener(stage: int, event: ev.Event) -> None:
         by_stage.setdefault(stage, Counts()).count(event)
 
-    shot = snapshot.read(target, runs_dir, listener, judge_log=True)
+    shot = snapshot.read(target, runs_dir, listener, judge_log=True, reading=reading)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:

@@ -27,6 +27,10 @@ def points(value: float, digits: int = 2) -> str:
     return text[1:] if float(text) == 0 else text
 
 
+SMALL_LOSS = 1e-3
+"""Below it six decimals leave fewer than four digits."""
+
+
 def p_value(p: float) -> str:
     """`.26`, `.045`, `< .001`: two digits, three where it matters."""
     if not math.isfinite(p):
@@ -43,7 +47,15 @@ def percent(fraction: float | None) -> str:
 
 
 def loss(value: float) -> str:
-    return f"{value:.6f}" if math.isfinite(value) else "NaN" if math.isnan(value) else "inf"
+    """Six decimals; four digits of a loss that has none there."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "inf"
+    return f"{value:.4g}" if 0 < abs(value) < SMALL_LOSS else f"{value:.6f}"
+
+
+def loss_change(value: float, of: float) -> str:
+    """With its sign, and as many digits as losses of the size of `of` have."""
+    return f"{value:+.3g}" if 0 < abs(of) < SMALL_LOSS and value else points(value, 6)
 
 
 def relative(value: float, digits: int = 2) -> str:
@@ -371,10 +383,11 @@ def validation_sentence(tr: Language, found: ValidationOutcome) -> str:
         f"{validation_word(tr, found)}：第 {found.first_step} 步 {loss(found.first)} -> 第 "
         f"{found.last_step} 步 {loss(found.last)}，",
     )
-    change = f"{points(found.change, 6)} ({relative(found.relative)})"
+    change = f"{loss_change(found.change, found.first)} ({relative(found.relative)})"
     if found.found is not None and found.has_rows:
         comparison = found.found.judged.comparison
-        low, high = points(comparison.low, 6), points(comparison.high, 6)
+        low = loss_change(comparison.low, found.first)
+        high = loss_change(comparison.high, found.first)
         change = tr(
             f"{change} over the same {found.found.rows} rows, 95 % interval {low} .. {high}",
             f"同样的 {found.found.rows} 行上相差 {change}，95 % 区间 {low} .. {high}",

@@ -12,6 +12,7 @@ from textual.widgets import Input
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.confirm import Answer, Confirm
+from sftui.screens.copying import copy_from
 from sftui.widgets.answer_list import AnswerList
 from sftui.widgets.checkpoint_table import CheckpointTable
 
@@ -70,6 +71,9 @@ class Browser(ModalScreen[None]):
             self._close_prompt()
         else:
             self.dismiss()
+
+    def action_copy_here(self) -> None:
+        copy_from(self)
 
     def action_shelf_move(self, by: int) -> None:
         self.table.move(by)

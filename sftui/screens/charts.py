@@ -12,6 +12,7 @@ from textual.geometry import Size
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.arrangement import Box, arrange
+from sftui.screens.copying import copy_from, export_from
 from sftui.screens.panel_screen import PanelScreen
 from sftui.state.records import Topic
 from sftui.view.chart_page import ChartPage
@@ -241,6 +242,12 @@ class ChartsScreen(PanelScreen):
         if self.chosen is not None:
             self.page.next_range(self.chosen)
             self._changed()
+
+    def action_copy_here(self) -> None:
+        copy_from(self)
+
+    def action_export_chart(self) -> None:
+        export_from(self)
 
     # ---- all charts --------------------------------------------------------------------------
 

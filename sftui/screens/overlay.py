@@ -11,6 +11,7 @@ from textual.geometry import Size
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.screens.arrangement import Box
+from sftui.screens.copying import copy_from, export_from
 from sftui.screens.panel_screen import PanelScreen
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
@@ -177,6 +178,12 @@ class OverlayScreen(PanelScreen):
     def action_toggle_big(self) -> None:
         self._big = not self._big
         self.rearrange()
+
+    def action_copy_here(self) -> None:
+        copy_from(self)
+
+    def action_export_chart(self) -> None:
+        export_from(self)
 
     def action_show_charts(self) -> None:
         """Every number of the runs that are shown, on one page."""

@@ -10,6 +10,7 @@ from textual.screen import ModalScreen
 
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
+from sftui.screens.copying import copy_from
 from sftui.statistics.flips import KINDS, Questions, open_book
 from sftui.widgets.flip_table import FlipTable
 
@@ -75,6 +76,9 @@ class QuestionsScreen(ModalScreen[None]):
 
     def action_flip_close(self) -> None:
         self.dismiss()
+
+    def action_copy_here(self) -> None:
+        copy_from(self)
 
     def action_flip_move(self, by: int) -> None:
         self.table.move(by)

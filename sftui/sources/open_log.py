@@ -11,6 +11,7 @@ import math
 import os
 import stat
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from sftui.readers.journal import JournalReader
 from sftui.sources import hints
 from sftui.sources.feed import FileFeed
 from sftui.sources.hints import Hints
+from sftui.sources.reading import no_stage
 from sftui.sources.recording import Recording
 from sftui.sources.replay import ReplaySource
 
@@ -100,6 +102,21 @@ def read_whole(
     feed.read_all()
     _check_stages(opened, feed)
     return opened
+
+
+def choose_stage(source: ReplaySource, number: int) -> None:
+    """Play stage `number`, counted from 1; a file that is still read is waited for.
+
+    Raises:
+        UsageError: the file has fewer.
+    """
+    source.read_on()
+    while len(source.stages) < number and source.loading:
+        time.sleep(0.02)
+    names = [stage.name for stage in source.stages]
+    if not 1 <= number <= len(names):
+        raise no_stage(number, names)
+    source.select_stage(number - 1)
 
 
 def run_named(target: str | None, runs_dir: str | Path | None = None) -> RunDir | None:

@@ -19,6 +19,7 @@ from engine.run.run_dir import RunDir
 from sftui.readers import LineCounts
 from sftui.readers.journal import JournalReader
 from sftui.sources import open_log
+from sftui.sources.reading import FOUND_OUT, Reading, no_stage
 from sftui.state import deleted_checkpoints
 from sftui.state.run_state import RunState
 
@@ -96,8 +97,7 @@ def read(
     listener: Listener | None = None,
     *,
     judge_log: bool = False,
-    format_name: str | None = None,
-    mapped: str | None = None,
+    reading: Reading = FOUND_OUT,
 ) -> Snapshot:
     """Read a run, by id or folder, or a log of any known format, to its end.
 
@@ -106,42 +106,54 @@ def read(
         listener: called with every event, for what the state does not keep.
         judge_log: raise the alarms of another program's log, as the screen does; a run of
             ours has raised its own.
-        format_name: of `--format`.
-        mapped: of `--map`.
+        reading: what was said of a log, and which of its stages is shown.
 
     Raises:
-        UsageError: there is no such run or file, or it is no log of a known format.
+        UsageError: there is no such run, file or stage, or it is no log of a known format.
     """
-    if target is None or (format_name is None and mapped is None):
+    stage = reading.stage
+    if target is None or (reading.format is None and reading.mapped is None):
         run = open_log.run_named(target, runs_dir)
         if run is not None:
-            return read_run(run, listener)
+            return _only_stage(read_run(run, listener), stage)
     assert target is not None, "the newest run is a run"
-    opened = open_log.read_whole(target, runs_dir=runs_dir, format_name=format_name, mapped=mapped)
+    opened = open_log.read_whole(
+        target, runs_dir=runs_dir, format_name=reading.format, mapped=reading.mapped
+    )
     if opened.run is not None:
-        return read_run(opened.run, listener)
+        return _only_stage(read_run(opened.run, listener), stage)
     stages: list[Stage] = []
-    for stage in opened.recording.stages:
+    found = opened.recording.stages
+    if stage is not None and not 1 <= stage <= len(found):
+        raise no_stage(stage, [each.name for each in found])
+    for each in found:
         state = RunState()
-        events: Iterable[ev.Event] = stage.timeline.news(0, len(stage.timeline))
+        events: Iterable[ev.Event] = each.timeline.news(0, len(each.timeline))
         for event in with_alarms(events) if judge_log else events:
             state.apply(event)
             if listener is not None:
                 listener(len(stages), event)
-        stages.append(Stage(name=stage.name, state=state))
+        stages.append(Stage(name=each.name, state=state))
     lines = opened.source.lines
     return Snapshot(
         path=opened.path,
         title=opened.title,
         format=opened.source.format,
         stages=tuple(stages),
-        shown=opened.recording.preferred() or 0,
+        shown=(opened.recording.preferred() or 0) if stage is None else stage - 1,
         alive=None,
         evidence=opened.why,
         lines_total=lines.total,
         lines_unrecognised=lines.unrecognised,
         leftovers=lines,
     )
+
+
+def _only_stage(shot: Snapshot, stage: int | None) -> Snapshot:
+    """A run of ours, which is its own first stage."""
+    if stage not in (None, 1):
+        raise no_stage(stage or 0, [each.name for each in shot.stages])
+    return shot
 
 
 def with_alarms(events: Iterable[ev.Event]) -> Iterator[ev.Event]:

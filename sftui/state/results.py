@@ -12,6 +12,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Generic, TypeVar, overload
 
 import numpy as np
@@ -53,7 +54,7 @@ class Results(Mapping[int, Record], Generic[Record]):
     @property
     def ordered(self) -> Sequence[Record]:
         """All records in order of steps, made one by one as they are read."""
-        return _Ordered(self)
+        return Ordered(self)
 
     def index_of(self, step: float) -> int | None:
         """The row of exactly that step."""
@@ -94,11 +95,16 @@ class Results(Mapping[int, Record], Generic[Record]):
         return repr(dict(self.items()))
 
 
-class _Ordered(Sequence[Record]):
+class Ordered(Sequence[Record]):
     """The records of some results by their place in order of steps."""
 
     def __init__(self, results: Results[Record]) -> None:
         self._results = results
+
+    @property
+    def version(self) -> int:
+        """See `Results.version`."""
+        return self._results.version
 
     def __len__(self) -> int:
         return len(self._results)
@@ -236,7 +242,11 @@ _BESIDE = {
     if f.name not in (*_NUMBERS, "step", "task", "stamp")
 }
 """What the columns do not hold, and its value where there is nothing to keep."""
-_STAMP = [f.name for f in fields(ev.Stamp) if f.name not in ("t", "att")]
+_beside = attrgetter(*_BESIDE)
+_NOTHING_BESIDE = tuple(_BESIDE.values())
+_numbers = attrgetter(*_NUMBERS)
+_who = attrgetter(*(f.name for f in fields(ev.Stamp) if f.name not in ("t", "att")))
+"""What stamps of one writer share."""
 
 
 class Evaluations(Results[ev.EvalFinished]):
@@ -265,11 +275,11 @@ class Evaluations(Results[ev.EvalFinished]):
         """Add one; it replaces an earlier one of its step."""
         if not len(self) and not found.stamp.seq:
             self._stamp = replace(found.stamp, t=None)
-        numbers: dict[str, float | None] = {name: getattr(found, name) for name in _NUMBERS}
+        numbers: dict[str, float | None] = dict(zip(_NUMBERS, _numbers(found), strict=True))
         value, error = _fraction(found), None
         if value is not None and found.total is not None and found.total > 0:
             error = math.sqrt(value * (1.0 - value) / found.total)
-        numbers |= {"value": value, "error": error, "t": found.stamp.t}
+        numbers["value"], numbers["error"], numbers["t"] = value, error, found.stamp.t
         if found.stamp.att != self._stamp.att:
             numbers["att"] = found.stamp.att
         self.table.put(step, numbers)
@@ -299,6 +309,13 @@ class Evaluations(Results[ev.EvalFinished]):
             seconds=known["seconds"],
         )
 
+    def kept_from(self, index: int) -> dict[int, ev.EvalFinished]:
+        """Rows from `index` on whose record is kept whole, with it."""
+        if not self._kept:
+            return {}
+        kept, steps = self._kept, self.table.x[index:].tolist()
+        return {row: kept[step] for row, step in enumerate(steps, start=index) if step in kept}
+
     def _attempt(self, index: int) -> int:
         attempt = self.table.value("att", index)
         return self._stamp.att if attempt is None else int(attempt)
@@ -309,11 +326,8 @@ class Evaluations(Results[ev.EvalFinished]):
         return (
             found.step == step
             and found.task == self.task
-            and all(getattr(found, name) == nothing for name, nothing in _BESIDE.items())
-            and (
-                stamp is plain
-                or all(getattr(stamp, name) == getattr(plain, name) for name in _STAMP)
-            )
+            and _beside(found) == _NOTHING_BESIDE
+            and (stamp is plain or _who(stamp) == _who(plain))
         )
 
     def extend(self, found: Columns, stamp: ev.Stamp) -> None:

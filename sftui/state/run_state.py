@@ -21,6 +21,7 @@ import numpy as np
 from engine import events as ev
 from engine.control import Command
 from sftui.state import step_columns
+from sftui.state.checkpoint_rows import CheckpointRows, Shelf
 from sftui.state.records import (
     Alarm,
     Checkpoint,
@@ -108,6 +109,7 @@ class RunState:
     ignored_names: int = 0
     _seen: dict[str, SeenNumbers] = field(default_factory=dict)
     _clock: RunClock = field(default_factory=RunClock)
+    _shelf: Shelf = field(default_factory=Shelf)
 
     # ---- derived values --------------------------------------------------------------------
 
@@ -343,6 +345,8 @@ class RunState:
 
     def _superseded(self, attempt: int, step: int) -> bool:
         """True when a later attempt did this step again: for a step, the highest wins."""
+        if attempt >= self.attempt:
+            return False
         return any(a > attempt and start <= step for a, start in self.attempt_starts.items())
 
     def _enter_attempt(self, attempt: int, start_step: int) -> None:
@@ -391,9 +395,10 @@ class RunState:
     def _known_or_new(self, columns: dict[str, Value]) -> dict[str, Value]:
         """Without those that would be more than `MOST_NAMES`: a log may invent names."""
         names = self.steps.names
-        room = max(0, MOST_NAMES - len(names))
-        for name in [name for name in columns if name not in names][room:]:
-            del columns[name]
+        if len(names) + len(columns) > MOST_NAMES:
+            room = max(0, MOST_NAMES - len(names))
+            for name in [name for name in columns if name not in names][room:]:
+                del columns[name]
         return columns
 
     def _rows(self, batch: ev.StepBatch) -> Topic:
@@ -617,8 +622,8 @@ class RunState:
 
     def _checkpoint(self, event: ev.CheckpointSaved) -> Topic:
         step = event.step if event.step is not None else self.updates
-        self.checkpoints.pop(event.path, None)
-        self.checkpoints[event.path] = Checkpoint(
+        again = self.checkpoints.pop(event.path, None) is not None
+        self.checkpoints[event.path] = saved = Checkpoint(
             step=step,
             path=event.path,
             size_bytes=event.size_bytes,
@@ -627,13 +632,18 @@ class RunState:
             val_loss=event.val_loss,
             t=self._clock.at(event.stamp),
         )
+        if again:
+            self._shelf.forget()
+        else:
+            self._shelf.add(saved)
         return Topic.CHECKPOINTS | self._log(event)
 
     def _removed(self, event: ev.CheckpointRemoved) -> Topic:
         known = self.checkpoints.get(event.path)
         if known is None:
             return Topic.NOTHING
-        self.checkpoints[event.path] = replace(known, removed=True)
+        self.checkpoints[event.path] = removed = replace(known, removed=True)
+        self._shelf.change(known, removed)
         return Topic.CHECKPOINTS
 
     def _control(self, event: ev.ControlApplied) -> Topic:
@@ -647,25 +657,20 @@ class RunState:
 
     # ---- rows of the checkpoint list -------------------------------------------------------
 
-    def checkpoint_rows(self) -> list[Checkpoint]:
+    def checkpoint_rows(self) -> CheckpointRows:
         """Resumable checkpoints, newest first, then the start if it was evaluated."""
-        rows = [c for c in self.checkpoints.values() if c.kind == "sftui"]
-        rows.sort(key=lambda c: c.step, reverse=True)
-        rows += [c for c in self.checkpoints.values() if c.kind != "sftui"]
-        start = self.validations.get(0)
-        if start is not None or any(0 in by_step for by_step in self.evals.values()):
-            rows.append(
-                Checkpoint(
-                    step=0,
-                    path=None,
-                    size_bytes=None,
-                    reason="start",
-                    kind="start",
-                    val_loss=start.loss if start else None,
-                    t=start.t if start else None,
-                )
+        measured, start = self.validations.get(0), None
+        if measured is not None or any(0 in by_step for by_step in self.evals.values()):
+            start = Checkpoint(
+                step=0,
+                path=None,
+                size_bytes=None,
+                reason="start",
+                kind="start",
+                val_loss=measured.loss if measured else None,
+                t=measured.t if measured else None,
             )
-        return rows
+        return CheckpointRows(self._shelf.ordered(self.checkpoints.values()), start)
 
     def checkpoint_loss(self, row: Checkpoint) -> float | None:
         """Validation loss of a checkpoint: its own, else the one measured at its step."""

@@ -139,8 +139,8 @@ class Table:
                 column = columns[name] = Column(np.float32)
             if index >= len(column.data):
                 column.reserve(self._length)
-            too_big = not -_FLOAT32_MAX <= value <= _FLOAT32_MAX and math.isfinite(value)
-            if too_big and column.data.dtype == np.float32:
+            inside = -_FLOAT32_MAX <= value <= _FLOAT32_MAX
+            if not inside and column.data.dtype == np.float32 and math.isfinite(value):
                 # A finite double beyond float32 must not become an infinity.
                 value = math.copysign(_FLOAT32_MAX, value)
             column.data[index] = value

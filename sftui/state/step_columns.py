@@ -6,8 +6,10 @@ ways end in float32 under the same names, the learning rate of a group as `lr/<g
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
@@ -50,9 +52,17 @@ _PREFIXES = {
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
+@functools.cache
+def _getter(names: tuple[str, ...]) -> attrgetter[tuple[float | None, ...]]:
+    """Reads all of these numbers of an update in one call."""
+    return attrgetter(*names)
+
+
 def row(event: StepFinished) -> dict[str, float | None]:
     """The columns of one update, None where unknown; all but `since_start`."""
-    values: dict[str, float | None] = {name: getattr(event, name) for name in STEP_NUMBERS}
+    values: dict[str, float | None] = dict(
+        zip(STEP_NUMBERS, _getter(STEP_NUMBERS)(event), strict=True)
+    )
     for name, other in _UNLESS_KNOWN.items():
         if values[other] is not None:
             values[name] = None

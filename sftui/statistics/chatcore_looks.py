@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from engine import events as ev
+from sftui.state.results import Evaluations
 from sftui.state.run_state import RunState
-from sftui.statistics.chatcore import CHANCE, ChatCore, chatcore, chatcore_change
+from sftui.state.series import Doubles
+from sftui.statistics.chatcore import CHANCE, LETTERS, ChatCore, chatcore, chatcore_change
 from sftui.statistics.paired_tests import Evaluation, Judged, judge, why_not_paired
 from sftui.statistics.scores import Scoreboard, first_words
 from sftui.text import format as fmt
@@ -38,23 +42,51 @@ def looks(board: Scoreboard, state: RunState) -> list[ChatCoreLook]:
     return known[1]
 
 
+def newest_score(state: RunState) -> ChatCore | None:
+    """The first number of the newest step whose tasks give one; found from the newest back."""
+    evals = {task: state.evals[task] for task in CHANCE if state.evals.get(task)}
+    # No number without the counts of all tasks that are asked for their letter.
+    if any(task not in evals for task in LETTERS):
+        return None
+    shared = _counted(evals[LETTERS[0]])
+    for task in LETTERS[1:]:
+        shared = np.intersect1d(shared, _counted(evals[task]), assume_unique=True)
+    for step in shared[::-1].astype(int).tolist():
+        if scores := chatcore(_counts(evals, step)):
+            return scores[0]
+    return None
+
+
+def _counted(found: Evaluations) -> Doubles:
+    """Steps whose right answers and questions are known; none of a log of bare accuracies."""
+    if not found.table.written("correct"):
+        return np.empty(0)
+    return found.table.x[(found.table.column("total") > 0) & (found.table.column("correct") >= 0)]
+
+
+def _counts(evals: Evals, step: int) -> dict[str, tuple[int, int]]:
+    """Right answers and questions of the tasks that were asked at a step."""
+    found = {task: results[step] for task, results in evals.items() if step in results}
+    return {
+        task: (result.correct, result.total)
+        for task, result in found.items()
+        if result.correct is not None and result.total
+    }
+
+
 _KNOWN: WeakKeyDictionary[Scoreboard, tuple[object, list[ChatCoreLook]]] = WeakKeyDictionary()
 
 
 def _looks(board: Scoreboard, state: RunState) -> list[ChatCoreLook]:
     evals = {task: state.evals[task] for task in CHANCE if task in state.evals}
+    if any(task not in evals or not len(_counted(evals[task])) for task in LETTERS):
+        return []
     steps = sorted(set().union(*(found.keys() for found in evals.values())) if evals else ())
     found: list[ChatCoreLook] = []
     first: dict[str, Evaluation] = {}
     for step in steps:
         at = {task: results[step] for task, results in evals.items() if step in results}
-        scores = chatcore(
-            {
-                task: (result.correct, result.total)
-                for task, result in at.items()
-                if result.correct is not None and result.total
-            }
-        )
+        scores = chatcore(_counts(evals, step))
         if not scores:
             continue
         now = {task: board.evaluation(result) for task, result in at.items()}

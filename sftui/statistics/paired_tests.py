@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -310,7 +310,7 @@ def unpaired(
         error=error,
         low=difference - math.hypot(p1 - low1, high0 - p0),
         high=difference + math.hypot(high1 - p1, p0 - low0),
-        p=_p_normal(difference, spread),
+        p=p_normal(difference, spread),
         p_scatter=p_beyond(difference, error, own),
         note=note,
         one_letter=one_letter,
@@ -343,17 +343,28 @@ class Judged:
     """A comparison with its place among all those shown together."""
 
     comparison: Comparison
-    p_adjusted: float
-    """Holm's, over the whole list, of the larger of the test's p and the scatter's; NaN where
-    there is no p."""
+    adjusted: float | Callable[[], float] = field(compare=False, repr=False)
+    """`p_adjusted`, or what works it out: a family may have a hundred thousand, and a screen shows
+    none of them."""
     verdict: str
     """`no evidence`, `suggestive`, `clear`, or `not judged`."""
     held_by: HeldBy = ""
     """What keeps a suggestive difference from being clear: the number of comparisons, or the
     scatter of the run's own checkpoints alone. Why one is not judged: most answers are one
     letter, or it is a difference to the best."""
-    was_clear: bool = False
-    """It was when it was measured, and no longer is among all that is shown now."""
+    past: bool | Callable[[], bool] = field(default=False, compare=False, repr=False)
+    """`was_clear`, or what finds it out."""
+
+    @property
+    def was_clear(self) -> bool:
+        """It was when it was measured, and no longer is among all that is shown now."""
+        return self.past() if callable(self.past) else self.past
+
+    @property
+    def p_adjusted(self) -> float:
+        """Holm's, over the whole list, of the larger of the test's p and the scatter's; NaN where
+        there is no p."""
+        return self.adjusted() if callable(self.adjusted) else self.adjusted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +391,7 @@ def judge(
             is wrong as often as it says and not less.
         error: what all of them together may be wrong in and still be called clear.
     """
-    ps = [_p_of(c, headline=headline) for c in comparisons]
+    ps = [claimed(c, headline=headline) for c in comparisons]
     among = holm(ps)
     adjusted = holm([max(p, c.p_scatter) for p, c in zip(ps, comparisons, strict=True)])
     return [
@@ -391,11 +402,14 @@ def judge(
 
 def not_judged(comparison: Comparison, why: Literal["letter", "best"]) -> Judged:
     """A difference that is shown and claims nothing."""
-    return Judged(comparison=comparison, p_adjusted=math.nan, verdict=NOT_JUDGED, held_by=why)
+    return Judged(comparison=comparison, adjusted=math.nan, verdict=NOT_JUDGED, held_by=why)
 
 
-def _p_of(comparison: Comparison, *, headline: bool) -> float:
-    """NaN where nothing is claimed, so that it is not counted either."""
+def claimed(comparison: Comparison, *, headline: bool) -> float:
+    """The p that counts; NaN where nothing is claimed, so that it is not counted either.
+
+    `headline`: with ties counted half, where there is one.
+    """
     if comparison.one_letter is not None:
         return math.nan
     if headline and not math.isnan(comparison.p_mid):
@@ -413,7 +427,7 @@ def _judged(
     held: HeldBy = "number" if word == SUGGESTIVE else ""
     if word == CLEAR and verdict(max(p, comparison.p_scatter), p_adjusted, error) != CLEAR:
         word, held = SUGGESTIVE, "scatter"
-    return Judged(comparison=comparison, p_adjusted=p_adjusted, verdict=word, held_by=held)
+    return Judged(comparison=comparison, adjusted=p_adjusted, verdict=word, held_by=held)
 
 
 def verdict(p: float, p_adjusted: float, error: float = ALPHA) -> str:
@@ -459,7 +473,7 @@ def accuracy_of(result: Scored) -> float | None:
     return min(1.0, max(0.0, result.accuracy))
 
 
-def _p_normal(difference: float, spread: float) -> float:
+def p_normal(difference: float, spread: float) -> float:
     """Two-sided p of a difference with the standard error `spread`."""
     if spread == 0.0:
         return 1.0 if difference == 0 else 0.0

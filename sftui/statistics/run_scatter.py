@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.statistics.monotone import monotone_rest
 from sftui.statistics.paired_tests import Evaluation, why_not_paired
-from sftui.statistics.scatter import FEWEST, SQUARES, WEIGHTS, Scatter, scatter
+from sftui.statistics.scatter import FEWEST, SQUARES, WEIGHTS, Fit, Scatter, scatter
 
 JUMPS_FROM = 0.02
 """Standard deviation from checkpoint to checkpoint of a share of right answers from which on it
@@ -29,6 +30,8 @@ class Curve:
     """[W] variance of each third difference that comes from the sample of questions or rows."""
     loss: bool = False
     """Of losses, which begin with a jump; else of shares."""
+    fit: Fit = monotone_rest
+    """Of the known values; that of a curve that grows knows what it was asked before."""
 
     def scatter(self, evaluations: int | None = None) -> Scatter | None:
         """Of the first so many evaluations; of all by default."""
@@ -38,17 +41,18 @@ class Curve:
             return None
         explained = float(self.explained[:windows].mean()) / SQUARES
         if not self.loss:
-            return scatter(values, explained, jumps_from=JUMPS_FROM)
+            return scatter(values, explained, jumps_from=JUMPS_FROM, fit=self.fit)
         # Four losses without errors of their own fall or rise throughout too often by chance.
         known = explained > 0 or len(values) > FEWEST
-        return scatter(values, explained, robust=True, jumps_from=0.0 if known else math.inf)
+        jumps_from = 0.0 if known else math.inf
+        return scatter(values, explained, robust=True, jumps_from=jumps_from, fit=self.fit)
 
 
 def accuracy_curve(known: Sequence[Evaluation]) -> Curve:
     """Of one task; `known` in the order of steps."""
     values = np.array([np.nan if e.value is None else e.value for e in known])
     windows = max(0, len(known) - FEWEST + 1)
-    explained = [_explained(known[i : i + FEWEST]) for i in range(windows)]
+    explained = [explained_by(known[i : i + FEWEST]) for i in range(windows)]
     return Curve(values=values, explained=np.array(explained, dtype=np.float64))
 
 
@@ -77,7 +81,7 @@ def row_share(
     return np.asarray(rest**2 @ weights**2, dtype=np.float64)
 
 
-def _explained(four: Sequence[Evaluation]) -> float:
+def explained_by(four: Sequence[Evaluation]) -> float:
     """Variance of one third difference that the sample of questions explains."""
     if all(e.right is not None and not why_not_paired(e, four[0]) for e in four):
         # The same questions: what counts is how differently they moved, item by item.

@@ -11,7 +11,7 @@ questions explains. A difference then has to beat both.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,9 @@ _CORRELATIONS = (0.75, 0.3, 0.05)
 _MEDIAN_EFFICIENCY = 0.85
 """Degrees of freedom of the median against the mean of squares: fitted to 40,000 simulated
 runs of 4 to 60 evaluations, in which |last - first| exceeds its 5 % point in 4 to 6 %."""
+
+Fit = Callable[[NDArray[np.float64]], tuple[float, int]]
+"""As `monotone_rest`."""
 
 FEWEST = 4
 """Evaluations of which anything is known."""
@@ -72,6 +75,7 @@ def scatter(
     *,
     robust: bool = False,
     jumps_from: float = math.inf,
+    fit: Fit = monotone_rest,
 ) -> Scatter | None:
     """Scatter of consecutive evaluations of a run; None with fewer than four.
 
@@ -84,6 +88,7 @@ def scatter(
             jump with which a loss curve begins, and costs power where there is none.
         jumps_from: from this standard deviation on it may be the curve that jumps: then take what
             one that only rises or only falls leaves, where that is less.
+        fit: gives what that one leaves.
     """
     found = np.asarray(values, dtype=np.float64)
     thirds = third_differences(found)
@@ -98,7 +103,7 @@ def scatter(
         total = float(thirds @ thirds) / len(thirds) / SQUARES
     if total > explained + jumps_from**2:
         known = found[np.isfinite(found)]
-        rest, levels = monotone_rest(known)
+        rest, levels = fit(known)
         left = max(0.5, len(known) - levels)
         if rest / left < total:
             total, freedom = rest / left, max(freedom, left)

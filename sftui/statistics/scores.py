@@ -7,7 +7,7 @@ without them a comparison is unpaired.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,7 +21,8 @@ from engine.run import run_dir
 from sftui.state.results import Evaluations
 from sftui.state.run_state import RunState
 from sftui.statistics.accuracy import subject_numbers
-from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START, Families
+from sftui.statistics.cells import ByTask, Cells, GoldCells
+from sftui.statistics.families import BASELINE, START, History, Shown
 from sftui.statistics.paired_tests import (
     CLEAR,
     NO_EVIDENCE,
@@ -29,11 +30,9 @@ from sftui.statistics.paired_tests import (
     Evaluation,
     Judged,
     accuracy_of,
-    compare_evaluations,
-    compare_gold,
 )
-from sftui.statistics.run_scatter import accuracy_curve, gold_curve
 from sftui.statistics.scatter import Scatter
+from sftui.statistics.task_rows import TaskRows
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
@@ -60,7 +59,7 @@ class Yardstick(Protocol):
 class Scores:
     """All comparisons of a run's evaluations."""
 
-    cells: Mapping[tuple[str, int, str], Judged]
+    cells: Cells
     """By task, step and what it is compared with."""
     gold: Mapping[tuple[str, int], Judged]
     """By task and step: the probability of the right letter against the first evaluation's."""
@@ -70,10 +69,14 @@ class Scores:
     """Task -> why its baseline is not what it seems."""
     scatter: Mapping[str, Scatter]
     """Task -> how much its accuracy scatters from checkpoint to checkpoint, where known."""
-    compared: int = 0
-    """Differences that were corrected for together: all but those of the newest to the start."""
     baseline: str = ""
     """Name of the baseline; empty without one."""
+
+    @property
+    def compared(self) -> int:
+        """Differences that were corrected for together: all but those of the newest to the
+        start."""
+        return self.cells.compared
 
     def of(self, task: str, step: int, against: str) -> Judged | None:
         return self.cells.get((task, step, against))
@@ -89,6 +92,8 @@ class Scoreboard:
         self._items: dict[tuple[str, int | None, str], _Items] = {}
         self._subjects: dict[str, NDArray[Any] | None] = {}
         self._judged: tuple[object, Scores] | None = None
+        self._tasks: dict[str, TaskRows] = {}
+        self._history, self._gold_history = History(), History()
 
     def evaluation(self, result: ev.EvalFinished) -> Evaluation:
         """What is known of one result, its items included where their file is there."""
@@ -105,85 +110,62 @@ class Scoreboard:
         )
 
     def scores(self, state: RunState) -> Scores:
-        """Every comparison; what is judged with what is told in `paired_tests`."""
+        """Every comparison; what is judged with what is told in `paired_tests`.
+
+        One more evaluation is compared once: nothing is judged anew but the number of those that
+        are corrected for, and a verdict is made when it is looked at.
+        """
         key = tuple((task, _version(found)) for task, found in state.evals.items())
         if self._judged is None or self._judged[0] != key:
-            self._judged = None  # not two of them at a time: a long log's are large
-            self._judged = key, self._judge(state.evals)
+            self._take_in(state.evals)
+            self._judged = key, self._scores()
         return self._judged[1]
 
-    def _judge(self, evals: Evals) -> Scores:
-        known = {
-            task: {step: self.evaluation(found[step]) for step in sorted(found)}
-            for task, found in evals.items()
-            if found
+    def _take_in(self, evals: Evals) -> None:
+        """What has come since the last time; all anew where earlier results have changed."""
+        before = {task: rows.length for task, rows in self._tasks.items()}
+        newest = max((rows.last_step for rows in self._tasks.values()), default=-1)
+        same = all(
+            task in evals and rows.grown_from(evals[task]) and rows.grow()
+            for task, rows in self._tasks.items()
+        )
+        if not same:
+            self._tasks, before = {}, {}
+        for task, found in evals.items():
+            if found and task not in self._tasks:
+                base = self.baseline.of(task) if self.baseline is not None else None
+                self._tasks[task] = TaskRows(found, self.evaluation, base)
+        ordered = {task: self._tasks[task] for task in evals if task in self._tasks}
+        self._tasks = ordered
+        if not same or any(
+            rows.length > before.get(task, 0) and rows.steps[before.get(task, 0)] < newest
+            for task, rows in ordered.items()
+        ):
+            # One that came late: what was shown in between is not what would be shown now.
+            self._history, self._gold_history = History(), History()
+
+    def _scores(self) -> Scores:
+        counted = {task: rows.rows() for task, rows in self._tasks.items() if rows.counted}
+        gold = {
+            task: found.rows()
+            for task, rows in self._tasks.items()
+            if (found := rows.gold).compared
         }
-        families, curves = Families(), {}
-        gold = Families()
-        notes: dict[str, str] = {}
-        for task, results in known.items():
-            curves[task] = accuracy_curve(list(results.values()))
-            own = curves[task].scatter()
-            self._compare(families, task, results, own)
-            _compare_gold(gold, task, results)
-            if self.baseline is not None:
-                doubt = self.baseline.doubt(task, evals[task][max(evals[task])].total)
-                if doubt:
-                    notes[task] = doubt
-        cells = families.judged(curves)
+        cells = Cells(dict(self._tasks), Shown(counted), self._history)
         return Scores(
             cells=cells,
-            gold={(task, step): judged for (task, step, _), judged in gold.judged({}).items()},
-            best=_best(known, cells),
-            notes=notes,
-            scatter={
-                task: own for task, found in curves.items() if (own := found.scatter()) is not None
-            },
-            compared=families.compared,
+            gold=GoldCells(dict(self._tasks), Shown(gold), self._gold_history),
+            best=ByTask(self._tasks, cells.best),
+            notes=ByTask(self._tasks, self._note),
+            scatter=ByTask(self._tasks, cells.scatter),
             baseline=self.baseline.name if self.baseline is not None else "",
         )
 
-    def _compare(
-        self,
-        families: Families,
-        task: str,
-        known: Mapping[int, Evaluation],
-        own: Scatter | None,
-    ) -> None:
-        """Every comparison of one task's evaluations."""
-        newest = max(known)
-        for (step, now), others in zip(known.items(), self._others(task, known), strict=True):
-            for against, (other, before) in others.items():
-                asked = own is not None and step == newest and against in (START, BASELINE)
-                beaten = own.for_headline() if own is not None and asked else own
-                comparison = families.known(task, step, other) or compare_evaluations(
-                    now, before, own=beaten
-                )
-                if comparison is not None:
-                    families.add((task, step, against), other, comparison, newest=step == newest)
-
-    def _others(
-        self, task: str, known: Mapping[int, Evaluation]
-    ) -> Iterator[dict[str, tuple[int | None, Evaluation]]]:
-        """What each of `known`, in order of steps, is compared with: step and result.
-
-        The step is None for what comes from elsewhere. One pass: a long log has thousands.
-        """
-        base = self.baseline.of(task) if self.baseline is not None else None
-        elsewhere: dict[str, tuple[int | None, Evaluation]] = {}
-        if base is not None:
-            elsewhere[BASELINE] = (None, base)
-        first: tuple[int, Evaluation] | None = None
-        last = best = first
-        for step, now in known.items():
-            if first is None or last is None or best is None:
-                yield elsewhere
-                first = best = (step, now)
-            else:
-                yield {START: first, PREVIOUS: last, BEST: best, **elsewhere}
-                if (now.value or 0.0) > (best[1].value or 0.0):
-                    best = (step, now)  # the first of equals stays
-            last = (step, now)
+    def _note(self, task: str) -> str | None:
+        if self.baseline is None:
+            return None
+        rows = self._tasks[task]
+        return self.baseline.doubt(task, rows.evaluation(rows.length - 1).total) or None
 
     def _read(self, result: ev.EvalFinished) -> _Items | None:
         if self._folder is None or result.items_file is None:
@@ -223,37 +205,6 @@ class _Items:
     gold: NDArray[Any] | None
     """None where answers are written out."""
     clusters: NDArray[Any] | None
-
-
-def _compare_gold(families: Families, task: str, known: Mapping[int, Evaluation]) -> None:
-    """The probability of the right letter of every evaluation against the first."""
-    steps = list(known)
-    if len(steps) < 2 or all(found.gold is None for found in known.values()):
-        return
-    curve = gold_curve(list(known.values()))
-    own = curve.scatter() if curve is not None else None
-    for step in steps[1:]:
-        comparison = compare_gold(known[step], known[steps[0]], own=own)
-        if comparison is not None:
-            families.add((task, step, START), steps[0], comparison, newest=step == steps[-1])
-
-
-def _best(
-    known: Mapping[str, Mapping[int, Evaluation]],
-    cells: Mapping[tuple[str, int, str], Judged],
-) -> dict[str, tuple[int, Best]]:
-    """The best evaluation after the first of every task, with the verdict its row shows."""
-    found: dict[str, tuple[int, Best]] = {}
-    for task, results in known.items():
-        later = [s for s in list(results)[1:] if (task, s, START) in cells]
-        if not later:
-            continue
-        top = max(later, key=lambda s: cells[task, s, START].comparison.difference)
-        found[task] = (
-            top,
-            Best(index=later.index(top), among=len(later), judged=cells[task, top, START]),
-        )
-    return found
 
 
 def difference_words(judged: Judged) -> str:

@@ -8,11 +8,13 @@ there is the scatter alone, from four validations on.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +23,13 @@ from engine.errors import DataError
 from engine.evaluation.validation_rows import RowLosses, load_rows
 from engine.run import run_dir
 from sftui.state.records import Validation
+from sftui.state.results import Ordered
 from sftui.statistics.accuracy import ALPHA, special_functions
-from sftui.statistics.families import PREVIOUS, START, Families
+from sftui.statistics.families import PREVIOUS, START, Differences, History, Rows, Shown
 from sftui.statistics.loss_statistics import LossDifference, compare_losses
-from sftui.statistics.paired_tests import CLEAR, Comparison, Judged
+from sftui.statistics.paired_tests import CLEAR, Comparison, Judged, judge
 from sftui.statistics.run_scatter import Curve, row_share
-from sftui.statistics.scatter import FEWEST, Scatter, p_beyond
+from sftui.statistics.scatter import FEWEST, Scatter, p_all_beyond, p_beyond
 
 VALIDATION = "validation"
 """What stands in the place of a task's name."""
@@ -65,6 +68,74 @@ class LossChange:
         return self.judged.verdict == CLEAR
 
 
+class _Compared(NamedTuple):
+    """A change before it is judged."""
+
+    comparison: Comparison
+    basis: Basis
+    rows: int = 0
+    """Paired rows."""
+
+
+class Changes(Mapping[tuple[int, str], LossChange]):
+    """Change by step and by what it is against, each judged when it is looked at."""
+
+    def __init__(
+        self, rows: Rows, compare: Callable[[int, int], _Compared], *, by_rows: bool
+    ) -> None:
+        """
+        Args:
+            compare: the change of one validation against another, by their places.
+            by_rows: whether any of them is known row by row.
+        """
+        self._places = {step: place for place, step in enumerate(rows.steps.tolist())}
+        self._rows, self._compare, self._by_rows = rows, compare, by_rows
+        self._shown, self._history = Shown({VALIDATION: rows}), History()
+        self._known: dict[tuple[int, int], LossChange] = {}
+
+    def __getitem__(self, key: tuple[int, str]) -> LossChange:
+        place = self._places.get(key[0], 0)
+        if not place or key[1] not in (START, PREVIOUS):
+            raise KeyError(key)
+        other = 0 if key[1] == START else place - 1
+        if (place, other) not in self._known:
+            self._known[place, other] = self._judge(place, other)
+        return self._known[place, other]
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        for step, place in self._places.items():
+            if place:
+                yield step, START
+                yield step, PREVIOUS
+
+    def __len__(self) -> int:
+        return 2 * max(0, len(self._places) - 1)
+
+    def _judge(self, place: int, other: int) -> LossChange:
+        found = self._compare(place, other)
+        against = PREVIOUS if other else START
+
+        def past() -> bool:
+            return self._history.was_clear(self._shown, VALIDATION, place, against)
+
+        if place == self._rows.count - 1 and not other:
+            [judged] = judge([found.comparison], headline=True, error=ALPHA)
+            judged = judged if judged.verdict == CLEAR else replace(judged, past=past)
+        else:
+            judged = self._shown.judged(found.comparison, self._shown.beside, past)
+        return LossChange(judged=judged, basis=found.basis, rows=found.rows)
+
+    @property
+    def basis(self) -> Basis | None:
+        """The best that any of them rests on; None without a change."""
+        if not self:
+            return None
+        if self._by_rows:
+            return "rows"
+        known = np.concatenate([self._rows.start.p, self._rows.previous.p])
+        return "scatter" if bool((~np.isnan(known)).any()) else "nothing"
+
+
 class LossBoard:
     """Judges once per validation, not once per frame."""
 
@@ -72,51 +143,73 @@ class LossBoard:
         """`folder`: the run directory that row files are named from; None for a log."""
         self._folder = folder
         self._rows: dict[str, RowLosses] = {}
-        self._judged: tuple[object, Mapping[tuple[int, str], LossChange]] | None = None
+        self._pairs: dict[tuple[str, str], LossDifference | None] = {}
+        self._judged: tuple[object, Changes] | None = None
         self.scatter: Scatter | None = None
         """Of the run's validations, beyond what their rows explain; of the newest `changes`."""
 
-    def changes(self, validations: Sequence[Validation]) -> Mapping[tuple[int, str], LossChange]:
+    def changes(self, validations: Sequence[Validation]) -> Changes:
         """Change by step and by what it is against; `validations` in order of steps.
 
         Of more than `MOST_JUDGED`, the newest against the first and each other.
         """
-        if len(validations) > MOST_JUDGED + 1:
-            validations = [validations[0], *validations[-MOST_JUDGED:]]
-        # By value: a state makes its records when they are read, so one id may mean many.
-        key = tuple(validations)
+        # Records by value: a state makes them when they are read, so one id may mean many.
+        known = validations.version if isinstance(validations, Ordered) else None
+        key: object = tuple(validations) if known is None else known
         if self._judged is None or self._judged[0] != key:
-            self._judged = key, self._judge(validations)
+            if len(validations) > MOST_JUDGED + 1:
+                validations = [validations[0], *validations[-MOST_JUDGED:]]
+            self._judged = key, self._judge(list(validations))
         return self._judged[1]
 
-    def _judge(self, validations: Sequence[Validation]) -> Mapping[tuple[int, str], LossChange]:
+    def _judge(self, validations: list[Validation]) -> Changes:
         tables = [self._load(v) for v in validations]
         curve = _curve(validations, tables)
         self.scatter = own = curve.scatter()
-        families = Families()
-        about: dict[tuple[int, str], tuple[Basis, int]] = {}
-        for i, now in enumerate(validations[1:], start=1):
-            for against, other in ((START, 0), (PREVIOUS, i - 1)):
-                before = validations[other]
-                paired = _paired(tables[i], tables[other])
-                basis: Basis = "rows"
-                if paired is not None:
-                    comparison = loss_comparison(paired, own)
-                else:
-                    comparison, basis = _by_scatter(now.loss - before.loss, own, i - other + 1)
-                families.add(
-                    (VALIDATION, now.step, against),
-                    before.step,
-                    comparison,
-                    newest=i == len(validations) - 1,
-                )
-                about[now.step, against] = (basis, paired.rows if paired is not None else 0)
-        return {
-            (step, against): LossChange(
-                judged=judged, basis=about[step, against][0], rows=about[step, against][1]
-            )
-            for (_, step, against), judged in families.judged({VALIDATION: curve}).items()
+        at_least = _beyond_rounding(own, [v.loss for v in validations])
+        losses = np.array([v.loss for v in validations], dtype=np.float64)
+        steps = np.array([v.step for v in validations], dtype=np.int64)
+        places = np.arange(len(validations))
+        paired = {
+            (place, other): found
+            for place in places[1:].tolist()
+            for other in {0, place - 1}
+            if (found := self._paired(validations, tables, place, other)) is not None
         }
+        start, previous = (
+            _columns(losses, places, others, at_least, paired, real)
+            for others, real in (
+                (np.zeros_like(places), places > 0),
+                # The second against the one before is the second against the first.
+                (places - 1, places > 1),
+            )
+        )
+
+        def compare(place: int, other: int) -> _Compared:
+            found = paired.get((place, other))
+            if found is not None:
+                return _Compared(loss_comparison(found, own), "rows", found.rows)
+            return _Compared(*_by_scatter(losses[other : place + 1].tolist(), at_least))
+
+        rows = Rows(steps, start, previous, curve, len(steps), own, lenient=False)
+        return Changes(rows, compare, by_rows=bool(paired))
+
+    def _paired(
+        self,
+        validations: Sequence[Validation],
+        tables: Sequence[RowLosses | None],
+        place: int,
+        other: int,
+    ) -> LossDifference | None:
+        """The difference row by row of two validations; worked out once."""
+        now, before = tables[place], tables[other]
+        names = validations[place].rows_file, validations[other].rows_file
+        if now is None or before is None or names[0] is None or names[1] is None:
+            return None
+        key = names[0], names[1]
+        if key not in self._pairs:
+            self._pairs[key] = _paired(now, before)
+        return self._pairs[key]
 
     def _load(self, validation: Validation) -> RowLosses | None:
         name = validation.rows_file
@@ -167,20 +260,20 @@ def loss_comparison(found: LossDifference, own: Scatter | None) -> Comparison:
     )
 
 
-def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[Comparison, Basis]:
-    """A change of two numbers without rows: beyond t * sqrt(2) * scatter, or not known.
+def _by_scatter(span: Sequence[float], own: Scatter | None) -> tuple[Comparison, Basis]:
+    """The last of `span` minus its first, without rows: beyond t * sqrt(2) * scatter, or not known.
 
-    Where nothing is left beside a curve that only falls or only rises, the order is the evidence:
-    so many independent `validations` have one of these two orders with probability 2 / n!.
+    Where nothing is left beside a curve that only falls or only rises, the order is the evidence.
     """
     nan = math.nan
+    change = span[-1] - span[0]
     unknown = Comparison(kind="bare", difference=change, error=nan, low=nan, high=nan, p=nan)
     if own is None or not math.isfinite(change):
         return unknown, "nothing"
     if own.beyond <= 0:
-        if validations <= FEWEST or change == 0:
+        p = p_of_order(span)
+        if len(span) <= FEWEST or p is None:
             return unknown, "nothing"
-        p = 2 / math.gamma(min(validations, 20) + 1)
         return replace(unknown, kind="loss", p=p), "scatter"
     p = p_beyond(change, 0.0, own)
     if own.freedom < 1 and p >= ALPHA:
@@ -197,11 +290,93 @@ def _by_scatter(change: float, own: Scatter | None, validations: int) -> tuple[C
     return found, "scatter"
 
 
+def _beyond_rounding(own: Scatter | None, losses: Sequence[float]) -> Scatter | None:
+    """The scatter, and no less of it than half a unit of the last digit that the log prints.
+
+    Losses of few digits often repeat the one before, and the median of their differences then
+    knows nothing of the others.
+    """
+    if own is None or own.beyond <= 0:
+        return own
+    floor = (_last_digit(losses) / 2) ** 2
+    return replace(own, beyond=max(own.beyond, floor), total=max(own.total, floor))
+
+
+def _last_digit(losses: Sequence[float]) -> float:
+    """One unit of the last decimal place that any of these losses has: 0.01 of 0.4 and 0.43."""
+    exponents = (Decimal(repr(loss)).as_tuple().exponent for loss in losses if math.isfinite(loss))
+    return 10.0 ** min((e for e in exponents if isinstance(e, int)), default=-17)
+
+
+def p_of_order(span: Sequence[float]) -> float | None:
+    """Probability that these values, in an order drawn at random, only fall or only rise.
+
+    2 / n! for n different values; equal ones (a loss that is printed with few digits) can change
+    places unseen: 2 * product(m!) / n! for groups of m equal values. None where they do neither,
+    or are all equal.
+    """
+    steps = np.diff(np.asarray(span, dtype=np.float64))
+    if not len(steps) or not steps.any() or not ((steps <= 0).all() or (steps >= 0).all()):
+        return None
+    # Equal values stand side by side: the places of a change cut them into their groups.
+    edges = np.flatnonzero(steps) + 1
+    groups = np.diff([0, *edges, len(span)])
+    logarithm = sum(math.lgamma(m + 1) for m in groups) - math.lgamma(len(span) + 1)
+    return min(1.0, 2 * math.exp(logarithm))
+
+
+def p_of_orders(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[K] `p_of_order` of the first 1, 2, ... K of `values`; NaN in place of None."""
+    out = np.full(len(values), np.nan)
+    rises = falls = True
+    alike, logarithm, same = True, 0.0, 1
+    for i, (before, now) in enumerate(itertools.pairwise(values.tolist()), start=1):
+        rises, falls = rises and now >= before, falls and now <= before
+        if not rises and not falls:
+            break
+        alike, same = (alike, same + 1) if now == before else (False, 1)
+        # log of the product of all m!, one factor of m at a time
+        logarithm += math.log(same)
+        if not alike:
+            out[i] = min(1.0, 2 * math.exp(logarithm - math.lgamma(i + 2)))
+    return out
+
+
 def loss_p(found: LossDifference) -> float:
     """Two-sided p that nothing changed."""
     if math.isnan(found.z):
         return 1.0 if found.mean == 0 else 0.0
     return 2 * float(special_functions().stdtr(found.rows - 1, -abs(found.z)))
+
+
+def _columns(
+    losses: NDArray[np.float64],
+    places: NDArray[np.int64],
+    others: NDArray[np.int64],
+    own: Scatter | None,
+    paired: Mapping[tuple[int, int], LossDifference],
+    real: NDArray[np.bool_],
+) -> Differences:
+    """What `loss_comparison` and `_by_scatter` say of all validations against `others`, where they
+    are `real`. The p of a change that is judged by the scatter is that of the scatter: it has no
+    error of its own that the scatter would be added to."""
+    change = np.where(real, losses[places] - losses[others], np.nan)
+    error, p = np.full(len(places), np.nan), np.full(len(places), np.nan)
+    told = np.isfinite(change)
+    if own is not None and own.beyond > 0:
+        p[told] = p_all_beyond(change[told], np.zeros(int(told.sum())), own)
+        if own.freedom < 1:
+            p[~(p < ALPHA)] = np.nan
+    elif own is not None and not others.any():
+        # Of a change to the one before there are two values, and of so few nothing is known.
+        known = p_of_orders(losses)
+        p[FEWEST:] = np.where(told, known, np.nan)[FEWEST:]
+    for (place, other), found in paired.items():
+        if real[place] and others[place] == other:
+            change[place], error[place], p[place] = found.mean, found.error, loss_p(found)
+    out = Differences()
+    out.extend(change, error, p, p)
+    return out
 
 
 def _t95(freedom: float) -> float:

@@ -81,7 +81,16 @@ class TerminalApp(App[None]):
             return AwaitComplete()
         return super().pop_screen()
 
-    def tell(self, words: str, *, title: str = "") -> None:
+    @property
+    def chart_folder(self) -> Path:
+        """Where charts are written that a person asks for: here, where there is no run's folder."""
+        return Path.cwd()
+
+    def in_loop(self, act: Callable[[], None]) -> None:
+        """Have the event loop call `act`, from any thread; nothing once the screen is closed."""
+        self._in_loop(act)
+
+    def tell(self, words: str, *, title: str = "", seconds: float = 3.0) -> None:
         """A sentence about the key that was just pressed, in place of the one before.
 
         A key that is held down must not fill the screen with the same words.
@@ -90,7 +99,7 @@ class TerminalApp(App[None]):
         if title:
             self.notify(words, title=title, severity="warning", markup=False)
         else:
-            self.notify(words, markup=False, timeout=3)
+            self.notify(words, markup=False, timeout=seconds)
 
     def run_in_terminal(self) -> None:
         """`run`, during which signals that end a screen do nothing but end it, however many come.

@@ -98,10 +98,10 @@ class CleanStream:
 _LONG_LINE = 4000
 
 
-def clean_text(text: str, limit: int = 20_000) -> list[str]:
+def clean_text(text: str, limit: int = 20_000, line_limit: int = 2000) -> list[str]:
     """The lines of a longer text, each as `clean` makes it."""
     cut = len(text) > limit
-    lines = [clean(line) for line in re.split("\r\n|\n|\r", text[:limit])]
+    lines = [clean(line, line_limit) for line in re.split("\r\n|\n|\r", text[:limit])]
     if cut:
         lines[-1] += CUT_MARK
     return lines

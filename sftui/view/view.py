@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engine.control import Request
 from sftui.drawing.x_axis import XScale, XScales
@@ -71,6 +72,8 @@ class View:
     """The page of charts, and what is pinned of it."""
     run_id: str = ""
     """The run's name in commands; nothing for the log of another program."""
+    folder: Path | None = None
+    """The run directory, which paths of the run lie in; None for the log of another program."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
     """Key of `_raised` -> how often it had come when it was put away."""
     screen: str = ""

@@ -8,10 +8,12 @@ import numpy as np
 
 from sftui.drawing.bands import error_band
 from sftui.drawing.canvas import BLANK, Grid, Span, fit, settle, text_width
+from sftui.drawing.chart_data import ChartData, curve_of, x_name, x_words
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style, task_mark, task_role
 from sftui.drawing.short_names import short_names
 from sftui.drawing.x_axis import x_range
+from sftui.state.catalog import ACCURACY
 from sftui.state.records import Topic
 from sftui.state.series import Doubles
 from sftui.statistics.paired_tests import accuracy_of
@@ -45,6 +47,8 @@ class AccuracyChart(Panel):
     can_focus = True
 
     _limits: tuple[float, float] | None = None
+    _plot: Plot | None = None
+    """As it was painted last."""
 
     def paint(self, grid: Grid) -> None:
         drawn = bool(self.state.evals) and self._chart(grid)
@@ -53,6 +57,48 @@ class AccuracyChart(Panel):
         if not drawn:
             words = "" if self.state.evals else "no evaluation yet"
             grid.text(1, 2, fit(words, grid.width - 4), style(Role.FAINT))
+
+    def copied(self) -> str:
+        """Every task's result at the crosshair, or its newest, a line each."""
+        at = self.view.viewport.cursor
+        lines = []
+        for task, by_step in self.state.evals.items():
+            done = by_step.ordered[-1] if at is None else by_step.until(round(at))
+            if done is not None:
+                of = f" ({done.correct}/{done.total})" if done.correct is not None else ""
+                words = fmt.percent(accuracy_of(done))
+                lines.append(f"{clean(task, 60)} {words}{of} at step {done.step}")
+        return "\n".join(lines) or super().copied()
+
+    def chart_data(self) -> ChartData | None:
+        plot, limits = self._plot, self._limits
+        if plot is None or limits is None:
+            return None
+        sight, scale = (plot.x_low, plot.x_high), plot.x_scale
+        curves = [
+            curve_of(
+                found.value,
+                sight,
+                scale,
+                name=ACCURACY + task,
+                label=clean(task, 40),
+                place=i,
+                marks=True,
+                error=found.error,
+            )
+            for i, (task, found) in enumerate(self.state.evals.items())
+        ]
+        return ChartData(
+            source=self.view.run_id or self.view.title or "log",
+            title="right answers",
+            series="accuracy",
+            curves=curves,
+            x_words=x_words(scale),
+            y_words="right answers, parts of 1",
+            x_limits=plot.axis_limits,
+            y_limits=(limits[0] / 100, limits[1] / 100),
+            x_name=x_name(scale),
+        )
 
     def _legend(self, width: int) -> list[Span]:
         """The tasks with their marks: whole names, short ones where those have no room, and how
@@ -95,6 +141,7 @@ class AccuracyChart(Panel):
             y_high=limits[1],
             x_scale=self.view.x_scale(self.state),
         )
+        self._plot = plot
         plot.draw_y_axis(1)
         plot.draw_x_axis(plot.row + plot.height)
         if chance is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sftui.checkpoints.answers import lines_of, paint_lines
+from sftui.checkpoints.answers import answer_text, lines_of, paint_lines
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Role, style
 from sftui.state.records import Topic
@@ -35,6 +35,11 @@ class AnswerList(Panel):
 
     def on_mouse_scroll_down(self) -> None:
         self.scroll_lines(3)
+
+    def copied(self) -> str:
+        """The answers to the prompt that was asked last, whole."""
+        groups = self.sampler.groups()[:1]
+        return answer_text([(prompt, a.label, a.text) for prompt, said in groups for a in said])
 
     def paint(self, grid: Grid) -> None:
         lines = lines_of(self.sampler.groups(), grid.width - 5)

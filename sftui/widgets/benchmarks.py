@@ -59,8 +59,8 @@ class Benchmarks(Panel):
             corner = [(evaluating(state.evaluating, state.eval_progress), style(Role.SAVED))]
         elif scores.baseline:
             corner = [(f"base: {clean(scores.baseline, 40)}", style(Role.DIM))]
-        elif looks := chatcore_looks.looks(self.view.board, state):
-            corner = [(chatcore_looks.words(looks[-1].scores[0]), style(Role.DIM))]
+        elif score := chatcore_looks.newest_score(state):
+            corner = [(chatcore_looks.words(score), style(Role.DIM))]
         tasks = list(state.evals)
         known = {BASELINE} if scores.baseline else set()
         known |= {GOLD} if scores.gold else set()

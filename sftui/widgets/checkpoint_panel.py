@@ -9,6 +9,7 @@ from sftui.state.records import Checkpoint, Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.paths import typed_path
 from sftui.widgets.panel import Panel
 
 
@@ -21,12 +22,18 @@ class CheckpointPanel(Panel):
     @property
     def clock(self) -> tuple[str, ...]:
         """The ages, as they are written."""
-        rows = self.state.checkpoint_rows()
+        rows = self._shown(self.grid.height)
         return tuple(self.view.age(self.state, row.t) for row in rows)
 
+    def copied(self) -> str:
+        """The paths of the checkpoints that are there, newest first, a line each."""
+        rows = [row.path for row in self.state.checkpoint_rows() if not row.removed]
+        folder = self.view.folder
+        paths = [path if folder is None else typed_path(folder / path) for path in rows if path]
+        return "\n".join(clean(path, 4000) for path in paths) or super().copied()
+
     def paint(self, grid: Grid) -> None:
-        rows = self.state.checkpoint_rows()
-        kept = sum(1 for row in rows if row.kind == "sftui" and not row.removed)
+        rows, kept = self._shown(grid.height), self.state.checkpoint_rows().kept
         title = [("checkpoints", style(Role.TITLE, bold=True))]
         notes: list[Span] = [(f"{kept} to resume from", style(Role.FAINT))] if kept else []
         grid.frame(title, notes, border=self.border)
@@ -37,14 +44,18 @@ class CheckpointPanel(Panel):
         heads = short_names([clean(task, 60) for task in self.state.evals], 6)
         for name, end in columns.items():
             grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
-        room = grid.height - 3
-        if len(rows) > room > 1:
-            rows = [*rows[: room - 1], rows[-1]]
         best = self.state.best_validation
-        for i, row in enumerate(rows[: max(0, room)]):
+        for i, row in enumerate(rows[: max(0, grid.height - 3)]):
             is_best = best is not None and row.step == best.step and not row.removed
             is_best = is_best and not row.exported
             self._row(grid, 2 + i, row, columns, is_best=is_best)
+
+    def _shown(self, height: int) -> list[Checkpoint]:
+        """The newest that a panel of this height has room for, and the last of all."""
+        rows, room = self.state.checkpoint_rows(), height - 3
+        if len(rows) > room > 1:
+            return [*rows[: room - 1], rows[-1]]
+        return rows[: max(1, room)]
 
     def _columns(self, width: int) -> dict[str, int]:
         """Column ends, relative; what does not fit is dropped from the right of this list."""

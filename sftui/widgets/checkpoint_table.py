@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.events import Click
@@ -16,6 +15,7 @@ from sftui.state.records import Topic
 from sftui.statistics.paired_tests import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.paths import typed_path
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -62,6 +62,14 @@ class CheckpointTable(Panel):
         self.cursor = max(0, min(len(self.rows) - 1, self.cursor + by))
         self.said = ""
         self.rebuild()
+
+    def copied(self) -> str:
+        """The path of the chosen checkpoint, as it can be typed here."""
+        chosen = self.chosen
+        if chosen is None:
+            return super().copied()
+        where = typed_path(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
+        return clean(where, 4000) or chosen.name
 
     def on_click(self, event: Click) -> None:
         self.move(self._top + event.y - 2 - self.cursor)
@@ -207,7 +215,9 @@ class CheckpointTable(Panel):
             lines += [(line, style(Role.DIM)) for line in tail]
         chosen = self.chosen
         if chosen is not None and len(lines) < rows:
-            where = _place(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
+            where = (
+                typed_path(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
+            )
             reason = f"({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
             lines.append((f"{clean(where, 300)}  {reason}".strip(), style(Role.FAINT)))
         # Wrapped: a path that is cut cannot be typed.
@@ -218,12 +228,6 @@ class CheckpointTable(Panel):
         ]
         for i, (text, number) in enumerate(pieces[:rows]):
             grid.text(row + i, 2, fit(text, end - 2), number)
-
-
-def _place(path: Path) -> str:
-    """The path as it can be typed in this directory."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _size(item: CheckpointRow) -> int | None:

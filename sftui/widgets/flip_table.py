@@ -11,7 +11,7 @@ from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic
 from sftui.text import format as fmt
-from sftui.text.clean import clean
+from sftui.text.clean import clean, clean_text
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -54,6 +54,23 @@ class FlipTable(Panel):
 
     def on_click(self, event: Click) -> None:
         self.move(self._top + event.y - _HEAD - self.cursor)
+
+    def copied(self) -> str:
+        """The chosen question with its choices and both answers."""
+        items = self.items
+        if not items:
+            return super().copied()
+        item = items[self.cursor]
+        asked = self._asked(item)
+        lines = [clean(asked.question, 4000) if asked is not None else f"question {item.id}"]
+        choices = asked.choices if asked is not None else ()
+        for letter, choice in zip(item.letters, choices, strict=False):
+            lines.append(f"{clean(letter, 3)}) {clean(choice, 1000)}")
+        told = (("right", item.gold), ("before", item.before), ("now", item.now))
+        lines += [f"{name}: {clean(value, 1000)}" for name, value in told]
+        for name, wrote in (("before", item.wrote_before), ("now", item.wrote_now)):
+            lines += [f"{name} wrote:", *clean_text(wrote)] if wrote else []
+        return "\n".join(lines)
 
     def paint(self, grid: Grid) -> None:
         notes: list[Span] = []

@@ -63,6 +63,16 @@ class LogPane(Panel):
         if self.view.log.typing:
             self.call_later(self.run_action, "app.accept_search")
 
+    def copied(self) -> str:
+        """The line under the cursor, whole; without a cursor the newest in sight."""
+        book = self.view.log
+        lines = book.window(self.state, book.rows).lines
+        if not lines:
+            return ""
+        place = book.content.current
+        found = next((line for line in lines if line.place == place), lines[-1])
+        return book.whole(self.state, found)
+
     # ---- drawing ---------------------------------------------------------------------------
 
     def paint(self, grid: Grid) -> None:

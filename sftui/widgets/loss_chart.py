@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from engine.events import ControlApplied
 from sftui.drawing.canvas import BLANK, Grid, Span, bridge, text_width
+from sftui.drawing.chart_data import ChartData, curve_of, x_name, x_words
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import AXES, WORDS, x_range
 from sftui.drawing.y_range import around, extremes, eye_range
 from sftui.logbook.event_lines import command_words, val_name
-from sftui.state.catalog import RATE
+from sftui.state.catalog import RATE, VALIDATION
 from sftui.state.means import Line, Means, line
 from sftui.state.records import Topic
 from sftui.state.series import Doubles, Floats, Series
@@ -154,6 +156,63 @@ class LossChart(ZoomChart):
             part = (x_scale.to(part[0]), x_scale.to(part[1]))
         return f"{words} {form(part[0])} to {form(part[1])}"
 
+    # ---- taken away ------------------------------------------------------------------------
+
+    def copied(self) -> str:
+        """What is known at the crosshair, or of the newest update, on one line."""
+        raw = self.state.step_series(self.state.loss_name)
+        if not len(raw):
+            return super().copied()
+        at = self.view.viewport.cursor
+        place = self.state.newest_place if at is None else at
+        values = self._values(place, raw, self._line)
+        return ", ".join(f"{name.rstrip(' ×')} {value}" for name, value, _ in values)
+
+    def chart_data(self) -> ChartData | None:
+        state, view, plot = self.state, self.view, self.plot
+        raw = state.step_series(state.loss_name)
+        if plot is None or not len(raw):
+            return None
+        sight, scale = (plot.x_low, plot.x_high), plot.x_scale
+        curves = [
+            curve_of(
+                raw,
+                sight,
+                scale,
+                name=state.loss_name,
+                label=f"training, {line_words(self._line)}",
+                place=0,
+                line=self._line,
+            )
+        ]
+        if state.validations:
+            word = val_name(state.validation_list())
+            name, series = VALIDATION + state.validations.metric, state.validations.loss
+            curves.append(
+                curve_of(series, sight, scale, name=name, label=word, place=1, marks=True)
+            )
+        words = {e.step: self._event_words(e.command, e.stamp.t) or command_words(e)
+                 for e in state.controls if _is_line(e)}  # fmt: skip
+        events = [
+            (scale.to(float(step)) if scale else float(step), text)
+            for step, text in words.items()
+            if step is not None and sight[0] <= step <= sight[1]
+        ]
+        limits = (plot.y_low, plot.y_high)
+        return ChartData(
+            source=view.run_id or view.title or "log",
+            title="loss",
+            series="loss",
+            curves=curves,
+            x_words=x_words(scale),
+            y_words="loss",
+            x_limits=plot.axis_limits,
+            y_limits=(10.0 ** limits[0], 10.0 ** limits[1]) if plot.log else limits,
+            log_y=plot.log,
+            events=events,
+            x_name=x_name(scale),
+        )
+
     # ---- chart -----------------------------------------------------------------------------
 
     def _chart(self, grid: Grid, edge: int) -> tuple[int, int] | None:
@@ -267,14 +326,18 @@ class LossChart(ZoomChart):
 
     def _saved(self, plot: Plot, axis_row: int) -> bool:
         """Checkpoints along the x axis; whether any is in sight."""
-        found = False
-        for checkpoint in self.state.checkpoint_rows():
-            col = plot.x_cell(checkpoint.step)
-            if checkpoint.kind == "sftui" and plot.holds_column(col):
-                role = Role.FAINT if checkpoint.removed else Role.SAVED
-                plot.grid.put(axis_row, col, "◇" if checkpoint.removed else "◆", style(role))
-                found = True
-        return found
+        rows = self.state.checkpoint_rows()
+        if not len(rows.steps):
+            return False
+        cols = plot.x_cells(rows.steps)
+        # Of those in one cell the earliest is drawn.
+        firsts = np.flatnonzero(np.diff(cols, prepend=cols[0] - 1))
+        shown = [i for i in firsts.tolist() if plot.holds_column(int(cols[i]))]
+        for i in shown:
+            removed = bool(rows.removed[i])
+            role = Role.FAINT if removed else Role.SAVED
+            plot.grid.put(axis_row, int(cols[i]), "◇" if removed else "◆", style(role))
+        return bool(shown)
 
     def _box(self, plot: Plot, at: float, raw: Series, smooth: Line) -> _Box | None:
         """Values at the crosshair, on the side with room; None when neither side has any."""
@@ -446,10 +509,8 @@ class LossChart(ZoomChart):
         number = style(Role.WARN)
         words_at: dict[int, list[str]] = {}
         for event in self.state.controls:
-            if event.outcome != "applied" or event.step is None or event.command == "checkpoint":
+            if not _is_line(event) or event.step is None:
                 continue
-            if event.command == "resume":
-                continue  # the pause says how long it lasted
             col = plot.vertical(event.step, "┊", number)
             if col is not None:
                 words = self._event_words(event.command, event.stamp.t) or command_words(event)
@@ -538,3 +599,9 @@ class LossChart(ZoomChart):
                 if plot.holds_column(col := plot.x_cell(step)):
                     plot.grid.put(plot.row, col, "▴", style(Role.VAL))
         return (counts[0], counts[1]) if lone else None
+
+
+def _is_line(event: ControlApplied) -> bool:
+    """Whether a request has a line on the chart: a resume has none, the pause says how long."""
+    applied = event.outcome == "applied" and event.step is not None
+    return applied and event.command not in ("checkpoint", "resume")

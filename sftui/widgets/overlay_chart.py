@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, text_width
+from sftui.drawing.chart_data import ChartData, curve_of, x_name, x_words
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.y_range import Limits, around, extremes, eye_range
 from sftui.logbook.event_lines import command_words
+from sftui.state.catalog import VALIDATION
 from sftui.state.means import Line
 from sftui.state.series import Doubles, Floats
 from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.view.viewport import Extent
 from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
 
@@ -87,6 +90,66 @@ class OverlayChart(ZoomChart):
         """Of one run, by default the pinned one, for the part in sight."""
         low, high = self.view.viewport.part or (-math.inf, math.inf)
         return (contender or self.overlay.reference).line(self.view.smoothing_share, low, high)
+
+    # ---- taken away ------------------------------------------------------------------------
+
+    def copied(self) -> str:
+        """Every shown run at the crosshair, or at its newest update, a line each."""
+        drawn = [c for c in self.overlay.shown if len(c.raw)]
+        at = self.view.viewport.cursor
+        lines = []
+        for contender in drawn:
+            step = float(contender.raw.x[-1]) if at is None else at
+            value = _value_at(self._line(contender), step)
+            name = f"{contender.letter} {clean(contender.title, 80)}"
+            lines.append(f"{name}: loss {fmt.loss(value)} at step {fmt.count(round(step))}")
+        return "\n".join(lines) or super().copied()
+
+    def chart_data(self) -> ChartData | None:
+        plot = self.plot
+        drawn = [c for c in self.overlay.shown if len(c.raw)]
+        if plot is None or not drawn:
+            return None
+        sight, curves = (plot.x_low, plot.x_high), []
+        for contender in drawn:
+            letter, state = contender.letter, contender.state
+            curves.append(
+                curve_of(
+                    contender.raw,
+                    sight,
+                    plot.x_scale,
+                    name=f"{letter} {state.loss_name}",
+                    label=f"{letter} {clean(contender.title, 30)}",
+                    place=contender.place,
+                    line=self._line(contender),
+                )
+            )
+            if self.comparable_validations(contender):
+                metric, series = state.validations.metric, state.validations.loss
+                curves.append(
+                    curve_of(
+                        series,
+                        sight,
+                        plot.x_scale,
+                        name=f"{letter} {VALIDATION}{metric}",
+                        label="",
+                        place=contender.place,
+                        marks=True,
+                    )
+                )
+        limits = (plot.y_low, plot.y_high)
+        return ChartData(
+            source="-".join(clean(c.title, 20) for c in drawn[:3]),
+            title="loss",
+            series="compare-loss",
+            curves=curves,
+            x_words=x_words(plot.x_scale),
+            y_words="loss",
+            x_limits=plot.axis_limits,
+            y_limits=(10.0 ** limits[0], 10.0 ** limits[1]) if plot.log else limits,
+            log_y=plot.log,
+            x_name=x_name(plot.x_scale),
+        )
 
     # ---- chart -----------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from sftui.state.records import Topic
 from sftui.terminal import ascii_glyphs
 
 if TYPE_CHECKING:
+    from sftui.drawing.chart_data import ChartData
     from sftui.state.run_state import RunState
     from sftui.view.view import View
 
@@ -69,6 +70,15 @@ class Panel(Widget):
     def text(self) -> str:
         """The characters of the panel as it was painted last, a line a row."""
         return "\n".join(self.grid.lines())
+
+    def copied(self) -> str:
+        """What the copy key takes from here; by default all words of the panel."""
+        rows = [_unframed(row) for row in self.grid.lines()]
+        return "\n".join(row for row in rows if row)
+
+    def chart_data(self) -> ChartData | None:
+        """The chart as it is seen, to be written to files; None where there is none."""
+        return None
 
     def rebuild(self) -> None:
         """Paint anew and refresh the spans that differ from what is on screen."""
@@ -145,6 +155,14 @@ class Panel(Widget):
     def border(self) -> int:
         """Style of the frame, bright when the panel has the focus."""
         return style(Role.FOCUS if self.has_focus else Role.BORDER)
+
+
+_FRAME = "─│╭╮╰╯┤├ "
+
+
+def _unframed(row: str) -> str:
+    """A row of a panel without its border; nothing of one that is border alone."""
+    return row.strip(_FRAME)
 
 
 def to_strip(codes: NDArray[Any], styles: NDArray[Any], palette: Palette) -> Strip:

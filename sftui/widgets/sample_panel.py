@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.binding import BindingType
 
-from sftui.checkpoints.answers import Answer, Group, Line, lines_of, paint_lines
+from sftui.checkpoints.answers import (
+    Answer,
+    Group,
+    Line,
+    answer_text,
+    lines_of,
+    paint_lines,
+)
 from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Role, style
 from sftui.keys.bindings import bindings, rebind
@@ -50,6 +57,15 @@ class SamplePanel(Panel):
     def on_mouse_scroll_down(self) -> None:
         self.action_samples_scroll(3)
 
+    def copied(self) -> str:
+        """The newest answer to every prompt, whole: what is scrolled away too."""
+        newest = {sample.prompt: sample for sample in self.state.samples}
+        if not newest:
+            return super().copied()
+        return answer_text([
+            (prompt, _step_words(sample.step), sample.text) for prompt, sample in newest.items()
+        ])  # fmt: skip
+
     def paint(self, grid: Grid) -> None:
         title: list[Span] = [("samples", style(Role.TITLE, bold=True))]
         found = self.state.samples
@@ -88,6 +104,10 @@ class SamplePanel(Panel):
                 "Any checkpoint can be asked: c, then p."
             )
         return "None yet."
+
+
+def _step_words(step: int | None) -> str:
+    return "" if step is None else f"step {fmt.count(step)}"
 
 
 def groups(samples: Sequence[SampleGenerated]) -> list[Group]:

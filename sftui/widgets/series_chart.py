@@ -30,18 +30,21 @@ from sftui.drawing.canvas import (
     settle,
     text_width,
 )
+from sftui.drawing.chart_data import ChartData
 from sftui.drawing.plot import Plot, percentiles, tick_words
 from sftui.drawing.roles import Back, Role, on, style
 from sftui.drawing.x_axis import WORDS, ClockScale, XScale, x_range
 from sftui.state.catalog import Catalog
-from sftui.state.means import FEW_POINTS, Means
+from sftui.state.means import FEW_POINTS, Means, line
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
 from sftui.state.series import Doubles, Series
 from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.view.chart_filter import parse
 from sftui.view.chart_page import RANGE_WORDS, Cell, ChartPage, Look
 from sftui.view.chart_panels import MOST_CURVES, ChartPanel, ChartRun, Curve, chart_panels
+from sftui.view.panel_data import panel_data
 from sftui.view.view import View
 from sftui.view.viewport import Extent
 from sftui.widgets.zoom_chart import ChartMoved, ZoomChart, nearest_row
@@ -737,6 +740,38 @@ class SeriesCharts(ZoomChart):
             grid.right(row, start + cells - 1, [(value, style(role, bold=True))], start)
             grid.back(row, start, start + cells, Back.ROW)
 
+    # ---- taken away --------------------------------------------------------------------------
+
+    def _focused(self) -> tuple[ChartPanel, Plot] | None:
+        """The chart that keys act on, and its plot as it was painted last."""
+        if self.plot is None or not self.panels:
+            return None
+        at = 0 if self.pinned else self.page.focused(self.panels)
+        return self.panels[at], self.plot
+
+    def copied(self) -> str:
+        """Every curve of the focused chart at the crosshair, or its newest value."""
+        found = self._focused()
+        if found is None:
+            return super().copied()
+        panel, at = found[0], self.view.viewport.cursor
+        where = f" at step {round(at)}" if at is not None else ""
+        unit = panel.unit.write
+        lines = [f"{clean(c.name)} {unit(self._value(c))}{where}" for c in panel.curves]
+        return "\n".join(dict.fromkeys(lines))
+
+    def chart_data(self) -> ChartData | None:
+        found = self._focused()
+        if found is None:
+            return None
+        share = self.view.smoothing_share
+        return panel_data(
+            *found,
+            self.runs(),
+            source=self.view.run_id or self.view.title,
+            line_of=lambda series, low, high: line(self._mean(series), share, low, high),
+        )
+
     # ---- mouse -------------------------------------------------------------------------------
 
     def _chart_at(self, x: int, y: int) -> tuple[str, Plot | None] | None:
@@ -804,8 +839,8 @@ def _layers(plot: Plot, drawn: Sequence[_Drawn]) -> list[_Layer]:
         elif each.mean is None:
             layers.append(_Layer(plot.area(*bridge(each.low, each.high)), number))
         else:
-            line, _ = bridge(each.mean, each.mean)
-            layers.append(_Layer(plot.area(line, line, thick=1 if several else 2), number))
+            middle, _ = bridge(each.mean, each.mean)
+            layers.append(_Layer(plot.area(middle, middle, thick=1 if several else 2), number))
     return layers
 
 

@@ -91,19 +91,19 @@ class SmallSummary(Panel):
             lines.append(spans)
         scores = self.view.board.scores(state)
         for i, (task, results) in enumerate(state.evals.items()):
-            newest = results[max(results)]
+            newest = results[results.last_step]
             role = style(task_role(i), bold=True)
             spans = [(f"{clean(task, 20)} ", dim), (fmt.percent(accuracy_of(newest)), role)]
-            first = results[min(results)]
+            first = results[results.first_step]
             if first is not newest:
-                judged = scores.of(task, max(results), START)
+                judged = scores.of(task, results.last_step, START)
                 if judged is not None and judged.held_by == "letter":
                     spans.append((f"  {short_sentence(judged)}", dim))
                 elif judged is not None:
                     clear = judged.verdict == CLEAR
                     up = judged.comparison.difference > 0
                     number_style = style(Role.GOOD if up else Role.BAD, bold=True) if clear else dim
-                    since = first_words(min(results))
+                    since = first_words(results.first_step)
                     spans.append((f"  {difference_words(judged)} vs {since}", number_style))
             lines.append(spans)
         return lines

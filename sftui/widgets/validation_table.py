@@ -7,7 +7,7 @@ from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic, Validation
 from sftui.statistics.families import PREVIOUS, START
-from sftui.statistics.validation_scores import MOST_JUDGED, LossChange
+from sftui.statistics.validation_scores import LossChange
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -33,21 +33,14 @@ class ValidationTable(Panel):
 
     def paint(self, grid: Grid) -> None:
         results = self.state.validation_list()
-        # Of a log that validates with every row, what has room here and the first.
-        many = len(results) > MOST_JUDGED + 1
-        judged = [results[0], *results[-MOST_JUDGED:]] if many else results
-        changes = self.view.losses.changes(judged)
+        changes = self.view.losses.changes(results)
         title: list[Span] = [("validation", style(Role.TITLE, bold=True))]
         corner: list[Span] = []
         if results:
             named = f" of {clean(results[-1].set_name, 24)}" if results[-1].set_name else ""
             title.append((f" · {results[-1].metric}{named}", style(Role.DIM)))
             corner = [(f"{len(results)} measured", style(Role.FAINT))]
-        words = (
-            _BASES[min((c.basis for c in changes.values()), key=list(_BASES).index)]
-            if changes
-            else ""
-        )
+        words = _BASES[changes.basis] if changes.basis is not None else ""
         notes: list[Span] = [(words, style(Role.FAINT))] if len(results) > 1 else []
         grid.frame(title, notes, border=self.border, corner=corner)
         if not results:
@@ -56,11 +49,14 @@ class ValidationTable(Panel):
         ends = self._ends(grid.width - 4)
         for name, end in ends.items():
             grid.right(1, 2 + end, [(name, style(Role.FAINT))], 2)
-        rows = list(reversed(judged))
         others = self._other_sets(grid)
         others += self._sources(grid, others)
         room = grid.height - 3 - others
         best = self.state.best_validation
+        # Of a log that validates with every row, what has room here and the first.
+        rows = list(reversed(results[-max(1, room) :]))
+        if len(results) > len(rows):
+            rows.append(results[0])
         if len(rows) > room > 2:
             # Neither the best nor the start is ever scrolled away.
             last = [rows[-1]] if best is None or best.step == rows[-1].step else [best, rows[-1]]

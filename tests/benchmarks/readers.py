@@ -1,11 +1,18 @@
-"""How fast logs become a picture: `python tests/benchmarks/readers.py`.
+"""How fast logs become a picture: `python tests/benchmarks/readers.py [--against DIR]`.
 
 Prints each target of the design beside what was measured, and as a ratio to a plain
 count of the same lines in the same run, so that a slow or busy machine shows. Memory is
 what a log of a million lines takes beyond one of 1,000, in the same run.
+
+With `--against DIR`, another checkout, only this: the CPU time of `sftui replay --headless`
+here and there, in turns, over a run of ours, one with results at every step, and a CSV, each
+with many lines and with a few, which is what the start takes.
 """
 
+import argparse
 import functools
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +26,7 @@ from sftui.readers import LineBuffer
 from sftui.readers.nanochat import NanochatReader
 from sftui.sources.open_log import open_replay
 from sftui.state.run_state import RunState
-from tests.benchmarks.long_logs import Watched
+from tests.benchmarks.long_logs import Csv, Journal, Results, Watched
 from tests.long_files import FORMATS, EveryRow
 from tests.processes import Children, children, environment
 
@@ -76,6 +83,49 @@ def report(what: str, seconds: float, target: float, plain: float) -> None:
         f"{what:<44} {seconds * 1e3:9.1f} ms   target {target * 1e3:6.0f} ms   "
         f"{seconds / target:5.2f} of the target   {seconds / plain:5.1f} x splitting its lines"
     )
+
+
+HERE = Path(__file__).resolve().parents[2]
+LONG, SHORT = 30_000, 100
+"""Updates of the files that two checkouts read in turns."""
+
+
+def against(other: Path, pairs: int) -> None:
+    """Ratios of CPU time, this checkout to another one, over the same files."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind, make in (("run", Journal), ("run with results", Results), ("csv", Csv)):
+            for points in (SHORT, LONG):
+                place = folder / f"{kind} {points}"
+                place.mkdir()
+                log = make(place, points if kind != "run with results" else points // 3)
+                turns = [
+                    (headless(tree, log.target, folder), headless(HERE, log.target, folder))
+                    for tree in [other] * (pairs + 1)
+                ][1:]  # the first leaves the byte code behind
+                ratios = sorted(here / there for there, here in turns)
+                there, here = (min(column) for column in zip(*turns, strict=True))
+                print(
+                    f"{kind:<17} {points:>6,} updates: {here:5.2f} s here, {there:5.2f} s there, "
+                    f"{here / there:.2f} of the least, {statistics.median(ratios):.2f} in the "
+                    f"middle of {pairs} pairs ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+                    flush=True,
+                )
+
+
+def headless(tree: Path, log: Path, folder: Path) -> float:
+    """CPU seconds of `sftui replay --headless` of a checkout."""
+    env = environment(
+        PYTHONPATH=str(tree),
+        PYTHONPYCACHEPREFIX=str(folder / "code"),
+        SFTUI_CONFIG=str(folder / "config.toml"),
+    )
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its byte code
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "sftui", "replay", "--headless", str(log)]
+    subprocess.run(command, check=True, env=env, cwd=folder, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -200,7 +250,14 @@ def long_log(path: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        long_log(sys.argv[1])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log", nargs="?", help="print the figures of this log alone")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout")
+    parser.add_argument("--pairs", type=int, default=5, help="turns of both")
+    options = parser.parse_args()
+    if options.log:
+        long_log(options.log)
+    elif options.against:
+        against(options.against.resolve(), options.pairs)
     else:
         main()

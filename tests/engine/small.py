@@ -8,6 +8,7 @@ import torch
 
 from engine.conversations.conversation import Conversation, parse_messages
 from engine.conversations.tokenizer import Tokenizer
+from engine.model.nanochat import parts
 from engine.model.nanochat.gpt import GPT
 from engine.model.nanochat.gpt_config import GPTConfig
 
@@ -46,4 +47,24 @@ def tiny_model(seed: int = 0) -> GPT:
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(0.0, 0.5, generator=generator)
+    return model
+
+
+def tiny_model_2026(seed: int = 0) -> GPT:
+    """Three layers with every part of 2026, two of them with a window of 128; width 32."""
+    config = GPTConfig(
+        sequence_len=512,
+        vocab_size=BYTES.vocab_size,
+        n_layer=3,
+        n_head=2,
+        n_kv_head=1,
+        n_embd=32,
+        window_pattern="SSSL",
+        parts=parts.NEWEST,
+    )
+    model = GPT(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(0.0, 0.3, generator=generator)
     return model

@@ -358,9 +358,18 @@ class HfTokenizer(OwnFormat):
         for number, message in enumerate(chat, start=1):
             if message["role"] == "tool" and message["content"].strip() not in text:
                 raise RowFault(_UNWRITTEN.format(f"message {number} is the result of a tool"))
-            names = [each["function"]["name"] for each in message.get("tool_calls", ())]
-            if any(name not in text for name in names):
+            if "tool_calls" in message and self._same_without_calls(chat, number, text):
                 raise RowFault(_UNWRITTEN.format(f"message {number} calls a tool"))
+
+    def _same_without_calls(self, chat: Chat, number: int, text: str) -> bool:
+        """Whether the text is that of the chat in which message `number` calls nothing."""
+        silent = {key: value for key, value in chat[number - 1].items() if key != "tool_calls"}
+        try:
+            return (
+                self._text(Chat([*chat[: number - 1], silent, *chat[number:]], chat.tools)) == text
+            )
+        except RowFault:
+            return False  # the template misses them
 
     def _plain_text(self, message: Message, max_tokens: int) -> Rendered:
         """A text as it stands, between the tokens that begin and end one; control tokens in it

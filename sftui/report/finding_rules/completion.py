@@ -36,6 +36,12 @@ def end_of_the_run(tr: Language, facts: Facts) -> Iterator[Finding]:
                 f"状态：{tr.status(facts.status)}，{state.done:,} 次更新",
             ),
         )
+        if facts.status == "failed" and facts.state.reason:
+            yield next_step(
+                "mend-the-failure",
+                tr("First mend what ended it.", "先解决导致失败的原因。"),
+                md.code(facts.state.reason, 200),
+            )
         if facts.is_ours:
             yield next_step(
                 "take-up-again",

@@ -205,9 +205,12 @@ def _go_on(tr: Language, facts: Facts, found: ValidationOutcome) -> Finding:
 
 
 def start_not_validated(tr: Language, facts: Facts) -> Iterator[Finding]:
-    """The first validation came after some training."""
+    """The first validation came after some training.
+
+    One at step 1 is of the start, or an update from it: trainers count both ways.
+    """
     found = validation_outcome(facts)
-    if found is not None and found.first_step != 0:
+    if found is not None and found.first_step > 1:
         yield weakness(
             "start-not-validated",
             tr("The starting checkpoint was not validated.", "没有验证起始检查点。"),

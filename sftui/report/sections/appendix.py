@@ -41,7 +41,7 @@ def appendix(tr: Language, facts: Facts) -> str:
         ]
         head = [tr("step", "步"), tr("path", "路径"), tr("bytes", "字节"), tr("why", "原因")]
         parts.append("### " + tr("Checkpoints", "检查点") + "\n\n" + md.table(head, kept[-200:]))
-    parts.append("### " + tr("Formulas", "公式") + "\n\n" + md.bullets(_formulas(tr)))
+    parts.append("### " + tr("Formulas", "公式") + "\n\n" + md.bullets(_formulas(tr, facts)))
     commands = []
     command = facts.manifest.get("command")
     if isinstance(command, list) and all(isinstance(word, str) for word in command):
@@ -59,7 +59,7 @@ def appendix(tr: Language, facts: Facts) -> str:
     return "\n\n".join(parts)
 
 
-def _formulas(tr: Language) -> list[str]:
+def _formulas(tr: Language, facts: Facts) -> list[str]:
     return [
         tr(
             "interval of one accuracy: Wilson, 95 %",
@@ -93,8 +93,12 @@ def _formulas(tr: Language) -> list[str]:
             "scatter of checkpoints: variance of third differences / 20, less what the questions or rows explain; t with the degrees of freedom of overlapping differences",
             "检查点的波动：三阶差分的方差 / 20，减去题目或样本行能解释的部分；t 检验的自由度按重叠差分计算",
         ),
-        tr(
-            "parameters: 2 x vocabulary x width + layers x (2 x width^2 + 2 x width x KV width + 8 x width^2)",
-            "参数量：2 x 词表 x 宽度 + 层数 x (2 x 宽度^2 + 2 x 宽度 x KV 宽度 + 8 x 宽度^2)",
-        ),
+        *([_parameters(tr)] if facts.weight_counts is not None and facts.era == "2025" else []),
     ]
+
+
+def _parameters(tr: Language) -> str:
+    return tr(
+        "parameters: 2 x vocabulary x width + layers x (2 x width^2 + 2 x width x KV width + 8 x width^2)",
+        "参数量：2 x 词表 x 宽度 + 层数 x (2 x 宽度^2 + 2 x 宽度 x KV 宽度 + 8 x 宽度^2)",
+    )

@@ -93,7 +93,8 @@ def _plan(facts: Facts) -> fit.MemoryPlan | None:
         except SftuiError:
             return None
     rows = facts.settings.get("device_batch_size")
-    if facts.is_nanochat and facts.stage_name == "chat_sft" and isinstance(rows, int) and rows > 0:
+    october = facts.era == "2025" and facts.stage_name == "chat_sft"
+    if october and isinstance(rows, int) and rows > 0:
         return fit.MemoryPlan(
             shape=facts.shape,
             # nanochat pads to the longest row, which may be as long as the context.

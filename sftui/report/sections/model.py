@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.model.family import WeightCounts
 from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
@@ -9,7 +10,7 @@ from sftui.report.report_facts import Facts
 
 def model(tr: Language, facts: Facts) -> str | None:
     """The shape, and the parameters that follow from it."""
-    shape, groups, run = facts.shape, facts.groups, facts.run
+    shape, counts, run = facts.shape, facts.weight_counts, facts.run
     if run is None or (shape is None and run.num_parameters is None):
         return None
     rows: list[tuple[str, str]] = []
@@ -25,33 +26,33 @@ def model(tr: Language, facts: Facts) -> str | None:
     precision = _precision(tr, facts)
     if precision:
         rows.append((tr("precision", "精度"), precision))
-    if groups is not None:
-        rows += [
+    if counts is not None:
+        rows.append(
             (
                 tr("**parameters**, computed from the shape", "**参数量**，由形状算出"),
-                f"**{groups.total:,}**",
-            ),
-            (
-                tr("matrices of the blocks", "各层矩阵"),
-                f"{groups.matrices:,} ({groups.matrices / 1e6:.1f} M)",
-            ),
-            (tr("embedding", "词嵌入"), f"{groups.table:,} ({groups.table / 1e6:.1f} M)"),
-            (
-                tr("head (not tied to the embedding)", "输出头（不与词嵌入共享）"),
-                f"{groups.table:,} ({groups.table / 1e6:.1f} M)",
-            ),
+                f"**{counts.total:,}**",
+            )
+        )
+        rows += [
+            (words, f"{count:,} ({count / 1e6:.1f} M)")
+            for words, count in _groups(tr, counts)
+            if count
         ]
     elif run.num_parameters is not None:
         rows.append(
             (tr("parameters, as the log says", "参数量（日志所述）"), f"{run.num_parameters:,}")
         )
-    text = md.table([tr("what", "项目"), tr("value", "值")], rows)
-    if groups is not None and run.num_parameters not in (None, groups.total):
-        text += "\n\n" + tr(
-            f"The log says {run.num_parameters:,} parameters; the shape gives {groups.total:,}.",
-            f"日志说参数量为 {run.num_parameters:,}；由形状算出的是 {groups.total:,}。",
-        )
-    return text
+    return md.table([tr("what", "项目"), tr("value", "值")], rows)
+
+
+def _groups(tr: Language, counts: WeightCounts) -> list[tuple[str, int]]:
+    return [
+        (tr("matrices of the blocks", "各层矩阵"), counts.matrices),
+        (tr("embeddings", "词嵌入"), counts.tables),
+        (tr("head", "输出头"), counts.head),
+        (tr("other trained parameters", "其他可训练参数"), counts.others),
+        (tr("frozen parameters", "冻结的参数"), counts.frozen),
+    ]
 
 
 def _precision(tr: Language, facts: Facts) -> str:

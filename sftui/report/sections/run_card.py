@@ -7,6 +7,7 @@ import time
 
 from engine.config import RunConfig
 from engine.journal.run_log import NANOCHAT_DEFAULTS
+from sftui.readers.printed import STEPS_COUNTED
 from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
@@ -35,9 +36,15 @@ def run_card(tr: Language, facts: Facts) -> str:
         if state.ended
         else tr("not yet", "尚未结束")
         if facts.status == "running"
-        else _time(state.last_t),
+        else _time(state.last_t)
+        if state.last_t != state.first_t  # one time of day says when, and not until when
+        else None,
     )
-    put("Duration", "用时", tr.span(facts.seconds) if facts.seconds is not None else None)
+    span = tr.span(facts.seconds) if facts.seconds is not None else None
+    if _told_other_than_the_clock(facts):
+        put("Duration, as the log gives it", "用时（日志所述）", span)
+    else:
+        put("Duration", "用时", span)
     if facts.counts.paused_seconds:
         put("Paused", "其中暂停", tr.span(facts.counts.paused_seconds))
     if facts.counts.lost_seconds:
@@ -56,7 +63,7 @@ def run_card(tr: Language, facts: Facts) -> str:
         "识别为",
         tr(
             md.text(facts.shot.format, 60),
-            "sftui 运行目录" if facts.shot.run is not None else md.text(facts.shot.format, 60),
+            "sftui 运行目录" if facts.shot.run is not None else _format_in_chinese(facts),
         ),
     )
     put("Machine", "机器", _machine(tr, facts))
@@ -172,10 +179,26 @@ def _item_sets(facts: Facts) -> str | None:
     return ", ".join(parts) or None
 
 
+def _format_in_chinese(facts: Facts) -> str:
+    name = facts.shot.format.removesuffix(STEPS_COUNTED)
+    return md.text(name, 60) + (
+        "（步数由计数得出：日志未打印）" if name != facts.shot.format else ""
+    )
+
+
+def _told_other_than_the_clock(facts: Facts) -> bool:
+    """Whether the log's own duration (often of the training alone) is not end minus start."""
+    state = facts.state
+    if facts.seconds is None or state.first_t is None or state.last_t is None:
+        return False
+    by_clock = state.last_t - state.first_t
+    return by_clock > 0 and abs(by_clock - facts.seconds) > max(2.0, 0.01 * by_clock)
+
+
 def _changed(tr: Language, facts: Facts) -> str | None:
     """Settings that differ from the defaults."""
     defaults = (
-        RunConfig().flat() if facts.is_ours else NANOCHAT_DEFAULTS if facts.is_nanochat else {}
+        RunConfig().flat() if facts.is_ours else NANOCHAT_DEFAULTS if facts.era == "2025" else {}
     )
     rows = []
     for name, value in facts.settings.items():

@@ -80,7 +80,7 @@ def _schedule(tr: Language, facts: Facts) -> list[str]:
                 "学习率计划：不是单纯的线性降到零（日志中的学习率不在一条直线上）。",
             )
         )
-    if facts.is_ours or (facts.is_nanochat and facts.stage_name == "chat_sft"):
+    if facts.era == "2025" and (facts.is_ours or facts.stage_name == "chat_sft"):
         decay = facts.settings.get("weight_decay", 0.0)
         out.append(
             tr(

@@ -8,7 +8,7 @@ from sftui.report.report_facts import Facts
 from sftui.report.sentences import (
     best_sentence,
     loss,
-    points,
+    loss_change,
     relative,
 )
 from sftui.report.shortening import SHOWN, cut_note, shortened
@@ -92,7 +92,10 @@ def validation_rows(tr: Language, facts: Facts) -> list[tuple[str, ...]]:
                 continue
             # Of thousands the old ones are not judged, and differ all the same.
             moved = change.change if change is not None else now.loss - before.loss
-            cells += [points(moved, 6), relative(moved / abs(before.loss)) if before.loss else "-"]
+            cells += [
+                loss_change(moved, before.loss),
+                relative(moved / abs(before.loss)) if before.loss else "-",
+            ]
         change_from_start = facts.loss_changes.get((now.step, START))
         error = change_from_start.error if change_from_start is not None else None
         cells.append(f"{error:.6f}" if error is not None else "")

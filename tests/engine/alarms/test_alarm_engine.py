@@ -662,3 +662,32 @@ def test_the_counted_median_is_the_median(values: list[float], early: float, lat
         kept = values[max(0, i - 19) : i + 1]
         passes = len(kept) == 20 and statistics.median(kept) > limit
         assert recent.above_limit() == (statistics.median(kept) if passes else None)
+
+
+@given(late=st.floats(0.0, 100.0), text=st.booleans())
+def test_a_number_told_late_is_no_step_back_in_time(late: float, text: bool) -> None:
+    """A reader gives a log's free metrics behind the steps of its block, with their own times."""
+    events: list[ev.Event] = [
+        ev.StepFinished(step=i, loss=1.0, stamp=ev.Stamp(t=1000.0 + i)) for i in range(100)
+    ]
+    stamp = ev.Stamp(t=1000.0 + late)
+    more = (
+        ev.LogLine(text="x", stamp=stamp)
+        if text
+        else ev.MetricLogged(values={"x": 1.0}, stamp=stamp)
+    )
+    after = ev.StepFinished(step=100, loss=1.0, stamp=ev.Stamp(t=1101.0))
+    assert raised([*events, more, after]) == []
+    silent = ev.StepFinished(step=100, loss=1.0, stamp=ev.Stamp(t=1900.0))
+    assert raised([*events, more, silent]) == ["stall"]
+
+
+def test_an_alarm_about_one_of_several_sets_names_it() -> None:
+    """Its numbers stood beside another set's in the report and contradicted them."""
+    events: list[ev.Event] = []
+    for i, loss in enumerate([5.0, 4.0, 3.2, 2.5, 1.9, 1.4, 1.0, 1.8, 1.9, 2.0]):
+        events.append(ev.ValidationFinished(step=i, loss=1.0 / (1 + i), set_name="seen"))
+        events.append(ev.ValidationFinished(step=i, loss=loss, set_name="held out"))
+    assert first(events).text.startswith("validation of held out 1.9")
+    alone = [e for e in events if isinstance(e, ev.ValidationFinished) and e.set_name != "seen"]
+    assert first(alone).text.startswith("validation 1.9")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from tokenizers import trainers as tokenizer_trainers
@@ -82,10 +83,19 @@ def model(words: PreTrainedTokenizerFast, dropout: float = 0.1) -> LlamaForCausa
 def quiet() -> None:
     """No progress bars of data sets and savers in what a test printed."""
     import datasets
-    import transformers
 
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
+
+
+_NAMES = frozenset(SFTConfig.__dataclass_fields__)
+
+
+def as_logged(losses: dict[int, float]) -> dict[int, float]:
+    """Losses as the trainer's own log has them: Transformers 4 rounds to four digits."""
+    if transformers.__version__.startswith("4."):
+        return {step: round(loss, 4) for step, loss in losses.items()}
+    return losses
 
 
 class Slow(TrainerCallback):
@@ -109,6 +119,13 @@ class LossOfEveryStep(TrainerCallback):
             self.losses[state.global_step - 1] = logs["loss"]
 
 
+def _as_trained(made: list[dict[str, Any]], words: Any) -> list[dict[str, Any]]:
+    """Rows as this version of TRL takes them: before 0.20 the text of a conversation."""
+    if "max_length" in _NAMES:
+        return made
+    return [{"text": words.apply_chat_template(row["messages"], tokenize=False)} for row in made]
+
+
 def sft_trainer(
     output: Path | str,
     *,
@@ -123,8 +140,8 @@ def sft_trainer(
 ) -> SFTTrainer:
     """An SFTTrainer as people write it; `settings` go into its SFTConfig."""
     words = tokenizer()
-    data = rows(train_rows)
-    held_out = rows(160)[120:]
+    data = _as_trained(rows(train_rows), words)
+    held_out = _as_trained(rows(160)[120:], words)
     evaluation: Any = None
     if isinstance(eval_rows, dict):
         evaluation = {
@@ -147,7 +164,8 @@ def sft_trainer(
         "eval_steps": 5,
         "save_strategy": "steps",
         "save_steps": 5,
-        "max_length": 64,
+        # TRL's name before 0.20.
+        "max_length" if "max_length" in _NAMES else "max_seq_length": 64,
         "report_to": "none",
         "disable_tqdm": True,
         "seed": 1,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -29,7 +30,7 @@ from engine.events import (
     ValidationFinished,
 )
 from engine.run.run_dir import RunDir
-from tests.engine.attach.small_trainer import LossOfEveryStep, sft_trainer
+from tests.engine.attach.small_trainer import LossOfEveryStep, as_logged, sft_trainer
 from tests.engine.attach.steered import (
     AtSteps,
     answers,
@@ -41,6 +42,10 @@ from tests.engine.attach.steered import (
 )
 
 STEPS = 8
+IS_4 = transformers.__version__.startswith("4.")
+RESUMES = pytest.mark.skipif(
+    IS_4, reason="Transformers 4.46 cannot load its own random state with this version of torch"
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -109,7 +114,7 @@ def test_a_steered_training_has_the_losses_of_a_plain_one_to_the_last_bit(
     attached = sftui.attach(trainer)
     trainer.train()
 
-    assert losses(attached.run) == wanted
+    assert as_logged(losses(attached.run)) == wanted
     found = answers(attached.run)
     assert {name: (a.outcome, a.step) for name, a in found.items()} == {
         "pause": ("applied", 2),
@@ -129,9 +134,15 @@ def test_a_steered_training_has_the_losses_of_a_plain_one_to_the_last_bit(
     assert set(saved) == {2, 3, 5, 8}
     assert all(e.kind == "hf" and e.size_bytes > 10_000 for e in saved.values())
     measured = [e.step for e in events(attached.run, ValidationFinished)]
-    assert measured == [0, 2, 3, 6, 8]  # asked for and due at step 3: one evaluation serves both
+    expected = [0, 2, 3, 6, 8]  # asked for and due at step 3: one evaluation serves both
+    if IS_4 and "lora" in options:
+        expected = []  # its evaluation of a peft model has no loss
+    elif IS_4:
+        expected.remove(8)  # it does not evaluate behind the last step
+    assert measured == expected
 
 
+@RESUMES
 @pytest.mark.slow
 def test_a_checkpoint_saved_in_a_pause_goes_on_as_the_unbroken_run_did(tmp_path: Path) -> None:
     # Step 4 is the begin of the second epoch: the loader draws its seed there.
@@ -142,7 +153,7 @@ def test_a_checkpoint_saved_in_a_pause_goes_on_as_the_unbroken_run_did(tmp_path:
     trainer = sft_trainer(tmp_path / "a", steps=8, save_steps=100, train_rows=16, callbacks=(act,))
     attached = sftui.attach(trainer)
     trainer.train()
-    assert losses(attached.run) == wanted
+    assert as_logged(losses(attached.run)) == wanted
     again = LossOfEveryStep()
     resumed = sft_trainer(
         tmp_path / "a", steps=8, save_steps=100, train_rows=16, callbacks=(again,)
@@ -174,7 +185,7 @@ def test_half_the_rate_trains_as_a_schedule_that_is_halved_there(tmp_path: Path)
     trainer = sft_trainer(tmp_path / "factor", steps=STEPS, callbacks=(act,))
     attached = sftui.attach(trainer)
     trainer.train()
-    assert losses(attached.run) == log.losses
+    assert as_logged(losses(attached.run)) == log.losses
     # Nothing of the factor is in a checkpoint, and the trainer's own log says that it was there.
     state = torch.load(tmp_path / "factor/checkpoint-5/scheduler.pt")
     plain = torch.load(tmp_path / "halved/checkpoint-5/scheduler.pt")
@@ -188,6 +199,7 @@ def test_half_the_rate_trains_as_a_schedule_that_is_halved_there(tmp_path: Path)
     assert used[3] == pytest.approx(0.5 * 1e-3 * (0.5 + 0.5 * math.cos(math.pi * 1 / 6)))
 
 
+@pytest.mark.skipif(IS_4, reason="TRL 0.12 has no assistant_only_loss")
 @pytest.mark.slow
 def test_every_number_is_there_with_a_log_line_a_thousand_steps(tmp_path: Path) -> None:
     trainer = sft_trainer(
@@ -414,6 +426,7 @@ def test_an_exception_of_theirs_is_the_runs_end_and_is_raised(tmp_path: Path) ->
     assert sorted(losses(attached.run)) == [0, 1]
 
 
+@RESUMES
 @pytest.mark.slow
 def test_a_training_that_goes_on_joins_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -466,7 +479,7 @@ def test_the_callback_alone_pauses_saves_and_stops(tmp_path: Path) -> None:
     found = answers(callback.attachment.run.path)
     assert found["eval-in-pause"].outcome == "rejected"
     assert [found[name].step for name in ("pause", "save", "eval", "stop")] == [1, 2, 2, 4]
-    assert losses(callback.attachment.run.path) == log.losses
+    assert as_logged(losses(callback.attachment.run.path)) == log.losses
     wanted = plain_losses(tmp_path / "plain", steps=4, eval_steps=100, max_steps=8)
     assert log.losses == {step: loss for step, loss in wanted.items() if step < 4}
 
@@ -526,7 +539,7 @@ def test_a_preference_trainer_keeps_its_losses_and_shows_its_rewards(tmp_path: P
     trainer = train("attached")
     attached = sftui.attach(trainer)
     trainer.train()
-    assert losses(attached.run) == log.losses
+    assert as_logged(losses(attached.run)) == log.losses
     names = set().union(*(e.values for e in events(attached.run, MetricLogged)))
     assert {"rewards/margins", "rewards/chosen", "rewards/accuracies"} <= names
     assert all(e.tokens for e in events(attached.run, StepFinished))

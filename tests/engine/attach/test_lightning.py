@@ -10,9 +10,17 @@ import pytest
 import torch
 
 from engine.control import Command
-from engine.events import CheckpointSaved, RunFinished, StepFinished, ValidationFinished
+from engine.events import (
+    CheckpointSaved,
+    EvalFinished,
+    RunFinished,
+    StepFinished,
+    ValidationFinished,
+)
 from engine.run.run_dir import RunDir
+from tests.engine.attach import small_trainer
 from tests.engine.attach.steered import answers, ask, events, in_a_pause, losses
+from tests.engine.attach.test_questions import question_rows
 
 if importlib.util.find_spec("lightning") is None:
     # Not in the environment of `make test`: 30 MB that only this page needs.
@@ -169,3 +177,49 @@ def test_a_version_without_a_private_name_refuses_that_one_control(
     assert found["eval"].outcome == "rejected"
     assert "no_such_name" in found["eval"].reason
     assert found["save"].outcome == "applied"
+
+
+class Chat(L.LightningModule):
+    """A transformers model inside a module, with its tokenizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokenizer = small_trainer.tokenizer()
+        self.lm = small_trainer.model(self.tokenizer)
+
+    def training_step(self, batch: Any, index: int) -> Any:
+        return self.lm(input_ids=batch[0], labels=batch[0]).loss
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.AdamW(self.parameters(), lr=1e-3)
+
+
+def fit_chat(folder: Path, *callbacks: Any) -> None:
+    L.seed_everything(0)
+    rows = torch.utils.data.TensorDataset(torch.randint(3, 300, (8, 12)))
+    trainer = L.Trainer(
+        max_steps=4,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(Chat(), torch.utils.data.DataLoader(rows, 2, shuffle=True))
+
+
+@pytest.mark.slow
+def test_a_module_without_a_validation_is_asked_letter_questions(tmp_path: Path) -> None:
+    plain = Losses()
+    fit_chat(tmp_path / "plain", plain)
+    callback = sftui.LightningCallback("chat", questions={"Sums": question_rows(10)})
+    asked = Losses(callback, {2: lambda run: ask(run, "eval", Command.EVALUATE)})
+    fit_chat(tmp_path / "asked", asked, callback)
+    assert asked.losses == plain.losses
+    run = callback.attachment.run.path
+    told = [(e.step, e.task, e.total) for e in events(run, EvalFinished)]
+    assert told == [(step, "Sums", 10) for step in (0, 2, 4)]
+    assert answers(run)["eval"].outcome == "applied"

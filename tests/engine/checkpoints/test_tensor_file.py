@@ -84,3 +84,18 @@ def test_what_is_written_is_the_tensors_own_memory(
     start = tensors["b"].data_ptr()
     assert pieces[:3] == [(start, 2**23), (start + 2**23, 2**23), (start + 2**24, 2**22)]
     assert pieces[3:] == [(tensors["a"].data_ptr(), 2**21)]
+
+
+@examples(20)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5))
+def test_what_a_file_held_lies_where_torch_would_put_it(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+) -> None:
+    """A view of a mapped file begins at any byte, where MKL adds in another order."""
+    path = tmp_path_factory.mktemp("file") / "x.safetensors"
+    written = {f"{'n' * size}{index}": torch.randn(size) for index, size in enumerate(sizes)}
+    tensor_file.write(path, written)
+    found = tensor_file.placed(load_file(path), torch.device("cpu"))
+    for name, tensor in written.items():
+        assert torch.equal(found[name], tensor)
+        assert found[name].data_ptr() % 64 == 0

@@ -42,15 +42,17 @@ def bash(*words: str) -> set[str]:
 @pytest.mark.parametrize("shell", completion.SHELLS)
 def test_every_script_is_accepted_by_its_shell(shell, capsys):
     """Read without being run, as the command prints it."""
-    assert cli.main(["--print-completion", shell]) == 0
+    assert cli.main(["completion", shell]) == 0
     text = capsys.readouterr().out
+    assert cli.main(["--print-completion", shell]) == 0
+    assert capsys.readouterr().out == text
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     done = subprocess.run([shell, "-n"], input=text, capture_output=True, text=True, check=True)
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("words", [["--print-completion"], ["--print-completion=csh"]])
+@pytest.mark.parametrize("words", [["completion", "csh"], ["--print-completion=csh"]])
 def test_an_unknown_shell_is_one_line_that_names_those_there_are(words, capsys):
     """Nothing is printed for `eval`."""
     assert cli.main(words) == 2
@@ -85,6 +87,7 @@ ASKED = {
     "no number": (["sftui", "run", "--gpus", ""], set()),
     "another trainer's flags": (["sftui", "run", "--", "python", "--gp"], set()),
     "shells": (["sftui", "--print-completion", "z"], {"zsh"}),
+    "shells of the command": (["sftui", "completion", ""], {"bash", "zsh", "fish"}),
     "an unknown command": (["sftui", "nope", "--g"], set()),
 }
 

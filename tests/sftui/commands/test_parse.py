@@ -74,7 +74,7 @@ READ = {
     "lines": (["--prompt=a\nb=c"], ChatFlags(prompt="a\nb=c")),
 }
 REFUSED = {
-    "no log": (ReplayFlags, [], "expected RUN_OR_LOG"),
+    "no log": (ReplayFlags, [], "expected LOG, found nothing; for example: "),
     "a word for a number": (
         ReplayFlags,
         ["x", "--stage", "two"],
@@ -85,11 +85,15 @@ REFUSED = {
         ["x", "--speed=fast"],
         "--speed: found 'fast'; expected a number",
     ),
-    "a flag without its value": (ReplayFlags, ["x", "--speed"], "--speed: expected one argument"),
+    "a flag without its value": (
+        ReplayFlags,
+        ["x", "--speed"],
+        "--speed: expected NUMBER, found nothing",
+    ),
     "a flag for a value": (
         ReplayFlags,
         ["x", "--format", "--follow"],
-        "--format: expected one argument",
+        "--format: expected FORMAT, found nothing",
     ),
     "a switch with a number": (
         ReplayFlags,
@@ -248,7 +252,7 @@ def test_fit_takes_its_file_in_either_way(tmp_path):
 def test_help_explains_every_flag_in_words_people_can_read(command, capsys):
     """Name, what stands for the value, a sentence; no type of Python."""
     with pytest.raises(SystemExit) as end:
-        cli.main([*command.split(), "--help"])
+        cli.main([*command.split(), "--help-all"])
     assert not end.value.code
     out = capsys.readouterr().out
     flags = completion.options_of_command(command)

@@ -257,3 +257,15 @@ async def test_the_compare_screen_takes_them_too(tmp_path):
         assert len(app.overlay.shown) == 3
         await pilot.press("x")
         assert len(app.overlay.shown) == 2
+
+
+def test_a_key_that_came_later_gives_way_to_what_a_file_says():
+    """`y` had no meaning once: who gave it one keeps it, and copying moves to its spare key."""
+    table = key_table.DEFAULT_KEYS
+    keymap = checked({"pause": "y", "overlay_pin": "Y"})
+    assert not keymap.problems
+    changed = table.changed(keymap.keys)
+    assert changed.by_id("pause").keys == "y"
+    assert changed.by_id("copy").keys == "ctrl+y"
+    assert changed.by_id("overlay_export").keys == "ctrl+e"
+    assert changed.by_id("overlay_copy").keys == "y", "another screen, where y is free"

@@ -34,7 +34,9 @@ TEXTS = {
     "spike": [alarm_texts.spike(3.5, READING, SLOWER)],
     "diverging": [alarm_texts.diverging(RISE, SLOWER), alarm_texts.diverging(AGAINST_START, "x")],
     "overfitting": [
-        alarm_texts.overfitting(READING, 1.1, 400, moves) for moves in (ALIKE, OVERFIT, SHIFT)
+        alarm_texts.overfitting(READING, which, 1.1, 400, moves)
+        for moves in (ALIKE, OVERFIT, SHIFT)
+        for which in ("", "held out", "bpb")
     ],
     "stall": [alarm_texts.stall(READING, 2.0)],
     "rank_silent": [alarm_texts.rank_silent([1, 3], READING)],

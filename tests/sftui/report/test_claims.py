@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.model import family
 from sftui import report
 
 Lines = list[dict[str, Any]]
@@ -131,3 +132,84 @@ def test_bold_chinese_words_are_closed(folder: Path) -> None:
     trainer_state(folder, trained(3))
     html = MarkdownIt().render(text_of(folder / "trainer_state.json", "zh"))
     assert "**" not in html
+
+
+def test_a_picture_is_said_to_show_what_the_log_holds(folder: Path) -> None:
+    """A log without validations, alarms or checkpoints has no such lines in its picture."""
+    text = trainer_state(folder, trained(5))
+    assert "*Training loss (pale: as logged; line: smoothed).*" in text
+    validated = trainer_state(folder, [*trained(5), {"step": 5, "eval_loss": 1.0}])
+    assert "line: smoothed), validation loss" in validated
+
+
+def test_a_small_loss_keeps_digits_that_tell_it_from_another(folder: Path) -> None:
+    """`0.000030 -> 0.000029, 0.000000` is a change that nobody can check."""
+    losses = [2.9562e-05, 2.9443e-05, 2.9324e-05, 2.9205e-05, 2.9086e-05, 2.8967e-05]
+    history = trained(6) + [{"step": i, "eval_loss": value} for i, value in enumerate(losses)]
+    text = trainer_state(folder, history)
+    assert "2.956e-05 at step 0 -> 2.897e-05 at step 5, -5.95e-07 (-2.01 %)" in text
+
+
+def test_a_failed_run_is_told_to_mend_its_failure_first(folder: Path) -> None:
+    path = folder / "failed.log"
+    lines = [f"step {i}/100, loss: 1.5" for i in range(20)]
+    trace = ["Traceback (most recent call last):", '  File "x.py", line 1, in <module>']
+    path.write_text("\n".join([*lines, *trace, "AssertionError: no tokenizer\n"]))
+    [line] = [line for line in text_of(path).splitlines() if line.startswith("5. **What next")]
+    assert line.startswith("5. **What next?** First mend what ended it (`AssertionError")
+
+
+CONFIG_2026 = {
+    "sequence_len": 2048,
+    "vocab_size": 32768,
+    "n_layer": 12,
+    "n_head": 6,
+    "n_kv_head": 6,
+    "n_embd": 768,
+    "window_pattern": "SSSL",
+}
+
+
+def of_2026(folder: Path, *more: str) -> str:
+    """The report of a log as nanochat's chat_sft prints it since 2026."""
+    path = folder / "sft2026.log"
+    lines = [
+        "2026-03-01 21:47:25,000 - nanochat.common - INFO - Distributed world size: 1",
+        "Autodetected device type: cuda",
+        f"2026-03-01 21:47:26,000 - nanochat.checkpoint_manager - INFO - "
+        f"Building model with config: {CONFIG_2026}",
+        *more,
+        "Inherited embedding_lr=0.3 from pretrained checkpoint",
+        "Inherited max_seq_len=2048 from pretrained checkpoint",
+        "Inherited device_batch_size=1 from pretrained checkpoint",
+    ]
+    lines += [
+        f"step {i:05d} ({i}.00%) | loss: 1.5000{i} | lrm: 1.00 | dt: 900.00ms | tok/sec: 1,000 | "
+        "mfu: 1.00 | epoch: 1 | total time: 0.10m"
+        for i in range(1, 20)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return text_of(path)
+
+
+def test_the_newer_model_is_not_counted_and_set_up_as_the_older_one(folder: Path) -> None:
+    """Value embeddings, its own default rates and decay: October's numbers are not its own."""
+    text = of_2026(folder)
+    assert "nanochat 2026" in text
+    assert "computed from the shape" not in text  # 135 M by October's formula, and 286 M
+    assert "| `embedding_lr` | `0.2` |" not in text  # October's default
+    assert "no weight decay" not in text
+    assert "Predicted for each rank" not in text
+    [rate] = [line for line in text.splitlines() if line.startswith("| `embedding_lr` |")]
+    assert rate.split("|")[3].strip() == ""  # what it came to, by October's init_lr_frac
+
+
+def test_a_count_the_log_gives_wins(folder: Path) -> None:
+    text = of_2026(folder, "Parameter counts:", "total                   : 286,262,424")
+    assert "| parameters, as the log says | 286,262,424 |" in text
+    exact = of_2026(folder, "Parameter counts:", f"total                   : {_exact():,}")
+    assert f"| **parameters**, computed from the shape | **{_exact():,}** |" in exact
+
+
+def _exact() -> int:
+    return family.shape_from(CONFIG_2026).num_parameters

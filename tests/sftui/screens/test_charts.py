@@ -153,7 +153,7 @@ async def test_log_y_range_limits_and_pins_are_remembered():
     app = live(Preferences())
     async with app.run_test(size=SIZE) as pilot:
         page = await opened(app, pilot)
-        await pilot.press("l", "3", "p", "right", "y", *"1:2", "enter", "p")
+        await pilot.press("l", "3", "p", "right", "L", *"1:2", "enter", "p")
         await pilot.press("m")
         await pilot.pause()
         kept = app.preferences()
@@ -194,10 +194,11 @@ async def test_events_reach_the_page_while_it_is_open():
         assert source.sent
 
 
-async def test_every_key_of_the_page_does_no_harm_over_run_and_replay(tmp_path):
+async def test_every_key_of_the_page_does_no_harm_over_run_and_replay(tmp_path, monkeypatch):
     """One after the other, as the table has them, at a small size too."""
     from sftui.keys.key_table import DEFAULT_KEYS
 
+    monkeypatch.chdir(tmp_path)  # one of them writes a chart
     path = tmp_path / "log.csv"
     path.write_text("step,loss,kl\n" + "".join(f"{i},{9 - i / 9},{i}\n" for i in range(60)))
     for size in ((80, 24), (40, 12)):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sftui.state.records import Validation
 from sftui.statistics.loss_statistics import (
     LossDifference,
     compare_losses,
@@ -16,6 +19,7 @@ from sftui.statistics.loss_statistics import (
     trend,
     weighted_mean,
 )
+from sftui.statistics.validation_scores import LossBoard, LossChange, p_of_order
 
 
 def near(value: float, digits: int = 6) -> object:
@@ -143,3 +147,40 @@ def test_about_one_flat_curve_in_twenty_shows_a_trend() -> None:
     rng = np.random.default_rng(7)
     shown = sum(trend(range(30), rng.normal(1.2, 0.05, 30)) is not None for _ in range(1000))
     assert 25 <= shown <= 80
+
+
+@given(st.lists(st.sampled_from([1.0, 1.5, 2.0, 2.5]), min_size=2, max_size=6))
+def test_the_order_of_values_counts_equal_ones_as_one_place(values: list[float]) -> None:
+    """Against every order that the values can be drawn in."""
+    orders = list(itertools.permutations(values))
+
+    def monotone(order: Sequence[float]) -> bool:
+        return list(order) in (sorted(order), sorted(order, reverse=True))
+
+    found = p_of_order(values)
+    if not monotone(values) or len(set(values)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(sum(map(monotone, orders)) / len(orders))
+
+
+def validated(losses: Sequence[float]) -> LossChange:
+    """The newest against the first, of a log without row files."""
+    validations = [
+        Validation(step=i, loss=loss, metric="loss", seconds=None, t=None)
+        for i, loss in enumerate(losses)
+    ]
+    return LossBoard().changes(validations)[len(losses) - 1, "start"]
+
+
+def test_a_loss_of_few_digits_that_moved_once_is_no_trend() -> None:
+    """Five losses lie in order in 2 of 120 draws; four equal ones and another in 2 of 5."""
+    assert validated([0.43, 0.42, 0.41, 0.40, 0.39]).clear
+    assert not validated([0.43, 0.43, 0.43, 0.43, 0.42]).clear
+
+
+def test_a_loss_that_mostly_stands_still_is_no_trend() -> None:
+    """More than half of its third differences are 0, and it neither only falls nor only rises."""
+    flat = [0.43] * 12
+    flat[3] = 0.44
+    assert not validated([*flat, 0.42]).clear
