@@ -19,7 +19,8 @@ class CheckpointFlags(RunsDirFlags):
     """For commands that load one checkpoint."""
 
     checkpoint: Annotated[str | None, CHECKPOINT] = None
-    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or an exported folder."""
+    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or a folder of
+    transformers: a model, a trainer's checkpoint-N, adapters of peft."""
     source: Annotated[str | None, SOURCE] = None
     """nanochat's checkpoint by names: base, mid, sft or rl."""
     model_tag: Annotated[str | None, Typed(metavar="NAME")] = None
