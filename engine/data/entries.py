@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from engine.conversations.problems import GENERATED_TASKS
@@ -27,16 +28,20 @@ class DataEntry:
     split: str = "train"
     size: int | None = None
     """Rows kept, counted after the shuffle; None keeps all."""
-    epochs: int = 1
-    """How often the rows stand in one epoch of the mixture."""
+    epochs: int | Fraction = 1
+    """How often the rows stand in one epoch of the mixture; a fraction: so large a part."""
+    weight: Fraction | None = None
+    """Its proportion to other sources, which then have one too (`mixture_plan`)."""
     shuffle: bool = True
     """False keeps the file's order, as nanochat does with its identity file."""
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise ConfigError(f"{self.name}: size is {self.size}; expected 1 or more.")
-        if self.epochs < 1:
-            raise ConfigError(f"{self.name}: epochs is {self.epochs}; expected 1 or more.")
+        if self.epochs <= 0:
+            raise ConfigError(f"{self.name}: epochs is {self.epochs}; expected more than 0.")
+        if self.weight is not None and self.weight <= 0:
+            raise ConfigError(f"{self.name}: weight is {self.weight}; expected more than 0.")
         if self.file is None and self.name not in HUB:
             near = difflib.get_close_matches(self.name, HUB, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
@@ -67,8 +72,10 @@ class DataSettings:
     mixture: tuple[DataEntry, ...] = ()
     """Empty: ARC-Easy, ARC-Challenge, GSM8K and SmolTalk, as in nanochat's reference run."""
     validation: DataEntry | tuple[DataEntry, ...] | None = DataEntry(name="SmolTalk", split="test")
-    """Several are mixed, as nanochat does since 2026. None holds a twentieth of every training
+    """Several are mixed, as nanochat does since 2026. None holds a share of every training
     entry's rows out, at least one of each."""
+    held_out: Fraction = Fraction(1, 20)
+    """That share."""
     questions: tuple[DataEntry, ...] = (
         DataEntry(name="MMLU", split="test"),
         DataEntry(name="ARC-Easy", split="test"),

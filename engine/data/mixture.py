@@ -45,8 +45,14 @@ class TaskRows:
     hub_ids: Sequence[str] = ()
     skipped: int = 0
     """Malformed rows left out on request."""
-    epochs: int = 1
+    per_epoch: int | None = None
+    """Rows in an epoch, from the first on and again; None: each once."""
     note: str = ""
+
+    @property
+    def count(self) -> int:
+        """Rows that stand in an epoch."""
+        return len(self.items) if self.per_epoch is None else self.per_epoch
 
     def conversation(self, index: int) -> Conversation:
         item = self.items[index]
@@ -85,10 +91,9 @@ class Mixture:
         self.tasks = list(tasks)
         self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
         pairs = [
-            (number, index)
+            (number, index % len(task.items))
             for number, task in enumerate(self.tasks)
-            for _ in range(task.epochs)
-            for index in range(len(task.items))
+            for index in range(task.count)
         ]
         if seed is not None:
             random.Random(seed).shuffle(pairs)
@@ -134,7 +139,7 @@ class Mixture:
         """Rows by task, in the order of the tasks."""
         counts: dict[str, int] = {}
         for task in self.tasks:
-            counts[task.name] = counts.get(task.name, 0) + len(task.items) * task.epochs
+            counts[task.name] = counts.get(task.name, 0) + task.count
         return counts
 
     def skipped(self) -> dict[str, int]:

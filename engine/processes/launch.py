@@ -27,7 +27,7 @@ from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import HF, LORA_LR, OLD_RECIPES, STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.chat_format import OwnFormat
 from engine.conversations.tokenizer import Tokenizer
-from engine.data import row_check, row_digests, supervision
+from engine.data import mixture_plan, row_check, row_digests, supervision
 from engine.data.data_check import DataSummary, check_data
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
@@ -215,7 +215,9 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     if config.data.data_dir is not None:
         settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
     settings["mixture"] = tuple(run_plan.absolute_entry(text) for text in config.data.mixture)
-    settings["validation"] = run_plan.absolute_entry(config.data.validation)
+    settings["validation"] = ",".join(
+        run_plan.absolute_entry(text.strip()) for text in config.data.validation.split(",")
+    )
     for name in ("model", "chat_template"):
         if (text := getattr(config.start, name)) is not None:
             settings[name] = str(Path(text).expanduser().absolute())
@@ -258,7 +260,9 @@ def choose_data(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, li
     notes = []
     if not config.data.validation:
         config = config.replace(validation=run_plan.HELD_OUT)
-        notes.append("a twentieth of the rows is held out for validation (--validation FILE)")
+        share = f"{config.data.val_share:.4g}"
+        part = "a twentieth" if share == "0.05" else f"a share of {share}"
+        notes.append(f"{part} of the rows is held out for validation (--validation FILE)")
     if "eval_tasks" not in typed:
         tasks = run_plan.task_names(config)
         here = tuple(task for task in tasks if task in HUB and is_cached(HUB[task]))
@@ -317,6 +321,11 @@ def create(
         prepared.tokenizer.save_json(run.tokenizer)
         run.config.write_text(to_toml(prepared.config), encoding="utf-8")
         run.control.touch(mode=0o600)
+        shares = prepared.data.shares
+        if shares:
+            total = prepared.data.num_rows
+            plan = [share.to_dict(total) for share in shares]
+            run.mixture.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
         if prepared.packed is not None:
             row_packing.save(run.packing, *prepared.packed)
         # Last: a directory without a manifest is no run.
@@ -398,6 +407,7 @@ def describe(prepared: Prepared) -> list[str]:
         *([f"checked     {prepared.start.checked}"] if prepared.start.checked else []),
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",
+        *([f"mixture     {mixed}"] if (mixed := mixture_plan.words(prepared.data.shares)) else []),
         *([f"left out    {masked}"] if found.untrained else []),
         _step(config, plan),
         f"iterations  {plan.num_iterations:,} ({plan.num_updates:,} updates, then one evaluation)",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
 from engine.step.row_packing import RowPlan
 
-_REPEATED = re.compile(r"\*([1-9]\d{0,3})$")
+_NUMBER = r"(\d{1,6}(?:\.\d{1,6})?)"
+_REPEATED = re.compile(rf"\*{_NUMBER}$")
 """How often an entry's rows stand in the mixture."""
+
+_WEIGHED = re.compile(rf"@{_NUMBER}$")
+"""In which proportion to others."""
 
 CHATCORE = ("ARC-Easy", "ARC-Challenge", "MMLU", "GSM8K", "HumanEval")
 """Tasks of nanochat's ChatCORE, in its order."""
@@ -69,6 +74,7 @@ def data_settings(config: RunConfig, exam: int = SEED) -> DataSettings:
         data_dir=None if data.data_dir is None else Path(data.data_dir).expanduser(),
         mixture=tuple(_entry(text) for text in data.mixture),
         validation=validation,
+        held_out=Fraction(str(data.val_share)),
         questions=tuple(DataEntry(name=name, split="test") for name in task_names(config)),
         form=RowForm.read(data.data_format, data.map),
         skip_bad_rows=data.skip_bad_rows,
@@ -265,13 +271,16 @@ def absolute_entry(text: str) -> str:
         return text
     path = str(Path(name).expanduser().absolute())
     whole = path if size is None else f"{path}:{size}"
-    return f"{whole}*{_times(text)}" if _times(text) > 1 else whole
+    # What stands behind name and rows is kept as it was typed.
+    weight = _WEIGHED.search(text)
+    times = _REPEATED.search(_WEIGHED.sub("", text))
+    return whole + (times[0] if times else "") + (weight[0] if weight else "")
 
 
 def _entry(text: str, *, split: str = "train") -> DataEntry:
-    """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`, each with `*TIMES` behind it."""
+    """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`, each with `*TIMES` and `@WEIGHT` behind it."""
     name, size = _split_entry(text)
-    epochs = _times(text)
+    rates: dict[str, Any] = {"epochs": _times(text), "weight": _weight(text)}
     if name == "MMLU" and split == "train":
         # The only rows of MMLU that are there to be trained on.
         split = "auxiliary_train"
@@ -279,21 +288,24 @@ def _entry(text: str, *, split: str = "train") -> DataEntry:
         raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
     if _is_file(name):
         path = Path(name).expanduser()
-        return DataEntry(
-            name=row_files.name_of(path), file=path, split=split, size=size, epochs=epochs
-        )
-    return DataEntry(name=name, split=split, size=size, epochs=epochs)
+        return DataEntry(name=row_files.name_of(path), file=path, split=split, size=size, **rates)
+    return DataEntry(name=name, split=split, size=size, **rates)
 
 
 def _split_entry(text: str) -> tuple[str, int | None]:
-    text = _REPEATED.sub("", text)
+    text = _REPEATED.sub("", _WEIGHED.sub("", text))
     name, colon, rows = text.rpartition(":")
     return (name, int(rows)) if colon and rows.isdigit() else (text, None)
 
 
-def _times(text: str) -> int:
-    found = _REPEATED.search(text)
-    return int(found[1]) if found else 1
+def _times(text: str) -> Fraction:
+    found = _REPEATED.search(_WEIGHED.sub("", text))
+    return Fraction(found[1]) if found else Fraction(1)
+
+
+def _weight(text: str) -> Fraction | None:
+    found = _WEIGHED.search(text)
+    return Fraction(found[1]) if found else None
 
 
 def _is_file(name: str) -> bool:
