@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine.conversations.problems import GENERATED_TASKS
 from engine.data.hub import HUB
+from engine.data.hub_sets import HubId
 from engine.data.mixture import SEED
 from engine.data.row_forms import RowForm
 from engine.errors import ConfigError
@@ -25,6 +26,8 @@ class DataEntry:
     name: str
     """`ARC-Easy`, `GSM8K`, ...; with `file`, whatever the screen shall call it."""
     file: Path | None = None
+    hub: HubId | None = None
+    """A data set of the hub that is no known task."""
     split: str = "train"
     size: int | None = None
     """Rows kept, counted after the shuffle; None keeps all."""
@@ -35,6 +38,11 @@ class DataEntry:
     shuffle: bool = True
     """False keeps the file's order, as nanochat does with its identity file."""
 
+    @property
+    def is_own(self) -> bool:
+        """Rows that somebody named, and no known task: a file, a folder, a data set by its id."""
+        return self.file is not None or self.hub is not None
+
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise ConfigError(f"{self.name}: size is {self.size}; expected 1 or more.")
@@ -42,7 +50,7 @@ class DataEntry:
             raise ConfigError(f"{self.name}: epochs is {self.epochs}; expected more than 0.")
         if self.weight is not None and self.weight <= 0:
             raise ConfigError(f"{self.name}: weight is {self.weight}; expected more than 0.")
-        if self.file is None and self.name not in HUB:
+        if self.file is None and self.hub is None and self.name not in HUB:
             near = difflib.get_close_matches(self.name, HUB, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(

@@ -12,6 +12,7 @@ from engine.data import mixture_plan
 from engine.data.dataset import Item, Rows, find_file, open_rows, parse_row, row_id
 from engine.data.entries import DataEntry, DataSettings
 from engine.data.hub import HubRows, require_hub
+from engine.data.hub_sets import open_set
 from engine.data.mixture import TaskRows, seed_order
 from engine.data.row_files import open_path
 from engine.data.row_forms import described, formed
@@ -34,14 +35,15 @@ def open_all(
         )
     opened: list[tuple[Rows, str]] = []
     missing: list[str] = []
-    wanted_from_hub = [e.name for e in entries if e.file is None] if folder is None else []
+    wanted_from_hub = [e.name for e in entries if not e.is_own] if folder is None else []
     if wanted_from_hub:
         require_hub(list(dict.fromkeys(wanted_from_hub)))
     for entry in entries:
-        if entry.file is not None:
-            rows = formed(open_path(entry.file, entry.split), settings.form)
+        if entry.is_own:
+            rows = formed(_own_rows(entry), settings.form)
             said = described(rows)
-            opened.append((rows, f"{entry.file.name} is read as {said}" if said else ""))
+            name = entry.name if entry.file is None else entry.file.name
+            opened.append((rows, f"{name} is read as {said}" if said else ""))
         elif folder is None:
             opened.append((HubRows(entry.name, entry.split, download=download), ""))
         elif found := find_file(folder, entry.name, entry.split):
@@ -55,6 +57,14 @@ def open_all(
             "files, or leave out --data-dir to read the hub."
         )
     return opened
+
+
+def _own_rows(entry: DataEntry) -> Rows:
+    """Of the file, folder or data set that was named."""
+    if entry.hub is not None:
+        return open_set(entry.hub, entry.split)
+    assert entry.file is not None
+    return open_path(entry.file, entry.split)
 
 
 def kept_rows(num_rows: int, *limits: int | None) -> int:

@@ -27,7 +27,7 @@ from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import HF, LORA_LR, OLD_RECIPES, STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.chat_format import OwnFormat
 from engine.conversations.tokenizer import Tokenizer
-from engine.data import mixture_plan, row_check, row_digests, supervision
+from engine.data import mixture_plan, row_check, row_digests, supervision, task_rows
 from engine.data.data_check import DataSummary, check_data
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
@@ -132,9 +132,11 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     if isinstance(tokenizer, OwnFormat) and run_plan.has_own_files_alone(config):
         # A template may refuse what the parser takes.
         entries = [*settings.mixture, *settings.validation_entries()]
-        files = [(each.file, each.split) for each in entries if each.file is not None]
-        templated = row_check.check_files(
-            tokenizer, list(dict.fromkeys(files)), settings.form, config.data.max_tokens
+        own = [each for each in dict.fromkeys(entries) if each.is_own]
+        names = [each.name if each.file is None else each.file.name for each in own]
+        sources = [rows for rows, _ in task_rows.open_all(own, settings)]
+        templated = row_check.check_rows(
+            tokenizer, list(zip(names, sources, strict=True)), config.data.max_tokens
         )
     plan, packed = _plan(config, settings, tokenizer, data.num_rows)
     local_ranks = config.runtime.gpus // config.runtime.nodes

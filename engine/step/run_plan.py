@@ -18,6 +18,7 @@ from engine.config import STARTER, RunConfig
 from engine.data import row_files
 from engine.data.entries import DataEntry, DataSettings, ExamLimits
 from engine.data.hub import HUB
+from engine.data.hub_sets import HUB_MARK, SCOPE_MARK, HubId, is_id
 from engine.data.mixture import SEED
 from engine.data.row_forms import RowForm
 from engine.errors import ConfigError
@@ -95,12 +96,13 @@ def exam_limits(config: RunConfig) -> ExamLimits:
 
 
 def has_own_files_alone(config: RunConfig) -> bool:
-    """Whether every training row comes from a file that was named, and there is no data folder."""
+    """Whether every training row comes from a file, folder or data set that was named, and there
+    is no data folder."""
     mixture = config.data.mixture
     return (
         bool(mixture)
         and config.data.data_dir is None
-        and all(_is_file(_split_entry(text)[0]) for text in mixture)
+        and all(_is_own(_split_entry(text)[0]) for text in mixture)
     )
 
 
@@ -267,9 +269,10 @@ def is_chatcore(name: str) -> bool:
 def absolute_entry(text: str) -> str:
     """The same mixture entry with its file, if it is one, as an absolute path."""
     name, size = _split_entry(text)
-    if not _is_file(name):
+    if not _is_own(name):
         return text
-    path = str(Path(name).expanduser().absolute())
+    # An id is marked as one: in another folder a file of that name might lie.
+    path = HubId.read(name).text if _is_hub_id(name) else str(Path(name).expanduser().absolute())
     whole = path if size is None else f"{path}:{size}"
     # What stands behind name and rows is kept as it was typed.
     weight = _WEIGHED.search(text)
@@ -286,7 +289,10 @@ def _entry(text: str, *, split: str = "train") -> DataEntry:
         split = "auxiliary_train"
     if not name:
         raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
-    if _is_file(name):
+    if _is_hub_id(name):
+        hub = HubId.read(name)
+        return DataEntry(name=hub.name, hub=hub, split=split, size=size, **rates)
+    if _is_own(name):
         path = Path(name).expanduser()
         return DataEntry(name=row_files.name_of(path), file=path, split=split, size=size, **rates)
     return DataEntry(name=name, split=split, size=size, **rates)
@@ -308,7 +314,19 @@ def _weight(text: str) -> Fraction | None:
     return Fraction(found[1]) if found else None
 
 
-def _is_file(name: str) -> bool:
+def _is_hub_id(name: str) -> bool:
+    """Whether a name is a data set's id: marked as one, or like one where nothing of it lies."""
+    if name.startswith((HUB_MARK, SCOPE_MARK)):
+        return True
+    if row_files.is_named(name) or name.startswith((".", "~")) or not is_id(name):
+        return False
+    # `data/chat` where there is a folder data is a file that is missing, not a data set.
+    path = Path(name)
+    return not path.exists() and path.parts[0] not in ("", "/") and not Path(path.parts[0]).exists()
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name is that of a file, a folder or a data set, and of no known task."""
     if "/" in name or row_files.is_named(name):
         return True
     return bool(name) and name not in HUB and Path(name).expanduser().is_dir()
