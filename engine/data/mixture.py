@@ -43,6 +43,8 @@ class TaskRows:
     name: str
     items: Sequence[Item]
     hub_ids: Sequence[str] = ()
+    numbers: Sequence[int] = ()
+    """Of each row in its file, from 1; empty where rows come from no file."""
     skipped: int = 0
     """Malformed rows left out on request."""
     per_epoch: int | None = None
@@ -115,6 +117,13 @@ class Mixture:
     def conversation(self, index: int) -> Conversation:
         number, local = self.places[index]
         return self.tasks[number].conversation(local)
+
+    def where(self, index: int) -> str:
+        """Source and number of a row, for people."""
+        number, local = self.places[index]
+        task = self.tasks[number]
+        place = task.numbers[local] if task.numbers else local + 1
+        return f"{task.name}, row {place:,}"
 
     def source_of(self, index: int) -> str:
         own = self._own_source(index) if self._by_row else ""

@@ -106,6 +106,7 @@ def load_rows(
         name=entry.name,
         items=[parsed[index][0] for index in chosen],
         hub_ids=[parsed[index][1] for index in chosen],
+        numbers=[index + 1 for index in chosen],
         skipped=skipped,
         note=note,
     )

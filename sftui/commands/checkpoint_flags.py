@@ -115,21 +115,26 @@ class ExportFlags(CheckpointFlags):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataFlags:
-    """Look at rows as a Hugging Face model will see them: token by token, what carries loss.
+class DataFlags(RunsDirFlags):
+    """Look at rows as a model will see them: token by token, what carries loss.
 
-    Supervised tokens are green, or stand between ⟦ and ⟧ where there are no colours.
+    Of a file with a Hugging Face model's tokenizer, or of one step of a run. Supervised tokens
+    are green, or stand between ⟦ and ⟧ where there are no colours.
 
     Examples:
       sftui data chat.jsonl --model SmolLM2-135M-Instruct
       sftui data chat.jsonl --model DIR --first 120 --rows 1
       sftui data chat.jsonl --model DIR --json
+      sftui data 20260102-030405-hf --step 40
     """
 
     file: Annotated[Path | None, Typed(metavar="FILE", positional=True)] = None
-    """File or folder of rows: .jsonl, .json, .csv, .tsv (also .gz), .parquet."""
+    """File or folder of rows (.jsonl, .json, .csv, .tsv, also .gz, .parquet), or with --step a
+    run."""
     model: Annotated[Path | None, Typed(metavar="DIR")] = None
     """Folder of the model, whose tokenizer and chat template write the rows."""
+    step: int | None = None
+    """Of a run: the rows of this update, counted from 0."""
     rows: int = 3
     """So many are printed; all are counted."""
     first: int = 1

@@ -13,6 +13,7 @@ from sftui.screens.charts import ChartsScreen
 from sftui.screens.help import help_content
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
+from sftui.screens.rows import RowsScreen
 from sftui.widgets.sample_panel import SamplePanel
 
 
@@ -34,6 +35,7 @@ def test_every_action_exists_and_takes_what_its_key_gives():
             "charts": ChartsScreen,
             "compare": OverlayScreen,
             "questions": QuestionsScreen,
+            "rows": RowsScreen,
             "samples": SamplePanel,
         }.get(key.mode, SftuiApp)
         _, name, arguments = parse(key.action)
