@@ -113,12 +113,21 @@ class DataConfig:
     data_dir: str | None = None
     """Folder with TASK.SPLIT.jsonl or .parquet files (default: the hub, through datasets)."""
     mixture: tuple[str, ...] = ()
-    """Training files or task names, comma-separated, each NAME[:ROWS][*TIMES] or
-    FILE[:ROWS][*TIMES] (default: ARC-Easy, ARC-Challenge, GSM8K, SmolTalk)."""
+    """Training files, folders or task names, comma-separated, each NAME[:ROWS][*TIMES][@WEIGHT]:
+    a.jsonl*0.5 takes half of its rows an epoch, a.jsonl@3,b.jsonl@1 three of a for one of b
+    (default: ARC-Easy, ARC-Challenge, GSM8K, SmolTalk)."""
     validation: str = ""
-    """Validation rows: NAME or FILE, several with commas, or held-out for a twentieth of the
+    """Validation rows: NAME or FILE, several with commas, or held-out for a share of the
     training rows (default: held-out for own files without --data-dir, else SmolTalk's test
     rows)."""
+    val_share: float = 0.05
+    """Share of every training source that is held out, by a fixed seed."""
+    data_format: str = ""
+    """Form of the rows in named files: messages, sharegpt, alpaca, prompt-completion,
+    question-answer or text (default: recognised by their columns, and said)."""
+    map: tuple[str, ...] = ()
+    """Columns of named files under their names here, comma-separated, each NAME=COLUMN, e.g.
+    prompt=question,completion=reply; a dot goes into an object."""
     skip_bad_rows: bool = False
     """Skip and count malformed rows instead of refusing the file."""
     max_tokens: int = 2048
@@ -131,6 +140,11 @@ class DataConfig:
     def faults(self) -> list[str]:
         return [
             *_at_least("max_tokens", self.max_tokens, 2),
+            *(
+                []
+                if 0 < self.val_share < 1
+                else [f"val_share is {self.val_share}; expected a number between 0 and 1"]
+            ),
             *_at_least("smoltalk_rows", self.smoltalk_rows, 1),
         ]
 
@@ -477,6 +491,7 @@ TEXTS = frozenset({"sample_prompts"})
 
 ALIASES = {
     "data": "mixture",
+    "val_data": "validation",
     "max_iterations": "num_iterations",
     "chatcore_every": "eval_metrics_every",
     "chatcore_max_cat": "eval_metrics_max_problems",

@@ -258,6 +258,11 @@ class SftuiApp(VerbActions):
 
         self.push_screen(QuestionsScreen(self._cockpit))
 
+    def action_show_rows(self) -> None:
+        from sftui.screens.rows import RowsScreen  # noqa: PLC0415  as above
+
+        self.push_screen(RowsScreen(self._cockpit))
+
     def action_show_charts(self) -> None:
         from sftui.screens.charts import ChartsScreen  # noqa: PLC0415  as above
 

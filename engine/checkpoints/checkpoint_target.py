@@ -2,9 +2,9 @@
 
 One set of names for every command that takes a checkpoint: a run (its newest
 checkpoint), `RUN:STEP`, a `ckpt/step-N` folder, nanochat's names (`sft:d4:224`, or
-`--source`, `--model-tag`, `--step`), a folder in nanochat's layout or one that was
-exported for transformers, and `starter`. No torch in here: a name that does not exist is
-refused at once. `load_target` reads the tensors.
+`--source`, `--model-tag`, `--step`), a folder in nanochat's layout, one of transformers (a model,
+a trainer's `checkpoint-N`, adapters of peft), and `starter`. No torch in here: a name that does
+not exist is refused at once. `load_target` reads the tensors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.files import checked
 from engine.files.lfs import pointer_fault
 from engine.model import family
 from engine.model.family import ModelShape
-from engine.model.hf import hf_config
+from engine.model.hf import hf_folders
 from engine.model.hf.hf_tokenizer import TOKENIZER
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
@@ -33,7 +33,7 @@ HF_TOKENIZER = "sftui_tokenizer.json"
 
 _EXAMPLES = (
     "Name a run, RUN:STEP, a ckpt/step-N folder, sft:d16:700 (nanochat's source, tag and step), or "
-    "an exported folder."
+    "a folder of transformers (a model, a checkpoint-N, adapters, an export)."
 )
 
 
@@ -145,8 +145,8 @@ def _folder(path: Path, step: int | None) -> Target:
     if checkpoint_dir.step_of(path) is not None and path.parent.name == "ckpt":
         # `read` says what is wrong with a broken one.
         return of_run(RunDir(path.parents[1]), checkpoint_dir.read(path))
-    if (path / "config.json").is_file():
-        return _hf(path)
+    if hf_folders.is_one(path):
+        return _hf(path, step)
     if any(path.glob("model_*.pt")):
         return _nanochat_folder(path, step)
     for source in ("sft", "rl", "mid", "base"):
@@ -159,7 +159,12 @@ def _file(path: Path) -> Target:
     digits = path.stem.removeprefix("model_")
     if path.suffix == ".pt" and digits.isdigit():
         return _nanochat_folder(path.parent, int(digits))
-    if path.name in (checkpoint_dir.MODEL, checkpoint_dir.MANIFEST, "config.json"):
+    if path.name in (
+        checkpoint_dir.MODEL,
+        checkpoint_dir.MANIFEST,
+        "config.json",
+        hf_folders.ADAPTER,
+    ):
         return _folder(path.parent, None)
     raise CheckpointError(f"{path} is no checkpoint that is known here. {_EXAMPLES}")
 
@@ -205,7 +210,10 @@ def _nanochat(ref: NanochatCheckpoint) -> Target:
     )
 
 
-def _hf(path: Path) -> Target:
+def _hf(path: Path, step: int | None) -> Target:
+    found = hf_folders.find(path, step)
+    if found.path != path or found.adapter is not None:
+        return _foreign(found)
     config = _read_json(path / "config.json")
     own = (path / HF_TOKENIZER).is_file()
     if config.get("model_type") == "nanochat" and not own and not (path / TOKENIZER).is_file():
@@ -214,13 +222,7 @@ def _hf(path: Path) -> Target:
             "hf`. Export it again from the checkpoint it was made of."
         )
     if config.get("model_type") != "nanochat" or not own:
-        return Target(
-            kind="folder",
-            label=f"{path.name} (transformers)",
-            config=hf_config.read_folder(path),
-            path=path,
-            tokenizer=path,
-        )
+        return _foreign(found)
     weights_header.check_safetensors(path / HF_WEIGHTS)
     shape = {
         "sequence_len": config.get("max_position_embeddings"),
@@ -236,6 +238,17 @@ def _hf(path: Path) -> Target:
         config=_shape(path / "config.json", shape),
         path=path,
         tokenizer=path / HF_TOKENIZER,
+    )
+
+
+def _foreign(found: hf_folders.ForeignFolder) -> Target:
+    return Target(
+        kind="folder",
+        label=found.label,
+        config=found.shape(),
+        path=found.path,
+        tokenizer=found.tokenizer,
+        step=found.step,
     )
 
 

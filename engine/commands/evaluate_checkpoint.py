@@ -57,13 +57,15 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
     tokenizer = load_target.load_tokenizer(target)
     mixed = settings.runtime.mixed(device.type)
     model = load_target.load_model(target, device, mixed=mixed)
+    # Longer than the model has positions for, a prompt is cut as a training row is.
+    max_tokens = min(settings.data.max_tokens, model.config.max_positions)
     # All prompts before the first answer: what cannot be asked is told at once.
     prepared = {
         task: exams.prepare(
             tokenizer,
             task,
             found,
-            max_tokens=settings.data.max_tokens,
+            max_tokens=max_tokens,
             vocab_size=model.config.vocab_size,
         )
         for task, found in questions.items()
@@ -86,7 +88,7 @@ def evaluate(job: dict[str, Any]) -> dict[str, Any]:
             "limit": settings.eval.eval_metrics_max_problems,
             "limit_generated": settings.eval.eval_max_generated,
             "seed": exam,
-            "max_tokens": settings.data.max_tokens,
+            "max_tokens": max_tokens,
             "device": device.type,
             "dtype": "bfloat16" if mixed else "float32",
         },

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.conversations.conversation import Conversation, Message, Part
+from engine.conversations.conversation import Conversation, Message, Part, RowFault
 from engine.errors import DataError
 
 ENDS = ("<|assistant_end|>", "<|bos|>")
@@ -91,13 +91,16 @@ def render_conversation(
         return tokenizer.render(conversation, max_tokens)
     ids = [tokenizer.special("<|bos|>")]
     mask = [0]
+    _refuse_tools(conversation)
 
     def add(tokens: Sequence[int], supervised: int) -> None:
         ids.extend(tokens)
         mask.extend([supervised] * len(tokens))
 
     for message in _merge_system(conversation.messages):
-        if message.role == "user":
+        if message.role == "text":  # as in pretraining: nothing but the token that begins a text
+            add(tokenizer.encode_ordinary(_plain(message)), int(message.trained))
+        elif message.role == "user":
             add([tokenizer.special("<|user_start|>")], 0)
             add(tokenizer.encode_ordinary(_plain(message)), 0)
             add([tokenizer.special("<|user_end|>")], 0)
@@ -188,6 +191,20 @@ def render_user_turn(tokenizer: ChatTokenizer, text: str) -> list[int]:
         tokenizer.special("<|user_end|>"),
         tokenizer.special("<|assistant_start|>"),
     ]
+
+
+def _refuse_tools(conversation: Conversation) -> None:
+    """nanochat's format has no place for them.
+
+    Raises:
+        RowFault: the row has tools, calls of them or results.
+    """
+    said = conversation.messages
+    if conversation.tools or any(m.role == "tool" or "tool_calls" in m.extra for m in said):
+        raise RowFault(
+            "the row has tools or calls of them, which nanochat's format cannot write; expected "
+            "plain messages. Take a model with a chat template (--model DIR), or leave the row out"
+        )
 
 
 def _merge_system(messages: Sequence[Message]) -> Sequence[Message]:

@@ -14,8 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from engine.conversations import tool_words
+from engine.conversations.row_fault import RowFault as RowFault
+
 PartKind = Literal["text", "python", "python_output"]
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool", "text"]
+"""`text`: a row that is no conversation but a plain text, all of which is learned."""
 
 _CALL = re.compile(r"<<([^>]+)>>")
 """A calculator call in a GSM8K answer: `<<48/2=24>>`."""
@@ -24,8 +28,8 @@ _FINAL = re.compile(r"(?:^|\n)#### *[-+$]?[\d,.]*\d%?\s*\Z")
 """The last line of every GSM8K answer: `#### 1,024`."""
 
 
-class RowFault(ValueError):
-    """What is wrong with one row: what was found and what was expected."""
+SPOKEN = ("assistant", "text")
+"""Roles whose words are learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +49,30 @@ class Message:
     """False: an answer that is context, not target. Its row says `weight: 0` or `train: false`."""
     wanted: bool = False
     """The row asks to train on a message that is no answer, which is not done here."""
+    extra: str = ""
+    """JSON of what else a chat template may write of it: `tool_calls`, `name` and so on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """An optional system message, then user and assistant in turn, the user first."""
+    """An optional system message, then user and assistant in turn, the user first; results of
+    tools may stand between two answers. Or one plain text."""
 
     messages: tuple[Message, ...]
     source: str = field(default="", compare=False)
     """What the row says of where it is from; not part of what is trained on, nor of its hash."""
+    tools: str = ""
+    """JSON of the tools that the row describes, for the chat template; empty for none."""
 
     @property
     def answers(self) -> int:
-        """Messages of the assistant."""
-        return sum(message.role == "assistant" for message in self.messages)
+        """Messages of the assistant, or the one text."""
+        return sum(message.role in SPOKEN for message in self.messages)
 
     @property
     def untrained(self) -> int:
         """Answers that carry no loss since their row says so."""
-        return sum(m.role == "assistant" and not m.trained for m in self.messages)
+        return sum(m.role in SPOKEN and not m.trained for m in self.messages)
 
     @property
     def unobeyed(self) -> int:
@@ -81,14 +90,17 @@ class Conversation:
                 ]
             # Only where it is false: ids of rows without weights stay what they always were.
             content.append([message.role, said] + ([] if message.trained else [False]))
+            content[-1] += [message.extra] if message.extra else []
+        content += [[self.tools]] if self.tools else []
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def parse_messages(raw: object, *, trained: bool = True) -> Conversation:
+def parse_messages(raw: object, *, trained: bool = True, tools: object = None) -> Conversation:
     """Conversation of a list of `{"role", "content"}`.
 
     An answer with `weight: 0`, or `train`, `training` or `loss` false, is context: it is
-    rendered and carries no loss. `trained=False` says so of every answer.
+    rendered and carries no loss. `trained=False` says so of every answer. `tools`: JSON, or the
+    text of it, that describes what the assistant may call.
 
     Raises:
         RowFault: naming the message (counted from 1) and what was expected there.
@@ -98,32 +110,57 @@ def parse_messages(raw: object, *, trained: bool = True) -> Conversation:
     if not raw:
         raise RowFault("there is no message; expected at least one from the user")
     messages: list[Message] = []
-    expected: Role = "user"
     for number, item in enumerate(raw, start=1):
         if not isinstance(item, dict):
             raise RowFault(
                 f'message {number} is {_kind(item)}; expected {{"role": ..., "content": ...}}'
             )
-        role = item.get("role")
+        role = _role(item, number, messages)
         loss = says_loss(item, f"message {number}")
         wanted = loss is True and role != "assistant"
-        if role == "system" and number == 1:
-            messages.append(Message("system", _text(item, number, "system"), wanted=wanted))
-            continue
-        if role != expected:
-            words = f'role "{role}"' if isinstance(role, str) else "no role that is a text"
-            other = ' (or "system")' if number == 1 else ""
-            raise RowFault(f'message {number} has {words}; expected "{expected}"{other}')
-        if expected == "user":
-            messages.append(Message("user", _text(item, number, "user"), wanted=wanted))
-            expected = "assistant"
+        if role == "assistant":
+            carries, extra = trained and loss is not False, tool_words.extra_of(item, number)
+            content = _assistant_content(item, number, calls=bool(extra))
+            messages.append(Message(role, content, carries, extra=extra))
         else:
-            carries = trained and loss is not False
-            messages.append(Message("assistant", _assistant_content(item, number), carries))
-            expected = "user"
+            text = _text(item, number, role)
+            extra = tool_words.extra_of(item, number) if role == "tool" else ""
+            messages.append(Message(role, text, wanted=wanted, extra=extra))
     if messages[-1].role == "system":
         raise RowFault('there is only a system message; expected a "user" message after it')
-    return Conversation(tuple(messages))
+    return Conversation(tuple(messages), tools=tool_words.tools_of(tools))
+
+
+def _role(item: Mapping[str, object], number: int, before: Sequence[Message]) -> Role:
+    """The role of a message, if it may stand there."""
+    role = item.get("role")
+    last = before[-1].role if before else "system"
+    expected: tuple[Role, ...] = ("user",)
+    if last == "user":
+        expected = ("assistant",)
+    elif last == "tool":
+        expected = ("assistant", "tool")
+    for each in expected:
+        if role == each:
+            return each
+    if role == "system" and number == 1:
+        return "system"
+    if role == "tool" and last == "assistant":
+        return "tool"
+    words = f'role "{role}"' if isinstance(role, str) else "no role that is a text"
+    other = ' (or "system")' if number == 1 else ""
+    raise RowFault(f'message {number} has {words}; expected "{expected[0]}"{other}')
+
+
+def plain_text(text: object, *, trained: bool = True) -> Conversation:
+    """The conversation that is no conversation: one text, every token of which is learned.
+
+    Raises:
+        RowFault: it is no text, or an empty one.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise RowFault(f'"text" is {_kind(text) if text != "" else "empty"}; expected a text')
+    return Conversation((Message("text", text, trained),))
 
 
 LOSS_KEYS = ("weight", "train", "training", "loss")
@@ -221,15 +258,35 @@ def _pair(question: object, answer: object) -> tuple[str, str]:
 
 def _text(item: dict[str, object], number: int, role: str) -> str:
     content = item.get("content")
+    if isinstance(content, list):
+        return "".join(_text_part(each, number, index) for index, each in enumerate(content, 1))
     if not isinstance(content, str):
         raise RowFault(f"message {number} ({role}) has {_kind(content)} as content; expected text")
     return content
 
 
-def _assistant_content(item: dict[str, object], number: int) -> str | tuple[Part, ...]:
+def _text_part(raw: object, number: int, index: int) -> str:
+    """One piece of a content that is a list, as of models that take pictures too."""
+    if isinstance(raw, str):
+        return raw
+    kind = raw.get("type") if isinstance(raw, dict) else _kind(raw)
+    text = raw.get("text") if isinstance(raw, dict) else None
+    if kind not in ("text", None) or not isinstance(text, str):
+        raise RowFault(
+            f'message {number}, part {index} has type "{kind}"; expected {{"type": "text", '
+            '"text": ...}: only text is trained on'
+        )
+    return text
+
+
+def _assistant_content(
+    item: dict[str, object], number: int, *, calls: bool
+) -> str | tuple[Part, ...]:
     content = item.get("content")
     if isinstance(content, str):
         return content
+    if content is None and calls:
+        return ""
     if not isinstance(content, list):
         raise RowFault(
             f"message {number} (assistant) has {_kind(content)} as content; "

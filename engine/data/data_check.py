@@ -12,8 +12,9 @@ from engine.data.dataset import Rows
 from engine.data.entries import DataEntry, DataSettings, ExamLimits
 from engine.data.hub import HubRows
 from engine.data.mixture import TaskRows
+from engine.data.mixture_plan import Share
 from engine.data.supervision import Tally, Teaches
-from engine.data.task_rows import Part, kept_rows, load_rows, open_all, side_of
+from engine.data.task_rows import Part, epoch_counts, kept_rows, load_rows, open_all, side_of
 from engine.data.tasks import (
     Starter,
     as_questions,
@@ -37,6 +38,8 @@ class DataSummary:
     notes: tuple[str, ...] = ()
     from_hub: tuple[str, ...] = ()
     """Tasks that are read from the hub later, hence not checked row by row."""
+    shares: tuple[Share, ...] = ()
+    """What stands of each training source in an epoch."""
     tally: Tally = field(default_factory=Tally)
     """Answers of the training rows that were looked at."""
     digests: Mapping[str, str] = field(default_factory=dict)
@@ -130,7 +133,7 @@ def _looked_at(check: _Check, rows: Rows, note: str, settings: DataSettings) -> 
     entry = check.entry
     if isinstance(rows, HubRows):
         kept = kept_rows(len(rows), entry.size, check.limit)
-        count = len(side_of(range(kept), check.part)) * entry.epochs
+        count = len(side_of(range(kept), check.part, settings.held_out))
         return _Looked(check=check, where=rows.name, count=count)
     task = load_rows(rows, entry, settings, limit=check.limit, note=note, part=check.part)
     if check.use == "question":
@@ -139,7 +142,7 @@ def _looked_at(check: _Check, rows: Rows, note: str, settings: DataSettings) -> 
     where = rows.name
     if check.part == "held_out":
         where = f"{where}, rows held out for validation (--validation FILE names others)"
-    return _Looked(check=check, where=where, count=len(task.items) * entry.epochs, task=task)
+    return _Looked(check=check, where=where, count=len(task.items), task=task)
 
 
 def _summary(found: Sequence[_Looked], max_validation_rows: int) -> DataSummary:
@@ -147,10 +150,17 @@ def _summary(found: Sequence[_Looked], max_validation_rows: int) -> DataSummary:
     skipped: dict[str, int] = {}
     notes: dict[str, None] = {}
     total = Tally()
+    training = [each for each in found if each.check.use == "training"]
+    entries = [each.check.entry for each in training]
+    counts = epoch_counts(entries, [each.count for each in training])
+    shares = [
+        Share(name=entry.name, rows=each.count, per_epoch=count, weight=entry.weight)
+        for entry, each, count in zip(entries, training, counts, strict=True)
+    ]
+    for share in shares:
+        train[share.name] = train.get(share.name, 0) + share.per_epoch
     for each in found:
         entry, task = each.check.entry, each.task
-        if each.check.use == "training":
-            train[entry.name] = train.get(entry.name, 0) + each.count
         if task is None:
             continue
         if task.skipped:
@@ -168,6 +178,7 @@ def _summary(found: Sequence[_Looked], max_validation_rows: int) -> DataSummary:
         questions={e.check.entry.name: e.count for e in found if e.check.use == "question"},
         skipped=skipped,
         notes=tuple(notes),
+        shares=tuple(shares),
         from_hub=tuple(dict.fromkeys(e.check.entry.name for e in found if e.task is None)),
         tally=total,
         digests=row_digests.collect(

@@ -62,12 +62,14 @@ class JsonlRows:
     rows, and rows that are written over several lines.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, data: bytes | None = None) -> None:
+        """`data`: what the file holds, where that has been read already (unpacked)."""
         self._path = path
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+        if data is None:
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
         if fault := pointer_fault(path, data):
             raise DataError(f"{fault}.")
         self._lines = rows_of_text(as_utf8(data, path), path)
@@ -238,6 +240,8 @@ def parse_row(raw: object, *, subject: str = "") -> Item:
     Raises:
         RowFault: the row is of no known form, or wrong within it.
     """
+    if isinstance(raw, Conversation):
+        return raw  # of a form whose rows are no messages (`row_columns.convert`)
     if isinstance(raw, list):
         return parse_messages(raw)
     if not isinstance(raw, dict):
@@ -245,7 +249,9 @@ def parse_row(raw: object, *, subject: str = "") -> Item:
     if set(raw) == {"train"} and isinstance(raw["train"], dict):
         raw = raw["train"]  # the hub's MMLU auxiliary_train wraps each row once more
     if "messages" in raw:
-        found = parse_messages(raw["messages"], trained=_row_is_trained(raw))
+        found = parse_messages(
+            raw["messages"], trained=_row_is_trained(raw), tools=raw.get("tools")
+        )
         source = raw.get("source")
         if isinstance(source, str) and 0 < len(source) <= MOST_SOURCE_LETTERS:
             found = dataclasses.replace(found, source=source)

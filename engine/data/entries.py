@@ -7,12 +7,15 @@ of the whole task, so asking for fewer rows gives a prefix of the same rows.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from engine.conversations.problems import GENERATED_TASKS
 from engine.data.hub import HUB
+from engine.data.hub_sets import HubId
 from engine.data.mixture import SEED
+from engine.data.row_forms import RowForm
 from engine.errors import ConfigError
 
 
@@ -23,20 +26,31 @@ class DataEntry:
     name: str
     """`ARC-Easy`, `GSM8K`, ...; with `file`, whatever the screen shall call it."""
     file: Path | None = None
+    hub: HubId | None = None
+    """A data set of the hub that is no known task."""
     split: str = "train"
     size: int | None = None
     """Rows kept, counted after the shuffle; None keeps all."""
-    epochs: int = 1
-    """How often the rows stand in one epoch of the mixture."""
+    epochs: int | Fraction = 1
+    """How often the rows stand in one epoch of the mixture; a fraction: so large a part."""
+    weight: Fraction | None = None
+    """Its proportion to other sources, which then have one too (`mixture_plan`)."""
     shuffle: bool = True
     """False keeps the file's order, as nanochat does with its identity file."""
+
+    @property
+    def is_own(self) -> bool:
+        """Rows that somebody named, and no known task: a file, a folder, a data set by its id."""
+        return self.file is not None or self.hub is not None
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise ConfigError(f"{self.name}: size is {self.size}; expected 1 or more.")
-        if self.epochs < 1:
-            raise ConfigError(f"{self.name}: epochs is {self.epochs}; expected 1 or more.")
-        if self.file is None and self.name not in HUB:
+        if self.epochs <= 0:
+            raise ConfigError(f"{self.name}: epochs is {self.epochs}; expected more than 0.")
+        if self.weight is not None and self.weight <= 0:
+            raise ConfigError(f"{self.name}: weight is {self.weight}; expected more than 0.")
+        if self.file is None and self.hub is None and self.name not in HUB:
             near = difflib.get_close_matches(self.name, HUB, n=1)
             meant = f" Did you mean {near[0]}?" if near else ""
             raise ConfigError(
@@ -66,12 +80,16 @@ class DataSettings:
     mixture: tuple[DataEntry, ...] = ()
     """Empty: ARC-Easy, ARC-Challenge, GSM8K and SmolTalk, as in nanochat's reference run."""
     validation: DataEntry | tuple[DataEntry, ...] | None = DataEntry(name="SmolTalk", split="test")
-    """Several are mixed, as nanochat does since 2026. None holds a twentieth of every training
+    """Several are mixed, as nanochat does since 2026. None holds a share of every training
     entry's rows out, at least one of each."""
+    held_out: Fraction = Fraction(1, 20)
+    """That share."""
     questions: tuple[DataEntry, ...] = (
         DataEntry(name="MMLU", split="test"),
         DataEntry(name="ARC-Easy", split="test"),
     )
+    form: RowForm = field(default_factory=RowForm)
+    """Of the rows in files that were named."""
     skip_bad_rows: bool = False
     """Count malformed rows instead of refusing the file."""
     starter: bool = False

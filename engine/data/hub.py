@@ -97,14 +97,17 @@ def require_hub(tasks: Sequence[str]) -> None:
     """
     missing = [HUB[task] for task in tasks if not is_cached(HUB[task])]
     if missing and not hub_answers():
-        raise _not_there(list(dict.fromkeys(found.id for found in missing)))
+        raise not_there(list(dict.fromkeys(found.id for found in missing)))
 
 
 def is_cached(wanted: HubSet) -> bool:
     """A prepared copy lies in the cache of `datasets` (looked up without importing it)."""
-    owner, name = wanted.id.split("/")
-    folder = _cache_dir() / f"{owner}___{name}" / wanted.subset
-    return any(folder.glob("*/*/dataset_info.json"))
+    return any((cache_folder(wanted.id) / wanted.subset).glob("*/*/dataset_info.json"))
+
+
+def cache_folder(set_id: str) -> Path:
+    """Where `datasets` keeps its prepared copies of a data set."""
+    return _cache_dir() / set_id.replace("/", "___")
 
 
 def hub_answers() -> bool:
@@ -128,20 +131,24 @@ def _load(wanted: HubSet, split: str) -> Any:
     datasets.disable_progress_bars()
     cached = is_cached(wanted)
     try:
-        with _offline() if cached else contextlib.nullcontext():
+        with offline() if cached else contextlib.nullcontext():
             return datasets.load_dataset(wanted.id, wanted.subset, split=split)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         if cached or not hub_answers():
-            raise _not_there([wanted.id]) from error
-        raise DataError(
-            f"{wanted.id} ({wanted.subset}, {split}) could not be loaded from "
-            f"{_endpoint()}: {_one_line(error)}. Try again, set HF_ENDPOINT to a mirror, or "
-            "pass --data-dir with the files."
-        ) from error
+            raise not_there([wanted.id]) from error
+        raise could_not_load(f"{wanted.id} ({wanted.subset}, {split})", error) from error
+
+
+def could_not_load(what: str, error: Exception) -> DataError:
+    """A hub that answers, and a data set that it does not give."""
+    return DataError(
+        f"{what} could not be loaded from {_endpoint()}: {_one_line(error)}. Try again, set "
+        "HF_ENDPOINT to a mirror, or pass --data-dir with the files."
+    )
 
 
 @contextlib.contextmanager
-def _offline() -> Iterator[None]:
+def offline() -> Iterator[None]:
     """No network while a cached data set is opened: the library asks for updates otherwise."""
     # Imported already by `datasets`.
     import datasets  # noqa: PLC0415
@@ -155,7 +162,8 @@ def _offline() -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE = before
 
 
-def _not_there(ids: Sequence[str]) -> DataError:
+def not_there(ids: Sequence[str]) -> DataError:
+    """Data sets that are neither in the cache nor to be had from a hub that is silent."""
     one = len(ids) == 1
     return DataError(
         f"The data set{'' if one else 's'} {', '.join(ids)} {'is' if one else 'are'} not in the "

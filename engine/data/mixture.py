@@ -43,10 +43,18 @@ class TaskRows:
     name: str
     items: Sequence[Item]
     hub_ids: Sequence[str] = ()
+    numbers: Sequence[int] = ()
+    """Of each row in its file, from 1; empty where rows come from no file."""
     skipped: int = 0
     """Malformed rows left out on request."""
-    epochs: int = 1
+    per_epoch: int | None = None
+    """Rows in an epoch, from the first on and again; None: each once."""
     note: str = ""
+
+    @property
+    def count(self) -> int:
+        """Rows that stand in an epoch."""
+        return len(self.items) if self.per_epoch is None else self.per_epoch
 
     def conversation(self, index: int) -> Conversation:
         item = self.items[index]
@@ -85,10 +93,9 @@ class Mixture:
         self.tasks = list(tasks)
         self.sources = tuple(dict.fromkeys(task.name for task in self.tasks))
         pairs = [
-            (number, index)
+            (number, index % len(task.items))
             for number, task in enumerate(self.tasks)
-            for _ in range(task.epochs)
-            for index in range(len(task.items))
+            for index in range(task.count)
         ]
         if seed is not None:
             random.Random(seed).shuffle(pairs)
@@ -110,6 +117,13 @@ class Mixture:
     def conversation(self, index: int) -> Conversation:
         number, local = self.places[index]
         return self.tasks[number].conversation(local)
+
+    def where(self, index: int) -> str:
+        """Source and number of a row, for people."""
+        number, local = self.places[index]
+        task = self.tasks[number]
+        place = task.numbers[local] if task.numbers else local + 1
+        return f"{task.name}, row {place:,}"
 
     def source_of(self, index: int) -> str:
         own = self._own_source(index) if self._by_row else ""
@@ -134,7 +148,7 @@ class Mixture:
         """Rows by task, in the order of the tasks."""
         counts: dict[str, int] = {}
         for task in self.tasks:
-            counts[task.name] = counts.get(task.name, 0) + len(task.items) * task.epochs
+            counts[task.name] = counts.get(task.name, 0) + task.count
         return counts
 
     def skipped(self) -> dict[str, int]:

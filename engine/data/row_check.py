@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from engine.conversations.chat_format import ChatTokenizer, render_conversation
 from engine.conversations.conversation import Conversation, RowFault
-from engine.data.dataset import Rows, open_rows, parse_row
+from engine.data.dataset import Rows, parse_row
 from engine.errors import DataError
 
 MOST_ROWS = 20_000
 """Rows of a file that are looked at: some seconds. The ranks say the same of those behind."""
 
 
-def check_files(tokenizer: ChatTokenizer, files: Sequence[Path], max_tokens: int) -> list[str]:
-    """Render the rows of files; what a person should know of them.
+def check_rows(
+    tokenizer: ChatTokenizer, sources: Sequence[tuple[str, Rows]], max_tokens: int
+) -> list[str]:
+    """Render the rows of named sources; what a person should know of them.
 
     Raises:
         DataError: the template refuses a row, or does not say which of its tokens are answers;
             file and line of the first such row are named.
     """
     found: list[str] = []
-    for path in files:
-        rows = open_rows(path)
+    for name, rows in sources:
         count = min(len(rows), MOST_ROWS)
         cut = silent = 0
         for index in range(count):
-            lost, taught = _look_at(tokenizer, rows, index, path.stem, max_tokens)
+            lost, taught = _look_at(tokenizer, rows, index, name, max_tokens)
             cut += lost
             silent += not taught
         if cut:
-            found.append(f"{cut:,} of {count:,} rows of {path.name} lose their end at "
+            found.append(f"{cut:,} of {count:,} rows of {name} lose their end at "
                          f"{max_tokens:,} tokens")  # fmt: skip
         if silent:
-            found.append(f"{silent:,} of {count:,} rows of {path.name} have no supervised token")
+            found.append(f"{silent:,} of {count:,} rows of {name} have no supervised token")
     return found
 
 

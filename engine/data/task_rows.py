@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 from typing import Literal
 
 from engine.conversations.conversation import RowFault
+from engine.data import mixture_plan
 from engine.data.dataset import Item, Rows, find_file, open_rows, parse_row, row_id
 from engine.data.entries import DataEntry, DataSettings
 from engine.data.hub import HubRows, require_hub
+from engine.data.hub_sets import open_set
 from engine.data.mixture import TaskRows, seed_order
+from engine.data.row_files import open_path
+from engine.data.row_forms import described, formed
 from engine.errors import DataError
 
 Part = Literal["all", "training", "held_out", "exam"]
 """Which rows of an entry: all that are trained on, one side of the rows held out for validation,
 or all that are asked or measured. What is asked, and what is held out for it, is chosen by the
 exam's seed; what is trained on is ordered by the run's."""
-
-HELD_OUT_SHARE = 20
-"""One row in so many is held out where validation has no rows of its own."""
 
 
 def open_all(
@@ -32,12 +35,15 @@ def open_all(
         )
     opened: list[tuple[Rows, str]] = []
     missing: list[str] = []
-    wanted_from_hub = [e.name for e in entries if e.file is None] if folder is None else []
+    wanted_from_hub = [e.name for e in entries if not e.is_own] if folder is None else []
     if wanted_from_hub:
         require_hub(list(dict.fromkeys(wanted_from_hub)))
     for entry in entries:
-        if entry.file is not None:
-            opened.append((open_rows(entry.file), ""))
+        if entry.is_own:
+            rows = formed(_own_rows(entry), settings.form)
+            said = described(rows)
+            name = entry.name if entry.file is None else entry.file.name
+            opened.append((rows, f"{name} is read as {said}" if said else ""))
         elif folder is None:
             opened.append((HubRows(entry.name, entry.split, download=download), ""))
         elif found := find_file(folder, entry.name, entry.split):
@@ -51,6 +57,14 @@ def open_all(
             "files, or leave out --data-dir to read the hub."
         )
     return opened
+
+
+def _own_rows(entry: DataEntry) -> Rows:
+    """Of the file, folder or data set that was named."""
+    if entry.hub is not None:
+        return open_set(entry.hub, entry.split)
+    assert entry.file is not None
+    return open_path(entry.file, entry.split)
 
 
 def kept_rows(num_rows: int, *limits: int | None) -> int:
@@ -92,8 +106,8 @@ def load_rows(
         name=entry.name,
         items=[parsed[index][0] for index in chosen],
         hub_ids=[parsed[index][1] for index in chosen],
+        numbers=[index + 1 for index in chosen],
         skipped=skipped,
-        epochs=entry.epochs,
         note=note,
     )
 
@@ -103,19 +117,19 @@ def _order(
 ) -> Sequence[int]:
     """Places of the rows of one part, in the order they are trained on, asked or measured."""
     if not entry.shuffle:
-        return side_of(range(kept), part)
+        return side_of(range(kept), part, settings.held_out)
     if part == "all":
         return seed_order(count, settings.seed)[:kept]
-    order = side_of(seed_order(count, settings.exam_seed)[:kept], part)
+    order = side_of(seed_order(count, settings.exam_seed)[:kept], part, settings.held_out)
     if part == "training" and settings.seed != settings.exam_seed:
         # The rows that are left are the same for every seed, their order is not.
         return [order[place] for place in seed_order(len(order), settings.seed)]
     return order
 
 
-def side_of(order: Sequence[int], part: Part) -> Sequence[int]:
-    """The rows of one side: the last twentieth, at least one, is held out."""
-    held = max(1, len(order) // HELD_OUT_SHARE)
+def side_of(order: Sequence[int], part: Part, share: Fraction) -> Sequence[int]:
+    """The rows of one side: the last `share` of them, at least one, is held out."""
+    held = max(1, int(len(order) * share))
     match part:
         case "training":
             return order[:-held]
@@ -123,6 +137,26 @@ def side_of(order: Sequence[int], part: Part) -> Sequence[int]:
             return order[-held:]
         case _:
             return order
+
+
+def planned(tasks: Sequence[TaskRows], entries: Sequence[DataEntry]) -> list[TaskRows]:
+    """The training tasks, each with the rows that stand of it in an epoch.
+
+    Raises:
+        ConfigError: as `mixture_plan.rows_per_epoch`.
+    """
+    counts = epoch_counts(entries, [len(task.items) for task in tasks])
+    return [replace(task, per_epoch=count) for task, count in zip(tasks, counts, strict=True)]
+
+
+def epoch_counts(entries: Sequence[DataEntry], lengths: Sequence[int]) -> list[int]:
+    """Rows of every training entry in one epoch, of the rows it has."""
+    return mixture_plan.rows_per_epoch(
+        [entry.name for entry in entries],
+        lengths,
+        [Fraction(entry.epochs) for entry in entries],
+        [entry.weight for entry in entries],
+    )
 
 
 def parse_into(

@@ -14,7 +14,7 @@ from engine.data.entries import DataEntry as DataEntry
 from engine.data.entries import DataSettings as DataSettings
 from engine.data.entries import ExamLimits
 from engine.data.mixture import Mixture, TaskRows
-from engine.data.task_rows import Part, load_rows, open_all, parse_into, raise_first
+from engine.data.task_rows import Part, load_rows, open_all, parse_into, planned, raise_first
 from engine.errors import DataError
 
 Exam = list[Question] | list[Problem]
@@ -47,7 +47,7 @@ def build_mixture(settings: DataSettings, *, starter: Starter | None = None) -> 
         load_rows(rows, entry, settings, note=note, part=part)
         for entry, (rows, note) in zip(entries, sources, strict=True)
     ]
-    return Mixture(tasks, seed=settings.seed)
+    return Mixture(planned(tasks, entries), seed=settings.seed)
 
 
 def load_validation(

@@ -38,7 +38,8 @@ def default_prompts(rows: Rows) -> tuple[str, ...]:
     """First user messages of the first rows: short ones that begin differently."""
     found: dict[str, str] = {}
     for index in range(len(rows)):
-        asked = next(m.content for m in rows.conversation(index).messages if m.role == "user")
+        said = rows.conversation(index).messages
+        asked = next((m.content for m in said if m.role == "user"), "")  # "": a plain text
         if isinstance(asked, str) and asked.strip() and len(asked) <= LONGEST_DEFAULT:
             found.setdefault(asked[:_ALIKE], asked)
         if len(found) == DEFAULT_PROMPTS:

@@ -27,7 +27,7 @@ from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import HF, LORA_LR, OLD_RECIPES, STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.chat_format import OwnFormat
 from engine.conversations.tokenizer import Tokenizer
-from engine.data import row_check, row_digests, supervision
+from engine.data import mixture_plan, row_check, row_digests, supervision, task_rows
 from engine.data.data_check import DataSummary, check_data
 from engine.data.hub import HUB, is_cached
 from engine.data.mixture import SEED
@@ -132,8 +132,12 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
     if isinstance(tokenizer, OwnFormat) and run_plan.has_own_files_alone(config):
         # A template may refuse what the parser takes.
         entries = [*settings.mixture, *settings.validation_entries()]
-        files = list(dict.fromkeys(each.file for each in entries if each.file is not None))
-        templated = row_check.check_files(tokenizer, files, config.data.max_tokens)
+        own = [each for each in dict.fromkeys(entries) if each.is_own]
+        names = [each.name if each.file is None else each.file.name for each in own]
+        sources = [rows for rows, _ in task_rows.open_all(own, settings)]
+        templated = row_check.check_rows(
+            tokenizer, list(zip(names, sources, strict=True)), config.data.max_tokens
+        )
     plan, packed = _plan(config, settings, tokenizer, data.num_rows)
     local_ranks = config.runtime.gpus // config.runtime.nodes
     _, room = devices.memory_of_rank(device.device_type, local_ranks)
@@ -213,7 +217,9 @@ def absolute_paths(config: RunConfig) -> RunConfig:
     if config.data.data_dir is not None:
         settings["data_dir"] = str(Path(config.data.data_dir).expanduser().absolute())
     settings["mixture"] = tuple(run_plan.absolute_entry(text) for text in config.data.mixture)
-    settings["validation"] = run_plan.absolute_entry(config.data.validation)
+    settings["validation"] = ",".join(
+        run_plan.absolute_entry(text.strip()) for text in config.data.validation.split(",")
+    )
     for name in ("model", "chat_template"):
         if (text := getattr(config.start, name)) is not None:
             settings[name] = str(Path(text).expanduser().absolute())
@@ -256,7 +262,9 @@ def choose_data(config: RunConfig, typed: frozenset[str]) -> tuple[RunConfig, li
     notes = []
     if not config.data.validation:
         config = config.replace(validation=run_plan.HELD_OUT)
-        notes.append("a twentieth of the rows is held out for validation (--validation FILE)")
+        share = f"{config.data.val_share:.4g}"
+        part = "a twentieth" if share == "0.05" else f"a share of {share}"
+        notes.append(f"{part} of the rows is held out for validation (--validation FILE)")
     if "eval_tasks" not in typed:
         tasks = run_plan.task_names(config)
         here = tuple(task for task in tasks if task in HUB and is_cached(HUB[task]))
@@ -315,6 +323,11 @@ def create(
         prepared.tokenizer.save_json(run.tokenizer)
         run.config.write_text(to_toml(prepared.config), encoding="utf-8")
         run.control.touch(mode=0o600)
+        shares = prepared.data.shares
+        if shares:
+            total = prepared.data.num_rows
+            plan = [share.to_dict(total) for share in shares]
+            run.mixture.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
         if prepared.packed is not None:
             row_packing.save(run.packing, *prepared.packed)
         # Last: a directory without a manifest is no run.
@@ -396,6 +409,7 @@ def describe(prepared: Prepared) -> list[str]:
         *([f"checked     {prepared.start.checked}"] if prepared.start.checked else []),
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",
+        *([f"mixture     {mixed}"] if (mixed := mixture_plan.words(prepared.data.shares)) else []),
         *([f"left out    {masked}"] if found.untrained else []),
         _step(config, plan),
         f"iterations  {plan.num_iterations:,} ({plan.num_updates:,} updates, then one evaluation)",

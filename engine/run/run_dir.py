@@ -112,6 +112,11 @@ class RunDir:
         return self.path / "rows.json"
 
     @property
+    def mixture(self) -> Path:
+        """Rows of every training source in an epoch, as they were planned."""
+        return self.path / "mixture.json"
+
+    @property
     def packing(self) -> Path:
         """Which conversations share a row in every step, where rows are packed best-fit."""
         return self.path / "packing.npz"

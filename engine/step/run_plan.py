@@ -9,13 +9,18 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from engine import fit
 from engine.config import STARTER, RunConfig
+from engine.data import row_files
 from engine.data.entries import DataEntry, DataSettings, ExamLimits
+from engine.data.hub import HUB
+from engine.data.hub_sets import HUB_MARK, SCOPE_MARK, HubId, is_id
 from engine.data.mixture import SEED
+from engine.data.row_forms import RowForm
 from engine.errors import ConfigError
 from engine.files.sizes import GIB
 from engine.fit import MemoryPlan, plan_for
@@ -25,8 +30,12 @@ from engine.step.packing import CPU_MAX_TOKENS
 from engine.step.plan import Plan
 from engine.step.row_packing import RowPlan
 
-_REPEATED = re.compile(r"\*([1-9]\d{0,3})$")
+_NUMBER = r"(\d{1,6}(?:\.\d{1,6})?)"
+_REPEATED = re.compile(rf"\*{_NUMBER}$")
 """How often an entry's rows stand in the mixture."""
+
+_WEIGHED = re.compile(rf"@{_NUMBER}$")
+"""In which proportion to others."""
 
 CHATCORE = ("ARC-Easy", "ARC-Challenge", "MMLU", "GSM8K", "HumanEval")
 """Tasks of nanochat's ChatCORE, in its order."""
@@ -66,7 +75,9 @@ def data_settings(config: RunConfig, exam: int = SEED) -> DataSettings:
         data_dir=None if data.data_dir is None else Path(data.data_dir).expanduser(),
         mixture=tuple(_entry(text) for text in data.mixture),
         validation=validation,
+        held_out=Fraction(str(data.val_share)),
         questions=tuple(DataEntry(name=name, split="test") for name in task_names(config)),
+        form=RowForm.read(data.data_format, data.map),
         skip_bad_rows=data.skip_bad_rows,
         starter=config.start.source == STARTER
         and not (data.data_dir or data.mixture or data.validation),
@@ -85,12 +96,13 @@ def exam_limits(config: RunConfig) -> ExamLimits:
 
 
 def has_own_files_alone(config: RunConfig) -> bool:
-    """Whether every training row comes from a file that was named, and there is no data folder."""
+    """Whether every training row comes from a file, folder or data set that was named, and there
+    is no data folder."""
     mixture = config.data.mixture
     return (
         bool(mixture)
         and config.data.data_dir is None
-        and all(_is_file(_split_entry(text)[0]) for text in mixture)
+        and all(_is_own(_split_entry(text)[0]) for text in mixture)
     )
 
 
@@ -257,38 +269,64 @@ def is_chatcore(name: str) -> bool:
 def absolute_entry(text: str) -> str:
     """The same mixture entry with its file, if it is one, as an absolute path."""
     name, size = _split_entry(text)
-    if not _is_file(name):
+    if not _is_own(name):
         return text
-    path = str(Path(name).expanduser().absolute())
+    # An id is marked as one: in another folder a file of that name might lie.
+    path = HubId.read(name).text if _is_hub_id(name) else str(Path(name).expanduser().absolute())
     whole = path if size is None else f"{path}:{size}"
-    return f"{whole}*{_times(text)}" if _times(text) > 1 else whole
+    # What stands behind name and rows is kept as it was typed.
+    weight = _WEIGHED.search(text)
+    times = _REPEATED.search(_WEIGHED.sub("", text))
+    return whole + (times[0] if times else "") + (weight[0] if weight else "")
 
 
 def _entry(text: str, *, split: str = "train") -> DataEntry:
-    """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`, each with `*TIMES` behind it."""
+    """`NAME`, `NAME:ROWS`, `FILE` or `FILE:ROWS`, each with `*TIMES` and `@WEIGHT` behind it."""
     name, size = _split_entry(text)
-    epochs = _times(text)
+    rates: dict[str, Any] = {"epochs": _times(text), "weight": _weight(text)}
     if name == "MMLU" and split == "train":
         # The only rows of MMLU that are there to be trained on.
         split = "auxiliary_train"
     if not name:
         raise ConfigError(f"mixture entry {text!r} has no name; expected NAME, FILE or NAME:ROWS.")
-    if _is_file(name):
+    if _is_hub_id(name):
+        hub = HubId.read(name)
+        return DataEntry(name=hub.name, hub=hub, split=split, size=size, **rates)
+    if _is_own(name):
         path = Path(name).expanduser()
-        return DataEntry(name=path.stem, file=path, split=split, size=size, epochs=epochs)
-    return DataEntry(name=name, split=split, size=size, epochs=epochs)
+        return DataEntry(name=row_files.name_of(path), file=path, split=split, size=size, **rates)
+    return DataEntry(name=name, split=split, size=size, **rates)
 
 
 def _split_entry(text: str) -> tuple[str, int | None]:
-    text = _REPEATED.sub("", text)
+    text = _REPEATED.sub("", _WEIGHED.sub("", text))
     name, colon, rows = text.rpartition(":")
     return (name, int(rows)) if colon and rows.isdigit() else (text, None)
 
 
-def _times(text: str) -> int:
-    found = _REPEATED.search(text)
-    return int(found[1]) if found else 1
+def _times(text: str) -> Fraction:
+    found = _REPEATED.search(_WEIGHED.sub("", text))
+    return Fraction(found[1]) if found else Fraction(1)
 
 
-def _is_file(name: str) -> bool:
-    return "/" in name or name.endswith((".jsonl", ".parquet"))
+def _weight(text: str) -> Fraction | None:
+    found = _WEIGHED.search(text)
+    return Fraction(found[1]) if found else None
+
+
+def _is_hub_id(name: str) -> bool:
+    """Whether a name is a data set's id: marked as one, or like one where nothing of it lies."""
+    if name.startswith((HUB_MARK, SCOPE_MARK)):
+        return True
+    if row_files.is_named(name) or name.startswith((".", "~")) or not is_id(name):
+        return False
+    # `data/chat` where there is a folder data is a file that is missing, not a data set.
+    path = Path(name)
+    return not path.exists() and path.parts[0] not in ("", "/") and not Path(path.parts[0]).exists()
+
+
+def _is_own(name: str) -> bool:
+    """Whether a name is that of a file, a folder or a data set, and of no known task."""
+    if "/" in name or row_files.is_named(name):
+        return True
+    return bool(name) and name not in HUB and Path(name).expanduser().is_dir()

@@ -66,7 +66,10 @@ class CheckpointList:
             if not Path(row.known.path).exists():
                 return f"{row.name} is not on disk any more: the trainer removed {path}"
             return (
-                f"It is the trainer's own, in {path}; sftui does not load its layout. The "
+                f"It is the trainer's own, in {path}: the trainer keeps and prunes it. "
+                "`sftui eval` and `sftui chat` take that folder."
+                if row.known.kind == "hf"
+                else f"It is the trainer's own, in {path}; sftui does not load its layout. The "
                 "trainer keeps and prunes it."
             )
         if row.info is None:

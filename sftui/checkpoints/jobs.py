@@ -23,14 +23,22 @@ class Job:
     """
 
     def __init__(
-        self, words: str, arguments: Sequence[str], cwd: Path, *, stdin: bytes = b""
+        self,
+        words: str,
+        arguments: Sequence[str],
+        cwd: Path,
+        *,
+        stdin: bytes = b"",
+        most_output: int = MOST_OUTPUT_BYTES,
     ) -> None:
-        """`words` say what it does; `stdin` is all that it can read.
+        """`words` say what it does; `stdin` is all that it can read; of its output the last
+        `most_output` bytes are kept.
 
         Raises:
             OSError: it cannot be started.
         """
         self.words = words
+        self._most_output = most_output
         # Closed by `close`; the process has its own copy of the descriptor.
         self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives with the job
         with tempfile.TemporaryFile() as given:
@@ -55,7 +63,7 @@ class Job:
         if self._output.closed:
             return ""
         size = self._output.seek(0, 2)
-        self._output.seek(max(0, size - MOST_OUTPUT_BYTES))
+        self._output.seek(max(0, size - self._most_output))
         return self._output.read().decode("utf-8", "replace")
 
     def lines(self) -> list[str]:

@@ -150,6 +150,8 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
     path = run.path / (row.known.path or "")
     if row.known.kind == "nanochat" and path.is_file():
         return str(path)
+    if row.known.kind == "hf" and path.is_dir():
+        return str(path)
     raise UsageError(f"{row.name} is not on disk any more.")
 
 

@@ -19,7 +19,8 @@ class CheckpointFlags(RunsDirFlags):
     """For commands that load one checkpoint."""
 
     checkpoint: Annotated[str | None, CHECKPOINT] = None
-    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or an exported folder."""
+    """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or a folder of
+    transformers: a model, a trainer's checkpoint-N, adapters of peft."""
     source: Annotated[str | None, SOURCE] = None
     """nanochat's checkpoint by names: base, mid, sft or rl."""
     model_tag: Annotated[str | None, Typed(metavar="NAME")] = None
@@ -114,21 +115,26 @@ class ExportFlags(CheckpointFlags):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataFlags:
-    """Look at rows as a Hugging Face model will see them: token by token, what carries loss.
+class DataFlags(RunsDirFlags):
+    """Look at rows as a model will see them: token by token, what carries loss.
 
-    Supervised tokens are green, or stand between ⟦ and ⟧ where there are no colours.
+    Of a file with a Hugging Face model's tokenizer, or of one step of a run. Supervised tokens
+    are green, or stand between ⟦ and ⟧ where there are no colours.
 
     Examples:
       sftui data chat.jsonl --model SmolLM2-135M-Instruct
       sftui data chat.jsonl --model DIR --first 120 --rows 1
       sftui data chat.jsonl --model DIR --json
+      sftui data 20260102-030405-hf --step 40
     """
 
     file: Annotated[Path | None, Typed(metavar="FILE", positional=True)] = None
-    """File of rows, .jsonl or .parquet."""
+    """File or folder of rows (.jsonl, .json, .csv, .tsv, also .gz, .parquet), or with --step a
+    run."""
     model: Annotated[Path | None, Typed(metavar="DIR")] = None
     """Folder of the model, whose tokenizer and chat template write the rows."""
+    step: int | None = None
+    """Of a run: the rows of this update, counted from 0."""
     rows: int = 3
     """So many are printed; all are counted."""
     first: int = 1
@@ -139,5 +145,9 @@ class DataFlags:
     """A file with the chat template to use instead of the tokenizer's own."""
     last_answer_only: bool = False
     """Only the last answer of each row carries loss."""
+    data_format: str = ""
+    """Form of the rows (default: recognised by their columns)."""
+    map: Annotated[tuple[str, ...], Typed(metavar="NAME=COLUMN")] = ()
+    """Columns under their names here, comma-separated, e.g. prompt=question,completion=reply."""
     json: bool = False
     """One object a row: ids, mask, tokens, dropped, or its fault."""

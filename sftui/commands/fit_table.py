@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from engine import fit
 from engine.config import RunConfig
 from engine.errors import CheckpointError
 from engine.files.sizes import GIB
 from engine.model.family import ModelShape
+from engine.model.hf import hf_config, hf_folders, hf_start
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import devices, launch
 from engine.step import run_plan
@@ -83,6 +85,8 @@ def _micro_step(config: RunConfig, plan: fit.MemoryPlan) -> str:
 
 def _shape(config: RunConfig) -> tuple[ModelShape, str]:
     """The model's shape: its checkpoint's, or nanochat's for the depth in the tag."""
+    if config.start.model is not None and (found := _foreign(config)) is not None:
+        return found
     try:
         start, _ = launch.find_start(config)
         return start.model, start.label
@@ -91,6 +95,19 @@ def _shape(config: RunConfig) -> tuple[ModelShape, str]:
         if depth is None:
             raise
         return of_depth(int(depth[1])), f"{config.start.model_tag} (no checkpoint here)"
+
+
+def _foreign(config: RunConfig) -> tuple[ModelShape, str] | None:
+    """Adapters on their base, as they would be trained further; a tokenizer is not needed."""
+    folder = Path(config.start.model or "").expanduser()
+    if not folder.is_dir() or not hf_folders.is_one(folder):
+        return None
+    found = hf_folders.find(folder)
+    lora = hf_start.adapters(config.adapters, config.data.seed)
+    if lora is None and found.adapter is not None:
+        lora = hf_folders.lora_of(found.adapter)
+    remote_code = config.start.trust_remote_code
+    return hf_config.read_folder(found.model, lora=lora, remote_code=remote_code), found.label
 
 
 def of_depth(depth: int) -> GPTConfig:

@@ -19,6 +19,9 @@ from sftui.commands.options import Option, Typed, options_of
 from sftui.commands.parse import read_words
 from sftui.commands.shared_flags import SHELL_COMMAND, BaselineFlags
 
+DATA_FORMATS = ("messages", "sharegpt", "alpaca", "prompt-completion", "question-answer", "text")
+"""Forms of `engine.data.row_columns.FINDS`, which a start need not read."""
+
 F = TypeVar("F", bound="RunFlags | FitFlags")
 
 
@@ -110,6 +113,8 @@ SETTINGS = {
     "data_dir": Typed(metavar="DIR"),
     "mixture": Typed(metavar="NAME[:ROWS]"),
     "validation": Typed(metavar="NAME_OR_FILE"),
+    "data_format": Typed(metavar="NAME", choices=DATA_FORMATS),
+    "map": Typed(metavar="NAME=COLUMN"),
     "sample_prompts": Typed(words=True),
     "device_type": Typed(metavar="{cuda,cpu,mps}", choices=("cuda", "cpu", "mps")),
     "rendezvous": Typed(metavar="HOST:PORT"),

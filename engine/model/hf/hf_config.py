@@ -84,6 +84,8 @@ class HfConfig:
     lora: Lora | None = None
     remote_code: bool = False
     """Its folder's own Python may run (`--trust-remote-code`)."""
+    adapter: Path | None = None
+    """Folder of somebody's adapters, merged into the weights when they are loaded."""
     family: str = "hf"
 
     @property
@@ -240,7 +242,13 @@ class HfConfig:
             ) from None
 
 
-def read_folder(folder: Path, *, lora: Lora | None = None, remote_code: bool = False) -> HfConfig:
+def read_folder(
+    folder: Path,
+    *,
+    lora: Lora | None = None,
+    remote_code: bool = False,
+    adapter: Path | None = None,
+) -> HfConfig:
     """The shape of the model in a folder, as `save_pretrained` writes it.
 
     Raises:
@@ -269,6 +277,7 @@ def read_folder(folder: Path, *, lora: Lora | None = None, remote_code: bool = F
         fingerprint=print_of.hexdigest(),
         lora=lora,
         remote_code=remote_code,
+        adapter=adapter,
     )
     # Each raises where the number is missing.
     _ = found.n_layer, found.n_head, found.n_embd, found.vocab_size, found.max_positions

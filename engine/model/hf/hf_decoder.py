@@ -65,8 +65,18 @@ class HfCache:
     def select(self, rows: Tensor) -> None:
         """Keep these rows alone, in this order."""
         self.inner.batch_select_indices(rows)
-        if self.hidden_before is not None:
-            self.hidden_before = self.hidden_before[rows]
+        if self.hidden_before is None:
+            return
+        self.hidden_before = self.hidden_before[rows]
+        # Places that only longer rows had used, which are gone: without them the length is that
+        # of the longest row that is left, and nothing runs past the model's positions.
+        unused = int(self.hidden_before.min())
+        if unused:
+            for layer in list[Any](self.inner.layers):
+                layer.keys = layer.keys[:, :, unused:]
+                layer.values = layer.values[:, :, unused:]
+            left = self.hidden_before - unused
+            self.hidden_before = left if bool(left.any()) else None
 
     def positions(self, num_new: int, device: torch.device) -> Tensor:
         """int64 [B or 1, num_new]: positions of the next tokens."""

@@ -60,9 +60,11 @@ def save(
         model.save_pretrained(aside, max_shard_size="4GB")
         # peft's page about a model that nobody has described.
         (aside / "README.md").unlink(missing_ok=True)
+        # Adapters of others may bring a tokenizer of their own.
+        places = [place for place in (Path(tokenizer.name), shape.folder) if place.is_dir()]
         for name in BESIDE:
-            if (shape.folder / name).is_file():
-                shutil.copyfile(shape.folder / name, aside / name)
+            if (place := next((p for p in places if (p / name).is_file()), None)) is not None:
+                shutil.copyfile(place / name, aside / name)
         (aside / hf_tokenizer.TEMPLATE).write_text(tokenizer.template, encoding="utf-8")
         size = sum(path.stat().st_size for path in aside.iterdir())
         if folder.exists():

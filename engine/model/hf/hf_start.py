@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.config import LoraConfig, RunConfig
 from engine.errors import CheckpointError, ConfigError
 from engine.model.family import ModelShape
-from engine.model.hf import hf_config
+from engine.model.hf import hf_config, hf_folders
 from engine.model.hf.hf_config import HfConfig, Lora
 from engine.model.hf.hf_tokenizer import HfTokenizer
 
@@ -29,6 +29,15 @@ def find(config: RunConfig) -> tuple[HfConfig, HfTokenizer]:
             "other; expected documents with --model. Leave --packing out."
         )
     folder = Path(start.model).expanduser().absolute()
+    tokens = folder
+    if folder.is_dir() and hf_folders.is_one(folder):
+        found = hf_folders.find(folder)
+        if found.adapter is not None:
+            raise CheckpointError(
+                f"{folder} holds adapters; expected a whole model to start from. Merge them first: "
+                f"sftui export {folder} --format hf -o MERGED"
+            )
+        folder, tokens = found.model, found.tokenizer
     shape = hf_config.read_folder(
         folder,
         lora=adapters(config.adapters, config.data.seed),
@@ -36,7 +45,7 @@ def find(config: RunConfig) -> tuple[HfConfig, HfTokenizer]:
     )
     named = start.chat_template
     tokenizer = HfTokenizer.load(
-        folder,
+        tokens,
         template_file=None if named is None else Path(named).expanduser(),
         last_answer_only=start.last_answer_only,
     )

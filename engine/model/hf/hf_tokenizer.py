@@ -38,7 +38,19 @@ NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_t
 MAX_FILE_BYTES = 2**27
 """128 MiB: ten times the largest tokenizer.json there is."""
 
-Chat = list[dict[str, Any]]
+
+class Chat(list[dict[str, Any]]):
+    """Messages as a template takes them, and the tools it is told of."""
+
+    def __init__(
+        self, messages: Sequence[dict[str, Any]], tools: list[dict[str, Any]] | None = None
+    ) -> None:
+        super().__init__(messages)
+        self.tools = tools
+
+    def begin(self, count: int) -> Chat:
+        """The first messages, with the same tools."""
+        return Chat(self[:count], self.tools)
 
 
 class HfTokenizer(OwnFormat):
@@ -208,8 +220,11 @@ class HfTokenizer(OwnFormat):
             RowFault: the template refuses the conversation, or it does not say which of its
                 tokens are answers.
         """
+        if conversation.messages[0].role == "text":
+            return self._plain_text(conversation.messages[0], max_tokens)
         chat = self._chat(conversation)
         text, marked = self._render(chat)
+        self._check_tools(chat, text)
         places = self._answers(conversation, chat, text, marked)
         encoded = self.inner.encode(text, add_special_tokens=False)
         mask = [0] * len(encoded.ids)
@@ -231,7 +246,7 @@ class HfTokenizer(OwnFormat):
         """
         if conversation.messages[-1].role != "assistant":
             raise ValueError("the last message must be the assistant's")
-        asked = Conversation(conversation.messages[:-1])
+        asked = Conversation(conversation.messages[:-1], tools=conversation.tools)
         return self._asked(self._chat(asked))[:max_tokens]
 
     def prompt(self, said: Sequence[Message]) -> list[int]:
@@ -251,7 +266,7 @@ class HfTokenizer(OwnFormat):
             CheckpointError: the template cuts answers so that there is no such token.
         """
         prompt = self._asked(self._question)
-        whole = self._ids(self._text([*self._question, _said("assistant", letter)]))
+        whole = self._ids(self._text(Chat([*self._question, _said("assistant", letter)])))
         if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
             raise CheckpointError(
                 f"{self.name}: the tokens of a prompt change when the answer {letter} follows it, "
@@ -261,7 +276,8 @@ class HfTokenizer(OwnFormat):
 
     # Below: how.
 
-    _question: Chat = [{"role": "user", "content": "Which one?"}]  # noqa: RUF012  never changed
+    _question = Chat([{"role": "user", "content": "Which one?"}])
+    """Never changed."""
 
     @cached_property
     def _controls(self) -> re.Pattern[str]:
@@ -276,7 +292,7 @@ class HfTokenizer(OwnFormat):
     def takes_system(self) -> bool:
         """Whether the template takes a system message; else it goes before the first question."""
         try:
-            self._render([_said("system", "Be brief."), *self._question], asks=True)
+            self._render(Chat([_said("system", "Be brief."), *self._question]), asks=True)
         except RowFault:
             return False
         return True
@@ -286,7 +302,8 @@ class HfTokenizer(OwnFormat):
         """Tokens between a prompt and the words of the last answer."""
         prompt = self._ids(self._text(self._question, asks=True))
         one, other = (
-            self._ids(self._text([*self._question, _said("assistant", word)])) for word in "AZ"
+            self._ids(self._text(Chat([*self._question, _said("assistant", word)])))
+            for word in "AZ"
         )
         same = _common(one, other)
         return same[len(prompt) :] if same[: len(prompt)] == prompt else []
@@ -298,7 +315,7 @@ class HfTokenizer(OwnFormat):
     @cached_property
     def _after_answer(self) -> int | None:
         """The control token that ends an answer, where the template has one."""
-        text = self._text([*self._question, _said("assistant", "A")])
+        text = self._text(Chat([*self._question, _said("assistant", "A")]))
         place = self._words_of_answer(text, (text.rindex("A"), len(text)))
         found = self._controls.search(text, place[0], place[1])
         return self.special(found.group()) if found else None
@@ -309,22 +326,63 @@ class HfTokenizer(OwnFormat):
         Raises:
             RowFault: a text holds a control token, which would be obeyed.
         """
-        chat = [_said(message.role, plain(message)) for message in conversation.messages]
-        for number, message in enumerate(chat, start=1):
-            found = self._controls.search(message["content"])
-            if found:
-                raise RowFault(
-                    f"message {number} holds {found.group()}, a control token of this tokenizer; "
-                    "inside a text it would begin or end a turn. Expected plain text: write it "
-                    "another way, or leave the row out"
-                )
+        said = conversation.messages
+        for number, message in enumerate(said, start=1):
+            for text in (plain(message), message.extra):
+                self._refuse_controls(text, f"message {number}")
+        self._refuse_controls(conversation.tools, "the tools of the row")
+        tools = json.loads(conversation.tools) if conversation.tools else None
+        chat = Chat([_message(message) for message in said], tools)
         if chat[0]["role"] == "system" and len(chat) > 1 and not self.takes_system:
             system, first = chat[0]["content"], chat[1]["content"]
-            chat = [_said("user", f"{system}\n\n{first}"), *chat[2:]]
+            chat = Chat([_said("user", f"{system}\n\n{first}"), *chat[2:]], tools)
         return chat
 
+    def _refuse_controls(self, text: str, where: str) -> None:
+        if found := self._controls.search(text):
+            raise RowFault(
+                f"{where} holds {found.group()}, a control token of this tokenizer; "
+                "inside a text it would begin or end a turn. Expected plain text: write it "
+                "another way, or leave the row out"
+            )
+
+    def _check_tools(self, chat: Chat, text: str) -> None:
+        """The template writes the tools, their calls and their results.
+
+        Raises:
+            RowFault: it leaves one out without a word, so the model would learn to call what it
+                was never told of, or to know what it was never shown.
+        """
+        if chat.tools and self._text(Chat(chat)) == text:
+            raise RowFault(_UNWRITTEN.format("the row describes tools"))
+        for number, message in enumerate(chat, start=1):
+            if message["role"] == "tool" and message["content"].strip() not in text:
+                raise RowFault(_UNWRITTEN.format(f"message {number} is the result of a tool"))
+            if "tool_calls" in message and self._same_without_calls(chat, number, text):
+                raise RowFault(_UNWRITTEN.format(f"message {number} calls a tool"))
+
+    def _same_without_calls(self, chat: Chat, number: int, text: str) -> bool:
+        """Whether the text is that of the chat in which message `number` calls nothing."""
+        silent = {key: value for key, value in chat[number - 1].items() if key != "tool_calls"}
+        try:
+            return (
+                self._text(Chat([*chat[: number - 1], silent, *chat[number:]], chat.tools)) == text
+            )
+        except RowFault:
+            return False  # the template misses them
+
+    def _plain_text(self, message: Message, max_tokens: int) -> Rendered:
+        """A text as it stands, between the tokens that begin and end one; control tokens in it
+        are control tokens, since texts that somebody has rendered already hold them."""
+        ids = list(self.inner.encode(plain(message), add_special_tokens=True).ids)
+        end = self._named_id("eos_token")
+        if end is not None and ids[-1:] != [end]:
+            ids.append(end)
+        mask = [int(message.trained)] * len(ids)
+        return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
+
     def _render(self, chat: Chat, *, asks: bool = False) -> tuple[str, list[Place]]:
-        return template.render(self.template, chat, asks=asks, **self.named)
+        return template.render(self.template, chat, asks=asks, tools=chat.tools, **self.named)
 
     def _text(self, chat: Chat, *, asks: bool = False) -> str:
         return self._render(chat, asks=asks)[0]
@@ -355,9 +413,9 @@ class HfTokenizer(OwnFormat):
 
     def _answer(self, chat: Chat, number: int, text: str) -> Place:
         """Where message `number` (from 0) stands: what it adds to its prompt."""
-        prompt = self._text(chat[:number], asks=True)
+        prompt = self._text(chat.begin(number), asks=True)
         last = number == len(chat) - 1
-        upto = text if last else self._text(chat[: number + 1])
+        upto = text if last else self._text(chat.begin(number + 1))
         if not text.startswith(prompt) or not text.startswith(upto):
             raise RowFault(
                 f"the chat template writes the conversation up to message {number + 1} "
@@ -398,11 +456,10 @@ def named_tokens(config: Mapping[str, Any], special_map: Mapping[str, Any]) -> d
 
 def same_as_transformers(tokenizer: HfTokenizer, other: Any) -> str:
     """Where transformers' tokenizer `other` reads a conversation in another way; "" if nowhere."""
-    chat = [_said("user", "Hello, 2 worlds!"), _said("assistant", "It is 4, sir.\n  Bye.")]
-    if not tokenizer.takes_system:
-        chats = [chat]
-    else:
-        chats = [chat, [_said("system", "Be brief."), *chat]]
+    chat = Chat([_said("user", "Hello, 2 worlds!"), _said("assistant", "It is 4, sir.\n  Bye.")])
+    chats = [chat]
+    if tokenizer.takes_system:
+        chats.append(Chat([_said("system", "Be brief."), *chat]))
     for each in chats:
         ours = tokenizer._text(each)
         theirs = other.apply_chat_template(each, tokenize=False, chat_template=tokenizer.template)
@@ -428,6 +485,18 @@ def plain(message: Message) -> str:
             case "python_output":
                 words.append(f"={part.text}>>")
     return "".join(words)
+
+
+_UNWRITTEN = (
+    "{}, and the chat template does not write it, so it would be lost without a word; expected a "
+    "template with tools. Name one with --chat-template FILE, or leave the row out"
+)
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """As a template takes it."""
+    found = _said(message.role, plain(message))
+    return found | json.loads(message.extra) if message.extra else found
 
 
 def _said(role: str, content: str) -> dict[str, Any]:

@@ -110,6 +110,8 @@ def start_state(shape: HfConfig) -> dict[str, Tensor]:
     check_unchanged(shape)
     if shape.lora is None:
         model = _model(shape, None)
+        if shape.adapter is not None:
+            model = _merged(model, shape)
         return {name: p.detach().float() for name, p in model.named_parameters()}
     with torch.device("meta"):
         model = _with_adapters(_empty(shape), shape.lora)
@@ -126,6 +128,38 @@ def start_state(shape: HfConfig) -> dict[str, Tensor]:
         plain = _plain_name(name)
         found[name] = dict(whole.named_parameters())[plain].detach().float().clone()
     return found
+
+
+def _merged(model: nn.Module, shape: HfConfig) -> nn.Module:
+    """The model with somebody's adapters multiplied into its matrices, by peft itself.
+
+    Raises:
+        CheckpointError: they do not fit the base, or cannot be merged; or the head would no longer
+            be the embedding that it is by the model's config.
+    """
+    peft = _peft()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            adapted: Any = peft.PeftModel.from_pretrained(model, str(shape.adapter))
+            inner = adapted.get_base_model()
+            tables = (inner.get_input_embeddings(), inner.get_output_embeddings())
+            touched = any(type(each).__module__.startswith("peft.") for each in tables)
+            found: Any = adapted.merge_and_unload()
+    except Exception as error:  # whatever peft raises of files that are not as it wrote them
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise CheckpointError(
+            f"{shape.adapter}: peft cannot merge these adapters into {shape.folder} ({reason})."
+        ) from None
+    if touched and inner.config.tie_word_embeddings:
+        # Merged into the one matrix, what was learned of the embedding would change the head too.
+        raise CheckpointError(
+            f"{shape.adapter}: the adapters change head or embedding, which are one matrix in "
+            f"{shape.folder.name}; expected adapters that leave it alone. Merge them with peft "
+            "into a model that does not tie them."
+        )
+    merged: nn.Module = found
+    return merged
 
 
 def _fresh(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
@@ -210,12 +244,7 @@ def _with_adapters(model: nn.Module, lora: Lora) -> nn.Module:
     Raises:
         CheckpointError: peft is missing, or no module has one of the names.
     """
-    try:
-        import peft  # noqa: PLC0415  an extra
-    except ImportError:
-        raise CheckpointError(
-            f"adapters (--lora) need peft, which is not installed. Type: {INSTALL}"
-        ) from None
+    peft = _peft()
     targets: Any = lora.targets[0] if lora.targets == ("all-linear",) else list(lora.targets)
     settings = peft.LoraConfig(
         r=lora.rank,
@@ -260,6 +289,16 @@ def _refuse_others(trained: Mapping[str, nn.Parameter], state: Mapping[str, Tens
     for name in state:
         if name not in trained:
             raise CheckpointError(f"tensor {name} is unknown; expected what the run trained.")
+
+
+def _peft() -> Any:
+    try:
+        import peft  # noqa: PLC0415  an extra
+    except ImportError:
+        raise CheckpointError(
+            f"adapters need peft, which is not installed. Type: {INSTALL}"
+        ) from None
+    return peft
 
 
 def _transformers() -> Any:

@@ -30,12 +30,17 @@ def says_answers(template: str) -> bool:
 
 
 def render(
-    template: str, chat: Sequence[Mapping[str, Any]], *, asks: bool, **names: Any
+    template: str,
+    chat: Sequence[Mapping[str, Any]],
+    *,
+    asks: bool,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    **names: Any,
 ) -> tuple[str, list[Place]]:
     """The text of a chat, and where the template marks answers.
 
-    `asks`: end with what comes before an answer. `names`: further names a template may use,
-    such as `bos_token`.
+    `asks`: end with what comes before an answer. `tools`: JSON schemas. `names`: further names a
+    template may use, such as `bos_token`.
 
     Raises:
         RowFault: the template refuses the chat, or fails at it.
@@ -48,6 +53,9 @@ def render(
         marked = _compiled(template).render(
             messages=[dict(message) for message in chat],
             add_generation_prompt=asks,
+            # Both are always there in transformers, and templates ask whether they are None.
+            tools=tools,
+            documents=None,
             **names,
         )
     except (jinja2.TemplateError, ValueError, TypeError, LookupError, ArithmeticError) as error:

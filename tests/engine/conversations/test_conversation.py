@@ -56,7 +56,7 @@ def test_assistant_parts_keep_their_kinds() -> None:
         ([USER, {**ASSISTANT, "role": "asistant"}], 'role "asistant"; expected "assistant"'),
         ([{"content": "hello"}], "message 1 has no role that is a text"),
         ([{"role": "user"}], "message 1 (user) has nothing as content"),
-        ([{"role": "user", "content": [{"type": "text", "text": "a"}]}], "has a list as content"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "only text is"),
         ([USER, {"role": "assistant", "content": 3}], "has a number as content"),
         ([USER, {"role": "assistant", "content": [3]}], "message 2, part 1 is a number"),
         (
@@ -120,3 +120,28 @@ def test_equal_conversations_have_equal_hashes() -> None:
         parse_messages([USER, {"role": "assistant", "content": [{"type": "text", "text": "hi"}]}]),
     ]
     assert len({conversation.content_hash() for conversation in [first, *others]}) == 4
+
+
+def test_a_content_that_is_a_list_of_texts_is_their_text() -> None:
+    """As of models that take pictures too; of an answer they are the parts that nanochat knows."""
+    pieces = [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}, "c"]
+    for role in ("user", "system"):
+        said = [{"role": role, "content": pieces}]
+        said += [{"role": "user", "content": "x"}] if role == "system" else []
+        assert parse_messages(said).messages[0].content == "a bc"
+
+
+def test_results_of_tools_stand_between_answers() -> None:
+    """And nowhere else; arguments of a call are an object, however the row holds them."""
+    call = {"id": "1", "type": "function", "function": {"name": "sky", "arguments": '{"at": 1}'}}
+    said = [USER, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    said += [{"role": "tool", "content": "dry", "tool_call_id": "1"}] * 2
+    said += [{"role": "assistant", "content": "no"}]
+    found = parse_messages(said, tools=[{"name": "sky", "nothing": None}])
+    assert json.loads(found.messages[1].extra)["tool_calls"][0]["function"]["arguments"] == {
+        "at": 1
+    }
+    assert json.loads(found.tools) == [{"name": "sky"}]
+    with pytest.raises(RowFault, match='message 2 has role "tool"; expected "assistant"'):
+        parse_messages([USER, {"role": "tool", "content": "dry"}])
+    assert found.content_hash() != parse_messages(said).content_hash()

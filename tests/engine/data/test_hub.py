@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import threading
 import time
+import types
 import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,13 +18,16 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from engine.config import DataConfig, RunConfig
 from engine.conversations.conversation import RowFault
 from engine.data import hub
 from engine.data.data_check import check_data
 from engine.data.hub import HUB, HubRows, hub_answers, is_cached, require_hub
+from engine.data.hub_sets import HubId, open_set
 from engine.data.mixture import seed_order
 from engine.data.tasks import DataEntry, DataSettings, build_mixture
 from engine.errors import DataError
+from engine.step import run_plan
 
 COMMIT = "a" * 40
 REPO = "openai/gsm8k"
@@ -213,3 +218,65 @@ def test_a_split_nobody_uses_is_refused() -> None:
     """The message lists the splits there are."""
     with pytest.raises(DataError, match="expected one of train, test"):
         HubRows("GSM8K", "dev", download=False)
+
+
+def test_any_data_set_is_read_by_its_id_and_then_from_the_cache(
+    mirror: ThreadingHTTPServer, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The split is the one whose name says training, or test, or that was typed."""
+    rows = open_set(HubId.read(f"{REPO}/main"), "train")
+    assert (len(rows), rows.name) == (20, "openai/gsm8k (main) (train)")
+    assert rows.read(3) == {"question": "q3", "answer": "<<3+0=3>>3"}
+    assert len(open_set(HubId.read(f"hf:{REPO}/main[test]"), "train")) == 7
+    point_at(endpoint, monkeypatch)
+    assert len(open_set(HubId.read(f"{REPO}/main"), "test")) == 7
+
+
+def test_a_data_set_that_cannot_be_had_is_named_with_what_to_type(
+    mirror: ThreadingHTTPServer, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match=r"some/thing could not be loaded.*HF_ENDPOINT"):
+        open_set(HubId.read("some/thing"), "train")
+    with pytest.raises(DataError, match="has no split dev"):
+        open_set(HubId.read(f"{REPO}/main"), "dev")
+    point_at(endpoint, monkeypatch)
+    with pytest.raises(DataError, match=r"some/thing is not in the cache.*does not answer"):
+        open_set(HubId.read("some/thing"), "train")
+
+
+def test_an_id_is_told_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is marked, so that it stays one where the ranks run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    ids = ("lab/chats", "lab/chats/en[train_sft]:50*2@3", "ms:lab/chats")
+    told = [run_plan.absolute_entry(text) for text in ids]
+    assert told == ["hf:lab/chats", "hf:lab/chats/en[train_sft]:50*2@3", "ms:lab/chats"]
+    for text in ("data/chats", "./lab/chats", "lab/chats.jsonl", "/lab/chats"):
+        assert run_plan.absolute_entry(text) == str(tmp_path / text)
+    config = RunConfig(data=DataConfig(mixture=("lab/chats/en[train_sft]:50*2",)))
+    (entry,) = run_plan.data_settings(config).mixture
+    assert (entry.name, entry.size, entry.epochs) == ("chats", 50, 2)
+    assert entry.hub == HubId(id="lab/chats", config="en", split="train_sft")
+    assert run_plan.has_own_files_alone(config)
+
+
+def test_modelscope_is_asked_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through its own library, of which this is a stand-in; without it the line to type."""
+    import datasets
+
+    with pytest.raises(DataError, match="pip install modelscope"):
+        open_set(HubId.read("ms:lab/chats"), "train")
+    asked = []
+
+    class MsDataset:
+        @staticmethod
+        def load(name: str, **options: str) -> object:
+            asked.append((name, options))
+            return datasets.Dataset.from_list([{"prompt": "a", "completion": "b"}])
+
+    module = types.ModuleType("modelscope.msdatasets")
+    module.MsDataset = MsDataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "modelscope", types.ModuleType("modelscope"))
+    monkeypatch.setitem(sys.modules, "modelscope.msdatasets", module)
+    assert len(open_set(HubId.read("ms:lab/chats/en"), "train")) == 1
+    assert asked == [("lab/chats", {"split": "train", "subset_name": "en"})]

@@ -94,7 +94,7 @@ def test_rows_keep_their_task_and_text() -> None:
 
 def test_epochs_of_a_task_are_that_task_listed_again() -> None:
     """A task with two epochs has each row twice in one epoch of the mixture."""
-    mixture = Mixture([task("a", 2, epochs=2), task("b", 1)], seed=None)
+    mixture = Mixture([task("a", 2, per_epoch=4), task("b", 1)], seed=None)
 
     assert [first_text(mixture, i) for i in range(5)] == ["a 0", "a 1", "a 0", "a 1", "b 0"]
     assert mixture.counts() == {"a": 4, "b": 1}

@@ -14,6 +14,7 @@ from sftui.screens.help import help_content
 from sftui.screens.line_reader import LineReader
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.questions import QuestionsScreen
+from sftui.screens.rows import RowsScreen
 from sftui.widgets.log_pane import LogPane
 from sftui.widgets.sample_panel import SamplePanel
 
@@ -36,6 +37,7 @@ def test_every_action_exists_and_takes_what_its_key_gives():
             "charts": ChartsScreen,
             "compare": OverlayScreen,
             "questions": QuestionsScreen,
+            "rows": RowsScreen,
             "samples": SamplePanel,
             "log": LogPane,
             "line": LineReader,

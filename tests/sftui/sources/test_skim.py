@@ -119,12 +119,9 @@ def test_a_line_that_is_no_event_is_counted_in_the_list(
 
 def test_other_logs_are_read_whole(tmp_path: Path) -> None:
     """Of several boots, of another program's trainer, or without a beginning."""
-    for number, events in enumerate(
-        (
-            [ev.RunStarted(name="x"), *(ev.StepFinished(step=n, loss=1.0) for n in range(99))],
-            [ev.StepFinished(step=n, loss=1.0) for n in range(99)],
-        )
-    ):
+    steps: list[ev.Event] = [ev.StepFinished(step=n, loss=1.0) for n in range(99)]
+    logs: list[list[ev.Event]] = [[ev.RunStarted(name="x"), *steps], steps]
+    for number, events in enumerate(logs):
         run = write(tmp_path / str(number), ((1, event) for event in events), boots=3)
         assert skim.read(run) is None
         assert run_briefs.read(run) == whole(run)

@@ -133,6 +133,40 @@ def test_rows_of_unequal_lengths_go_on_from_a_cache(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss"])
+def test_a_short_row_goes_on_to_the_last_position_when_longer_ones_have_ended(
+    name: str, tmp_path: Path
+) -> None:
+    """The places of rows that are gone are no places any more; an answer at the end of the
+    positions broke the whole evaluation."""
+    model = architectures.reference(name)
+    ours = decoder_of(folder_of(model, tmp_path / "model"))
+    model.eval(), ours.eval()
+    most = ours.config.max_positions
+    draw = torch.Generator().manual_seed(3)
+    ids = torch.randint(3, VOCAB, (3, most), generator=draw)
+    lengths = [most - 9, most - 2, most - 5]
+    with torch.no_grad():
+        cache = ours.new_cache()
+        ours(ids[:, : max(lengths)], cache=cache)
+        cache.trim(lengths)
+        for kept, until in (([0, 2], most - 4), ([0], most)):
+            cache.select(torch.tensor([[0, 2].index(row) if until == most else row
+                                       for row in kept]))  # fmt: skip
+            assert cache.length == max(lengths[row] for row in kept)
+            while lengths[0] < until:
+                newest = torch.stack([ids[row, lengths[row]] for row in kept])[:, None]
+                found = ours.logits(ours(newest, cache=cache))[:, 0]
+                for place, row in enumerate(kept):
+                    lengths[row] += 1
+                    whole = ids[row : row + 1, : lengths[row]]
+                    wanted = model(input_ids=whole).logits[0, -1]
+                    assert float((found[place] - wanted).abs().max()) <= LOGIT_ABS
+                if max(lengths[row] for row in kept) == most:
+                    break
+    assert lengths[0] == most
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss"])
 def test_kept_inputs_instead_of_activations_change_no_gradient(name: str, tmp_path: Path) -> None:
     path = folder_of(architectures.reference(name), tmp_path / "model")
     plain, kept = decoder_of(path), decoder_of(path)

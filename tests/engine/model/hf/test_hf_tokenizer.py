@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -207,3 +208,67 @@ def test_a_cut_row_says_how_much_is_missing() -> None:
     cut = tokenizer.render(talk, 7)
     assert (cut.ids, cut.mask) == (whole.ids[:7], whole.mask[:7])
     assert cut.num_dropped == len(whole.ids) - 7
+
+
+TOOLS = json.dumps([{"name": "sky", "parameters": {}}])
+WITH_TOOLS = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def calling() -> Conversation:
+    """A call of a tool, its result and an answer."""
+    calls = {"tool_calls": [{"function": {"name": "sky", "arguments": {"at": "Ulm"}}}]}
+    return Conversation(
+        (
+            Message("user", "rain?"),
+            Message("assistant", "", extra=json.dumps(calls)),
+            Message("tool", "dry"),
+            Message("assistant", "no"),
+        ),
+        tools=TOOLS,
+    )
+
+
+def test_tools_calls_and_results_are_written_and_only_what_the_model_says_is_learned() -> None:
+    """As transformers writes them."""
+    content = hf_material.content() | {"template": WITH_TOOLS}
+    tokenizer = HfTokenizer(content, "tools")
+    found = tokenizer.render(calling(), MOST)
+    inner = hf_material.tokenizer()
+    chat = [
+        {"role": m.role, "content": m.content} | (json.loads(m.extra) if m.extra else {})
+        for m in calling().messages
+    ]
+    whole = inner.apply_chat_template(
+        chat, tools=json.loads(TOOLS), chat_template=WITH_TOOLS, tokenize=False
+    )
+    assert tokenizer.decode(found.ids) == whole
+    assert '"parameters": {}' in whole
+    said = spoken(tokenizer, calling())
+    assert said == ['{"name": "sky", "arguments": {"at": "Ulm"}}<|im_end|>', "no<|im_end|>"]
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        ("{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}", "tools"),
+        ("{% for c in m.tool_calls %}{{ c.function | tojson }}{% endfor %}", "calls a tool"),
+    ],
+)
+def test_a_template_that_leaves_tools_out_is_refused(cut: str, words: str) -> None:
+    assert cut in WITH_TOOLS
+    tokenizer = HfTokenizer(hf_material.content() | {"template": WITH_TOOLS.replace(cut, "")}, "x")
+    with pytest.raises(RowFault, match=rf"{words}.* does not write it"):
+        tokenizer.render(calling(), MOST)
+
+
+def test_a_plain_text_is_written_without_a_template() -> None:
+    """Every token of it is learned, and so is the one that ends it."""
+    tokenizer = ours("chatml", marked=False)
+    found = tokenizer.render(Conversation((Message("text", "the quick fox"),)), MOST)
+    assert tokenizer.decode(found.ids) == "the quick fox</s>"
+    assert all(found.mask)
