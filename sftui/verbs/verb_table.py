@@ -213,6 +213,13 @@ VERBS: tuple[Verb, ...] = (
         examples=("questions",),
     ),
     Verb(
+        name="rows",
+        help="The rows of this step as the model reads them, token by token.",
+        group="views",
+        key="rows",
+        examples=("rows",),
+    ),
+    Verb(
         name="settings",
         help="Everything the run was asked to do and what it came to.",
         group="views",
@@ -241,6 +248,27 @@ VERBS: tuple[Verb, ...] = (
         group="views",
         key="log_filter",
         examples=("filter",),
+    ),
+    Verb(
+        name="wrap",
+        help="Long lines of the log in as many rows as they need, or one row each.",
+        group="views",
+        key="log_wrap",
+        examples=("wrap",),
+    ),
+    Verb(
+        name="fold",
+        help="Repeated warnings of the log as one line with their count, or every one.",
+        group="views",
+        key="log_fold",
+        examples=("fold",),
+    ),
+    Verb(
+        name="line",
+        help="From the point of the chart to its line of the log, and back.",
+        group="views",
+        key="log_point",
+        examples=("line",),
     ),
     Verb(
         name="validation",

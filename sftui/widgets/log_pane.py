@@ -33,6 +33,8 @@ _LEAD = 12
 class LogPane(Panel):
     """The log with its filter and search. Only visible lines are read and formatted."""
 
+    opens = "app.open_line"
+
     TOPICS = Topic.LOG | Topic.VIEW
     can_focus = True
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("log"))]
@@ -91,15 +93,11 @@ class LogPane(Panel):
         await self.run_action("app.open_line")
 
     def on_click(self, event: Click) -> None:
-        """The cursor to the line under the mouse; twice opens it, on the border the panel."""
+        """The cursor to the line under the mouse; `Panel` opens it at the second click."""
         place = self._places.get(event.y)
-        if place is None:
-            super().on_click(event)
-            return
-        self.view.log.go(self.state, place)
-        self.rebuild()
-        if event.chain == 2:
-            self.call_later(self.run_action, "app.open_line")
+        if place is not None:
+            self.view.log.go(self.state, place)
+            self.rebuild()
 
     # ---- drawing ---------------------------------------------------------------------------
 

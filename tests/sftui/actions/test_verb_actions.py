@@ -118,7 +118,7 @@ async def test_views_and_looks_by_name():
         await type_line(pilot, "theme nordd")
         assert "did you mean nord?" in said(app)
         await type_line(pilot, "open nothing-of-that-name")
-        assert "`open` alone lists" in said(app)
+        assert "`sftui runs` lists" in said(app)
         await type_line(pilot, "eval MMLU 200")
         assert "no checkpoint here" in said(app)
         assert "RUNNING" in text_of(dashboard)
