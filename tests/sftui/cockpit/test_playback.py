@@ -11,8 +11,8 @@ from sftui import cli
 from sftui.app import SftuiApp
 from sftui.cockpit.playback import Playback
 from sftui.cockpit.screen_request import ScreenRequest
-from sftui.commands import watch
 from sftui.drawing.canvas import Grid
+from sftui.sources import open_log
 from sftui.sources.clock import SPEEDS
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState
@@ -389,9 +389,9 @@ def test_bar_of_a_log_without_time_goes_by_events():
 def test_a_stage_that_is_not_there_is_named():
     """What there is instead is listed."""
     source = replay_events([ev.RunStarted(name="chat_sft"), ev.StepFinished(step=0, loss=1.0)])
-    watch.choose_stage(source, 1)
+    open_log.choose_stage(source, 1)
     with pytest.raises(UsageError, match="no stage 2; the file has 1 chat_sft"):
-        watch.choose_stage(source, 2)
+        open_log.choose_stage(source, 2)
 
 
 def test_missing_log_is_one_line(tmp_path, monkeypatch, capsys):

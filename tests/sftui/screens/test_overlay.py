@@ -176,8 +176,9 @@ def test_panels_fill_the_screen_and_never_overlap(size, runs):
 # ---- the screen ---------------------------------------------------------------------------------
 
 
-async def test_every_key_of_the_screen(tmp_path):
+async def test_every_key_of_the_screen(tmp_path, monkeypatch):
     """Each does what its words say, and the screen stays up."""
+    monkeypatch.chdir(tmp_path)  # charts are written here
     feed = three(tmp_path)
     app, overlay = CompareApp(feed), feed.overlay
     view = overlay.view
@@ -200,6 +201,8 @@ async def test_every_key_of_the_screen(tmp_path):
             "right": lambda: view.viewport.cursor is not None,
             "shift+left": lambda: view.viewport.cursor < 190,
             "shift+right": lambda: view.viewport.cursor is not None,
+            "y": lambda: "step" in app.clipboard,
+            "Y": lambda: list(tmp_path.glob("*.csv")),
             "plus": lambda: view.viewport.part is not None,
             "equals_sign": lambda: view.viewport.part[1] - view.viewport.part[0] < 60,
             "minus": lambda: view.viewport.part[1] - view.viewport.part[0] > 60,
@@ -339,7 +342,7 @@ def test_a_terminal_gets_the_screen_and_a_pipe_the_words(tmp_path, monkeypatch, 
     logs = [str(write_log(tmp_path, name, start=2.0)) for name in "abc"]
     opened = []
 
-    def run_screen(targets, runs_dir):
+    def run_screen(targets, runs_dir, said):
         opened.append(targets)
         return cli.ExitCode.DONE
 
