@@ -334,7 +334,8 @@ def chat_tokenizer(tokenizer: Any, name: str) -> ChatTokenizer:
 
 
 def _of_transformers(tokenizer: Any, name: str) -> HfTokenizer:
-    from engine.model.hf.hf_tokenizer import NAMED, same_as_transformers  # noqa: PLC0415
+    from engine.model.hf.hf_tokenizer import same_as_transformers  # noqa: PLC0415
+    from engine.model.hf.tokenizer_files import NAMED  # noqa: PLC0415
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -23,7 +23,7 @@ from engine.files.lfs import pointer_fault
 from engine.model import family
 from engine.model.family import ModelShape
 from engine.model.hf import hf_folders
-from engine.model.hf.hf_tokenizer import TOKENIZER
+from engine.model.hf.tokenizer_files import TOKENIZER
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 

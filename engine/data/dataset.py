@@ -7,9 +7,11 @@ pays for 10,000.
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from engine.conversations.conversation import (
@@ -91,8 +93,31 @@ class JsonlRows:
         return f"{self._path}:{self._lines[index][0]}"
 
 
-class ParquetRows:
-    """A Parquet file; rows are turned into Python objects when they are named to `prefetch`."""
+class TableRows(ABC):
+    """Rows of a table of columns, turned into Python objects when they are named to `prefetch`."""
+
+    _cache: Mapping[int, object] = MappingProxyType({})
+
+    @abstractmethod
+    def _take(self, indices: list[int]) -> list[dict[str, object]]:
+        """The rows, with every column of the table."""
+
+    def read(self, index: int) -> object:
+        if index not in self._cache:
+            self.prefetch([index])
+        return self._cache[index]
+
+    def prefetch(self, indices: Sequence[int]) -> None:
+        # A column the row does not use is null there: the same as a missing key.
+        used = [
+            {key: value for key, value in row.items() if value is not None}
+            for row in self._take(list(indices))
+        ]
+        self._cache = dict(zip(indices, used, strict=True))
+
+
+class ParquetRows(TableRows):
+    """A Parquet file."""
 
     def __init__(self, path: Path) -> None:
         # pyarrow: 0.2 s and 60 MB that a run on JSONL files need not pay.
@@ -115,7 +140,6 @@ class ParquetRows:
                 f'{path}: the column "{twice}" stands twice in it; expected each once. One of the '
                 "two would be thrown away: write the file anew."
             )
-        self._cache: dict[int, object] = {}
 
     @property
     def name(self) -> str:
@@ -124,16 +148,9 @@ class ParquetRows:
     def __len__(self) -> int:
         return int(self._table.num_rows)
 
-    def read(self, index: int) -> object:
-        if index not in self._cache:
-            self.prefetch([index])
-        return self._cache[index]
-
-    def prefetch(self, indices: Sequence[int]) -> None:
-        rows = self._table.take(list(indices)).to_pylist()
-        # A column the row does not use is null there: the same as a missing key.
-        used = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        self._cache = dict(zip(indices, used, strict=True))
+    def _take(self, indices: list[int]) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = self._table.take(indices).to_pylist()
+        return found
 
     def where(self, index: int) -> str:
         return f"{self._path}, row {index + 1}"

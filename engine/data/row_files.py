@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.conversations.conversation import RowFault
-from engine.data.dataset import JsonlRows, ParquetRows, Rows
+from engine.data.dataset import JsonlRows, ParquetRows, Rows, TableRows
 from engine.data.json_rows import as_utf8
 from engine.errors import DataError
 from engine.files.lfs import pointer_fault
@@ -220,13 +220,12 @@ class JoinedRows:
         return part, index - (self._ends[part - 1] if part else 0)
 
 
-class SetRows:
+class SetRows(TableRows):
     """One split of a data set of the library `datasets`."""
 
     def __init__(self, data: Any, name: str) -> None:
         self._data = data
         self._name = name
-        self._cache: dict[int, object] = {}
 
     @property
     def name(self) -> str:
@@ -235,16 +234,9 @@ class SetRows:
     def __len__(self) -> int:
         return len(self._data)
 
-    def read(self, index: int) -> object:
-        if index not in self._cache:
-            self.prefetch([index])
-        return self._cache[index]
-
-    def prefetch(self, indices: Sequence[int]) -> None:
-        rows = self._data.select(list(indices)).to_list()
-        # A column the row does not use is null there: the same as a missing key.
-        used = [{key: value for key, value in row.items() if value is not None} for row in rows]
-        self._cache = dict(zip(indices, used, strict=True))
+    def _take(self, indices: list[int]) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = self._data.select(indices).to_list()
+        return found
 
     def where(self, index: int) -> str:
         return f"{self._name}, row {index + 1}"

@@ -17,7 +17,7 @@ from typing import Any
 from engine.errors import CheckpointError
 from engine.files import checked
 from engine.model.hf.hf_config import CONFIG, HfConfig, Lora, read_folder
-from engine.model.hf.hf_tokenizer import TOKENIZER
+from engine.model.hf.tokenizer_files import TOKENIZER
 
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")

@@ -11,14 +11,14 @@ from typing import Any
 from torch import Tensor
 
 from engine.errors import CheckpointError
-from engine.model.hf import hf_tokenizer, hf_weights
+from engine.model.hf import hf_weights, tokenizer_files
 from engine.model.hf.hf_config import HfConfig
 from engine.model.hf.hf_tokenizer import HfTokenizer
 
 BESIDE = (
-    hf_tokenizer.TOKENIZER,
-    hf_tokenizer.CONFIG,
-    hf_tokenizer.SPECIAL_MAP,
+    tokenizer_files.TOKENIZER,
+    tokenizer_files.CONFIG,
+    tokenizer_files.SPECIAL_MAP,
     "generation_config.json",
 )
 """Files of the base that belong to the result as they are."""
@@ -65,7 +65,7 @@ def save(
         for name in BESIDE:
             if (place := next((p for p in places if (p / name).is_file()), None)) is not None:
                 shutil.copyfile(place / name, aside / name)
-        (aside / hf_tokenizer.TEMPLATE).write_text(tokenizer.template, encoding="utf-8")
+        (aside / tokenizer_files.TEMPLATE).write_text(tokenizer.template, encoding="utf-8")
         size = sum(path.stat().st_size for path in aside.iterdir())
         if folder.exists():
             folder.rmdir()

@@ -27,30 +27,21 @@ from engine.errors import CheckpointError
 from engine.files import checked
 from engine.model.hf import template
 from engine.model.hf.template import Place
+from engine.model.hf.template_chat import Chat, as_message, plain, said
+from engine.model.hf.tokenizer_files import (
+    CONFIG,
+    MAX_FILE_BYTES,
+    SPECIAL_MAP,
+    TOKENIZER,
+    chat_template,
+    named_tokens,
+    read_table,
+    read_text,
+)
 
 INSTALL = 'pip install "sftui[hf]"'
 FORMAT = "hf"
 """Of a tokenizer file in a run directory."""
-
-TOKENIZER, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
-SPECIAL_MAP = "special_tokens_map.json"
-NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token")
-MAX_FILE_BYTES = 2**27
-"""128 MiB: ten times the largest tokenizer.json there is."""
-
-
-class Chat(list[dict[str, Any]]):
-    """Messages as a template takes them, and the tools it is told of."""
-
-    def __init__(
-        self, messages: Sequence[dict[str, Any]], tools: list[dict[str, Any]] | None = None
-    ) -> None:
-        super().__init__(messages)
-        self.tools = tools
-
-    def begin(self, count: int) -> Chat:
-        """The first messages, with the same tools."""
-        return Chat(self[:count], self.tools)
 
 
 class HfTokenizer(OwnFormat):
@@ -103,12 +94,12 @@ class HfTokenizer(OwnFormat):
                 "writes it, with its (fast) tokenizer. Save it once with "
                 "AutoTokenizer.from_pretrained(...).save_pretrained(...)."
             )
-        config = _json(folder / CONFIG)
+        config = read_table(folder / CONFIG)
         found = {
             "format": FORMAT,
-            "tokenizer": _text(path),
-            "named": named_tokens(config, _json(folder / SPECIAL_MAP)),
-            "template": _template(folder, config, template_file),
+            "tokenizer": read_text(path),
+            "named": named_tokens(config, read_table(folder / SPECIAL_MAP)),
+            "template": chat_template(folder, config, template_file),
             "last_answer_only": last_answer_only,
         }
         return cls(found, str(folder))
@@ -266,7 +257,7 @@ class HfTokenizer(OwnFormat):
             CheckpointError: the template cuts answers so that there is no such token.
         """
         prompt = self._asked(self._question)
-        whole = self._ids(self._text(Chat([*self._question, _said("assistant", letter)])))
+        whole = self._ids(self._text(Chat([*self._question, said("assistant", letter)])))
         if whole[: len(prompt)] != prompt or len(whole) == len(prompt):
             raise CheckpointError(
                 f"{self.name}: the tokens of a prompt change when the answer {letter} follows it, "
@@ -292,7 +283,7 @@ class HfTokenizer(OwnFormat):
     def takes_system(self) -> bool:
         """Whether the template takes a system message; else it goes before the first question."""
         try:
-            self._render(Chat([_said("system", "Be brief."), *self._question]), asks=True)
+            self._render(Chat([said("system", "Be brief."), *self._question]), asks=True)
         except RowFault:
             return False
         return True
@@ -302,8 +293,7 @@ class HfTokenizer(OwnFormat):
         """Tokens between a prompt and the words of the last answer."""
         prompt = self._ids(self._text(self._question, asks=True))
         one, other = (
-            self._ids(self._text(Chat([*self._question, _said("assistant", word)])))
-            for word in "AZ"
+            self._ids(self._text(Chat([*self._question, said("assistant", word)]))) for word in "AZ"
         )
         same = _common(one, other)
         return same[len(prompt) :] if same[: len(prompt)] == prompt else []
@@ -315,7 +305,7 @@ class HfTokenizer(OwnFormat):
     @cached_property
     def _after_answer(self) -> int | None:
         """The control token that ends an answer, where the template has one."""
-        text = self._text(Chat([*self._question, _said("assistant", "A")]))
+        text = self._text(Chat([*self._question, said("assistant", "A")]))
         place = self._words_of_answer(text, (text.rindex("A"), len(text)))
         found = self._controls.search(text, place[0], place[1])
         return self.special(found.group()) if found else None
@@ -326,16 +316,16 @@ class HfTokenizer(OwnFormat):
         Raises:
             RowFault: a text holds a control token, which would be obeyed.
         """
-        said = conversation.messages
-        for number, message in enumerate(said, start=1):
+        messages = conversation.messages
+        for number, message in enumerate(messages, start=1):
             for text in (plain(message), message.extra):
                 self._refuse_controls(text, f"message {number}")
         self._refuse_controls(conversation.tools, "the tools of the row")
         tools = json.loads(conversation.tools) if conversation.tools else None
-        chat = Chat([_message(message) for message in said], tools)
+        chat = Chat([as_message(message) for message in messages], tools)
         if chat[0]["role"] == "system" and len(chat) > 1 and not self.takes_system:
             system, first = chat[0]["content"], chat[1]["content"]
-            chat = Chat([_said("user", f"{system}\n\n{first}"), *chat[2:]], tools)
+            chat = Chat([said("user", f"{system}\n\n{first}"), *chat[2:]], tools)
         return chat
 
     def _refuse_controls(self, text: str, where: str) -> None:
@@ -441,25 +431,12 @@ class HfTokenizer(OwnFormat):
         return trained
 
 
-def named_tokens(config: Mapping[str, Any], special_map: Mapping[str, Any]) -> dict[str, str]:
-    """Tokens by transformers' names, of a tokenizer's two files."""
-    found: dict[str, str] = {}
-    for name in NAMED:
-        token = config.get(name)
-        token = special_map.get(name) if token is None else token
-        if isinstance(token, dict):
-            token = token.get("content")
-        if isinstance(token, str):
-            found[name] = token
-    return found
-
-
 def same_as_transformers(tokenizer: HfTokenizer, other: Any) -> str:
     """Where transformers' tokenizer `other` reads a conversation in another way; "" if nowhere."""
-    chat = Chat([_said("user", "Hello, 2 worlds!"), _said("assistant", "It is 4, sir.\n  Bye.")])
+    chat = Chat([said("user", "Hello, 2 worlds!"), said("assistant", "It is 4, sir.\n  Bye.")])
     chats = [chat]
     if tokenizer.takes_system:
-        chats.append(Chat([_said("system", "Be brief."), *chat]))
+        chats.append(Chat([said("system", "Be brief."), *chat]))
     for each in chats:
         ours = tokenizer._text(each)
         theirs = other.apply_chat_template(each, tokenize=False, chat_template=tokenizer.template)
@@ -471,36 +448,10 @@ def same_as_transformers(tokenizer: HfTokenizer, other: Any) -> str:
     return ""
 
 
-def plain(message: Message) -> str:
-    """The text of a message; calls of the calculator as GSM8K writes them."""
-    if isinstance(message.content, str):
-        return message.content
-    words: list[str] = []
-    for part in message.content:
-        match part.kind:
-            case "text":
-                words.append(part.text)
-            case "python":
-                words.append(f"<<{part.text}")
-            case "python_output":
-                words.append(f"={part.text}>>")
-    return "".join(words)
-
-
 _UNWRITTEN = (
     "{}, and the chat template does not write it, so it would be lost without a word; expected a "
     "template with tools. Name one with --chat-template FILE, or leave the row out"
 )
-
-
-def _message(message: Message) -> dict[str, Any]:
-    """As a template takes it."""
-    found = _said(message.role, plain(message))
-    return found | json.loads(message.extra) if message.extra else found
-
-
-def _said(role: str, content: str) -> dict[str, Any]:
-    return {"role": role, "content": content}
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:
@@ -508,47 +459,6 @@ def _common(one: Sequence[int], other: Sequence[int]) -> list[int]:
     pairs = enumerate(zip(one, other, strict=False))
     length = next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
     return list(one[:length])
-
-
-def _template(folder: Path, config: Mapping[str, Any], named: Path | None) -> str:
-    """The chat template: a file that was named, else the folder's own."""
-    if named is not None:
-        return _text(named)
-    if (folder / TEMPLATE).is_file():
-        return _text(folder / TEMPLATE)
-    found = config.get("chat_template")
-    if isinstance(found, list):
-        # Several, by name.
-        by_name = {each.get("name"): each.get("template") for each in found if each}
-        found = by_name.get("default")
-    if isinstance(found, str) and found:
-        return found
-    raise CheckpointError(
-        f"{folder}: the tokenizer has no chat template, so there is no telling how a "
-        f"conversation becomes tokens; expected {TEMPLATE}, or chat_template in {CONFIG}. Base "
-        "models have none: take the tokenizer of the instruct model, or name a template file "
-        "with --chat-template."
-    )
-
-
-def _text(path: Path) -> str:
-    try:
-        return checked.read_typed(path, MAX_FILE_BYTES).decode("utf-8")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}).") from None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The table in a file; empty where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        found = checked.parse_json(checked.read_typed(path, MAX_FILE_BYTES))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}).") from None
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{path}: is not a JSON object.")
-    return found
 
 
 def described(tokenizer: HfTokenizer) -> dict[str, str]:
