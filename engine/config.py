@@ -271,6 +271,9 @@ class OptimConfig:
         return [*found, *_at_least("warmup_steps", self.warmup_steps, 0), *_wrong_choices(self)]
 
 
+_INSTEAD = {"lr": ", or the rates of nanochat's: --matrix-lr, --embedding-lr, --init-lr-frac"}
+"""What does for nanochat's models what a setting does for the others."""
+
 WITH_MODEL = (
     *("lr", "optimizer", "adam_beta1", "adam_beta2", "adam_epsilon", "lr_schedule"),
     *("warmup_steps", "neftune_alpha", "label_smoothing"),
@@ -449,6 +452,7 @@ class RunConfig:
         if self.start.model is None:
             found += [
                 f"{name} is set without model; expected a Hugging Face model (--model DIR)"
+                f"{_INSTEAD.get(name, '')}"
                 for name in WITH_MODEL
                 if getattr(self.optim, name) != getattr(OptimConfig(), name)
             ]

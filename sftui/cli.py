@@ -147,10 +147,9 @@ def print_completion(words: list[str]) -> ExitCode:
 
 def run(words: list[str]) -> ExitCode:
     """`sftui run`: check, make the run directory, show the screen, start the supervisor."""
-    from sftui.commands.run_flags import check_model_flags, parse_run  # noqa: PLC0415  all settings
+    from sftui.commands.run_flags import parse_run  # noqa: PLC0415  all settings
 
     flags, typed = parse_run(words)
-    check_model_flags(words[: words.index("--")] if "--" in words else words, flags)
     if flags.command:
         return _run_command(flags, frozenset(typed))
     if flags.no_attach and flags.resume is None:

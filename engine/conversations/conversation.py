@@ -273,8 +273,8 @@ def _text_part(raw: object, number: int, index: int) -> str:
     text = raw.get("text") if isinstance(raw, dict) else None
     if kind not in ("text", None) or not isinstance(text, str):
         raise RowFault(
-            f'message {number}, part {index} has type "{kind}"; expected {{"type": "text", '
-            '"text": ...}: only text is trained on'
+            f'message {number} has a list as content, and part {index} of it type "{kind}"; '
+            'expected {"type": "text", "text": ...}: only text is trained on'
         )
     return text
 

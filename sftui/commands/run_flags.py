@@ -154,27 +154,6 @@ def parse_fit(args: Sequence[str]) -> tuple[FitFlags, set[str]]:
     return parse_settings(FitFlags, args, "sftui fit")
 
 
-_OF_A_MODEL = ("lr", "lora", "chat-template", "last-answer-only", "trust-remote-code")
-_MEANT = {"lr": "; nanochat's models have --matrix-lr, --embedding-lr and --init-lr-frac"}
-
-
-def check_model_flags(words: Sequence[str], flags: RunFlags) -> None:
-    """Refuse flags of a Hugging Face model where none is trained: they would do nothing.
-
-    Raises:
-        ConfigError: one was typed; names what nanochat's models have instead.
-    """
-    if flags.settings.start.model is not None or flags.resume is not None:
-        return
-    named = {word.partition("=")[0].replace("_", "-") for word in words}
-    for name in _OF_A_MODEL:
-        if f"--{name}" in named:
-            raise ConfigError(
-                f"--{name} is of a Hugging Face model, and none is named with --model DIR"
-                f"{_MEANT.get(name, '')}."
-            )
-
-
 def parse_settings(kind: type[F], args: Sequence[str], prog: str) -> tuple[F, set[str]]:
     """The same for any command that takes a run's settings: `kind` has them in `settings`.
 

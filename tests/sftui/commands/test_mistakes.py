@@ -25,7 +25,10 @@ MISTAKES = {
         ["run", "--batch-size=4"],
         "here it is --device-batch-size or --target-examples-per-step",
     ),
-    "a rate that would do nothing": (["run", "--lr", "0.1"], "none is named with --model DIR"),
+    "a rate that would do nothing": (
+        ["run", "--lr", "0.1"],
+        "--matrix-lr, --embedding-lr, --init-lr-frac",
+    ),
     "a word for a number": (["run", "--num-iterations", "two"], "expected a whole number"),
     "a recipe with a slip": (["run", "--recipe", "startr"], "did you mean starter?"),
     "a flag with one dash": (["run", "-gpus", "2"], "did you mean --gpus"),
