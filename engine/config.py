@@ -527,10 +527,9 @@ def load_recipe(name: str) -> RunConfig:
     """
     path = RECIPES / f"{OLD_RECIPES.get(name, name)}.toml"
     if name not in (*recipe_names(), *OLD_RECIPES):
+        close = nearest(name, recipe_names()) or "."
         raise ConfigError(
-            f"no recipe is called {name!r}{nearest(name, recipe_names())}"
-            f"{'' if nearest(name, recipe_names()) else '.'} "
-            f"There are {', '.join(recipe_names())}."
+            f"no recipe is called {name!r}{close} There are {', '.join(recipe_names())}."
         )
     return load_toml(path, RunConfig()).replace(recipe=name)
 

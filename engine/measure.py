@@ -30,7 +30,6 @@ from engine.evaluation.exam import Prepared, answer_task
 from engine.evaluation.samples import answers
 from engine.evaluation.validation_rows import RowLosses, load_rows, paired_error, save_rows
 from engine.events import (
-    EvalFinished,
     EvalProgress,
     EvalStarted,
     LogLine,
@@ -224,21 +223,8 @@ def _given_up(
 def _report_task(session: Session, step: int, result: EvalResult, seconds: float) -> None:
     path = session.run.eval_items(step, result.task)
     saved = _save(session, step, functools.partial(save_items, path, result))
-    session.emit(
-        EvalFinished(
-            step=step,
-            task=result.task,
-            correct=result.correct,
-            total=result.total,
-            accuracy=result.accuracy,
-            chance=result.chance,
-            one_letter=result.one_letter if result.by_letter else None,
-            item_set=result.item_set,
-            letters=result.letters,
-            seconds=round(seconds, 3),
-            items_file=session.run.relative(path) if saved else None,
-        )
-    )
+    items_file = session.run.relative(path) if saved else None
+    session.emit(result.finished(step, seconds=seconds, items_file=items_file))
 
 
 def measure_samples(session: Session, step: int) -> None:

@@ -306,9 +306,10 @@ def replay(words: list[str]) -> ExitCode:
     from sftui.commands.screen_flags import ReplayFlags  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(ReplayFlags, words, "sftui replay", one="shows one log")
-    if not flags.speed > 0:
-        raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
     from sftui.commands import onward  # noqa: PLC0415  numpy, psutil
+    from sftui.sources.clock import check_speed  # noqa: PLC0415  as above
+
+    check_speed(flags.speed)
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
     return onward.watch_replay(

@@ -67,10 +67,10 @@ def attach(
         trainer: any `transformers.Trainer`.
         name: of the run; the name of the output folder without one.
         runs_dir: where runs lie; `runs/` here, or SFTUI_RUNS.
-        questions: letter questions to ask of the model by its own forward: a `.jsonl` or
-            `.parquet` file, a task of the hub by name, rows, or a mapping of names to such. Asked
-            before the first update, with each of the trainer's evaluations, on request, and
-            behind the last update.
+        questions: letter questions to ask of the model by its own forward: a file of any
+            kind that `--data` takes, a task of the hub by name, rows, or a mapping of names to
+            such. Asked before the first update, with each of the trainer's evaluations, on
+            request, and behind the last update.
         question_limit: most of each task, the first in the exam's order.
         baseline: evaluate and ask before the first update.
         resume: `auto` goes on in the run that the checkpoint comes from; `new` makes a new one.

@@ -36,7 +36,7 @@ from engine.evaluation.evaluate import (
     batch_tokens_for,
     prepare_questions,
 )
-from engine.events import EvalFinished, EvalProgress, EvalStarted, LogLine, PhaseStarted
+from engine.events import EvalProgress, EvalStarted, LogLine, PhaseStarted
 from engine.model.hf.hf_tokenizer import HfTokenizer
 from engine.steering.steering import EvalMeeting, Failure, OwnProgress
 
@@ -224,21 +224,8 @@ def _tell(attachment: Attachment, step: int, result: EvalResult, seconds: float)
         kept = False
         text = f"the answers at step {step} could not be kept, so no paired test: {error}"
         attachment.emit(LogLine(step=step, text=text, level="warn"))
-    attachment.emit(
-        EvalFinished(
-            step=step,
-            task=result.task,
-            correct=result.correct,
-            total=result.total,
-            accuracy=result.accuracy,
-            chance=result.chance,
-            one_letter=result.one_letter,
-            item_set=result.item_set,
-            letters=result.letters,
-            seconds=round(seconds, 3),
-            items_file=attachment.run.relative(path) if kept else None,
-        )
-    )
+    items_file = attachment.run.relative(path) if kept else None
+    attachment.emit(result.finished(step, seconds=seconds, items_file=items_file))
 
 
 class LastLogits:

@@ -57,6 +57,22 @@ class Rows(Protocol):
         """`file:line` of a row."""
 
 
+def file_bytes(path: Path, data: bytes | None = None) -> bytes:
+    """What a data file holds; `data` where that has been read already.
+
+    Raises:
+        DataError: it cannot be read, or only points to where the data lie.
+    """
+    if data is None:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+    if fault := pointer_fault(path, data):
+        raise DataError(f"{fault}.")
+    return data
+
+
 class JsonlRows:
     """A JSONL file, kept as bytes until a row is asked for; blank lines do not count as rows.
 
@@ -67,14 +83,7 @@ class JsonlRows:
     def __init__(self, path: Path, data: bytes | None = None) -> None:
         """`data`: what the file holds, where that has been read already (unpacked)."""
         self._path = path
-        if data is None:
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
-        if fault := pointer_fault(path, data):
-            raise DataError(f"{fault}.")
-        self._lines = rows_of_text(as_utf8(data, path), path)
+        self._lines = rows_of_text(as_utf8(file_bytes(path, data), path), path)
 
     @property
     def name(self) -> str:

@@ -12,9 +12,10 @@ from typing import cast
 
 from engine.conversations.letter_questions import Question
 from engine.conversations.problems import GENERATED_TASKS, Problem
-from engine.data.dataset import SUFFIXES, ListRows, Rows, open_rows
+from engine.data.dataset import ListRows, Rows
 from engine.data.entries import DataEntry, DataSettings
 from engine.data.hub import HUB, HubRows
+from engine.data.row_files import name_of, open_path
 from engine.data.task_rows import load_rows
 from engine.data.tasks import as_questions
 from engine.errors import DataError
@@ -62,7 +63,7 @@ def _rows(task: str, source: Named) -> Rows:
     if isinstance(source, str) and source in HUB:
         return HubRows(source, SPLIT, download=True)
     if isinstance(source, str | Path):
-        return open_rows(Path(source))
+        return open_path(Path(source), SPLIT)
     rows = ListRows(f"questions of {task}", source)
     if not len(rows):
         raise DataError(f"{rows.name}: there are none; expected at least one row.")
@@ -73,7 +74,4 @@ def _name_of(source: Named) -> str:
     """`exam/ARC-Easy.test.jsonl` -> `ARC-Easy`."""
     if not isinstance(source, str | Path):
         return "questions"
-    name = Path(source).name
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name.removesuffix(f".{SPLIT}")
+    return name_of(Path(source)).removesuffix(f".{SPLIT}")

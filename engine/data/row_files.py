@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.conversations.conversation import RowFault
-from engine.data.dataset import JsonlRows, ParquetRows, Rows, TableRows
+from engine.data.dataset import JsonlRows, ParquetRows, Rows, TableRows, file_bytes
 from engine.data.json_rows import as_utf8
 from engine.errors import DataError
 from engine.files.lfs import pointer_fault
@@ -113,13 +113,7 @@ class CsvRows:
 
     def __init__(self, path: Path, data: bytes | None = None) -> None:
         self._path = path
-        if data is None:
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
-        if fault := pointer_fault(path, data):
-            raise DataError(f"{fault}.")
+        data = file_bytes(path, data)
         try:
             text = as_utf8(data, path).decode("utf-8")
         except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from engine.errors import DataError
 from engine.evaluation import npz
+from engine.events import EvalFinished
 
 FORMAT = 1
 
@@ -51,6 +52,22 @@ class EvalResult:
     @property
     def correct(self) -> int:
         return sum(a == b for a, b in zip(self.predicted, self.gold, strict=True))
+
+    def finished(self, step: int, *, seconds: float, items_file: str | None) -> EvalFinished:
+        """What is told of it; `items_file`: where its items were kept, in the run directory."""
+        return EvalFinished(
+            step=step,
+            task=self.task,
+            correct=self.correct,
+            total=self.total,
+            accuracy=self.accuracy,
+            chance=self.chance,
+            one_letter=self.one_letter if self.by_letter else None,
+            item_set=self.item_set,
+            letters=self.letters,
+            seconds=round(seconds, 3),
+            items_file=items_file,
+        )
 
     def right(self) -> npt.NDArray[np.bool_]:
         """[I] whether each item was answered right."""

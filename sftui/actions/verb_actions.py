@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 MOST_LINES = 50
 """Typed lines that are remembered."""
 JOB_POLL_SECONDS = 0.25
-TASKS = ("ARC-Easy", "ARC-Challenge", "MMLU", "GSM8K", "HumanEval")
-"""Words that `eval` is completed with, before any task was evaluated."""
 
 
 class VerbActions(ReplayActions, ChartActions):
@@ -65,13 +63,14 @@ class VerbActions(ReplayActions, ChartActions):
 
     def _around(self) -> Around:
         from engine.run import run_dir  # noqa: PLC0415
+        from engine.step.run_plan import CHATCORE  # noqa: PLC0415
         from sftui.verbs.completion import Around  # noqa: PLC0415  as above
 
         cockpit = self._cockpit
         runs = run_dir.list_runs(cockpit.runs_root)
         return Around(
             mode="live" if cockpit.view.replay is None else "replay",
-            tasks=tuple(cockpit.state.evals) or TASKS,
+            tasks=tuple(cockpit.state.evals) or CHATCORE,
             runs=tuple(run.id for run in runs if run.path != cockpit.folder),
             themes=tuple(sorted(self.available_themes)),
             recent=tuple(self.typed_lines),

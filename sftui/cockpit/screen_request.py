@@ -20,7 +20,7 @@ class Onward:
     """What is shown after a screen has closed, because a person asked for it there."""
 
     words: tuple[str, ...]
-    """A command and its targets: `attach RUN`, `replay LOG`, `compare A B`, `open`."""
+    """A command and its targets: `attach RUN`, `replay LOG`, `compare A B`."""
     back: tuple[str, ...] = ()
     """Such words again, for what is shown after that; empty for nothing."""
 

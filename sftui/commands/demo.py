@@ -49,9 +49,9 @@ def watch_demo(flags: DemoFlags, *, plain: bool) -> ExitCode:
         UsageError: the folder to keep it in is there already, or no speed was named.
     """
     from sftui.commands import onward  # noqa: PLC0415  numpy, psutil
+    from sftui.sources.clock import check_speed  # noqa: PLC0415  as above
 
-    if not flags.speed > 0:
-        raise UsageError(f"--speed {flags.speed:g} is no speed; use 1 to 1000, or inf.")
+    check_speed(flags.speed)
     with tempfile.TemporaryDirectory(prefix="sftui-demo-") as folder:
         run = unpack(Path(folder)) if flags.keep is None else _kept(flags.keep)
         speed = float("inf") if plain else flags.speed

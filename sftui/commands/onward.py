@@ -62,7 +62,7 @@ def follow(code: ExitCode, onward: Onward | None, runs_dir: Path | None = None) 
 
 
 def show(words: tuple[str, ...], runs_dir: Path | None = None) -> tuple[ExitCode, Onward | None]:
-    """One screen: `attach RUN`, `replay LOG`, `compare A B ...`, or the list of runs.
+    """One screen: `attach RUN`, `replay LOG` or `compare A B ...`.
 
     Raises:
         SftuiError: what it names cannot be shown.

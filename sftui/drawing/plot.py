@@ -115,6 +115,12 @@ class Plot:
         part = ((x if self.x_scale is None else self.x_scale.to(x)) - low) / (high - low)
         return self.col + min(self.width, max(-1, math.floor(part * self.width)))
 
+    @property
+    def y_limits(self) -> tuple[float, float]:
+        """Values at the lower and the upper edge, of a logarithmic axis too."""
+        limits = (self.y_low, self.y_high)
+        return (10.0 ** limits[0], 10.0 ** limits[1]) if self.log else limits
+
     def x_cells(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """`x_cell` of many."""
         low, high = self.axis_limits

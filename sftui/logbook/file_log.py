@@ -97,6 +97,9 @@ class FileLog:
         return None
 
     def show_place(self, state: RunState, place: int, rows: int) -> None:
+        self._show(place, rows)
+
+    def _show(self, place: int, rows: int) -> None:
         end = self.end
         bottom = end if self._bottom is None else min(self._bottom, end)
         shown = self._file.before(bottom, rows)
@@ -191,7 +194,7 @@ class FileLog:
 
     def _go(self, place: int, rows: int) -> None:
         self.current = place
-        self.show_place(RunState(), place, rows)
+        self._show(place, rows)
 
     def _between(self, bottom: int, end: int) -> int | None:
         """Lines from one offset to another."""

@@ -24,6 +24,9 @@ class Folds:
     """Follows the log of a state; entries by their number since the start."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self.hidden: set[int] = set()
         """Entries that a later one stands for."""
         self.times: dict[int, int] = {}
@@ -36,7 +39,7 @@ class Folds:
     def follow(self, state: RunState) -> None:
         """Take in what has come since the last call."""
         if self._seen > state.log_total:
-            self.__init__()  # type: ignore[misc]  # the state began again
+            self._begin()  # the state began again
         first = state.log_total - len(state.log)
         start = max(self._seen, first)
         for number, event in enumerate(islice(state.log, start - first, None), start):

@@ -21,6 +21,7 @@ _CHAINED = (
 )
 _IGNORED = "Exception ignored in"
 """Python prints it, and a traceback, of what went wrong while it was already ending."""
+_MOST_RANKS = 4096
 _MOST_LINES = 20_000
 """Of one traceback: a deep recursion prints a thousand calls, of up to three lines each."""
 
@@ -31,41 +32,51 @@ class Tracebacks:
     def __init__(self) -> None:
         self.error: str | None = None
         """What was raised first since `forget`: `ValueError: no tokenizer`."""
-        self._lines_left = 0
+        self._lines_left: dict[int | None, int] = {}
+        """Rank -> lines that its open traceback may still have; several ranks die at once."""
         self._ignored = False
         self._chained = False
 
     @property
     def is_open(self) -> bool:
         """Whether the lines of a traceback are being read."""
-        return self._lines_left > 0
+        return bool(self._lines_left)
 
     def take(self, line: str) -> bool:
         """Whether a line is part of a traceback."""
+        text, rank = _without_rank(line)
         if _START in line[:400]:
-            self._lines_left = _MOST_LINES
+            if len(self._lines_left) < _MOST_RANKS:
+                self._lines_left[rank] = _MOST_LINES
             return True
-        if not self._lines_left:
-            if line.lstrip().startswith(_CHAINED):
+        left = self._lines_left.pop(rank, 0)
+        if not left:
+            if text.lstrip().startswith(_CHAINED):
                 self._chained = True
                 return True
-            self._ignored = line.startswith(_IGNORED)
-            return self._ignored
-        self._lines_left -= 1
-        text, rank, _ = take_rank(line)
-        text = text.lstrip() if rank is not None else text
-        if rank is None and text[:1].isspace():
+            if not self._lines_left:
+                self._ignored = text.startswith(_IGNORED)
+            return text.startswith(_IGNORED)
+        if text[:1].isspace():
+            if left > 1:
+                self._lines_left[rank] = left - 1
             return True
-        if ERROR.match(text):
-            self._lines_left = 0
-            if not self._ignored and (self.error is None or self._chained):
-                self.error = text.strip()
-            self._ignored = self._chained = False
-            return True
-        if rank is None:
-            self._lines_left = 0  # cut off, or another thread speaks
-        return rank is not None
+        if not ERROR.match(text):
+            return False  # cut off, or another thread speaks
+        if not self._ignored and (self.error is None or self._chained):
+            self.error = text.strip()
+        self._ignored = self._chained = False
+        return True
 
     def forget(self) -> None:
         """Training went on after it: it was caught."""
         self.error = None
+
+
+def _without_rank(line: str) -> tuple[str, int | None]:
+    """The line behind the rank that a launcher puts before it, with its own indentation."""
+    text, rank, _ = take_rank(line)
+    if rank is None:
+        return line, None
+    blanked = max(at for at, (a, b) in enumerate(zip(line, text, strict=True)) if a != b)
+    return line[blanked + 1 :].removeprefix(" "), rank

@@ -15,6 +15,16 @@ WATCH_SPEED = 60.0
 """A run of half an hour in half a minute."""
 
 
+def check_speed(speed: float) -> None:
+    """Raise for a speed that no clock can have.
+
+    Raises:
+        UsageError: no positive number.
+    """
+    if not speed > 0:
+        raise UsageError(f"--speed {speed:g} is no speed; use 1 to 1000, or inf.")
+
+
 class ReplayClock:
     """Set to a position of a timeline, it goes on from there; the timeline may grow."""
 
@@ -41,8 +51,7 @@ class ReplayClock:
         Raises:
             UsageError: no positive number.
         """
-        if not speed > 0:
-            raise UsageError(f"--speed {speed:g} is no speed; use 1 to 1000, or inf.")
+        check_speed(speed)
         self.hold(self.target(timeline), timeline)
         self._speed = speed
 

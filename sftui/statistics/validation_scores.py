@@ -309,24 +309,19 @@ def _last_digit(losses: Sequence[float]) -> float:
 
 
 def p_of_order(span: Sequence[float]) -> float | None:
-    """Probability that these values, in an order drawn at random, only fall or only rise.
-
-    2 / n! for n different values; equal ones (a loss that is printed with few digits) can change
-    places unseen: 2 * product(m!) / n! for groups of m equal values. None where they do neither,
-    or are all equal.
-    """
-    steps = np.diff(np.asarray(span, dtype=np.float64))
-    if not len(steps) or not steps.any() or not ((steps <= 0).all() or (steps >= 0).all()):
-        return None
-    # Equal values stand side by side: the places of a change cut them into their groups.
-    edges = np.flatnonzero(steps) + 1
-    groups = np.diff([0, *edges, len(span)])
-    logarithm = sum(math.lgamma(m + 1) for m in groups) - math.lgamma(len(span) + 1)
-    return min(1.0, 2 * math.exp(logarithm))
+    """The last of `p_of_orders`; None in place of NaN."""
+    found = float(p_of_orders(np.asarray(span, dtype=np.float64))[-1])
+    return None if math.isnan(found) else found
 
 
 def p_of_orders(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[K] `p_of_order` of the first 1, 2, ... K of `values`; NaN in place of None."""
+    """[K] probability that the first 1, 2, ... K values, in an order drawn at random, only fall or
+    only rise.
+
+    2 / n! for n different values; equal ones (a loss that is printed with few digits) can change
+    places unseen: 2 * product(m!) / n! for groups of m equal values. NaN where they do neither, or
+    are all equal.
+    """
     out = np.full(len(values), np.nan)
     rises = falls = True
     alike, logarithm, same = True, 0.0, 1

@@ -95,7 +95,7 @@ def _arguments(verb: Verb, rest: str, around: Around) -> list[Suggestion]:
         words = around.tasks
     elif verb.name == "theme":
         words = around.themes
-    elif verb.name in ("open", "compare", "last"):
+    elif verb.name in ("open", "compare"):
         words = (*verb.choices, *around.runs)
     begun = rest.lower()
     found = [word for word in words if word.lower().startswith(begun)]

@@ -32,8 +32,7 @@ def panel_data(
     clock = isinstance(plot.x_scale, ClockScale)
     # By the wall clock goes what belongs to no update: another axis knows nothing of it.
     curves = [curve for curve in panel.curves if clock or not curve.over_time]
-    limits = (plot.y_low, plot.y_high)
-    low, high = (10.0 ** limits[0], 10.0 ** limits[1]) if plot.log else limits
+    low, high = plot.y_limits
     factor = panel.unit.factor
     sight = (plot.x_low, plot.x_high)
     free = iter(range(2, len(curves) + 2))

@@ -199,7 +199,6 @@ class LossChart(ZoomChart):
             for step, text in words.items()
             if step is not None and sight[0] <= step <= sight[1]
         ]
-        limits = (plot.y_low, plot.y_high)
         return ChartData(
             source=view.run_id or view.title or "log",
             title="loss",
@@ -208,7 +207,7 @@ class LossChart(ZoomChart):
             x_words=x_words(scale),
             y_words="loss",
             x_limits=plot.axis_limits,
-            y_limits=(10.0 ** limits[0], 10.0 ** limits[1]) if plot.log else limits,
+            y_limits=plot.y_limits,
             log_y=plot.log,
             events=events,
             x_name=x_name(scale),

@@ -137,7 +137,6 @@ class OverlayChart(ZoomChart):
                         marks=True,
                     )
                 )
-        limits = (plot.y_low, plot.y_high)
         return ChartData(
             source="-".join(clean(c.title, 20) for c in drawn[:3]),
             title="loss",
@@ -146,7 +145,7 @@ class OverlayChart(ZoomChart):
             x_words=x_words(plot.x_scale),
             y_words="loss",
             x_limits=plot.axis_limits,
-            y_limits=(10.0 ** limits[0], 10.0 ** limits[1]) if plot.log else limits,
+            y_limits=plot.y_limits,
             log_y=plot.log,
             x_name=x_name(plot.x_scale),
         )

@@ -214,7 +214,7 @@ def test_a_limit_is_a_prefix_of_the_exam_whoever_asks(tmp_path: Path) -> None:
         ([], "there are none"),
         ({}, "there are no questions"),
         ({"GSM8K": [{"question": "1+1?", "answer": "#### 2"}]}, "written out"),
-        ("nowhere.csv", "jsonl"),
+        ("nowhere.csv", "does not exist"),
     ],
 )
 def test_what_is_no_letter_question_is_said(source: Any, words: str) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine import config
 from engine.config import RunConfig
+from engine.data.row_columns import FINDS
 from engine.errors import ConfigError, UsageError
 from sftui import cli
 from sftui.commands import completion
@@ -25,7 +26,7 @@ from sftui.commands.reading_flags import (
     RunsFlags,
     ShowFlags,
 )
-from sftui.commands.run_flags import options, parse_fit, parse_run
+from sftui.commands.run_flags import DATA_FORMATS, options, parse_fit, parse_run
 from sftui.commands.screen_flags import AttachFlags, ReplayFlags
 
 READ = {
@@ -280,3 +281,8 @@ def test_every_flag_of_run_has_its_text_and_a_group():
     groups = {option.dest: option.group.__name__ for option in found}
     assert groups["matrix_lr"] == "OptimConfig"
     assert groups["recipe"] == groups["runs_dir"] == "RunFlags"
+
+
+def test_the_forms_of_rows_on_the_command_line_are_those_that_are_recognised() -> None:
+    """A start does not read the module that recognises them, so the names stand twice."""
+    assert tuple(FINDS) == DATA_FORMATS

@@ -72,6 +72,27 @@ def test_an_error_that_training_went_on_after_was_caught(style: str, error: str)
     assert (found.status, found.state.reason) == ("unknown", "")
 
 
+@given(
+    style=st.sampled_from(STYLES[:3]),
+    error=st.sampled_from([*ERRORS, "MyProblem: no name of ours"]),
+)
+def test_rows_behind_the_traceback_of_a_rank_are_rows(style: str, error: str) -> None:
+    """A launcher puts the rank before every line, also before what comes after the traceback."""
+    ranked = [f"[rank0]: {line}" for line in trained(style, 16, 6)]
+    found = read([*trained(style, 10, 6), *traceback(error, "[rank0]: "), *ranked])
+    assert (found.status, found.state.reason) == ("unknown", "")
+    assert found.state.updates == read([*trained(style, 10, 6), *ranked]).state.updates
+
+
+def test_of_two_ranks_that_die_at_once_the_first_error_counts() -> None:
+    """Their lines stand between each other's."""
+    one, other = (traceback(f"ValueError: loss {n}", f"[rank{n}]: ") for n in (1, 2))
+    mixed = [line for pair in zip(one, other, strict=True) for line in pair]
+    found = read([*trained(STYLES[0], 10, 8), *mixed])
+    assert found.state.reason == "ValueError: loss 1"
+    assert found.state.updates == read(trained(STYLES[0], 10, 8)).state.updates
+
+
 def test_an_error_while_python_was_ending_is_no_failure() -> None:
     lines = [*trained(STYLES[0], 10, 8), "Exception ignored in: <function Pool.__del__ at 0x7f>"]
     assert read([*lines, *traceback("TypeError: 'NoneType' object")]).status == "unknown"
