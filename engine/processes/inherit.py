@@ -42,6 +42,8 @@ def settings(
     taken: dict[str, Any] = {name: size for name, size in sizes.items() if name not in typed}
     told = [f"{name} {size:,}" for name, size in taken.items()]
     notes = [f"inherited from the base: {', '.join(told)}"] if told else []
+    taken, fitted = _fitted(config, taken)
+    notes += fitted
     missing = [name for name in SIZES if ref.meta.get(name) is None]
     missing += [name for name in RATES if rates.get(name) is None]
     if missing:
@@ -61,6 +63,34 @@ def settings(
             + (")" if sound else "; nanochat leaves the batch factor out)")
         )
     return config.replace(**taken), notes
+
+
+def _fitted(config: RunConfig, taken: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Inherited sizes for this number of ranks, and a note of what was changed.
+
+    The base may have been trained on fewer ranks than this run, so that one micro-batch of all
+    of them is more than its whole batch. The rows of a micro-batch then give way, for the batch
+    is what the rates were chosen for. nanochat refuses such a run, and so does
+    `compat = "nanochat"`.
+    """
+    size = taken.get("device_batch_size")
+    if size is None or config.batch.compat != "sound":
+        return taken, []
+    batch = config.replace(**taken).batch
+    places = batch.max_seq_len * config.runtime.gpus
+    if batch.total_batch_size % places:
+        # No number of rows would do; the plan says which batch would.
+        return taken, []
+    # The rows of one step on each rank, of which every micro-batch takes the same part.
+    rows = batch.total_batch_size // places
+    fits = max(n for n in range(1, min(size, rows) + 1) if rows % n == 0)
+    if fits == size:
+        return taken, []
+    note = (
+        f"device_batch_size {fits:,} instead of {size:,}: {batch.total_batch_size:,} token places "
+        f"are {rows:,} rows of {batch.max_seq_len:,} on each of {config.runtime.gpus} ranks"
+    )
+    return taken | {"device_batch_size": fits}, [note]
 
 
 def _size(where: str, meta: Mapping[str, Any], name: str) -> int:
