@@ -20,6 +20,10 @@ SIZES = {"max_seq_len": 2048, "device_batch_size": 32, "total_batch_size": 524_2
 RATES = {"embedding_lr": 0.3, "unembedding_lr": 0.004, "matrix_lr": 0.02}
 """From its `user_config`."""
 
+SCALAR_LR = 0.5
+"""Of the base's residual mix where its `user_config` says nothing. nanochat's SFT always takes this
+number: it does not inherit the base's, nor the factor of its batch."""
+
 TUNED_BATCH = 524_288
 """Token places of the batch that nanochat's rates were tuned at."""
 
@@ -49,11 +53,11 @@ def settings(
     if missing:
         names = ", ".join(missing)
         notes.append(f"{where} says nothing of {names}: nanochat's own defaults are taken")
-    for name in RATES:
+    sound = config.batch.compat == "sound"
+    for name in (*RATES, *(("scalar_lr",) if sound else ())):
         if name in typed:
             continue
         theirs = _rate(where, rates, name)
-        sound = config.batch.compat == "sound"
         taken[name] = theirs * factor if sound else theirs
         starts = taken[name] * config.optim.init_lr_frac
         notes.append(
@@ -106,7 +110,7 @@ def _size(where: str, meta: Mapping[str, Any], name: str) -> int:
 
 def _rate(where: str, rates: Mapping[str, Any], name: str) -> float:
     found = rates.get(name)
-    found = RATES[name] if found is None else found
+    found = {**RATES, "scalar_lr": SCALAR_LR}[name] if found is None else found
     if type(found) not in (int, float) or not 0 <= found < 1e6:
         raise CheckpointError(
             f"{where}: {name} is {checked.short(found)}; expected a number. Type "

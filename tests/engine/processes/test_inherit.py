@@ -48,6 +48,16 @@ def test_sizes_and_rates_come_from_the_base_and_what_was_typed_stays() -> None:
     assert not any(note.startswith("matrix_lr") for note in notes)
 
 
+def test_the_residual_mix_has_the_bases_rate_and_nanochats_rule_its_constant() -> None:
+    """The base gave its scalars the factor too; 0.5 at 1/256 of the batch throws the model away."""
+    rates = META | {"user_config": META["user_config"] | {"scalar_lr": 0.4}}
+    own = load_recipe("nanochat")
+    assert inherit.settings(own, base(rates), frozenset())[0].optim.scalar_lr == 0.4 / 16
+    assert inherit.settings(own, base(META), frozenset())[0].optim.scalar_lr == 0.5 / 16
+    theirs = own.replace(compat="nanochat")
+    assert inherit.settings(theirs, base(rates), frozenset())[0].optim.scalar_lr == 0.5
+
+
 def test_compat_nanochat_takes_the_rates_as_they_were_typed() -> None:
     own = load_recipe("nanochat").replace(compat="nanochat")
     found, notes = inherit.settings(own, base(META), frozenset())
