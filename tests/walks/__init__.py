@@ -1,0 +1,1 @@
+"""Walks through the program in a real terminal, for looking at: `python -m tests.walks.NAME`."""
