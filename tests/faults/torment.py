@@ -73,7 +73,7 @@ TRAINING_SECONDS = 2.0
 
 ROLES = ("screen", "supervisor", "rank 0", "rank 1")
 
-TOGETHER = (1, 1, 1, 1, 2, 2, 3, 4)
+TOGETHER = (1, 1, 1, 2, 2, 3, 3, 4)
 """Of them that are killed at one instant: mostly one; all where a machine dies."""
 
 NOTE_SECONDS = 0.5
