@@ -20,7 +20,7 @@ from engine.run.run_dir import RunDir
 from sftui.sources import skim, snapshot
 from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
-from sftui.statistics.paired_tests import accuracy_of
+from sftui.statistics.scored import accuracy_of
 
 VERSION = 3
 """Raised when the same files give other values."""

@@ -6,6 +6,7 @@ import json
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 from textual.widgets import Input
@@ -17,7 +18,8 @@ from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui import cli, picker_app
 from sftui.cockpit.screen_request import Onward
-from sftui.commands import onward
+from sftui.commands import watch
+from sftui.commands.screen_flags import ReplayFlags
 from sftui.diagnostics import ExitCode
 from sftui.picker_app import PickerApp
 from sftui.screens.picker import PickerScreen
@@ -203,8 +205,7 @@ async def test_a_key_over_a_run_opens_the_list_and_leaves_for_another(
             assert app.screen is app._cockpit.dashboard
         await pilot.press("o")
         await pilot.pause()
-        picker = app.screen
-        assert isinstance(picker, PickerScreen)
+        picker = cast(PickerScreen, app.screen)
         while not picker._feed.loaded:
             await pilot.pause(0.02)
         picker._show()
@@ -257,12 +258,12 @@ def test_sftui_alone_is_the_list_on_a_terminal_and_the_help_elsewhere(
         asked.append(said)
         return answers.pop(0)
 
-    def show_replay(flags: onward.ReplayFlags) -> tuple[ExitCode, Onward | None]:
+    def show_replay(flags: ReplayFlags) -> tuple[ExitCode, Onward | None]:
         if flags.log == "gone.log":
             raise UsageError("gone.log: no such file.")
         return ExitCode.TERMINATED, None
 
     monkeypatch.setattr(picker_app, "run_screen", pick)
-    monkeypatch.setattr(onward.watch, "show_replay", show_replay)
+    monkeypatch.setattr(watch, "show_replay", show_replay)
     assert cli.main([]) == ExitCode.TERMINATED
     assert asked == [(), ("gone.log: no such file.",)]
