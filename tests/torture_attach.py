@@ -120,7 +120,7 @@ class Round:
         give_up = time.monotonic() + 900
         while not self.is_whole():
             assert time.monotonic() < give_up, "the run has no end"
-            time.sleep(self.random.uniform(5, 25) if kills < most_kills else 1)
+            self.wait(kills < most_kills)
             self.ask()
             there = processes(self.run) | {"screen": screen.pid}
             target = self.random.choice(list(KINDS))
@@ -139,6 +139,21 @@ class Round:
                 self.spawn("sftui", "run", "--headless", "--resume", str(self.run.path))
                 time.sleep(5)
         return kills
+
+    def wait(self, kills: bool) -> None:
+        """Until the moment of the next kill: mostly some updates on, else while Pythons start."""
+        if not kills:
+            time.sleep(1)
+            return
+        if self.random.random() < 0.25:
+            time.sleep(self.random.uniform(1, 10))
+            return
+        before, end = self.updates(), time.monotonic() + 90
+        while time.monotonic() < end and not self.is_whole() and self.updates() == before:
+            if not lock.is_running(self.run) and not processes(self.run):
+                return  # it is over, or has to be taken up again
+            time.sleep(0.2)
+        time.sleep(self.random.uniform(0, 3))
 
     def is_whole(self) -> bool:
         """Whether the training came to its end; a stopped one is taken up again."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from textual.widgets import Static
 
 from engine.control import Command
 from engine.events import (
@@ -27,7 +28,7 @@ from sftui.checkpoints.checkpoint_list import CheckpointList
 from sftui.cli import main
 from sftui.state.run_state import RunState
 from sftui.view import run_facts
-from tests.sftui.fake_run import fake_run
+from tests.sftui.fake_run import ListSource, fake_run
 from tests.sftui.test_app import make, ready
 
 REASON = "the trainer has no eval_dataset"
@@ -178,10 +179,10 @@ async def test_the_question_before_a_stop_promises_what_the_trainer_does(
         await ready(pilot)
         await pilot.press("x")
         await pilot.pause()
-        assert words in app.screen.query_one("#dialog").render().plain
+        assert words in str(app.screen.query_one("#dialog", Static).content)
         await pilot.press("escape", "ctrl+c")
         await pilot.pause()
-        last = app.screen.query_one("#dialog").render().plain
+        last = str(app.screen.query_one("#dialog", Static).content)
         assert ("with a checkpoint" in last) is ("checkpoint" not in unavailable)
 
 
@@ -192,8 +193,11 @@ async def test_a_question_goes_when_the_run_has_ended_meanwhile() -> None:
         await pilot.press("x")
         await pilot.pause(0.3)
         assert app.screen is not dashboard
-        app.source.events.append(RunFinished(status="finished", reason="done", step=20))
+        source = app.source
+        assert isinstance(source, ListSource)
+        assert app.cockpit is not None
+        source.events.append(RunFinished(status="finished", reason="done", step=20))
         app.cockpit.tick()
         await pilot.pause(0.6)
         assert app.screen is dashboard
-        assert app.source.sent == []
+        assert source.sent == []

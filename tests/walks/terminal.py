@@ -79,7 +79,7 @@ class Terminal:
         self.call("set", "-s", "escape-time", "0")
         self.wait_for_prompt()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.call("kill-server")
         # A run goes on without its terminal: twice, and it ends without a checkpoint.
         for _ in range(2):

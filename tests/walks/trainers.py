@@ -44,7 +44,7 @@ def newest(t: Terminal) -> RunDir:
 def answered(t: Terminal, command: Command) -> list[ControlApplied]:
     """The answers to a kind of request, in order."""
     found = scan(newest(t).events, ControlApplied)
-    return [e for e in found if isinstance(e, ControlApplied) and e.command == command]
+    return [e for e in found if isinstance(e, ControlApplied) and e.command == command.value]
 
 
 def until(what: str, condition: Callable[[], object], seconds: float = PATIENCE) -> None:
