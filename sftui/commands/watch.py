@@ -190,8 +190,14 @@ def show_replay(
                 charts=charts,
             )
         )
+        if opened.run is None:
+            from sftui.sources import recent_logs  # noqa: PLC0415  after the screen
+
+            recent_logs.remember(opened.path, end.state if opened.source.closed else None)
     finally:
         opened.source.close()
+    if end.ended_by is not None:
+        return ExitCode(128 + end.ended_by), None
     if end.error is not None:
         diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
         return ExitCode.RUN_FAILED, None
