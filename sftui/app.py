@@ -373,15 +373,17 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
         return ScreenExit(
             outcome=Outcome.START_FAILED, state=state, reason=str(app.error), error=app.error
         )
-    if state.end is not None:
-        known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
-        outcome = known.get(state.end.status, Outcome.FAILED)
-        return ScreenExit(outcome=outcome, state=state, reason=state.end.reason, onward=onward)
     # Set when one of our handlers raised; Textual has restored the terminal and printed where.
     broken = app._exception
     if broken is None and app.ended_by is None and app._exit_renderables:
         # A thread of Textual's failed: it ends the screen and knows no exception of ours.
         broken = RuntimeError("the terminal's driver failed; what it said stands above")
+    if state.end is not None:
+        known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
+        outcome = known.get(state.end.status, Outcome.FAILED)
+        return ScreenExit(
+            outcome=outcome, state=state, reason=state.end.reason, error=broken, onward=onward
+        )
     if trouble:
         return ScreenExit(
             outcome=Outcome.LOST, state=state, reason=trouble, error=broken, onward=onward
