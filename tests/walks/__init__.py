@@ -1,1 +1,0 @@
-"""Walks through the program in a real terminal, for looking at: `python -m tests.walks.NAME`."""

@@ -13,123 +13,105 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 from engine import events as ev
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from tests.processes import events
-from tests.walks.terminal import Size, Terminal, WalkError, opened
+from tests.walks.terminal import Terminal, WalkError
 
-SIZE: Size = (160, 48)
+SIZE = (160, 48)
 
-SIZES_OF_A_BASE = ("--max-seq-len", "--device-batch-size", "--total-batch-size")
-
-
-class Walk:
-    """One walk: its terminal, its run, and where pictures go."""
-
-    def __init__(self, terminal: Terminal, work: Path, out: Path, chromium: str) -> None:
-        self.terminal, self.work, self.out, self.chromium = terminal, work, out, chromium
-        self.stations = 0
-
-    def station(self, name: str) -> None:
-        """A picture of the screen as it is."""
-        self.stations += 1
-        path = self.out / f"{self.stations:02d}-{name}.svg"
-        self.terminal.picture(path, self.chromium)
-        print(f"{name}: {path.with_suffix('.png' if self.chromium else '.svg')}", flush=True)
-
-    def run(self) -> RunDir:
-        """The newest run."""
-        return run_dir.list_runs(self.work / "runs")[-1]
-
-    def validation(self) -> ev.ValidationFinished:
-        """The last one of the newest run."""
-        found = [
-            each for each in events(self.run().events) if isinstance(each, ev.ValidationFinished)
-        ]
-        return found[-1]
+SIZES_OF_A_BASE = ("max_seq_len", "device_batch_size", "total_batch_size")
+"""What an SFT checkpoint of nanochat does not tell."""
 
 
-def train(walk: Walk, data: Path) -> None:
+def newest(place: Path) -> RunDir:
+    return run_dir.list_runs(place / "runs")[-1]
+
+
+def validations(run: RunDir) -> list[ev.ValidationFinished]:
+    return [each for each in events(run.events) if isinstance(each, ev.ValidationFinished)]
+
+
+def train(at: Terminal, data: Path) -> None:
     """Start to export; the run is paused, evaluated, stopped and taken up on the way."""
-    terminal = walk.terminal
-    terminal.command("sftui", "run", "--gpus", "2", "--data-dir", str(data))
-    terminal.wait("start-up")
-    terminal.wait("evaluating", seconds=300)
-    walk.station("start-up")
-    terminal.wait("RUNNING", seconds=900)
-    terminal.wait("step 5/", "step 6/", "step 7/", "step 8/", seconds=300)
-    walk.station("live")
-    terminal.press("Space")
-    terminal.wait("PAUSED")
-    terminal.press("i")
-    terminal.wait("The optimizer")
-    walk.station("settings")
-    terminal.press("Escape", "e")
-    terminal.wait("evaluating")
-    walk.station("evaluating")
-    terminal.wait("eval on request by", seconds=900)
-    walk.station("evaluated")
-    terminal.press("Space")
-    terminal.wait("RUNNING")
-    terminal.press("x")
-    terminal.wait("Stop this run?")
-    walk.station("asked")
-    terminal.press("y")
-    terminal.wait("STOPPED")
-    walk.station("stopped")
-    terminal.press("q")
-    terminal.wait("go on:")
-    terminal.command("clear;", "sftui", "run", "--resume", walk.run().id)
-    terminal.wait("RUNNING", seconds=300)
-    terminal.wait("FINISHED", seconds=3600)
-    walk.station("finished")
-    terminal.press("v")
-    terminal.wait("ChatCORE")
-    walk.station("benchmarks")
-    terminal.press("q")
-    terminal.wait("exported to")
+    at.shell(f"sftui run --gpus 2 --data-dir {data}")
+    at.see("evaluating", seconds=300)
+    at.picture("start-up")
+    at.see("RUNNING", seconds=900)
+    at.see(r"step [5-9]/", seconds=300)
+    at.whole()
+    at.picture("live")
+    at.press("Space")
+    at.see("PAUSED")
+    at.press("i")
+    at.see("The optimizer")
+    at.picture("settings")
+    at.press("Escape")
+    at.gone("The optimizer")
+    at.press("e")
+    at.see("evaluating", seconds=300)
+    at.picture("evaluating")
+    at.see("eval on request by", seconds=900)
+    at.whole()
+    at.picture("evaluated")
+    at.press("Space")
+    at.see("RUNNING")
+    at.press("x")
+    at.see(r"Stop this run\?")
+    at.picture("asked")
+    at.press("y")
+    at.see("STOPPED")
+    at.whole()
+    at.picture("stopped")
+    at.press("q")
+    at.wait_for_prompt()
+    at.shell(f"sftui run --resume {newest(at.place).id}")
+    at.see("RUNNING", seconds=300)
+    at.see("FINISHED", seconds=3600)
+    at.whole()
+    at.picture("finished")
+    at.press("v")
+    at.see("ChatCORE")
+    at.picture("benchmarks")
+    at.press("q")
+    at.wait_for_prompt()
 
 
-def export_and_check(walk: Walk, data: Path) -> None:
+def export_and_check(at: Terminal, data: Path) -> None:
     """The export's own validation is the run's last one, by a run that starts from it.
 
     Raises:
         WalkError: it is another number.
     """
-    terminal, last = walk.terminal, walk.validation()
-    manifest = walk.run().read_manifest()["config"]
-    terminal.command("clear;", "sftui", "export", walk.run().id, "--output", "elsewhere")
-    terminal.wait("elsewhere", seconds=60)
-    flags = [f"{flag}={manifest[flag[2:].replace('-', '_')]}" for flag in SIZES_OF_A_BASE]
-    words = ("--recipe", "nanochat", "--source", "sft", "--gpus", "2", "--num-iterations", "2")
-    terminal.command(
-        *("clear;", "sftui", "run", "--headless", *words, *flags),
-        *("--data-dir", str(data), "--eval-tasks", "''", "--run", "fresh"),
-    )
-    terminal.wait("finished; all iterations done", seconds=900)
-    [first, *_] = [
-        each for each in events(walk.run().events) if isinstance(each, ev.ValidationFinished)
-    ]
-    print(f"validation: {last.loss!r} at the end, {first.loss!r} from the export", flush=True)
-    if first.loss != last.loss:
-        raise WalkError(f"the export's validation is {first.loss!r}, its run's {last.loss!r}")
+    run = newest(at.place)
+    last = validations(run)[-1].loss
+    settings = run.read_manifest()["config"]
+    at.shell(f"sftui export {run.id} -o elsewhere")
+    at.see(rf"{run.id} step \d+ exported to", seconds=120)
+    flags = [f"--{name.replace('_', '-')}={settings[name]}" for name in SIZES_OF_A_BASE]
+    words = "--recipe nanochat --source sft --gpus 2 --num-iterations 2 --run fresh --eval-tasks ''"
+    own = f"NANOCHAT_BASE_DIR={at.place / 'elsewhere'}"
+    at.shell(f"{own} sftui run --headless {words} {' '.join(flags)} --data-dir {data}")
+    at.see("finished; all iterations done", seconds=900)
+    again = validations(newest(at.place))[0].loss
+    print(f"validation: {last!r} at the end, {again!r} from the export", flush=True)
+    if again != last:
+        raise WalkError(f"the export's validation is {again!r}, its run's {last!r}")
 
 
-def talk(walk: Walk) -> None:
-    """A question and an answer."""
-    terminal = walk.terminal
-    terminal.command("clear;", "sftui", "chat", walk.run().id)
-    terminal.wait("> ", seconds=120)
-    terminal.type("What is 7 + 5?")
-    terminal.press("Enter")
-    terminal.wait("tokens", seconds=120)
-    walk.station("chat")
+def talk(at: Terminal) -> None:
+    """A question to the export, and an answer."""
+    at.shell("sftui chat elsewhere --max-tokens 24")
+    at.see("> $", seconds=120)
+    at.write("What is 7 + 5?")
+    at.see(r"(?s)7 \+ 5\?.*\n>", seconds=120)
+    at.picture("chat")
+    at.write("/quit")
+    at.wait_for_prompt()
 
 
 def main() -> None:
@@ -140,21 +122,17 @@ def main() -> None:
     parser.add_argument("--chromium", default=shutil.which("chromium") or "")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    out, data = args.out.absolute(), args.data_dir.absolute()
+    data = args.data_dir.absolute()
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        shutil.copytree(args.base, work / "base")
-        own = {
-            "NANOCHAT_BASE_DIR": str(work / "base"),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "OMP_NUM_THREADS": "1",
-        }
-        stations: tuple[Callable[[Walk, Path], None], ...] = (train, export_and_check)
-        with opened(SIZE, folder=work, environment=own) as terminal:
-            walk = Walk(terminal, work, out, args.chromium)
-            for each in stations:
-                each(walk, data)
-            talk(walk)
+        place = Path(folder)
+        shutil.copytree(args.base, place / "base")
+        # The shell and all it starts inherit it.
+        os.environ["NANOCHAT_BASE_DIR"] = str(place / "base")
+        with Terminal(place, "nanochat-2026", SIZE, args.out.absolute(), args.chromium) as at:
+            train(at, data)
+            export_and_check(at, data)
+            talk(at)
+        print("\n".join(at.said))
 
 
 if __name__ == "__main__":
