@@ -6,8 +6,10 @@ nanochat's records must then fail by an assertion, which the same test without i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,8 +112,8 @@ def a_smaller_buffer(patch: Patch) -> None:
 
 def the_latest_of_equals(patch: Patch) -> None:
     """Of conversations of one length the latest, in place of the earliest."""
-    count = row_packing.itertools.count
-    patch.setattr(row_packing.itertools, "count", lambda: count(0, -1))
+    backwards = SimpleNamespace(count=lambda: itertools.count(0, -1))
+    patch.setattr(row_packing, "itertools", backwards)
 
 
 def another_gate_rate(patch: Patch) -> None:
