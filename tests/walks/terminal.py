@@ -44,6 +44,17 @@ class Terminal:
         """A line for every step, for the record."""
 
     def __enter__(self) -> Terminal:
+        self._open()
+        return self
+
+    def hang_up(self) -> None:
+        """The terminal goes with all that is in it, as a dropped connection; a fresh one comes."""
+        self.said.append("the terminal is killed")
+        self.call("kill-server")
+        time.sleep(1.0)
+        self._open()
+
+    def _open(self) -> None:
         width, height = self.size
         outer = {k: v for k, v in os.environ.items() if k not in ("TMUX", "TMUX_PANE")}
         bin_dir = str(Path(sys.executable).parent)
@@ -67,7 +78,6 @@ class Terminal:
         self.call("set", "-s", "set-clipboard", "on")
         self.call("set", "-s", "escape-time", "0")
         self.wait_for_prompt()
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.call("kill-server")
