@@ -2,7 +2,7 @@
 
 A reading command runs on two recordings of the demo and a log beside them; the others are named in
 NOT_RUN with the reason, and only their words are held to the product's parsers (`docs_check`).
-Keys that a page names are rows of the key table; `tests/sftui/keys/test_every_key.py` presses them.
+Keys that a page names are rows of the key table, which `test_every_key.py` presses.
 """
 
 from __future__ import annotations
