@@ -1,7 +1,7 @@
 """Every row of the key table is pressed, and judged by what it does; one app a place.
 
 A row whose key did nothing, or a row that is not named here, fails. The keys of `sftui compare` are
-pressed in `tests/sftui/screens/test_overlay.py`, those of the list of runs in `test_picker.py` beside it.
+pressed in `tests/sftui/screens/test_overlay.py`, those of the list of runs in `test_picker.py`.
 """
 
 from __future__ import annotations
