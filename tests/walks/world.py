@@ -48,9 +48,9 @@ class World:
             return (
                 "NANOCHAT_BASE_DIR=cache sftui run --recipe nanochat-2025 --source mid "
                 "--data-dir data --mixture ARC-Easy,ARC-Challenge --validation held-out "
-                f"--gpus 2 --num-iterations 1000 {REAL} --run {name}"
+                f"--gpus 2 --num-iterations 3000 {REAL} --run {name}"
             )
-        return f"sftui run --recipe starter --gpus 2 --num-iterations 600 --run {name}"
+        return f"sftui run --recipe starter --gpus 2 --num-iterations 3000 --run {name}"
 
     @property
     def task(self) -> str:

@@ -274,9 +274,9 @@ def test_ticks_of_the_printed_chart_are_round_numbers(steps, columns):
     places = [
         float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(k?)", lines[-1])
     ]
-    for found in (heights, places):
-        gaps = {round(abs(b - a), 9) for a, b in itertools.pairwise(found)}
-        assert len(found) >= 2
+    for marks in (heights, places):
+        gaps = {round(abs(b - a), 9) for a, b in itertools.pairwise(marks)}
+        assert len(marks) >= 2
         assert len(gaps) == 1
         [gap] = gaps
         assert round(gap / 10 ** math.floor(math.log10(gap)), 6) in (1.0, 2.0, 2.5, 5.0)

@@ -589,7 +589,8 @@ async def go_back(app: SftuiApp, pilot: Pilot[None], where: Place, opened: objec
         return
     dashboard = app._cockpit.dashboard
     while app.screen is not dashboard:
-        if isinstance(front := app.screen, ChartsScreen):
+        front: Any = app.screen
+        if isinstance(front, ChartsScreen):
             front.action_close_charts()
         else:
             app.pop_screen()
