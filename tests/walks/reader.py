@@ -39,6 +39,7 @@ def by_keys(t: Terminal, _: World) -> None:
     assert "step" in copied, copied
     assert "train" in copied, copied
     t.press("Escape", "m")
+    t.gone("─ now ─")
     t.see("grad")
     t.whole()
     t.picture("charts")
