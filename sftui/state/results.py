@@ -19,7 +19,7 @@ import numpy as np
 
 from engine import events as ev
 from sftui.state.records import Validation
-from sftui.state.series import Doubles, Series, Table
+from sftui.state.series import Doubles, Floats, Series, Table
 from sftui.state.step_columns import Results as Columns
 
 Record = TypeVar("Record")
@@ -235,6 +235,7 @@ class Validations(Results[Validation]):
 
 _NUMBERS = ("accuracy", "correct", "total", "chance", "one_letter", "seconds")
 _COUNTS = ("correct", "total")
+_MOST_MADE = 256
 _BLANK = ev.EvalFinished(step=0, task="")
 _BESIDE = {
     f.name: getattr(_BLANK, f.name)
@@ -260,6 +261,34 @@ class Evaluations(Results[ev.EvalFinished]):
         `att` has none."""
         self._kept: dict[int, ev.EvalFinished] = {}
         """Those of which the columns cannot hold everything."""
+        self._made: dict[int, ev.EvalFinished] = {}
+        """Records of rows that were made lately: a table asks for the same again and again."""
+        self._peaks = _Peaks()
+        self._rewrites = self.table.rewrites
+        """Of the table, when `_made` and `_peaks` were true of it."""
+
+    @property
+    def top_step(self) -> int:
+        """Step of the highest fraction, the first of equals; an unknown one counts as none right.
+
+        Raises IndexError when there are no results.
+        """
+        self._follow()
+        self._peaks.grow(self.value.y, self.error.y)
+        return int(self.table.x[self._peaks.top_row])
+
+    @property
+    def reach(self) -> tuple[float, float] | None:
+        """The lowest and the highest that any fraction reaches with its error; None for none."""
+        self._follow()
+        self._peaks.grow(self.value.y, self.error.y)
+        return (self._peaks.low, self._peaks.high) if self._peaks.low <= self._peaks.high else None
+
+    def _follow(self) -> None:
+        """Forget what was remembered of rows that have changed since."""
+        if self._rewrites != self.table.rewrites:
+            self._rewrites = self.table.rewrites
+            self._made, self._peaks = {}, _Peaks()
 
     @property
     def value(self) -> Series:
@@ -295,9 +324,14 @@ class Evaluations(Results[ev.EvalFinished]):
         kept = self._kept.get(step)
         if kept is not None:
             return kept
+        self._follow()
+        if (made := self._made.get(index)) is not None:
+            return made
+        if len(self._made) >= _MOST_MADE:
+            self._made.clear()
         known = {name: table.value(name, index) for name in (*_NUMBERS, "t")}
         counts = {n: None if (c := known[n]) is None else int(c) for n in _COUNTS}
-        return ev.EvalFinished(
+        made = self._made[index] = ev.EvalFinished(
             step=step,
             task=self.task,
             stamp=replace(self._stamp, t=known["t"], att=self._attempt(index)),
@@ -308,6 +342,7 @@ class Evaluations(Results[ev.EvalFinished]):
             one_letter=known["one_letter"],
             seconds=known["seconds"],
         )
+        return made
 
     def kept_from(self, index: int) -> dict[int, ev.EvalFinished]:
         """Rows from `index` on whose record is kept whole, with it."""
@@ -345,6 +380,35 @@ class Evaluations(Results[ev.EvalFinished]):
     def _dropped_after(self, step: float) -> None:
         for kept in [s for s in self._kept if s > step]:
             del self._kept[kept]
+
+
+class _Peaks:
+    """Extremes of rows of fractions that only grow: each row is looked at once."""
+
+    __slots__ = ("_seen", "_top", "high", "low", "top_row")
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+        """Of the known fractions with their errors, an unknown error taken for none."""
+        self.top_row = 0
+        self._top = -math.inf
+        self._seen = 0
+
+    def grow(self, values: Floats, errors: Floats) -> None:
+        """Look at the rows that have come since."""
+        values, errors = values[self._seen :], errors[self._seen :]
+        if not len(values):
+            return
+        known = np.nan_to_num(values)
+        row = int(np.argmax(known))
+        if known[row] > self._top:
+            self._top, self.top_row = float(known[row]), self._seen + row
+        self._seen += len(values)
+        there = ~np.isnan(values)
+        if there.any():
+            wide, half = values[there].astype(np.float64), np.nan_to_num(errors[there])
+            self.low = min(self.low, float((wide - half).min()))
+            self.high = max(self.high, float((wide + half).max()))
 
 
 def _times(found: Columns) -> dict[str, Doubles]:
