@@ -24,6 +24,7 @@ from sftui.state.step_columns import Results as Columns
 
 Record = TypeVar("Record")
 
+_MOST_MADE = 1024
 _VERSIONS = itertools.count(1)
 """One count for all results, so that equal versions mean the same results of the same run."""
 
@@ -36,10 +37,33 @@ class Results(Mapping[int, Record], Generic[Record]):
         """x = step, one column a number; float64 where records give the exact value back."""
         self.version = next(_VERSIONS)
         """Another number after every change; equal only for the same, unchanged results."""
+        self._made: dict[int, Record] = {}
+        """Records of rows that were made lately: a panel asks for the same again and again."""
+        self._rewrites = table.rewrites
+        """Of the table, when what is remembered of its rows was true."""
+
+    def at(self, index: int) -> Record:
+        """The record of a row of `table`; made once while the row does not change."""
+        self._follow()
+        made = self._made.get(index)
+        if made is None:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            made = self._made[index] = self._make(index)
+        return made
 
     @abstractmethod
-    def at(self, index: int) -> Record:
-        """The record of a row of `table`."""
+    def _make(self, index: int) -> Record:
+        """`at`, anew."""
+
+    def _follow(self) -> None:
+        """Forget what was remembered of rows that have changed since."""
+        if self._rewrites != self.table.rewrites:
+            self._rewrites = self.table.rewrites
+            self._forget()
+
+    def _forget(self) -> None:
+        self._made = {}
 
     @property
     def first_step(self) -> int:
@@ -185,8 +209,7 @@ class Validations(Results[Validation]):
             self._best = lowest if self._best is None else min(self._best, lowest)
         self.version = next(_VERSIONS)
 
-    def at(self, index: int) -> Validation:
-        """See `Results.at`."""
+    def _make(self, index: int) -> Validation:
         table = self.table
         step = int(table.x[index])
         kept = self._kept.get(step)
@@ -235,7 +258,6 @@ class Validations(Results[Validation]):
 
 _NUMBERS = ("accuracy", "correct", "total", "chance", "one_letter", "seconds")
 _COUNTS = ("correct", "total")
-_MOST_MADE = 256
 _BLANK = ev.EvalFinished(step=0, task="")
 _BESIDE = {
     f.name: getattr(_BLANK, f.name)
@@ -261,11 +283,7 @@ class Evaluations(Results[ev.EvalFinished]):
         `att` has none."""
         self._kept: dict[int, ev.EvalFinished] = {}
         """Those of which the columns cannot hold everything."""
-        self._made: dict[int, ev.EvalFinished] = {}
-        """Records of rows that were made lately: a table asks for the same again and again."""
         self._peaks = _Peaks()
-        self._rewrites = self.table.rewrites
-        """Of the table, when `_made` and `_peaks` were true of it."""
 
     @property
     def top_step(self) -> int:
@@ -284,11 +302,9 @@ class Evaluations(Results[ev.EvalFinished]):
         self._peaks.grow(self.value.y, self.error.y)
         return (self._peaks.low, self._peaks.high) if self._peaks.low <= self._peaks.high else None
 
-    def _follow(self) -> None:
-        """Forget what was remembered of rows that have changed since."""
-        if self._rewrites != self.table.rewrites:
-            self._rewrites = self.table.rewrites
-            self._made, self._peaks = {}, _Peaks()
+    def _forget(self) -> None:
+        super()._forget()
+        self._peaks = _Peaks()
 
     @property
     def value(self) -> Series:
@@ -317,21 +333,15 @@ class Evaluations(Results[ev.EvalFinished]):
             self._kept[step] = found
         self.version = next(_VERSIONS)
 
-    def at(self, index: int) -> ev.EvalFinished:
-        """See `Results.at`."""
+    def _make(self, index: int) -> ev.EvalFinished:
         table = self.table
         step = int(table.x[index])
         kept = self._kept.get(step)
         if kept is not None:
             return kept
-        self._follow()
-        if (made := self._made.get(index)) is not None:
-            return made
-        if len(self._made) >= _MOST_MADE:
-            self._made.clear()
         known = {name: table.value(name, index) for name in (*_NUMBERS, "t")}
         counts = {n: None if (c := known[n]) is None else int(c) for n in _COUNTS}
-        made = self._made[index] = ev.EvalFinished(
+        return ev.EvalFinished(
             step=step,
             task=self.task,
             stamp=replace(self._stamp, t=known["t"], att=self._attempt(index)),
@@ -342,7 +352,6 @@ class Evaluations(Results[ev.EvalFinished]):
             one_letter=known["one_letter"],
             seconds=known["seconds"],
         )
-        return made
 
     def kept_from(self, index: int) -> dict[int, ev.EvalFinished]:
         """Rows from `index` on whose record is kept whole, with it."""

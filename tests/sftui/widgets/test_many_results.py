@@ -87,7 +87,8 @@ def test_the_best_evaluation_and_what_all_reach_are_those_of_all_rows(
     told: list[tuple[int, int | None, bool]],
 ) -> None:
     """Steps in any order, measured again and dropped; asked for after each or in the end."""
-    state, found = RunState(), {}
+    state = RunState()
+    found: dict[int, tuple[float, float]] = {}
     for step, right, counted in told:
         if right is None:  # the run was taken up again from here
             state.apply(ev.AttemptStarted(start_step=step, stamp=ev.Stamp(att=state.attempt + 1)))
