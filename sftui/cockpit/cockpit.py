@@ -56,6 +56,8 @@ UNMOVED_SECONDS, DOTS = 1.0, 400
 move the curve of a wide chart by less than a dot."""
 MANY_STEPS = 8
 """With so many new steps since the last frame, the next frame may wait twice as long."""
+LOG_TICKS = 5
+"""Ticks from one frame of the log alone to the next: nobody reads lines that run by faster."""
 ALIVE_EVERY = 2.0
 """Seconds between two checks whether the run's processes exist."""
 ROWS_WITHOUT_LOSS = 1000
@@ -113,7 +115,7 @@ class Cockpit:
         self.quiet = now() - QUIET_SECONDS
         """Wall clock of the newest events."""
         self._stale = Topic.NOTHING
-        self._ticks = self._painted = self._rows = 0
+        self._ticks = self._painted = self._logged = self._rows = 0
         self._second = -1
         self._next_alive = 0.0
 
@@ -211,12 +213,14 @@ class Cockpit:
         due = bool(self._stale & often) and self._ticks - self._painted >= self._wait()
         if due or news & ~Topic.LOG:
             self._show_stale()
-        elif news:
+        elif news and self._ticks - self._logged >= LOG_TICKS:
             # A line of the log alone: the other panels are not painted with it.
             self._stale &= ~Topic.LOG
+            self._logged = self._ticks
             self.front.show(Topic.LOG)
 
     def _show_stale(self) -> None:
+        self._logged = self._ticks
         self.front.show(self._stale)
         self._stale, self._painted, self._rows = Topic.NOTHING, self._ticks, self._num_rows()
 

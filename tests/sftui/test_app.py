@@ -707,7 +707,7 @@ def measured(step: int) -> list[ev.Event]:
 @pytest.mark.parametrize(("rows", "most"), [(20, 45), (4000, 6)])
 async def test_results_at_every_step_are_painted_as_seldom_as_its_steps(rows, most, monkeypatch):
     """One more of hundreds moves no dot: in four seconds with ten rows each the panels are
-    painted once a second, the log of it at once. One of a few is news, and painted at once."""
+    painted once a second, the log twice. One of a few is news, and painted at once."""
     events = fake_run(until=2, finish=False)
     source = ListSource(events)
     app = SftuiApp(ScreenRequest(source, "run"), now=Clock(events[-1].stamp.t))
@@ -731,11 +731,12 @@ async def test_results_at_every_step_are_painted_as_seldom_as_its_steps(rows, mo
             source.events += measured(step)
             cockpit.tick()
             await pilot.pause()
-        assert painted["log"] == 40, painted
         for panel in ("loss", "benchmarks", "checkpoints"):
             assert 2 <= painted[panel] <= most, (panel, painted)
         if rows == 20:
             assert painted["benchmarks"] >= 40
+        else:
+            assert 8 <= painted["log"] <= 8 + most
         for _ in range(25):
             cockpit.tick()
         await pilot.pause()
