@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import statistics
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -216,7 +215,7 @@ class RunState:
             times = self.steps.tail("since_start", 51).tolist()
             pairs = itertools.pairwise(times)
             known = [b - a for a, b in pairs if b - a > 0]
-        return statistics.median(known) if known else None
+        return float(np.median(known)) if known else None
 
     def eta_seconds(self) -> float | None:
         """Time that the rest needs after the newest event: updates and evaluations to come."""

@@ -16,7 +16,7 @@ from sftui.drawing.x_axis import x_range
 from sftui.state.catalog import ACCURACY
 from sftui.state.records import Topic
 from sftui.state.series import Doubles
-from sftui.statistics.paired_tests import accuracy_of
+from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
