@@ -99,8 +99,8 @@ def stage_sections(replay: ReplayStatus | None) -> list[Section]:
 
 def _identity(state: RunState, run: RunStarted) -> list[Fact]:
     effective = run.effective
-    found = effective.get("trainable_parameters")
-    trained = found if isinstance(found, int) and found != run.num_parameters else 0
+    told = effective.get("trainable_parameters")
+    trained = told if isinstance(told, int) and told != run.num_parameters else 0
     facts = [
         Fact("name", _value(run.name)),
         Fact("recipe", _value(run.recipe)),

@@ -235,7 +235,7 @@ def test_adapters_have_pefts_loss_and_gradients(name: str, tmp_path: Path) -> No
             assert same, (layout, each)
 
 
-OPTIONS = {
+OPTIONS: dict[str, tuple[Lora, dict[str, Any]]] = {
     "alpha": (Lora(rank=4, alpha=3.0), {"lora_alpha": 3}),
     "rank-stabilized": (
         Lora(rank=4, alpha=3.0, rslora=True),
