@@ -54,7 +54,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   doctor      what a bug report needs, and what is wrong with this machine
   completion  what completes commands, flags, run ids and files in bash, zsh or fish
 
-  sftui COMMAND --help says more. Examples:
+  sftui alone lists runs and logs to open. sftui COMMAND --help says more. Examples:
     sftui run --gpus 2
     sftui replay logs/run.log
 """
@@ -121,6 +121,10 @@ def _stop_printing() -> None:
 def _dispatch(words: list[str]) -> ExitCode:
     if len(words) > 1 and words[0] == "help" and words[1] in COMMANDS:
         return COMMANDS[words[1]](["--help"])
+    if not words and _has_terminal():
+        from sftui.commands import onward  # noqa: PLC0415  numpy, psutil
+
+        return onward.watch_picker()
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")  # noqa: T201
         return ExitCode.DONE
