@@ -147,6 +147,7 @@ def walk(terminal: Terminal, updates: int) -> None:
     terminal.wait_for("rows · step", "<|im_start|>")
     terminal.draw("rows")
     terminal.press("Escape")
+    time.sleep(1)  # at once the two would be Alt and e
     terminal.press("e")
     terminal.wait_for("eval on request by screen")
     terminal.draw("steered")

@@ -150,6 +150,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         *inherited,
         *chosen_data,
         cut,
+        hf_start.experts_note(start.model),
         *templated,
         *left_out,
         device.note,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from engine import fit
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
-from engine.model.hf import document_attention, hf_config, hf_save, hf_weights
+from engine.model.hf import document_attention, hf_config, hf_save, hf_start, hf_weights
 from engine.model.hf.hf_config import HfConfig, Lora
 from engine.model.hf.hf_tokenizer import HfTokenizer
 from engine.model.hf.hf_weights import TrainedDecoder
@@ -359,8 +360,6 @@ def test_a_description_is_read_back(lora: Lora | None, tmp_path: Path) -> None:
 
 
 def _changed(path: Path, **settings: object) -> Path:
-    import json
-
     found = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(found | settings))
     return path
@@ -393,6 +392,20 @@ def test_half_a_file_of_weights_is_refused(cut: int, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:cut])
     with pytest.raises(CheckpointError, match="Download it again"):
         hf_config.read_folder(path)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_mixture_of_experts_says_which_loss_it_is_trained_without(
+    name: str, tmp_path: Path
+) -> None:
+    """And no other model does."""
+    path = tmp_path / "config.json"
+    architectures.config(name).to_json_file(path, use_diff=False)
+    described = json.loads(path.read_text())
+    shape = HfConfig(config=described, folder=tmp_path, shapes={}, fingerprint="")
+    said = hf_start.experts_note(shape)
+    assert bool(said) is (name in {"gpt_oss", "qwen3_moe", "olmoe"})
+    assert not said or "balances" in said
 
 
 def test_a_base_that_changed_since_is_refused(tmp_path: Path) -> None:
