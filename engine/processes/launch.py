@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import fit
-from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
+from engine.checkpoints import checkpoint_dir, nanochat_paths, optimizer_header, weights_header
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import HF, LORA_LR, OLD_RECIPES, STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.chat_format import OwnFormat
@@ -208,6 +208,7 @@ def _optimizer_note(config: RunConfig, start: Start) -> list[str]:
     shards = nanochat_paths.optimizer_shards(ref.model_path.parent, ref.step)
     if not shards:
         return ["the base has no optimizer files beside it: the optimizer begins fresh"]
+    optimizer_header.check(shards, start.model.vocab_size)
     ranks = f"{len(shards)} rank" + ("s" if len(shards) > 1 else "")
     return [f"the optimizer goes on from the base's state, of {ranks}"]
 
