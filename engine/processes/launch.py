@@ -150,6 +150,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         *inherited,
         *chosen_data,
         cut,
+        hf_start.experts_note(start.model),
         *templated,
         *left_out,
         device.note,
@@ -401,12 +402,13 @@ def describe(prepared: Prepared) -> list[str]:
     config, plan, model = prepared.config, prepared.plan, prepared.start.model
     rows = ", ".join(f"{task} {count:,}" for task, count in prepared.data.train.items())
     asked = ", ".join(f"{task} {count:,}" for task, count in prepared.data.questions.items())
-    found = prepared.data.tally
+    counts, found = model.weight_counts(), prepared.data.tally
+    trained = f", {counts.trained:,} of adapters trained" if counts.frozen else ""
     masked = (
         f"{found.untrained:,} of {found.answers:,} answers carry no loss (weight 0, train false)"
     )
     return [
-        f"start       {prepared.start.label}, {model.num_parameters:,} parameters",
+        f"start       {prepared.start.label}, {model.num_parameters:,} parameters{trained}",
         *([f"checked     {prepared.start.checked}"] if prepared.start.checked else []),
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",
