@@ -6,6 +6,7 @@ plotext is imported before a command needs it; torch never is.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import gc
@@ -53,7 +54,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
   doctor      what a bug report needs, and what is wrong with this machine
   completion  what completes commands, flags, run ids and files in bash, zsh or fish
 
-  sftui COMMAND --help says more. Examples:
+  sftui alone lists runs and logs to open. sftui COMMAND --help says more. Examples:
     sftui run --gpus 2
     sftui replay logs/run.log
 """
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # objects takes a seventh of a start and a fifth of reading a long log. A screen collects
     # more often, because one long collection would delay a key.
     gc.set_threshold(200_000, 20, 20)
+    # Nor is one collection of all of them worth its 10 ms when the process ends.
+    atexit.register(gc.freeze)
     diagnostics.print_in_any_encoding()
     try:
         code = int(_dispatch(words))
@@ -118,6 +121,10 @@ def _stop_printing() -> None:
 def _dispatch(words: list[str]) -> ExitCode:
     if len(words) > 1 and words[0] == "help" and words[1] in COMMANDS:
         return COMMANDS[words[1]](["--help"])
+    if not words and _has_terminal():
+        from sftui.commands import onward  # noqa: PLC0415  numpy, psutil
+
+        return onward.watch_picker()
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")  # noqa: T201
         return ExitCode.DONE

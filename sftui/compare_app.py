@@ -67,6 +67,8 @@ def run_screen(
         app.run_in_terminal()
     finally:
         feed.close()
+    if app.ended_by is not None:
+        return ExitCode(128 + app.ended_by)
     broken = app._exception
     if broken is not None:
         diagnostics.note(f"the screen failed: {clean(str(broken), 300)}")

@@ -61,3 +61,22 @@ def test_what_is_heavy_is_not_imported(name):
     )
     loaded = set(done.stdout.split("\n"))
     assert sorted(loaded & set(forbidden)) == []
+
+
+STATISTICS = ("sftui.statistics.paired_tests", "sftui.statistics.scores", "fractions", "statistics")
+NOT_FOR_A_TABLE = (*STATISTICS, "sftui.readers.pairs", "secrets", "subprocess", "textual")
+
+
+def test_plain_lines_of_a_log_without_evaluations_import_no_statistics(tmp_path):
+    """Nor what reads text and makes requests: together a fifth of the start of such a log."""
+    log = tmp_path / "metrics.csv"
+    log.write_text("step,loss\n" + "".join(f"{step},{3 - step / 9}\n" for step in range(20)))
+    code = (
+        f"import sys\nfrom sftui.cli import main\nmain(['replay', '--headless', {str(log)!r}])\n"
+        "print('\\n'.join(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "▶ train" in done.stdout, "it was read"
+    assert sorted(set(done.stdout.split("\n")) & set(NOT_FOR_A_TABLE)) == []

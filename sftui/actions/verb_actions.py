@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -176,6 +177,21 @@ class VerbActions(ReplayActions, ChartActions):
 
     def verb_open(self, typed: Typed) -> None:
         self.leave_for(self._words_of(typed.text))
+
+    def action_pick_run(self) -> None:
+        """The list of runs and logs; what is picked there takes the place of this screen."""
+        from sftui.screens.picker import PickerScreen, Words  # noqa: PLC0415  as above
+        from sftui.sources.run_briefs import memory_path  # noqa: PLC0415  as above
+        from sftui.sources.run_entries import EntryFeed  # noqa: PLC0415  as above
+
+        def picked(words: Words) -> None:
+            self.pop_screen()
+            if words:
+                self.leave_for(words, back=words[0] == "compare")
+
+        cockpit = self._cockpit
+        feed = EntryFeed(cockpit.runs_root, Path.cwd(), memory_path())
+        self.push_screen(PickerScreen(feed, self.keys, picked, now=time.time))
 
     def verb_compare(self, typed: Typed) -> None:
         cockpit = self._cockpit

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from sftui.statistics.scores import Yardstick
 
 
+PICK = "pick"
+"""The command of the list of runs and logs."""
+SIGNALLED = 128
+"""Exit codes from here on are of signals."""
+
+
 def watch_screen(
     run: RunDir,
     launcher: Callable[[], object] | None,
@@ -42,13 +48,20 @@ def watch_replay(
     return follow(*shown, flags.runs_dir)
 
 
+def watch_picker(runs_dir: Path | None = None) -> ExitCode:
+    """The list of runs and logs, whatever is picked there, and the list again."""
+    from sftui.diagnostics import ExitCode  # noqa: PLC0415  for type checking alone elsewhere
+
+    return follow(ExitCode.DONE, Onward(words=(PICK,)), runs_dir)
+
+
 def follow(code: ExitCode, onward: Onward | None, runs_dir: Path | None = None) -> ExitCode:
     """Show what was asked for, then what was asked for there, until nothing was.
 
     Returns the exit code of the last screen. A target that cannot be shown ends it, but for
-    one with a screen to come back to.
+    one with a screen to come back to. A signal that ended a screen ends all.
     """
-    while onward is not None:
+    while onward is not None and code < SIGNALLED:
         back = onward.back
         try:
             code, asked = show(onward.words, runs_dir)
@@ -56,19 +69,23 @@ def follow(code: ExitCode, onward: Onward | None, runs_dir: Path | None = None) 
             if not back:
                 raise
             diagnostics.note(str(error))
-            asked = None
+            asked = Onward(words=(*back, str(error))) if back[0] == PICK else None
         onward = asked or (Onward(words=back) if back else None)
     return code
 
 
 def show(words: tuple[str, ...], runs_dir: Path | None = None) -> tuple[ExitCode, Onward | None]:
-    """One screen: `attach RUN`, `replay LOG` or `compare A B ...`.
+    """One screen: `pick`, `attach RUN`, `replay LOG` or `compare A B ...`.
 
     Raises:
         SftuiError: what it names cannot be shown.
     """
     command, *targets = words
     match command:
+        case "pick":
+            from sftui import picker_app  # noqa: PLC0415  Textual
+
+            return picker_app.run_screen(runs_dir, *targets)
         case "attach":
             run = run_dir.find(targets[0], run_dir.runs_root(runs_dir))
             return watch.show_run(run, None)

@@ -23,11 +23,11 @@ from sftui.statistics.families import BEST, PREVIOUS, START
 from sftui.statistics.flips import KINDS, FlipBook, Item, Questions, open_book
 from sftui.statistics.paired_tests import (
     Judged,
-    accuracy_of,
     compare_evaluations,
     compare_gold,
     judge,
 )
+from sftui.statistics.scored import accuracy_of
 from sftui.statistics.scores import GOLD, Scoreboard, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean

@@ -17,7 +17,7 @@ from engine.errors import RunDirError
 from engine.run import lock, run_dir
 from engine.run.run_dir import RunDir
 from sftui.sources import snapshot
-from sftui.sources.run_briefs import Brief, Briefs, brief_of
+from sftui.sources.run_briefs import SILENT_SECONDS, Brief, Briefs, brief_of
 from sftui.sources.snapshot import Snapshot
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -58,11 +58,6 @@ def _row_or_why(briefs: Briefs, run: RunDir, now: float) -> list[str]:
 
 def _row_of(run: RunDir, status: str) -> list[str]:
     return [clean(run.id, 120), clean(status, 60), "-", "-", "-", "-"]
-
-
-SILENT_SECONDS = 30.0
-"""Silence after which it is mentioned: ranks send a heartbeat every second, also during
-evaluations and saves."""
 
 
 def status_words(shot: Snapshot, now: float) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from sftui.commands.screen_flags import ReplayFlags
     from sftui.sources import Source
     from sftui.state.run_state import RunState
-    from sftui.statistics.scores import Scoreboard, Yardstick
+    from sftui.statistics.scores import Yardstick
 
 
 def watch_plain(
@@ -40,7 +39,6 @@ def watch_plain(
     from sftui.cockpit.notices import Notices  # noqa: PLC0415  numpy; a replay gives none
     from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
     from sftui.sources.tail import TailSource  # noqa: PLC0415  psutil, of no use to a replay
-    from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  numpy
 
     source: Source = TailSource(run)
     lived = launcher is not None or source.alive()[0]
@@ -54,7 +52,7 @@ def watch_plain(
     if left:
         _say_how_to_return(run)
         return ExitCode.INTERRUPTED
-    _say_scores(Scoreboard(run.path, baseline), state)
+    _say_scores(run.path, baseline, state)
     return _closing(run, state, baseline, lived=lived)
 
 
@@ -105,12 +103,13 @@ def _after(
     """Print how the run stands, and how to go on with it."""
     from sftui import app  # noqa: PLC0415  Textual, as above
 
-    if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
-        return _closing(run, end.state, baseline, lived=lived)
     if end.error is not None:
         # The screen failed, not the run: say what and where, and how to look again.
         what = f"{type(end.error).__name__}: {end.error}"
         diagnostics.note(f"the screen failed: {clean(what, 300)}")
+    if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
+        code = _closing(run, end.state, baseline, lived=lived)
+        return code if end.error is None or code else ExitCode.RUN_FAILED
     if end.outcome is app.Outcome.LOST:
         diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
         _say_how_to_go_on(run)
@@ -172,12 +171,11 @@ def show_replay(
             open_log.choose_stage(opened.source, flags.stage)
         if plain:
             from sftui.commands import plain as plain_lines  # noqa: PLC0415  the screen does not need it
-            from sftui.statistics.scores import Scoreboard  # noqa: PLC0415  as above
 
             diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")
             state, _ = plain_lines.watch(opened.source, send_stop=False)
             folder = opened.run.path if opened.run is not None else None
-            _say_scores(Scoreboard(folder, baseline), state)
+            _say_scores(folder, baseline, state)
             return ExitCode.DONE, None
         from sftui import app  # noqa: PLC0415  Textual, as above
 
@@ -193,8 +191,14 @@ def show_replay(
                 charts=charts,
             )
         )
+        if opened.run is None:
+            from sftui.sources import recent_logs  # noqa: PLC0415  after the screen
+
+            recent_logs.remember(opened.path, end.state if opened.source.closed else None)
     finally:
         opened.source.close()
+    if end.ended_by is not None:
+        return ExitCode(128 + end.ended_by), None
     if end.error is not None:
         diagnostics.note(f"the screen failed: {clean(str(end.error), 300)}")
         return ExitCode.RUN_FAILED, None
@@ -253,6 +257,8 @@ def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
     """
     if not somebody_reads():
         return
+    import subprocess  # noqa: PLC0415  of no use to a replay
+
     command = [sys.executable, "-P", "-m", "sftui", "report", str(run.path)]
     command += baseline.flags if baseline is not None else ()
     try:
@@ -277,11 +283,15 @@ def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
         diagnostics.note(f"no report was written; `sftui report {run.id}` says why")
 
 
-def _say_scores(board: Scoreboard, state: RunState) -> None:
+def _say_scores(folder: Path | None, baseline: Yardstick | None, state: RunState) -> None:
     """The last evaluation of each task, against the start and the baseline."""
-    from sftui.statistics import chatcore_looks  # noqa: PLC0415  numpy
-    from sftui.statistics.scores import score_lines  # noqa: PLC0415  numpy
+    if not state.evals:
+        return
+    # All of the statistics: an eighth of the start of a log that has no evaluation.
+    from sftui.statistics import chatcore_looks  # noqa: PLC0415
+    from sftui.statistics.scores import Scoreboard, score_lines  # noqa: PLC0415
 
+    board = Scoreboard(folder, baseline)
     for line in [*score_lines(board, state), *chatcore_looks.lines(board, state)]:
         diagnostics.note(line)
 

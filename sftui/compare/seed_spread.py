@@ -10,7 +10,7 @@ from typing import Any
 
 from sftui.compare.differences import told
 from sftui.compare.pairing import Side
-from sftui.statistics.paired_tests import accuracy_of
+from sftui.statistics.scored import accuracy_of
 from sftui.text.clean import clean
 
 NOT_OF_A_RECIPE = frozenset({"run", "seed"})

@@ -189,15 +189,22 @@ class Plot:
     def y_ticks(self) -> tuple[list[float], float]:
         """Tick values in data units, and their step (0 on a logarithmic axis)."""
         most = max(3, round(self.height / 2.5))
-        if not self.log:
-            return ticks(self.y_low, self.y_high, most)
-        if self.y_high - self.y_low < 1.0:
-            # Under a decade, evenly spaced values read better than 1-2-5.
-            return ticks(10**self.y_low, 10**self.y_high, most)
+        # Under a decade, evenly spaced values read better than 1-2-5.
+        if not self.log or self.y_high - self.y_low < 1.0:
+            return self._even_ticks(most)
         decades = range(math.floor(self.y_low), math.ceil(self.y_high) + 1)
         factors = (1.0,) if len(decades) > most else (1.0, 2.0, 5.0)
         values = [f * 10.0**d for d in decades for f in factors]
         return [v for v in values if self.y_low <= math.log10(v) <= self.y_high], 0.0
+
+    def _even_ticks(self, most: int) -> tuple[list[float], float]:
+        """Round values that cut the axis into at most `most` parts; into more where these would
+        leave one value alone, which says nothing of the scale."""
+        for parts in range(most, max(most, self.height) + 1):
+            values, step = ticks(*self.y_limits, parts)
+            if len(values) > 1:
+                return values, step
+        return ticks(*self.y_limits, most)
 
     def draw_y_axis(self, label_col: int, *, suffix: str = "") -> None:
         """Labels from `label_col` to the axis, the axis line, dotted grid lines."""

@@ -892,6 +892,17 @@ TABLE: tuple[Key, ...] = (
         footer=8,
     ),
     Key(
+        id="open_run",
+        keys="o",
+        shown="o",
+        spare="ctrl+o",
+        action="pick_run",
+        words="Runs",
+        help="Choose another run or log to open, or two to compare (`sftui` alone begins there).",
+        group="app",
+        footer=25,
+    ),
+    Key(
         id="facts",
         keys="i",
         shown="i",
@@ -1272,6 +1283,90 @@ TABLE: tuple[Key, ...] = (
         group="rows",
         footer=5,
         mode="rows",
+    ),
+    Key(
+        id="pick_up",
+        keys="up",
+        shown="↑",
+        action="pick_move(-1)",
+        words="Up",
+        help="Runs: to the row before.",
+        group="picker",
+        mode="picker",
+    ),
+    Key(
+        id="pick_down",
+        keys="down",
+        shown="↓",
+        action="pick_move(1)",
+        words="Choose",
+        help="Runs: to the next row. Any letter filters: `starter finished`, `arc | mmlu`, `!log`.",
+        group="picker",
+        footer=4,
+        mode="picker",
+    ),
+    Key(
+        id="pick_page_up",
+        keys="pageup",
+        shown="pgup",
+        action="pick_page(-1)",
+        words="Page up",
+        help="Runs: a page up.",
+        group="picker",
+        mode="picker",
+    ),
+    Key(
+        id="pick_page_down",
+        keys="pagedown",
+        shown="pgdn",
+        action="pick_page(1)",
+        words="Page down",
+        help="Runs: a page down.",
+        group="picker",
+        mode="picker",
+    ),
+    Key(
+        id="pick_open",
+        keys="enter",
+        shown="enter",
+        action="pick_open",
+        words="Open",
+        help="Runs: the screen of this run or log; where two are marked, both compared.",
+        group="picker",
+        footer=1,
+        mode="picker",
+    ),
+    Key(
+        id="pick_mark",
+        keys="tab",
+        shown="tab",
+        action="pick_mark",
+        words="Mark to compare",
+        help="Runs: mark this one, or not any more; enter then compares what is marked.",
+        group="picker",
+        footer=2,
+        mode="picker",
+    ),
+    Key(
+        id="pick_close",
+        keys="escape",
+        shown="esc",
+        action="pick_close",
+        words="Close",
+        help="Runs: the filter goes, then the marks, then the list.",
+        group="picker",
+        footer=3,
+        mode="picker",
+    ),
+    Key(
+        id="pick_leave",
+        keys="ctrl+c",
+        shown="ctrl+c",
+        action="pick_leave",
+        words="Leave",
+        help="Runs: away with the list at once.",
+        group="picker",
+        mode="picker",
     ),
     Key(
         id="charts_close",
@@ -1937,7 +2032,9 @@ TABLE: tuple[Key, ...] = (
     ),
 )
 
-SCREENS = frozenset({"browser", "questions", "rows", "samples", "log", "line", "compare", "charts"})
+SCREENS = frozenset(
+    {"browser", "questions", "rows", "samples", "log", "line", "compare", "charts", "picker"}
+)
 """Modes that are screens of their own, or a panel while it has the focus, with their own keys."""
 
 PROGRAMS = frozenset({"compare"})
@@ -1968,6 +2065,7 @@ GROUPS = {
     "questions": "The questions",
     "rows": "The rows of a step",
     "charts": "The page of charts",
+    "picker": "The list of runs and logs",
     "compare": "Comparing runs",
     "app": "The screen",
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine import events as ev
 from sftui.drawing.roles import Role
-from sftui.statistics.paired_tests import accuracy_of
+from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean, clean_text
 

@@ -9,11 +9,13 @@ it was cut.
 from __future__ import annotations
 
 import math
-import operator
 import re
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
 
 from engine.events import (
     ACCURACY_COLUMN,
@@ -38,6 +40,7 @@ MOST_PENDING = 1000
 _ROWS_OF_A_RUN = 3
 
 _WORTH_A_BLOCK = 4
+_MOST_STEPS = 10**12
 _FIRST_MOMENT = 1e8
 """Seconds since 1970 are more; a duration is less."""
 
@@ -260,21 +263,18 @@ class LedgerReader(TextReader):
         `apart`: no two may be of one step.
         """
         if layout.counters:
-            printed = columns[layout.counters[0].at]
-            try:
-                steps: Sequence[int] = list(map(int, printed))  # type: ignore[arg-type]
-            except (TypeError, ValueError, OverflowError):
-                return None
-            if steps != list(printed):
-                return None
+            numbered: Sequence[float | None] = columns[layout.counters[0].at]
         elif given:
-            steps = given
+            numbered = given
         else:
             return None
-        rises = operator.lt if apart else operator.le
-        if not all(map(rises, steps, steps[1:])):
+        wide = np.asarray(numbered, dtype=np.float64)  # None, an unknown one, as NaN
+        found = wide.astype(np.int64) if (np.abs(wide) < _MOST_STEPS).all() else None
+        if found is None or (found != wide).any() or (np.diff(found) < apart).any():
             return None
-        if steps[0] < max(self._step, 0) or steps[-1] >= 10**12:
+        steps = array("q")
+        steps.frombytes(found.tobytes())
+        if steps[0] < max(self._step, 0):
             return None
         rows = (0, len(steps) - 1)
         ends = [{at: column[row] for at, column in columns.items()} for row in rows]

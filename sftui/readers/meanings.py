@@ -67,6 +67,9 @@ VALIDATION_WORDS = frozenset(
 )
 TRAINING_WORDS = frozenset(["train", "training", "trn"])
 
+NAMING = frozenset(["name", "tag", "metric", "key", "metric_name", "variable"])
+VALUES = frozenset(["value", "metric_value"])
+"""Of a long table: one number a row, its name in the cell beside it."""
 SPLIT_KEYS = frozenset(
     [
         "split",

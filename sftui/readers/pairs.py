@@ -12,8 +12,10 @@ from typing import Any
 
 from sftui.readers.layouts import Pair
 from sftui.readers.meanings import (
+    NAMING,
     PARTS_OF_A_LOSS,
     SPLIT_KEYS,
+    VALUES,
     Kind,
     Names,
     split_of,
@@ -309,11 +311,6 @@ def dicts_of(line: str) -> tuple[list[dict[str, Any]], str]:
             end = match.end()
     rest.append(line[end:])
     return found, " | ".join(rest)
-
-
-NAMING = frozenset(["name", "tag", "metric", "key", "metric_name", "variable"])
-VALUES = frozenset(["value", "metric_value"])
-"""Of a long table: one number a row, its name in the cell beside it."""
 
 
 def long_named(items: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -52,7 +52,8 @@ class Rows:
         self._steps.extend(steps)
         self._times.extend(times)
         for column, values in zip(self._columns, columns, strict=True):
-            column.extend(values)
+            # A list is converted at once; `extend` would ask it for one number after the other.
+            column.extend(array("d", values) if isinstance(values, list) else values)
 
     def drain(self, stamp: Stamp, *, least: int = WORTH_A_BATCH) -> list[Event]:
         """The rows as events, and none left; fewer than `least` as single ones, unless wide."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,13 +20,24 @@ from engine.run.run_dir import RunDir
 from sftui.sources import skim, snapshot
 from sftui.sources.snapshot import RunStatus, Snapshot
 from sftui.state.run_state import RunState
+from sftui.statistics.scored import accuracy_of
 
-VERSION = 2
+VERSION = 3
 """Raised when the same files give other values."""
 
 MOST_RUNS = 20_000
 
+MOST_TASKS = 16
+"""Results of the newest evaluation that a line has room for."""
+
 _MOST_BYTES = 32 * 1024 * 1024
+
+SILENT_SECONDS = 30.0
+"""Silence after which it is mentioned: ranks send a heartbeat every second, also during
+evaluations and saves."""
+
+Results = tuple[tuple[str, float], ...]
+"""Tasks by name, and accuracies in [0, 1]."""
 
 Stamp = list[list[int]]
 """Inode, size and time of change of each file that is read."""
@@ -45,6 +57,10 @@ class Brief:
     """Of the newest event, seconds since the epoch."""
     unreadable: int
     """Lines that could not be read."""
+    last_loss: float | None = None
+    """Training loss of the newest update, in nats a token; None where it is no number."""
+    tasks: Results = ()
+    """Of the newest evaluation."""
     alive: bool = False
     """Asked anew each time."""
 
@@ -81,8 +97,27 @@ def _brief_of(state: RunState, unreadable: int, *, alive: bool) -> Brief:
         best_step=None if best is None else best.step,
         last_t=state.last_t,
         unreadable=unreadable,
+        last_loss=last_loss(state),
+        tasks=newest_results(state),
         alive=alive,
     )
+
+
+def last_loss(state: RunState) -> float | None:
+    """Training loss of the newest update; None where it is no number."""
+    loss = None if state.last_step is None else state.last_step.loss
+    return loss if loss is not None and math.isfinite(loss) else None
+
+
+def newest_results(state: RunState) -> Results:
+    """The accuracies of the newest step that was evaluated, by name of the task."""
+    newest = max((found.last_step for found in state.evals.values() if found), default=None)
+    if newest is None:
+        return ()
+    evals = sorted(state.evals.items())
+    here = ((task, found[newest]) for task, found in evals if newest in found)
+    known = ((task, accuracy_of(result)) for task, result in here)
+    return tuple((task, share) for task, share in known if share is not None)[:MOST_TASKS]
 
 
 class Briefs:
@@ -153,6 +188,15 @@ def _load(memory: Path) -> dict[str, dict[str, Any]]:
     return {}
 
 
+def results_from(raw: Any) -> Results:
+    """Results that were written as JSON.
+
+    Raises:
+        ValueError, TypeError: the file is damaged.
+    """
+    return tuple((checked.text(task), checked.number(share)) for task, share in raw)
+
+
 def _remembered(known: dict[str, Any]) -> Brief | None:
     """What is remembered of a run; None where the memory is damaged."""
 
@@ -162,7 +206,7 @@ def _remembered(known: dict[str, Any]) -> Brief | None:
     def whole(name: str) -> int | None:
         return None if known[name] is None else checked.whole(known[name])
 
-    with contextlib.suppress(ValueError, KeyError):
+    with contextlib.suppress(ValueError, KeyError, TypeError):
         return Brief(
             badge=checked.text(known["badge"]),
             ended=known["ended"] is True,
@@ -172,5 +216,7 @@ def _remembered(known: dict[str, Any]) -> Brief | None:
             best_step=whole("best_step"),
             last_t=number("last_t"),
             unreadable=checked.whole(known["unreadable"]),
+            last_loss=number("last_loss"),
+            tasks=results_from(known["tasks"]),
         )
     return None

@@ -36,6 +36,7 @@ LAST_LINES = 3
 """Of the end of a log; rank 0 writes for all ranks, so the newest event is the last."""
 
 _STEP = ev.TYPE_NAME[ev.StepFinished].encode()
+_EVALUATION = ev.TYPE_NAME[ev.EvalFinished].encode()
 _VALIDATION = ev.TYPE_NAME[ev.ValidationFinished].encode()
 _ATTEMPT = ev.TYPE_NAME[ev.AttemptStarted].encode()
 _LOSS = re.compile(
@@ -57,8 +58,9 @@ class _Whole(Exception):
 def read(run: RunDir) -> tuple[RunState, int] | None:
     """The state of a run as far as a list shows it, and how many lines are no events.
 
-    The state has the end, badge, updates, plan, validations and newest time of the run; its
-    series, logs and ranks are not filled. None where the log has to be read whole.
+    The state has the end, badge, newest update, plan, best validation, newest evaluation and
+    newest time of the run; its series, logs and ranks are not filled. None where the log has to
+    be read whole.
     """
     state = RunState()
     try:
@@ -133,6 +135,7 @@ class _Lines:
             self._places.update(self._find(word, last_step))
         once = newest.stamp.att == first.stamp.att
         self._places.update(self._best_validation(once))
+        self._places.update(self._newest_evaluation(once))
         if not once:
             self._places.update(self._find(_ATTEMPT))
         if not any(isinstance(self._event(place), ev.RunFinished) for place in self._places):
@@ -174,6 +177,25 @@ class _Lines:
             return places
         lowest = min(plain, key=lambda each: (float(each[2]), int(each[1])), default=None)
         return places if lowest is None else [places[0], lowest.start()]
+
+    def _newest_evaluation(self, once: bool) -> list[int]:
+        """The results of the newest step that was evaluated; of several attempts, all results."""
+        places = self._find(_EVALUATION)
+        if not once:
+            return places
+        found: list[int] = []
+        newest: int | None = None
+        for place in reversed(places):
+            event = self._event(place)
+            if not isinstance(event, ev.EvalFinished):
+                continue  # the word may also stand in a text
+            if event.step is None:
+                raise _Whole  # it belongs to the update before it, which is not read
+            if newest is not None and event.step != newest:
+                break
+            newest = event.step
+            found.append(place)
+        return found
 
     def _find(self, word: bytes, start: int = 0) -> list[int]:
         """Where the lines with that word begin, from `start` on."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sftui.state.records import Checkpoint
 from sftui.state.series import Column
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _step = attrgetter("step")
 

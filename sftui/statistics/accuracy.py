@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -136,6 +135,8 @@ def k_candidates(percentage: float | str, total: int, *, decimals: int = 2) -> l
     The granularity test of Brown and Heathers. Exact arithmetic; at a tie both ways of
     rounding count.
     """
+    from fractions import Fraction  # noqa: PLC0415  and decimal with it; for a percentage alone
+
     value = float(percentage)
     if total <= 0 or not 0 <= value <= 100:
         return []

@@ -20,7 +20,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -449,28 +449,6 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 # ---- the short form for one table row --------------------------------------------------------
-
-
-class Scored(Protocol):
-    """What an evaluation says; `EvalFinished` is one."""
-
-    @property
-    def correct(self) -> int | None: ...
-
-    @property
-    def total(self) -> int | None: ...
-
-    @property
-    def accuracy(self) -> float | None: ...
-
-
-def accuracy_of(result: Scored) -> float | None:
-    """A fraction in [0, 1] from the counts, else as it was logged; None when unknown."""
-    if result.correct is not None and result.total:
-        return min(1.0, max(0.0, result.correct / result.total))
-    if result.accuracy is None or not math.isfinite(result.accuracy):
-        return None
-    return min(1.0, max(0.0, result.accuracy))
 
 
 def p_normal(difference: float, spread: float) -> float:

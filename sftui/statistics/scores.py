@@ -29,9 +29,9 @@ from sftui.statistics.paired_tests import (
     Best,
     Evaluation,
     Judged,
-    accuracy_of,
 )
 from sftui.statistics.scatter import Scatter
+from sftui.statistics.scored import accuracy_of
 from sftui.statistics.task_rows import TaskRows
 from sftui.text import format as fmt
 from sftui.text.clean import clean

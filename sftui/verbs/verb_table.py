@@ -146,10 +146,11 @@ VERBS: tuple[Verb, ...] = (
     # ---- views -----------------------------------------------------------------------------
     Verb(
         name="open",
-        arguments="RUN or LOG",
-        help="Another run or log.",
+        arguments="[RUN or LOG]",
+        help="Another run or log; alone, choose it from a list.",
         group="views",
-        examples=("open FILE",),
+        key="open_run",
+        examples=("open FILE", "open"),
     ),
     Verb(
         name="compare",

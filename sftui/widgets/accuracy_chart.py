@@ -16,7 +16,7 @@ from sftui.drawing.x_axis import x_range
 from sftui.state.catalog import ACCURACY
 from sftui.state.records import Topic
 from sftui.state.series import Doubles
-from sftui.statistics.paired_tests import accuracy_of
+from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -49,10 +49,15 @@ class AccuracyChart(Panel):
     _limits: tuple[float, float] | None = None
     _plot: Plot | None = None
     """As it was painted last."""
+    _error_drawn = False
+    """Whether an error had a shape in it."""
 
     def paint(self, grid: Grid) -> None:
+        self._error_drawn = False
         drawn = bool(self.state.evals) and self._chart(grid)
-        notes: list[Span] = [("±1 standard error", style(Role.FAINT))] if drawn else []
+        notes: list[Span] = []
+        if self._error_drawn:
+            notes.append(("±1 standard error", style(Role.FAINT)))
         grid.frame(self._legend(grid.width), notes, border=self.border)
         if not drawn:
             words = "" if self.state.evals else "no evaluation yet"
@@ -199,6 +204,7 @@ class AccuracyChart(Panel):
             low, high = task.values - task.errors, task.values + task.errors
             if banded and len(task.steps) > 1:
                 error_band(plot, task.steps, low, high)
+                self._error_drawn = True
             if not banded or at is not None or len(task.steps) == 1:
                 place = len(task.steps) if at is None else np.searchsorted(task.steps, at, "right")
                 i = max(0, int(place) - 1)
@@ -262,13 +268,17 @@ class AccuracyChart(Panel):
                 return
 
     def _error_bar(self, plot: Plot, task: _Points, i: int) -> None:
-        """A stem through the mark of one evaluation, from end to end of its error."""
+        """A stem through the mark of one evaluation, from end to end of its error.
+
+        As long on either side: an error under half a cell has no shape, and an end in the
+        cell of the mark while the other leaves it would be a cap on one side.
+        """
         value, half, number = float(task.values[i]), float(task.errors[i]), style(task.role)
         row, col = plot.y_cell(value), plot.x_cell(float(task.steps[i]))
-        if row is None or not plot.holds_column(col):
+        cells = round(half / (plot.y_high - plot.y_low) * plot.height)
+        if row is None or not plot.holds_column(col) or not cells:
             return
-        for end in (plot.y_cell(value + half), plot.y_cell(value - half)):
-            if end is not None:
-                for at in range(min(row, end), max(row, end) + 1):
-                    if at != row:
-                        plot.grid.put(at, col, "│", number)
+        self._error_drawn = True
+        for at in range(row - cells, row + cells + 1):
+            if at != row and plot.row <= at < plot.row + plot.height:
+                plot.grid.put(at, col, "│", number)

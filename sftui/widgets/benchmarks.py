@@ -20,7 +20,8 @@ from sftui.state.run_state import RunState
 from sftui.statistics import chatcore_looks
 from sftui.statistics.accuracy import wilson
 from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
-from sftui.statistics.paired_tests import CLEAR, Judged, accuracy_of
+from sftui.statistics.paired_tests import CLEAR, Judged
+from sftui.statistics.scored import accuracy_of
 from sftui.statistics.scores import GOLD as GOLD_WORDS
 from sftui.statistics.scores import Scores, difference_words, first_words, sentence, short_sentence
 from sftui.text import format as fmt

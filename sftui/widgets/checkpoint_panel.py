@@ -8,7 +8,7 @@ from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style, task_role
 from sftui.drawing.short_names import short_names
 from sftui.state.records import Checkpoint, Topic
-from sftui.statistics.paired_tests import accuracy_of
+from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.text.paths import typed_path

@@ -142,6 +142,7 @@ _PAIRS = {
     "scrub_back": ("scrub_back", "scrub_on", ""),
     "faster": ("slower", "faster", " "),
     "step_on": ("step_back", "step_on", " "),
+    "pick_down": ("pick_up", "pick_down", ""),
     "overlay_down": ("overlay_up", "overlay_down", ""),
     "overlay_left": ("overlay_left", "overlay_right", ""),
     "charts_page_down": ("charts_page_up", "charts_page_down", " "),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.events import ControlApplied
 from sftui.drawing.canvas import BLANK, Grid, Span, bridge, text_width
@@ -216,7 +217,7 @@ class LossChart(ZoomChart):
     # ---- chart -----------------------------------------------------------------------------
 
     def _chart(self, grid: Grid, edge: int) -> tuple[int, int] | None:
-        """Paint inside the border; returns how many spikes are above and below the range, None
+        """Paint inside the border; returns how many updates are above and below the range, None
         where so much of the raw loss is that marks would say nothing."""
         state, view = self.state, self.view
         raw = state.step_series(state.loss_name)
@@ -264,13 +265,14 @@ class LossChart(ZoomChart):
             plot.band(*plot.columns(state.validations.loss), style(Role.VAL_LINE))
         if smooth.window:
             plot.band(low, high, style(Role.RAW))
-        else:
-            plot.band(*bridge(low, high), style(Role.TRAIN))
         events = self._events(plot, words_row)
         if len(steps) > 1 and not many:
             plot.polyline(steps, losses, style(Role.VAL_LINE))
         if smooth.window:
             plot.band(*bridge(*average), style(Role.TRAIN), thick=2)
+        else:
+            # Over the thin line that only joins the validations: it would cut holes into data.
+            plot.band(*bridge(low, high), style(Role.TRAIN))
         if many:
             # Marks in every cell would be a thick band of dots.
             self._dense(plot, val, steps, losses)
@@ -283,7 +285,7 @@ class LossChart(ZoomChart):
         at = view.viewport.cursor
         box = None if at is None else self._box(plot, at, raw, smooth)
         best = self._best(plot, box)
-        beyond = self._beyond(plot, low, high, losses, steps)
+        beyond = self._beyond(plot, raw, (low, high), losses, steps)
         saved = self._saved(plot, axis_row)
         if words_row:
             self._epoch_words(plot, epochs)
@@ -571,20 +573,26 @@ class LossChart(ZoomChart):
         return True
 
     def _beyond(
-        self, plot: Plot, low: Floats, high: Floats, losses: Doubles, steps: Doubles
+        self,
+        plot: Plot,
+        raw: Series,
+        columns: tuple[Floats, Floats],
+        losses: Doubles,
+        steps: Doubles,
     ) -> tuple[int, int] | None:
-        """Mark the columns that leave the range, and count the spikes they are, above and below.
+        """Mark the columns that leave the range, and count the updates that do, above and below.
 
-        None where many do: the raw loss is drawn as far as the range goes, and that is said.
+        None where many spikes do: the raw loss is drawn as far as the range goes, and that is
+        said.
         """
-        with np.errstate(invalid="ignore"):
-            above = (plot.scale(high) > plot.y_high) | np.isinf(high)
-            below = plot.scale(low) < plot.y_low
-        counts = [
+        _, above = _outside(plot, columns[1])
+        below, _ = _outside(plot, columns[0])
+        # Columns beside each other are one spike.
+        spikes = sum(
             int((outside & ~np.concatenate(([False], outside[:-1]))).sum())
             for outside in (above, below)
-        ]
-        lone = sum(counts) <= max(_MANY_SPIKES, _LONE * len(above))
+        )
+        lone = spikes <= max(_MANY_SPIKES, _LONE * len(above))
         for outside, row, char in (
             (above, plot.row, "▴"),
             (below, plot.row + plot.height - 1, "▾"),
@@ -598,7 +606,18 @@ class LossChart(ZoomChart):
             for step in steps[hidden].tolist():
                 if plot.holds_column(col := plot.x_cell(step)):
                     plot.grid.put(plot.row, col, "▴", style(Role.VAL))
-        return (counts[0], counts[1]) if lone else None
+        if not lone:
+            return None
+        first, end = np.searchsorted(raw.x, (plot.x_low, np.nextafter(plot.x_high, np.inf)))
+        under, over = (int(rows.sum()) for rows in _outside(plot, raw.y[first:end]))
+        return (over, under)
+
+
+def _outside(plot: Plot, values: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which values lie below and above the range; an infinite one lies above."""
+    with np.errstate(invalid="ignore"):
+        scaled = plot.scale(values)
+        return scaled < plot.y_low, (scaled > plot.y_high) | np.isinf(values)
 
 
 def _is_line(event: ControlApplied) -> bool:

@@ -8,6 +8,7 @@ pale, under the mean of a centred window; one with few points is joined from poi
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from textual.events import Click, MouseDown, MouseMove, MouseScrollDown, MouseScrollUp
 from textual.message import Message
 
+from sftui.drawing.bands import error_band
 from sftui.drawing.canvas import (
     Band,
     Codes,
@@ -26,13 +28,12 @@ from sftui.drawing.canvas import (
     bridge,
     curves,
     fit,
-    line_through,
     settle,
     text_width,
 )
 from sftui.drawing.chart_data import ChartData
 from sftui.drawing.plot import Plot, percentiles, tick_words
-from sftui.drawing.roles import Back, Role, on, style
+from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import WORDS, ClockScale, XScale, x_range
 from sftui.state.catalog import Catalog
 from sftui.state.means import FEW_POINTS, Means, line
@@ -61,6 +62,8 @@ _ROLES = (Role.TRAIN, Role.SECOND, Role.THIRD, Role.FOURTH, Role.SAVED, Role.WAR
 _ROLES_OF_SPLIT = {"train": Role.TRAIN, "val": Role.VAL, "test": Role.SECOND}
 _PALE = {Role.TRAIN: Role.RAW, Role.VAL: Role.VAL_LINE}
 _MARKS = "●■▲◆▼○□△"
+_SIDES = {"▴": "above", "▾": "below"}
+"""The mark of what is outside the range, and the word for the side."""
 Bools = NDArray[np.bool_]
 _DASH = "╌"
 
@@ -148,6 +151,8 @@ class SeriesCharts(ZoomChart):
         self.pinned = pinned
         self._means: dict[int, Means] = {}
         self._means_of: RunState | None = None
+        self._smoothed = False
+        """Whether any curve was painted as an average."""
         self._sheets: dict[Hashable, tuple[Codes, Styles]] = {}
         self._new_sheets: dict[Hashable, tuple[Codes, Styles]] = {}
         """Borders and axes of the page as it was painted last, and as it is being painted."""
@@ -231,6 +236,7 @@ class SeriesCharts(ZoomChart):
             cells = page.cells(page.focused(panels), grid.width, room, len(panels))
         focus = -1 if self.pinned else page.focused(panels)
         charts = [self._prepared(cell, panels[cell.place], runs) for cell in cells]
+        self._smoothed = any(each.mean is not None for chart in charts for each in chart.drawn)
         # All curves of the page are made in one go: numpy's calls cost more than their work.
         bands = iter(curves([layer.band for chart in charts for layer in chart.layers]))
         for cell, chart in zip(cells, charts, strict=True):
@@ -284,7 +290,7 @@ class SeriesCharts(ZoomChart):
         shown = "" if part is None else f" {fmt.count(part[0])} to {fmt.count(part[1])}"
         words.append(f"x: {name}{shown}")
         window = view.smoothing_share
-        words.append(f"mean of {100 * window:g}% of x" if window else "no smoothing")
+        words.append(f"mean of {100 * window:g}% of x" if self._smoothed else "every point")
         return words
 
     def _empty(self, grid: Grid, some: bool) -> None:
@@ -436,7 +442,7 @@ class SeriesCharts(ZoomChart):
                 return
             drawn = self._read(plot, panel, runs)
             plot.log = look.log_y and any(bool((each.high > 0).any()) for each in drawn)
-            plot.y_low, plot.y_high = self._y_limits(panel, drawn, look, plot.log)
+            plot.y_low, plot.y_high = self._y_limits(plot, panel, drawn, look)
             values, step = plot.y_ticks()
             wanted = max((len(tick_words(value, step)) for value in values), default=5)
             cells = min(max(_LABEL_CELLS, wanted + 2), 12)
@@ -612,7 +618,7 @@ class SeriesCharts(ZoomChart):
 
     def _points(self, plot: Plot, drawn: Sequence[_Drawn]) -> str:
         """Single points over the curves; words on what is cut off."""
-        hidden, cut = 0, False
+        hidden, cut = Counter[str](), set[str]()
         for each in drawn:
             if each.x is not None and _marked(plot, each):
                 for x, y in zip(each.x.tolist(), each.y.tolist(), strict=True):
@@ -621,28 +627,36 @@ class SeriesCharts(ZoomChart):
             if each.x is not None:
                 hidden += self._cut_points(plot, each.x, each.y)
             elif each.mean is not None:
-                cut = self._cut_columns(plot, each.mean) or cut
-        return f"{fmt.count(hidden)} outside ▴" if hidden else "more above ▴" if cut else ""
+                cut |= self._cut_columns(plot, each.mean)
+        words = []
+        for char, side in _SIDES.items():
+            if hidden[char]:
+                words.append(f"{fmt.count(hidden[char])} {side} {char}")
+            elif char in cut:
+                words.append(f"more {side} {char}")
+        return " · ".join(words)
 
-    def _cut_points(self, plot: Plot, x: Doubles, y: Doubles) -> int:
-        """Mark single points outside the range at its edge; their number."""
+    def _cut_points(self, plot: Plot, x: Doubles, y: Doubles) -> Counter[str]:
+        """Mark single points outside the range at its edge; their number by mark."""
         values = plot.scale(y)
-        count = 0
+        count = Counter[str]()
         for outside, row, char in self._sides(plot, values):
             for at in x[outside].tolist():
                 col = plot.x_cell(at)
                 if plot.holds_column(col):
                     plot.grid.put(row, col, char, style(Role.WARN))
-            count += int(outside.sum())
+            count[char] += int(outside.sum())
         return count
 
-    def _cut_columns(self, plot: Plot, mean: Doubles) -> bool:
-        """Mark where an average leaves the range; whether it does."""
+    def _cut_columns(self, plot: Plot, mean: Doubles) -> set[str]:
+        """Mark where an average first leaves the range; the marks of the sides where it does."""
+        found = set[str]()
         for outside, row, char in self._sides(plot, plot.scale(mean)):
-            for cell in np.flatnonzero(outside.reshape(-1, 2).any(axis=1)).tolist():
-                plot.grid.put(row, plot.col + cell, char, style(Role.WARN))
-                return True
-        return False
+            cells = np.flatnonzero(outside.reshape(-1, 2).any(axis=1))
+            if len(cells):
+                plot.grid.put(row, plot.col + int(cells[0]), char, style(Role.WARN))
+                found.add(char)
+        return found
 
     @staticmethod
     def _sides(plot: Plot, values: Doubles) -> tuple[tuple[Bools, int, str], ...]:
@@ -653,27 +667,10 @@ class SeriesCharts(ZoomChart):
     def _bands(self, plot: Plot, drawn: Sequence[_Drawn]) -> None:
         """One standard error on either side of single points, as a tint of the cells."""
         for each in drawn:
-            error, series = each.curve.error, each.curve.series
-            if error is None or each.x is None or len(each.x) < 2:
+            halves = _errors(plot, each)
+            if halves is None or each.x is None or len(each.x) < 2:
                 continue
-            first, last = np.searchsorted(series.x, (plot.x_low, np.nextafter(plot.x_high, np.inf)))
-            halves = error.y[first:last].astype(np.float64) * _percent(each)
-            halves = halves[np.isfinite(series.y[first:last])]
-            if len(halves) != len(each.x):
-                continue
-            x = each.x if plot.x_scale is None else plot.x_scale.to(each.x)
-            rows = []
-            for sign in (1.0, -1.0):
-                edge = plot.scale(each.y + sign * halves)
-                at = line_through(x, edge, *plot.axis_limits, plot.width)
-                rows.append((plot.y_high - at) / (plot.y_high - plot.y_low) * plot.height)
-            index = np.arange(plot.height)[:, None] + 0.5
-            with np.errstate(invalid="ignore"):
-                inside = (index >= rows[0] - 0.5) & (index <= rows[1] + 0.5)
-            place = plot.grid.styles[
-                plot.row : plot.row + plot.height, plot.col : plot.col + plot.width
-            ]
-            place[inside] = (place[inside] & 0xFF) | on(Back.ROW, 0)
+            error_band(plot, each.x, each.y - halves, each.y + halves)
 
     def _chance(self, plot: Plot, panel: ChartPanel, runs: Sequence[ChartRun]) -> None:
         """The accuracy of guessing, where it is in sight."""
@@ -689,9 +686,11 @@ class SeriesCharts(ZoomChart):
     # ---- y -----------------------------------------------------------------------------------
 
     def _y_limits(
-        self, panel: ChartPanel, drawn: Sequence[_Drawn], look: Look, log: bool
+        self, plot: Plot, panel: ChartPanel, drawn: Sequence[_Drawn], look: Look
     ) -> tuple[float, float]:
-        """In axis units: logarithms to base ten where `log`."""
+        """In axis units. An error is in sight with its value: alone, the values of a task that
+        stands still fill the height, and look as if it moved."""
+        log = plot.log
         if look.range == "typed" and look.limits is not None:
             low, high = look.limits
             return (math.log10(low), math.log10(high)) if log else (low, high)
@@ -704,6 +703,10 @@ class SeriesCharts(ZoomChart):
                 found := _range(each, everything=look.range == "all", log=log, top=top)
             ) is not None:
                 ranges.append(found)
+            halves = _errors(plot, each)
+            if halves is not None and not log and np.isfinite(halves).any():
+                ends = np.nanmin(each.y - halves), np.nanmax(each.y + halves)
+                ranges.append((float(ends[0]), float(ends[1])))
         if not ranges:
             return (0.0, 1.0)
         low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
@@ -875,6 +878,17 @@ def fit_end(text: str, cells: int) -> str:
     while text and text_width(text) > cells - 1:
         text = text[1:]
     return f"…{text}" if cells > 0 else ""
+
+
+def _errors(plot: Plot, each: _Drawn) -> Doubles | None:
+    """The standard error of every single point in sight, in the unit of the axis; None without."""
+    error, series = each.curve.error, each.curve.series
+    if error is None or each.x is None:
+        return None
+    first, last = np.searchsorted(series.x, (plot.x_low, np.nextafter(plot.x_high, np.inf)))
+    halves = error.y[first:last].astype(np.float64) * _percent(each)
+    halves = halves[np.isfinite(series.y[first:last])]
+    return halves if len(halves) == len(each.x) else None
 
 
 def _percent(each: _Drawn) -> float:

@@ -9,7 +9,8 @@ from sftui.drawing.roles import Role, style, task_role
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.statistics.families import START
-from sftui.statistics.paired_tests import CLEAR, accuracy_of
+from sftui.statistics.paired_tests import CLEAR
+from sftui.statistics.scored import accuracy_of
 from sftui.statistics.scores import difference_words, first_words, short_sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean

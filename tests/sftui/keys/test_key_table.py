@@ -13,6 +13,7 @@ from sftui.screens.charts import ChartsScreen
 from sftui.screens.help import help_content
 from sftui.screens.line_reader import LineReader
 from sftui.screens.overlay import OverlayScreen
+from sftui.screens.picker import PickerScreen
 from sftui.screens.questions import QuestionsScreen
 from sftui.screens.rows import RowsScreen
 from sftui.widgets.log_pane import LogPane
@@ -41,6 +42,7 @@ def test_every_action_exists_and_takes_what_its_key_gives():
             "samples": SamplePanel,
             "log": LogPane,
             "line": LineReader,
+            "picker": PickerScreen,
         }.get(key.mode, SftuiApp)
         _, name, arguments = parse(key.action)
         inspect.signature(getattr(owner, f"action_{name}")).bind(None, *arguments)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.events import StepBatch
+from engine.events import StepBatch, StepFinished
 from sftui.readers import Reader
+from sftui.readers.csv_metrics import CsvReader
 from sftui.readers.protobuf import ProtobufError, fields
 from sftui.readers.tensorboard import TensorBoardReader
 from sftui.readers.wandb_offline import WandbReader
@@ -125,6 +126,72 @@ class _OneByOne(WandbReader):
     def _row_of_history(self, message: bytes) -> None:
         self._history(message)
         self._flush_block()
+
+
+CELLS = [
+    "0.5",
+    "1e-05",
+    "2",
+    "",
+    "nan",
+    "-inf",
+    "1e400",
+    " 3.5",
+    "1_000",
+    "n/a",
+    "0,5",
+    "12%",
+    "words",
+]
+HEADER = ["epoch", "step", "train_loss", "val_loss", "lr-AdamW", "note"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0, 1, 30]), st.integers(20, 3000))
+def test_a_table_read_at_once_says_what_its_rows_say_one_by_one(seed, odd, size):
+    """Runs of rows with numbers in the same columns; of thirty rows, `odd` hold anything, their
+    step too, or are no row at all."""
+    noise = random.Random(seed)
+    lines, step = [",".join(HEADER)], 0
+    for _ in range(noise.randrange(1, 5)):
+        filled = [noise.random() < 0.7 for _ in HEADER]
+        for _ in range(noise.choice([2, 6, 60])):
+            row = [f"{noise.random():.6f}" if full else "" for full in filled]
+            row[0], row[1] = str(step // 20), str(step)
+            if noise.randrange(30) < odd:
+                row[noise.randrange(1, len(row))] = noise.choice(
+                    [*CELLS, '"a, b"', "+4", "7.0", "x,y"]
+                )
+            lines.append(",".join(row))
+            step += noise.choice([1, 1, 1, 0, 9])
+        if odd and noise.random() < 0.3:
+            lines.append(noise.choice([lines[0], "step,other", "", "not a row of it"]))
+            step = noise.choice([step, 0])
+    data = [line.encode() + b"\n" for line in lines]
+    alone = read(CsvReader, *data)
+    assert_same(read(CsvReader, b"".join(data)), alone)
+    whole = b"".join(data)
+    assert_same(read(CsvReader, *(whole[i : i + size] for i in range(0, len(whole), size))), alone)
+
+
+def test_rows_of_numbers_are_cut_and_converted_by_the_block(monkeypatch):
+    """Of 3,000 rows with a validation after every hundredth, none is looked at cell by cell."""
+    looked_at: list[str] = []
+    each = CsvReader._take_each
+
+    def counting(self: CsvReader, lines: list[str]) -> None:
+        looked_at.extend(lines)
+        each(self, lines)
+
+    monkeypatch.setattr(CsvReader, "_take_each", counting)
+    lines = ["epoch,step,train_loss,val_loss"]
+    for step in range(3_000):
+        lines.append(f"0,{step},{1 + step / 7:.6f},")
+        if step % 100 == 99:
+            lines.append(f"0,{step},,{1 + step / 9:.6f}")
+    events = read(CsvReader, "\n".join([*lines, ""]).encode())
+    assert sum(isinstance(event, StepFinished) for event in events) == 3_000
+    assert len(looked_at) == 31, "the header and the validations"
 
 
 def long_files(rows: int) -> Iterator[tuple[type[Reader], bytes]]:

@@ -16,6 +16,7 @@ from engine.run.run_dir import RunDir
 from sftui.commands import runs
 from sftui.sources import run_briefs, snapshot
 from sftui.sources.run_briefs import Brief, Briefs, brief_of
+from sftui.sources.run_entries import EntryFeed
 
 NOW = 1_800_000_000.0
 
@@ -136,6 +137,11 @@ def test_a_thousand_runs_are_listed_in_a_second(tmp_path: Path) -> None:
     tables = [listed(root, None, 2), listed(root, memory, 1), listed(root, memory, 1)]
     assert tables[0] == tables[1] == tables[2]
     assert len(tables[0]) == 1001
+    # And as rows of the picker.
+    feed, began = EntryFeed(root, tmp_path, memory), time.process_time()
+    feed.read(Briefs(memory))
+    assert time.process_time() - began < 1.0
+    assert len(feed.entries) == 1000
 
 
 def listed(root: Path, memory: Path | None, tries: int) -> list[str]:

@@ -20,7 +20,9 @@ from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.sources import run_briefs, skim, snapshot
 
-TEXT = 'said "type":"run_finished" and step_finished, state_changed, validation_finished'
+TEXT = (
+    'said "type":"run_finished", step_finished, state_changed, validation_finished, eval_finished'
+)
 """A line of a program may hold any word."""
 
 
@@ -46,6 +48,9 @@ def life(chance: random.Random) -> Iterator[tuple[int, ev.Event]]:
                 if chance.random() < several:
                     more["set_name"] = "other"
                 yield attempt, ev.ValidationFinished(step=step, loss=loss, **more)
+            elif kind < 0.7:
+                task = chance.choice(["ARC", "MMLU"])
+                yield attempt, ev.EvalFinished(step=step, task=task, correct=1, total=step + 4)
             elif kind < 0.9:
                 yield attempt, ev.RankHeartbeat(rank=0, at_step=step)
             elif kind < 0.95:
@@ -137,6 +142,8 @@ def test_of_a_long_log_a_few_lines_are_decoded(
         for step in range(30_000):
             if step % 3000 == 0:
                 yield 1, ev.ValidationFinished(step=step, loss=9.0 - step / 9000)
+                for task in ("ARC", "MMLU"):
+                    yield 1, ev.EvalFinished(step=step, task=task, correct=step // 3000, total=20)
             yield 1, ev.StepFinished(step=step, loss=1.0)
         yield 1, ev.RunFinished(status="finished", updates=30_000)
 
@@ -154,3 +161,4 @@ def test_of_a_long_log_a_few_lines_are_decoded(
     assert decoded < 20
     assert (brief.status, brief.done, brief.planned) == ("finished", 30_000, 30_000)
     assert (brief.best_loss, brief.best_step) == (6.0, 27_000)
+    assert (brief.last_loss, brief.tasks) == (1.0, (("ARC", 0.45), ("MMLU", 0.45)))

@@ -115,8 +115,10 @@ def test_an_outlier_does_not_set_the_range_and_is_marked():
     ((cell, plot),) = charts.cells
     assert plot is not None
     assert plot.y_high < 10
-    assert "1 outside ▴" in text(grid)
+    assert "1 above ▴" in text(grid)
     assert "▴" in grid.line(cell.y + 1)
+    below, _ = drawn(of_metric(-values), rows=1, columns=1)
+    assert "1 below ▾" in text(below)
     _, charts = drawn(of_metric(values), looks={"m": Look(range="all")})
     plot = charts.cells[0][1]
     assert plot is not None
@@ -145,9 +147,29 @@ def test_few_points_are_joined_and_many_are_averaged():
     """A curve of 31 points goes through them; of 30,000 the mean lies on the raw extremes."""
     grid, _ = drawn(of_metric(np.linspace(3, 1, 31)), rows=1, columns=1)
     assert roles_of(grid) == {Role.TRAIN}
+    assert "every point" in grid.line(0)
     noisy = np.random.default_rng(0).normal(0, 1, 30_000)
     grid, _ = drawn(of_metric(noisy), rows=1, columns=1)
     assert roles_of(grid) == {Role.TRAIN, Role.RAW}
+    assert "mean of 2.5% of x" in grid.line(0)
+
+
+@pytest.mark.parametrize("total", [64, 1000, 100_000])
+def test_a_task_that_stands_still_does_not_fill_the_height(total):
+    """The range holds every value with its error: answers drawn anew each time wander within."""
+    rng, state = np.random.default_rng(total), RunState()
+    for step in range(0, 200, 20):
+        right = int(rng.binomial(total, 0.25))
+        done = ev.EvalFinished(step=step, task="T", correct=right, total=total,
+                               accuracy=right / total, stamp=ev.Stamp(seq=step + 1))  # fmt: skip
+        state.apply(done)
+    _, charts = drawn(state)
+    plot = charts.cells[0][1]
+    assert plot is not None
+    error = 100 * math.sqrt(0.25 * 0.75 / total)
+    values = [100 * done.accuracy for done in state.evals["T"].ordered]
+    assert plot.y_low <= min(values) - 0.8 * error
+    assert plot.y_high >= max(values) + 0.8 * error
 
 
 def test_accuracy_has_its_standard_error_as_a_tint():

@@ -131,6 +131,28 @@ def test_spikes_are_clipped_marked_and_counted():
     assert "50" not in [line[1:8].strip() for line in grid.lines()]
 
 
+def test_updates_above_the_range_are_counted_and_not_their_columns():
+    """Six updates beside each other are six, however many columns or spikes they make."""
+    events = [ev.StepFinished(step=s, loss=1 + 0.01 * (s % 7)) for s in range(400)]
+    for step in (*range(200, 206), 300):
+        events[step] = ev.StepFinished(step=step, loss=50.0)
+    for width in (60, 120, 240):
+        assert "7 above" in text(drawn(LossChart, events, width=width, height=30))
+
+
+def test_the_line_that_joins_validations_cuts_no_hole_into_the_losses():
+    """Where both pass and every loss is drawn, the cell shows the losses."""
+    losses = [ev.StepFinished(step=s, loss=1.0 + 0.2 * (s % 2)) for s in range(60)]
+    flat = [ev.ValidationFinished(step=s, loss=1.1) for s in range(0, 60, 10)]
+
+    def cells(events: list[ev.Event]) -> int:
+        grid = drawn(LossChart, events, width=120, height=20)
+        return sum(parts(int(number))[0] == Role.TRAIN for number in grid.styles.flat)
+
+    # Its marks lie over them, and the word of the best.
+    assert cells([*losses, *flat]) >= cells(losses) - 4 * len(flat)
+
+
 def test_average_is_above_raw():
     """Where both pass, the cell is the average's."""
     grid = drawn(LossChart, STATES["running"], width=140, height=34)
@@ -518,6 +540,33 @@ def test_glance_answers_is_it_well():
         "vs start",
     ):
         assert part in words
+
+
+def test_an_axis_has_two_values_where_it_has_room():
+    """One alone says nothing of the scale."""
+    for low, high in itertools.product((0.0, 10.0, 13.0, 55.0), (60.0, 90.0, 97.0, 4000.0)):
+        for height in range(5, 40):
+            plot = Plot(grid=Grid(height, 80), row=0, col=8, height=height, width=60,
+                        x_low=0.0, x_high=1.0, y_low=low, y_high=high)  # fmt: skip
+            plot.draw_y_axis(0)
+            labels = [line[:7].strip() for line in plot.grid.lines() if line[:7].strip()]
+            assert len(labels) >= 2, (low, high, height)
+
+
+def test_an_error_is_drawn_on_both_sides_and_named_where_it_is():
+    """A stem is as long on either side; where none has a shape the border promises none."""
+    for height, total in itertools.product(range(8, 17), (20, 100, 1000, 100_000)):
+        events = [
+            ev.EvalFinished(step=step, task="T", correct=total * 3 // 5, total=total, accuracy=0.6)
+            for step in (0, 30, 60)
+        ] + [ev.EvalFinished(step=60, task="U", correct=0, total=total, accuracy=0.0)]
+        lines = drawn(AccuracyChart, events, width=100, height=height).lines()
+        named = any("±1 standard error" in line for line in lines)
+        mark = next(i for i, line in enumerate(lines) if i and "●" in line)
+        at = lines[mark].rindex("●")
+        above, below = (lines[i][at] == "│" for i in (mark - 1, mark + 1))
+        assert above == below, (height, total)
+        assert above <= named, (height, total)
 
 
 def test_accuracy_has_its_error_and_chance():
