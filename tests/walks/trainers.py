@@ -201,9 +201,10 @@ def dpo(t: Terminal) -> None:
 
 
 def accelerate(t: Terminal) -> None:
-    """A loop with Accelerate on two ranks, started by its own launcher."""
-    launch = "accelerate launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no"
-    t.shell(f"sftui run --run loop -- {launch} --dynamo_backend no accelerate_loop.py")
+    """A loop with Accelerate on two ranks."""
+    # On CPU `accelerate launch` starts one rank, whatever it is asked for: it wants MPI there.
+    launch = "torchrun --standalone --nproc-per-node 2"
+    t.shell(f"sftui run --run loop -- {launch} accelerate_loop.py")
     t.see("RUNNING", "step [3-9]", seconds=PATIENCE)
     steered(t, "loop")
     t.press("x")
