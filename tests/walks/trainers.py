@@ -5,7 +5,7 @@ killed, finished), a DPO script, an Accelerate loop on two ranks, a Lightning mo
 that attaches nothing: none has a line of sftui in it but the Accelerate loop, which needs them.
 After each step the screen must say what happened; pictures are kept for looking at.
 
-    python -m tests.walks.trainers                         all of it, about ten minutes (make walk-trainers)
+    python -m tests.walks.trainers               all of it, ten minutes (make walk-trainers)
     python -m tests.walks.trainers --only dpo --size 80x24 --pictures DIR
     python -m tests.walks.trainers --lightning build/trainers/lightning-newest/bin/python
 """
