@@ -138,7 +138,7 @@ def test_a_factor_under_onecycle_and_a_stop_with_a_checkpoint(tmp_path: Path) ->
         6: lambda run: ask(run, "stop", Command.STOP),
     }
     # What its owner asked for at least does not hold back who stops it.
-    least = {"min_steps": 10, "min_epochs": 1}
+    least: dict[str, Any] = {"min_steps": 10, "min_epochs": 1}
     trainer = fit(tmp_path / "out", Losses(callback, plan), callback, **least)
     assert trainer.global_step == 6
     assert callback.stopped

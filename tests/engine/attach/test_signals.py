@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.engine.attach.steered import events
 from tests.engine.attach.test_loop import Loop
 
 
-def send(*numbers: int) -> dict[int, object]:
+def send(*numbers: int) -> dict[int, Callable[[RunDir], None]]:
     """Signals to this process before the boundary of step 3."""
 
     def act(run: RunDir) -> None:
