@@ -58,8 +58,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         parts = []
         if state.run.source:
             parts.append(f"from {clean(state.run.source, 80)}")
-        if state.run.num_parameters is not None:
-            parts.append(f"{fmt.si(state.run.num_parameters)} parameters")
+        if size := event_lines.parameters(state.run):
+            parts.append(size)
         if machine := event_lines.ranks(state.run):
             parts.append(machine)
         if parts:
