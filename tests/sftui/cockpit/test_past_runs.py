@@ -42,7 +42,7 @@ def make(root: Path, name: str, day: int, *, rate: float = 0.02, more: Any = Non
     }
     run.manifest.write_text(json.dumps(manifest | (more or {})))
     writer = JournalWriter(run.events, run.id, "r0")
-    settings = {"matrix_lr": rate, "eval_every": day, "run": name}
+    settings: dict[str, str | float] = {"matrix_lr": rate, "eval_every": day, "run": name}
     writer.write(ev.RunStarted(name=name, num_iterations=200, settings=settings), 1)
     for step in range(200):
         writer.write(ev.StepFinished(step=step, loss=1 + rate + 2 / (1 + step / 10)), 1)
