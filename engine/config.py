@@ -146,6 +146,7 @@ class DataConfig:
                 else [f"val_share is {self.val_share}; expected a number between 0 and 1"]
             ),
             *_at_least("smoltalk_rows", self.smoltalk_rows, 1),
+            *_at_least("seed", self.seed, 0),
         ]
 
 

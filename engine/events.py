@@ -122,6 +122,11 @@ class RunStarted(Event):
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Commands that this run cannot carry out, each with the reason: of another's trainer."""
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether all that is known comes from what a command prints: nothing of it is ours."""
+        return "pause" in self.unavailable
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):

@@ -212,9 +212,11 @@ class SftuiApp(VerbActions):
         # Modal screens are imported when they are opened: the first frame does not need them.
         from sftui.screens.confirm import Answer, Confirm  # noqa: PLC0415
 
-        detail = "It finishes its step and saves a checkpoint first."
+        detail = self._cockpit.what_a_stop_does
         answers = (Answer("y", "stop", "stop the run"),)
-        self.push_screen(Confirm("Stop this run?", detail, answers), self._answered)
+        self.push_screen(
+            Confirm("Stop this run?", detail, answers, lambda: self._cockpit.over), self._answered
+        )
 
     def action_interrupt(self) -> None:
         if self.cockpit is None or not self.cockpit.takes_requests:
@@ -227,9 +229,11 @@ class SftuiApp(VerbActions):
         detail = "Training does not need this screen."
         answers = (
             Answer("q", "leave", "leave it running; `sftui attach` comes back"),
-            Answer("x", "stop", "stop the run, with a checkpoint"),
+            Answer("x", "stop", f"stop the run{self._cockpit.how_a_stop_saves}"),
         )
-        self.push_screen(Confirm("Leave or stop?", detail, answers), self._answered)
+        self.push_screen(
+            Confirm("Leave or stop?", detail, answers, lambda: self._cockpit.over), self._answered
+        )
 
     def _answered(self, value: str | None) -> None:
         if value == "stop":
@@ -369,15 +373,17 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
         return ScreenExit(
             outcome=Outcome.START_FAILED, state=state, reason=str(app.error), error=app.error
         )
-    if state.end is not None:
-        known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
-        outcome = known.get(state.end.status, Outcome.FAILED)
-        return ScreenExit(outcome=outcome, state=state, reason=state.end.reason, onward=onward)
     # Set when one of our handlers raised; Textual has restored the terminal and printed where.
     broken = app._exception
     if broken is None and app.ended_by is None and app._exit_renderables:
         # A thread of Textual's failed: it ends the screen and knows no exception of ours.
         broken = RuntimeError("the terminal's driver failed; what it said stands above")
+    if state.end is not None:
+        known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
+        outcome = known.get(state.end.status, Outcome.FAILED)
+        return ScreenExit(
+            outcome=outcome, state=state, reason=state.end.reason, error=broken, onward=onward
+        )
     if trouble:
         return ScreenExit(
             outcome=Outcome.LOST, state=state, reason=trouble, error=broken, onward=onward

@@ -143,7 +143,7 @@ class AlarmEngine:
                 self._alive(step_due=event.phase == "train")
             case ev.StateChanged():
                 self._alive()
-                self._silence.paused = event.state == "paused"
+                self._take_pause(event.state == "paused", event.step)
             case ev.ControlApplied():
                 self._take_control(event)
             case ev.CheckpointStarted() | ev.CheckpointSaved():
@@ -192,9 +192,9 @@ class AlarmEngine:
         if not self._judges_numbers:
             silence = self._silence
             spent = columns.get("seconds", none)
-            for _, t, seconds in zip(event.steps, times, spent, strict=False):
+            for step, t, seconds in zip(event.steps, times, spent, strict=False):
                 silence.life(t, None)
-                silence.step(t, seconds)
+                silence.step(t, seconds, step)
             if event.times:
                 board.stamp = dataclasses.replace(event.stamp, t=event.times[-1])
             self._alive()
@@ -207,7 +207,7 @@ class AlarmEngine:
 
     def _take_step(self, numbers: StepNumbers) -> None:
         self._alive()
-        self._silence.step(self._board.stamp.t, numbers.seconds)
+        self._silence.step(self._board.stamp.t, numbers.seconds, self._board.step)
         if not self._judges_numbers:
             return
         loss = numbers.loss if numbers.loss is not None else numbers.loss_rows_mean
@@ -323,7 +323,13 @@ class AlarmEngine:
     def _take_control(self, event: ev.ControlApplied) -> None:
         if event.outcome == "applied" and event.command in ("pause", "resume"):
             self._alive()
-            self._silence.paused = event.command == "pause"
+            self._take_pause(event.command == "pause", event.step)
+
+    def _take_pause(self, paused: bool, step: int | None) -> None:
+        if paused:
+            self._silence.pause(step)
+        else:
+            self._silence.resume()
 
     def _take_checkpoint(self, event: ev.CheckpointStarted | ev.CheckpointSaved) -> None:
         self._silence.saving = isinstance(event, ev.CheckpointStarted)

@@ -231,6 +231,8 @@ class SilenceRule:
         self._last_step_t: float | None = None
         self.saving = False
         self.paused = False
+        self._told_late: int | None = None
+        """The update before the pause: one that is told of later does not end it."""
         self.beats: dict[int, float] = {}
         """Wall clock of each rank's newest beat."""
 
@@ -246,11 +248,26 @@ class SilenceRule:
         newest = self._life[0]
         return t is not None and newest is not None and t < newest
 
-    def step(self, t: float | None, seconds: float | None) -> None:
-        """A step ended; without its `seconds` the spacing of the steps is taken."""
+    def pause(self, step: int | None) -> None:
+        """No update is made from that of `step` on, until `resume` or such an update."""
+        self.paused = True
+        self._told_late = None if step is None else step - 1
+
+    def resume(self) -> None:
+        """Updates are made again."""
+        self.paused, self._told_late = False, None
+
+    def step(self, t: float | None, seconds: float | None, number: int | None = None) -> None:
+        """A step ended; without its `seconds` the spacing of the steps is taken.
+
+        A trainer may tell of an update behind the pause that follows it: it waits for the
+        numbers that are logged of it, or for those of the other ranks.
+        """
         if seconds is None and t is not None and self._last_step_t is not None:
             seconds = t - self._last_step_t
-        self._step_due, self.paused, self.saving = True, False, False
+        self._step_due, self.saving = True, False
+        if number is None or number != self._told_late:
+            self.resume()
         self._last_step_t = t
         if seconds is not None and 0 < seconds < math.inf:
             self._times.append(seconds)

@@ -194,7 +194,9 @@ class Attachment:
             foreign.write_note(run, "attached")
         self._writer = hold_event_log(run, PATIENCE_SECONDS)
         attempt = next_attempt(run)
-        self._began = min(self._began, began(run.events) or self._began)
+        # A kept run is on the screen from its keeper's first word on: the imports count too.
+        told = (began(journal) for journal in (run.events, run.supervisor_events))
+        self._began = min([self._began, *(m for m in told if m is not None)])
         self._alarms = RunAlarms(run, RuntimeConfig())
         self._bus = EventBus(run, run.id, attempt, watch=self._alarms.observe)
         return _Place(path=str(run.path), attempt=attempt)

@@ -99,8 +99,8 @@ class OutputEvents:
         self._bus.emit(
             LogLine(
                 level="warn",
-                text=f"not attached ({why}): this run is followed by what it prints. Keys for "
-                "pause, evaluation, checkpoint and learning rate are off; stop works",
+                text=f"not attached ({why}), followed by what it prints: of the keys that steer, "
+                "stop alone works, as a signal",
             )
         )
 

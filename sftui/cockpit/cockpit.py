@@ -127,6 +127,23 @@ class Cockpit:
         return self.mode.takes_requests and not self.over
 
     @property
+    def what_a_stop_does(self) -> str:
+        """A sentence for who is about to stop the run: another's trainer may not save."""
+        run = self.state.run
+        if run is not None and run.is_followed:
+            return "Its command gets SIGTERM; whether it saves first is its own affair."
+        if run is not None and Command.CHECKPOINT.value in run.unavailable:
+            return "It finishes its step. This trainer saves no checkpoint."
+        return "It finishes its step and saves a checkpoint first."
+
+    @property
+    def how_a_stop_saves(self) -> str:
+        """The same in three words, behind `stop the run`; empty where nothing is saved."""
+        run = self.state.run
+        saves = run is None or Command.CHECKPOINT.value not in run.unavailable
+        return ", with a checkpoint" if saves else ""
+
+    @property
     def shows_ages(self) -> bool:
         """Whether something on the screen says how long ago it was, after the run has ended."""
         state = self.state

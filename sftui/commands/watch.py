@@ -103,12 +103,13 @@ def _after(
     """Print how the run stands, and how to go on with it."""
     from sftui import app  # noqa: PLC0415  Textual, as above
 
-    if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
-        return _closing(run, end.state, baseline, lived=lived)
     if end.error is not None:
         # The screen failed, not the run: say what and where, and how to look again.
         what = f"{type(end.error).__name__}: {end.error}"
         diagnostics.note(f"the screen failed: {clean(what, 300)}")
+    if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
+        code = _closing(run, end.state, baseline, lived=lived)
+        return code if end.error is None or code else ExitCode.RUN_FAILED
     if end.outcome is app.Outcome.LOST:
         diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
         _say_how_to_go_on(run)

@@ -1,8 +1,8 @@
 """Read our own event log: `events.jsonl` (rank 0) or `supervisor.jsonl` of a run directory.
 
 Each line is an event already. A sequence number that was seen is a line written
-twice and is passed over; updates become a `StepBatch`, be they ever so few (heartbeats part
-them), stamped by attempt and time but not by number: the numbers have done their work here.
+twice and is passed over; updates become a `StepBatch`, be they ever so few, stamped by attempt
+and time but not by number: the numbers have done their work here.
 Their times are without the jumps of the wall clock, as `RunState` has them of single events.
 """
 
@@ -14,7 +14,20 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from engine.errors import WireError
-from engine.events import TYPE_NAME, Event, MetricLogged, Stamp, StepFinished, Unknown
+from engine.events import (
+    TYPE_NAME,
+    AlarmCleared,
+    AlarmRaised,
+    CheckpointRemoved,
+    CheckpointSaved,
+    CheckpointStarted,
+    Event,
+    MetricLogged,
+    RankHeartbeat,
+    Stamp,
+    StepFinished,
+    Unknown,
+)
 from engine.files import checked
 from engine.journal import wire
 from sftui.readers import LineBuffer, LineCounts, Sniffed
@@ -28,16 +41,32 @@ _STEP_FIELDS = frozenset(StepFinished.__slots__)
 _NOT_FREE = tuple(_STEP_FIELDS)
 """A metric named like a field of `StepFinished` cannot stand in a `StepBatch` beside them."""
 
+_MEANWHILE: tuple[type[Event], ...] = (
+    AlarmCleared,
+    AlarmRaised,
+    CheckpointRemoved,
+    CheckpointSaved,
+    CheckpointStarted,
+    RankHeartbeat,
+)
+"""They say at which step they were, and mean the same behind updates that came after them."""
+
 MOST_SKELETONS = 4
 """Kinds of rows known by heart: updates, now and then free metrics, at the turn of an attempt."""
 
 
 class JournalReader:
-    """See the module; one instance reads one file from its start."""
+    """See the module; one instance reads one file from its start.
+
+    Args:
+        to_its_end: nobody looks before all is read. What changes nothing about updates
+            (checkpoints, heartbeats, alarms) then waits until they are a batch, and follows it in
+            its order: a run that saves at every second update is read in batches too.
+    """
 
     name: ClassVar[str] = "sftui"
 
-    def __init__(self) -> None:
+    def __init__(self, *, to_its_end: bool = False) -> None:
         self.lines = LineCounts()
         self._buffer = LineBuffer()
         self._rows = Rows()
@@ -46,6 +75,9 @@ class JournalReader:
         """The newest kinds of rows, the one that goes on first."""
         self._texts: list[tuple[str, ...]] = []
         """Rows that the first skeleton has matched, as texts: seq, step, t, m and values."""
+        self._may_wait = _MEANWHILE if to_its_end else ()
+        self._waiting: list[Event] = []
+        """What came between the updates of the batch that is being made."""
         self._last_seq = 0
         self._clock = RunClock()
 
@@ -84,11 +116,13 @@ class JournalReader:
         self.lines.total += len(lines)
         out: list[Event] = []
         for line in lines:
-            if (texts := self._matched(line, out)) is not None:
+            if (texts := self._matched(line)) is not None:
                 if self._new(int(texts[0])):
+                    if not self._texts:
+                        skeleton, stamp = self._skeletons[0]
+                        self._open(skeleton.names, stamp, out)
                     self._texts.append(texts)
                 continue
-            self._convert(out)
             if not line or line.isspace() or self._row(line, out):
                 continue
             try:
@@ -99,31 +133,45 @@ class JournalReader:
             if isinstance(event, Unknown):
                 self.lines.unrecognised += 1
             self._clock.at(event.stamp)
-            if self._new(event.stamp.seq):
-                out += self._rows.drain(self._rows_stamp, least=1)
+            if self._new(event.stamp.seq) and not self._waits(event):
+                self._drain(out)
                 out.append(event)
-        self._convert(out)
-        out += self._rows.drain(self._rows_stamp, least=1)
+        self._drain(out)
         return out
 
-    def _matched(self, line: str, out: list[Event]) -> tuple[str, ...] | None:
+    def _waits(self, event: Event) -> bool:
+        """Whether it may come behind the rows that are gathered, and then it will."""
+        if not (self._rows or self._texts) or not isinstance(event, self._may_wait):
+            return False
+        if event.step is None and isinstance(event, CheckpointSaved):
+            return False  # it is taken for one of the newest update
+        self._waiting.append(event)
+        return True
+
+    def _drain(self, out: list[Event]) -> None:
+        """The rows that were gathered, then what came between them."""
+        self._convert()
+        out += self._rows.drain(self._rows_stamp, least=1)
+        out += self._waiting
+        self._waiting = []
+
+    def _matched(self, line: str) -> tuple[str, ...] | None:
         """A row of a kind that was seen before, in texts."""
         for place, (skeleton, _) in enumerate(self._skeletons):
             found = skeleton.match(line)
             if found is None:
                 continue
             if place:
-                self._convert(out)
+                self._convert()
                 self._skeletons.insert(0, self._skeletons.pop(place))
             return found.groups()
         return None
 
-    def _convert(self, out: list[Event]) -> None:
+    def _convert(self) -> None:
         """The matched rows to numbers, column by column."""
         if not self._texts:
             return
         skeleton, stamp = self._skeletons[0]
-        self._open(skeleton.names, stamp, out)
         _, steps, times, monotonic, *columns = zip(*self._texts, strict=True)
         self._texts = []
         self._rows.extend(
@@ -136,7 +184,7 @@ class JournalReader:
     def _open(self, names: tuple[str, ...], stamp: Stamp, out: list[Event]) -> None:
         """Make sure that rows like these can follow; what cannot stand before them goes out."""
         if stamp != self._rows_stamp or not self._rows.fits(names):
-            out += self._rows.drain(self._rows_stamp, least=1)
+            self._drain(out)
         self._rows_stamp = stamp
 
     def _new(self, seq: int) -> bool:
@@ -158,6 +206,7 @@ class JournalReader:
         row = _flattened(raw) if isinstance(raw, dict) else None
         if row is None:
             return False
+        self._convert()
         names, values = row
         if not self._new(raw["seq"]):
             return True

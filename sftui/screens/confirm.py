@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from textual import events
@@ -21,10 +22,22 @@ class Answer:
 
 
 class Confirm(ModalScreen[str]):
-    """Dismissed with the value of the answer, or with an empty string."""
+    """Dismissed with the value of the answer, or with an empty string.
 
-    def __init__(self, question: str, detail: str, answers: tuple[Answer, ...]) -> None:
+    Args:
+        is_idle: whether there is nothing to decide any more (the run has ended meanwhile): the
+            question goes by itself then.
+    """
+
+    def __init__(
+        self,
+        question: str,
+        detail: str,
+        answers: tuple[Answer, ...],
+        is_idle: Callable[[], bool] | None = None,
+    ) -> None:
         super().__init__()
+        self._is_idle = is_idle
         self._question = question
         self._detail = detail
         self._answers = answers
@@ -43,6 +56,14 @@ class Confirm(ModalScreen[str]):
                 f"  {answer.words}",
             ]
         yield Static(Content.assemble(*lines), id="dialog", markup=False)
+
+    def on_mount(self) -> None:
+        if self._is_idle is not None:
+            self.set_interval(0.25, self._go_when_idle)
+
+    def _go_when_idle(self) -> None:
+        if self._is_idle is not None and self._is_idle() and self.is_current:
+            self.dismiss("")
 
     def on_key(self, event: events.Key) -> None:
         event.stop()

@@ -166,7 +166,7 @@ def with_alarms(events: Iterable[ev.Event]) -> Iterator[ev.Event]:
 
 def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:
     """Read a run directory to the end of its files."""
-    main, supervisor = JournalReader(), JournalReader()
+    main, supervisor = JournalReader(to_its_end=True), JournalReader(to_its_end=True)
     state = RunState()
     for event in by_time(_events(main, run.events), _events(supervisor, run.supervisor_events)):
         state.apply(event)

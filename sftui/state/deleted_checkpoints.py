@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import PurePosixPath
 
 from engine.events import CheckpointRemoved
 from engine.run.run_dir import RunDir
@@ -30,15 +29,15 @@ def _looker(run: RunDir) -> Callable[[str], bool]:
 
     The folder of checkpoints is listed once: a run may name a hundred thousand.
     """
-    folder = PurePosixPath(run.relative(run.checkpoints))
+    folder = run.relative(run.checkpoints)
     try:
         names = {path.name for path in run.checkpoints.iterdir()}
     except OSError:
         names = set()
 
     def is_there(path: str) -> bool:
-        named = PurePosixPath(path)
-        if named.parent == folder and named.name not in names:
+        parent, _, name = path.rpartition("/")
+        if parent == folder and name not in names:
             return False
         return (run.path / path).exists()
 

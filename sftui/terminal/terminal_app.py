@@ -12,9 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from textual._context import active_message_pump
 from textual.app import App
 from textual.await_complete import AwaitComplete
+from textual.css.query import NoMatches
 from textual.driver import Driver
+from textual.message_pump import MessagePump
+from textual.screen import Screen
+from textual.widget import Widget
 
 from sftui.drawing.theme import DAY, NIGHT, Palette
 from sftui.keys.key_table import DEFAULT_KEYS
@@ -80,6 +85,25 @@ class TerminalApp(App[None]):
         if len(self.screen_stack) <= 1:
             return AwaitComplete()
         return super().pop_screen()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End the app because of an error in a handler, unless a closed screen had it.
+
+        Keys come faster than a screen is mounted or removed: one that was closed meanwhile gets
+        its Mount, or a Resize, and finds none of its widgets. Nothing is lost with it.
+        """
+        if isinstance(error, NoMatches) and self._of_closed_screen(active_message_pump.get(None)):
+            return
+        super()._handle_exception(error)
+
+    def _of_closed_screen(self, pump: MessagePump | None) -> bool:
+        """Whether that part of the screen belongs to one that is on no stack any more."""
+        if not isinstance(pump, Widget):
+            return False
+        screens = [node for node in pump.ancestors_with_self if isinstance(node, Screen)]
+        return not any(
+            screen in stack for stack in self._screen_stacks.values() for screen in screens
+        )
 
     @property
     def chart_folder(self) -> Path:

@@ -55,6 +55,8 @@ class RankTable(Panel):
             none = "no rank has spoken yet"
             if self.view.replay is not None:
                 none = "no memory figures in this log so far"
+            elif self.state.run is not None and self.state.run.is_followed:
+                none = "not known of a command that is only followed"
             grid.text(1, 2, fit(none, grid.width - 4), style(Role.FAINT))
             return
         for i, (number, rank) in enumerate(ranks[: max(0, room)]):

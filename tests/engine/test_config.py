@@ -68,6 +68,13 @@ def test_values_out_of_range_are_named_at_once():
     assert "source is 'moon'" in text
 
 
+@pytest.mark.parametrize("seed", [-1, -(2**63)])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    """numpy takes none below zero, and said so in a traceback when the rows were shuffled."""
+    with pytest.raises(ConfigError, match=f"seed is {seed}; expected at least 0"):
+        RunConfig().replace(seed=seed).check()
+
+
 def test_a_setting_has_one_home():
     """Flat names would be ambiguous otherwise."""
     names = config.setting_names()

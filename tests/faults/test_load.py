@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.events import (
+    AlarmCleared,
+    AlarmRaised,
+    AttemptStarted,
+    CheckpointRemoved,
     CheckpointSaved,
     Event,
+    LogLine,
+    MetricLogged,
+    RankHeartbeat,
     RunFinished,
     RunStarted,
     Stamp,
     StepFinished,
+    ValidationFinished,
 )
 from engine.files import checked
 from engine.journal import wire
 from engine.journal.event_files import JournalWriter
 from engine.run.run_dir import RunDir
+from sftui.readers.journal import JournalReader
 from sftui.sources import open_log, snapshot
 from sftui.sources.tail import TailSource
-from sftui.state.run_state import FEW_ROWS
+from sftui.state.run_state import FEW_ROWS, RunState
 from tests.processes import make_run
 
 
@@ -119,3 +132,63 @@ def test_few_updates_between_two_checkpoints_are_the_state_of_their_events(
         assert whole.steps.column(name).tolist() == single.steps.column(name).tolist()
     assert whole.last_t == single.last_t
     assert json.dumps(list(whole.checkpoints)) == json.dumps(list(single.checkpoints))
+
+
+KINDS: tuple[Callable[[int], Event], ...] = (
+    lambda n: StepFinished(step=n, loss=1.0 + n, grad_norm=0.5),
+    lambda n: StepFinished(step=n, loss=1.0 + n, grad_norm=0.5),
+    lambda n: StepFinished(step=n, loss=float("nan")),
+    lambda n: MetricLogged(step=n, values={"mfu": n / 3}),
+    lambda n: ValidationFinished(step=n, loss=2.0),
+    lambda n: CheckpointSaved(step=n, path=f"ckpt/step-{n % 5}", size_bytes=n),
+    lambda n: CheckpointSaved(path="ckpt/last"),
+    lambda n: CheckpointRemoved(path=f"ckpt/step-{n % 5}"),
+    lambda n: RankHeartbeat(rank=n % 3, pid=9, at_step=n),
+    lambda n: AlarmRaised(kind="spike", severity="warn", value=3, limit=2, text=f"at {n}"),
+    lambda n: AlarmCleared(kind="spike"),
+    lambda n: LogLine(text=f"line {n}"),
+    lambda n: AttemptStarted(start_step=max(0, n - 3), world_size=1),
+)
+
+
+@given(st.lists(st.integers(0, len(KINDS) - 1), max_size=40))
+def test_what_comes_between_updates_may_come_behind_them(kinds: list[int]) -> None:
+    """A reader whose events nobody sees before the end gives the same state with fewer of them."""
+    lines, attempt = [], 1
+    for number, kind in enumerate(kinds, 1):
+        event = KINDS[kind](number)
+        attempt += isinstance(event, AttemptStarted)
+        stamp = Stamp(run="r", att=attempt, seq=number, t=1e9 + number, m=float(number), boot="b")
+        lines.append(wire.encode(replace(event, stamp=stamp)))
+    states, given_out = [], []
+    for to_its_end in (False, True):
+        reader = JournalReader(to_its_end=to_its_end)
+        events = reader.feed(b"".join(lines)) + reader.close()
+        given_out.append(len(events))
+        states.append(state := RunState())
+        for event in events:
+            state.apply(event)
+    ordered, gathered = states
+    assert given_out[1] <= given_out[0]
+    assert gathered.steps.x.tolist() == ordered.steps.x.tolist()
+    for name in ("loss", "grad_norm", "since_start"):
+        np.testing.assert_array_equal(gathered.steps.column(name), ordered.steps.column(name))
+    assert gathered.checkpoints == ordered.checkpoints
+    assert list(gathered.log) == list(ordered.log)
+    assert gathered.alarms == ordered.alarms
+    assert {n: r.last for n, r in gathered.ranks.items()} == {
+        n: r.last for n, r in ordered.ranks.items()
+    }
+    for name in ("updates", "reached", "nonfinite", "first_t", "last_t", "attempt", "badge"):
+        assert getattr(gathered, name) == getattr(ordered, name), name
+
+
+def test_updates_between_checkpoints_are_read_as_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two by two they were folded one at a time: half of the seconds of `show`."""
+    run = with_checkpoints(tmp_path, 1000)
+    monkeypatch.setattr(RunState, "_step", None)
+    state = snapshot.read_run(run).state
+    assert state.updates == len(state.steps) == 2000
+    assert len(state.checkpoints) == 1000

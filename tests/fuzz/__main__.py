@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.fuzz import screen
 from tests.fuzz.runner import Child, Tally
 from tests.fuzz.targets import NOT_A_TERMINAL, TARGETS, Tried
 
@@ -75,6 +76,9 @@ def main() -> int:
         parser.error(f"no such target: {', '.join(sorted(unknown))}. There are {', '.join(every)}.")
     if flags.at is not None:
         with tempfile.TemporaryDirectory() as folder:
+            if names == [NOT_A_TERMINAL]:
+                screen.try_number(flags.at, flags.seed, Path(folder))
+                return 0
             tried = Tried(names[0], Path(folder), flags.seed)
             if flags.save is not None:
                 flags.save.write_bytes(tried.input(flags.at)[1])

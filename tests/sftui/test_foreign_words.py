@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from textual.widgets import Static
 
 from engine.control import Command
 from engine.events import (
@@ -26,6 +28,8 @@ from sftui.checkpoints.checkpoint_list import CheckpointList
 from sftui.cli import main
 from sftui.state.run_state import RunState
 from sftui.view import run_facts
+from tests.sftui.fake_run import ListSource, fake_run
+from tests.sftui.test_app import make, ready
 
 REASON = "the trainer has no eval_dataset"
 
@@ -152,3 +156,48 @@ def test_what_it_cannot_do_is_not_asked_for_and_has_no_key(tmp_path: Path) -> No
     cockpit.__dict__["source"] = Sent()
     assert cockpit.ask(Command.EVALUATE) == REASON
     assert not Sent.requests
+
+
+@pytest.mark.parametrize(
+    ("unavailable", "words"),
+    [
+        ({}, "finishes its step and saves a checkpoint first"),
+        ({"eval": REASON}, "finishes its step and saves a checkpoint first"),
+        ({"checkpoint": "no save="}, "This trainer saves no checkpoint"),
+        (dict.fromkeys(("pause", "eval", "checkpoint"), "followed"), "gets SIGTERM"),
+    ],
+)
+async def test_the_question_before_a_stop_promises_what_the_trainer_does(
+    unavailable: dict[str, str], words: str
+) -> None:
+    events = [
+        replace(event, unavailable=unavailable) if isinstance(event, RunStarted) else event
+        for event in fake_run(until=20)
+    ]
+    app = make(events)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("x")
+        await pilot.pause()
+        assert words in str(app.screen.query_one("#dialog", Static).content)
+        await pilot.press("escape", "ctrl+c")
+        await pilot.pause()
+        last = str(app.screen.query_one("#dialog", Static).content)
+        assert ("with a checkpoint" in last) is ("checkpoint" not in unavailable)
+
+
+async def test_a_question_goes_when_the_run_has_ended_meanwhile() -> None:
+    app = make(fake_run(until=20))
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await ready(pilot)
+        await pilot.press("x")
+        await pilot.pause(0.3)
+        assert app.screen is not dashboard
+        source = app.source
+        assert isinstance(source, ListSource)
+        assert app.cockpit is not None
+        source.events.append(RunFinished(status="finished", reason="done", step=20))
+        app.cockpit.tick()
+        await pilot.pause(0.6)
+        assert app.screen is dashboard
+        assert source.sent == []

@@ -441,6 +441,26 @@ def test_a_stall_is_seen_again_when_steps_are_due(events: list[ev.Event]) -> Non
     assert kinds(engine.tick(last + 52)) == ["+stall"]
 
 
+@pytest.mark.parametrize(
+    "pause",
+    [
+        ev.ControlApplied(id="a", command="pause", step=40),
+        ev.StateChanged(state="paused", step=40),
+    ],
+)
+def test_a_step_told_behind_its_pause_does_not_end_the_pause(pause: ev.Event) -> None:
+    """Another's trainer tells of an update when its log line is there: behind the answer."""
+    engine, last = running(until=40)
+    engine.observe(at(pause, last + 1))
+    engine.observe(at(ev.StepFinished(step=39, loss=1.0, seconds=0.1), last + 2))
+    engine.observe(at(ev.ValidationFinished(step=40, loss=1.0), last + 3))
+    engine.observe(at(ev.PhaseStarted(phase="train", step=40), last + 3))
+    assert engine.tick(last + 3600) == []
+    # The next update is one behind the pause, whoever ended it.
+    engine.observe(at(ev.StepFinished(step=40, loss=1.0, seconds=0.1), last + 3601))
+    assert kinds(engine.tick(last + 3700)) == ["+stall"]
+
+
 def test_a_pause_that_was_refused_pauses_nothing() -> None:
     """Only an applied control changes what is due."""
     engine, last = running()

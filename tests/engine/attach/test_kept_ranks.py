@@ -14,7 +14,15 @@ import psutil
 import pytest
 
 from engine.control import Command
-from engine.events import AttemptStarted, RankLost, RunFinished, StepFinished, ValidationFinished
+from engine.events import (
+    AttemptStarted,
+    LogLine,
+    RankLost,
+    RunFinished,
+    StepFinished,
+    ValidationFinished,
+)
+from engine.journal.event_files import scan
 from engine.run import foreign
 from engine.run.run_dir import RunDir
 from tests.engine.attach.steered import answers, ask, events, losses, wait_for_answer
@@ -96,6 +104,9 @@ def test_two_ranks_of_an_unchanged_script_are_steered_killed_and_whole(tmp_path:
     assert process.returncode == 0
     (end,) = events(run.path, RunFinished)
     assert (end.status, end.updates) == ("finished", STEPS)
+    # As long as the screen has counted: from the keeper's first word.
+    first = next(iter(scan(run.supervisor_events, LogLine))).stamp.m or 0.0
+    assert end.seconds == pytest.approx((end.stamp.m or 0.0) - first, abs=1.0)
     assert logged(tmp_path / "kept") == logged(tmp_path / "plain")
     found = losses(run.path)
     assert sorted(found) == list(range(STEPS))
