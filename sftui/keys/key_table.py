@@ -893,8 +893,8 @@ TABLE: tuple[Key, ...] = (
     ),
     Key(
         id="past_run",
-        keys="p",
-        shown="p",
+        keys="d",
+        shown="d",
         spare="f6",
         action="toggle_past",
         words="Past run",

@@ -104,7 +104,7 @@ def _verdict(
 ) -> Answer:
     """In words, by the judge of all validations: never more than it says."""
     if late is None or late.basis == "nothing":
-        return Answer("val", f"{facts}, too few to judge")
+        return Answer("val", f"{facts}, not judged yet")
     if late.clear:
         word = "still falls" if late.change < 0 else "rises"
         return Answer("val", f"{word}, {facts}", clear=True)

@@ -105,7 +105,7 @@ async def test_a_key_draws_it_pale_names_it_and_takes_it_away(
         chart = panel_of(dashboard, "loss")
         assert isinstance(chart, LossChart)
         plain, limits = chart.text(), chart.plot and chart.plot.y_limits
-        await pilot.press("p")
+        await pilot.press("d")
         while app._cockpit.view.past is None:
             await pilot.pause(0.02)
         await pilot.pause()
@@ -116,7 +116,7 @@ async def test_a_key_draws_it_pale_names_it_and_takes_it_away(
         assert chart.plot.y_limits == limits
         assert pale(chart) > 20
         assert "better" not in text
-        await pilot.press("p")
+        await pilot.press("d")
         await pilot.pause()
         assert chart.text() == plain
         app._cockpit.use_past(past)

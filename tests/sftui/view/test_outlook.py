@@ -71,7 +71,7 @@ def test_validation_is_judged_by_the_judge_of_all_tables() -> None:
     """Few: not told. Noise: within noise. A fall beyond it: that it falls."""
     assert lines(folded([ev.RunStarted(name="x")]))["val"].startswith("none yet")
     assert "once" in lines(validated([2.0]))["val"]
-    assert "too few to judge" in lines(validated([2.0, 1.9]))["val"]
+    assert "not judged yet" in lines(validated([2.0, 1.9]))["val"]
     noise = [1.5, 1.52, 1.49, 1.51, 1.5, 1.49, 1.52, 1.5, 1.51]
     assert "within noise" in lines(validated(noise))["val"]
     for losses in (noise, [2.0, 1.9], [3 - 0.2 * i for i in range(9)]):
@@ -85,7 +85,7 @@ def test_validation_is_judged_by_the_judge_of_all_tables() -> None:
 def test_what_comes_next_is_the_last_run_or_three_commands() -> None:
     """While it runs, the key of the last run; after its end, what to type; a change before both."""
     running = folded(fake_run(until=60))
-    assert lines(running)["last run"].startswith("p draws it")
+    assert lines(running)["last run"].startswith("d draws it")
     ended = folded(fake_run())
     found = lines(ended, run_id="x")
     assert found["next"] == "sftui chat · sftui report · sftui eval"
