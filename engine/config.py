@@ -206,6 +206,8 @@ class OptimConfig:
     """AdamW rate of the embedding, scaled by 1/sqrt(width/768)."""
     matrix_lr: float = 0.02
     """Muon rate of every matrix in the blocks."""
+    scalar_lr: float = 0.5
+    """With a base of 2026: AdamW rate of the residual mix (one number a layer)."""
     weight_decay: float = 0.0
     """Decoupled decay of embedding and head; with --model of everything but norms and biases."""
     lr: float = 2e-5

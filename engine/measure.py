@@ -80,7 +80,10 @@ def measure_validation(session: Session, step: int) -> str:
     rows_file = session.run.eval_items(step, "val")
     saved = _save(session, step, lambda: save_rows(rows_file, rows))
     if result.skipped:
-        text = f"validation: {result.skipped} micro-batches have no supervised token, left out"
+        which = (
+            "1 micro-batch has" if result.skipped == 1 else f"{result.skipped} micro-batches have"
+        )
+        text = f"validation: {which} no supervised token, left out"
         session.emit(LogLine(step=step, text=text, level="warn"))
     session.emit(
         ValidationFinished(

@@ -109,8 +109,12 @@ def report_late_data(session: Session, seconds: float) -> None:
 def report_rows(session: Session, step: int, batch: StepBatch) -> None:
     """Warn of micro-batches without a supervised token and of rows cut at `max_tokens`."""
     if batch.num_empty_micro_batches:
-        text = f"{batch.num_empty_micro_batches} micro-batches have no supervised token"
-        session.emit(LogLine(step=step, text=f"{text}; they weigh nothing", level="warn"))
+        several = (
+            f"{batch.num_empty_micro_batches} micro-batches have no supervised token; they weigh"
+        )
+        one = "1 micro-batch has no supervised token; it weighs"
+        text = one if batch.num_empty_micro_batches == 1 else several
+        session.emit(LogLine(step=step, text=f"{text} nothing", level="warn"))
     _report_cut_rows(session, step)
 
 

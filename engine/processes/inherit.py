@@ -20,6 +20,10 @@ SIZES = {"max_seq_len": 2048, "device_batch_size": 32, "total_batch_size": 524_2
 RATES = {"embedding_lr": 0.3, "unembedding_lr": 0.004, "matrix_lr": 0.02}
 """From its `user_config`."""
 
+SCALAR_LR = 0.5
+"""Of the base's residual mix where its `user_config` says nothing. nanochat's SFT always takes this
+number: it does not inherit the base's, nor the factor of its batch."""
+
 TUNED_BATCH = 524_288
 """Token places of the batch that nanochat's rates were tuned at."""
 
@@ -42,16 +46,18 @@ def settings(
     taken: dict[str, Any] = {name: size for name, size in sizes.items() if name not in typed}
     told = [f"{name} {size:,}" for name, size in taken.items()]
     notes = [f"inherited from the base: {', '.join(told)}"] if told else []
+    taken, fitted = _fitted(config, taken)
+    notes += fitted
     missing = [name for name in SIZES if ref.meta.get(name) is None]
     missing += [name for name in RATES if rates.get(name) is None]
     if missing:
         names = ", ".join(missing)
         notes.append(f"{where} says nothing of {names}: nanochat's own defaults are taken")
-    for name in RATES:
+    sound = config.batch.compat == "sound"
+    for name in (*RATES, *(("scalar_lr",) if sound else ())):
         if name in typed:
             continue
         theirs = _rate(where, rates, name)
-        sound = config.batch.compat == "sound"
         taken[name] = theirs * factor if sound else theirs
         starts = taken[name] * config.optim.init_lr_frac
         notes.append(
@@ -61,6 +67,34 @@ def settings(
             + (")" if sound else "; nanochat leaves the batch factor out)")
         )
     return config.replace(**taken), notes
+
+
+def _fitted(config: RunConfig, taken: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Inherited sizes for this number of ranks, and a note of what was changed.
+
+    The base may have been trained on fewer ranks than this run, so that one micro-batch of all
+    of them is more than its whole batch. The rows of a micro-batch then give way, for the batch
+    is what the rates were chosen for. nanochat refuses such a run, and so does
+    `compat = "nanochat"`.
+    """
+    size = taken.get("device_batch_size")
+    if size is None or config.batch.compat != "sound":
+        return taken, []
+    batch = config.replace(**taken).batch
+    places = batch.max_seq_len * config.runtime.gpus
+    if batch.total_batch_size % places:
+        # No number of rows would do; the plan says which batch would.
+        return taken, []
+    # The rows of one step on each rank, of which every micro-batch takes the same part.
+    rows = batch.total_batch_size // places
+    fits = max(n for n in range(1, min(size, rows) + 1) if rows % n == 0)
+    if fits == size:
+        return taken, []
+    note = (
+        f"device_batch_size {fits:,} instead of {size:,}: {batch.total_batch_size:,} token places "
+        f"are {rows:,} rows of {batch.max_seq_len:,} on each of {config.runtime.gpus} ranks"
+    )
+    return taken | {"device_batch_size": fits}, [note]
 
 
 def _size(where: str, meta: Mapping[str, Any], name: str) -> int:
@@ -76,7 +110,7 @@ def _size(where: str, meta: Mapping[str, Any], name: str) -> int:
 
 def _rate(where: str, rates: Mapping[str, Any], name: str) -> float:
     found = rates.get(name)
-    found = RATES[name] if found is None else found
+    found = {**RATES, "scalar_lr": SCALAR_LR}[name] if found is None else found
     if type(found) not in (int, float) or not 0 <= found < 1e6:
         raise CheckpointError(
             f"{where}: {name} is {checked.short(found)}; expected a number. Type "

@@ -47,6 +47,7 @@ CHINESE = {
     "unembedding_lr": "输出头的 AdamW 学习率，乘以 1/sqrt(宽度/768)。",
     "embedding_lr": "词嵌入的 AdamW 学习率，乘以 1/sqrt(宽度/768)。",
     "matrix_lr": "各层矩阵的 Muon 学习率。",
+    "scalar_lr": "2026 版基座：残差混合系数（每层一个数）的 AdamW 学习率。",
     "weight_decay": "词嵌入和输出头的解耦权重衰减；配合 --model：除归一化和偏置外的全部参数。",
     "optimizer": "配合 --model：muon 以 matrix_lr 更新各层矩阵，其余由 AdamW 更新；adamw 更新全部。",
     "adam_beta1": "配合 --model：AdamW 梯度均值的衰减率。",

@@ -51,7 +51,8 @@ class Topic(enum.Flag):
 class Phase:
     """A stretch of work; `end` is None while it lasts."""
 
-    name: ev.PhaseName
+    name: ev.PhaseName | Literal["evaluate"]
+    """`evaluate`: the tasks, which have events of their own."""
     detail: str
     start: float | None
     end: float | None = None

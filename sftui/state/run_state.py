@@ -279,8 +279,7 @@ class RunState:
             case ev.ValidationFinished():
                 return self._validation(event)
             case ev.EvalStarted():
-                self.evaluating, self.eval_progress = event, None
-                return Topic.EVALS | Topic.RUN
+                return self._evaluate(event)
             case ev.EvalProgress():
                 self.eval_progress = event
                 return Topic.EVALS | Topic.RUN
@@ -558,6 +557,18 @@ class RunState:
             self.other_validations[key] = Validations()
         return self.other_validations.get(key)
 
+    def _evaluate(self, event: ev.EvalStarted) -> Topic:
+        self.evaluating, self.eval_progress = event, None
+        last = self.startup[-1] if self.startup else None
+        lasts = last is not None and last.end is None and last.name != "evaluate"
+        if last is not None and lasts and self._is_starting:
+            # Before the first update: the validation that it follows is over.
+            t = event.stamp.t
+            self.startup[-1] = closed(last, t)
+            evaluate = Phase(name="evaluate", detail="", start=t, attempt=event.stamp.att)
+            self.startup.append(evaluate)
+        return Topic.EVALS | Topic.RUN
+
     def _evaluation(self, event: ev.EvalFinished) -> Topic:
         step = event.step if event.step is not None else self.updates
         if self._superseded(event.stamp.att, step - 1):
@@ -599,10 +610,14 @@ class RunState:
         if self.startup and self.startup[-1].end is None:
             self.startup[-1] = closed(self.startup[-1], t)
         self.phase = Phase(name=event.phase, detail=event.detail, start=t, attempt=event.stamp.att)
-        starting = not len(self.steps) or self.badge == "starting"
-        if starting and len(self.startup) < MOST_NAMES:
+        if self._is_starting and len(self.startup) < MOST_NAMES:
             self.startup.append(self.phase)
         return Topic.RUN
+
+    @property
+    def _is_starting(self) -> bool:
+        """Whether no update of this attempt has been made."""
+        return not len(self.steps) or self.badge == "starting"
 
     def _badge(self, badge: ev.Badge, reason: str) -> Topic:
         if not self.ended:

@@ -13,18 +13,19 @@ from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.view import View
 
-PHASES: Mapping[ev.PhaseName, str] = {
+PHASES: Mapping[str, str] = {
     "import": "import torch",
     "group": "join the other ranks",
     "model": "load the model",
     "data": "read the data",
     "validate": "validation loss",
+    "evaluate": "ask the questions",
     "sample": "answer the prompts",
     "train": "first update",
     "save": "save a checkpoint",
     "export": "export for nanochat",
 }
-"""Phase names of the engine in words."""
+"""Phase names in words: the engine's, and `evaluate` of the state."""
 
 
 def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> None:

@@ -80,12 +80,14 @@ class ValidationTable(Panel):
     def _sources(self, grid: Grid, below: int) -> int:
         """Losses by source of rows against the best validation; how many lines it took.
 
-        Above `below` lines at the bottom, and on a third of the height at most: what moved
-        most comes first, and the head says what a rise means.
+        Above `below` lines at the bottom, in what the validations leave free and a third of the
+        height at least: what moved most comes first, and the head says what a rise means.
         """
-        newest, best = self.state.validation_list()[-1], self.state.best_validation
+        results, best = self.state.validation_list(), self.state.best_validation
+        newest = results[-1]
         losses = newest.loss_by_source
-        room = (grid.height - 3 - below) // 3
+        free = grid.height - 3 - below
+        room = max(free // 3, free - len(results) - 1)
         if len(losses) < 2 or room < 2:
             return 0
         base = best.loss_by_source if best is not None else {}

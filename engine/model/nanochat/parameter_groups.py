@@ -76,8 +76,6 @@ def october_groups(
     ]
 
 
-SCALAR_LR = 0.5
-"""Of the residual mix: chat_sft has no flag for it and does not inherit it."""
 GATE_LR = 0.2
 """Of smear and backout."""
 
@@ -95,8 +93,8 @@ def newest_groups(config: GPTConfig, settings: OptimConfig) -> list[ParameterGro
         ("lm_head", (HEAD,), settings.unembedding_lr * scale, (0.8, 0.96), 0.01),
         ("wte", (EMBEDDING,), embedding, (0.8, 0.995), 0.001),
         ("value_embeds", values, embedding * 0.5, (0.8, 0.995), 0.01),
-        (resid, (resid,), SCALAR_LR * 0.01, (0.8, 0.95), 0.05),
-        (x0, (x0,), SCALAR_LR, (0.96, 0.95), 0.0),
+        (resid, (resid,), settings.scalar_lr * 0.01, (0.8, 0.95), 0.05),
+        (x0, (x0,), settings.scalar_lr, (0.96, 0.95), 0.0),
         ("smear", (*names.SMEAR, names.BACKOUT), GATE_LR, (0.8, 0.95), 0.0),
     ]
     found = [

@@ -232,6 +232,26 @@ def test_startup_phases_have_their_times():
     assert state.phase.name == "validate"
 
 
+def test_the_questions_before_the_first_update_are_a_phase_of_their_own():
+    """The validation that came before them has its own time; later ones are no start-up."""
+    start = [
+        stamped(ev.PhaseStarted(phase="validate"), t=1.0),
+        stamped(ev.ValidationFinished(step=0, loss=1.0), t=21.0),
+        stamped(ev.EvalStarted(step=0, task="MMLU"), t=21.0),
+        stamped(ev.EvalFinished(step=0, task="MMLU", correct=1, total=4), t=23.0),
+        stamped(ev.EvalStarted(step=0, task="GSM8K"), t=23.0),
+    ]
+    wanted = [("validate", 21.0), ("evaluate", None)]
+    assert [(p.name, p.end) for p in fold(start).startup] == wanted
+    trained = [
+        stamped(ev.PhaseStarted(phase="train"), t=60.0),
+        stamped(ev.StateChanged(state="running"), t=60.0),
+        stamped(ev.StepFinished(step=0, loss=1.0), t=61.0),
+        stamped(ev.EvalStarted(step=1, task="MMLU"), t=62.0),
+    ]
+    assert [p.name for p in fold(start + trained).startup] == ["validate", "evaluate", "train"]
+
+
 def test_eta_counts_evaluations():
     """What is left: updates at the median pace, and the evaluations still to come."""
     state = fold(
