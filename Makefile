@@ -7,7 +7,7 @@ KILLS ?= 200
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture torture-attach trainers-matrix fuzz honesty aa long-run bench gpu-check gpu-count screenshots reports clean
+.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture torture-attach trainers-matrix walks fuzz honesty aa long-run bench gpu-check gpu-count screenshots reports clean
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ torture-attach: $(VENV)/.installed-dev ## 50 random kills of keeper, ranks and s
 
 trainers-matrix: $(VENV)/.installed-dev ## the attach tests with the oldest and newest transformers, TRL and Lightning (15 minutes)
 	$(BIN)/python -m tests.trainers_matrix $(ARGS)
+
+walks: $(VENV)/.installed-dev ## what four people do, on screens in tmux, by keys and by mouse, with pictures (15 minutes); ARGS="--only reader --way keys"
+	$(BIN)/python -m tests.walks $(ARGS)
 
 fuzz: $(VENV)/.installed-dev ## 30 minutes of damaged and hostile input to every reader; less: make fuzz ARGS="--minutes 5 --seed 7"
 	$(BIN)/python -m tests.fuzz $(ARGS)

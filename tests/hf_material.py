@@ -80,7 +80,9 @@ def content(name: str = "chatml", *, marked: bool = False, last_answer_only: boo
     }
 
 
-def folder(path: Path, *, template_name: str = "chatml", tie: bool = True) -> Path:
+def folder(
+    path: Path, *, template_name: str = "chatml", tie: bool = True, width: int = 32, layers: int = 2
+) -> Path:
     """A tiny Llama with its tokenizer, as `save_pretrained` writes it."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -89,9 +91,9 @@ def folder(path: Path, *, template_name: str = "chatml", tie: bool = True) -> Pa
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(found),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=512,

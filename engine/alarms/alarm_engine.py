@@ -199,15 +199,16 @@ class AlarmEngine:
                 board.stamp = dataclasses.replace(event.stamp, t=event.times[-1])
             self._alive()
             return
+        board.stamp = event.stamp
         for step, t, *row in zip(event.steps, times, *numbers, strict=False):
             board.step = step
             if t is not None:
-                board.stamp = dataclasses.replace(event.stamp, t=t)
+                board.t = t
             self._take_step(StepNumbers(*row))
 
     def _take_step(self, numbers: StepNumbers) -> None:
         self._alive()
-        self._silence.step(self._board.stamp.t, numbers.seconds, self._board.step)
+        self._silence.step(self._board.t, numbers.seconds, self._board.step)
         if not self._judges_numbers:
             return
         loss = numbers.loss if numbers.loss is not None else numbers.loss_rows_mean
@@ -405,8 +406,7 @@ class AlarmEngine:
     # ---- silence ---------------------------------------------------------------------------
 
     def _alive(self, *, step_due: bool | None = None) -> None:
-        stamp = self._board.stamp
-        self._silence.life(stamp.t, stamp.m, step_due=step_due)
+        self._silence.life(self._board.t, self._board.m, step_due=step_due)
         if not self._ended:
             self._board.end("stall")
 

@@ -53,14 +53,32 @@ class _Kind:
 
 
 class AlarmBoard:
-    """The active alarms. `stamp` and `step` are those of the newest event."""
+    """The active alarms. `stamp`, its time `t` and `step` are those of the newest event."""
 
     def __init__(self, kinds: frozenset[AlarmKind]) -> None:
-        self.stamp: Stamp = UNSTAMPED
+        self._stamp: Stamp = UNSTAMPED
+        self.t: float | None = None
         self.step: int | None = None
         self._kinds = kinds
         self._state = {kind: _Kind() for kind in SEVERITY}
         self._found: list[Alarm] = []
+
+    @property
+    def stamp(self) -> Stamp:
+        """Who wrote the newest event, and when; a row of many that only moved `t` needs none of
+        its own until an alarm is told by it."""
+        if self._stamp.t is not self.t:
+            self._stamp = dataclasses.replace(self._stamp, t=self.t)
+        return self._stamp
+
+    @stamp.setter
+    def stamp(self, stamp: Stamp) -> None:
+        self._stamp, self.t = stamp, stamp.t
+
+    @property
+    def m(self) -> float | None:
+        """Of the stamp, on the other clock."""
+        return self._stamp.m
 
     def collect(self) -> list[Alarm]:
         """What changed since the last call."""
@@ -93,7 +111,7 @@ class AlarmBoard:
         if state.held_back:
             text += f" (x{state.held_back + 1} since step {state.step})"
         state.shown, state.true, state.held_back = True, True, 0
-        state.step, state.t = self.step, self.stamp.t
+        state.step, state.t = self.step, self.t
         self._found.append(
             AlarmRaised(
                 kind=kind,
@@ -130,7 +148,7 @@ class AlarmBoard:
     def _due(self, kind: AlarmKind, state: _Kind) -> bool:
         if state.t is None and state.step is None:
             return True
-        t, step = self.stamp.t, self.step
+        t, step = self.t, self.step
         if t is not None and state.t is not None and t - state.t < REPEAT_SECONDS:
             return False
         if kind in CLOCK_KINDS or step is None or state.step is None:

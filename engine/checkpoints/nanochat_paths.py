@@ -241,9 +241,11 @@ def sft_result(base: Path, model_tag: str, step: int) -> Path:
 def _tag_folder(root: Path, source: str, model_tag: str | None) -> Path:
     folders = _tags(root)
     if not folders:
+        others = [name for name, under in SOURCE_FOLDERS.items() if _tags(root.parent / under)]
+        here = f" (there is {', '.join(others)})" if others else ""
         raise CheckpointError(
             f"{root} holds no checkpoint folder; expected one per model, e.g. d16. Set "
-            f"NANOCHAT_BASE_DIR to nanochat's cache, or name another --source than {source}."
+            f"NANOCHAT_BASE_DIR to nanochat's cache, or name another --source than {source}{here}."
         )
     if model_tag is not None:
         folder = root / _plain_tag(model_tag)

@@ -131,6 +131,24 @@ def shapes(path: Path) -> Shapes | None:
     return {name.removeprefix(COMPILE_PREFIX): each.shape for name, each in found.items()}
 
 
+def content(path: Path, advice: str) -> object:
+    """What a `torch.save` file of any form holds, with a `TensorHeader` for each tensor.
+
+    Raises:
+        CheckpointError: missing, a Git LFS pointer, cut off, or of another kind; then `advice`.
+    """
+    try:
+        with path.open("rb") as file:
+            if fault := pointer_fault(path, file.read(1024)):
+                raise CheckpointError(f"{fault}.")
+            return _table(path, _open(path, file))[1]
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {advice}") from None
+    except CheckpointError as error:
+        # Found by the same reader as a model's file, whose advice is another.
+        raise CheckpointError(str(error).replace(_ADVICE, advice)) from None
+
+
 def check(path: Path, config: ModelShape) -> Checked:
     """Look into a `torch.save` file of a nanochat model.
 
@@ -300,16 +318,7 @@ def _tensors(path: Path, archive: zipfile.ZipFile) -> dict[str, TensorHeader]:
     Raises:
         CheckpointError: the archive holds no such table, or more than one.
     """
-    pickles = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == "data.pkl"]
-    if len(pickles) != 1:
-        raise CheckpointError(f"{path}: a zip file, but not torch.save's. {_ADVICE}")
-    if pickles[0].file_size > MOST_PICKLE_BYTES:
-        raise CheckpointError(f"{path}: holds more than tensors, so it is not loaded. {_ADVICE}")
-    try:
-        content = archive.read(pickles[0])
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged ({error}). {_ADVICE}") from None
-    found = _unpickle(path, content)
+    table, found = _table(path, archive)
     if not isinstance(found, dict) or not all(
         isinstance(name, str) and isinstance(each, TensorHeader) for name, each in found.items()
     ):
@@ -318,7 +327,7 @@ def _tensors(path: Path, archive: zipfile.ZipFile) -> dict[str, TensorHeader]:
         )
         holds = f" (it holds {keys})" if keys else ""
         raise CheckpointError(f"{path}: is not a table of tensors{holds}. {_ADVICE}")
-    prefix = pickles[0].filename.rpartition("/")[0]
+    prefix = table.rpartition("/")[0]
     return {
         name: TensorHeader(
             shape=each.shape,
@@ -329,6 +338,20 @@ def _tensors(path: Path, archive: zipfile.ZipFile) -> dict[str, TensorHeader]:
         )
         for name, each in found.items()
     }
+
+
+def _table(path: Path, archive: zipfile.ZipFile) -> tuple[str, object]:
+    """The name of the archive's pickle, and what it holds, with a `TensorHeader` a tensor."""
+    pickles = [m for m in archive.infolist() if m.filename.rpartition("/")[2] == "data.pkl"]
+    if len(pickles) != 1:
+        raise CheckpointError(f"{path}: a zip file, but not torch.save's. {_ADVICE}")
+    if pickles[0].file_size > MOST_PICKLE_BYTES:
+        raise CheckpointError(f"{path}: holds more than tensors, so it is not loaded. {_ADVICE}")
+    try:
+        content = archive.read(pickles[0])
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged ({error}). {_ADVICE}") from None
+    return pickles[0].filename, _unpickle(path, content)
 
 
 def _unpickle(path: Path, content: bytes) -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.conversations.conversation import RowFault
 from engine.errors import DataError
 
-_UTF8_MARK = b"\xef\xbb\xbf"
+UTF8_MARK = b"\xef\xbb\xbf"
 _BLANK = re.compile(r"[ \t\n\r]*")
 """What JSON allows between values."""
 
@@ -33,7 +33,7 @@ def as_utf8(data: bytes, path: Path) -> bytes:
     encoding = json.detect_encoding(data[:4])
     if encoding.startswith("utf-8") or len(data) <= 2:
         # What is no UTF-8 after all is told of the row it stands in.
-        return data.removeprefix(_UTF8_MARK)
+        return data.removeprefix(UTF8_MARK)
     try:
         return data.decode(encoding).encode()
     except UnicodeDecodeError as error:
@@ -51,7 +51,7 @@ def rows_of_text(data: bytes, path: Path) -> list[Line]:
         DataError: one array that is broken somewhere, with the line.
     """
     lines = [(n, line) for n, line in enumerate(data.split(b"\n"), start=1) if line.strip()]
-    if not lines or (_is_row(lines[0][1]) and len(lines) > 1):
+    if not lines or (is_row(lines[0][1]) and len(lines) > 1):
         return lines
     if lines[0][1].lstrip()[:1] not in (b"[", b"{"):
         return lines
@@ -115,7 +115,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once)
 """Made once: `json.loads` makes one for every row."""
 
 
-def _is_row(line: bytes) -> bool:
+def is_row(line: bytes) -> bool:
     """Whether a line is JSON by itself."""
     try:
         json.loads(line)

@@ -16,6 +16,7 @@ from typing import Any
 from engine.conversations.conversation import RowFault
 from engine.data.dataset import JsonlRows, ParquetRows, Rows, TableRows, file_bytes
 from engine.data.json_rows import as_utf8
+from engine.data.long_jsonl import LongJsonl, is_long, rows_stay_on_disk, stays_on_disk
 from engine.errors import DataError
 from engine.files.lfs import pointer_fault
 
@@ -73,7 +74,8 @@ def open_path(path: Path, split: str = "train") -> Rows:
     return rows
 
 
-def _file(path: Path) -> Rows:
+def _file(path: Path, together: int = 0) -> Rows:
+    """`together`: bytes of all the files that are read with it."""
     name = path.name
     if not is_named(name):
         raise DataError(
@@ -82,6 +84,8 @@ def _file(path: Path) -> Rows:
         )
     if name.endswith(PARQUET):
         return ParquetRows(path)
+    if name.endswith(JSON) and stays_on_disk(path, together):
+        return LongJsonl(path)
     data = _unpacked(path) if name.endswith(".gz") else None
     if name.removesuffix(".gz").endswith(JSON):
         return JsonlRows(path, data)
@@ -185,6 +189,7 @@ class JoinedRows:
         self._name = name
         self._parts = list(parts)
         self._ends = list(accumulate(len(part) for part in parts))
+        self.on_disk = any(rows_stay_on_disk(part) for part in parts)
 
     @property
     def name(self) -> str:
@@ -220,6 +225,8 @@ class SetRows(TableRows):
     def __init__(self, data: Any, name: str) -> None:
         self._data = data
         self._name = name
+        # The library maps its Arrow files into memory; as objects its rows need not be there.
+        self.on_disk = is_long(data.data.nbytes)
 
     @property
     def name(self) -> str:
@@ -245,7 +252,10 @@ def _folder(path: Path, split: str) -> Rows:
             f"{path}: is a folder without data files; expected {', '.join(PLAIN)} in it, or what "
             "save_to_disk writes."
         )
-    return JoinedRows(str(path), [_file(each) for each in _of_split(path, files, split)])
+    chosen = _of_split(path, files, split)
+    # What is too long for memory is all of them together.
+    total = sum(each.stat().st_size for each in chosen)
+    return JoinedRows(str(path), [_file(each, total) for each in chosen])
 
 
 def _files_in(path: Path) -> Iterator[Path]:

@@ -16,6 +16,7 @@ from typing import Any
 from engine.conversations.conversation import RowFault
 from engine.data import row_columns
 from engine.data.dataset import Rows
+from engine.data.long_jsonl import rows_stay_on_disk
 from engine.data.row_columns import FINDS, KEPT, Fit
 from engine.errors import ConfigError, DataError
 
@@ -71,6 +72,11 @@ class FormedRows:
         self._rows = rows
         self._form = form
         self.fit = fit
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the rows are read from disk whenever they are asked for."""
+        return rows_stay_on_disk(self._rows)
 
     @property
     def name(self) -> str:

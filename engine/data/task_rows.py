@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -13,6 +14,7 @@ from engine.data.dataset import Item, Rows, find_file, open_rows, parse_row, row
 from engine.data.entries import DataEntry, DataSettings
 from engine.data.hub import HubRows, require_hub
 from engine.data.hub_sets import open_set
+from engine.data.long_jsonl import Fault, ItemsOnDisk, rows_stay_on_disk
 from engine.data.mixture import TaskRows, seed_order
 from engine.data.row_files import open_path
 from engine.data.row_forms import described, formed
@@ -81,13 +83,12 @@ def load_rows(
     part: Part = "all",
 ) -> TaskRows:
     """Shuffle, cut and parse one entry's rows; faults are raised in file order."""
-    parsed: dict[int, tuple[Item, str]] = {}
+    found = ItemsOnDisk(rows, entry.name) if rows_stay_on_disk(rows) else _Parsed(rows, entry.name)
     skipped = 0
     if settings.skip_bad_rows:
         # What is left decides the order, so every row has to be looked at first.
-        faults = parse_into(parsed, rows, range(len(rows)), entry.name)
-        skipped = len(faults)
-    candidates = sorted(parsed) if settings.skip_bad_rows else range(len(rows))
+        skipped = len(found.look(range(len(rows))))
+    candidates = found.sound if settings.skip_bad_rows else range(len(rows))
     if not candidates:
         raise DataError(f"{rows.name}: every one of its {len(rows)} rows is malformed.")
     order = _order(
@@ -100,16 +101,38 @@ def load_rows(
         )
     chosen = [candidates[place] for place in order]
     if not settings.skip_bad_rows:
-        faults = parse_into(parsed, rows, sorted(chosen), entry.name)
-        raise_first(faults, advice=" Fix the line, or pass --skip-bad-rows.")
+        raise_first(found.look(sorted(chosen)), advice=" Fix the line, or pass --skip-bad-rows.")
+    items, hub_ids = found.take(chosen)
     return TaskRows(
         name=entry.name,
-        items=[parsed[index][0] for index in chosen],
-        hub_ids=[parsed[index][1] for index in chosen],
-        numbers=[index + 1 for index in chosen],
+        items=items,
+        hub_ids=hub_ids,
+        numbers=array("q", [index + 1 for index in chosen]),
         skipped=skipped,
         note=note,
     )
+
+
+class _Parsed:
+    """Rows of one entry as objects in memory; `long_jsonl.ItemsOnDisk` does the same on disk."""
+
+    def __init__(self, rows: Rows, subject: str) -> None:
+        self._rows, self._subject = rows, subject
+        self._parsed: dict[int, tuple[Item, str]] = {}
+
+    def look(self, indices: Sequence[int]) -> list[Fault]:
+        """The faults of these rows, in this order; the sound ones are kept."""
+        return parse_into(self._parsed, self._rows, indices, self._subject)
+
+    @property
+    def sound(self) -> Sequence[int]:
+        """Numbers of the rows without a fault, ascending."""
+        return sorted(self._parsed)
+
+    def take(self, chosen: Sequence[int]) -> tuple[Sequence[Item], Sequence[str]]:
+        """Items and hub ids of these rows."""
+        items, ids = zip(*(self._parsed[index] for index in chosen), strict=True)
+        return list(items), list(ids)
 
 
 def _order(
@@ -161,10 +184,10 @@ def epoch_counts(entries: Sequence[DataEntry], lengths: Sequence[int]) -> list[i
 
 def parse_into(
     parsed: dict[int, tuple[Item, str]], rows: Rows, indices: Sequence[int], subject: str
-) -> list[tuple[str, RowFault]]:
+) -> list[Fault]:
     """Parse rows into `parsed`; the faults with their places, in the order of `indices`."""
     rows.prefetch(indices)
-    faults: list[tuple[str, RowFault]] = []
+    faults: list[Fault] = []
     for index in indices:
         try:
             raw = rows.read(index)
@@ -174,7 +197,7 @@ def parse_into(
     return faults
 
 
-def raise_first(faults: Sequence[tuple[str, RowFault]], *, advice: str) -> None:
+def raise_first(faults: Sequence[Fault], *, advice: str) -> None:
     if not faults:
         return
     where, fault = faults[0]

@@ -84,7 +84,11 @@ class WeightCounts:
 
     @property
     def total(self) -> int:
-        return self.matrices + self.head + self.tables + self.others + self.frozen
+        return self.trained + self.frozen
+
+    @property
+    def trained(self) -> int:
+        return self.matrices + self.head + self.tables + self.others
 
 
 class ModelShape(Protocol):

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import fit
-from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
+from engine.checkpoints import checkpoint_dir, nanochat_paths, optimizer_header, weights_header
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import HF, LORA_LR, OLD_RECIPES, STARTER, RunConfig, load_recipe, to_toml
 from engine.conversations.chat_format import OwnFormat
@@ -150,6 +150,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         *inherited,
         *chosen_data,
         cut,
+        hf_start.experts_note(start.model),
         *templated,
         *left_out,
         device.note,
@@ -207,6 +208,7 @@ def _optimizer_note(config: RunConfig, start: Start) -> list[str]:
     shards = nanochat_paths.optimizer_shards(ref.model_path.parent, ref.step)
     if not shards:
         return ["the base has no optimizer files beside it: the optimizer begins fresh"]
+    optimizer_header.check(shards, start.model.vocab_size)
     ranks = f"{len(shards)} rank" + ("s" if len(shards) > 1 else "")
     return [f"the optimizer goes on from the base's state, of {ranks}"]
 
@@ -400,12 +402,13 @@ def describe(prepared: Prepared) -> list[str]:
     config, plan, model = prepared.config, prepared.plan, prepared.start.model
     rows = ", ".join(f"{task} {count:,}" for task, count in prepared.data.train.items())
     asked = ", ".join(f"{task} {count:,}" for task, count in prepared.data.questions.items())
-    found = prepared.data.tally
+    counts, found = model.weight_counts(), prepared.data.tally
+    trained = f", {counts.trained:,} of adapters trained" if counts.frozen else ""
     masked = (
         f"{found.untrained:,} of {found.answers:,} answers carry no loss (weight 0, train false)"
     )
     return [
-        f"start       {prepared.start.label}, {model.num_parameters:,} parameters",
+        f"start       {prepared.start.label}, {model.num_parameters:,} parameters{trained}",
         *([f"checked     {prepared.start.checked}"] if prepared.start.checked else []),
         f"ranks       {config.runtime.gpus} x {prepared.device.device_type}",
         f"rows        {prepared.data.num_rows:,} ({rows})",

@@ -231,6 +231,7 @@ def effective_settings(
     config: RunConfig, model: ModelShape, plan: Plan | RowPlan, lrs: Mapping[str, float]
 ) -> dict[str, bool | int | float | str | None]:
     """Values that follow from the settings and the model: the run panel's second column."""
+    counts = model.weight_counts()
     return {
         "n_layer": model.n_layer,
         "n_embd": model.n_embd,
@@ -239,6 +240,7 @@ def effective_settings(
         "vocab_size": model.vocab_size,
         "sequence_len": model.sequence_len,
         "num_parameters": model.num_parameters,
+        **({"trainable_parameters": counts.trained} if counts.frozen else {}),
         "examples_per_micro_step": config.batch.device_batch_size * config.runtime.gpus,
         "grad_accum_steps": plan.grad_accum_steps,
         "num_iterations": plan.num_iterations,

@@ -57,11 +57,15 @@ UNMOVED_SECONDS, DOTS = 1.0, 400
 move the curve of a wide chart by less than a dot."""
 MANY_STEPS = 8
 """With so many new steps since the last frame, the next frame may wait twice as long."""
+LOG_TICKS = 5
+"""Ticks from one frame of the log alone to the next: nobody reads lines that run by faster."""
 ALIVE_EVERY = 2.0
 """Seconds between two checks whether the run's processes exist."""
 ROWS_WITHOUT_LOSS = 1000
 """So many rows of another number before the first loss, and a log is taken to have none."""
 _OFTEN = Topic.STEPS | Topic.RANKS
+_RESULTS = Topic.VALIDATION | Topic.EVALS | Topic.CHECKPOINTS
+"""What is news where it comes now and then; where there are many, one more waits as a step does."""
 
 
 class Cockpit:
@@ -112,7 +116,7 @@ class Cockpit:
         self.quiet = now() - QUIET_SECONDS
         """Wall clock of the newest events."""
         self._stale = Topic.NOTHING
-        self._ticks = self._painted = self._rows = 0
+        self._ticks = self._painted = self._logged = self._rows = 0
         self._second = -1
         self._next_alive = 0.0
 
@@ -217,20 +221,46 @@ class Cockpit:
             self.front.tick(touched)
         self._stale |= touched
         self._ticks += 1
-        if self._stale and (self._stale & ~_OFTEN or self._ticks - self._painted >= self._wait()):
+        if self._stale:
+            self._show_due()
+
+    def _show_due(self) -> None:
+        """Paint what is news, and what comes often when its next frame is due."""
+        often = _OFTEN | _RESULTS if self._num_results() >= DOTS else _OFTEN
+        news = self._stale & ~often
+        due = bool(self._stale & often) and self._ticks - self._painted >= self._wait()
+        if due or news & ~Topic.LOG:
             self._show_stale()
+        elif news and self._ticks - self._logged >= LOG_TICKS:
+            # A line of the log alone: the other panels are not painted with it.
+            self._stale &= ~Topic.LOG
+            self._logged = self._ticks
+            self.front.show(Topic.LOG)
 
     def _show_stale(self) -> None:
+        self._logged = self._ticks
         self.front.show(self._stale)
-        self._stale, self._painted, self._rows = Topic.NOTHING, self._ticks, len(self.state.steps)
+        self._stale, self._painted, self._rows = Topic.NOTHING, self._ticks, self._num_rows()
+
+    def _num_results(self) -> int:
+        """Of the kind of which there are most."""
+        state = self.state
+        return max(
+            len(state.validations), len(state.checkpoints), *map(len, state.evals.values()), 0
+        )
+
+    def _num_rows(self) -> int:
+        """Points of the longest curve."""
+        state = self.state
+        return max(len(state.steps), self._num_results(), *map(len, state.metrics.values()), 0)
 
     def _wait(self) -> int:
-        """Ticks from one frame of steps alone to the next.
+        """Ticks from one frame of what comes often to the next.
 
         Ten frames a second say no more than five, and cost twice as much; of a long run whose
         new steps do not move the curve by a dot, one says as much.
         """
-        rows = len(self.state.steps)
+        rows = self._num_rows()
         new = rows - self._rows
         if new * DOTS >= rows:
             return 2

@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from sftui.drawing.canvas import ticks
 from sftui.logbook import event_lines
 from sftui.readers import leftovers
 from sftui.sources.snapshot import Snapshot, Stage
+from sftui.state.means import Means
+from sftui.state.means import line as smoothed
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
+from sftui.state.series import Series
 from sftui.state.weight_change import sentence, weight_changes
 from sftui.statistics import chatcore_looks
 from sftui.statistics.other_stages import from_other_stages, from_start_words
 from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.view import SMOOTHING
 
 
 def as_text(
@@ -53,8 +58,8 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
         parts = []
         if state.run.source:
             parts.append(f"from {clean(state.run.source, 80)}")
-        if state.run.num_parameters is not None:
-            parts.append(f"{fmt.si(state.run.num_parameters)} parameters")
+        if size := event_lines.parameters(state.run):
+            parts.append(size)
         if machine := event_lines.ranks(state.run):
             parts.append(machine)
         if parts:
@@ -125,7 +130,8 @@ def _validation_line(name: str, results: Sequence[Validation]) -> str:
 def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:
     """Training and validation loss as plotext draws them; empty without two points.
 
-    At most two points a column: plotext takes each through Python.
+    The line is the one of the screen: a mean over a share of the run, the points themselves where
+    they are few. At most two points a column: plotext takes each through Python.
     """
     series = state.step_series(state.loss_name)
     if len(series) < 2:
@@ -139,16 +145,49 @@ def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False
     # Without this it takes the size of the terminal it believes to be in.
     figure.plot_size(width, rows)
     figure.theme("simple" if colour else "colorless")
-    train = figure.signal(*_thinned(series.x, series.y, 2 * width), marker="braille")
-    figure.draw(train.lines().label("train"))
+    drawn, words = _train_line(series, width)
+    figure.draw(figure.signal(*drawn, marker="braille").lines())
     validations = [v for v in state.validation_list() if math.isfinite(v.loss)]
+    steps, losses = [float(v.step) for v in validations], [v.loss for v in validations]
     if validations:
-        steps, losses = [v.step for v in validations], [v.loss for v in validations]
-        figure.draw(figure.signal(steps, losses, marker="o").label("validation"))
-    figure.title("loss by step")
+        figure.draw(figure.signal(steps, losses, marker="o"))
+        words += ", o validation"
+    _round_ticks(figure, "x", [*drawn[0], *steps], max(2, width // 12))
+    _round_ticks(figure, "y", [*drawn[1], *losses], max(2, rows // 4))
+    # Above the curves: a box of its own would lie on them.
+    figure.title(f"loss by step: {words}")
     text: str = figure.build().string(colorless=not colour)
     figure.clear()
     return text.rstrip("\n")
+
+
+Points = tuple[list[float], list[float]]
+"""Places and values of a line, of the same length."""
+
+
+def _train_line(series: Series, width: int) -> tuple[Points, str]:
+    """What is drawn of the training loss in `width` columns, and what it is called."""
+    mean = smoothed(Means(series), SMOOTHING[0])
+    if not mean.window:
+        return _thinned(series.x, series.y, 2 * width), "train"
+    low, high = float(series.x[0]), float(series.x[-1])
+    values, _ = mean.columns(low, high, width)
+    # Each is the mean around the middle of its column.
+    middles = low + (high - low) * (np.arange(width) + 0.5) / width
+    known = np.isfinite(values)
+    words = f"mean of {fmt.count(max(1, round(mean.window)))} steps of train"
+    return (middles[known].tolist(), values[known].tolist()), words
+
+
+def _round_ticks(figure: Any, axis: str, values: list[float], most: int) -> None:
+    """Ticks at round numbers, written as the screen writes them, over a range that holds all."""
+    low, high = min(values), max(values)
+    if not high > low:
+        return
+    found, step = ticks(low, high, most, whole=axis == "x")
+    ruler = figure.ruler(axis)
+    ruler.lim(low, high)
+    ruler.ticks(found, [fmt.tick(value, step) for value in found])
 
 
 def _thinned(x: Any, y: Any, most: int) -> tuple[list[float], list[float]]:

@@ -232,6 +232,8 @@ def _closing(
         _say_how_to_go_on(run)
     if lived:
         write_report(run, baseline)
+    if state.ended and somebody_reads():
+        _say_what_next(run, state)
     if state.badge in ("finished", "stopped"):
         return ExitCode.DONE
     sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
@@ -302,6 +304,20 @@ def _say_how_to_go_on(run: RunDir) -> None:
         diagnostics.note(f"  go on:      sftui run --resume NEW-PLACE/{run.id}")
         return
     diagnostics.note(f"  go on:      sftui run --resume {run.id}")
+
+
+def _say_what_next(run: RunDir, state: RunState) -> None:
+    """What a person may type now that the run is over: to it, about it, beside another."""
+    from engine.run import run_dir  # noqa: PLC0415  as `run` above
+
+    if any(not row.removed and not row.exported for row in state.checkpoints.values()):
+        diagnostics.note(f"  talk to it: sftui chat {run.id}")
+    diagnostics.note(f"  look again: sftui attach {run.id}")
+    before = [other.id for other in run_dir.list_runs(run.path.parent) if other.id < run.id]
+    if before:
+        diagnostics.note(f"  compare:    sftui compare {max(before)} {run.id}")
+    else:
+        diagnostics.note(f"  write up:   sftui report {run.id}")
 
 
 def _say_how_to_return(run: RunDir) -> None:

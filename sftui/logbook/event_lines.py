@@ -171,11 +171,23 @@ def _started(event: ev.RunStarted) -> str:
         parts.append(f"from {clean(event.source, 80)}")
     if machine := ranks(event):
         parts.append(machine)
-    if event.num_parameters is not None:
-        parts.append(f"{fmt.si(event.num_parameters)} parameters")
+    if size := parameters(event):
+        parts.append(size)
     if event.rows is not None:
         parts.append(f"{fmt.count(event.rows)} rows")
     return " · ".join(parts)
+
+
+def parameters(run: ev.RunStarted) -> str:
+    """`135M parameters`, and of a model that is not trained whole `, 4.88M trained`; empty where
+    it is not known."""
+    if run.num_parameters is None:
+        return ""
+    words = f"{fmt.si(run.num_parameters)} parameters"
+    trained = run.effective.get("trainable_parameters")
+    if isinstance(trained, int) and 0 < trained != run.num_parameters:
+        words += f", {fmt.si(trained)} trained"
+    return words
 
 
 def ranks(run: ev.RunStarted) -> str:

@@ -19,11 +19,12 @@ import numpy as np
 
 from engine import events as ev
 from sftui.state.records import Validation
-from sftui.state.series import Doubles, Series, Table
+from sftui.state.series import Doubles, Floats, Series, Table
 from sftui.state.step_columns import Results as Columns
 
 Record = TypeVar("Record")
 
+_MOST_MADE = 1024
 _VERSIONS = itertools.count(1)
 """One count for all results, so that equal versions mean the same results of the same run."""
 
@@ -36,10 +37,33 @@ class Results(Mapping[int, Record], Generic[Record]):
         """x = step, one column a number; float64 where records give the exact value back."""
         self.version = next(_VERSIONS)
         """Another number after every change; equal only for the same, unchanged results."""
+        self._made: dict[int, Record] = {}
+        """Records of rows that were made lately: a panel asks for the same again and again."""
+        self._rewrites = table.rewrites
+        """Of the table, when what is remembered of its rows was true."""
+
+    def at(self, index: int) -> Record:
+        """The record of a row of `table`; made once while the row does not change."""
+        self._follow()
+        made = self._made.get(index)
+        if made is None:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            made = self._made[index] = self._make(index)
+        return made
 
     @abstractmethod
-    def at(self, index: int) -> Record:
-        """The record of a row of `table`."""
+    def _make(self, index: int) -> Record:
+        """`at`, anew."""
+
+    def _follow(self) -> None:
+        """Forget what was remembered of rows that have changed since."""
+        if self._rewrites != self.table.rewrites:
+            self._rewrites = self.table.rewrites
+            self._forget()
+
+    def _forget(self) -> None:
+        self._made = {}
 
     @property
     def first_step(self) -> int:
@@ -185,8 +209,7 @@ class Validations(Results[Validation]):
             self._best = lowest if self._best is None else min(self._best, lowest)
         self.version = next(_VERSIONS)
 
-    def at(self, index: int) -> Validation:
-        """See `Results.at`."""
+    def _make(self, index: int) -> Validation:
         table = self.table
         step = int(table.x[index])
         kept = self._kept.get(step)
@@ -260,6 +283,28 @@ class Evaluations(Results[ev.EvalFinished]):
         `att` has none."""
         self._kept: dict[int, ev.EvalFinished] = {}
         """Those of which the columns cannot hold everything."""
+        self._peaks = _Peaks()
+
+    @property
+    def top_step(self) -> int:
+        """Step of the highest fraction, the first of equals; an unknown one counts as none right.
+
+        Raises IndexError when there are no results.
+        """
+        self._follow()
+        self._peaks.grow(self.value.y, self.error.y)
+        return int(self.table.x[self._peaks.top_row])
+
+    @property
+    def reach(self) -> tuple[float, float] | None:
+        """The lowest and the highest that any fraction reaches with its error; None for none."""
+        self._follow()
+        self._peaks.grow(self.value.y, self.error.y)
+        return (self._peaks.low, self._peaks.high) if self._peaks.low <= self._peaks.high else None
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._peaks = _Peaks()
 
     @property
     def value(self) -> Series:
@@ -288,8 +333,7 @@ class Evaluations(Results[ev.EvalFinished]):
             self._kept[step] = found
         self.version = next(_VERSIONS)
 
-    def at(self, index: int) -> ev.EvalFinished:
-        """See `Results.at`."""
+    def _make(self, index: int) -> ev.EvalFinished:
         table = self.table
         step = int(table.x[index])
         kept = self._kept.get(step)
@@ -345,6 +389,35 @@ class Evaluations(Results[ev.EvalFinished]):
     def _dropped_after(self, step: float) -> None:
         for kept in [s for s in self._kept if s > step]:
             del self._kept[kept]
+
+
+class _Peaks:
+    """Extremes of rows of fractions that only grow: each row is looked at once."""
+
+    __slots__ = ("_seen", "_top", "high", "low", "top_row")
+
+    def __init__(self) -> None:
+        self.low, self.high = math.inf, -math.inf
+        """Of the known fractions with their errors, an unknown error taken for none."""
+        self.top_row = 0
+        self._top = -math.inf
+        self._seen = 0
+
+    def grow(self, values: Floats, errors: Floats) -> None:
+        """Look at the rows that have come since."""
+        values, errors = values[self._seen :], errors[self._seen :]
+        if not len(values):
+            return
+        known = np.nan_to_num(values)
+        row = int(np.argmax(known))
+        if known[row] > self._top:
+            self._top, self.top_row = float(known[row]), self._seen + row
+        self._seen += len(values)
+        there = ~np.isnan(values)
+        if there.any():
+            wide, half = values[there].astype(np.float64), np.nan_to_num(errors[there])
+            self.low = min(self.low, float((wide - half).min()))
+            self.high = max(self.high, float((wide + half).max()))
 
 
 def _times(found: Columns) -> dict[str, Doubles]:

@@ -580,9 +580,11 @@ class RunState:
         if by_step is None:
             by_step = self.evals[event.task] = Evaluations(event.task)
         by_step.put(step, event)
+        touched = Topic.EVALS | self._log(event)
         if self.evaluating is not None and self.evaluating.task == event.task:
             self.evaluating = None
-        return Topic.EVALS | Topic.RUN | self._log(event)
+            touched |= Topic.RUN
+        return touched
 
     def _attempt(self, event: ev.AttemptStarted) -> Topic:
         attempt = event.stamp.att

@@ -8,6 +8,7 @@ there is the scatter alone, from four validations on.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -304,8 +305,15 @@ def _beyond_rounding(own: Scatter | None, losses: Sequence[float]) -> Scatter | 
 
 def _last_digit(losses: Sequence[float]) -> float:
     """One unit of the last decimal place that any of these losses has: 0.01 of 0.4 and 0.43."""
-    exponents = (Decimal(repr(loss)).as_tuple().exponent for loss in losses if math.isfinite(loss))
-    return 10.0 ** min((e for e in exponents if isinstance(e, int)), default=-17)
+    return 10.0 ** min((_exponent(loss) for loss in losses if math.isfinite(loss)), default=-17)
+
+
+@functools.lru_cache(4096)
+def _exponent(loss: float) -> int:
+    """Of the last decimal place of a finite number, as it is printed."""
+    exponent = Decimal(repr(loss)).as_tuple().exponent
+    assert isinstance(exponent, int)
+    return exponent
 
 
 def p_of_order(span: Sequence[float]) -> float | None:

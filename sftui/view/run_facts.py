@@ -99,6 +99,8 @@ def stage_sections(replay: ReplayStatus | None) -> list[Section]:
 
 def _identity(state: RunState, run: RunStarted) -> list[Fact]:
     effective = run.effective
+    told = effective.get("trainable_parameters")
+    trained = told if isinstance(told, int) and told != run.num_parameters else 0
     facts = [
         Fact("name", _value(run.name)),
         Fact("recipe", _value(run.recipe)),
@@ -106,6 +108,7 @@ def _identity(state: RunState, run: RunStarted) -> list[Fact]:
         Fact("starts from", _value(run.source)),
         Fact("ranks", ranks(run)),
         Fact("parameters", _number(run.num_parameters)),
+        *([Fact("of them trained", _number(trained))] if trained else []),
         Fact("precision", _precision(run)),
     ]
     shape = [

@@ -15,13 +15,15 @@ from sftui.drawing.short_names import short_names
 from sftui.drawing.x_axis import x_range
 from sftui.state.catalog import ACCURACY
 from sftui.state.records import Topic
-from sftui.state.series import Doubles
+from sftui.state.series import Doubles, Floats, Rows
 from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
 
 _DASH = "╌"
+_MANY = 4
+"""So many points a column of dots, and those that no line is read at are left out."""
 _BANDS, _BAND_ROWS = 2, 10
 """Tasks up to which each has its error as a tint (of more, tints would lie on tints), and rows from
 which on it has a shape: in fewer it is a row of boxes."""
@@ -130,8 +132,8 @@ class AccuracyChart(Panel):
         # The loss chart decides; alone on the screen, this one does.
         own = self._x_limits()
         x_low, x_high = own if self.view.viewport.part is None else self.view.viewport.part
-        points, chance = self._points(), self._chance()
-        limits = self._y_limits(points, chance)
+        chance = self._chance()
+        limits = self._y_limits(chance)
         if limits is None:
             return False
         plot = Plot(
@@ -147,6 +149,7 @@ class AccuracyChart(Panel):
             x_scale=self.view.x_scale(self.state),
         )
         self._plot = plot
+        points = self._points(plot)
         plot.draw_y_axis(1)
         plot.draw_x_axis(plot.row + plot.height)
         if chance is not None:
@@ -161,14 +164,12 @@ class AccuracyChart(Panel):
             self._crosshair(plot, self.view.viewport.cursor)
         return True
 
-    def _y_limits(self, points: list[_Points], chance: float | None) -> tuple[float, float] | None:
+    def _y_limits(self, chance: float | None) -> tuple[float, float] | None:
         """Around every value with its error, and chance; None without any."""
-        ends = [v for t in points for v in (t.values - t.errors, t.values + t.errors)]
-        known = np.concatenate(ends) if ends else np.empty(0)
-        known = known[np.isfinite(known)]
-        if not len(known):
+        known = [found.reach for found in self.state.evals.values() if found.reach is not None]
+        if not known:
             return None
-        low, high = float(known.min()), float(known.max())
+        low, high = 100 * min(low for low, _ in known), 100 * max(high for _, high in known)
         if chance is not None:
             low, high = min(low, 100 * chance), max(high, 100 * chance)
         pad = max(1.0, 0.06 * (high - low))
@@ -233,14 +234,36 @@ class AccuracyChart(Panel):
         x_scale = self.view.x_scale(state)
         return x_range(x_scale, 0.0, float(last), state.planned, whole=self.view.whole)
 
-    def _points(self) -> list[_Points]:
-        """Task by task, in order of appearance."""
+    def _points(self, plot: Plot) -> list[_Points]:
+        """Task by task, in order of appearance; of many points those that the lines go through."""
         out = []
         for i, by_step in enumerate(self.state.evals.values()):
-            value = 100 * by_step.value.y.astype(np.float64)
-            error = 100 * np.nan_to_num(by_step.error.y.astype(np.float64))
-            out.append(_Points(by_step.table.x, value, error, task_mark(i), task_role(i)))
+            x, y, e = by_step.table.x, by_step.value.y, by_step.error.y
+            rows = self._rows_drawn(plot, x, y)
+            if rows is not None:
+                x, y, e = x[rows], y[rows], e[rows]
+            value = 100 * y.astype(np.float64)
+            error = 100 * np.nan_to_num(e.astype(np.float64))
+            out.append(_Points(x, value, error, task_mark(i), task_role(i)))
         return out
+
+    def _rows_drawn(self, plot: Plot, x: Doubles, y: Floats) -> Rows | None:
+        """The rows that a line through all of them is drawn by; None where it is by all.
+
+        A line is read at each column of dots, and a tint at each cell, between the points beside
+        it: the others change no dot, and a hundred thousand cost what a thousand do.
+        """
+        if len(x) < _MANY * plot.num_dots or plot.x_scale is not None:
+            return None
+        low, high = plot.axis_limits
+        places = [
+            low + (np.arange(parts) + 0.5) * (high - low) / parts
+            for parts in (plot.num_dots, plot.width)
+        ]
+        after = np.searchsorted(x, np.concatenate(places))
+        last = len(x) - 1
+        rows = np.unique(np.clip(np.concatenate([after - 1, after, [0, last]]), 0, last))
+        return rows if np.isfinite(y[rows]).all() else None
 
     def _chance(self) -> float | None:
         """The chance level of the first task that names one."""

@@ -8,8 +8,6 @@ words.
 
 from __future__ import annotations
 
-import numpy as np
-
 from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style, task_role
@@ -213,9 +211,7 @@ class Benchmarks(Panel):
 
 def _top(state: RunState, task: str) -> int:
     """Step of the highest accuracy, the first of equals; the start is a candidate."""
-    found = state.evals[task]
-    values = np.nan_to_num(found.value.y)
-    return int(found.table.x[np.argmax(values)])
+    return state.evals[task].top_step
 
 
 def _newest_steps(state: RunState, most: int) -> list[int]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from engine import events as ev
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
-from sftui.logbook.event_lines import evaluating, ranks
+from sftui.logbook.event_lines import evaluating, parameters, ranks
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -69,8 +69,8 @@ class RunHeader(Panel):
         if run is None:
             return
         facts = [word] if (word := ranks(run)) else []
-        if run.num_parameters is not None:
-            facts.append(f"{fmt.si(run.num_parameters)} parameters")
+        if size := parameters(run):
+            facts.append(size)
         if run.source:
             facts.append(f"from {clean(run.source, 60)}")
         if run.recipe and clean(run.recipe, 40) not in self._run_name():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from engine import events as ev
 from sftui.drawing.canvas import Grid, fit
 from sftui.drawing.roles import Role, style
-from sftui.logbook.event_lines import other_numbers, ranks
+from sftui.logbook.event_lines import other_numbers, parameters, ranks
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -42,8 +42,8 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
         row += 2
     else:
         facts = [word for word in (clean(run.name, 80), ranks(run)) if word]
-        if run.num_parameters is not None:
-            facts.append(f"{fmt.si(run.num_parameters)} parameters")
+        if size := parameters(run):
+            facts.append(size)
         if state.planned is not None:
             facts.append(f"{fmt.count(state.planned)} updates")
         grid.text(row, col, fit(" · ".join(facts), end - col), text)

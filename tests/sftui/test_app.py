@@ -1,6 +1,7 @@
 """The app, driven by keys and judged by requests, state and cells; few pictures."""
 
 import asyncio
+import collections
 import dataclasses
 import math
 import os
@@ -11,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
+from array import array
 
 import pytest
 
@@ -25,6 +27,7 @@ from sftui.drawing.theme import Palette
 from sftui.screens.arrangement import arrange, family
 from sftui.screens.dashboard import Dashboard
 from sftui.view.view import PANELS
+from sftui.widgets.panel import Panel
 from tests.sftui.fake_run import START, ListSource, fake_run
 
 RUNNING = fake_run(until=120)
@@ -713,3 +716,53 @@ async def test_steps_that_move_no_dot_wait_for_a_second(rows, ticks):
             cockpit.tick()
             waited += 1
         assert waited == ticks
+
+
+def measured(step: int) -> list[ev.Event]:
+    """An update after which everything was measured and saved."""
+    stamps = [ev.Stamp(seq=10_000 + 4 * step + i) for i in range(4)]
+    return [
+        ev.StepFinished(step=step, loss=1.0, stamp=stamps[0]),
+        ev.ValidationFinished(step=step, loss=1.0, stamp=stamps[1]),
+        ev.EvalFinished(step=step, task="GSM8K", correct=5, total=9, stamp=stamps[2]),
+        ev.CheckpointSaved(step=step, path=f"checkpoints/{step:06d}", stamp=stamps[3]),
+    ]
+
+
+@pytest.mark.parametrize(("rows", "most"), [(20, 45), (4000, 6)])
+async def test_results_at_every_step_are_painted_as_seldom_as_its_steps(rows, most, monkeypatch):
+    """One more of hundreds moves no dot: in four seconds with ten rows each the panels are
+    painted once a second, the log twice. One of a few is news, and painted at once."""
+    events = fake_run(until=2, finish=False)
+    source = ListSource(events)
+    app = SftuiApp(ScreenRequest(source, "run"), now=Clock(events[-1].stamp.t))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await pilot.pause()
+        cockpit = app.cockpit
+        every = array("d", [1.0]) * (rows - 2)
+        columns = {"loss": every, "validation:loss": every, "accuracy:GSM8K": every}
+        stamp = ev.Stamp(seq=9_999)
+        source.events.append(
+            ev.StepBatch(stamp=stamp, steps=array("q", range(2, rows)), columns=columns)
+        )
+        while source.events:
+            cockpit.tick()
+        painted = collections.Counter()
+        rebuild = Panel.rebuild
+        monkeypatch.setattr(
+            Panel, "rebuild", lambda self: (painted.update([self.id]), rebuild(self))[1]
+        )
+        for step in range(rows, rows + 40):
+            source.events += measured(step)
+            cockpit.tick()
+            await pilot.pause()
+        for panel in ("loss", "benchmarks", "checkpoints"):
+            assert 2 <= painted[panel] <= most, (panel, painted)
+        if rows == 20:
+            assert painted["benchmarks"] >= 40
+        else:
+            assert 8 <= painted["log"] <= 8 + most
+        for _ in range(25):
+            cockpit.tick()
+        await pilot.pause()
+        assert f"{rows + 39:,}" in text_of(cockpit.dashboard), "the newest is shown in the end"

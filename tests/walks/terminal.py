@@ -121,11 +121,13 @@ class Terminal:
                 raise WalkError(f"{self.name}: {text!r} is still there:\n{screen}")
             time.sleep(0.15)
 
-    def whole(self) -> None:
-        """Every panel on the screen has an unbroken border."""
-        screen = self.screen()
-        if broken := broken_borders(screen):
-            raise WalkError(f"{self.name}: {broken[0]}\n{screen}")
+    def whole(self, seconds: float = 15.0) -> None:
+        """Every panel on the screen has an unbroken border, once no notice lies on it."""
+        deadline = time.monotonic() + seconds
+        while broken := broken_borders(screen := self.screen()):
+            if time.monotonic() > deadline:
+                raise WalkError(f"{self.name}: {broken[0]}\n{screen}")
+            time.sleep(0.3)
 
     def clipboard(self) -> str:
         """What was copied last through the terminal."""

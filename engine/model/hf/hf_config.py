@@ -31,6 +31,10 @@ OTHER_INPUTS = ("vision_config", "audio_config", "vision_tower", "text_config")
 ATTENTION = frozenset({"full_attention", "sliding_attention"})
 """Kinds of layers that are computed exactly."""
 
+UNADAPTED = ("embed", "lm_head", "wte", "wpe", ".router.")
+"""In names of matrices that are no linear layer to peft, or are the head."""
+FUSED = ("gate_proj", "up_proj", "w1", "w3")
+"""Matrices of an expert that transformers keeps as one of both."""
 
 NOT_COMPILED = (
     "--compile is for nanochat's models; a model of transformers runs as its library wrote it. "
@@ -185,7 +189,20 @@ class HfConfig:
         if self.lora is None:
             return self.num_parameters
         rank = self.lora.rank
-        return sum(rank * sum(self.shapes[name]) for name in self._adapted())
+        adapters = sum(rank * self._adapter_rows(name) for name in self._adapted())
+        saved = self.lora.save
+        whole = (math.prod(n) for name, n in self.shapes.items() if _module_of(name) in saved)
+        return adapters + sum(whole)
+
+    def _adapter_rows(self, name: str) -> int:
+        """Rows and columns that the two adapters of a matrix have, for each rank of theirs.
+
+        peft keeps an expert's gate and its way up in one matrix of both, and doubles its rank: A
+        [2r, D] and B [2I, 2r] for the two, so r * (D + 2I) for either.
+        """
+        rows, columns = self.shapes[name]
+        fused = ".experts." in name and _module_of(name) in FUSED
+        return rows + columns + (rows if fused else 0)
 
     def _adapted(self) -> list[str]:
         """Matrices that get adapters."""
@@ -196,8 +213,8 @@ class HfConfig:
             for name, shape in self.shapes.items()
             if len(shape) == 2
             and name.endswith(".weight")
-            and not any(part in name for part in ("embed", "lm_head", "wte", "wpe"))
-            and (every or name.split(".")[-2] in self.lora.targets)
+            and not any(part in name for part in UNADAPTED)
+            and (every or _module_of(name) in self.lora.targets)
         ]
 
     @property
@@ -240,6 +257,11 @@ class HfConfig:
                 f"the description of a transformers model is damaged ({error}); expected what the "
                 "run wrote."
             ) from None
+
+
+def _module_of(name: str) -> str:
+    """The last name of the module that a tensor belongs to: `q_proj`."""
+    return name.rpartition(".")[0].rpartition(".")[2]
 
 
 def read_folder(

@@ -71,6 +71,19 @@ def within_positions(config: RunConfig, shape: ModelShape) -> tuple[RunConfig, s
     ), f"rows are cut at {most:,} tokens: the model has no more"
 
 
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""In a config.json: how many a layer chooses from."""
+
+
+def experts_note(shape: ModelShape) -> str:
+    """What a mixture of experts is trained without; empty for any other model."""
+    if not isinstance(shape, HfConfig) or not any(shape.config.get(name) for name in EXPERTS):
+        return ""
+    told = shape.config.get("router_aux_loss_coef")
+    weight = f" (router_aux_loss_coef {told})" if told else ""
+    return f"a mixture of experts: trained without the loss that balances them{weight}"
+
+
 def adapters(settings: LoraConfig, seed: int) -> Lora | None:
     """The adapters that were asked for."""
     if not settings.lora:

@@ -262,6 +262,8 @@ def _with_adapters(model: nn.Module, lora: Lora) -> nn.Module:
             # keep their weights in one tensor and get no adapters.
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", RuntimeWarning)
+            # It sees for itself that GPT-2's matrices lie the other way round.
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
             found: nn.Module = peft.get_peft_model(model, settings)
     except ValueError as error:
         reason = str(error).partition("\n")[0][:200]

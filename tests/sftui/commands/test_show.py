@@ -1,9 +1,12 @@
 """`show --json` keeps its contract, and `show` fits the terminal."""
 
+import itertools
 import json
 import math
+import re
 from datetime import datetime
 
+import numpy as np
 import pytest
 
 from engine.events import (
@@ -26,6 +29,7 @@ from sftui import run_json
 from sftui.cli import main
 from sftui.commands import show
 from sftui.sources import snapshot
+from sftui.state.run_state import RunState
 from tests.conftest import SHARED, needs_shared
 from tests.sftui.readers.test_reader_formats import proto, record, scalar
 
@@ -248,3 +252,48 @@ def test_a_log_whose_last_stage_failed_opens_on_it_and_tells_the_end_of_each(tmp
     assert lines[0].startswith("speedrun.log  failed: FileNotFoundError: No checkpoints found")
     assert any("stage base_train: finished, step 3" in line for line in lines)
     assert any("stage chat_sft: failed: FileNotFoundError" in line for line in lines)
+
+
+def a_run_of(losses):
+    state = RunState()
+    for step, loss in enumerate(losses):
+        state.apply(StepFinished(step=step, loss=loss))
+    return state
+
+
+@pytest.mark.parametrize(("steps", "columns"), [(30, 80), (400, 80), (30_000, 120)])
+def test_ticks_of_the_printed_chart_are_round_numbers(steps, columns):
+    """1, 2, 2.5 or 5 times a power of ten apart, without exponents; every row fits."""
+    state = a_run_of([0.0123 + 3.1 / (1 + step / 9) for step in range(steps)])
+    text = show.loss_chart(state, columns, 20)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "loss by step: " in lines[0]
+    heights = [float(found[1]) for line in lines if (found := re.match(r"\s*([\d.]+)┤", line))]
+    units = {"": 1, "k": 1000}
+    places = [
+        float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(k?)", lines[-1])
+    ]
+    for marks in (heights, places):
+        gaps = {round(abs(b - a), 9) for a, b in itertools.pairwise(marks)}
+        assert len(marks) >= 2
+        assert len(gaps) == 1
+        [gap] = gaps
+        assert round(gap / 10 ** math.floor(math.log10(gap)), 6) in (1.0, 2.0, 2.5, 5.0)
+
+
+def test_the_printed_line_is_the_data():
+    """Few points are joined as they are; of many it is the mean around each column, as numpy
+    takes it, and neither a spike nor the first loss bends it elsewhere."""
+    few = [3.0, 1.0, 2.5, 1.5]
+    (places, values), words = show._train_line(a_run_of(few).step_series("loss"), 80)
+    assert (places, values, words) == ([0, 1, 2, 3], few, "train")
+    noise = np.random.default_rng(1).normal(0, 0.3, 8000)
+    losses = np.where(np.arange(8000) == 0, 19.0, 1.0 + noise)
+    (places, values), words = show._train_line(a_run_of(losses.tolist()).step_series("loss"), 80)
+    assert words == "mean of 200 steps of train"
+    x = np.arange(8000)
+    for place, value in list(zip(places, values, strict=True))[1:-1]:
+        around = [losses[np.abs(x - place) < half].mean() for half in (80, 100, 120, 150)]
+        assert min(around) - 0.02 <= value <= max(around) + 0.02
+    assert max(values[2:]) < 1.2

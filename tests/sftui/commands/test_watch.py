@@ -6,10 +6,12 @@ import time
 
 import pytest
 
+from engine.run.run_dir import RunDir
 from sftui import cli
 from sftui.commands import watch
 from sftui.compare import baseline
-from sftui.sources.tail import RunLiveness
+from sftui.sources.tail import RunLiveness, TailSource
+from sftui.state.run_state import RunState
 from tests.sftui.report.test_report import END, RUN, make
 
 
@@ -112,3 +114,31 @@ def test_a_slow_report_does_not_hold_up_the_end(tmp_path, monkeypatch, terminal,
     assert time.monotonic() - begun < 5
     assert "being written" in capsys.readouterr().err
     started[0].communicate(b"", timeout=30)
+
+
+def test_a_run_that_is_over_says_what_may_be_typed_next(tmp_path, terminal, capsys):
+    """To it, about it, and beside the run before where there is one; nothing to no person."""
+    first = make(tmp_path, *RUN, *END, name="first")
+    source = TailSource(first)
+    state = RunState()
+    for event in source.poll(100_000, 10.0):
+        state.apply(event)
+    source.close()
+    watch._closing(first, state, None, lived=False)
+    said = capsys.readouterr().err
+    assert f"sftui attach {first.id}" in said
+    assert f"sftui report {first.id}" in said
+    assert ("sftui chat" in said) == any(not c.exported for c in state.checkpoints.values())
+    second = make(tmp_path, *RUN, *END, name="second")
+    watch._closing(second, state, None, lived=False)
+    newer, older = max(first.id, second.id), min(first.id, second.id)
+    watch._closing(RunDir(first.path.parent / newer), state, None, lived=False)
+    assert f"sftui compare {older} {newer}" in capsys.readouterr().err
+
+
+def test_a_script_is_told_no_next_commands(tmp_path, monkeypatch, capsys):
+    """They are for a person at a terminal."""
+    monkeypatch.setattr(watch, "somebody_reads", lambda: False)
+    run = make(tmp_path, *RUN, *END)
+    watch._closing(run, RunState(), None, lived=False)
+    assert "look again" not in capsys.readouterr().err

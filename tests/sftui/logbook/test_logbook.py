@@ -14,7 +14,7 @@ from engine import events as ev
 from engine.journal import wire
 from sftui.logbook import entry_index, file_search, text_file
 from sftui.logbook.entry_index import JournalRows
-from sftui.logbook.event_lines import entry
+from sftui.logbook.event_lines import entry, parameters
 from sftui.logbook.file_search import FileSearch
 from sftui.logbook.kinds import CONTROL, EVERYTHING, FILTERS, PLAIN, RESULT, WARNING, kind_of
 from sftui.logbook.log_book import LogBook
@@ -510,3 +510,22 @@ def test_a_log_without_step_words_goes_by_its_share(tmp_path):
     shown = path.read_bytes()[: source.text_end()].splitlines()
     assert abs(len(shown) - 202) <= 2
     source.close()
+
+
+@pytest.mark.parametrize(
+    ("trained", "words"),
+    [
+        (4_884_480, "135M parameters, 4.88M trained"),
+        (134_515_008, "135M parameters"),
+        (None, "135M parameters"),
+        ("some", "135M parameters"),
+    ],
+)
+def test_a_model_that_is_not_trained_whole_says_how_much_of_it_is(
+    trained: object, words: str
+) -> None:
+    effective = {} if trained is None else {"trainable_parameters": trained}
+    run = ev.RunStarted(name="a", num_parameters=134_515_008, effective=effective)
+    assert parameters(run) == words
+    assert words in entry(run).text
+    assert parameters(ev.RunStarted(name="a", effective=effective)) == ""

@@ -164,6 +164,10 @@ async def test_a_row_is_chosen_by_a_click_and_opened_by_two(place: Path) -> None
         assert app.picker.list.chosen.name.endswith("sweep")
         app.picker.list.on_mouse_scroll_down()
         assert app.picker.list.cursor == 3
+        await pilot.press("pageup")
+        assert app.picker.list.cursor == 0
+        await pilot.press("pagedown")
+        assert app.picker.list.cursor == 3
         await pilot.click("#run-list", offset=(10, 4), times=2)
         await pilot.pause()
         assert app.onward is not None

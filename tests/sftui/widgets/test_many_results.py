@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from sftui.statistics import chatcore_looks
 from sftui.statistics.chatcore import CHANCE
 from sftui.statistics.scores import Scoreboard
 from sftui.view.view import View
+from sftui.widgets import accuracy_chart
 from sftui.widgets.accuracy_chart import AccuracyChart
 from sftui.widgets.benchmarks import Benchmarks
 from sftui.widgets.checkpoint_panel import CheckpointPanel
@@ -73,6 +75,76 @@ def test_one_more_of_a_hundred_thousand_results_is_painted_as_one_of_a_hundred()
     few, many = painted(100), painted(100_000)
     for name, seconds in many.items():
         assert seconds < 6 * few[name] + 0.006, (name, seconds, few[name])
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.none() | st.integers(0, 9), st.booleans()), max_size=30
+    )
+)
+@examples(60)
+def test_the_best_evaluation_and_what_all_reach_are_those_of_all_rows(
+    told: list[tuple[int, int | None, bool]],
+) -> None:
+    """Steps in any order, measured again and dropped; asked for after each or in the end."""
+    state = RunState()
+    found: dict[int, tuple[float, float]] = {}
+    for step, right, counted in told:
+        if right is None:  # the run was taken up again from here
+            state.apply(ev.AttemptStarted(start_step=step, stamp=ev.Stamp(att=state.attempt + 1)))
+            found = {at: value for at, value in found.items() if at <= step}
+            continue
+        total = 9 if counted else None
+        stamp = ev.Stamp(att=state.attempt)
+        result = ev.EvalFinished(
+            step=step, task="T", correct=right if counted else None, total=total,
+            accuracy=right / 9 if right % 3 else math.nan, stamp=stamp,
+        )  # fmt: skip
+        state.apply(result)
+        value = right / 9 if counted or right % 3 else math.nan
+        found[step] = (value, math.sqrt(value * (1 - value) / 9) if counted else 0.0)
+        evals = state.evals["T"]
+        assert evals[step].correct == result.correct
+        assert evals[step] is evals[step], "made once"
+    if not found:
+        return
+    evals = state.evals["T"]
+    steps = sorted(found)
+    assert list(evals) == steps
+    best = max(steps, key=lambda at: (np.nan_to_num(found[at][0]), -at))
+    assert evals.top_step == best
+    reach = [pair for pair in found.values() if not math.isnan(pair[0])]
+    if not reach:
+        assert evals.reach is None
+        return
+    assert evals.reach == pytest.approx(
+        (min(v - e for v, e in reach), max(v + e for v, e in reach)), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("part", [None, (1200.5, 1900.0), (0.0, 7000.0)])
+def test_a_line_through_many_evaluations_is_that_through_all_of_them(
+    part: tuple[float, float] | None, unknown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two tasks of 6,000, one with errors: the cells do not tell that some were left out."""
+    state, noise = RunState(), random.Random(0)
+    for step in range(0, 12_000, 2):
+        right = None if unknown and step % 70 == 0 else 300 + noise.randrange(200)
+        state.apply(
+            ev.EvalFinished(step=step, task="counted", correct=right, total=1000, accuracy=None)
+        )
+        state.apply(ev.EvalFinished(step=step + 1, task="plain", accuracy=noise.random() / 2))
+    view = View(now=lambda: 1.8e9)
+    view.viewport.part = part
+    grids = []
+    for many in (4, math.inf):
+        monkeypatch.setattr(accuracy_chart, "_MANY", many)
+        grid = Grid(24, 100)
+        AccuracyChart(state, view, id="accuracy").paint(grid)
+        grids.append(grid)
+    assert not grids[0].changed_from(grids[1]).any()
+    assert sum(map(str.isspace, grids[0].lines()[10])) < 90, "and there are lines"
 
 
 @given(st.lists(st.tuples(st.sampled_from("srx"), st.integers(0, 6), st.booleans()), max_size=25))

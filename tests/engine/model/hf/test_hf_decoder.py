@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from engine import fit
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
-from engine.model.hf import document_attention, hf_config, hf_weights
+from engine.model.hf import document_attention, hf_config, hf_save, hf_start, hf_weights
 from engine.model.hf.hf_config import HfConfig, Lora
 from engine.model.hf.hf_tokenizer import HfTokenizer
 from engine.model.hf.hf_weights import TrainedDecoder
@@ -24,6 +25,7 @@ from tests.engine.model.hf.architectures import CONFIGS, VOCAB
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*keys did not match:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
 ]
 
 LENGTHS = (17, 5, 11)
@@ -68,18 +70,35 @@ def packed_loss(model: TrainedDecoder) -> torch.Tensor:
         spans.append((start, start + len(row)))
         start += len(row)
     ids = torch.cat(found)
-    hidden = model(ids, spans=spans)
     places = torch.cat([torch.arange(a, b - 1) for a, b in spans])
-    weights = torch.full((len(places),), 1 / len(places))
+    return chunked_loss(model, model(ids, spans=spans), ids, places)
+
+
+def padded_loss(model: TrainedDecoder) -> torch.Tensor:
+    """Rows of a rectangle, as `--layout padded` gives them, and our chunked loss."""
+    ids, seen = padded(rows())
+    # The last token of a row is followed by nothing, or by padding.
+    followed = F.pad(seen[:, 1:], (0, 1)).flatten()
+    hidden = model(ids).flatten(0, 1)
+    return chunked_loss(model, hidden, ids.flatten(), followed.nonzero()[:, 0])
+
+
+def chunked_loss(
+    model: TrainedDecoder, hidden: torch.Tensor, ids: torch.Tensor, places: torch.Tensor
+) -> torch.Tensor:
+    """The mean over the tokens behind these places; `hidden` [N, D], `ids` [N]."""
     loss, _ = weighted_loss(
         hidden.index_select(0, places),
         model.head_weight,
         ids[places + 1],
-        weights,
+        torch.full((len(places),), 1 / len(places)),
         chunk=7,
         softcap=model.softcap,
     )
     return loss
+
+
+LAYOUTS = {"packed": packed_loss, "padded": padded_loss}
 
 
 def folder_of(model: Any, path: Path) -> Path:
@@ -93,23 +112,27 @@ def decoder_of(path: Path, lora: Lora | None = None) -> TrainedDecoder:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_packed_rows_have_transformers_loss_and_gradients(name: str, tmp_path: Path) -> None:
+def test_packed_and_padded_rows_have_transformers_loss_and_gradients(
+    name: str, tmp_path: Path
+) -> None:
     model = architectures.reference(name)
     ours = decoder_of(folder_of(model, tmp_path / "model"))
     model.train(), ours.train()
     wanted = reference_loss(model)
     wanted.backward()
-    found = packed_loss(ours)
-    found.backward()
-    assert found.item() == pytest.approx(wanted.item(), abs=LOSS_ABS)
     gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     trained = dict(ours.named_parameters())
     assert set(gradients) <= set(trained)
     whole = torch.stack([g.norm() for g in gradients.values()]).norm()
-    for each, gradient in gradients.items():
-        got = trained[each].grad
-        assert got is not None, each
-        assert float((got - gradient).norm()) <= GRADIENT_REL * float(whole), each
+    for layout, loss_of in LAYOUTS.items():
+        ours.zero_grad()
+        found = loss_of(ours)
+        found.backward()
+        assert found.item() == pytest.approx(wanted.item(), abs=LOSS_ABS), layout
+        for each, gradient in gradients.items():
+            got = trained[each].grad
+            assert got is not None, (layout, each)
+            assert float((got - gradient).norm()) <= GRADIENT_REL * float(whole), (layout, each)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -178,7 +201,7 @@ def test_kept_inputs_instead_of_activations_change_no_gradient(name: str, tmp_pa
         assert torch.equal(a.grad, b.grad), each
 
 
-@pytest.mark.parametrize("name", ["llama", "llama tied", "gemma3", "qwen3_moe"])
+@pytest.mark.parametrize("name", CONFIGS)
 def test_adapters_have_pefts_loss_and_gradients(name: str, tmp_path: Path) -> None:
     """The same adapters around transformers' own eager model."""
     import peft
@@ -201,12 +224,108 @@ def test_adapters_have_pefts_loss_and_gradients(name: str, tmp_path: Path) -> No
     theirs.train(), ours.train()
     wanted = reference_loss(theirs)
     wanted.backward()
-    found = packed_loss(ours)
-    found.backward()
+    assert ours.config.num_trained == sum(p.numel() for p in ours.parameters())
+    for layout, loss_of in LAYOUTS.items():
+        ours.zero_grad()
+        found = loss_of(ours)
+        found.backward()
+        assert found.item() == pytest.approx(wanted.item(), abs=LOSS_ABS), layout
+        for each, parameter in ours.named_parameters():
+            assert ".lora_" in each
+            same = torch.allclose(parameter.grad, adapters[each].grad, rtol=1e-4, atol=1e-6)
+            assert same, (layout, each)
+
+
+OPTIONS: dict[str, tuple[Lora, dict[str, Any]]] = {
+    "alpha": (Lora(rank=4, alpha=3.0), {"lora_alpha": 3}),
+    "rank-stabilized": (
+        Lora(rank=4, alpha=3.0, rslora=True),
+        {"lora_alpha": 3, "use_rslora": True},
+    ),
+    "targets": (
+        Lora(rank=4, alpha=4.0, targets=("q_proj", "down_proj")),
+        {"lora_alpha": 4, "target_modules": ["q_proj", "down_proj"]},
+    ),
+    "a head trained whole": (
+        Lora(rank=4, alpha=4.0, save=("lm_head",)),
+        {"lora_alpha": 4, "modules_to_save": ["lm_head"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_of_adapters_means_what_it_means_to_peft(option: str, tmp_path: Path) -> None:
+    """Before and after merging, against a `LoraConfig` written by hand and transformers' forward:
+    loss, gradients, and the logits of peft's own merge."""
+    import peft
+
+    lora, written = OPTIONS[option]
+    path = folder_of(architectures.reference("llama"), tmp_path / "model")
+    ours = decoder_of(path, lora)
+    settings: dict[str, Any] = {"r": 4, "target_modules": "all-linear"} | written
+    theirs: Any = peft.get_peft_model(
+        architectures.reference("llama"), peft.LoraConfig(task_type="CAUSAL_LM", **settings)
+    )
+    trained = {n: p for n, p in theirs.named_parameters() if p.requires_grad}
+    assert set(trained) == {name for name, _ in ours.named_parameters()}
+    assert ours.config.num_trained == sum(p.numel() for p in trained.values())
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for name, parameter in ours.named_parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.1)
+            trained[name].copy_(parameter)
+    theirs.train(), ours.train()
+    wanted, found = reference_loss(theirs), packed_loss(ours)
+    wanted.backward(), found.backward()
     assert found.item() == pytest.approx(wanted.item(), abs=LOSS_ABS)
-    for each, parameter in ours.named_parameters():
-        assert ".lora_" in each
-        assert torch.allclose(parameter.grad, adapters[each].grad, rtol=1e-4, atol=1e-6), each
+    for name, parameter in ours.named_parameters():
+        assert torch.allclose(parameter.grad, trained[name].grad, rtol=1e-4, atol=1e-6), name
+    hf_save.save(tmp_path / "merged", ours.config, ours.state_dict(), tokenizer_beside(path))
+    from transformers import AutoModelForCausalLM
+
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    ids, _ = padded(rows())
+    with torch.no_grad():
+        wanted_logits = theirs.merge_and_unload().eval()(ids).logits
+        assert float((merged.eval()(ids).logits - wanted_logits).abs().max()) <= 1e-5
+
+
+def tokenizer_beside(path: Path) -> HfTokenizer:
+    return HfTokenizer(hf_material.content(), str(path))
+
+
+def test_dropout_leaves_inputs_of_adapters_out_and_measures_without(tmp_path: Path) -> None:
+    """peft's own module: the same numbers from the same generator, none left out in `eval`."""
+    import peft
+
+    path = folder_of(architectures.reference("llama"), tmp_path / "model")
+    ours = decoder_of(path, Lora(rank=4, alpha=8.0, dropout=0.5))
+    theirs: Any = peft.get_peft_model(
+        architectures.reference("llama"),
+        peft.LoraConfig(
+            r=4,
+            lora_alpha=8,
+            lora_dropout=0.5,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        ),
+    )
+    random = torch.Generator().manual_seed(3)
+    adapters = dict(theirs.named_parameters())
+    with torch.no_grad():
+        for name, parameter in ours.named_parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=random) * 0.1)
+            adapters[name].copy_(parameter)
+    row = rows()[0]
+    found = {}
+    for training in (True, False):
+        theirs.train(training), ours.train(training)
+        torch.manual_seed(7)
+        wanted = theirs(row[None]).logits[0]
+        torch.manual_seed(7)
+        found[training] = ours.logits(ours(row, spans=[(0, len(row))])).detach()
+        assert float((found[training] - wanted.detach()).abs().max()) <= LOGIT_ABS
+    assert float((found[True] - found[False]).abs().max()) > 1e-3
 
 
 def test_adapters_begin_alike_on_every_rank_and_change_nothing_at_the_start(
@@ -241,8 +360,6 @@ def test_a_description_is_read_back(lora: Lora | None, tmp_path: Path) -> None:
 
 
 def _changed(path: Path, **settings: object) -> Path:
-    import json
-
     found = json.loads((path / "config.json").read_text())
     (path / "config.json").write_text(json.dumps(found | settings))
     return path
@@ -275,6 +392,20 @@ def test_half_a_file_of_weights_is_refused(cut: int, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:cut])
     with pytest.raises(CheckpointError, match="Download it again"):
         hf_config.read_folder(path)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_mixture_of_experts_says_which_loss_it_is_trained_without(
+    name: str, tmp_path: Path
+) -> None:
+    """And no other model does."""
+    path = tmp_path / "config.json"
+    architectures.config(name).to_json_file(path, use_diff=False)
+    described = json.loads(path.read_text())
+    shape = HfConfig(config=described, folder=tmp_path, shapes={}, fingerprint="")
+    said = hf_start.experts_note(shape)
+    assert bool(said) is (name in {"gpt_oss", "qwen3_moe", "olmoe"})
+    assert not said or "balances" in said
 
 
 def test_a_base_that_changed_since_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from engine.processes.heartbeat_file import read_record
 from engine.run.run_dir import RunDir
+from sftui.text import format as fmt
 from tests import hf_material
 from tests.place import final_weights
 from tests.processes import children, environment, wait_for, wait_for_end
@@ -71,6 +72,15 @@ def train(place: Path, runs: str, *words: str) -> Path:
     done = sftui(place, "run", *SETTINGS, "--runs-dir", runs, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return next((place / runs).iterdir())
+
+
+def _started(run: Path) -> dict[str, Any]:
+    """What followed from the settings, as the run says it at its start."""
+    for line in (run / "events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["type"] == "run_started":
+            return dict(event["d"]["effective"])
+    raise AssertionError("the run never started")
 
 
 def losses(run: Path) -> dict[int, float]:
@@ -184,6 +194,10 @@ def test_adapters_are_exported_and_merged(place: Path, adapted: Path) -> None:
     assert torch.allclose(logits, wanted, atol=1e-5)
     plain = AutoModelForCausalLM.from_pretrained(place / "tiny").eval()
     assert not torch.allclose(logits, plain(**asked).logits.detach(), atol=1e-3)
+    # What is said to be trained is what the adapters hold.
+    numbers = sum(p.numel() for name, p in beside.named_parameters() if ".lora_" in name)
+    assert _started(run)["trainable_parameters"] == numbers
+    assert f", {fmt.si(numbers)} trained" in sftui(place, "show", str(run)).stdout
     # The run and the merged folder answer alike.
     answers = [
         sftui(place, "chat", what, "--prompt", "what is 2 plus 2?").stdout

@@ -1,12 +1,13 @@
 """nanochat's optimizer alone: three recorded steps, and the files that 1, 2 and 3 ranks wrote."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from engine.checkpoints import nanochat_paths
+from engine.checkpoints import nanochat_paths, optimizer_header
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
 from engine.model.nanochat import optimizer_files
@@ -103,6 +104,38 @@ def test_half_a_set_of_shards_is_refused(tmp_path: Path) -> None:
     assert nanochat_paths.optimizer_shards(tmp_path, 4) == []
     with pytest.raises(CheckpointError, match="cannot be read"):
         optimizer_files.read(config(), groups, [tmp_path / "optim_000003_rank0.pt"])
+
+
+def named_as_in_a_cache(folder: Path, world_size: int, ranks: int) -> list[Path]:
+    """The files of the first so many ranks, under the names they have in a cache."""
+    folder.mkdir(exist_ok=True)
+    for rank, path in enumerate(files(world_size)[:ranks]):
+        shutil.copy(path, folder / f"optim_000003_rank{rank}.pt")
+    return nanochat_paths.optimizer_shards(folder, 3)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_missing_and_cut_files_are_refused_before_anything_is_started(
+    world_size: int, tmp_path: Path
+) -> None:
+    """Without torch, from the files' headers alone."""
+    vocab_size = SHAPE["vocab_size"]
+    assert isinstance(vocab_size, int)
+    for ranks in range(1, world_size):
+        some = named_as_in_a_cache(tmp_path / str(ranks), world_size, ranks)
+        with pytest.raises(CheckpointError, match=f"of {ranks} ranks, which do not make one"):
+            optimizer_header.check(some, vocab_size)
+    whole = named_as_in_a_cache(tmp_path / "whole", world_size, world_size)
+    optimizer_header.check(whole, vocab_size)
+    content = whole[-1].read_bytes()
+    for share in (0, 0.1, 0.5, 0.99):
+        whole[-1].chmod(0o644)
+        whole[-1].write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(CheckpointError, match="--no-load-optimizer"):
+            optimizer_header.check(whole, vocab_size)
+    torch.save({"state": {}, "param_groups": [3]}, whole[-1])
+    with pytest.raises(CheckpointError, match="no optimizer file of nanochat's"):
+        optimizer_header.check(whole, vocab_size)
 
 
 def test_state_of_another_model_is_refused() -> None:

@@ -1,0 +1,82 @@
+"""The one who decides: which of two runs, which checkpoint, and what to tell the others."""
+
+from tests.walks.terminal import Terminal
+from tests.walks.world import World
+
+
+def by_keys(t: Terminal, _: World) -> None:
+    """Compare, the run before, a baseline, questions, checkpoints and their answers, a report."""
+    t.shell("sftui compare first second")
+    t.see("first", "second", "init_lr_frac")
+    t.whole()
+    t.picture("compare")
+    t.press("l", "s", "Left", "y")
+    t.see("[Cc]opied")
+    assert "second" in t.clipboard(), t.clipboard()
+    t.press("m")
+    t.see("grad")
+    t.picture("compare charts")
+    t.press("q", "q")
+    t.wait_for_prompt()
+
+    t.shell("sftui attach second")
+    t.see("FINISHED")
+    t.whole()
+    t.verb("compare last")
+    t.see("first", "second", "init_lr_frac")
+    t.press("q")
+    t.see("FINISHED")
+    t.verb("baseline first")
+    t.see("first")
+    t.picture("baseline")
+    t.press("w")
+    t.see("[Qq]uestion", "gained|lost|flipped")
+    t.press("Down", "y")
+    t.see("[Cc]opied")
+    t.picture("questions")
+    t.press("Escape", "c")
+    t.see("step 41|step 40")
+    t.picture("checkpoints")
+    t.press("y")
+    t.see("[Cc]opied")
+    assert "ckpt/" in t.clipboard(), t.clipboard()
+    t.press("p")
+    t.write("Please spell lily.")
+    t.see("spell", "→|spelled|It is", seconds=60)
+    t.picture("answers")
+    t.press("Escape")
+    t.see("FINISHED")
+    t.verb("report zh")
+    t.see(r"report\.zh\.md", seconds=90)
+    t.picture("reported")
+    t.press("q")
+    t.wait_for_prompt()
+    [report] = t.place.glob("runs/*-second/report.zh.md")
+    assert "报告" in report.read_text() or "训练" in report.read_text()
+    t.shell("sftui compare first second --plain | head -40")
+    t.wait_for_prompt()
+
+
+def by_mouse(t: Terminal, _: World) -> None:
+    """The runs by their rows, the chart by wheel and box, checkpoints and questions by rows."""
+    width, height = t.size
+    t.shell("sftui compare first second")
+    t.see("first", "second")
+    t.click("second", skip=0)
+    t.wheel("up", width // 3, height // 4)
+    t.picture("mouse compare")
+    t.click("Close|Quit")
+    t.wait_for_prompt()
+    t.shell("sftui attach second")
+    t.see("FINISHED")
+    if width >= 120:
+        t.click("step 20", times=2)
+        t.see("mark|export")
+        t.picture("mouse checkpoint")
+        t.click("Back|Close|Run")
+        t.see("FINISHED")
+    t.click("Questions|Checkpoints")
+    t.picture("mouse opened")
+    t.press("Escape")
+    t.click("Close")
+    t.wait_for_prompt()

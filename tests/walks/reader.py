@@ -1,0 +1,105 @@
+"""The one who reads logs: somebody else's trainer, its lines and numbers, copied and exported."""
+
+from pathlib import Path
+
+from tests.walks.terminal import Terminal
+from tests.walks.world import World
+
+
+def by_keys(t: Terminal, _: World) -> None:
+    """Search, one whole line, wrap, repeats, a point and its line, charts, copy, export."""
+    t.shell('sftui replay "their trainer.log"')
+    t.see("REPLAY", "Hugging Face")
+    t.press("End")
+    t.see("finished|100")
+    t.whole()
+    t.picture("log replayed")
+    t.press("5", "/")
+    t.call("send-keys", "-l", "arguments")
+    t.see("arguments")
+    t.press("Enter")
+    t.picture("search")
+    t.press("Escape", "5", "\\")
+    t.see("warn|all|file")
+    t.press("Up", "Enter")
+    t.see("y copies|copy|line")
+    t.picture("whole line")
+    t.press("y")
+    t.see("[Cc]opied")
+    assert t.clipboard().strip(), "nothing was copied"
+    t.press("Escape", "W", "F")
+    t.picture("wrapped and unfolded")
+    t.press("W", "F", "L")
+    t.picture("point of the line")
+    t.press("Escape", "1", "Enter")
+    t.see("crosshair")
+    t.press("Left", "Left", "y")
+    t.see("[Cc]opied")
+    copied = t.clipboard()
+    assert "step" in copied, copied
+    assert "train" in copied, copied
+    t.press("Escape", "m")
+    t.gone("─ now ─")
+    t.see("grad")
+    t.whole()
+    t.picture("charts")
+    t.press("/")
+    t.write("grad")
+    t.press("Enter")
+    t.picture("one chart")
+    t.press("Escape", "Escape", "Escape", "Escape")
+    t.press("Y")
+    t.see(r"\.csv", seconds=60)
+    t.picture("exported")
+    t.press("q")
+    t.wait_for_prompt()
+    [csv] = t.place.glob("charts/*.csv")
+    assert sorted(p.suffix for p in t.place.glob("charts/*")) == [".csv", ".png", ".svg"]
+    t.shell(f"sftui replay '{csv}'")
+    t.see("REPLAY", "csv|CSV")
+    t.press("End")
+    t.whole()
+    t.picture("the export replayed")
+    t.press("q")
+    t.wait_for_prompt()
+    t.shell('sftui show "their trainer.log"')
+    t.wait_for_prompt()
+    t.picture("printed")
+    t.shell('sftui show "their trainer.log" --series loss --csv | tail -3')
+    said = t.wait_for_prompt()
+    assert "," in said, said
+
+
+def by_mouse(t: Terminal, _: World) -> None:
+    """Panels by their borders, lines by their rows, charts by a box, and the wheel."""
+    width, height = t.size
+    t.shell('sftui replay "their trainer.log"')
+    t.see("REPLAY", "Hugging Face")
+    t.drag((width // 3, height - 2), (width - 45, height - 2))
+    t.see("step")
+    if width >= 120:
+        x, y = t.place_of("─ log ─")
+        t.wheel("up", x + 10, y + 3)
+        t.picture("mouse log wheel")
+        t.click("─ log ─", times=2, dx=8)
+        t.see("log")
+        t.picture("mouse log alone")
+        t.click("─ log ─", times=2, dx=8)
+        t.see("loss")
+    t.drag((width // 5, height // 3), (width // 3, height // 3 + 4))
+    t.picture("mouse box")
+    t.click("loss", times=2, dx=10, dy=5)
+    t.click("Charts")
+    t.see("grad")
+    t.click("grad", times=2, dy=3)
+    t.picture("mouse one chart")
+    t.click("grad", times=2, dy=3)
+    t.click("Back|Close")
+    t.see("REPLAY")
+    t.click("Close")
+    t.wait_for_prompt()
+
+
+def charts(place: Path) -> list[Path]:
+    """What was exported by the walk."""
+    return sorted(place.glob("charts/*"))
