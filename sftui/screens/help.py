@@ -120,8 +120,8 @@ class Help(ModalScreen[None]):
         self._draw()
 
     def on_click(self, event: Click) -> None:
-        """Beside the page closes it."""
-        if event.widget is self:
+        """Anywhere but in the line of the filter or on the bar closes the page."""
+        if event.widget is self or isinstance(event.widget, Static):
             self.dismiss()
 
     def action_close(self) -> None:

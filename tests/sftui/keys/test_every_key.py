@@ -196,6 +196,7 @@ BOTH = {
     "charts": opens("ChartsScreen"),
     "browse": opens("Browser"),
     "facts": opens("RunPanel"),
+    "past_run": Effect(lambda a: [note.message for note in a._notifications]),
     "open_run": opens("PickerScreen"),
     "questions": opens("QuestionsScreen"),
     "rows": opens("RowsScreen"),
