@@ -7,6 +7,7 @@ Seconds are CPU seconds of the process that does it, so that other programs matt
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -23,6 +24,7 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import psutil
+from textual.pilot import Pilot
 
 RUNS = 1000
 CHECKPOINTS = 100_000
@@ -35,6 +37,7 @@ def main() -> None:
         os.environ["SFTUI_CONFIG"] = str(Path(folder) / "config.json")
         list_runs(Path(folder) / "runs")
         show_checkpoints(Path(folder) / "20260101-000000-checkpoints")
+        press_keys(Path(folder) / "20260101-000000-checkpoints")
         show_ranks(Path(folder) / "20260101-000000-ranks")
     watch_a_run()
 
@@ -76,6 +79,49 @@ def show_checkpoints(run: Path) -> None:
     write_run(run, updates=2 * CHECKPOINTS, save_every=2, alarm_every=20)
     with timed(f"show of {CHECKPOINTS:,} checkpoints and {CHECKPOINTS // 10:,} alarms"):
         show(run)
+
+
+KEYS = ("f", "l", "s", "end", "home", "+", "-", "c", "down", "up", "escape", "m", "escape")
+"""Ranges, axes, the browser of checkpoints and the page of charts."""
+
+
+def press_keys(run: Path) -> None:
+    """What a key of the screen takes over the same run, while it is still being read and after."""
+    asyncio.run(_press_keys(run))
+
+
+async def _press_keys(path: Path) -> None:
+    from engine.run.run_dir import RunDir
+    from sftui.app import SftuiApp
+    from sftui.cockpit.screen_request import ScreenRequest
+    from sftui.sources.tail import TailSource
+
+    run = RunDir(path)
+    app = SftuiApp(ScreenRequest(TailSource(run), title=run.id, folder=run.path))
+    async with app.run_test(size=(160, 48)) as pilot:
+        await _measure_keys(pilot, "from the first frame on")
+        deadline = time.monotonic() + 600
+        while app.cockpit is None or app.cockpit.state.end is None:
+            assert time.monotonic() < deadline, "the run is not read"
+            await pilot.pause(0.5)
+        await pilot.pause(5)
+        steps = app.cockpit.state.updates
+        await _measure_keys(pilot, f"with {steps:,} updates read")
+    print(f"memory of the screen: {psutil.Process().memory_info().rss / 2**20:.0f} MiB at most")
+
+
+async def _measure_keys(pilot: Pilot[None], when: str) -> None:
+    took = []
+    for key in KEYS:
+        before = time.process_time()
+        await pilot.press(key)
+        took.append(time.process_time() - before)
+    slowest = KEYS[took.index(max(took))]
+    middle = sorted(took)[len(took) // 2]
+    print(
+        f"a key {when}: {middle:.3f} s of CPU, {max(took):.3f} s at most ({slowest}), with what "
+        "the screen does beside it"
+    )
 
 
 def show_ranks(run: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,10 +67,16 @@ def test_json_is_strict_whatever_a_setting_is(desk: Desk, command: str) -> None:
     done = desk.type(*words)
     said(done)
 
+    strict(done.stdout)
+
+
+def strict(text: str) -> Any:
+    """The value of JSON in which no word stands that JSON has not."""
+
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
 
-    json.loads(done.stdout, parse_constant=refuse)
+    return json.loads(text, parse_constant=refuse)
 
 
 LONG = "x" * 300
@@ -173,6 +180,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return desk
 
 
+@needs_shared
+def test_every_row_of_the_reference_folder_is_tried_here() -> None:
+    """Its page may get more rows: each names an input, and each input stands in this file."""
+    page = (SHARED / "cases_faults" / "README.md").read_text()
+    first = re.findall(r"^\| ([^|]*`[^|]*) \|", page, re.MULTILINE)
+    inputs = [name for cell in first for name in re.findall(r"`([^`]+)`", cell)]
+    here = Path(__file__).read_text()
+    tried = {name: name.rstrip("/*").rpartition("/")[2].rpartition("...")[2] for name in inputs}
+    assert len(tried) >= 20
+    assert {name for name, word in tried.items() if word.lstrip("-") not in here} == set()
+
+
 MOST_BYTES = 10**9
 """Of memory that a command may take over one of the inputs."""
 
@@ -204,9 +223,12 @@ def test_the_small_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None
     report = (made.folder / "r.md").read_text()
     assert not re.search(r"(?<!\\)<img|(?<!\\)\]\(javascript|\x1b", report)
     case(made, "questions", str(here / "inject" / "20260102-000000-items"))
-    case(made, "show", str(here / "trainer_state_bigint.json"))
+    done = case(made, "show", str(here / "trainer_state_bigint.json"), "--json")
+    loss = strict(done.stdout)["stages"][0]["train_loss"]
+    # One point, and one number that is none.
+    assert (loss["count"] - loss["nonfinite"], loss["nonfinite"], loss["mean"]) == (1, 1, 1.0)
     done = case(made, "show", str(here / "trainer_state_nan_setting.json"), "--json")
-    assert "NaN" not in done.stdout
+    assert strict(done.stdout)["stages"][0]["settings"]["eval_steps"] is None
     deep = str(here / "deep.toml")
     case(made, "run", "--dry-run", "--headless", "--config", deep, rows=0)
 
