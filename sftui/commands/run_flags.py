@@ -29,9 +29,9 @@ F = TypeVar("F", bound="RunFlags | FitFlags")
 class RunFlags(BaselineFlags):
     """Start a run and show it.
 
-    Typed alone: with a nanochat cache, nanochat's defaults from its newest mid (else base)
-    checkpoint; without one, the starter recipe. The choice is printed. Closing the terminal
-    never ends a run.
+    Typed alone: with a nanochat cache, nanochat's defaults from its newest checkpoint: base
+    since 2026, mid (else base) of October 2025; without one, the starter recipe. The choice is
+    printed. Closing the terminal never ends a run.
 
     Examples:
       sftui run --gpus 2

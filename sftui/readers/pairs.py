@@ -26,8 +26,8 @@ from sftui.readers.quantities import is_decimal_comma, quantity, unit_of, whole
 
 MOST_KEYS = 4096
 """Of an object; a log of every layer has a thousand."""
-MOST_NUMBERS = 400
-"""In one line; more is a dump of a tensor."""
+MOST_NUMBERS = 2000
+"""Read of one line; a log of every layer has a thousand."""
 _DELIMITERS = re.compile(
     r"[|,;{}<>\t\"]+|\s[-\u2013\u2014\u2022\u00b7~]+\s|(?<=[\w)])\. |\s{4,}(?=[A-Za-z])"
 )
@@ -274,7 +274,7 @@ def pairs_of_shape(parts: list[str], names: Names) -> list[Pair]:
 
     `#` names a count that begins the line, `/` one of many without a name.
     """
-    return _Scan(parts, names).run() if len(parts) <= 2 * MOST_NUMBERS else []
+    return _Scan(parts[: 2 * MOST_NUMBERS + 1], names).run()
 
 
 def _is_count(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from sftui.readers import Sniffed
 from sftui.readers.meanings import Names
-from sftui.readers.printed import PrintedReader
+from sftui.readers.printed import LONGEST, MOST_CHARACTERS, PrintedReader, is_of_numbers
 
 _LOSS = re.compile(rb"loss", re.IGNORECASE)
 _HEADING = re.compile(rb"^.{0,100}:\s*$|^(?:==|--|##|\*\*)")
@@ -34,8 +34,10 @@ class PlainTextReader(PrintedReader):
         reader = cls(names)
         example = ""
         good = updates = 0
-        for raw in re.split(rb"[\r\n]+", head):
-            if len(raw) >= 4000 or not raw:
+        for piece in re.split(rb"[\r\n]+", head):
+            raw = piece[:LONGEST]
+            long = len(raw) > MOST_CHARACTERS
+            if not raw or (long and not is_of_numbers(raw.decode("utf-8", "replace"))):
                 continue
             if not (names or b"poch" in raw or _LOSS.search(raw) or _HEADING.search(raw)):
                 continue

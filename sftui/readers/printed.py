@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from engine.events import CheckpointSaved, Event
+from engine.events import CheckpointSaved, Event, LogLine
 from sftui.readers.alikes import Alike, alike
 from sftui.readers.bars import Bar, take_bars
 from sftui.readers.layouts import EVALUATED, Layout, Pair, is_accuracy, layout_of
 from sftui.readers.ledger import LedgerReader
 from sftui.readers.meanings import split_of
 from sftui.readers.pairs import (
+    MOST_NUMBERS,
     Row,
     dicts_of,
     pairs_of_shape,
@@ -27,7 +28,12 @@ from sftui.readers.prefixes import take_clock, take_rank, without_noise
 from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
 
 MOST_CHARACTERS = 4000
-"""Longer lines are read for the dicts in them alone."""
+"""Longer lines are prose or a dump, and read for the dicts in them alone, unless numbers stand as
+close in them as in a log."""
+LONGEST = 64 * 1024
+"""So much of a line is read."""
+_CLOSE = 60
+"""Characters from one number to the next, on average, in a line of names and numbers."""
 MOST_SHAPES = 2000
 _MOST_IN_HEADING = 9
 _WORTH_A_LOOK = re.compile(
@@ -77,6 +83,8 @@ class PrintedReader(LedgerReader):
         self._last_place: int | None = None
         self._last_dict: dict[str, Any] = {}
         self._last_items: dict[str, float | None] = {}
+        self._cut = False
+        """It was said that lines hold more numbers than are read."""
 
     @property
     def format(self) -> str:
@@ -146,7 +154,9 @@ class PrintedReader(LedgerReader):
             self._saved(int(saved[2]), saved[1])
             return True
         if len(rest) > MOST_CHARACTERS:
-            return known
+            if not is_of_numbers(rest):
+                return known
+            rest = rest[:LONGEST]
         known = self._text(rest, bars[-1] if bars else None) or known
         if rest is not line:
             self._like = None
@@ -164,6 +174,9 @@ class PrintedReader(LedgerReader):
         parts = NUMBER.split(text)
         if len(parts) == 1:
             return self._words(text)
+        if len(parts) > 2 * MOST_NUMBERS + 1:
+            self._say_cut(len(parts) // 2)
+            parts, text_was = parts[: 2 * MOST_NUMBERS + 1], -1
         layout = self._layout(parts)
         if unsure and rank is not None and layout.tells and not layout.counters:
             # `12: loss 0.5` begins with its step, `0: step 12 loss 0.5` with a rank.
@@ -195,6 +208,13 @@ class PrintedReader(LedgerReader):
                 self._like = alike(line, text, layout, clocked=t is not None)
             return True
         return self._facts(text)
+
+    def _say_cut(self, count: int) -> None:
+        """Once: what follows in such lines is not read."""
+        if not self._cut:
+            self._cut = True
+            text = f"a line holds {count:,} numbers; of each the first {MOST_NUMBERS:,} are read."
+            self._emit(LogLine(text=f"sftui: {text}", level="warn", stamp=self._stamp))
 
     def _quantities(self, parts: list[str], layout: Layout) -> list[float | None]:
         commas = self.settled.decimal_commas
@@ -324,6 +344,11 @@ class PrintedReader(LedgerReader):
             self._last_items = {}
             return True
         return False
+
+
+def is_of_numbers(line: str) -> bool:
+    """Whether the beginning of a long line is as full of numbers as one of a log."""
+    return len(NUMBER.findall(line, 0, MOST_CHARACTERS)) * _CLOSE >= MOST_CHARACTERS
 
 
 def _is_below(layout: Layout) -> bool:

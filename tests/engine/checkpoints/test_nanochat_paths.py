@@ -148,6 +148,29 @@ def test_a_missing_meta_file_is_named(tmp_path: Path) -> None:
         find_checkpoint("mid", base=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "newer", "start"),
+    [
+        ("SSSL", "base_checkpoints", "base"),
+        ("SSSL", "mid_checkpoints", "mid"),
+        ("", "base_checkpoints", "mid"),
+        ("", "mid_checkpoints", "mid"),
+    ],
+)
+def test_the_start_is_the_newest_of_either_generation(
+    tmp_path: Path, pattern: str, newer: str, start: str
+) -> None:
+    """A base of 2026 that was written after a mid of October 2025; a base of October never."""
+    wide = CONFIG | {"n_embd": 48, "n_head": 2, "n_kv_head": 2}
+    config = wide | ({"window_pattern": pattern} if pattern else {})
+    make(tmp_path, "mid_checkpoints", "d2", 1)
+    make(tmp_path, "base_checkpoints", "d2", 1, meta={"step": 1, "model_config": config})
+    for folder in ("mid_checkpoints", "base_checkpoints"):
+        when = 2_000.0 if folder == newer else 1_000.0
+        os.utime(tmp_path / folder / "d2" / "model_000001.pt", (when, when))
+    assert newest_start(tmp_path) == start
+
+
 def test_the_2026_generation_is_known_from_its_meta_file(tmp_path: Path) -> None:
     """Where the weights cannot be looked at (they are an empty file here), and says so later."""
     wide = CONFIG | {"n_embd": 48, "n_head": 2, "n_kv_head": 2, "window_pattern": "SSSL"}

@@ -8,13 +8,14 @@ import random
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.events import StepBatch, StepFinished
+from engine.events import LogLine, StepBatch, StepFinished
 from sftui.readers import Reader
 from sftui.readers.csv_metrics import CsvReader
 from sftui.readers.protobuf import ProtobufError, fields
@@ -22,7 +23,7 @@ from sftui.readers.tensorboard import TensorBoardReader
 from sftui.readers.wandb_offline import WandbReader
 from sftui.sources.open_log import open_replay
 from sftui.state.run_state import RunState
-from tests.long_files import EveryRow
+from tests.long_files import FORMATS, EveryRow
 from tests.sftui.readers.reader_checks import assert_same, read
 from tests.sftui.readers.test_reader_formats import history, proto, record, scalar, wandb_file
 
@@ -287,7 +288,7 @@ def test_messages_of_any_bytes_are_taken_apart_as_before(data):
     assert repr(found) == repr(expected)
 
 
-@pytest.mark.parametrize("kind", ["wandb", "tensorboard", "csv", "jsonl"])
+@pytest.mark.parametrize("kind", FORMATS)
 def test_a_thousand_numbers_in_a_row_are_a_thousand_series(tmp_path, kind):
     """A log of every layer: no name is left out, and the rows come in blocks."""
     names = ("loss", *(f"layer_{i:04}/ratio" for i in range(999)))
@@ -302,3 +303,42 @@ def test_a_thousand_numbers_in_a_row_are_a_thousand_series(tmp_path, kind):
     assert {len(table) for table in state.metrics.values()} == {30}
     assert len(state.metrics) == 999
     assert events < 30
+
+
+def loaded(log: Path) -> RunState:
+    """All of a log."""
+    source, state = open_replay(str(log)).source, RunState()
+    while not source.closed:
+        for event in source.poll():
+            state.apply(event)
+        time.sleep(0.002)
+    return state
+
+
+def test_of_more_numbers_than_are_read_the_first_are_and_the_rest_is_said(tmp_path):
+    """2,500 numbers a line; beside it long lines of words, in which few numbers stand far apart."""
+    numbers = " | ".join(f"m{i}: 0.{i:04}" for i in range(2498))
+    words = "the loss of a word is 3 times that of a letter, as the text of this row says; " * 200
+    log = tmp_path / "train.log"
+    log.write_text(
+        "".join(f"step {i}/40 | loss: {3 - i / 50} | {numbers}\n{words}\n" for i in range(12))
+    )
+    state = loaded(log)
+    assert state.steps.column("loss").tolist() == pytest.approx([3 - i / 50 for i in range(12)])
+    assert [len(table) for table in state.metrics.values()] == [12] * 1997
+    said = [event.text for event in state.log if isinstance(event, LogLine)]
+    assert [text for text in said if text.startswith("sftui: a line holds")] == [
+        "sftui: a line holds 2,501 numbers; of each the first 2,000 are read."
+    ]
+
+
+def test_a_line_of_ten_megabytes_costs_no_more_than_the_part_that_is_read(tmp_path):
+    log = tmp_path / "train.log"
+    head = "".join(f"step {i}/40 | loss: {3 - i / 50}\n" for i in range(20))
+    dump = "step 20/40 | loss: 2.6 | " + " | ".join(f"w{i}: 0.5" for i in range(800_000))
+    rest = "".join(f"step {i}/40 | loss: {3 - i / 50}\n" for i in range(21, 40))
+    log.write_text(head + dump + "\n" + rest)
+    begin = time.process_time()
+    state = loaded(log)
+    assert state.steps.at(20) == pytest.approx({"loss": 2.6}, rel=1e-6)
+    assert time.process_time() - begin < 5
