@@ -201,7 +201,6 @@ BOTH = {
     "charts": opens("ChartsScreen"),
     "browse": opens("Browser"),
     "facts": opens("RunPanel"),
-    "past_run": Effect(lambda a: [note.message for note in a._notifications]),
     "open_run": opens("PickerScreen"),
     "past_run": Effect(told, more),
     "questions": opens("QuestionsScreen"),
