@@ -24,6 +24,7 @@ from sftui.statistics.scores import GOLD as GOLD_WORDS
 from sftui.statistics.scores import Scores, difference_words, first_words, sentence, short_sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.empty_words import nothing_yet
 from sftui.widgets.panel import Panel
 
 GOLD = "gold"
@@ -71,7 +72,12 @@ class Benchmarks(Panel):
         title = [("benchmarks", style(Role.TITLE, bold=True))]
         grid.frame(title, notes if tasks else (), border=self.border, corner=corner)
         if not tasks:
-            grid.text(1, 2, fit("no evaluation yet", grid.width - 4), style(Role.FAINT))
+            grid.text(
+                1,
+                2,
+                fit(nothing_yet("evaluation", self.state, self.view), grid.width - 4),
+                style(Role.FAINT),
+            )
             return
         cells = sum(_COLUMNS[name][1] for name in columns)
         names = {task: clean(task, 40) for task in tasks}
