@@ -44,7 +44,7 @@ def _when(state: RunState, view: View) -> Answer:
     """The clock at the end, its range by the pace of late, and the share of evaluations."""
     if state.ended or view.trouble:
         end = "" if state.last_t is None else f" at {_clock(state.last_t, view.now())}"
-        return Answer("ended", f"{state.badge}{end}, took {fmt.clock(state.seconds)}")
+        return Answer("ended", f"{state.badge}{end}, {fmt.counted(state.updates, 'update')}")
     left = view.eta(state)
     if view.replay is not None:
         return Answer("ends", f"{fmt.clock(left)} of the run to come" if left else fmt.UNKNOWN)

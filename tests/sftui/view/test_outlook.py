@@ -106,3 +106,17 @@ async def test_they_stand_under_now_where_there_is_room(size: tuple[int, int], t
         text = panel_of(dashboard, "now").text()
         for word in ("ends ", "val ", "last run ", "gradient norm"):
             assert (word in text) == bool(there or word == "gradient norm"), word
+
+
+@pytest.mark.parametrize(
+    ("updates", "words"), [(0, "0 updates"), (1, "1 update"), (2, "2 updates")]
+)
+def test_a_run_that_is_over_says_when_and_after_how_much(updates: int, words: str) -> None:
+    """How long it took stands in the header alone: two clocks would differ by a rounding."""
+    steps = [ev.StepFinished(step=s, loss=1.0, seconds=1.0) for s in range(updates)]
+    end = ev.RunFinished(status="finished", updates=updates)
+    state = folded([ev.RunStarted(name="x", num_iterations=10), *steps, end])
+    said = lines(state)["ended"]
+    assert said.startswith("finished")
+    assert said.endswith(words)
+    assert "took" not in said
