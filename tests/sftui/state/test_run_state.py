@@ -326,3 +326,20 @@ def test_a_run_resumed_on_fewer_ranks_shows_those():
     state.apply(stamped(ev.AttemptStarted(start_step=4, world_size=1), att=2))
     assert list(state.ranks) == [0]
     assert not state.ended
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_updates_after_an_end_say_that_the_run_was_taken_up_again(batched: bool) -> None:
+    """Also where the line that says so was lost: a run that trains has not ended."""
+    state = RunState()
+    state.apply(ev.RunStarted(name="x", num_iterations=9, stamp=ev.Stamp(seq=1)))
+    state.apply(ev.StepFinished(step=0, loss=1.0, stamp=ev.Stamp(seq=2)))
+    state.apply(ev.RunFinished(status="failed", stamp=ev.Stamp(seq=3)))
+    assert state.ended
+    later = ev.Stamp(att=2, seq=4)
+    if batched:
+        state.apply(ev.StepBatch(steps=[1, 2], columns={"loss": [0.9, 0.8]}, stamp=later))
+    else:
+        state.apply(ev.StepFinished(step=1, loss=0.9, stamp=later))
+    assert not state.ended
+    assert state.badge == "running"
