@@ -892,6 +892,17 @@ TABLE: tuple[Key, ...] = (
         footer=8,
     ),
     Key(
+        id="past_run",
+        keys="d",
+        shown="d",
+        spare="f6",
+        action="toggle_past",
+        words="Past run",
+        help="The last run of the same model and data as a pale line, with what was changed since.",
+        group="chart",
+        footer=26,
+    ),
+    Key(
         id="open_run",
         keys="o",
         shown="o",

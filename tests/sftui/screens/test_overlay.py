@@ -244,7 +244,7 @@ async def test_a_key_in_the_help_does_nothing_behind_it(tmp_path):
     app = CompareApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.press("question_mark")
-        await pilot.press("space")
+        await pilot.press("space", "escape", "escape")
         await pilot.pause()
         assert app.screen is app.board
         assert len(feed.overlay.shown) == 3
