@@ -16,7 +16,7 @@ from sftui.compare import numbers
 from sftui.compare.overlaid_runs import Contender, Overlay
 from sftui.compare.overlay_feed import open_overlay
 from sftui.compare.overlay_reading import OverlayReading
-from sftui.compare.shared_axis import AXES, SharedAxes
+from sftui.compare.shared_axis import AXES, AxisName, SharedAxes
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import Grid
 from sftui.state.run_state import RunState
@@ -264,10 +264,11 @@ async def test_flags_of_the_screen_hold_once_the_runs_are_read(tmp_path):
     """`--by` and `--metric` show at once; what the runs do not have is said, and the loss by steps
     stays."""
     logs = [str(write_log(tmp_path, name, start=2.0)) for name in "ab"]
-    for by, metric, axis, number in (
+    cases: list[tuple[AxisName, str, str, str]] = [
         ("share", "grad_norm", "share", "grad_norm"),
         ("tokens", "nothing", "step", "loss"),
-    ):
+    ]
+    for by, metric, axis, number in cases:
         feed = open_overlay(logs)
         read(feed)
         app = CompareApp(feed, by=by, metric=metric)
