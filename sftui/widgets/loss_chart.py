@@ -22,18 +22,18 @@ from sftui.drawing.canvas import BLANK, Grid, Span, bridge, fit, text_width
 from sftui.drawing.chart_data import ChartData, curve_of, x_name, x_words
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
-from sftui.drawing.x_axis import AXES, WORDS, x_range
+from sftui.drawing.x_axis import AXES, FORMS, WORDS, x_range
 from sftui.drawing.y_range import around, extremes, eye_range
 from sftui.logbook.event_lines import command_words, val_name
 from sftui.state.catalog import RATE, VALIDATION
 from sftui.state.means import Line, Means, line
 from sftui.state.records import Topic
-from sftui.state.series import Doubles, Floats, Series
+from sftui.state.series import Doubles, Floats, Series, nearest_row
 from sftui.text import format as fmt
 from sftui.view.chart_page import RANGE_WORDS
 from sftui.view.viewport import Extent
 from sftui.widgets.startup import paint_startup
-from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
+from sftui.widgets.zoom_chart import ZoomChart, line_words
 
 _STRIP = ((18, 2), (12, 1))
 """From how many rows inside the border on the learning rate has a strip of how many rows."""
@@ -45,8 +45,6 @@ _FEW_MARKS = 4
 _MANY_SPIKES, _LONE = 8, 0.05
 """Spikes beyond the range, also as a part of the columns, up to which they are marked."""
 _TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")
-_FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
-"""How a measure of the x axis is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +169,7 @@ class LossChart(ZoomChart):
             return words + (" whole run" if view.whole else " so far")
         form: Callable[[float], str] = fmt.count
         if x_scale is not None:
-            form = _FORMS[x_scale.name]
+            form = FORMS[x_scale.name]
             part = (x_scale.to(part[0]), x_scale.to(part[1]))
         return f"{words} {form(part[0])} to {form(part[1])}"
 
@@ -434,7 +432,7 @@ class LossChart(ZoomChart):
         for axis in AXES[1:]:
             x_scale = self.view.x_scale(state, axis)
             if x_scale is not None:
-                lines.append((axis, _FORMS[axis](x_scale.to(step)), Role.DIM))
+                lines.append((axis, FORMS[axis](x_scale.to(step)), Role.DIM))
         row = state.steps.at(step) or {}
         for name, words, form in (
             ("lr_mult", "lr ×", lambda value: f"{value:.3g}"),
