@@ -227,7 +227,7 @@ class Overlay:
 
     def show_number(self, name: str) -> None:
         """Show another one; what is in sight along x stays."""
-        self.view.viewport.y_part = None
+        self.view.viewport.drop_height()
         self._keeping_places(lambda: self._show_number(name))
 
     def next_number(self, by: int) -> str:
@@ -253,15 +253,7 @@ class Overlay:
         after, new = self.base, self.axis()[0]
         if after is before or new.name != old.name or new.name == "step":
             return
-        viewport = self.view.viewport
-
-        def moved(at: float) -> float:
-            return new.back(after.letter, old.to(before.letter, at))
-
-        if viewport.part is not None:
-            viewport.part = (moved(viewport.part[0]), moved(viewport.part[1]))
-        if viewport.cursor is not None:
-            viewport.cursor = moved(viewport.cursor)
+        self.view.viewport.carry(lambda at: new.back(after.letter, old.to(before.letter, at)))
 
     # ---- keys ------------------------------------------------------------------------------
 

@@ -343,3 +343,17 @@ def test_updates_after_an_end_say_that_the_run_was_taken_up_again(batched: bool)
         state.apply(ev.StepFinished(step=1, loss=0.9, stamp=later))
     assert not state.ended
     assert state.badge == "running"
+
+
+@pytest.mark.parametrize("kind", ["sftui", "hf", "lightning", "foreign"])
+def test_checkpoints_of_any_trainer_come_newest_first(kind: ev.CheckpointKind) -> None:
+    """And are places on the chart; what was exported comes behind them."""
+    state = RunState()
+    for step in (10, 20, 30):
+        state.apply(ev.CheckpointSaved(step=step, path=f"out/{step}", kind=kind))
+    state.apply(ev.CheckpointSaved(step=30, path="merged", kind="hf", reason="export"))
+    state.apply(ev.CheckpointRemoved(path="out/10"))
+    rows = state.checkpoint_rows()
+    assert [row.path for row in rows] == ["out/30", "out/20", "out/10", "merged"]
+    assert rows.steps.tolist() == [10, 20, 30]
+    assert rows.kept == 2
