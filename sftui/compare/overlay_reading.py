@@ -88,7 +88,7 @@ class OverlayReading:
         for contender in ordered:
             found = read(self.line(contender), self.own(contender, at))
             name = contender.letter
-            if found is not None and not by_steps:
+            if found is not None and not (by_steps and found[0] == round(at)):
                 name += f" @{fmt.count(round(found[0]))}"
             value, change = found[1] if found is not None else None, ""
             if value is not None and base is not None and contender is not reference:
@@ -96,6 +96,9 @@ class OverlayReading:
             shown = self.form(value) if value is not None else "–"
             lines.append((name, shown, change, contender.role))
         for contender in ordered:
+            if contender.marked is contender.raw:
+                # Its points are those of the curve, which was read above.
+                continue
             steps, heights = self.marked(contender)
             last = int(np.searchsorted(steps, self.own(contender, at), side="right")) - 1
             if last >= 0:

@@ -262,6 +262,11 @@ def test_another_number_has_its_validation_beside_it():
     assert "B: none of it" in text
     assert "40 ┤" in text
     assert overlay.drawn == overlay.contenders[:1]
+    # The evaluation nearest to the crosshair is read once, and its own step is told.
+    overlay.view.viewport.cursor = 14.0
+    text = "\n".join(painted(overlay)[1].lines())
+    assert text.count("@10") == 1
+    assert "A @10  30.0%" in text
 
 
 def test_an_exported_table_has_the_places_of_every_run():
