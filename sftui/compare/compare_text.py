@@ -258,7 +258,7 @@ def overlay(
         figure.draw(signal.lines() if joined else signal)
     name = "loss" if look.number == LOSS else title_of(look.number)
     axis = look.axis
-    figure.title(f"{name} by {'step' if axis.name == 'step' else axis.words}")
+    figure.title(f"{name} by {axis.label}")
     # Its own labels would read 3.3e2.
     between = time_ticks if axis.name == "time" else ticks
     places, step = between(0.0, max(1.0, last), max(3, width // 16))

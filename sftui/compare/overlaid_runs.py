@@ -19,7 +19,6 @@ from sftui.compare.numbers import LOSS, Number, names_of, number_of
 from sftui.compare.pairing import LETTERS, Comparison, of_all
 from sftui.compare.shared_axis import SharedAxes, SharedAxis
 from sftui.drawing.roles import Role
-from sftui.state.catalog import Catalog
 from sftui.state.means import Line, Means, line
 from sftui.state.run_state import RunState
 from sftui.state.series import Series
@@ -64,6 +63,8 @@ class Contender:
     """Its file is still being written."""
     number: str = LOSS
     """What the chart shows of it, as `numbers` calls it."""
+    changes: int = 0
+    """How often events were applied to it: what is looked up in its state holds until then."""
     _found: tuple[Hashable, Number] | None = None
     _means: dict[str, Means] = field(default_factory=dict)
 
@@ -115,7 +116,7 @@ class Contender:
         return line(means, share, x_low, x_high)
 
     def _other(self) -> Number:
-        key = (self.number, Catalog(self.state).shape)
+        key = (self.number, id(self.state), self.changes)
         if self._found is None or self._found[0] != key:
             self._found = key, number_of(self.state, self.number)
         return self._found[1]

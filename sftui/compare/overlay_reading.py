@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from sftui.compare.numbers import LOSS, number_words
 from sftui.compare.overlaid_runs import Contender, Overlay
+from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Role
 from sftui.state.means import Line
 from sftui.state.records import Validation
-from sftui.state.series import nearest_row
+from sftui.state.series import Doubles, nearest_row
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.chart_panels import title_of, unit_of
+
+Marks = tuple[Doubles, Doubles]
+_NONE: Marks = (np.empty(0), np.empty(0))
 
 
 class OverlayReading:
@@ -25,6 +31,7 @@ class OverlayReading:
     def __init__(self, overlay: Overlay) -> None:
         self.overlay = overlay
         self.view = overlay.view
+        self._validations: dict[str, tuple[tuple[int, str], Marks]] = {}
 
     def line(self, contender: Contender | None = None) -> Line:
         """Of one run, by default the pinned one, for the part in sight."""
@@ -43,18 +50,27 @@ class OverlayReading:
 
     def comparable_validations(self, contender: Contender) -> list[Validation]:
         """Those in the unit of the pinned run's: bits a byte cannot share an axis with nats."""
-        ours = self.overlay.reference.state.validation_list()
-        found = contender.state.validation_list()
-        return [v for v in found if not ours or v.metric == ours[-1].metric]
+        metric = self._unit()
+        return [v for v in contender.state.validation_list() if not metric or v.metric == metric]
 
-    def marked(self, contender: Contender) -> list[tuple[float, float]]:
-        """Updates and heights of what is marked point by point."""
-        if self.overlay.number == LOSS:
-            return [(float(v.step), v.loss) for v in self.comparable_validations(contender)]
-        marked = contender.marked
-        return (
-            [] if marked is None else list(zip(marked.x.tolist(), marked.y.tolist(), strict=True))
-        )
+    def marked(self, contender: Contender) -> Marks:
+        """Updates, rising, and heights of what is marked point by point."""
+        if self.overlay.number != LOSS:
+            marked = contender.marked
+            return _NONE if marked is None else (marked.x, marked.y.astype(np.float64))
+        # A record is made when it is read: of many thousands not for every frame.
+        key = (contender.state.validations.version, self._unit())
+        known = self._validations.get(contender.letter)
+        if known is None or known[0] != key:
+            found = [(float(v.step), v.loss) for v in self.comparable_validations(contender)]
+            steps, losses = np.array(found, dtype=np.float64).reshape(-1, 2).T
+            known = self._validations[contender.letter] = key, (steps, losses)
+        return known[1]
+
+    def _unit(self) -> str:
+        """Of the pinned run's newest validation; empty without one."""
+        validations = self.overlay.reference.state.validation_list()
+        return validations[-1].metric if validations else ""
 
     def values(self, at: float, drawn: list[Contender]) -> list[tuple[str, str, str, Role]]:
         """Name, value, distance from the pinned run's value, colour; in the usual order.
@@ -72,7 +88,7 @@ class OverlayReading:
         for contender in ordered:
             found = read(self.line(contender), self.own(contender, at))
             name = contender.letter
-            if found is not None and not by_steps:
+            if found is not None and not (by_steps and found[0] == round(at)):
                 name += f" @{fmt.count(round(found[0]))}"
             value, change = found[1] if found is not None else None, ""
             if value is not None and base is not None and contender is not reference:
@@ -80,11 +96,14 @@ class OverlayReading:
             shown = self.form(value) if value is not None else "–"
             lines.append((name, shown, change, contender.role))
         for contender in ordered:
-            own = self.own(contender, at)
-            before = [mark for mark in self.marked(contender) if mark[0] <= own]
-            if before:
-                words = f"{contender.mark} @{fmt.count(round(before[-1][0]))}"
-                lines.append((words, self.form(before[-1][1]), "", contender.role))
+            if contender.marked is contender.raw:
+                # Its points are those of the curve, which was read above.
+                continue
+            steps, heights = self.marked(contender)
+            last = int(np.searchsorted(steps, self.own(contender, at), side="right")) - 1
+            if last >= 0:
+                words = f"{contender.mark} @{fmt.count(round(steps[last]))}"
+                lines.append((words, self.form(float(heights[last])), "", contender.role))
         return lines
 
     def form(self, value: float | None) -> str:
@@ -127,3 +146,15 @@ def read(line: Line, at: float) -> tuple[float, float | None] | None:
         return None
     step = float(x[nearest_row(x, at)])
     return step, line.at(step)
+
+
+def one_a_column(plot: Plot, marks: Marks) -> list[tuple[int, float]]:
+    """Columns and heights of marks; of more than there are columns the newest of each, since
+    beside each other they would hide the curves."""
+    columns, heights = plot.x_cells(marks[0]), marks[1]
+    seen = (columns >= plot.col) & (columns < plot.col + plot.width) & np.isfinite(heights)
+    columns, heights = columns[seen], heights[seen]
+    if len(columns) > plot.width:
+        last = np.append(columns[1:] != columns[:-1], True)
+        columns, heights = columns[last], heights[last]
+    return list(zip(columns.tolist(), heights.tolist(), strict=True))

@@ -31,6 +31,11 @@ class SharedAxis:
     scales: Mapping[str, XScale | None]
     """By the letter of the run; None for steps."""
 
+    @property
+    def label(self) -> str:
+        """What stands at the axis of a picture."""
+        return {"step": "step", "share": f"{self.words}, %"}.get(self.name, self.words)
+
     def to(self, letter: str, step: float) -> float:
         """Where a place of a run, in its updates, stands on the axis."""
         scale = self.scales[letter]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sftui.compare.numbers import LOSS
-from sftui.compare.overlay_reading import OverlayReading, end_of, read
+from sftui.compare.overlay_reading import OverlayReading, end_of, one_a_column, read
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, text_width
 from sftui.drawing.chart_data import ChartData, curve_of, x_name
 from sftui.drawing.plot import Plot
@@ -129,11 +129,12 @@ class OverlayChart(ZoomChart):
                     name=f"{letter} {state.loss_name if number == LOSS else number}",
                     label=f"{letter} {clean(contender.title, 30)}",
                     place=contender.place,
+                    run=letter,
                     line=self.reading.line(contender),
                 )
             )
             marked, name = contender.marked, f"{letter} val {number}"
-            if number == LOSS and self.reading.comparable_validations(contender):
+            if number == LOSS and len(self.reading.marked(contender)[0]):
                 validations = state.validations
                 marked, name = validations.loss, f"{letter} {VALIDATION}{validations.metric}"
             if marked is not None and marked is not contender.raw:
@@ -145,6 +146,7 @@ class OverlayChart(ZoomChart):
                         name=name,
                         label="",
                         place=contender.place,
+                        run=letter,
                         marks=True,
                     )
                 )
@@ -153,7 +155,7 @@ class OverlayChart(ZoomChart):
             title=title_of(number),
             series=f"compare-{number}",
             curves=curves,
-            x_words=self.overlay.axis()[0].words if plot.x_scale is not None else "step",
+            x_words=self.overlay.axis()[0].label,
             y_words=title_of(number),
             x_limits=plot.axis_limits,
             y_limits=plot.y_limits,
@@ -245,8 +247,8 @@ class OverlayChart(ZoomChart):
         for contender in reversed(drawn):
             number = style(contender.role, bold=contender is self.overlay.reference)
             own = self._plot_of(contender, plot)
-            for step, value in self.reading.marked(contender):
-                col, row = own.x_cell(step), plot.y_cell(value)
+            for col, value in one_a_column(own, self.reading.marked(contender)):
+                row = plot.y_cell(value)
                 char = contender.mark
                 if row is None and plot.is_above(value):
                     row, char = plot.row, "▴"
@@ -313,9 +315,10 @@ class OverlayChart(ZoomChart):
             at = float(raw.x[first + known[-1]])
             height = self.reading.line(contender).at(at)
             return None if height is None else (at, height)
-        for step, value in reversed(self.reading.marked(contender)):
-            if plot.x_low <= step <= plot.x_high and math.isfinite(value):
-                return step, value
+        steps, heights = self.reading.marked(contender)
+        seen = (steps >= plot.x_low) & (steps <= plot.x_high) & np.isfinite(heights)
+        if seen.any():
+            return float(steps[seen][-1]), float(heights[seen][-1])
         return None
 
     def _crosshair(self, plot: Plot, at: float, drawn: list[Contender]) -> None:
@@ -366,8 +369,8 @@ class OverlayChart(ZoomChart):
             own = self._plot_of(contender, plot)
             x_low, x_high = own.x_low, own.x_high
             average = self._scaled(self.reading.line(contender).sample(x_low, x_high))
-            heights = [y for x, y in self.reading.marked(contender) if x_low <= x <= x_high]
-            marks = self._scaled(np.array(heights, dtype=np.float64))
+            steps, heights = self.reading.marked(contender)
+            marks = self._scaled(heights[(steps >= x_low) & (steps <= x_high)])
             raw = [self._scaled(contender.raw.sample(x_low, x_high))]
             reference = contender is self.overlay.reference
             everything = extremes([average, marks, *(raw if reference else [])])

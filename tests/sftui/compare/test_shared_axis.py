@@ -1,6 +1,8 @@
 """What x measures over several runs: places by definition, what is read there, what is refused."""
 
+import csv
 import dataclasses
+import io
 import json
 import math
 from pathlib import Path
@@ -15,10 +17,11 @@ from sftui import cli
 from sftui.compare import numbers
 from sftui.compare.overlaid_runs import Contender, Overlay
 from sftui.compare.overlay_feed import open_overlay
-from sftui.compare.overlay_reading import OverlayReading
+from sftui.compare.overlay_reading import OverlayReading, one_a_column
 from sftui.compare.shared_axis import AXES, AxisName, SharedAxes
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import Grid
+from sftui.report import chart_files
 from sftui.state.run_state import RunState
 from sftui.widgets.overlay_chart import OverlayChart
 from tests.sftui.screens.test_overlay import read, three, write_log
@@ -230,7 +233,7 @@ def test_what_is_printed_tells_the_losses_where_all_have_come(tmp_path, capsys):
     assert cli.main(["compare", *logs, "--plain", "--by", "share", "--metric", "grad_norm"]) == 0
     out = capsys.readouterr().out
     assert "gradient norm at share of the run" in out
-    assert "gradient norm by share of the run" in out
+    assert "gradient norm by share of the run, %" in out
 
 
 def test_another_number_has_its_validation_beside_it():
@@ -251,13 +254,48 @@ def test_another_number_has_its_validation_beside_it():
         numbers.find("grad_nrm", [state])
     overlay = overlay_of(state, state_of([9] * 40, [1.0] * 40))
     overlay.show_number("rewards/chosen")
-    assert OverlayReading(overlay).marked(overlay.contenders[0]) == [(20.0, 0.25)]
+    steps, heights = OverlayReading(overlay).marked(overlay.contenders[0])
+    assert (steps.tolist(), heights.tolist()) == ([20.0], [0.25])
     overlay.show_number("accuracy/MMLU")
     text = "\n".join(painted(overlay)[1].lines())
     assert "MMLU, %" in text
     assert "B: none of it" in text
     assert "40 ┤" in text
     assert overlay.drawn == overlay.contenders[:1]
+    # The evaluation nearest to the crosshair is read once, and its own step is told.
+    overlay.view.viewport.cursor = 14.0
+    text = "\n".join(painted(overlay)[1].lines())
+    assert text.count("@10") == 1
+    assert "A @10  30.0%" in text
+
+
+def test_an_exported_table_has_the_places_of_every_run():
+    """By tokens, update 10 of A stands at 10,000 and of B at 2,500: a column each."""
+    overlay = overlay_of(state_of([1000] * 40, [1.0] * 40), state_of([250] * 160, [1.0] * 160))
+    overlay.axis_name = "tokens"
+    data = painted(overlay)[0].chart_data()
+    assert data is not None
+    rows = list(csv.DictReader(io.StringIO(chart_files.as_csv(data))))
+    assert (rows[10]["A tokens"], rows[10]["B tokens"]) == ("10000.0", "2500.0")
+    assert (rows[100]["A tokens"], rows[100]["B tokens"]) == ("", "25000.0")
+    assert float(rows[100]["B loss"]) == pytest.approx(2.0 / 11, rel=1e-6)
+
+
+def test_many_validations_leave_the_curves_in_sight():
+    """Of 3,000 on 80 columns one a column, the newest; read once, not for every frame."""
+    states = [state_of([9] * 3000, [1.0] * 3000) for _ in range(2)]
+    for state in states:
+        for step in range(3000):
+            state.apply(ev.ValidationFinished(step=step, loss=1.0 + step / 3000))
+    chart, grid = painted(overlay_of(*states))
+    first = chart.reading.marked(chart.overlay.contenders[0])
+    chart.paint(grid)
+    assert chart.reading.marked(chart.overlay.contenders[0]) is first
+    plot = chart.plot
+    assert plot is not None
+    found = one_a_column(plot, first)
+    assert [column for column, _ in found] == list(range(plot.col, plot.col + plot.width))
+    assert found[-1][1] == pytest.approx(1.0 + 2999 / 3000)
 
 
 async def test_flags_of_the_screen_hold_once_the_runs_are_read(tmp_path):
