@@ -19,6 +19,7 @@ from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.state.series import Series
 from sftui.text import format as fmt
+from sftui.text.clean import clean
 from sftui.view.outlook import answers, widest
 from sftui.widgets.panel import Panel
 
@@ -70,7 +71,8 @@ class Now(Panel):
         for at, answer in enumerate(found, row):
             grid.text(at, 2, answer.question, style(Role.DIM))
             number = style(Role.TEXT, bold=answer.clear)
-            grid.text(at, start, fit(answer.words, grid.width - 2 - start), number)
+            words = clean(answer.words, 300)  # names of a log are among them
+            grid.text(at, start, fit(words, grid.width - 2 - start), number)
 
     def _train(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state
