@@ -133,8 +133,8 @@ def _wide(
     wanted = 2 + (2 * num_ranks if num_ranks <= 2 else num_ranks)
     rows = {"memory": min(max(4, wanted), max(4, body // 3))}
     rest = body - now - (rows["memory"] if "memory" in column else 0)
-    # Rows and the sentence of every task before the checkpoints of long ago.
-    rows["benchmarks"] = max(5, round(rest * 0.62))
+    # Where both have rows, the sentence of every task goes before checkpoints of long ago.
+    rows["benchmarks"] = max(5, round(rest * (0.62 if body >= 34 else 0.54)))
     boxes["now"] = Box(left, top, right, now)
     y = top + now
     for name in column:
