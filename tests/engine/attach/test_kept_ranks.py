@@ -42,6 +42,19 @@ def torchrun(output: Path, **options: object) -> list[str]:
     return [*launcher, "--standalone", str(SCRIPT), str(output), settings]
 
 
+def kept_run(folder: Path, *, max_restarts: int) -> RunDir:
+    """A run of the keeper's over the script, slow enough to act in its middle; not started."""
+    return foreign.create(
+        folder / "runs",
+        "kept",
+        command=torchrun(folder / "kept", slow=0.3),
+        cwd=folder,
+        now=datetime.now(),
+        max_restarts=max_restarts,
+        kept=True,
+    )
+
+
 def logged(output: Path) -> list[float]:
     """Loss of every step, as the trainer itself keeps it beside its last checkpoint."""
     state = json.loads((output / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())
@@ -76,15 +89,7 @@ def test_two_ranks_of_an_unchanged_script_are_steered_killed_and_whole(tmp_path:
     )
     assert plain.returncode == 0, plain.stderr[-2000:]
 
-    run = foreign.create(
-        tmp_path / "runs",
-        "kept",
-        command=torchrun(tmp_path / "kept", slow=0.3),
-        cwd=tmp_path,
-        now=datetime.now(),
-        max_restarts=3,
-        kept=True,
-    )
+    run = kept_run(tmp_path, max_restarts=3)
     process = start(run, **quiet)
     until(lambda: bool(told(run, StepFinished)), 150)
     ask(run, "pause", Command.PAUSE)
@@ -130,15 +135,7 @@ def test_a_stopped_rank_is_told_as_silent_and_answers_once_it_goes_on(tmp_path: 
     """SIGSTOP holds rank 1 in the middle of its updates: who watches is told which rank is silent,
     nothing is answered meanwhile, and after SIGCONT everything is as if it had not been."""
     quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
-    run = foreign.create(
-        tmp_path / "runs",
-        "kept",
-        command=torchrun(tmp_path / "kept", slow=0.3),
-        cwd=tmp_path,
-        now=datetime.now(),
-        max_restarts=0,
-        kept=True,
-    )
+    run = kept_run(tmp_path, max_restarts=0)
     process = start(run, **quiet)
     until(lambda: len(events(run.path, StepFinished)) > 2, 150)
     stopped = rank(run, 1)
