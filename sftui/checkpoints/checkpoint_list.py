@@ -12,7 +12,7 @@ from pathlib import Path
 from engine.checkpoints import checkpoint_dir
 from engine.checkpoints.checkpoint_dir import KEEP_SUFFIX
 from engine.run.run_dir import RunDir
-from sftui.checkpoints.checkpoint_row import CheckpointRow
+from sftui.checkpoints.checkpoint_row import CheckpointRow, ListedCheckpoints
 from sftui.checkpoints.jobs import Job
 from sftui.checkpoints.prompts import Sampler
 from sftui.state.run_state import RunState
@@ -32,26 +32,13 @@ class CheckpointList:
         self.job: Job | None = None
         self.sampler = Sampler()
 
-    def rows(self, state: RunState) -> list[CheckpointRow]:
+    def rows(self, state: RunState) -> ListedCheckpoints:
         """Newest first, the start last."""
         disk = {} if self.run is None else {
             info.step: info for info in checkpoint_dir.list_checkpoints(self.run)
         }  # fmt: skip
         best = state.best_validation
-        exported = {c.step for c in state.checkpoints.values() if c.exported}
-        rows = []
-        for known in state.checkpoint_rows():
-            info = disk.pop(known.step, None) if known.kind == "sftui" else None
-            rows.append(
-                CheckpointRow(
-                    known=known,
-                    info=info,
-                    best=best is not None and best.step == known.step and not known.exported,
-                    marked=info is not None and info.marked,
-                    exported=known.kind == "sftui" and known.step in exported,
-                )
-            )
-        return rows
+        return ListedCheckpoints(state.checkpoint_rows(), disk, None if best is None else best.step)
 
     def why_not(self, row: CheckpointRow) -> str:
         """Why no action is possible on this one; empty when one is."""

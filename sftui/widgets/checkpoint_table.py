@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.events import Click
 
 from sftui.checkpoints.checkpoint_list import busy_words
+from sftui.checkpoints.checkpoint_row import ListedCheckpoints
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style, task_role
 from sftui.drawing.short_names import short_names
@@ -43,7 +44,7 @@ class CheckpointTable(Panel):
         self.cursor = 0
         self.said = ""
         """What the last action did."""
-        self.rows: list[CheckpointRow] = []
+        self.rows = ListedCheckpoints(state.checkpoint_rows(), {}, None)
         self._top = 0
 
     def reload(self) -> None:
@@ -51,13 +52,14 @@ class CheckpointTable(Panel):
         chosen = self.chosen
         self.rows = self.checkpoints.rows(self.state)
         if chosen is not None:
-            same = (i for i, row in enumerate(self.rows) if row.known.path == chosen.known.path)
-            self.cursor = next(same, self.cursor)
+            place = self.rows.place_of(chosen.known)
+            self.cursor = self.cursor if place is None else place
         self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
 
     def begin_at(self, step: int) -> None:
         """The cursor on the row of this step, if there is one."""
-        self.cursor = next((i for i, r in enumerate(self.rows) if r.step == step), self.cursor)
+        place = self.rows.place_of_step(step)
+        self.cursor = self.cursor if place is None else place
 
     @property
     def chosen(self) -> CheckpointRow | None:
@@ -96,7 +98,7 @@ class CheckpointTable(Panel):
         if notes:
             notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
         title = [("checkpoints", style(Role.TITLE, bold=True))]
-        disk = [row.info.size_bytes for row in self.rows if row.info is not None]
+        disk = [row.info.size_bytes for row in self.rows.on_disk if row.info is not None]
         corner: list[Span] = []
         if disk:
             corner = [(f"{len(disk)} on disk, {fmt.size(sum(disk))}", style(Role.DIM))]
