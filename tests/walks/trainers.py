@@ -266,7 +266,7 @@ def silent(t: Terminal) -> None:
     t.see("not attached|attaches nothing")
     t.picture("silent refuses a pause")
     t.press("?")
-    t.see("any key closes")
+    t.see("letters filter")
     t.picture("silent help")
     t.press("Escape", "x")
     t.see("Stop this run")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,14 @@ from engine.events import CheckpointSaved, RunFinished
 from engine.run.run_dir import RunDir
 from tests.engine.attach.steered import events
 from tests.engine.attach.test_loop import Loop
+
+
+@pytest.fixture(autouse=True)
+def _ctrl_c_is_pythons_own() -> Iterator[None]:
+    """As on a terminal: a shell's background job, which tests may be, ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def send(*numbers: int) -> dict[int, Callable[[RunDir], None]]:
