@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -40,7 +41,7 @@ FORMS = {"text": as_text, "json": as_json, "tags": as_tags, "table": as_cells}
 HEADS = {"table": "step,metric,value\n"}
 
 
-def values(state: RunState, name: str) -> list[float]:
+def values(state: RunState, name: str) -> list[Any]:
     (entry,) = series.chosen(state, name)
     return [pytest.approx(value, rel=1e-6) for value in entry.series.y.tolist()]
 
