@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from textual.events import Click
 
+from sftui.checkpoints import checkpoint_detail
 from sftui.checkpoints.checkpoint_list import busy_words
 from sftui.checkpoints.checkpoint_order import (
     AGE,
@@ -16,9 +17,11 @@ from sftui.checkpoints.checkpoint_order import (
     columns,
     ordered,
 )
+from sftui.compare.same_run import between_words
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style, task_role
 from sftui.drawing.short_names import short_names
+from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.statistics.accuracy import wilson
 from sftui.statistics.checkpoint_pair import CheckpointPair, told_apart
@@ -27,7 +30,6 @@ from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.text.paths import typed_path
 from sftui.view.empty_words import nothing_yet
-from sftui.widgets import checkpoint_detail
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -232,7 +234,17 @@ class CheckpointTable(Panel):
         below = _HEADED + 1 + min(len(self.rows), room)
         top = min(below, grid.height - 1 - self._least(grid.height))
         news = self.news(min(_FEW_DETAILS, grid.height - 1 - top))
-        shown = checkpoint_detail.Shown(self.state, self.view, chosen, other, self.pair(), news)
+        shown = checkpoint_detail.Shown(
+            state=self.state,
+            chosen=chosen,
+            other=other,
+            pair=self.pair(),
+            between=[]
+            if other is None
+            else between_words(self.state, self.view, chosen.step, other.step),
+            news=news,
+            curve=val_name(self.state.validation_list()),
+        )
         checkpoint_detail.paint(grid, top, shown)
 
     def _least(self, height: int) -> int:

@@ -19,13 +19,10 @@ from sftui.checkpoints.pair_words import (
     measure_lines,
     sentence,
 )
-from sftui.compare.differences import by_hand
 from sftui.drawing.canvas import Grid, Span, bridge, fit, text_width
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style, task_role
-from sftui.drawing.x_axis import FORMS
 from sftui.drawing.y_range import around, extremes, eye_range
-from sftui.logbook.event_lines import val_name
 from sftui.state.series import Series
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -34,7 +31,6 @@ if TYPE_CHECKING:
     from sftui.checkpoints.checkpoint_row import CheckpointRow
     from sftui.state.run_state import RunState
     from sftui.statistics.checkpoint_pair import CheckpointPair
-    from sftui.view.view import View
 
 _LEAST_CURVE, _MOST_CURVE = 7, 24
 """Rows of the curve with its axis and its title."""
@@ -50,12 +46,15 @@ class Shown(NamedTuple):
     """What is painted."""
 
     state: RunState
-    view: View
     chosen: CheckpointRow
     other: CheckpointRow | None
     pair: CheckpointPair | None
+    between: Sequence[str]
+    """What lies between the two, a few words each."""
     news: Sequence[Span]
     """Lines that come first."""
+    curve: str
+    """The name of the validation curve."""
 
 
 def paint(grid: Grid, row: int, shown: Shown) -> None:
@@ -77,9 +76,8 @@ def paint(grid: Grid, row: int, shown: Shown) -> None:
         col = grid.text(row, 4, fit(name, 22), style(role))
         grid.text(row, col + 1, fit(line, grid.width - 3 - col), style(Role.DIM))
         row += 1
-    between = between_words(shown)
-    if between and last - row >= _LEAST_CURVE + 4:
-        grid.text(row, 2, fit("between: " + " · ".join(between), width), style(Role.FAINT))
+    if shown.between and last - row >= _LEAST_CURVE + 4:
+        grid.text(row, 2, fit("between: " + " · ".join(shown.between), width), style(Role.FAINT))
         row += 1
     row += 1 if last - row > _LEAST_CURVE + 2 else 0
     _pictures(grid, row, last - row, shown)
@@ -105,33 +103,6 @@ def _measures(shown: Shown) -> list[tuple[tuple[str, Role], str]]:
         role = task_role(places[measure.name]) if measure.name in places else Role.VAL
         found.append(((clean(measure.name, 40), role), words))
     return found
-
-
-def between_words(shown: Shown) -> list[str]:
-    """What lies between two checkpoints: updates, what a person did, the rate, epochs and tokens;
-    nothing where they are of one step."""
-    if shown.other is None or shown.other.step == shown.chosen.step:
-        return []
-    state, view = shown.state, shown.view
-    low, high = sorted((shown.chosen.step, shown.other.step))
-    parts = [fmt.counted(high - low, "update")]
-    if hand := by_hand(state, low, high):
-        parts.append(f"by hand: {hand}")
-    rates = [_at_step(state, "lr_mult", step) for step in (low, high)]
-    if rates[0] is not None and rates[1] is not None:
-        parts.append(f"rate ×{rates[0]:.3g} → ×{rates[1]:.3g}")
-    for axis in ("epoch", "tokens"):
-        scale = view.x_scale(state, axis)
-        if scale is not None:
-            ends = [FORMS[axis](scale.to(step)) for step in (low, high)]
-            parts.append(f"{axis} {ends[0]} → {ends[1]}")
-    return parts
-
-
-def _at_step(state: RunState, name: str, step: int) -> float | None:
-    """Of the last update that is in those weights, or of the first one to come."""
-    row = state.steps.at(step - 1) or state.steps.at(step)
-    return None if row is None else row.get(name)
 
 
 # ---- the curve and the answers -------------------------------------------------------------------
@@ -181,7 +152,7 @@ def _paint_answers(
 def _curve(grid: Grid, row: int, rows: int, cells: tuple[int, int], shown: Shown) -> bool:
     """The validation curve, else the training loss, with both places on it; False without any."""
     state = shown.state
-    series, role, name = _series(state)
+    series, role, name = _series(shown)
     if len(series) < 2:
         return False
     start, end = cells
@@ -224,10 +195,11 @@ def _short(step: int) -> str:
     return "start" if step == 0 else f"step {fmt.count(step)}"
 
 
-def _series(state: RunState) -> tuple[Series, Role, str]:
+def _series(shown: Shown) -> tuple[Series, Role, str]:
     """What the places are shown on, its colour and its name."""
+    state = shown.state
     if len(state.validations) >= 2:
-        return state.validations.loss, Role.VAL, val_name(state.validation_list())
+        return state.validations.loss, Role.VAL, shown.curve
     return state.step_series(state.loss_name), Role.TRAIN, "train"
 
 
