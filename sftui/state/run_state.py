@@ -380,7 +380,8 @@ class RunState:
         t = self._clock.at(event.stamp)
         if t is not None and self.first_t is not None:
             values["since_start"] = t - self.first_t
-        self.steps.put(step, values)
+        # A log may print the loss of a step on one line and its rate on the next.
+        self.steps.put(step, values, keep=True)
         if _bad(event.loss) or _bad(event.grad_norm):
             self.nonfinite += 1
         touched = Topic.STEPS
