@@ -140,7 +140,7 @@ class VerbActions(ReplayActions, ChartActions):
 
     def verb_eval(self, typed: Typed) -> None:
         checkpoints = self._cockpit.checkpoints
-        rows = checkpoints.rows(self._cockpit.state).on_disk
+        rows = [row for row in checkpoints.rows(self._cockpit.state) if row.info is not None]
         if not rows:
             raise UsageError(
                 "there is no checkpoint here to ask; `checkpoint` saves one, and `eval` alone "

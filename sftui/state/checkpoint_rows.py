@@ -6,8 +6,7 @@ A run may save a hundred thousand: none of them is sorted again because one more
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, overload
 
@@ -50,18 +49,19 @@ class CheckpointRows(Sequence[Checkpoint]):
             return resumable[len(resumable) - 1 - place]
         return self._rest[place - len(resumable)]
 
-    def __iter__(self) -> Iterator[Checkpoint]:
-        return chain(reversed(self._shelf.resumable), self._rest)
+    @property
+    def exported(self) -> frozenset[int]:
+        """Steps of which there is an export."""
+        return frozenset(one.step for one in self._shelf.others)
+
+    def listed(self) -> list[Checkpoint]:
+        """All of them now, whatever is saved later."""
+        return [*reversed(self._shelf.resumable), *self._rest]
 
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
-
-    @property
-    def rest(self) -> Sequence[Checkpoint]:
-        """Those that come behind the resumable ones: exports, and the start."""
-        return self._rest
 
     @property
     def there(self) -> list[Checkpoint]:
