@@ -7,7 +7,7 @@ KILLS ?= 200
 PIP_FLAGS := --quiet --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture torture-attach trainers-matrix walks fuzz honesty aa long-run bench gpu-check gpu-count screenshots reports clean
+.PHONY: help setup run test fast hunt check format lint types imports docs-check docs structure torture torture-attach trainers-matrix walks fuzz honesty aa long-run bench gpu-check gpu-count screenshots reports clean walk-trainers
 
 help: ## print these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -78,6 +78,9 @@ torture: $(VENV)/.installed-dev ## 200 random kills among other faults, and what
 
 torture-attach: $(VENV)/.installed-dev ## 50 random kills of keeper, ranks and screen over a TRL script (40 minutes)
 	$(BIN)/python -m tests.torture_attach $(ARGS)
+
+walk-trainers: $(VENV)/.installed-dev ## drive scripts of TRL, Accelerate and Lightning in tmux, pictures in walks/ (10 minutes); ARGS="--only dpo"
+	$(BIN)/python -m tests.walks.trainers $(ARGS)
 
 trainers-matrix: $(VENV)/.installed-dev ## the attach tests with the oldest and newest transformers, TRL and Lightning (15 minutes)
 	$(BIN)/python -m tests.trainers_matrix $(ARGS)

@@ -135,8 +135,8 @@ def estimate(plan: MemoryPlan) -> Memory:
     # One Muon momentum a matrix, two AdamW moments a row of embeddings and head.
     optimizer = 4 * matrices + 8 * (head + counts.others) + 2 * embedded
     if plan.checkpoint_layers:
-        # Only each block's input stays.
-        per_layer = 2 if plan.mixed else 4
+        # Only what each block was given stays.
+        per_layer = (2 if plan.mixed else 4) * plan.shape.kept_by_recomputing
     elif plan.mixed:
         # bf16. nanochat's norm may keep four inputs more.
         kept = plan.shape.kept_per_layer
@@ -153,7 +153,7 @@ def estimate(plan: MemoryPlan) -> Memory:
         start=-(-parameters // ranks) if plan.start_kept else 0,
         buckets=parameters if plan.gradient_buckets and ranks > 1 else 0,
         copies=_copies(plan, matrices + counts.others, head),
-        layers=per_layer * layers * n * width,
+        layers=round(per_layer * layers * n * width),
         logits=_logits(plan, head or counts.frozen_head, trained=head > 0),
         small=12 * n * width,
         step_temporary=_step_temporary(plan, head),

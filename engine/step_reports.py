@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engine.events import LogLine, MetricLogged, PhaseStarted, StepFinished
 from engine.session import Session
+from engine.step import packed_run
 from engine.step.dataloader import StepBatch
 from engine.step.step_losses import StepLosses
 
@@ -124,8 +125,9 @@ def _report_cut_rows(session: Session, step: int) -> None:
     epoch_ends = int(session.plan.epoch_at(step + 1)) > int(session.plan.epoch_at(step))
     if count > told and (told == 0 or epoch_ends or step == session.plan.num_updates - 1):
         session.rows_cut_told = count
-        limit = session.config.data.max_tokens
+        limit = packed_run.longest_conversation(session.config)
+        flag = "--max-tokens" if limit == session.config.data.max_tokens else "--max-seq-len"
         rows = "1 row so far is" if count == 1 else f"{count} rows so far are"
         cut = "was cut" if count == 1 else "were cut"
-        text = f"{rows} longer than {limit} tokens and {cut} (--max-tokens)"
+        text = f"{rows} longer than {limit} tokens and {cut} ({flag})"
         session.emit(LogLine(step=step, text=text, level="warn"))

@@ -318,7 +318,8 @@ class SftuiApp(VerbActions):
     def action_help(self) -> None:
         from sftui.screens.help import Help  # noqa: PLC0415  as above
 
-        self.push_screen(Help(self.keys))
+        mode = "live" if self._cockpit.view.replay is None else "replay"
+        self.push_screen(Help(self.keys, mode=mode))
 
 
 _MODES = {

@@ -417,13 +417,16 @@ def compare(words: list[str]) -> ExitCode:
     if not (flags.json or flags.plain) and _has_terminal():
         from sftui import compare_app  # noqa: PLC0415  Textual
 
-        return compare_app.run_screen(targets, flags.runs_dir, said)
+        return compare_app.run_screen(
+            targets, flags.runs_dir, said, by=flags.by, metric=flags.metric
+        )
     found = comparison.compare_all(targets, flags.runs_dir, said)
+    look = comparison.look_of(found, flags.by, flags.metric)
     if flags.json:
-        print(comparison.as_json(found))  # noqa: T201
+        print(comparison.as_json(found, look))  # noqa: T201
     else:
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        text = compare_text.as_text(found, *_terminal_size(), colour=colour)
+        text = compare_text.as_text(found, *_terminal_size(), look=look, colour=colour)
         print(text)  # noqa: T201
     return ExitCode.DONE
 
@@ -434,6 +437,12 @@ def _compare_recipes(targets: list[str], flags: CompareFlags) -> ExitCode:
 
     from sftui.compare import recipes  # noqa: PLC0415  numpy
     from sftui.sources.reading import readings  # noqa: PLC0415  as above
+
+    if flags.by != "step" or flags.metric is not None:
+        raise UsageError(
+            "--by and --metric are of a chart of runs; runs with commas between them are compared "
+            "as recipes, by their last results. Leave the flag out, or the commas."
+        )
 
     [said] = readings(1, format=flags.format, mapped=flags.map, stage=flags.stage)
     found = recipes.read(targets, flags.runs_dir, said)

@@ -10,6 +10,7 @@ from textual.screen import Screen
 
 from sftui import diagnostics
 from sftui.compare.overlay_feed import OverlayFeed, open_overlay
+from sftui.compare.shared_axis import AxisName
 from sftui.diagnostics import ExitCode
 from sftui.keys import keymap as keymap_module
 from sftui.keys import preferences as preferences_module
@@ -29,10 +30,15 @@ class CompareApp(TerminalApp):
         feed: OverlayFeed,
         preferences: Preferences | None = None,
         keymap: Keymap | None = None,
+        *,
+        by: AxisName = "step",
+        metric: str | None = None,
     ) -> None:
+        """`by`: what x measures first. `metric`: what the chart shows, if not the loss."""
         super().__init__(preferences, keymap)
+        feed.overlay.axis_name = by
         self.overlay = feed.overlay
-        self.board = OverlayScreen(feed.overlay, feed.poll, self.keys)
+        self.board = OverlayScreen(feed.overlay, feed.poll, self.keys, metric=metric)
         if preferences is not None:
             self.board.control.prefer(replace(preferences, whole=False, x_axis="step"))
 
@@ -49,8 +55,12 @@ def run_screen(
     targets: Sequence[str],
     runs_dir: str | Path | None = None,
     readings: Sequence[Reading] = (),
+    *,
+    by: AxisName = "step",
+    metric: str | None = None,
 ) -> ExitCode:
-    """Show these runs and logs until the user leaves. `readings`: how each is read.
+    """Show these runs and logs until the user leaves. `readings`: how each is read; `by` and
+    `metric` as of `CompareApp`.
 
     Raises:
         UsageError: one of them is no run and no log.
@@ -60,7 +70,7 @@ def run_screen(
         keymap = keymap_module.load()
         if keymap.said:
             diagnostics.note(keymap.said)
-        app = CompareApp(feed, preferences_module.load(), keymap)
+        app = CompareApp(feed, preferences_module.load(), keymap, by=by, metric=metric)
         from sftui.terminal import ascii_glyphs  # noqa: PLC0415  as in `app.run_screen`
 
         app.ascii = ascii_glyphs.needed()

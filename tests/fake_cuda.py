@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import ctypes
+import dataclasses
 import shutil
 import subprocess
 import tempfile
@@ -28,12 +29,18 @@ from torch import Tensor
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.model.nanochat.gpt import EMBEDDING, GPT
+from engine.model.nanochat import parts
+from engine.model.nanochat.gpt import GPT
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.model.nanochat.names import is_embedding
 from engine.step.dataloader import MicroStep
 
 D16 = GPTConfig(sequence_len=2048, vocab_size=65536, n_layer=16, n_head=8, n_kv_head=8, n_embd=1024)
 """The reference run's model, 335.5 M parameters."""
+D16_2026 = dataclasses.replace(D16, vocab_size=32768, window_pattern="SSSL", parts=parts.NEWEST)
+"""nanochat's d16 of 2026, 536.9 M parameters: half of them value embeddings."""
+FAMILIES = {"nanochat-2025": D16, "nanochat": D16_2026}
+"""By the names that benchmarks call the generations by."""
 
 LENGTHS = (900, 700, 650, 500, 400, 300, 220, 180, 120, 100)
 """Ten documents, 4,070 tokens: a micro-step as GPU.md's roofline has it."""
@@ -171,7 +178,7 @@ def model(config: GPTConfig = D16) -> GPT:
         name: torch.empty(
             shape,
             device="cuda",
-            dtype=torch.bfloat16 if name == EMBEDDING else torch.float32,
+            dtype=torch.bfloat16 if is_embedding(name) else torch.float32,
         )
         for name, shape in config.parameter_shapes().items()
     }

@@ -20,6 +20,7 @@ import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 VERSIONS = ("2.11.0", "2.13.0")
 """The one nanochat asks for, and the newest that sftui allows."""
@@ -37,6 +38,12 @@ MEMORY_GRID: list[dict[str, Any]] = [
     for ranks in (1, 2)
 ]
 """Padded: micro-batches of 2, 4 and 8 rows of 2,048 tokens, every token supervised."""
+MEMORY_GRID_2026: list[dict[str, Any]] = [
+    {"layout": "packed", "tokens": tokens, "checkpointing": checkpointing, "ranks": ranks}
+    for tokens in (2048, 8192)
+    for checkpointing in (False, True)
+    for ranks in (1, 2)
+]
 
 
 def main() -> int:
@@ -59,7 +66,11 @@ def main() -> int:
         print(json.dumps(generated()))
         return 0
     pythons = [Path(each) for each in flags.python] or [_environment(each) for each in VERSIONS]
-    found: dict[str, Any] = {"schema": 1, "model": "d16, 335.5 M parameters", "torch": {}}
+    found: dict[str, Any] = {
+        "schema": 1,
+        "model": "d16, 335.5 M parameters; of 2026, 536.9 M",
+        "torch": {},
+    }
     for python in pythons:
         counted = counted_by(python)
         found["torch"][counted.pop("torch")] = counted
@@ -125,9 +136,19 @@ def count() -> dict[str, Any]:
     torch.cuda.get_device_capability = lambda *_: (9, 0)
     return {
         "torch": torch.__version__,
-        "work": {"sftui": ours(), "padded loop": padded_loop()},
+        "work": work("nanochat-2025"),
+        "work_2026": work("nanochat"),
         "memory": [entry | memory(**entry) for entry in MEMORY_GRID],
+        "memory_2026": [entry | memory(**entry, family="nanochat") for entry in MEMORY_GRID_2026],
     }
+
+
+def work(family: str) -> dict[str, Any]:
+    """Kernels and bytes of a micro-step of a generation's d16, ours and the plain loop's."""
+    from tests import fake_cuda
+
+    shape = fake_cuda.FAMILIES[family]
+    return {"sftui": ours(shape) | update(shape), "padded loop": padded_loop(shape)}
 
 
 @contextlib.contextmanager
@@ -143,23 +164,47 @@ def fake_card() -> Iterator[None]:
         def scaled_dot_product_attention(self, q: Any, k: Any, v: Any, **_: Any) -> Any:
             return torch.ops.aten._scaled_dot_product_flash_attention(q, k, v, 0.0, True)[0]
 
+    def banded(q: Any, k: Any, v: Any, _window: int) -> Any:
+        # A plain loop's flash kernel takes windows itself; ours of packed rows never comes here.
+        return attention.padded_attention(q, k, v)
+
     module: Any = attention
-    own, module.F = module.F, Flash()
-    try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield
-    finally:
-        module.F = own
+    flash: Any = Flash()
+    with (
+        mock.patch.multiple(module, F=flash, _banded=banded),
+        FakeTensorMode(allow_non_fake_inputs=True),
+    ):
+        yield
 
 
-def ours() -> dict[str, Any]:
+def update(shape: Any) -> dict[str, Any]:
+    """Kernels of an update on one rank, which nothing may make wait for the card."""
+    import torch
+
+    from engine.config import OptimConfig
+    from engine.optimizer.optim import build_optimizer
+    from tests import fake_cuda
+
+    with fake_card():
+        model = fake_cuda.model(shape)
+        optimizer = build_optimizer(model, OptimConfig())
+        for weight in model.parameters():
+            weight.grad = torch.empty_like(weight)
+        optimizer.step()
+        with fake_cuda.Counter() as counter:
+            optimizer.step()
+        assert counter.host_copies == []
+        return {"update_kernels": counter.num_kernels}
+
+
+def ours(shape: Any) -> dict[str, Any]:
     """A packed micro-step of ten documents; the second of a step, so gradients are added to."""
     from engine.session import LossModule
     from tests import fake_cuda
 
     driver = fake_cuda.FakeDriver()
     with fake_card():
-        module = LossModule(fake_cuda.model())
+        module = LossModule(fake_cuda.model(shape))
         micro = fake_cuda.micro_step()
         for _ in range(2):
             counter = fake_cuda.Counter()
@@ -171,7 +216,7 @@ def ours() -> dict[str, Any]:
         return _work(counter, forward, micro_batches=1)
 
 
-def padded_loop() -> dict[str, Any]:
+def padded_loop(shape: Any) -> dict[str, Any]:
     """The same ten rows as a plain loop has them: padded in pairs, logits of every token."""
     import torch
     import torch.nn.functional as F
@@ -181,7 +226,7 @@ def padded_loop() -> dict[str, Any]:
     driver = fake_cuda.FakeDriver()
     pairs = list(zip(fake_cuda.LENGTHS[::2], fake_cuda.LENGTHS[1::2], strict=True))
     with fake_card():
-        model = fake_cuda.model()
+        model = fake_cuda.model(shape)
         for _ in range(2):
             counter = fake_cuda.Counter()
             forward: dict[str, float] = {"kernels": 0, "gib": 0.0}
@@ -220,7 +265,9 @@ def _work(counter: Any, forward: dict[str, float], *, micro_batches: int) -> dic
     }
 
 
-def memory(*, layout: str, tokens: int, checkpointing: bool, ranks: int) -> dict[str, Any]:
+def memory(
+    *, layout: str, tokens: int, checkpointing: bool, ranks: int, family: str = "nanochat-2025"
+) -> dict[str, Any]:
     """Most bytes alive in the second step: two micro-steps, then the update."""
     import torch
 
@@ -242,7 +289,7 @@ def memory(*, layout: str, tokens: int, checkpointing: bool, ranks: int) -> dict
     with fake_card():
         counter = fake_cuda.Counter()
         with counter:
-            model = fake_cuda.model()
+            model = fake_cuda.model(fake_cuda.FAMILIES[family])
             model.checkpoint_blocks = checkpointing
             for tensor in (model.cos, model.sin):
                 counter.track(tensor)

@@ -126,7 +126,7 @@ def _compare_app(shot: Shot, done: contextlib.ExitStack) -> CompareApp:
     done.callback(feed.close)
     while feed.overlay.loading:
         feed.poll()
-    feed.overlay.view.viewport.cursor = round(feed.overlay.last_step() / 2)
+    feed.overlay.view.viewport.cursor = round(feed.overlay.last_place() / 2)
     return CompareApp(feed)
 
 

@@ -192,6 +192,8 @@ class Round:
         assert found.updates == STEPS, found
         assert losses(self.folder / f"out-{self.run.id.rpartition('-')[2]}") == wanted
         assert self.run.events.read_bytes().startswith(self.seen)
+        beside = [path.name for path in self.run.path.parent.iterdir() if path.name[0] != "."]
+        assert all("-torture-" in name for name in beside), f"a run that nobody asked for: {beside}"
         told_steps = {e.step for e in scan(self.run.events, StepFinished)}
         assert told_steps == set(range(STEPS)), sorted(set(range(STEPS)) - told_steps)
         told = [

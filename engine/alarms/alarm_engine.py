@@ -150,6 +150,8 @@ class AlarmEngine:
                 self._alive()
                 self._take_checkpoint(event)
             case ev.RankLost():
+                # The attempt is over: what starts the next one has a minute of imports before it.
+                self._alive(step_due=False)
                 self._forget(event.rank)
             case ev.RunStarted():
                 # A second one of the same run says more about it.

@@ -125,6 +125,7 @@ class Attachment:
         self.signals: StopSignals | None = None
         self.heartbeat: Heartbeat | None = None
         self._sums = UpdateSums(self.ranks.control_group)
+        self._update_seconds: float | None = None
         try:
             self._join(runs_dir, resume)
         except Exception as error:
@@ -276,7 +277,7 @@ class Attachment:
         """Tell the heartbeat which update begins."""
         self.last_step = step
         if self.heartbeat is not None and self.alive:
-            self.heartbeat.at_step(step)
+            self.heartbeat.at_step(step, seconds=self._update_seconds)
 
     def emit(self, event: Event) -> None:
         """Hand an event of rank 0 to the bus; nothing on other ranks."""
@@ -325,6 +326,7 @@ class Attachment:
             seconds: that the update took.
             fault: why this rank has no numbers; raised here, and `RankFault` on the others.
         """
+        self._update_seconds = seconds
         self.settle()
         meets = self._sums.take_meets()
         wants = self.steering.wants_meeting(step + 1) or seconds > SLOW_STEP_SECONDS

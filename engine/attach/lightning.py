@@ -262,7 +262,8 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
                 getattr(callback, "best_model_path", ""),
                 getattr(callback, "last_model_path", ""),
             }
-            for path in sorted(filter(None, map(str, paths))):
+            # Lightning's are relative to where the script runs; who looks at them runs elsewhere.
+            for path in sorted(str(Path(each).absolute()) for each in paths if each):
                 if not attachment.has_told(path) and Path(path).exists():
                     attachment.saved(
                         CheckpointSaved(
@@ -298,8 +299,9 @@ class LightningCallback(pl.Callback):  # type: ignore[misc,unused-ignore]
             self._save((), trainer, step, "stop")
         self._ends = decision.stop_reason
         trainer.should_stop = True
-        # Nothing may hold the stop back: the person's word is later than these.
-        trainer.fit_loop.min_steps = trainer.fit_loop.epoch_loop.min_steps = None
+        # Nothing may hold the stop back: the person's word is later than these. The fit loop's own
+        # `min_steps` is a view of the epoch loop's.
+        trainer.fit_loop.epoch_loop.min_steps = None
         trainer.fit_loop.min_epochs = None
 
     def _evaluate(self, requests: Sequence[Request], trainer: Any, module: Any, step: int) -> None:

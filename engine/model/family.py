@@ -136,9 +136,14 @@ class ModelShape(Protocol):
         ...
 
     @property
-    def kept_per_layer(self) -> int:
+    def kept_per_layer(self) -> float:
         """For the memory estimate: activations of one layer that stay for the backward pass, in
-        units of [N, D]."""
+        units of [N, D], on average."""
+        ...
+
+    @property
+    def kept_by_recomputing(self) -> float:
+        """The same with activation checkpointing: what a layer is given."""
         ...
 
     def to_dict(self) -> dict[str, Any]:

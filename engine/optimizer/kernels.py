@@ -102,8 +102,7 @@ def normuon(
     mean = x.square().mean(dim=dim, keepdim=True)
     before = (mean.sum(dim=(-2, -1), keepdim=True) * length).sqrt()
     moments = torch.stack(list(second_moments)).lerp_(mean, 1 - beta2)
-    for kept, moment in zip(second_moments, moments, strict=True):
-        kept.copy_(moment)
+    torch._foreach_copy_(list(second_moments), list(moments))
     factor = moments.clamp_min(1e-10).rsqrt()
     # The norm stays what it was: only its distribution over rows or columns changes.
     after = (mean * length * factor.square()).sum(dim=(-2, -1), keepdim=True).sqrt()

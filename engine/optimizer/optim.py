@@ -138,7 +138,7 @@ class ShardedOptimizer:
         )
         # Slices share storage with the parameters: stepping them steps the model.
         self._slices = {
-            name: nn.Parameter(parameters[name].detach()[slice(*self._rows(name, rank))])
+            name: nn.Parameter(_rows_of(parameters[name].detach(), *self._rows(name, rank)))
             for name in [*tables, *(n for n, owner in self._small_owners.items() if owner == rank)]
         }
         device_type = next(iter(parameters.values())).device.type
@@ -230,7 +230,7 @@ class ShardedOptimizer:
         """Of what this rank updates."""
         found = [_gradient(self._parameters[name]) for name in self._momentum]
         for name in self._slices:
-            found.append(_gradient(self._parameters[name])[slice(*self._rows(name, self.rank))])
+            found.append(_rows_of(_gradient(self._parameters[name]), *self._rows(name, self.rank)))
         return found
 
     def parts(self) -> dict[str, Tensor]:
@@ -241,7 +241,7 @@ class ShardedOptimizer:
         """This rank's part of any weights of the model's names and shapes; views, not copies."""
         found = {name: weights[name].detach() for name in self._momentum}
         for name in self._slices:
-            found[name] = weights[name].detach()[slice(*self._rows(name, self.rank))]
+            found[name] = _rows_of(weights[name].detach(), *self._rows(name, self.rank))
         return found
 
     @torch.no_grad()
@@ -257,8 +257,7 @@ class ShardedOptimizer:
         # AdamW on this rank's rows of embedding and head. Their slices are parameters of their own
         # that share storage with the model's, so they get the gradient's rows by hand.
         for name, part in self._slices.items():
-            start, end = self._rows(name, self.rank)
-            part.grad = _gradient(self._parameters[name])[start:end]
+            part.grad = _rows_of(_gradient(self._parameters[name]), *self._rows(name, self.rank))
         self._adamw.step()
         for name, part in self._slices.items():
             # A view of the model's gradient: kept, it would keep that alive past `zero_grad`.
@@ -488,6 +487,11 @@ def grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     ]
     norm = nn.utils.get_total_norm(wide)
     return torch.linalg.vector_norm(torch.stack([norm, *narrow])) if narrow else norm
+
+
+def _rows_of(table: Tensor, first: int, end: int) -> Tensor:
+    """A view of rows, `end` not included."""
+    return table.narrow(0, first, end - first)
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

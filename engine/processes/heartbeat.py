@@ -92,13 +92,25 @@ class Heartbeat(PollingThread):
             self._gpu.close()
         self._record.close()
 
-    def at_step(self, step: int, seconds_per_token: float | None = None) -> None:
+    def at_step(
+        self,
+        step: int,
+        seconds_per_token: float | None = None,
+        *,
+        seconds: float | None = None,
+    ) -> None:
         """Tell which step begins, and this rank's own time of the one before, per token.
 
         Called by the trainer; costs less than a microsecond.
+
+        Args:
+            seconds: of the step before, where the caller knows them better than the clock: it
+                would count a pause or an evaluation between the two.
         """
         now = time.monotonic()
-        if self._step is not None and self._step_began is not None and step == self._step + 1:
+        if seconds is not None:
+            self._step_seconds = seconds
+        elif self._step is not None and self._step_began is not None and step == self._step + 1:
             self._step_seconds = now - self._step_began
         self._step, self._step_began = step, now
         self._seconds_per_token = seconds_per_token

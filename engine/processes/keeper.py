@@ -108,7 +108,9 @@ class Keeper:
             code, reason = self._one_attempt()
             if self._is_over(code):
                 return self._conclude(code, reason)
-            self._sweep()
+            # Not by SIGTERM: ranks whose launcher is gone would take it for a person's stop, and
+            # end a run that is about to go on.
+            self._sweep(at_once=True)
             self._tell(RankLost(reason=reason))
             why = self._why_not_again(reason, num_starts > most)
             if why:
@@ -244,13 +246,14 @@ class Keeper:
                     found[process.pid] = process
         return list(found.values())
 
-    def _sweep(self) -> None:
+    def _sweep(self, *, at_once: bool = False) -> None:
         """End what is left of an attempt, so that the next one is alone."""
-        left = self._processes()
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.terminate()
-        _, alive = psutil.wait_procs(left, timeout=CLEAN_SECONDS)
+        alive = left = self._processes()
+        if not at_once:
+            for process in left:
+                with contextlib.suppress(psutil.Error):
+                    process.terminate()
+            _, alive = psutil.wait_procs(left, timeout=CLEAN_SECONDS)
         for process in alive:
             with contextlib.suppress(psutil.Error):
                 process.kill()

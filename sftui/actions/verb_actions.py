@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sftui.report.chart_files import Kind
     from sftui.verbs.completion import Around
     from sftui.verbs.typed import Typed
+    from sftui.view.past_run import PastRun
 
 MOST_LINES = 50
 """Typed lines that are remembered."""
@@ -230,6 +231,37 @@ class VerbActions(ReplayActions, ChartActions):
         again = self._cockpit.request.again if back else ()
         self.onward = Onward(words=words, back=again)
         self.exit()
+
+    def action_toggle_past(self) -> None:
+        """The last comparable run behind the curve, or away with it."""
+        if self._cockpit.view.past is not None:
+            self._cockpit.use_past(None)
+            self.tell("No past run any more.")
+        else:
+            self._read_past(None)
+
+    def verb_past(self, typed: Typed) -> None:
+        self._read_past(typed.text)
+
+    def _read_past(self, target: str | None) -> None:
+        self.tell("Reading the past run …")
+        folder, root = self._cockpit.folder, self._cockpit.runs_root
+
+        def read() -> None:
+            from sftui.cockpit import past_runs  # noqa: PLC0415  all readers of logs
+
+            try:
+                found = past_runs.read(target, folder, root)
+            except SftuiError as error:
+                self.call_from_thread(self.tell, str(error), title="Not done")
+            else:
+                self.call_from_thread(self._take_past, found)
+
+        threading.Thread(target=read, name="past-run", daemon=True).start()
+
+    def _take_past(self, found: PastRun) -> None:
+        self._cockpit.use_past(found)
+        self.tell(f"The pale line is {found.name}.")
 
     def verb_baseline(self, typed: Typed) -> None:
         self.tell(f"Reading {typed.text} …")

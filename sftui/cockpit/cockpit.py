@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sftui.screens.charts import ChartsScreen
     from sftui.statistics.flips import Questions
     from sftui.statistics.scores import Yardstick
+    from sftui.view.past_run import PastRun
 
 SLOW_TICK_SECONDS, QUIET_SECONDS = 0.5, 3.0
 """Between two ticks when no event came for so long."""
@@ -421,6 +422,11 @@ class Cockpit:
             if self.folder is None or run.id < self.folder.name:
                 return run
         return None
+
+    def use_past(self, past: PastRun | None) -> None:
+        """Draw an earlier run behind the curve, or none any more."""
+        self.view.past = past
+        self.front.show(Topic.VIEW)
 
     def use_baseline(self, baseline: Yardstick) -> None:
         """Compare accuracies with these as well, from now on."""

@@ -110,10 +110,12 @@ class CompareFlags(RunsDirFlags):
 
     On a terminal this opens a screen; the first is what the others are compared with, until
     another is pinned. Runs that are alive are followed. Runs with commas between them are the
-    seeds of one recipe: then recipes are compared, and printed.
+    seeds of one recipe: then recipes are compared, and printed. Verdicts are of the last results
+    of both, whatever x measures.
 
     Examples:
       sftui compare 20260102-030405-starter 20260103-040506-starter
+      sftui compare small.log large.log --by tokens --metric grad_norm
       sftui compare A1,A2,A3 B1,B2,B3
       sftui compare run.log trainer_state.json --json
     """
@@ -126,6 +128,10 @@ class CompareFlags(RunsDirFlags):
     """More of them, each compared with the first."""
     plain: bool = False
     """Print, also on a terminal."""
+    by: Literal["step", "tokens", "time", "share"] = "step"
+    """What x measures: updates, tokens, wall time, or the share of the planned run in percent."""
+    metric: Annotated[str | None, Typed(metavar="NAME")] = None
+    """What the chart shows: grad_norm, accuracy/MMLU, tokens/s ... (default: the training loss)."""
     format: Annotated[str | None, FORMAT] = None
     """Of logs: read all as this format, or each as its own of a list with commas (default: found
     out); kept beside them."""

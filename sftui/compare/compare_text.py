@@ -16,33 +16,50 @@ from sftui.compare.differences import (
     told_by_both,
     value_words,
 )
+from sftui.compare.numbers import LOSS, number_of, number_words
 from sftui.compare.pairing import Comparison, Side, TaskPair, ValidationPair
+from sftui.compare.same_place import Look, runs_of, same_place
 from sftui.compare.seed_spread import seed_lines
-from sftui.drawing.canvas import ticks
+from sftui.compare.shared_axis import SharedAxis
+from sftui.drawing.canvas import ticks, time_ticks
+from sftui.drawing.plot import axis_tick
+from sftui.state.run_state import RunState
 from sftui.statistics import chatcore_looks
 from sftui.statistics.paired_tests import Evaluation, Judged
 from sftui.statistics.scores import GOLD, one_letter_words, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.chart_panels import title_of
 
 MARKERS = ("braille", "·", "+", "x", "o", "=")
 """Of the printed curves, in the order of the runs."""
 
 
-def as_text(found: Sequence[Comparison], columns: int, lines: int, *, colour: bool = False) -> str:
+def as_text(
+    found: Sequence[Comparison],
+    columns: int,
+    lines: int,
+    *,
+    look: Look | None = None,
+    colour: bool = False,
+) -> str:
     """Settings, results and the curves, fit for a terminal of that size.
 
-    `found`: the same first run with each of the others.
+    Args:
+        found: the same first run with each of the others.
+        look: what the curves show over what; None for the loss by steps.
     """
-    runs = [(found[0].letters[0], found[0].a), *((pair.letters[1], pair.b) for pair in found)]
+    runs = runs_of(found)
+    look = look or Look(SharedAxis(scales={letter: None for letter, _ in runs}))
     out = [_title(letter, shot) for letter, shot in runs]
     for pair in found:
         if len(found) > 1:
             out += ["", f"{pair.letters[1]} against {pair.letters[0]}"]
         out += ["", *setting_lines(pair, columns), "", *result_lines(pair)]
     out += ["", *textwrap.wrap(seed_lines([shot for _, shot in runs]), max(40, columns))]
+    out += textwrap.wrap(place_words(look, runs), max(40, columns), subsequent_indent="  ")
     rows = max(8, min(22, lines - len(out) - 2))
-    chart = overlay(runs, columns, rows, colour=colour)
+    chart = overlay(runs, columns, rows, look, colour=colour)
     return "\n".join([*out, *(["", chart] if chart else [])])
 
 
@@ -176,10 +193,34 @@ def _score(result: Evaluation) -> str:
     return text
 
 
+def place_words(look: Look, runs: Sequence[tuple[str, Side]]) -> str:
+    """What all had at the furthest place that all reached, each with its step; or an empty text."""
+    found, axis = same_place(look, runs), look.axis
+    if found is None:
+        return ""
+    by_steps = axis.name == "step"
+    values = ", ".join(
+        f"{letter} {number_words(look.number, value)}"
+        + ("" if by_steps else f" (step {fmt.count(step)})")
+        for letter, step, value in found.values
+    )
+    where = (
+        f"step {fmt.count(round(found.at))}" if by_steps else f"{axis.words} {axis.form(found.at)}"
+    )
+    what = "train loss" if look.number == LOSS else title_of(look.number)
+    return f"{what} at {where}, where all have come: {values}"
+
+
 def overlay(
-    runs: Sequence[tuple[str, Side]], columns: int, rows: int, *, colour: bool = False
+    runs: Sequence[tuple[str, Side]],
+    columns: int,
+    rows: int,
+    look: Look,
+    *,
+    colour: bool = False,
 ) -> str:
-    """The training losses, smoothed, and the validations of all on one pair of axes.
+    """The training losses, smoothed, and the validations of all on one pair of axes; or another
+    number, and what was measured of it on other data.
 
     Smoothed because two noisy curves on each other show neither; empty without points.
     """
@@ -187,19 +228,20 @@ def overlay(
     curves, legend, last = [], [], 0.0
     for i, (letter, shot) in enumerate(runs):
         marker = MARKERS[i % len(MARKERS)]
-        series = shot.state.step_series(shot.state.loss_name)
+        series, axis = look.series(shot.state), look.axis
         smooth_x, smooth_y = _smoothed(series.x, series.y)
         # A smooth curve needs no more points than there are dots; the last one stays.
         stride = max(1, len(smooth_x) // (2 * width))
-        x, y = smooth_x[::-stride][::-1].tolist(), smooth_y[::-stride][::-1].tolist()
+        steps, y = smooth_x[::-stride][::-1].tolist(), smooth_y[::-stride][::-1].tolist()
+        x = [axis.to(letter, step) for step in steps]
         if len(x) >= 2:
             curves.append((x, y, marker, True))
             legend.append(f"{'dots' if marker == 'braille' else marker} train {letter}, smoothed")
             last = max(last, x[-1])
-        known = [v for v in shot.state.validation_list() if math.isfinite(v.loss)]
+        known = _marked(shot.state, look.number)
         if known:
-            steps = [float(v.step) for v in known]
-            curves.append((steps, [v.loss for v in known], letter.lower(), False))
+            steps = [axis.to(letter, step) for step, _ in known]
+            curves.append((steps, [value for _, value in known], letter.lower(), False))
             legend.append(f"{letter.lower()} validation {letter}")
             last = max(last, steps[-1])
     if not curves:
@@ -214,14 +256,26 @@ def overlay(
     for x, y, marker, joined in curves:
         signal = figure.signal(x, y, marker=marker)
         figure.draw(signal.lines() if joined else signal)
-    figure.title("loss by step")
+    name = "loss" if look.number == LOSS else title_of(look.number)
+    axis = look.axis
+    figure.title(f"{name} by {axis.label}")
     # Its own labels would read 3.3e2.
-    places, _ = ticks(0.0, max(1.0, last), max(3, width // 16))
-    step = places[1] - places[0] if len(places) > 1 else 1.0
-    figure.ruler("x").ticks(places, [fmt.tick(place, step) for place in places])
+    between = time_ticks if axis.name == "time" else ticks
+    places, step = between(0.0, max(1.0, last), max(3, width // 16))
+    figure.ruler("x").ticks(places, [axis_tick(axis.name, place, step) for place in places])
     text: str = figure.build().string(colorless=not colour)
     figure.clear()
     return text.rstrip("\n") + "\n" + ", ".join(legend)
+
+
+def _marked(state: RunState, number: str) -> list[tuple[float, float]]:
+    """Updates and finite values of what is marked."""
+    if number == LOSS:
+        found = [(float(v.step), v.loss) for v in state.validation_list()]
+    else:
+        marks = number_of(state, number).marks
+        found = [] if marks is None else list(zip(marks.x.tolist(), marks.y.tolist(), strict=True))
+    return [(step, value) for step, value in found if math.isfinite(value)]
 
 
 def _smoothed(steps: Any, values: Any) -> tuple[Any, Any]:

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.errors import UsageError
 from sftui import run_json
+from sftui.compare.numbers import LOSS, find
 from sftui.compare.pairing import (
     LETTERS,
     Comparison,
@@ -21,6 +23,8 @@ from sftui.compare.pairing import (
     check_number,
     of_all,
 )
+from sftui.compare.same_place import Look, SamePlace, runs_of, same_place
+from sftui.compare.shared_axis import AxisName, SharedAxes
 from sftui.sources import snapshot
 from sftui.sources.reading import FOUND_OUT, Reading
 from sftui.statistics import chatcore_looks
@@ -56,10 +60,45 @@ def compare_all(
     return of_all(list(zip(LETTERS, shots, strict=False)))
 
 
-def as_json(found: Sequence[Comparison]) -> str:
+def look_of(found: Sequence[Comparison], by: AxisName, metric: str | None) -> Look:
+    """How the curves of these runs are looked at, as it was typed.
+
+    Raises:
+        UsageError: they do not all have that axis, or none has that number.
+    """
+    runs = runs_of(found)
+    states = [(letter, side.state) for letter, side in runs]
+    axes = SharedAxes()
+    axis, reason = axes.get(by, states)
+    if reason:
+        there = [name for name, missing in axes.others(by, states) if not missing]
+        raise UsageError(f"--by {by}: {reason} What they share: --by {', '.join(sorted(there))}.")
+    return Look(axis, LOSS if metric is None else find(metric, [state for _, state in states]))
+
+
+def as_json(found: Sequence[Comparison], look: Look | None = None) -> str:
     """The machine-readable form, indented; of the third run on, under `more`."""
     first, *more = map(to_dict, found)
-    return run_json.strict(first | ({"more": more} if more else {}))
+    out = first | ({"more": more} if more else {})
+    if look is not None:
+        out["same_place"] = _place_dict(same_place(look, runs_of(found)), look)
+    return run_json.strict(out)
+
+
+def _place_dict(place: SamePlace | None, look: Look) -> dict[str, Any] | None:
+    """What all runs had at the furthest place that all reached; no verdict rests on it."""
+    if place is None:
+        return None
+    return {
+        "by": look.axis.name,
+        "measure": look.axis.words,
+        "at": _finite(place.at),
+        "metric": look.number,
+        "runs": [
+            {"run": letter.lower(), "step": step, "value": _finite(value)}
+            for letter, step, value in place.values
+        ],
+    }
 
 
 def to_dict(found: Comparison) -> dict[str, Any]:

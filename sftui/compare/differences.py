@@ -61,6 +61,25 @@ def changes_the_model(name: str) -> bool:
     return name not in _OF_NO_EFFECT and not name.startswith(_WATCHING)
 
 
+def changed_words(before: RunState, now: RunState) -> str:
+    """What was set differently in two runs, in one line: `init_lr_frac 0.02 → 0.1, by hand: ...`.
+
+    Settings that leave the weights alone are counted; nothing is said of better or worse.
+    """
+    told_of = told_by_both(before, now, differences(before, now))
+    found = [row for row in told_of if changes_the_model(row[0])]
+    parts = [
+        f"{name}{':' * (name == BY_HAND)} {value_words(theirs)} → {value_words(ours)}"
+        for name, theirs, ours in found
+    ]
+    if others := len(told_of) - len(found):
+        parts.append(f"{others} that leave{'s' * (others == 1)} the weights alone")
+    if not parts:
+        both = before.run is not None and now.run is not None
+        return "no setting differs" if both and told(before) else "its settings are not known"
+    return "changed: " + ", ".join(parts)
+
+
 def by_hand(state: RunState) -> str:
     """What a person did that changed the weights, in words; empty when nothing.
 

@@ -59,6 +59,7 @@ class OverlayFeed:
             # Another stage, or the file from its start again: these events are its first.
             reading.generation = source.generation
             contender.state, touched = RunState(), Topic.ALL
+        contender.changes += bool(events)
         for event in events:
             touched |= contender.state.apply(event)
         loading = not contender.follow and not source.closed

@@ -45,6 +45,8 @@ class ChartCurve:
     """Whether its points are marked one by one."""
     error: NDArray[Any] | None = None
     """Standard error of every point."""
+    run: str = ""
+    """Of several runs the letter of its own, whose updates stand elsewhere on the x axis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +87,13 @@ def curve_of(
     line: Line | None = None,
     marks: bool = False,
     error: Series | None = None,
+    run: str = "",
 ) -> ChartCurve:
     """The points of a series between two updates, copied: its owner writes on.
 
     Args:
         sight: first and last update in sight.
+        run: its letter, of several.
         line: the line that the chart draws through them, if it draws one.
     """
     first, last = np.searchsorted(series.x, (sight[0], np.nextafter(sight[1], math.inf)))
@@ -104,6 +108,7 @@ def curve_of(
         mean=_mean(line, steps, x_scale) if line is not None else None,
         marks=marks,
         error=None if error is None else error.y[first:last].copy(),
+        run=run,
     )
 
 
@@ -119,7 +124,9 @@ def x_words(x_scale: XScale | None) -> str:
 
 def x_name(x_scale: XScale | None) -> str:
     """The head of its column in a table."""
-    return "" if x_scale is None else {"epoch": "epoch"}.get(x_scale.name, WORDS[x_scale.name])
+    if x_scale is None:
+        return ""
+    return {"epoch": "epoch", "share": "share %"}.get(x_scale.name, WORDS[x_scale.name])
 
 
 def _mean(line: Line, steps: Doubles, x_scale: XScale | None) -> Mean | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,12 @@ def tick_words(value: float, step: float) -> str:
     return fmt.si(value, 2) if value >= 1e-2 else fmt.rate(value)
 
 
+def axis_tick(name: str, value: float, step: float) -> str:
+    """A label of the x axis of that name; `step` between two."""
+    text = fmt.time_tick(value) if name == "time" else fmt.tick(value, step)
+    return text + "%" if name == "share" else text
+
+
 @dataclass(slots=True, kw_only=True)
 class Plot:
     """Cells [row, row + height) x [col, col + width) of `grid` show the data limits."""
@@ -64,6 +70,23 @@ class Plot:
     def __post_init__(self) -> None:
         low, high, x_scale = self.x_low, self.x_high, self.x_scale
         self.axis_limits = (low, high) if x_scale is None else (x_scale.to(low), x_scale.to(high))
+
+    def on(self, x_scale: XScale | None, last: float = -math.inf) -> Plot:
+        """The same cells and limits for the updates of another run, whose scale this is.
+
+        `last`: the last place of that run; where nothing is counted up to it, it is in sight with
+        what stands before it.
+        """
+        low, high = self.axis_limits
+        x_low, x_high = low, high
+        if x_scale is not None:
+            x_low, x_high = x_scale.back(low), x_scale.back(high)
+            if x_scale.to(last) <= high:
+                x_high = max(x_high, last)
+        plot = replace(self, x_low=x_low, x_high=x_high, x_scale=x_scale)
+        # As they are: there and back again loses the last digits.
+        plot.axis_limits = self.axis_limits
+        return plot
 
     def columns(self, series: Series | Line) -> tuple[Floats, Floats]:
         """Lowest and highest value of each dot column."""
@@ -112,7 +135,10 @@ class Plot:
         if x == self.x_high:
             return self.col + self.width - 1
         low, high = self.axis_limits
-        part = ((x if self.x_scale is None else self.x_scale.to(x)) - low) / (high - low)
+        at = x if self.x_scale is None else self.x_scale.to(x)
+        if at == high:
+            return self.col + self.width - 1
+        part = (at - low) / (high - low)
         return self.col + min(self.width, max(-1, math.floor(part * self.width)))
 
     @property
@@ -124,10 +150,11 @@ class Plot:
     def x_cells(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """`x_cell` of many."""
         low, high = self.axis_limits
-        at = np.asarray(x, dtype=np.float64)
-        part = ((at if self.x_scale is None else self.x_scale.to(at)) - low) / (high - low)
-        cells = self.col + np.clip(np.floor(part * self.width), -1, self.width)
-        return np.where(at == self.x_high, self.col + self.width - 1, cells).astype(np.int64)
+        steps = np.asarray(x, dtype=np.float64)
+        at = steps if self.x_scale is None else self.x_scale.to(steps)
+        cells = self.col + np.clip(np.floor((at - low) / (high - low) * self.width), -1, self.width)
+        last = (steps == self.x_high) | (at == high)
+        return np.where(last, self.col + self.width - 1, cells).astype(np.int64)
 
     def y_cell(self, y: float) -> int | None:
         """Row of the grid at `y`; None when it lies outside or is no number."""
@@ -247,7 +274,7 @@ class Plot:
             if not self.holds_column(col) or (value == high and name != "step"):
                 continue
             self.grid.put(row, col, "┴", axis)
-            text = fmt.time_tick(value) if name == "time" else fmt.tick(value, step)
+            text = axis_tick(name, value, step)
             start = max(self.col, col - len(text) // 2)
             if labels and start > end_of_last + 1 and start + len(text) <= self.col + self.width:
                 end_of_last = self.grid.text(row + 1, start, text, label)

@@ -8,7 +8,7 @@ The value at x is that of weights with x updates.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -16,11 +16,26 @@ import numpy as np
 
 from sftui.drawing.canvas import ratchet
 from sftui.state.series import Column, Doubles, Table
+from sftui.text import format as fmt
 
 AXES = ("step", "tokens", "epoch", "time")
 """The measures of the x axis, in the order of the key."""
 
-WORDS = {"step": "steps", "tokens": "tokens", "epoch": "epochs", "time": "time"}
+WORDS = {
+    "step": "steps",
+    "tokens": "tokens",
+    "epoch": "epochs",
+    "time": "time",
+    "share": "share of the run",
+}
+FORMS: dict[str, Callable[[float], str]] = {
+    "step": fmt.count,
+    "tokens": fmt.si,
+    "epoch": fmt.epoch,
+    "time": fmt.clock,
+    "share": lambda value: f"{value:.1f}%",
+}
+"""How a place on each axis is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +62,26 @@ _SOURCES: dict[str, tuple[_Source, ...]] = {
 }
 
 
+def measures(name: str) -> tuple[str, ...]:
+    """What an axis may count, in words, best first; an empty text is what its name says."""
+    return tuple(dict.fromkeys(source.words for source in _SOURCES[name]))
+
+
 class XScale:
     """One measure over the updates of a table; follows them as they come."""
 
-    def __init__(self, name: str, steps: Table, *, steps_an_epoch: float | None = None) -> None:
-        """`steps_an_epoch`: for epochs, where the log itself names none."""
+    def __init__(
+        self,
+        name: str,
+        steps: Table,
+        *,
+        steps_an_epoch: float | None = None,
+        measure: str | None = None,
+    ) -> None:
+        """`steps_an_epoch`: for epochs, where the log itself names none. `measure`: the one of
+        `measures` that must be counted; None for the best that the log has."""
         self.name = name
+        self._measure = measure
         self._steps = steps
         self._epoch = steps_an_epoch
         self._source: _Source | None = None
@@ -124,7 +153,8 @@ class XScale:
     def _follow(self) -> None:
         steps = self._steps
         if self._source is None:
-            sources = _SOURCES[self.name]
+            wanted = self._measure
+            sources = [s for s in _SOURCES[self.name] if wanted in (None, s.words)]
             known = (s for s in sources if all(map(self._has, s.columns)))
             self._source = next(known, None)
             if self._source is None:
@@ -189,6 +219,29 @@ class ClockScale(XScale):
 
     def back(self, value: Any) -> Any:
         return value + self._start
+
+
+class ShareScale(XScale):
+    """The share of a run in percent: every run begins at 0 and ends at 100."""
+
+    def __init__(self, updates: float, words: str) -> None:
+        """`updates`: those of the whole run, above 0. `words`: what they are the whole of."""
+        self.name = "share"
+        self._updates, self._words = updates, words
+
+    @property
+    def words(self) -> str:
+        return self._words
+
+    @property
+    def known(self) -> bool:
+        return True
+
+    def to(self, x: Any) -> Any:
+        return x * (100.0 / self._updates)
+
+    def back(self, value: Any) -> Any:
+        return value * (self._updates / 100.0)
 
 
 class XScales:

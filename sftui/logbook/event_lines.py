@@ -214,7 +214,7 @@ def _finished(event: ev.RunFinished) -> Entry:
     mark, role = {"finished": ("✓", Role.GOOD), "stopped": ("■", Role.WARN)}.get(
         event.status, ("✗", Role.BAD)
     )
-    after = f" after {fmt.count(event.updates)} updates" if event.updates is not None else ""
+    after = f" after {fmt.counted(event.updates, 'update')}" if event.updates is not None else ""
     took = f" in {fmt.duration(event.seconds)}" if event.seconds is not None else ""
     why = f": {clean(event.reason)}" if event.reason else ""
     return Entry(mark, role, f"run {clean(event.status, 20)}{after}{took}{why}")

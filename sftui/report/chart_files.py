@@ -60,13 +60,14 @@ def write(chart: ChartData, folder: Path, kinds: Sequence[Kind] = KINDS) -> list
 
 def as_csv(chart: ChartData) -> str:
     """A row an update with a column a curve; the x axis, where it counts no updates, is the
-    second column."""
+    second column. Of several runs each has an x axis of its own: at one update they stand apart."""
     curves = [curve for curve in chart.curves if len(curve.steps)]
     columns: list[Column] = []
-    if chart.x_name and curves:
-        steps, first = np.unique(np.concatenate([c.steps for c in curves]), return_index=True)
-        places = np.concatenate([c.x for c in curves])[first]
-        columns.append((chart.x_name, steps, places.astype(np.float32)))
+    for run in dict.fromkeys(curve.run for curve in curves) if chart.x_name else ():
+        own = [curve for curve in curves if curve.run == run]
+        steps, first = np.unique(np.concatenate([c.steps for c in own]), return_index=True)
+        places = np.concatenate([c.x for c in own])[first]
+        columns.append((f"{run} {chart.x_name}".strip(), steps, places.astype(np.float32)))
     for curve in curves:
         columns.append((curve.name, curve.steps, curve.y))
         if curve.error is not None:

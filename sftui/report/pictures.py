@@ -153,7 +153,7 @@ def _marks(facts: Facts, axes: Axes) -> None:
             "checkpoint",
             "#555753",
             "D",
-            [c.step for c in facts.state.checkpoints.values() if c.kind == "sftui"],
+            [c.step for c in facts.state.checkpoints.values() if not c.exported],
         ),
     )
     for place, (name, colour, marker, found) in enumerate(kinds):

@@ -127,12 +127,14 @@ def _wide(
     if not column:
         # One panel alone is no column: beside the log it leaves the whole width to the loss.
         return boxes | {"now": Box(left, bottom, right, log)}
-    now = 8 if body >= 34 else 6
+    # The three lines under the numbers take their rows where the tables keep enough.
+    now = 11 if body >= 34 else 9 if body >= 26 else 6
     # Two lines a rank while they fit, then one.
     wanted = 2 + (2 * num_ranks if num_ranks <= 2 else num_ranks)
     rows = {"memory": min(max(4, wanted), max(4, body // 3))}
     rest = body - now - (rows["memory"] if "memory" in column else 0)
-    rows["benchmarks"] = max(5, round(rest * 0.54))
+    # Where both have rows, the sentence of every task goes before checkpoints of long ago.
+    rows["benchmarks"] = max(5, round(rest * (0.62 if body >= 34 else 0.54)))
     boxes["now"] = Box(left, top, right, now)
     y = top + now
     for name in column:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import BindingType
 from textual.geometry import Size
 
+from engine.errors import UsageError
+from sftui.compare.numbers import find
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
 from sftui.screens.arrangement import Box
@@ -67,13 +69,22 @@ class OverlayScreen(PanelScreen):
     ]
 
     def __init__(
-        self, overlay: Overlay, poll: Callable[[], bool], keys: KeyTable = DEFAULT_KEYS
+        self,
+        overlay: Overlay,
+        poll: Callable[[], bool],
+        keys: KeyTable = DEFAULT_KEYS,
+        *,
+        metric: str | None = None,
     ) -> None:
-        """`poll` reads on in the runs and returns whether anything came."""
+        """`poll` reads on in the runs and returns whether anything came. `metric`: as it was typed,
+        the number to show once the runs are read."""
         super().__init__()
         rebind(self, keys.of_mode("compare"), priority=True)
         self.overlay = overlay
         self._poll = poll
+        self._asked = metric
+        self._said = overlay.axis_name == "step"
+        """Whether the axis that was asked for is there, or it was told why not."""
         self._big = False
         no_run = RunState()
         self.details = OverlayDetails(no_run, overlay, id="details")
@@ -105,12 +116,31 @@ class OverlayScreen(PanelScreen):
 
     def _tick(self) -> None:
         """Take what has come; no tick at all once everything is read and nothing is followed."""
-        if self._poll():
+        changed = self._poll()
+        if not self.overlay.loading:
+            changed = self._take_flags() or changed
+        if changed:
             self._show_front()
         if self.overlay.loading:
             self.set_timer(TICK_SECONDS, self._tick)
         elif self.overlay.moving:
             self.set_timer(FOLLOW_SECONDS, self._tick)
+
+    def _take_flags(self) -> bool:
+        """What only runs that are read can tell: the number that was asked for, and whether they
+        have the axis. Returns whether the chart changed."""
+        if not self._said:
+            self._said = True
+            if reason := self.overlay.axis()[1]:
+                self.notify(f"By steps: {reason}", markup=False, timeout=6)
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return False
+        try:
+            self.overlay.show_number(find(asked, [c.state for c in self.overlay.contenders]))
+        except UsageError as error:
+            self.notify(str(error), markup=False, timeout=8)
+        return True
 
     def show(self) -> None:
         """Paint what is visible anew; only cells that changed reach the terminal."""
@@ -155,11 +185,24 @@ class OverlayScreen(PanelScreen):
     def action_cycle_smoothing(self) -> None:
         self.control.cycle_smoothing()
 
+    def action_next_x_axis(self) -> None:
+        reasons = self.overlay.next_axis()
+        self.app.clear_notifications()
+        if reasons:
+            self.notify(reasons, markup=False, timeout=4)
+        self.show()
+
+    def action_next_number(self, by: int) -> None:
+        words = self.overlay.next_number(by)
+        self.app.clear_notifications()
+        self.notify(words, markup=False, timeout=2)
+        self.show()
+
     def action_zoom(self, closer: bool) -> None:
         self.control.move(lambda viewport: viewport.zoom(closer))
 
     def action_point(self, cells: int) -> None:
-        last = self.overlay.last_step()
+        last = self.overlay.last_place()
         self.control.move(lambda viewport: viewport.move(cells, last))
 
     def on_chart_moved(self, message: ChartMoved) -> None:

@@ -60,8 +60,7 @@ class PickerScreen(ModalScreen[None]):
         opened."""
         super().__init__()
         rebind(self, keys.of_mode("picker"), priority=True)
-        state, view = RunState(), View(now=now, keys=keys)
-        view.screen = "picker"
+        state, view = RunState(), View(now=now, keys=keys, screen="picker")
         self._feed = feed
         self._choose = choose
         self._said = said

@@ -12,6 +12,7 @@ from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.copying import copy_from
 from sftui.statistics.flips import KINDS, Questions, open_book
+from sftui.view.empty_words import nothing_yet
 from sftui.widgets.flip_table import FlipTable
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class QuestionsScreen(ModalScreen[None]):
         state, table = self._cockpit.state, self.table
         table.state = state
         if not self._tasks:
-            table.book = "Nothing was evaluated yet."
+            table.book = nothing_yet("evaluation", state, self._cockpit.view)
         else:
             task = self._tasks[self._task_at]
             steps = sorted(state.evals[task])

@@ -12,7 +12,7 @@ from sftui.screens.page import CLOSES, Page
 from sftui.view.run_facts import Section
 
 _NAME, _VALUE = 26, 24
-"""Cells of the first two columns."""
+"""Cells of the first two columns; the first grows with the names of another's settings."""
 _NARROW = 70
 """Narrower than this, a meaning stands under its setting."""
 
@@ -33,21 +33,23 @@ class RunPanel(Page):
 def run_panel_content(sections: Sequence[Section], width: int) -> Content:
     """The page as styled text, wrapped to `width` cells."""
     lines: list[Content | str | tuple[str, str]] = []
+    longest = max((text_width(fact.name) for _, facts in sections for fact in facts), default=0)
+    column = max(_NAME, min(longest + 1, width // 2))
     if not sections:
         lines.append(Content.styled("The run has not said yet what it is.\n", "$role-faint"))
     for title, facts in sections:
         lines += [Content.styled(title, "bold $role-title"), "\n"]
         for fact in facts:
-            name = fit(fact.name, _NAME - 1).ljust(_NAME)
+            name = fit(fact.name, column - 1).ljust(column)
             value = fact.value + (f" → {fact.effective}" if fact.effective else "")
             lines += [Content.styled(f"  {name}", "$role-dim")]
             wide = width >= _NARROW and text_width(value) < _VALUE
-            beside = ("\n" + " " * (2 + _NAME)).join(
-                textwrap.wrap(value, max(16, width - 2 - _NAME))
+            beside = ("\n" + " " * (2 + column)).join(
+                textwrap.wrap(value, max(16, width - 2 - column))
             )
             lines.append(Content.styled(value.ljust(_VALUE) if wide else beside, "bold"))
             if fact.meaning:
-                start = 2 + _NAME + _VALUE if wide else 6
+                start = 2 + column + _VALUE if wide else 6
                 wrapped = textwrap.wrap(fact.meaning, max(16, width - start)) or [""]
                 if not wide:
                     lines.append("\n" + " " * start)

@@ -137,7 +137,12 @@ class _Lines:
         self._places.update(self._best_validation(once))
         self._places.update(self._newest_evaluation(once))
         if not once:
-            self._places.update(self._find(_ATTEMPT))
+            starts = self._find(_ATTEMPT)
+            events = [self._event(place) for place in starts]
+            attempts = {e.stamp.att for e in events if isinstance(e, ev.AttemptStarted)}
+            if newest.stamp.att not in attempts:
+                raise _Whole  # its first event tells that it began: any may be that
+            self._places.update(starts)
         if not any(isinstance(self._event(place), ev.RunFinished) for place in self._places):
             self._places.update(self._find(_STATE))
 

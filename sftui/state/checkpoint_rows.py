@@ -22,8 +22,8 @@ _step = attrgetter("step")
 
 
 class CheckpointRows(Sequence[Checkpoint]):
-    """Resumable checkpoints, newest first, then the others, then the start. To be read before the
-    state changes again."""
+    """Checkpoints to go on from, whichever trainer saved them, newest first, then what was
+    exported, then the start. To be read before the state changes again."""
 
     def __init__(self, shelf: Shelf, start: Checkpoint | None) -> None:
         self._shelf = shelf
@@ -89,7 +89,7 @@ class Shelf:
 
     def add(self, saved: Checkpoint) -> None:
         """One that was not there before."""
-        if saved.kind != "sftui":
+        if saved.exported:
             self.others.append(saved)
         elif self.resumable and saved.step <= self.resumable[-1].step:
             self._stale = True
@@ -114,10 +114,10 @@ class Shelf:
         """Itself, in order; `saved`: all of them in the order in which they were saved."""
         if self._stale:
             every = list(saved)
-            self.resumable = [one for one in every if one.kind == "sftui"]
+            self.resumable = [one for one in every if not one.exported]
             self.resumable.sort(key=_step, reverse=True)
             self.resumable.reverse()
-            self.others = [one for one in every if one.kind != "sftui"]
+            self.others = [one for one in every if one.exported]
             for place, one in enumerate(self.resumable):
                 self._put(place, one)
             self._stale = False

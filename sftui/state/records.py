@@ -47,12 +47,15 @@ class Topic(enum.Flag):
     )
 
 
+ShownPhase = Literal[ev.PhaseName, "evaluate"]
+"""`evaluate`: the tasks, which have events of their own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """A stretch of work; `end` is None while it lasts."""
 
-    name: ev.PhaseName | Literal["evaluate"]
-    """`evaluate`: the tasks, which have events of their own."""
+    name: ShownPhase
     detail: str
     start: float | None
     end: float | None = None

@@ -355,6 +355,8 @@ class RunState:
         if attempt < max(self.attempt_starts):
             return
         self.attempt = attempt
+        if self.end is not None and attempt > self.end.stamp.att:
+            self._taken_up()
         name = self.loss_name
         keep = int(self.steps.x.searchsorted(start_step))
         if keep < len(self.steps):
@@ -607,14 +609,18 @@ class RunState:
         # One that was given up has no result to end it.
         self.evaluating = None
         if self.end is not None and event.stamp.att > self.end.stamp.att:
-            # Taken up again after its end: it is starting, seconds before the attempt says so.
-            self.badge, self.reason, self.end, self.startup = "starting", "", None, []
+            # It is starting, seconds before the attempt says so.
+            self._taken_up()
         if self.startup and self.startup[-1].end is None:
             self.startup[-1] = closed(self.startup[-1], t)
         self.phase = Phase(name=event.phase, detail=event.detail, start=t, attempt=event.stamp.att)
         if self._is_starting and len(self.startup) < MOST_NAMES:
             self.startup.append(self.phase)
         return Topic.RUN
+
+    def _taken_up(self) -> None:
+        """The run goes on after its end, whether or not the line that says so was kept."""
+        self.badge, self.reason, self.end, self.startup = "starting", "", None, []
 
     @property
     def _is_starting(self) -> bool:

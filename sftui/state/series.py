@@ -350,6 +350,14 @@ class Series:
             below_low, below_high, available = lows.data, highs.data, self._folded[i]
 
 
+def nearest_row(x: Doubles, at: float) -> int:
+    """Index of the value of sorted, non-empty `x` that is nearest to a place; of two, the first."""
+    i = int(np.searchsorted(x, at))
+    if i > 0 and (i == len(x) or at - x[i - 1] <= x[i] - at):
+        i -= 1
+    return i
+
+
 def _fold(extreme: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
     """One value for every four; strided calls are ten times faster than reducing an axis."""
     pairs = extreme(values[0::2], values[1::2])

@@ -24,6 +24,11 @@ def count(value: int | float | None) -> str:
     return f"{value:,}"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 update`, `2 updates`."""
+    return f"{count(number)} {thing}" + ("" if number == 1 else "s")
+
+
 def loss(value: float | None, digits: int = 4) -> str:
     """A loss in nats with four decimals; large ones keep four significant digits."""
     if value is None:

@@ -95,13 +95,13 @@ def _arguments(verb: Verb, rest: str, around: Around) -> list[Suggestion]:
         words = around.tasks
     elif verb.name == "theme":
         words = around.themes
-    elif verb.name in ("open", "compare"):
+    elif verb.name in ("open", "compare", "past"):
         words = (*verb.choices, *around.runs)
     begun = rest.lower()
     found = [word for word in words if word.lower().startswith(begun)]
     if not found and begun:
         found = [word for word in words if begun in word.lower()]
-    if verb.name in ("open", "compare", "baseline"):
+    if verb.name in ("open", "compare", "past", "baseline"):
         found += files(rest, around.folder)
     return [Suggestion(f"{verb.name} {word}", word) for word in found]
 

@@ -161,6 +161,14 @@ VERBS: tuple[Verb, ...] = (
         choices=("last",),
     ),
     Verb(
+        name="past",
+        arguments="[RUN or LOG]",
+        help="The last run of the same model and data, or this one, as a pale line; again: away.",
+        group="views",
+        key="past_run",
+        examples=("past FILE", "past"),
+    ),
+    Verb(
         name="baseline",
         arguments="FILE",
         help="Compare accuracies with those of a results file, a run or a log as well.",

@@ -161,7 +161,10 @@ def _step(state: RunState, run: RunStarted) -> list[Fact]:
         facts.append(Fact("accumulation", f"{_value(accumulation)} micro-steps{of}"))
     if rows is not None:
         facts.append(Fact("rows a step", _value(rows)))
-    if run.num_iterations is not None:
+    if state.trainer and state.planned is not None:
+        # Another's trainer knows no last iteration that only evaluates.
+        facts.append(Fact("updates", fmt.count(state.planned)))
+    elif run.num_iterations is not None:
         meaning = ""
         if state.planned != run.num_iterations:
             meaning = f"{fmt.count(state.planned)} updates; the last iteration only evaluates"

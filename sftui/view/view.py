@@ -22,6 +22,7 @@ from sftui.statistics.validation_scores import LossBoard
 from sftui.text import format as fmt
 from sftui.view.chart_page import ChartPage
 from sftui.view.failure import failure
+from sftui.view.past_run import PastRun
 from sftui.view.replay_status import ReplayStatus
 from sftui.view.viewport import Viewport
 
@@ -76,6 +77,8 @@ class View:
     """The run's name in commands; nothing for the log of another program."""
     folder: Path | None = None
     """The run directory, which paths of the run lie in; None for the log of another program."""
+    past: PastRun | None = None
+    """An earlier run whose curve lies behind that of this one."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
     """Key of `_raised` -> how often it had come when it was put away."""
     screen: str = ""

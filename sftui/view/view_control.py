@@ -134,7 +134,7 @@ class ViewControl:
 
 def _places(state: RunState, kinds: str) -> set[float]:
     """Updates at which something happened."""
-    places = {float(row.step) for row in state.checkpoint_rows() if row.kind == "sftui"}
+    places = set[float](state.checkpoint_rows().steps.tolist())
     if kinds != "checkpoint":
         places |= {float(step) for step in state.validations}
         places |= {float(step) for found in state.evals.values() for step in found}

@@ -5,6 +5,7 @@ In updates, shared by all charts, so that they stay side by side. Nothing here d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sftui.drawing.x_axis import XScale
@@ -111,6 +112,17 @@ class Viewport:
     def reset(self) -> None:
         """All of the run, without a crosshair."""
         self.part = self.cursor = self.y_part = None
+
+    def drop_height(self) -> None:
+        """Another number is shown: the height a box was drawn around says nothing of it."""
+        self.y_part = None
+
+    def carry(self, to: Callable[[float], float]) -> None:
+        """The places are of another run's updates now: `to` gives each one's."""
+        if self.part is not None:
+            self.part = (to(self.part[0]), to(self.part[1]))
+        if self.cursor is not None:
+            self.cursor = to(self.cursor)
 
     def _to(self, x: float) -> float:
         scale = self.extent.x_scale

@@ -19,6 +19,7 @@ from sftui.state.series import Doubles, Floats, Rows
 from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.empty_words import nothing_yet
 from sftui.widgets.panel import Panel
 
 _DASH = "╌"
@@ -62,7 +63,7 @@ class AccuracyChart(Panel):
             notes.append(("±1 standard error", style(Role.FAINT)))
         grid.frame(self._legend(grid.width), notes, border=self.border)
         if not drawn:
-            words = "" if self.state.evals else "no evaluation yet"
+            words = "" if self.state.evals else nothing_yet("evaluation", self.state, self.view)
             grid.text(1, 2, fit(words, grid.width - 4), style(Role.FAINT))
 
     def copied(self) -> str:

@@ -8,12 +8,15 @@ words.
 
 from __future__ import annotations
 
+import numpy as np
+
 from sftui.checkpoints.answers import wrap
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style, task_role
 from sftui.drawing.short_names import short_names
 from sftui.logbook.event_lines import evaluating
 from sftui.state.records import Topic
+from sftui.state.results import Evaluations
 from sftui.state.run_state import RunState
 from sftui.statistics import chatcore_looks
 from sftui.statistics.accuracy import wilson
@@ -24,6 +27,7 @@ from sftui.statistics.scores import GOLD as GOLD_WORDS
 from sftui.statistics.scores import Scores, difference_words, first_words, sentence, short_sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.empty_words import nothing_yet
 from sftui.widgets.panel import Panel
 
 GOLD = "gold"
@@ -71,7 +75,12 @@ class Benchmarks(Panel):
         title = [("benchmarks", style(Role.TITLE, bold=True))]
         grid.frame(title, notes if tasks else (), border=self.border, corner=corner)
         if not tasks:
-            grid.text(1, 2, fit("no evaluation yet", grid.width - 4), style(Role.FAINT))
+            grid.text(
+                1,
+                2,
+                fit(nothing_yet("evaluation", self.state, self.view), grid.width - 4),
+                style(Role.FAINT),
+            )
             return
         cells = sum(_COLUMNS[name][1] for name in columns)
         names = {task: clean(task, 40) for task in tasks}
@@ -135,7 +144,8 @@ class Benchmarks(Panel):
         grid.text(row, 2, words.rjust(_STEP - 1), number)
         ends = _ends(columns)
         for i, task in enumerate(tasks):
-            result = self.state.evals[task].get(step)
+            by_step = self.state.evals[task]
+            result = by_step.get(step)
             if result is None:
                 continue
             col = 2 + _STEP + i * max(ends.values())
@@ -143,11 +153,7 @@ class Benchmarks(Panel):
                 end = col + at - 1
                 if name == "%":
                     percent = fmt.percent(accuracy_of(result)).removesuffix("%")
-                    star = (
-                        "★"
-                        if len(self.state.evals[task]) > 1 and step == _top(self.state, task)
-                        else ""
-                    )
+                    star = "★" if step == _top(self.state, task) and _differ(by_step) else ""
                     value = [(star, style(Role.FAINT)), (percent, style(_role(i), bold=newest))]
                     grid.right(row, end, value, col - 1)
                 elif name == "k":
@@ -212,6 +218,12 @@ class Benchmarks(Panel):
 def _top(state: RunState, task: str) -> int:
     """Step of the highest accuracy, the first of equals; the start is a candidate."""
     return state.evals[task].top_step
+
+
+def _differ(by_step: Evaluations) -> bool:
+    """Whether any result is better than another: of equals, 0 of 24 twice, none is the best."""
+    known = by_step.value.y[np.isfinite(by_step.value.y)]
+    return len(known) > 1 and bool(known.min() < known.max())
 
 
 def _newest_steps(state: RunState, most: int) -> list[int]:

@@ -16,6 +16,7 @@ from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.text.paths import typed_path
+from sftui.view.empty_words import nothing_yet
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -101,7 +102,12 @@ class CheckpointTable(Panel):
             corner = [(f"{len(disk)} on disk, {fmt.size(sum(disk))}", style(Role.DIM))]
         grid.frame(title, notes, border=self.border, corner=corner)
         if not self.rows:
-            grid.text(1, 2, fit("none saved yet", grid.width - 4), style(Role.FAINT))
+            grid.text(
+                1,
+                2,
+                fit(nothing_yet("checkpoint", self.state, self.view), grid.width - 4),
+                style(Role.FAINT),
+            )
             return
         columns = self._columns(grid.width - 4)
         heads = short_names([clean(task, 60) for task in self.state.evals], 9)

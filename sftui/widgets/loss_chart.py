@@ -9,6 +9,7 @@ Before the first update the panel tells the start-up story instead.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -16,22 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.events import ControlApplied
-from sftui.drawing.canvas import BLANK, Grid, Span, bridge, text_width
+from sftui.compare.differences import changed_words
+from sftui.drawing.canvas import BLANK, Grid, Span, bridge, fit, text_width
 from sftui.drawing.chart_data import ChartData, curve_of, x_name, x_words
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
-from sftui.drawing.x_axis import AXES, WORDS, x_range
+from sftui.drawing.x_axis import AXES, FORMS, WORDS, x_range
 from sftui.drawing.y_range import around, extremes, eye_range
 from sftui.logbook.event_lines import command_words, val_name
 from sftui.state.catalog import RATE, VALIDATION
 from sftui.state.means import Line, Means, line
 from sftui.state.records import Topic
-from sftui.state.series import Doubles, Floats, Series
+from sftui.state.series import Doubles, Floats, Series, nearest_row
 from sftui.text import format as fmt
 from sftui.view.chart_page import RANGE_WORDS
 from sftui.view.viewport import Extent
 from sftui.widgets.startup import paint_startup
-from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
+from sftui.widgets.zoom_chart import ZoomChart, line_words
 
 _STRIP = ((18, 2), (12, 1))
 """From how many rows inside the border on the learning rate has a strip of how many rows."""
@@ -42,8 +44,7 @@ _FEW_MARKS = 4
 """Validations from which on the first does not decide the range."""
 _MANY_SPIKES, _LONE = 8, 0.05
 """Spikes beyond the range, also as a part of the columns, up to which they are marked."""
-_FORMS = {"tokens": fmt.si, "epoch": fmt.epoch, "time": fmt.clock}
-"""How a measure of the x axis is written."""
+_TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,8 @@ class LossChart(ZoomChart):
     axis_row = 0
     """Row of the x axis, as it was painted last: under the strip of the learning rate."""
     _val_means: Means | None = None
+    _past_words: tuple[tuple[object, int, bool], str] | None = None
+    """What the past run was set to otherwise, and what that was made from."""
 
     opens = "app.toggle_look"
     TOPICS = (
@@ -115,6 +118,8 @@ class LossChart(ZoomChart):
     def _notes(self, beyond: tuple[int, int] | None, width: int) -> list[Span]:
         """How it is drawn; of what is beyond the range, how often, or that it often is."""
         faint = style(Role.FAINT)
+        if self.view.past is not None and width >= 40:
+            return [(fit(self._changed(), width - 6), style(Role.DIM))]
         words = [f"y: {self._range_words()}", line_words(self._line), self._x_words()]
         spans: list[Span] = []
         if beyond is None:
@@ -132,6 +137,16 @@ class LossChart(ZoomChart):
         if words:
             return [(" · ".join(words), faint), *spans]
         return [(spans[0][0].removeprefix(" · "), spans[0][1]), *spans[1:]] if spans else []
+
+    def _changed(self) -> str:
+        """What differs from the past run, in one line."""
+        past, state = self.view.past, self.state
+        assert past is not None
+        made_from = (past, len(state.controls), state.run is None)
+        if self._past_words is None or self._past_words[0] != made_from:
+            words = f"against {_short_id(past.name)} · {changed_words(past.state, state)}"
+            self._past_words = (made_from, words)
+        return self._past_words[1]
 
     def _range_words(self) -> str:
         """What sets the y range: nothing needs saying of the usual one but linear or log."""
@@ -154,7 +169,7 @@ class LossChart(ZoomChart):
             return words + (" whole run" if view.whole else " so far")
         form: Callable[[float], str] = fmt.count
         if x_scale is not None:
-            form = _FORMS[x_scale.name]
+            form = FORMS[x_scale.name]
             part = (x_scale.to(part[0]), x_scale.to(part[1]))
         return f"{words} {form(part[0])} to {form(part[1])}"
 
@@ -260,6 +275,7 @@ class LossChart(ZoomChart):
         epochs = self._epochs(plot)
         for done, again in state.replaced:
             plot.polyline(done, again, style(Role.AXIS))
+        past = self._past(plot)
         many = len(steps) > plot.width * _MARKS_A_CELL
         if val.window and len(steps) > plot.num_dots:
             plot.band(*plot.columns(state.validations.loss), style(Role.VAL_LINE))
@@ -298,6 +314,7 @@ class LossChart(ZoomChart):
             (bool(smooth.window), ("⣿", Role.RAW, "raw")),
             (bool(len(steps)), ("━" if many else "●", Role.VAL, val_name(state.validation_list()))),
             (best, ("★", Role.GOOD, "best")),
+            (bool(past), ("━", Role.FAINT, past)),
             (saved, ("◆", Role.SAVED, "ckpt")),
             (bool(state.replaced), ("━", Role.AXIS, "before a restart")),
             (bool(epochs) and not words_row, ("╎", Role.AXIS, "epoch")),
@@ -305,6 +322,26 @@ class LossChart(ZoomChart):
         )
         self._drawn = tuple(entry for there, entry in shown if there)
         return beyond
+
+    def _past(self, plot: Plot) -> str:
+        """The line of the past run under all else; its name for the legend, empty without one.
+
+        By updates alone: another run has other tokens and times at an update.
+        """
+        past = self.view.past
+        if past is None:
+            return ""
+        name = _short_id(past.name)
+        if plot.x_scale is not None:
+            return f"{name}: by steps alone"
+        smooth = past.line(self.view.smoothing_share, plot.x_low, plot.x_high)
+        low, high = plot.columns(smooth)
+        with np.errstate(invalid="ignore"):
+            inside = (plot.scale(high) >= plot.y_low) & (plot.scale(low) <= plot.y_high)
+        if not inside.any():
+            return f"{name}: out of sight"
+        plot.band(*bridge(low, high), style(Role.FAINT))
+        return name
 
     def _strip_rows(self, height: int, width: int) -> int:
         """Rows of the strip of the learning rate; 0 where it has no room or there is none."""
@@ -382,6 +419,12 @@ class LossChart(ZoomChart):
             lines.append((f"train{then}", fmt.loss(smooth.at(step)), Role.TRAIN))
         word = "raw" if smooth.window else "train"
         lines.append((f"{word}{then}", fmt.loss(float(raw.y[i])), Role.TEXT))
+        past = self.view.past
+        if past is not None and len(past.raw) and step <= past.raw.x[-1]:
+            width = self.extent.full[1] - self.extent.full[0]
+            then_value = past.line(self.view.smoothing_share, step - width, step + width).at(step)
+            if then_value is not None:
+                lines.append(("past run", fmt.loss(then_value), Role.FAINT))
         before = state.validations.until(place)
         if before is not None:
             words = "val" if before.step == place else f"val @{before.step}"
@@ -389,7 +432,7 @@ class LossChart(ZoomChart):
         for axis in AXES[1:]:
             x_scale = self.view.x_scale(state, axis)
             if x_scale is not None:
-                lines.append((axis, _FORMS[axis](x_scale.to(step)), Role.DIM))
+                lines.append((axis, FORMS[axis](x_scale.to(step)), Role.DIM))
         row = state.steps.at(step) or {}
         for name, words, form in (
             ("lr_mult", "lr ×", lambda value: f"{value:.3g}"),
@@ -618,6 +661,11 @@ def _outside(plot: Plot, values: Floats) -> tuple[NDArray[np.bool_], NDArray[np.
     with np.errstate(invalid="ignore"):
         scaled = plot.scale(values)
         return scaled < plot.y_low, (scaled > plot.y_high) | np.isinf(values)
+
+
+def _short_id(name: str) -> str:
+    """A run's id without its day and time, where something follows them."""
+    return _TIME.sub("", name)
 
 
 def _is_line(event: ControlApplied) -> bool:

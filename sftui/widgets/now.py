@@ -12,13 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.compare.differences import changed_words
 from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.state.series import Series
 from sftui.text import format as fmt
+from sftui.text.clean import clean
+from sftui.view.outlook import answers, widest
 from sftui.widgets.panel import Panel
+
+LINES = 3
+"""Rows of the three questions."""
 
 
 class Now(Panel):
@@ -34,13 +40,14 @@ class Now(Panel):
         if rows < 2 or width < 16:
             return
         half = width // 2
-        sparks = rows >= 6
+        lines = LINES if rows >= 4 + LINES else 0
+        sparks = rows - lines >= 6
         cells = (self._train(), self._validation(half - 2), self._speed(), self._gradient())
         for i, (label, spans, series, role) in enumerate(cells):
             row = 1 + (i // 2) * (3 if sparks else 2)
             col = 2 + (i % 2) * half
             end = col + half - 2
-            if row + 1 >= grid.height - 1:
+            if row + 1 >= grid.height - 1 - lines:
                 break
             grid.text(row, col, fit(label, half - 2), style(Role.DIM))
             used = col
@@ -51,6 +58,21 @@ class Now(Panel):
             if sparks:
                 values = _course(series, half - 2)
                 grid.text(row + 2, col, sparkline(values, half - 2), style(role))
+
+        if lines:
+            self._answers(grid, grid.height - 1 - LINES)
+
+    def _answers(self, grid: Grid, row: int) -> None:
+        """A line a question, cut where the panel ends."""
+        past = self.view.past
+        changed = "" if past is None else changed_words(past.state, self.state)
+        found = answers(self.state, self.view, changed)
+        start = 2 + widest(found) + 2
+        for at, answer in enumerate(found, row):
+            grid.text(at, 2, answer.question, style(Role.DIM))
+            number = style(Role.TEXT, bold=answer.clear)
+            words = clean(answer.words, 300)  # names of a log are among them
+            grid.text(at, start, fit(words, grid.width - 2 - start), number)
 
     def _train(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state

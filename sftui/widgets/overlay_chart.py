@@ -8,29 +8,32 @@ so that no colour must be told from another.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sftui.compare.numbers import LOSS
+from sftui.compare.overlay_reading import OverlayReading, end_of, one_a_column, read
 from sftui.drawing.canvas import BRAILLE, Grid, Span, bridge, ratchet, text_width
-from sftui.drawing.chart_data import ChartData, curve_of, x_name, x_words
+from sftui.drawing.chart_data import ChartData, curve_of, x_name
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.y_range import Limits, around, extremes, eye_range
 from sftui.logbook.event_lines import command_words
 from sftui.state.catalog import VALIDATION
-from sftui.state.means import Line
 from sftui.state.series import Doubles, Floats
-from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.chart_panels import place_of, title_of, unit_of
 from sftui.view.viewport import Extent
-from sftui.widgets.zoom_chart import ZoomChart, line_words, nearest_row
+from sftui.widgets.zoom_chart import ZoomChart, line_words
 
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Contender, Overlay
-    from sftui.state.records import Validation
     from sftui.state.run_state import RunState
 
+_LOSSES = place_of("nll", "nll")[0]
+"""Groups of numbers up to which what a run begins with says least."""
 _FEW_MARKS = 4
 """Validations from which on the first does not decide the range."""
 _TOP = 92.0
@@ -43,17 +46,19 @@ class OverlayChart(ZoomChart):
     def __init__(self, state: RunState, overlay: Overlay, *, id: str) -> None:
         super().__init__(state, overlay.view, id=id)
         self.overlay = overlay
+        self.reading = OverlayReading(overlay)
 
     def paint(self, grid: Grid) -> None:
         framed = grid.height >= 5 and grid.width >= 20
-        drawn = [c for c in self.overlay.shown if len(c.raw)]
+        drawn = self.overlay.drawn
         # The pinned one lies on top of the others.
         drawn.sort(key=lambda c: c is self.overlay.reference)
         if drawn:
             self._chart(grid, drawn, 1 if framed else 0)
         else:
             self.plot = None
-            words = "reading…" if self.overlay.loading else "no training loss in what is shown"
+            number = "training loss" if self.overlay.number == LOSS else self._title()
+            words = "reading…" if self.overlay.loading else f"no {number} in what is shown"
             row = grid.height // 2
             grid.text(row, max(1, (grid.width - text_width(words)) // 2), words, style(Role.DIM))
         if framed:
@@ -63,22 +68,37 @@ class OverlayChart(ZoomChart):
 
     def _legend(self) -> list[Span]:
         overlay, dim = self.overlay, style(Role.DIM)
-        spans: list[Span] = [("loss", style(Role.TITLE, bold=True))]
+        spans: list[Span] = [(self._title(), style(Role.TITLE, bold=True))]
         for contender in overlay.shown:
             role = style(contender.role, bold=contender is overlay.reference)
             spans += [(f"  {contender.letter} ", role), (f"━ {contender.mark}", role)]
-        if self._line().window:
+        if len(overlay.reference.raw) and self.reading.line().window:
             spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Role.FAINT)))
-        spans.append(("  ● ■ … val", dim))
+        if overlay.number == LOSS or any(c.marked is not c.raw and c.marked for c in overlay.shown):
+            spans.append(("  ● ■ … val", dim))
         return spans
+
+    def _title(self) -> str:
+        number = self.overlay.number
+        words = unit_of(number).words
+        return title_of(number) + (f", {words}" if words else "")
 
     def _notes(self, width: int) -> list[Span]:
         view, faint = self.view, style(Role.FAINT)
         words = ["log" if view.log_y else "linear"]
-        words.append(line_words(self._line()))
+        words.append(line_words(self.reading.line()))
+        axis, reason = self.overlay.axis()
         if view.viewport.part is not None:
-            low, high = view.viewport.part
-            words.append(f"x: {low:,.0f} to {high:,.0f}")
+            base = self.overlay.base.letter
+            low, high = (axis.form(axis.to(base, at)) for at in view.viewport.part)
+            words.append(f"x: {axis.words} {low} to {high}")
+        elif axis.name != "step":
+            words.append(f"x: {axis.words}")
+        if reason and not self.overlay.loading:
+            words.append(f"x: steps ({reason.rstrip('.')})")
+        without = [c.letter for c in self.overlay.shown if not len(c.raw) and not c.loading]
+        if without and len(without) < len(self.overlay.shown):
+            words.append(f"{', '.join(without)}: none of it")
         hidden = len(self.overlay.contenders) - len(self.overlay.shown)
         if hidden:
             words.append(f"{hidden} hidden")
@@ -86,64 +106,57 @@ class OverlayChart(ZoomChart):
             del words[0]
         return [(" · ".join(words), faint)]
 
-    def _line(self, contender: Contender | None = None) -> Line:
-        """Of one run, by default the pinned one, for the part in sight."""
-        low, high = self.view.viewport.part or (-math.inf, math.inf)
-        return (contender or self.overlay.reference).line(self.view.smoothing_share, low, high)
-
     # ---- taken away ------------------------------------------------------------------------
 
     def copied(self) -> str:
         """Every shown run at the crosshair, or at its newest update, a line each."""
-        drawn = [c for c in self.overlay.shown if len(c.raw)]
-        at = self.view.viewport.cursor
-        lines = []
-        for contender in drawn:
-            step = float(contender.raw.x[-1]) if at is None else at
-            value = _value_at(self._line(contender), step)
-            name = f"{contender.letter} {clean(contender.title, 80)}"
-            lines.append(f"{name}: loss {fmt.loss(value)} at step {fmt.count(round(step))}")
-        return "\n".join(lines) or super().copied()
+        return "\n".join(self.reading.copied()) or super().copied()
 
     def chart_data(self) -> ChartData | None:
         plot = self.plot
-        drawn = [c for c in self.overlay.shown if len(c.raw)]
+        drawn, number = self.overlay.drawn, self.overlay.number
         if plot is None or not drawn:
             return None
-        sight, curves = (plot.x_low, plot.x_high), []
+        curves = []
         for contender in drawn:
-            letter, state = contender.letter, contender.state
+            letter, state, own = contender.letter, contender.state, self._plot_of(contender, plot)
+            sight, scale = (own.x_low, own.x_high), own.x_scale
             curves.append(
                 curve_of(
                     contender.raw,
                     sight,
-                    plot.x_scale,
-                    name=f"{letter} {state.loss_name}",
+                    scale,
+                    name=f"{letter} {state.loss_name if number == LOSS else number}",
                     label=f"{letter} {clean(contender.title, 30)}",
                     place=contender.place,
-                    line=self._line(contender),
+                    run=letter,
+                    line=self.reading.line(contender),
                 )
             )
-            if self.comparable_validations(contender):
-                metric, series = state.validations.metric, state.validations.loss
+            marked, name = contender.marked, f"{letter} val {number}"
+            if number == LOSS and len(self.reading.marked(contender)[0]):
+                validations = state.validations
+                marked, name = validations.loss, f"{letter} {VALIDATION}{validations.metric}"
+            if marked is not None and marked is not contender.raw:
                 curves.append(
                     curve_of(
-                        series,
+                        marked,
                         sight,
-                        plot.x_scale,
-                        name=f"{letter} {VALIDATION}{metric}",
+                        scale,
+                        name=name,
                         label="",
                         place=contender.place,
+                        run=letter,
                         marks=True,
                     )
                 )
         return ChartData(
             source="-".join(clean(c.title, 20) for c in drawn[:3]),
-            title="loss",
-            series="compare-loss",
+            title=title_of(number),
+            series=f"compare-{number}",
             curves=curves,
-            x_words=x_words(plot.x_scale),
-            y_words="loss",
+            x_words=self.overlay.axis()[0].label,
+            y_words=title_of(number),
             x_limits=plot.axis_limits,
             y_limits=plot.y_limits,
             log_y=plot.log,
@@ -162,10 +175,10 @@ class OverlayChart(ZoomChart):
         if plot_height < 1 or width < 4:
             self.plot = None
             return
-        full = self._x_limits(drawn)
-        self.extent = Extent(full, width)
+        scale = self.overlay.axis()[0].scales[self.overlay.base.letter]
+        axis_limits, full = self._x_limits(drawn)
+        self.extent = Extent(full, width, scale)
         x_low, x_high = view.viewport.limits(full)
-        y_low, y_high = self._y_limits(drawn, x_low, x_high)
         plot = Plot(
             grid=grid,
             row=edge,
@@ -174,15 +187,19 @@ class OverlayChart(ZoomChart):
             width=width,
             x_low=x_low,
             x_high=x_high,
-            y_low=y_low,
-            y_high=y_high,
+            y_low=0.0,
+            y_high=1.0,
             log=view.log_y,
+            x_scale=scale,
         )
-        plot.draw_y_axis(edge)
+        if view.viewport.part is None:
+            plot.axis_limits = axis_limits
+        plot.y_low, plot.y_high = self._y_limits(drawn, plot)
+        self._y_axis(plot, edge)
         plot.draw_x_axis(edge + plot_height, labels=labels)
         reference = self.overlay.reference
-        if reference in drawn and self._line().window:
-            low, high = bridge(*reference.raw.columns(x_low, x_high, plot.num_dots))
+        if reference in drawn and self.reading.line().window:
+            low, high = bridge(*self._plot_of(reference, plot).columns(reference.raw))
             plot.band(low, high, style(Role.FAINT))
         self._curves(plot, drawn)
         self._hands(plot, drawn)
@@ -193,13 +210,29 @@ class OverlayChart(ZoomChart):
         if view.viewport.cursor is not None:
             self._crosshair(plot, view.viewport.cursor, drawn)
 
+    def _plot_of(self, contender: Contender, plot: Plot) -> Plot:
+        """The plot for the updates of that run, which stand elsewhere on a shared axis."""
+        scale = self.overlay.axis()[0].scales[contender.letter]
+        return plot.on(scale, end_of(contender))
+
+    def _y_axis(self, plot: Plot, edge: int) -> None:
+        """Labels in the unit in which the number is written: percent for a share."""
+        factor = unit_of(self.overlay.number).factor
+        labels = replace(plot)
+        if plot.log:
+            by = math.log10(factor)
+            labels.y_low, labels.y_high = plot.y_low + by, plot.y_high + by
+        else:
+            labels.y_low, labels.y_high = plot.y_low * factor, plot.y_high * factor
+        labels.draw_y_axis(edge)
+
     def _curves(self, plot: Plot, drawn: list[Contender]) -> None:
         """Curves that share a cell take turns in it, so that none hides another."""
         codes, numbers = [], []
         for contender in drawn:
             pinned = contender is self.overlay.reference
-            smooth = self._line(contender)
-            low, high = bridge(*smooth.columns(plot.x_low, plot.x_high, plot.num_dots))
+            smooth = self.reading.line(contender)
+            low, high = bridge(*self._plot_of(contender, plot).columns(smooth))
             codes.append(plot.dots(low, high, thick=2 if pinned else 1))
             numbers.append(style(contender.role, bold=pinned))
         there = np.stack(codes) != BRAILLE
@@ -213,10 +246,11 @@ class OverlayChart(ZoomChart):
         taken: set[tuple[int, int]] = set()
         for contender in reversed(drawn):
             number = style(contender.role, bold=contender is self.overlay.reference)
-            for validation in self.comparable_validations(contender):
-                col, row = plot.x_cell(validation.step), plot.y_cell(validation.loss)
+            own = self._plot_of(contender, plot)
+            for col, value in one_a_column(own, self.reading.marked(contender)):
+                row = plot.y_cell(value)
                 char = contender.mark
-                if row is None and plot.is_above(validation.loss):
+                if row is None and plot.is_above(value):
                     row, char = plot.row, "▴"
                 if row is None or not plot.holds_column(col):
                     continue
@@ -228,14 +262,16 @@ class OverlayChart(ZoomChart):
     def _hands(self, plot: Plot, drawn: list[Contender]) -> None:
         """`▾` on each curve where a person changed its learning rate, with the factor above."""
         for contender in drawn:
-            smooth, number = self._line(contender), style(Role.WARN, bold=True)
+            smooth, number = self.reading.line(contender), style(Role.WARN, bold=True)
+            own = self._plot_of(contender, plot)
             for event in contender.state.controls:
                 if event.outcome != "applied" or event.command != "lr" or event.step is None:
                     continue
-                value = _value_at(smooth, event.step)
+                found = read(smooth, event.step)
+                value = found[1] if found is not None else None
                 row, col = (
                     plot.y_cell(math.nan if value is None else value),
-                    plot.x_cell(event.step),
+                    own.x_cell(event.step),
                 )
                 if row is None or not plot.holds_column(col):
                     continue
@@ -244,21 +280,16 @@ class OverlayChart(ZoomChart):
                 start = min(col + 1, plot.col + plot.width - text_width(words))
                 plot.grid.text(max(plot.row, row - 1), max(plot.col, start), words, number)
 
-    def comparable_validations(self, contender: Contender) -> list[Validation]:
-        """Those in the unit of the pinned run's: bits a byte cannot share an axis with nats."""
-        ours = self.overlay.reference.state.validation_list()
-        found = contender.state.validation_list()
-        return [v for v in found if not ours or v.metric == ours[-1].metric]
-
     def _letters(self, plot: Plot, drawn: list[Contender]) -> None:
         """At the right of each curve's last point in sight, moved apart where they meet."""
         taken: set[tuple[int, int]] = set()
         for contender in reversed(drawn):
-            place = self._end(contender, plot)
+            own = self._plot_of(contender, plot)
+            place = self._end(contender, own)
             if place is None:
                 continue
             step, value = place
-            col = plot.x_cell(step) + 1
+            col = own.x_cell(step) + 1
             bounds = (
                 (10.0**plot.y_low, 10.0**plot.y_high) if plot.log else (plot.y_low, plot.y_high)
             )
@@ -282,11 +313,12 @@ class OverlayChart(ZoomChart):
         known = np.flatnonzero(np.isfinite(raw.y[first:last]))
         if len(known):
             at = float(raw.x[first + known[-1]])
-            height = self._line(contender).at(at)
+            height = self.reading.line(contender).at(at)
             return None if height is None else (at, height)
-        for validation in reversed(self.comparable_validations(contender)):
-            if plot.x_low <= validation.step <= plot.x_high and math.isfinite(validation.loss):
-                return float(validation.step), validation.loss
+        steps, heights = self.reading.marked(contender)
+        seen = (steps >= plot.x_low) & (steps <= plot.x_high) & np.isfinite(heights)
+        if seen.any():
+            return float(steps[seen][-1]), float(heights[seen][-1])
         return None
 
     def _crosshair(self, plot: Plot, at: float, drawn: list[Contender]) -> None:
@@ -296,7 +328,7 @@ class OverlayChart(ZoomChart):
             return
         grid = plot.grid
         plot.tint(col, Back.CURSOR)
-        lines = self._values(at, drawn)
+        lines = self.reading.values(at, drawn)
         names = max(text_width(line[0]) for line in lines)
         values = max(text_width(line[1]) for line in lines)
         changes = max(text_width(line[2]) for line in lines)
@@ -313,46 +345,32 @@ class OverlayChart(ZoomChart):
             grid.right(row, start + cells - 1, [(change, style(Role.DIM))], start)
             grid.back(row, start, start + cells, Back.ROW)
 
-    def _values(self, at: float, drawn: list[Contender]) -> list[tuple[str, str, str, Role]]:
-        """Name, value, distance from the pinned run's value, colour; in the usual order."""
-        step = round(at)
-        lines = [("step", fmt.count(step), "", Role.TEXT)]
-        reference = self.overlay.reference
-        base = _value_at(self._line(reference), at)
-        for contender in sorted(drawn, key=lambda c: c.letter):
-            value = _value_at(self._line(contender), at)
-            change = ""
-            if value is not None and base is not None and contender is not reference:
-                change = fmt.change(value - base)
-            shown = fmt.loss(value) if value is not None else "–"
-            lines.append((contender.letter, shown, change, contender.role))
-        for contender in sorted(drawn, key=lambda c: c.letter):
-            before = [v for v in self.comparable_validations(contender) if v.step <= at]
-            if before:
-                words = f"{contender.mark} @{fmt.count(before[-1].step)}"
-                lines.append((words, fmt.loss(before[-1].loss), "", contender.role))
-        return lines
-
     # ---- limits ----------------------------------------------------------------------------
 
-    def _x_limits(self, drawn: list[Contender]) -> tuple[float, float]:
-        first = min(float(c.raw.x[0]) for c in drawn)
-        last = max(float(c.raw.x[-1]) for c in drawn)
-        low = first if first > last / 2 and first > 16 else 0.0
+    def _x_limits(self, drawn: list[Contender]) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Of all there is, on the axis and in updates of `base`."""
+        axis, base = self.overlay.axis()[0], self.overlay.base.letter
+        lows, highs = [], []
+        for contender in drawn:
+            first, end = float(contender.raw.x[0]), end_of(contender)
+            late = first > (end - 1) / 2 and first > 16
+            lows.append(axis.to(contender.letter, first if late else 0.0))
+            highs.append(axis.to(contender.letter, end))
+        low, high = min(lows), max(highs)
         if self.overlay.moving:
-            return low, low + ratchet(last - low + 1)
-        return low, last + 1
+            high = low + ratchet(high - low)
+        return (low, high), (axis.back(base, low), axis.back(base, high))
 
-    def _y_limits(self, drawn: list[Contender], x_low: float, x_high: float) -> tuple[float, float]:
+    def _y_limits(self, drawn: list[Contender], plot: Plot) -> tuple[float, float]:
         """In axis units, around what decides of every run: its average and its validations."""
         limits: Limits | None = None
+        falls = place_of(self.overlay.number, self.overlay.number)[0] <= _LOSSES
         for contender in drawn:
-            average = self._scaled(self._line(contender).sample(x_low, x_high))
-            marks = self._scaled(np.array([
-                v.loss
-                for v in self.comparable_validations(contender)
-                if x_low <= v.step <= x_high
-            ]))  # fmt: skip
+            own = self._plot_of(contender, plot)
+            x_low, x_high = own.x_low, own.x_high
+            average = self._scaled(self.reading.line(contender).sample(x_low, x_high))
+            steps, heights = self.reading.marked(contender)
+            marks = self._scaled(heights[(steps >= x_low) & (steps <= x_high)])
             raw = [self._scaled(contender.raw.sample(x_low, x_high))]
             reference = contender is self.overlay.reference
             everything = extremes([average, marks, *(raw if reference else [])])
@@ -360,21 +378,14 @@ class OverlayChart(ZoomChart):
             # Of several the first is that of the weights as they came.
             judged = marks[1:] if len(marks) >= _FEW_MARKS else marks
             each = np.resize(judged, len(average)) if len(judged) else judged
-            own = eye_range(np.append(average, each), everything, top=_TOP)
-            kept = around(own, np.append(marks[-1:], np.nanmin(marks) if len(marks) else []))
+            decides = np.append(average, each)
+            own_range = eye_range(decides, everything, top=_TOP) if falls else everything
+            kept = around(own_range, np.append(marks[-1:], np.nanmin(marks) if len(marks) else []))
             if kept is not None:
                 limits = kept if limits is None else around(limits, np.array(kept))
-        return self.held_limits("", *(limits or (0.0, 1.0)))
+        return self.held_limits(self.overlay.number, *(limits or (0.0, 1.0)))
 
     def _scaled(self, values: Floats | Doubles) -> Doubles:
         """Finite values in what the y axis counts."""
         found = values[np.isfinite(values)].astype(np.float64)
         return np.log10(found[found > 0]) if self.view.log_y else found
-
-
-def _value_at(line: Line, at: float) -> float | None:
-    """The height of a line at the point nearest to a place; None outside the run."""
-    x = line.source.x
-    if not len(x) or at < x[0] - 0.5 or at > x[-1] + 0.5:
-        return None
-    return line.at(float(x[nearest_row(x, at)]))

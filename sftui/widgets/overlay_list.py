@@ -72,7 +72,7 @@ class OverlayList(Panel):
             parts.append([(f"{known[-1].metric if known[-1].metric != 'loss' else 'val'} ", dim)])
             parts[-1].append((fmt.loss(known[-1].loss), text))
         else:
-            last = contender.line(self.view.smoothing_share).last
+            last = contender.last_loss(self.view.smoothing_share)
             parts.append([("train ", dim), (fmt.loss(last), text)])
         parts.append([(f"{fmt.si(state.done)} steps", dim)])
         parts.append([(contender.status, dim)])

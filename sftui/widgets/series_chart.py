@@ -39,7 +39,7 @@ from sftui.state.catalog import Catalog
 from sftui.state.means import FEW_POINTS, Means, line
 from sftui.state.records import Topic
 from sftui.state.run_state import RunState
-from sftui.state.series import Doubles, Series
+from sftui.state.series import Doubles, Series, nearest_row
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.chart_filter import parse
@@ -48,7 +48,7 @@ from sftui.view.chart_panels import MOST_CURVES, ChartPanel, ChartRun, Curve, ch
 from sftui.view.panel_data import panel_data
 from sftui.view.view import View
 from sftui.view.viewport import Extent
-from sftui.widgets.zoom_chart import ChartMoved, ZoomChart, nearest_row
+from sftui.widgets.zoom_chart import ChartMoved, ZoomChart
 
 _EXACT_ROWS = 4096
 """Rows in sight up to which points are looked at one by one."""

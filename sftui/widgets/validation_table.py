@@ -10,6 +10,7 @@ from sftui.statistics.families import PREVIOUS, START
 from sftui.statistics.validation_scores import LossChange
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.empty_words import nothing_yet
 from sftui.widgets.panel import Panel
 
 _COLUMNS = (("step", 8), ("loss", 9), ("Δstart", 10), ("± s.e.", 9), ("Δprev", 10), ("took", 8))
@@ -44,7 +45,12 @@ class ValidationTable(Panel):
         notes: list[Span] = [(words, style(Role.FAINT))] if len(results) > 1 else []
         grid.frame(title, notes, border=self.border, corner=corner)
         if not results:
-            grid.text(1, 2, fit("no validation yet", grid.width - 4), style(Role.FAINT))
+            grid.text(
+                1,
+                2,
+                fit(nothing_yet("validation", self.state, self.view), grid.width - 4),
+                style(Role.FAINT),
+            )
             return
         ends = self._ends(grid.width - 4)
         for name, end in ends.items():

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 from textual.events import (
     Click,
     Leave,
@@ -22,7 +21,6 @@ from sftui.drawing.canvas import Grid, settle
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back
 from sftui.state.means import Line
-from sftui.state.series import Doubles
 from sftui.text import format as fmt
 from sftui.view.viewport import Extent, Viewport
 from sftui.widgets.panel import Panel
@@ -198,11 +196,3 @@ def line_words(line: Line) -> str:
     return (
         f"mean of {fmt.count(max(1, round(line.window)))} steps" if line.window else "every point"
     )
-
-
-def nearest_row(x: Doubles, at: float) -> int:
-    """Index of the value of sorted, non-empty `x` that is nearest to a place; of two, the first."""
-    i = int(np.searchsorted(x, at))
-    if i > 0 and (i == len(x) or at - x[i - 1] <= x[i] - at):
-        i -= 1
-    return i

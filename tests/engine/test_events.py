@@ -15,6 +15,7 @@ from sftui.logbook.event_lines import entry
 from sftui.logbook.kinds import kind_of
 from sftui.report.counts import Counts
 from sftui.sources.recording import Recording
+from sftui.state.records import ShownPhase
 from sftui.state.run_state import RunState
 from sftui.widgets.run_header import BADGES
 from sftui.widgets.startup import PHASES
@@ -31,7 +32,7 @@ def words(closed: object) -> set[str]:
 
 @pytest.mark.parametrize(
     ("closed", "table"),
-    [(ev.PhaseName, PHASES), (ev.Badge, BADGES)],
+    [(ShownPhase, PHASES), (ev.Badge, BADGES)],
     ids=["phases", "badges"],
 )
 def test_a_table_of_words_has_them_all(closed, table):

@@ -1,6 +1,7 @@
 """nanochat's recorded runs of 2026: losses, gradients, parameters, bits a byte."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -58,4 +59,20 @@ def test_the_records_notice_another_constant_of_the_optimizer(
 ) -> None:
     value = getattr(parameter_groups, change)
     monkeypatch.setattr(parameter_groups, change, value * 1.02)
+    assert faults("sft_1rank", range(1)) != []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_records_notice_another_rate_of_the_residual_mix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = parameter_groups.newest_groups
+    monkeypatch.setattr(
+        parameter_groups,
+        "newest_groups",
+        lambda config, settings: right(
+            config, replace(settings, scalar_lr=settings.scalar_lr * 1.02)
+        ),
+    )
     assert faults("sft_1rank", range(1)) != []

@@ -153,7 +153,7 @@ def test_a_person_at_the_keyboard_breaks_nothing(desk):
     assert time.monotonic() - begin < 5
     # Keys are taken in order: when the last one shows, all have been.
     screen.wait_for(next(iter(GROUPS.values())), screen.press("?"))
-    screen.wait_for("sftui", screen.press("q"))
+    screen.wait_for("sftui", screen.press("\x1b"))
     wait_for(lambda: unanswered(run) == set())
     requests = [json.loads(line) for line in run.control.read_text().splitlines()]
     assert 0 < len(requests) <= 200

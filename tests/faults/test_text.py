@@ -220,7 +220,7 @@ def test_no_screen_lets_text_act_on_the_terminal(name, run):
         for key in "12345zsfl":
             terminal.press(key)
         terminal.wait_for(next(iter(GROUPS.values())), terminal.press("?"))
-        terminal.wait_for("sftui", terminal.press("q"))
+        terminal.wait_for("sftui", terminal.press("\x1b"))
         terminal.press("q")
         assert terminal.wait() in (0, 1)
         text = terminal.output.decode("utf-8", "replace")

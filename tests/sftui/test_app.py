@@ -394,14 +394,39 @@ async def test_log_stays_where_it_was_scrolled_to():
         assert "new 6" in text_of(dashboard)
 
 
-async def test_help_closes_with_any_key():
-    """The help page shows every key and leaves without doing what the key does."""
+@pytest.mark.parametrize("size", [(160, 48), (120, 36), (80, 24)])
+async def test_help_filters_as_one_types_and_does_nothing_behind_it(size):
+    """Two columns where there is room, else one that scrolls; esc clears it, then closes."""
     app = make()
-    async with app.run_test(size=(120, 60)) as pilot:
+    async with app.run_test(size=size) as pilot:
         await ready(pilot)
         await pilot.press("question_mark")
+        await pilot.pause()
+        page = app.screen.query_one("#help-page")
+        text = str(app.screen.query_one("#help-page Static").content)
+        first = text.splitlines()[0]
+        assert ("The run" in first, ":  The run" in first) == (True, size[0] >= 120)
+        assert "Replay" not in text, "over a run, keys of a replay do nothing"
+        order = [text.index(f":  {title}") for title in ("The run", "Views", "Looks")]
+        assert order == sorted(order)
+        assert page.max_scroll_y > 0
+        await pilot.press("pagedown")
+        await pilot.pause()
+        assert page.scroll_y > 0
+        await pilot.press(*"checkpoint")
+        await pilot.pause()
+        text = str(app.screen.query_one("#help-page Static").content)
+        assert "Save a checkpoint after" in text
+        assert "The checkpoint browser" in text, "what works elsewhere is found as well"
+        assert "Loss axis" not in text
+        assert page.scroll_y == 0
+        await pilot.press(*"zzz")
+        await pilot.pause()
+        assert "nothing has" in str(app.screen.query_one("#help-page Static").content)
+        await pilot.press("escape")
+        await pilot.pause()
         assert len(app.screen_stack) == 3
-        await pilot.press("space")
+        await pilot.press("escape")
         await pilot.pause()
         assert len(app.screen_stack) == 2
         assert app.source.sent == []

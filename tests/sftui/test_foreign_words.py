@@ -26,8 +26,10 @@ from engine.run import foreign, lock
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.checkpoint_list import CheckpointList
 from sftui.cli import main
+from sftui.screens.run_panel import run_panel_content
 from sftui.state.run_state import RunState
 from sftui.view import run_facts
+from sftui.view.run_facts import Fact
 from tests.sftui.fake_run import ListSource, fake_run
 from tests.sftui.test_app import make, ready
 
@@ -201,3 +203,11 @@ async def test_a_question_goes_when_the_run_has_ended_meanwhile() -> None:
         await pilot.pause(0.6)
         assert app.screen is dashboard
         assert source.sent == []
+
+
+def test_a_setting_of_another_trainer_is_named_in_full_where_there_is_room() -> None:
+    name = "gradient_accumulation_steps_of_theirs"
+    sections = [("The trainer's settings", [Fact(name, "2"), Fact("seed", "7")])]
+    for width in (100, 118):
+        assert name in run_panel_content(sections, width).plain
+    assert all(len(line) <= 60 for line in run_panel_content(sections, 60).plain.splitlines())

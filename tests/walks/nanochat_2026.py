@@ -74,7 +74,7 @@ def train(at: Terminal, data: Path) -> None:
     at.see("FINISHED", seconds=3600)
     at.whole()
     at.picture("finished")
-    at.press("v")
+    # A terminal without preferences has the benchmarks in the table.
     at.see("ChatCORE")
     at.picture("benchmarks")
     at.press("q")

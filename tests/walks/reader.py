@@ -1,6 +1,6 @@
 """The one who reads logs: somebody else's trainer, its lines and numbers, copied and exported."""
 
-from pathlib import Path
+import shutil
 
 from tests.walks.terminal import Terminal
 from tests.walks.world import World
@@ -53,9 +53,12 @@ def by_keys(t: Terminal, _: World) -> None:
     t.picture("exported")
     t.press("q")
     t.wait_for_prompt()
-    [csv] = t.place.glob("charts/*.csv")
-    assert sorted(p.suffix for p in t.place.glob("charts/*")) == [".csv", ".png", ".svg"]
-    t.shell(f"sftui replay '{csv}'")
+    # Of another program's log they lie in the folder where the screen was opened.
+    [csv] = t.place.glob("*.csv")
+    assert sorted(p.suffix for p in t.place.glob(f"{csv.stem}.*")) == [".csv", ".png", ".svg"]
+    for kind in (".svg", ".png"):
+        shutil.copy(csv.with_suffix(kind), t.pictures / f"exported{kind}")
+    t.shell(f"sftui replay '{csv.name}'")
     t.see("REPLAY", "csv|CSV")
     t.press("End")
     t.whole()
@@ -98,8 +101,3 @@ def by_mouse(t: Terminal, _: World) -> None:
     t.see("REPLAY")
     t.click("Close")
     t.wait_for_prompt()
-
-
-def charts(place: Path) -> list[Path]:
-    """What was exported by the walk."""
-    return sorted(place.glob("charts/*"))

@@ -5,7 +5,7 @@ killed, finished), a DPO script, an Accelerate loop on two ranks, a Lightning mo
 that attaches nothing: none has a line of sftui in it but the Accelerate loop, which needs them.
 After each step the screen must say what happened; pictures are kept for looking at.
 
-    python -m tests.walks.trainers                         all of it, about ten minutes
+    python -m tests.walks.trainers               all of it, ten minutes (make walk-trainers)
     python -m tests.walks.trainers --only dpo --size 80x24 --pictures DIR
     python -m tests.walks.trainers --lightning build/trainers/lightning-newest/bin/python
 """
@@ -95,7 +95,7 @@ def sft(t: Terminal) -> None:
     t.verb("lr 1")
     until("rate back", lambda: len(answered(t, Command.LR_FACTOR)) > 1)
     t.press("i")
-    t.see("per_device_train_batch_size", "torchrun")
+    t.see("per_device_train_batch_size", "gradient_accumulation_steps")
     t.picture("sft settings")
     t.press("Escape", "m")
     t.see("entropy")
@@ -107,10 +107,10 @@ def sft(t: Terminal) -> None:
     t.press("Escape")
     hang_up(t)
     t.shell("sftui attach sft")
-    t.see("RUNNING", "step", seconds=PATIENCE)
+    t.see("RUNNING", r"step \S*\d\d/150", "lr ×1", seconds=PATIENCE)
     t.picture("sft attached again")
     kill_rank_1(t)
-    t.see("RUNNING", "attempt 2|restart", seconds=PATIENCE)
+    t.see("attempt 2", seconds=PATIENCE)
     t.picture("sft started again")
     t.see("FINISHED", seconds=2 * PATIENCE)
     t.whole()
@@ -136,9 +136,8 @@ def kill_rank_1(t: Terminal) -> None:
     """Rank 1 is killed with -9; the keeper starts the command again."""
     run = newest(t)
     os.kill(processes(run)["rank 1"], signal.SIGKILL)
-    t.see("SIGKILL|Signal 9", seconds=PATIENCE)
-    t.picture("sft rank 1 is killed")
     until("the loss is told", lambda: list(scan(run.supervisor_events, RankLost)))
+    t.picture("sft rank 1 is killed")
     attempts = (AttemptStarted,)
     until("a second attempt", lambda: len(list(scan(run.events, *attempts))) > 1)
 
@@ -201,9 +200,10 @@ def dpo(t: Terminal) -> None:
 
 
 def accelerate(t: Terminal) -> None:
-    """A loop with Accelerate on two ranks, started by its own launcher."""
-    launch = "accelerate launch --cpu --num_processes 2 --num_machines 1 --mixed_precision no"
-    t.shell(f"sftui run --run loop -- {launch} --dynamo_backend no accelerate_loop.py")
+    """A loop with Accelerate on two ranks."""
+    # On CPU `accelerate launch` starts one rank, whatever it is asked for: it wants MPI there.
+    launch = "torchrun --standalone --nproc-per-node 2"
+    t.shell(f"sftui run --run loop -- {launch} accelerate_loop.py")
     t.see("RUNNING", "step [3-9]", seconds=PATIENCE)
     steered(t, "loop")
     t.press("x")
@@ -221,7 +221,7 @@ def lightning(t: Terminal) -> None:
     t.see("RUNNING", "step [3-9]", seconds=PATIENCE)
     steered(t, "module")
     t.press("c")
-    t.see("ckpt|step")
+    t.see("ckpt")
     t.picture("module checkpoints")
     t.press("Escape", "x")
     t.see("Stop this run")
@@ -266,7 +266,7 @@ def silent(t: Terminal) -> None:
     t.see("not attached|attaches nothing")
     t.picture("silent refuses a pause")
     t.press("?")
-    t.see("any key closes")
+    t.see("letters filter")
     t.picture("silent help")
     t.press("Escape", "x")
     t.see("Stop this run")

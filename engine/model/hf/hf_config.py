@@ -224,6 +224,11 @@ class HfConfig:
         inner = self._number("intermediate_size", "n_inner") or 4 * self.n_embd
         return 6 + math.ceil((2 * self.kv_dim + 3 * inner) / self.n_embd)
 
+    @property
+    def kept_by_recomputing(self) -> int:
+        """With layers computed again: the input of each."""
+        return 1
+
     def to_dict(self) -> dict[str, Any]:
         return {
             KEY: dict(self.config),

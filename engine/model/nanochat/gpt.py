@@ -43,16 +43,25 @@ from engine.model.nanochat.names import HEAD, is_embedding
 from engine.model.nanochat.parameter_groups import groups_of
 from engine.model.nanochat.parts import SMEAR_CHANNELS, VALUE_GATE_CHANNELS
 
-Before = Callable[["Block", Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]
+Mixed = tuple[Tensor, Tensor, Tensor]
+"""The first layer's input, and the strengths of a layer's own input and of that one."""
+Before = Callable[..., tuple[Tensor, ...]]
+"""`Block.before_attention`, or `Block.before_with_value` in a layer with a value embedding."""
 After = Callable[["Block", Tensor, Tensor], Tensor]
 Halves = tuple[Before, After]
-Mix = Callable[[Tensor, Tensor, int], Tensor]
+Mix = Callable[[Tensor], Sequence[Mixed | None]]
+TakeOut = Callable[[Tensor, Tensor], Tensor]
 Smear = Callable[[Tensor, Tensor, KeyValueCache | None], Tensor]
 
 
 def _first(x: Tensor, *_: object) -> Tensor:
     """A part that is absent."""
     return x
+
+
+def _unmixed(layers: int, _first: Tensor) -> Sequence[None]:
+    """The same of the mix, for each layer."""
+    return [None] * layers
 
 
 class GPT(nn.Module):
@@ -76,9 +85,9 @@ class GPT(nn.Module):
             }
         )
         self.lm_head = nn.Linear(config.n_embd, config.table_rows, bias=False)
-        self._mix: Mix = _first
+        self._mixed: Mix = functools.partial(_unmixed, config.n_layer)
         self._smear: Smear = _first
-        self._take_out: Mix = _first
+        self._take_out: TakeOut = _first
         self.value_embeds = nn.ModuleDict()
         self._add_parts()
         cos, sin = _rotary_tables(config)
@@ -92,7 +101,7 @@ class GPT(nn.Module):
         if has.residual_mix:
             self.resid_lambdas = nn.Parameter(torch.ones(config.n_layer))
             self.x0_lambdas = nn.Parameter(torch.zeros(config.n_layer))
-            self._mix = self._mixed
+            self._mixed = self._mixes
         if has.smear:
             self.smear_gate = nn.Linear(SMEAR_CHANNELS, 1, bias=False)
             self.smear_lambda = nn.Parameter(torch.zeros(1))
@@ -177,18 +186,17 @@ class GPT(nn.Module):
             # nanochat's residual stream has the autocast dtype from the embedding on.
             x = x.to(torch.get_autocast_dtype(x.device.type))
         x = self._smear(_norm(x), positions, cache)
-        first = x
         # Gathered and widened once: each layer then multiplies plain tensors. [tokens, 1, E/2]
         cos = _table_rows(self.cos, positions).to(x.dtype)
         sin = _table_rows(self.sin, positions).to(x.dtype)
         attends = self._attends(spans, ids, ends, cache)
+        mixed = self._mixed(x)
         middle, config = x, self.config
         for layer, block in enumerate(self.blocks()):
-            x = self._mix(x, first, layer)
             value = (
                 self.value_embeds[str(layer)](ids) if config.has_value_embedding(layer) else None
             )
-            arguments = (x, cos, sin, attends[layer], value)
+            arguments = (x, cos, sin, attends[layer], mixed[layer], value)
             if self.checkpoint_blocks and self.training and torch.is_grad_enabled():
                 # No random number is drawn in a block, so none has to be put back: saving the
                 # generators' state costs a copy from the device for each block.
@@ -199,7 +207,7 @@ class GPT(nn.Module):
                 middle = x
         if cache is not None:
             cache.advance(ids.shape[-1])
-        return _norm(self._take_out(x, middle, 0))
+        return _norm(self._take_out(x, middle))
 
     def _attends(
         self,
@@ -217,10 +225,11 @@ class GPT(nn.Module):
         shared = {w: packed_attention(spans, ids.device, ends, w) for w in set(windows)}
         return [shared[window] for window in windows]
 
-    def _mixed(self, x: Tensor, first: Tensor, layer: int) -> Tensor:
-        """The layer's input and the first layer's, each at its own strength."""
-        # Numbers without dimensions: they do not widen a residual stream in 16 bit.
-        return self.resid_lambdas[layer] * x + self.x0_lambdas[layer] * first
+    def _mixes(self, first: Tensor) -> Sequence[Mixed | None]:
+        """For each layer the first one's input, and the strengths of its own input and of it."""
+        # Taken apart once: the gradients of all layers' are then put together once.
+        strengths = zip(self.resid_lambdas.unbind(), self.x0_lambdas.unbind(), strict=True)
+        return [(first, own, others) for own, others in strengths]
 
     def _smeared(self, x: Tensor, positions: Tensor, cache: KeyValueCache | None) -> Tensor:
         """Each token with a share of the embedding before it in its row, as its gate says."""
@@ -229,12 +238,12 @@ class GPT(nn.Module):
             if cache.newest is not None:
                 before = torch.cat((cache.newest[:, -1:], x[:, :-1]), dim=1)
             cache.newest = x
-        gate = torch.sigmoid(self.smear_gate(x[..., :SMEAR_CHANNELS]))
+        gate = torch.sigmoid(self.smear_gate(x.narrow(-1, 0, SMEAR_CHANNELS)))
         gate = self.smear_lambda.to(x.dtype) * gate.to(x.dtype)
         # A row's first token has none before it: what a packed row ends with is another row's.
         return torch.where((positions > 0).unsqueeze(-1), x + gate * before, x)
 
-    def _without(self, x: Tensor, middle: Tensor, _: int) -> Tensor:
+    def _without(self, x: Tensor, middle: Tensor) -> Tensor:
         """Less a share of the middle layer's output."""
         return x - self.backout_lambda.to(x.dtype) * middle
 
@@ -249,10 +258,12 @@ class GPT(nn.Module):
         )
 
     def compile_blocks(self, backend: Any = "inductor") -> None:
-        before = compiled(Block.before_attention, backend)
+        # A graph for each function: layers with a value embedding have one of their own, so that
+        # no other layer's call finds a graph that does not fit and has one made anew.
+        befores = {block.before: compiled(block.before, backend) for block in self.blocks()}
         after = compiled(Block.after_attention, backend)
         for block in self.blocks():
-            block.halves = (before, after)
+            block.halves = (befores[block.before], after)
 
     @property
     def head_weight(self) -> Tensor:
@@ -289,26 +300,39 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, layer: int) -> None:
         super().__init__()
-        self.attn = _Attention(config, takes_value=config.has_value_embedding(layer))
+        takes_value = config.has_value_embedding(layer)
+        self.before: Before = Block.before_with_value if takes_value else Block.before_attention
+        self.attn = _Attention(config, takes_value=takes_value)
         self.mlp = _MLP(config)
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, value: Tensor | None
+        self,
+        x: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        attend: Attend,
+        mixed: Mixed | None,
+        value: Tensor | None,
     ) -> Tensor:
-        before: Before = Block.before_attention
+        before = self.before
         after: After = Block.after_attention
         # One token alone (a rank without rows) would be a graph of its own: sizes of 1 are.
         if self.halves and self.training and torch.is_grad_enabled() and x.shape[-2] > 1:
             before, after = self.halves
+        # Not in a graph: in the first layer both of what is mixed are one tensor, in others two.
+        x = _mix(x, mixed)
         return after(self, x, attend(*before(self, x, cos, sin, value)))
 
     def before_attention(
-        self, x: Tensor, cos: Tensor, sin: Tensor, value: Tensor | None
+        self, x: Tensor, cos: Tensor, sin: Tensor, value: None
     ) -> tuple[Tensor, ...]:
-        """q [..., H, E], k and v [..., K, E] of the residual stream x [..., D].
+        """q [..., H, E], k and v [..., K, E] of the residual stream x [..., D]."""
+        return self.attn.project(_norm(x), cos, sin, value)
 
-        `value` [..., K * E]: the layer's embedding of the tokens, where it has one.
-        """
+    def before_with_value(
+        self, x: Tensor, cos: Tensor, sin: Tensor, value: Tensor
+    ) -> tuple[Tensor, ...]:
+        """The same with `value` [..., K * E], the layer's embedding of the tokens."""
         return self.attn.project(_norm(x), cos, sin, value)
 
     def after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -338,7 +362,7 @@ class _Attention(nn.Module):
         v = self.c_v(x).unflatten(-1, (-1, self.head_dim))
         if value is not None:
             # One gate a token and key head, 0 to 3, from the normed input's first channels.
-            gate = 3 * torch.sigmoid(self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
+            gate = 3 * torch.sigmoid(self.ve_gate(x.narrow(-1, 0, VALUE_GATE_CHANNELS)))
             v = v + gate.unsqueeze(-1) * value.to(v.dtype).unflatten(-1, (-1, self.head_dim))
         # Rotation first, norm second: nanochat's order ("QK norm").
         q, k = _norm(_rotate(q, cos, sin)), _norm(_rotate(k, cos, sin))
@@ -427,6 +451,15 @@ def as_exported(
         # A view would be saved with the whole storage behind it.
         plain[name] = tensor.detach().to("cpu", wanted).clone(memory_format=torch.contiguous_format)
     return plain
+
+
+def _mix(x: Tensor, mixed: Mixed | None) -> Tensor:
+    """A layer's input and the first layer's, each at its own strength."""
+    if mixed is None:
+        return x
+    first, own, others = mixed
+    # Numbers without dimensions: they do not widen a residual stream in 16 bit.
+    return own * x + others * first
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -171,12 +171,25 @@ class GPTConfig:
         )
 
     @property
-    def kept_per_layer(self) -> int:
+    def kept_per_layer(self) -> float:
         """Of [N, D]: the inputs of two norms, four products and the attention (block input 1,
         normed 1, q k v 3, rotated 2, normed 2, attention out 1; block middle 1, normed 1, MLP 4
-        and its square 4), less what two of them share. With the parts of 2026 also the mixed
-        input 1, the gained q k 2 and, in every second layer, value and embedding 2."""
-        return 18 + (1 if self.parts.residual_mix else 0) + (3 if self.parts.qk_gain != 1 else 0)
+        and its square 4), less what two of them share. With the parts of 2026 also the input
+        before its mix 1, the value embedding, and once the embedding before its smear and the
+        middle layer's output. Gaining q and k keeps nothing: the gained take the normed's place.
+        """
+        once = self.parts.smear + self.parts.backout
+        return 18 + self.parts.residual_mix + self._values_per_layer + once / self.n_layer
+
+    @property
+    def kept_by_recomputing(self) -> float:
+        """The same when blocks are computed again: the block's input, and the value embedding."""
+        return 1 + self._values_per_layer
+
+    @property
+    def _values_per_layer(self) -> float:
+        number = sum(map(self.has_value_embedding, range(self.n_layer)))
+        return number * self.kv_dim / (self.n_layer * self.n_embd)
 
     def meta(self) -> dict[str, Any]:
         """`model_config` as nanochat's own `meta_*.json` holds it."""

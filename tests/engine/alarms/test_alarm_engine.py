@@ -414,6 +414,8 @@ def test_step_times_come_from_the_spacing_where_the_log_has_no_other() -> None:
         ev.ControlApplied(id="a", command="pause"),
         ev.RunFinished(status="finished"),
         ev.AttemptStarted(),
+        ev.RankLost(rank=1),
+        ev.RankLost(reason="the command ended with exit code 1"),
     ],
 )
 def test_no_stall_where_no_step_is_due(event: ev.Event) -> None:

@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ from tests.engine.attach.steered import (
     losses,
     wait_for_answer,
 )
+from tests.faults.place import fill, small_disk
+
+Plan = dict[int, Callable[[RunDir], None]]
 
 STEPS = 8
 IS_4 = transformers.__version__.startswith("4.")
@@ -367,6 +371,66 @@ def test_a_full_disk_refuses_the_checkpoint_and_the_training_goes_on(
     assert "No space left" in found.reason
     assert not (tmp_path / "out/checkpoint-2").exists()
     assert not events(attached.run, CheckpointSaved)
+
+
+def logged_by(trainer: Any) -> list[float]:
+    """Loss of every step, as the trainer itself keeps it."""
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_asked_for_on_a_disk_that_is_full_costs_that_checkpoint(
+    tmp_path: Path,
+) -> None:
+    """On a small disk of its own, to the last byte: the answer names the reason, the training
+    and what stood there before are as without it."""
+    options: dict[str, Any] = {"steps": 5, "save_strategy": "no", "eval_rows": None}
+    plain = sft_trainer(tmp_path / "plain", **options)
+    plain.train()
+    attached: Any = None
+
+    def full(run: RunDir) -> None:
+        fill(disk)
+        ask(run, "second", Command.CHECKPOINT)
+
+    plan: Plan = {2: lambda run: ask(run, "first", Command.CHECKPOINT), 4: full}
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        act = AtSteps(lambda: attached, plan)
+        trainer = sft_trainer(disk / "out", callbacks=(act,), **options)
+        attached = sftui.attach(trainer, runs_dir=tmp_path / "runs")
+        assert trainer.train().global_step == 5
+        kept = sorted(path.name for path in (disk / "out").glob("checkpoint-*"))
+    found = answers(attached.run)
+    assert found["first"].outcome == "applied"
+    assert found["second"].outcome == "rejected"
+    assert "space" in found["second"].reason.lower()
+    assert kept == ["checkpoint-2"]
+    assert [Path(e.path).name for e in events(attached.run, CheckpointSaved)] == kept
+    assert logged_by(trainer) == logged_by(plain)
+
+
+@pytest.mark.slow
+def test_checkpoints_of_the_model_alone_are_made_as_the_trainer_makes_them(tmp_path: Path) -> None:
+    """`save_only_model`: those that are asked for hold no optimizer either."""
+    options: dict[str, Any] = {
+        "steps": 5, "save_steps": 4, "eval_rows": None, "save_only_model": True,
+    }  # fmt: skip
+    plain = sft_trainer(tmp_path / "plain", **options)
+    plain.train()
+    attached: Any = None
+    plan: Plan = {2: lambda run: ask(run, "save", Command.CHECKPOINT)}
+    act = AtSteps(lambda: attached, plan)
+    trainer = sft_trainer(tmp_path / "out", callbacks=(act,), **options)
+    attached = sftui.attach(trainer)
+    trainer.train()
+    saved = [Path(e.path) for e in events(attached.run, CheckpointSaved)]
+    assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
+    assert answers(attached.run)["save"].outcome == "applied"
+    for path in saved:
+        folder = tmp_path / "out" / path.name
+        assert (folder / "model.safetensors").exists()
+        assert not (folder / "optimizer.pt").exists()
+    assert logged_by(trainer) == logged_by(plain)
 
 
 @pytest.mark.slow

@@ -7,16 +7,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
+from engine.alarms.alarm_engine import RANK_SILENT_SECONDS
 from engine.control import Command
 from engine.events import (
     AttemptStarted,
     LogLine,
+    RankHeartbeat,
     RankLost,
     RunFinished,
     StepFinished,
@@ -37,6 +40,19 @@ def torchrun(output: Path, **options: object) -> list[str]:
     settings = json.dumps({"steps": STEPS, "save_steps": 6, "eval_steps": 6} | options)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     return [*launcher, "--standalone", str(SCRIPT), str(output), settings]
+
+
+def kept_run(folder: Path, *, max_restarts: int) -> RunDir:
+    """A run of the keeper's over the script, slow enough to act in its middle; not started."""
+    return foreign.create(
+        folder / "runs",
+        "kept",
+        command=torchrun(folder / "kept", slow=0.3),
+        cwd=folder,
+        now=datetime.now(),
+        max_restarts=max_restarts,
+        kept=True,
+    )
 
 
 def logged(output: Path) -> list[float]:
@@ -73,15 +89,7 @@ def test_two_ranks_of_an_unchanged_script_are_steered_killed_and_whole(tmp_path:
     )
     assert plain.returncode == 0, plain.stderr[-2000:]
 
-    run = foreign.create(
-        tmp_path / "runs",
-        "kept",
-        command=torchrun(tmp_path / "kept", slow=0.3),
-        cwd=tmp_path,
-        now=datetime.now(),
-        max_restarts=3,
-        kept=True,
-    )
+    run = kept_run(tmp_path, max_restarts=3)
     process = start(run, **quiet)
     until(lambda: bool(told(run, StepFinished)), 150)
     ask(run, "pause", Command.PAUSE)
@@ -119,3 +127,45 @@ def test_two_ranks_of_an_unchanged_script_are_steered_killed_and_whole(tmp_path:
     starts = events(run.path, AttemptStarted)
     assert starts[1].start_step == paused.step  # from the checkpoint that was asked for
     assert not left_over(run)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(400)
+def test_a_stopped_rank_is_told_as_silent_and_answers_once_it_goes_on(tmp_path: Path) -> None:
+    """SIGSTOP holds rank 1 in the middle of its updates: who watches is told which rank is silent,
+    nothing is answered meanwhile, and after SIGCONT everything is as if it had not been."""
+    quiet = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+    run = kept_run(tmp_path, max_restarts=0)
+    process = start(run, **quiet)
+    until(lambda: len(events(run.path, StepFinished)) > 2, 150)
+    stopped = rank(run, 1)
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        before = len(events(run.path, StepFinished))
+        ask(run, "eval", Command.EVALUATE)
+        time.sleep(RANK_SILENT_SECONDS + 10)
+        assert len(events(run.path, StepFinished)) <= before + 2
+        assert not answers(run.path)
+        assert silent_ranks(run) == {1}
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    answer = wait_for_answer(run, "eval", 60)
+    assert answer.outcome == "applied"
+    process.communicate(timeout=200)
+    assert process.returncode == 0
+    (end,) = events(run.path, RunFinished)
+    assert (end.status, end.updates) == ("finished", STEPS)
+    found = losses(run.path)
+    assert [found[step] for step in range(STEPS)] == pytest.approx(
+        logged(tmp_path / "kept"), rel=1e-6
+    )
+    assert not left_over(run)
+
+
+def silent_ranks(run: RunDir) -> set[int]:
+    """Ranks whose last heartbeat is older than who watches waits for."""
+    last = dict[int, float]()
+    for event in [*events(run.path, RankHeartbeat), *scan(run.supervisor_events, RankHeartbeat)]:
+        if isinstance(event, RankHeartbeat) and event.stamp.t is not None:
+            last[event.rank] = max(last.get(event.rank, 0.0), event.stamp.t)
+    return {n for n, t in last.items() if time.time() - t > RANK_SILENT_SECONDS}

@@ -16,7 +16,7 @@ def test_every_promise_names_tests_that_are_there() -> None:
     assert [int(number) for number, _ in plan] == list(range(1, 10))
     assert [int(number) for number, _ in obstacles] == list(range(1, 17))
     sources = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-    there = set(re.findall(r"^def (test_\w+)", sources, re.M))
+    there = set(re.findall(r"^(?:async )?def (test_\w+)", sources, re.M))
     for number, cell in (*plan, *obstacles):
         named = re.findall(r"`(test_\w+)`", cell)
         files = re.findall(r"`(tests/\S+\.py)`", cell)

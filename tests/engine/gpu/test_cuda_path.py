@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -15,14 +16,21 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engine import errors
+from engine.config import OptimConfig
 from engine.errors import SlowPathWarning
-from engine.model.nanochat import attention, gpt
+from engine.model.nanochat import attention, gpt, parts
 from engine.model.nanochat.gpt_config import GPTConfig
+from engine.optimizer.optim import build_optimizer
 from engine.session import LossModule
 from tests import fake_cuda
 from tests.conftest import examples
 
 SMALL = GPTConfig(sequence_len=64, vocab_size=128, n_layer=2, n_head=4, n_kv_head=2, n_embd=32)
+SMALL_2026 = dataclasses.replace(
+    SMALL, sequence_len=512, n_layer=4, window_pattern="SL", parts=parts.NEWEST
+)
+"""Two layers look back 128 tokens, two see all; two have value embeddings."""
+either = pytest.mark.parametrize("shape", [SMALL, SMALL_2026], ids=["october", "2026"])
 
 
 @contextlib.contextmanager
@@ -31,18 +39,22 @@ def counted() -> Iterator[fake_cuda.Counter]:
         yield counter
 
 
-def small_model() -> Any:
+def small_model(shape: GPTConfig = SMALL) -> Any:
     # Without it autocast's cache asks for the gradient's place, which a CPU build does not have.
-    return fake_cuda.model(SMALL).requires_grad_(False)
+    return fake_cuda.model(shape).requires_grad_(False)
 
 
+@either
 @examples(10)
-@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12))
-def test_a_packed_row_is_one_flash_kernel_a_layer_under_autocast(lengths: list[int]) -> None:
+@given(lengths=st.lists(st.integers(1, 40) | st.just(300), min_size=1, max_size=12))
+def test_a_packed_row_is_one_flash_kernel_a_layer_under_autocast(
+    shape: GPTConfig, lengths: list[int]
+) -> None:
     """Whatever the documents: bf16 from embedding to hidden states, and no call per document."""
+    lengths = [min(length, shape.sequence_len) for length in lengths]
     dtypes = []
     with counted() as counter:
-        model = small_model()
+        model = small_model(shape)
         for module in model.transformer["h"]:
             module.register_forward_hook(lambda _m, _i, out: dtypes.append(out.dtype))
         micro = fake_cuda.micro_step(lengths)
@@ -50,9 +62,9 @@ def test_a_packed_row_is_one_flash_kernel_a_layer_under_autocast(lengths: list[i
         with fake_cuda.autocast(), contextlib.suppress(RuntimeError):
             hidden = model(micro.ids, spans=micro.spans, positions=micro.positions, ends=micro.ends)
             dtypes.append(hidden.dtype)
-    assert dtypes == [torch.bfloat16] * (SMALL.n_layer + 1)
+    assert dtypes == [torch.bfloat16] * (shape.n_layer + 1)
     varlen = [name for name in counter.kernels if "varlen_attn" in name]
-    assert sum(counter.kernels[name] for name in varlen) == SMALL.n_layer
+    assert sum(counter.kernels[name] for name in varlen) == shape.n_layer
     taken = {
         dtypes[:3]
         for name in counter.dtypes
@@ -63,14 +75,42 @@ def test_a_packed_row_is_one_flash_kernel_a_layer_under_autocast(lengths: list[i
     assert not any("scaled_dot_product" in name or "softmax" in name for name in counter.kernels)
 
 
-def test_nothing_is_copied_from_the_host_inside_a_micro_step() -> None:
-    """Loss included: a copy from ordinary memory makes the host wait for the card."""
+@either
+def test_nothing_is_copied_from_the_host_inside_a_micro_step(shape: GPTConfig) -> None:
+    """Loss included: a copy from ordinary memory makes the host wait for the card. And what is
+    launched is the same for three documents and for thirty: none has a kernel of its own."""
+    launched = []
+    for lengths in ((40, 200, 60), (10,) * 30):
+        with counted() as counter:
+            module = LossModule(small_model(shape))
+            micro = fake_cuda.micro_step([min(length, shape.sequence_len) for length in lengths])
+            counter.clear()
+            with fake_cuda.autocast():
+                module(micro)
+        assert counter.host_copies == []
+        launched.append(dict(counter.kernels))
+    assert launched[0] == launched[1]
+
+
+@either
+def test_an_update_never_waits_for_the_card(shape: GPTConfig) -> None:
+    """What it launches depends on no number that lies there.
+
+    A fake tensor has none to give: reading one raises.
+    """
     with counted() as counter:
-        module = LossModule(small_model())
-        micro = fake_cuda.micro_step((5, 9, 1))
+        model = fake_cuda.model(shape)
+        optimizer = build_optimizer(model, OptimConfig(weight_decay=0.1))
+        for weight in model.parameters():
+            weight.grad = torch.empty_like(weight)
+        # The state is made by the first update.
+        optimizer.step()
         counter.clear()
-        with fake_cuda.autocast():
-            module(micro)
+        optimizer.set_lr(0.5)
+        optimizer.set_momentum(0.9)
+        optimizer.step()
+        optimizer.step(measure=True)
+    assert counter.num_kernels
     assert counter.host_copies == []
 
 

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from engine.config import OptimConfig
+from engine.model.compiled import try_out
 from engine.model.nanochat.gpt import GPT, GPTConfig
 from engine.optimizer import exchange
 from engine.optimizer.exchange import GradientExchange
@@ -109,6 +110,15 @@ def summed_everywhere(
     return []
 
 
+def train_compiled(model: GPT, optimizer: ShardedOptimizer, rank: int) -> list[float]:
+    """Layers as graphs with torch's own autograd, as `--compile` has them but for the kernels."""
+    model.compile_blocks("aot_eager")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try_out(model, mixed=False)
+        return train(model, optimizer, rank)
+
+
 def _rank_main(rank: int, world_size: int, folder: str) -> None:
     warnings.simplefilter("error")
     torch.set_num_threads(1)
@@ -123,7 +133,10 @@ def _rank_main(rank: int, world_size: int, folder: str) -> None:
         ("scattered", train, True),
         ("clipped reference", partial(summed_everywhere, longest=LONGEST[world_size]), False),
         ("clipped", partial(train, longest=LONGEST[world_size]), True),
+        ("compiled", train_compiled, True),
     ):
+        if name == "compiled" and world_size > 2:
+            continue
         cls: Any = GradientExchange
         cls._scatters = lambda self, flat, scatters=scatters: scatters
         model = tiny_model()
@@ -150,6 +163,7 @@ def in_bucket(optimizer: ShardedOptimizer, name: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("world_size", [2, 3])
 def test_summing_at_the_owner_trains_as_summing_everywhere(world_size: int, tmp_path: Path) -> None:
     """Unequal micro-steps, rows and matrices that do not divide: the same weights on all ranks.
@@ -177,6 +191,12 @@ def test_summing_at_the_owner_trains_as_summing_everywhere(world_size: int, tmp_
         for name, weight in found["clipped"]["weights"].items():
             wanted = ranks[0]["clipped reference"]["weights"][name]
             torch.testing.assert_close(weight, wanted, atol=2e-6, rtol=0.0)
+    for found in ranks[: 2 if world_size == 2 else 0]:
+        # The layers compiled: torch's autograd of a graph adds in another order.
+        assert found["compiled"]["norms"] == pytest.approx(found["reduced"]["norms"], rel=1e-6)
+        for name, weight in found["compiled"]["weights"].items():
+            assert torch.equal(weight, ranks[0]["compiled"]["weights"][name]), name
+            torch.testing.assert_close(weight, reference[name], atol=2e-5, rtol=0.0)
     # The norm is that of the whole gradient, as one process has it.
     alone = tiny_model()
     loss_module = LossModule(alone)

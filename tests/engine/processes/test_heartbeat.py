@@ -46,6 +46,9 @@ def test_a_rank_tells_what_it_uses(run):
         assert found.memory_total_bytes == psutil.virtual_memory().total
         assert found.disk_free_bytes > 0
         assert found.pid == os.getpid()
+        # A trainer knows better than the clock: a pause between two steps is none of either.
+        h.at_step(8, seconds=0.25)
+        assert h.sample().step_seconds == 0.25
         assert found.cpu_percent is not None
         assert evidence(run)[0], "a fresh heartbeat is evidence of life"
 

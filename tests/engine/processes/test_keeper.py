@@ -189,6 +189,32 @@ def test_a_crash_is_started_again_and_the_end_is_told(tmp_path: Path) -> None:
     ]
 
 
+ORPHAN = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+if os.environ["SFTUI_ATTEMPT"] == "1":
+    rank = (
+        "import signal, time; from pathlib import Path\\n"
+        "signal.signal(signal.SIGTERM, lambda *_: Path('asked').touch())\\n"
+        "Path('ready').touch()\\n"
+        "time.sleep(600)"
+    )
+    subprocess.Popen([sys.executable, "-c", rank], start_new_session=True)
+    while not Path("ready").exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_ranks_of_a_killed_launcher_are_not_asked_to_stop(tmp_path: Path) -> None:
+    """They would write the end of a run that goes on, and the next attempt a run of its own."""
+    run = make(tmp_path, ORPHAN)
+    assert keep(run) == 0
+    assert len(told(run, RankLost)) == 1
+    assert not (tmp_path / "asked").exists()
+    assert not left_over(run)
+
+
 @pytest.mark.parametrize("most", [0, 1])
 def test_it_gives_up_after_the_restarts_it_was_given(tmp_path: Path, most: int) -> None:
     script = STEPS.format(count=30, seconds=0) + "raise ValueError('always')\n"

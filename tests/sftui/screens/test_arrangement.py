@@ -103,7 +103,11 @@ async def test_a_log_of_losses_alone_gives_them_the_screen(size):
         dashboard = await shown(pilot)
         assert names(dashboard) == {"header", "loss", "log", "now", "scrubber", "footer"}
         assert dashboard.boxes(dashboard.size)["loss"].width == size[0]
-        for words in ("no evaluation yet", "no memory figures", "none saved yet"):
+        for words in (
+            "no evaluation in this log",
+            "no memory figures",
+            "no checkpoint in this log",
+        ):
             assert words not in text_of(dashboard)
 
 
@@ -146,9 +150,9 @@ async def test_an_absent_panel_is_there_while_it_is_asked_for():
     async with app.run_test(size=(160, 48)) as pilot:
         dashboard = await shown(pilot)
         for key, name, words in (
-            ("2", "accuracy", "no evaluation yet"),
+            ("2", "accuracy", "no evaluation in this log"),
             ("3", "memory", "no memory figures in this log"),
-            ("4", "checkpoints", "none saved yet"),
+            ("4", "checkpoints", "no checkpoint in this log"),
         ):
             await pilot.press(key)
             await pilot.pause()
@@ -187,7 +191,7 @@ async def test_an_empty_table_is_shown_when_asked_for_and_goes_again():
         before = names(dashboard)
         await pilot.press("v")
         await pilot.pause()
-        await until(pilot, lambda: "no validation yet" in text_of(dashboard))
+        await until(pilot, lambda: "no validation in this log" in text_of(dashboard))
         await pilot.press("v")
         await pilot.pause()
         assert names(dashboard) == before
@@ -211,4 +215,4 @@ async def test_a_panel_that_comes_back_shows_what_came_meanwhile():
         await pilot.press("1", "v", "home")
         await until(pilot, lambda: "validation" not in names(dashboard))
         await pilot.press("v")
-        await until(pilot, lambda: "no validation yet" in text_of(dashboard))
+        await until(pilot, lambda: "no validation so far" in text_of(dashboard))

@@ -220,7 +220,7 @@ async def test_every_key_of_the_page_does_no_harm_over_run_and_replay(tmp_path, 
                 await pilot.press("question_mark")
                 await pilot.pause()
                 assert app.screen is not page
-                await pilot.press("a", "m")
+                await pilot.press("escape", "m")
                 await pilot.pause()
                 assert isinstance(app.screen, Dashboard)
         opened_log.source.close()

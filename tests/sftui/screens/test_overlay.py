@@ -11,6 +11,7 @@ import pytest
 from engine.errors import UsageError
 from sftui import cli, compare_app
 from sftui.compare.overlay_feed import FRESH_SECONDS, open_overlay
+from sftui.compare.overlay_reading import OverlayReading
 from sftui.compare_app import CompareApp
 from sftui.drawing.canvas import BRAILLE, Grid
 from sftui.drawing.roles import Role, parts
@@ -26,11 +27,11 @@ from tests.sftui.compare.test_comparison import BEFORE, NOW, make
 def write_log(folder, name: str, *, start: float, steps: int = 200, old: bool = True):
     """A CSV log whose loss falls from `start`, a validation every fifty steps."""
     path = folder / f"{name}.csv"
-    rows = ["step,loss,val_loss"]
+    rows = ["step,loss,val_loss,grad_norm"]
     for step in range(steps):
-        rows.append(f"{step},{start / (1 + step / 50):.5f},")
+        rows.append(f"{step},{start / (1 + step / 50):.5f},,{1 + step % 7}")
         if step % 50 == 49:
-            rows.append(f"{step},,{start / (1 + step / 50) + 0.1:.5f}")
+            rows.append(f"{step},,{start / (1 + step / 50) + 0.1:.5f},")
     path.write_text("\n".join(rows) + "\n")
     if old:
         then = time.time() - 2 * FRESH_SECONDS
@@ -152,7 +153,7 @@ def test_in_ascii_the_pinned_run_is_still_told_from_the_others(tmp_path):
 def test_another_unit_has_no_place_on_the_axis(tmp_path):
     """Bits a byte are not drawn beside nats."""
     overlay = three(tmp_path).overlay
-    chart_of = OverlayChart(RunState(), overlay, id="chart")
+    chart_of = OverlayReading(overlay)
     assert len(chart_of.comparable_validations(overlay.contenders[1])) == 4
     validations = overlay.contenders[1].state.validations
     for validation in list(validations.values()):
@@ -191,8 +192,10 @@ async def test_every_key_of_the_screen(tmp_path, monkeypatch):
             "j": lambda: overlay.chosen == 2,
             "k": lambda: overlay.chosen == 1,
             "space": lambda: overlay.contenders[1].hidden,
-            "h": lambda: not overlay.contenders[1].hidden,
+            "h": lambda: overlay.axis_name == "share",
             "a": lambda: len(overlay.shown) == 3,
+            "c": lambda: overlay.number == "grad_norm",
+            "C": lambda: overlay.number == "loss",
             "p": lambda: overlay.pinned == 1 and overlay.chosen == 0,
             "enter": lambda: overlay.pinned == 0 and overlay.chosen == 1,
             "l": lambda: view.log_y,
@@ -241,7 +244,7 @@ async def test_a_key_in_the_help_does_nothing_behind_it(tmp_path):
     app = CompareApp(feed)
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.press("question_mark")
-        await pilot.press("space")
+        await pilot.press("space", "escape", "escape")
         await pilot.pause()
         assert app.screen is app.board
         assert len(feed.overlay.shown) == 3
@@ -319,7 +322,7 @@ def test_a_log_that_grows_is_followed(tmp_path):
         assert (first.follow, second.follow) == (False, True)
         assert not first.moving
         with new.open("a") as file:
-            file.writelines(f"{step},0.5,\n" for step in range(100, 150))
+            file.writelines(f"{step},0.5,,\n" for step in range(100, 150))
         while second.state.updates < 150:
             assert feed.overlay.moving
             feed.poll()
@@ -342,7 +345,8 @@ def test_a_terminal_gets_the_screen_and_a_pipe_the_words(tmp_path, monkeypatch, 
     logs = [str(write_log(tmp_path, name, start=2.0)) for name in "abc"]
     opened = []
 
-    def run_screen(targets, runs_dir, said):
+    def run_screen(targets, runs_dir, said, *, by, metric):
+        assert (by, metric) == ("step", None)
         opened.append(targets)
         return cli.ExitCode.DONE
 

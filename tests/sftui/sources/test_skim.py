@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import events as ev
@@ -90,16 +90,20 @@ def whole(run: RunDir) -> run_briefs.Brief:
     return run_briefs.brief_of(snapshot.read_run(run))
 
 
+@example(seed=1310)  # the start of its second attempt is missing
 @given(seed=st.integers(0, 2**32))
 def test_a_skimmed_log_says_what_the_whole_log_says(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     """Over restarts, ends that were taken back, pauses, and texts with any word in them."""
-    run = write(tmp_path_factory.mktemp("runs"), life(random.Random(seed)))
+    events = list(life(random.Random(seed)))
+    told = {attempt for attempt, event in events if isinstance(event, ev.AttemptStarted)}
+    run = write(tmp_path_factory.mktemp("runs"), iter(events))
     with pytest.MonkeyPatch.context() as patch:
         # Also the short ones.
         patch.setattr(skim, "SHORT_BYTES", 0)
-        assert skim.read(run) is not None
+        # One whose start was not told began with any of its events.
+        assert skim.read(run) is not None or events[-1][0] not in told
         assert run_briefs.read(run) == whole(run)
 
 

@@ -326,3 +326,34 @@ def test_a_run_resumed_on_fewer_ranks_shows_those():
     state.apply(stamped(ev.AttemptStarted(start_step=4, world_size=1), att=2))
     assert list(state.ranks) == [0]
     assert not state.ended
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_updates_after_an_end_say_that_the_run_was_taken_up_again(batched: bool) -> None:
+    """Also where the line that says so was lost: a run that trains has not ended."""
+    state = RunState()
+    state.apply(ev.RunStarted(name="x", num_iterations=9, stamp=ev.Stamp(seq=1)))
+    state.apply(ev.StepFinished(step=0, loss=1.0, stamp=ev.Stamp(seq=2)))
+    state.apply(ev.RunFinished(status="failed", stamp=ev.Stamp(seq=3)))
+    assert state.ended
+    later = ev.Stamp(att=2, seq=4)
+    if batched:
+        state.apply(ev.StepBatch(steps=[1, 2], columns={"loss": [0.9, 0.8]}, stamp=later))
+    else:
+        state.apply(ev.StepFinished(step=1, loss=0.9, stamp=later))
+    assert not state.ended
+    assert state.badge == "running"
+
+
+@pytest.mark.parametrize("kind", ["sftui", "hf", "lightning", "foreign"])
+def test_checkpoints_of_any_trainer_come_newest_first(kind: ev.CheckpointKind) -> None:
+    """And are places on the chart; what was exported comes behind them."""
+    state = RunState()
+    for step in (10, 20, 30):
+        state.apply(ev.CheckpointSaved(step=step, path=f"out/{step}", kind=kind))
+    state.apply(ev.CheckpointSaved(step=30, path="merged", kind="hf", reason="export"))
+    state.apply(ev.CheckpointRemoved(path="out/10"))
+    rows = state.checkpoint_rows()
+    assert [row.path for row in rows] == ["out/30", "out/20", "out/10", "merged"]
+    assert rows.steps.tolist() == [10, 20, 30]
+    assert rows.kept == 2

@@ -17,7 +17,9 @@ from textual.widgets import Input, Static
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.command_line import CommandLine
 from sftui.screens.help import Help
+from sftui.screens.picker import PickerScreen
 from sftui.screens.run_panel import RunPanel
+from sftui.sources.run_entries import EntryFeed
 from sftui.terminal.terminal_app import TerminalApp
 from sftui.verbs.completion import Around
 from tests.faults.terminal import Terminal
@@ -44,6 +46,9 @@ SCREENS: dict[str, Callable[[], Screen[Any]]] = {
     "asking": Asking,
     "facts": lambda: RunPanel([]),
     "help": lambda: Help(DEFAULT_KEYS),
+    "picker": lambda: PickerScreen(
+        EntryFeed(Path("/nowhere"), Path("/nowhere"), None), DEFAULT_KEYS, lambda _: None, now=float
+    ),
     "command": lambda: CommandLine(Around(), DEFAULT_KEYS, str),
 }
 

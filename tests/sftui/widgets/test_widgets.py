@@ -314,6 +314,14 @@ def test_the_star_of_a_task_may_be_the_starts():
     assert "MMLU best: start, unbeaten in 2 evaluations" in words
 
 
+def test_of_equal_results_none_is_starred():
+    """0 of 24 twice has no best; a third that is better has."""
+    same = [evaluated(step, 0, total=24, task="GSM8K") for step in (0, 40)]
+    assert "★" not in text(drawn(Benchmarks, same, width=60, height=12))
+    better = [*same, evaluated(80, 3, total=24, task="GSM8K")]
+    assert "★12.5" in text(drawn(Benchmarks, better, width=60, height=12))
+
+
 def test_the_star_is_never_scrolled_away():
     """Of many evaluations the newest, the best of each task, and the start have the rows."""
     many = [evaluated(s, 300 if s == 200 else 250 + s // 100) for s in range(0, 2100, 100)]

@@ -1,0 +1,46 @@
+"""What an empty panel says: why there is nothing, and what to press or type."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sftui.state.run_state import RunState
+from sftui.text import format as fmt
+from sftui.view.view import View
+
+What = Literal["evaluation", "validation", "checkpoint", "sample"]
+
+_EVERY = {
+    "evaluation": "eval_metrics_every",
+    "validation": "eval_every",
+    "checkpoint": "checkpoint_every",
+    "sample": "sample_every",
+}
+"""The setting that says after how many updates one comes."""
+_ASKS = {"evaluation": "evaluate", "validation": "evaluate", "checkpoint": "checkpoint"}
+"""The key that asks for one now."""
+
+
+def nothing_yet(what: What, state: RunState, view: View) -> str:
+    """Why there is none so far; when the first is due and which key asks for it, where a run
+    lives; over a replay, whether the rest of the log may have one."""
+    replay = view.replay
+    if replay is not None:
+        if replay.at_end and not replay.loading:
+            return f"no {what} in this log"
+        return f"no {what} so far; {view.keys.by_id('to_end').shown} shows all there is"
+    flag = "--" + _EVERY[what].replace("_", "-")
+    if state.ended or view.trouble:
+        return f"this run had no {what}; {flag} sets how often"
+    words = f"no {what} yet"
+    every = state.run.settings.get(_EVERY[what]) if state.run is not None else None
+    if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+        due = (state.updates // every + 1) * every
+        due = due if state.planned is None else min(due, state.planned)
+        words += f"; first at step {fmt.count(due)}"
+    elif every == 0:
+        words += "; none is planned"
+    if what in _ASKS:
+        key = view.keys.by_id(_ASKS[what]).shown
+        words += f" ({key}: now)" if ";" in words else f"; {key} asks for one"
+    return words

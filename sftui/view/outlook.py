@@ -1,0 +1,138 @@
+"""The three questions about a run, a line each: when it ends, whether validation still falls, and
+what was changed since the last run (or, of one that has ended, what to type next)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sftui.state.records import Validation
+from sftui.state.run_state import RunState
+from sftui.statistics.families import PREVIOUS, START
+from sftui.statistics.validation_scores import LossChange
+from sftui.text import format as fmt
+from sftui.view.view import View
+
+RECENT, BLOCKS = 50, 5
+"""Updates whose times tell the range of the end, and into how many means they are taken."""
+MOST_JUDGED = 60
+"""Validations up to which the newest is judged here: the rows of each are read once."""
+NEXT = ("sftui chat", "sftui report", "sftui eval")
+"""Commands for a run that is over; typed alone they take the newest."""
+
+
+class Answer(NamedTuple):
+    """A question in a word or two, and its answer."""
+
+    question: str
+    words: str
+    clear: bool = False
+    """Whether it says something that holds beyond chance."""
+
+
+def answers(state: RunState, view: View, changed: str) -> list[Answer]:
+    """One line a question. `changed`: what was set otherwise than in the past run that is shown;
+    empty where none is."""
+    return [_when(state, view), _falling(state, view), _next(state, view, changed)]
+
+
+def _when(state: RunState, view: View) -> Answer:
+    """The clock at the end, its range by the pace of late, and the share of evaluations."""
+    if state.ended or view.trouble:
+        end = "" if state.last_t is None else f" at {_clock(state.last_t, view.now())}"
+        return Answer("ended", f"{state.badge}{end}, {fmt.counted(state.updates, 'update')}")
+    left = view.eta(state)
+    if view.replay is not None:
+        return Answer("ends", f"{fmt.clock(left)} of the run to come" if left else fmt.UNKNOWN)
+    if left is None:
+        return Answer("ends", "not known before the first updates")
+    if state.badge == "paused":
+        return Answer("ends", f"{fmt.clock(left)} after it goes on")
+    spread = fmt.duration(max(1.0, round(spread_seconds(state))))
+    words = f"{_clock(view.now() + left, view.now())} ± {spread}"
+    planned = state.planned or 0
+    own = max(0, planned - state.updates) * (state.step_seconds() or 0.0)
+    others = max(0.0, (state.eta_seconds() or 0.0) - own)
+    return Answer("ends", words + (f", {fmt.duration(others)} of it evaluations" if others else ""))
+
+
+def spread_seconds(state: RunState) -> float:
+    """Half the range of the end: what the updates to come would take at the fastest and at the
+    slowest of the means over a fifth of the recent updates."""
+    seconds = np.asarray(state.steps.tail("seconds", RECENT), dtype=np.float64)
+    seconds = seconds[np.isfinite(seconds)]
+    if len(seconds) < BLOCKS:
+        return 0.0
+    means = [float(block.mean()) for block in np.array_split(seconds, BLOCKS)]
+    left = max(0, (state.planned or 0) - state.updates)
+    return left * (max(means) - min(means)) / 2
+
+
+def _falling(state: RunState, view: View) -> Answer:
+    """The newest validation against the one before and the start, as far as it can be told."""
+    found = state.validation_list()
+    known = [v for v in found[-MOST_JUDGED - 1 :] if math.isfinite(v.loss)]
+    if not known:
+        every = state.run.settings.get("eval_every") if state.run is not None else None
+        first = (
+            f"; first at step {fmt.count(every)}" if isinstance(every, int) and every > 0 else ""
+        )
+        ask = "" if view.replay is not None or state.ended else first or "; e asks for one"
+        return Answer("val", f"none yet{ask}")
+    if len(known) < 2:
+        return Answer("val", f"{fmt.loss(known[0].loss)}, once: nothing to compare yet")
+    now, before = known[-1], known[-2]
+    steps = fmt.count(now.step - before.step)
+    by = fmt.change(now.loss - before.loss)
+    if len(found) > MOST_JUDGED:
+        return Answer("val", f"{by} in {steps} steps; not judged here")
+    judged = view.losses.changes(found)
+    late, whole = judged.get((now.step, PREVIOUS)), judged.get((now.step, START))
+    return _verdict(now, before, late or whole, whole, f"{by} in {steps} steps")
+
+
+def _verdict(
+    now: Validation,
+    before: Validation,
+    late: LossChange | None,
+    whole: LossChange | None,
+    facts: str,
+) -> Answer:
+    """In words, by the judge of all validations: never more than it says."""
+    if late is None or late.basis == "nothing":
+        return Answer("val", f"{facts}, not judged yet")
+    if late.clear:
+        word = "still falls" if late.change < 0 else "rises"
+        return Answer("val", f"{word}, {facts}", clear=True)
+    if whole is not None and whole.clear:
+        word = "below" if whole.change < 0 else "above"
+        return Answer("val", f"{word} the start, lately within noise")
+    return Answer("val", f"{facts}: within noise")
+
+
+def _next(state: RunState, view: View, changed: str) -> Answer:
+    if changed:
+        return Answer("last run", changed)
+    if (state.ended or view.trouble) and view.run_id:
+        return Answer("next", " · ".join(NEXT))
+    key = view.keys.by_id("past_run").shown
+    return Answer("last run", f"{key} draws it and says what was changed")
+
+
+def _clock(t: float, now: float) -> str:
+    """hh:mm in the person's own time zone, with the day where it is another."""
+    try:
+        then, today = time.localtime(t), time.localtime(now)
+        form = "%H:%M" if then[:3] == today[:3] else "%a %H:%M"
+        return time.strftime(form, then)
+    except (ValueError, OverflowError, OSError):
+        return "--:--"
+
+
+def widest(found: Sequence[Answer]) -> int:
+    """Cells of the longest question."""
+    return max(len(answer.question) for answer in found)

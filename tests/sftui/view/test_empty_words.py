@@ -1,0 +1,58 @@
+"""An empty panel says why it is empty and what to press or type."""
+
+from dataclasses import replace
+
+import pytest
+
+from engine import events as ev
+from sftui.state.run_state import RunState
+from sftui.view.empty_words import What, nothing_yet
+from sftui.view.view import View
+from tests.sftui.test_app import make, panel_of, ready
+
+EVERY: dict[str, bool | int | float | str | None] = {
+    "eval_every": 20,
+    "eval_metrics_every": 40,
+    "checkpoint_every": 0,
+}
+
+
+def state(updates: int, *, end: bool = False) -> RunState:
+    found = RunState()
+    found.apply(ev.RunStarted(name="x", num_iterations=101, settings=EVERY))
+    for step in range(updates):
+        found.apply(ev.StepFinished(step=step, loss=1.0))
+    if end:
+        found.apply(ev.RunFinished(status="finished", updates=updates))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("what", "updates", "end", "words"),
+    [
+        ("evaluation", 0, False, "no evaluation yet; first at step 40 (e: now)"),
+        ("evaluation", 41, False, "no evaluation yet; first at step 80 (e: now)"),
+        ("validation", 3, False, "no validation yet; first at step 20 (e: now)"),
+        ("checkpoint", 3, False, "no checkpoint yet; none is planned (k: now)"),
+        ("sample", 3, False, "no sample yet"),
+        ("evaluation", 9, True, "this run had no evaluation; --eval-metrics-every sets how often"),
+    ],
+)
+def test_it_says_when_the_first_comes_and_which_key_asks(
+    what: What, updates: int, end: bool, words: str
+) -> None:
+    """By the run's own settings."""
+    assert nothing_yet(what, state(updates, end=end), View(now=float)) == words
+
+
+async def test_the_panels_of_a_young_run_say_it() -> None:
+    """Benchmarks, accuracy, checkpoints, and the questions."""
+    app = make([replace(ev.RunStarted(name="x", num_iterations=101, settings=EVERY))])
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await ready(pilot)
+        assert "first at step 40 (e: now)" in panel_of(dashboard, "benchmarks").text()
+        assert "(k: now)" in panel_of(dashboard, "checkpoints").text()
+        await pilot.press("w")
+        await pilot.pause()
+        text = app.screen.query_one("#flips").text()  # type: ignore[attr-defined]
+        assert "first at step 40" in text

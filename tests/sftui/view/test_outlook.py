@@ -1,0 +1,122 @@
+"""The three lines under the numbers say what is known, and no more."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from engine import events as ev
+from sftui.state.run_state import RunState
+from sftui.statistics.families import PREVIOUS
+from sftui.view.outlook import answers, spread_seconds, widest
+from sftui.view.view import View
+from tests.sftui.fake_run import START, fake_run
+from tests.sftui.test_app import make, panel_of, ready
+
+
+def folded(events: list[ev.Event]) -> RunState:
+    state = RunState()
+    for event in events:
+        state.apply(event)
+    return state
+
+
+def lines(state: RunState, changed: str = "", **more: Any) -> dict[str, str]:
+    view = View(now=lambda: (state.last_t or START) + 1, **more)
+    return {answer.question: answer.words for answer in answers(state, view, changed)}
+
+
+def test_the_end_is_a_clock_with_a_range_and_the_evaluations_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The middle is the ETA of the header; the range is that of the recent pace."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    state = folded(fake_run(until=120))
+    view = View(now=lambda: (state.last_t or START) + 1)
+    words = lines(state)["ends"]
+    left = view.eta(state)
+    assert left is not None
+    then = time.strftime("%H:%M", time.localtime(view.now() + left))
+    assert then in words
+    assert "±" in words
+    assert "evaluations" in words
+    assert 0 <= spread_seconds(state) <= left
+
+
+@pytest.mark.parametrize(("first", "then", "half"), [(1.0, 1.0, 0.0), (1.0, 3.0, 90.0)])
+def test_the_range_is_what_the_recent_pace_allows(first: float, then: float, half: float) -> None:
+    """None where every update took as long; half of the difference where some took longer."""
+    events: list[ev.Event] = [ev.RunStarted(name="x", num_iterations=141)]
+    for step in range(50):
+        seconds = first if step < 40 else then
+        events.append(ev.StepFinished(step=step, loss=1.0, seconds=seconds))
+    state = folded(events)
+    assert state.planned is not None
+    left = state.planned - state.updates
+    assert spread_seconds(state) == pytest.approx(half / 90 * left)
+
+
+def validated(losses: list[float]) -> RunState:
+    events: list[ev.Event] = [ev.RunStarted(name="x", num_iterations=900)]
+    for place, loss in enumerate(losses):
+        events.append(ev.ValidationFinished(step=place * 20, loss=loss))
+        events.append(ev.StepFinished(step=place * 20, loss=loss))
+    return folded(events)
+
+
+def test_validation_is_judged_by_the_judge_of_all_tables() -> None:
+    """Few: not told. Noise: within noise. A fall beyond it: that it falls."""
+    assert lines(folded([ev.RunStarted(name="x")]))["val"].startswith("none yet")
+    assert "once" in lines(validated([2.0]))["val"]
+    assert "not judged yet" in lines(validated([2.0, 1.9]))["val"]
+    noise = [1.5, 1.52, 1.49, 1.51, 1.5, 1.49, 1.52, 1.5, 1.51]
+    assert "within noise" in lines(validated(noise))["val"]
+    for losses in (noise, [2.0, 1.9], [3 - 0.2 * i for i in range(9)]):
+        state = validated(losses)
+        view = View(now=lambda: START)
+        told = lines(state)["val"]
+        change = view.losses.changes(state.validation_list())[(len(losses) * 20 - 20, PREVIOUS)]
+        assert ("still falls" in told) == (change.clear and change.change < 0)
+
+
+def test_what_comes_next_is_the_last_run_or_three_commands() -> None:
+    """While it runs, the key of the last run; after its end, what to type; a change before both."""
+    running = folded(fake_run(until=60))
+    assert lines(running)["last run"].startswith("d draws it")
+    ended = folded(fake_run())
+    found = lines(ended, run_id="x")
+    assert found["next"] == "sftui chat · sftui report · sftui eval"
+    assert found["ended"].startswith("finished")
+    assert lines(ended, "no setting differs")["last run"] == "no setting differs"
+    assert widest(answers(ended, View(now=lambda: START), "")) == len("last run")
+
+
+@pytest.mark.parametrize(("size", "there"), [((160, 48), 1), ((120, 36), 1), ((80, 24), 0)])
+async def test_they_stand_under_now_where_there_is_room(size: tuple[int, int], there: int) -> None:
+    """And give way where there is none."""
+    app = make()
+    async with app.run_test(size=size) as pilot:
+        dashboard = await ready(pilot)
+        if "now" not in dashboard.boxes(dashboard.size):
+            assert not there
+            return
+        text = panel_of(dashboard, "now").text()
+        for word in ("ends ", "val ", "last run ", "gradient norm"):
+            assert (word in text) == bool(there or word == "gradient norm"), word
+
+
+@pytest.mark.parametrize(
+    ("updates", "words"), [(0, "0 updates"), (1, "1 update"), (2, "2 updates")]
+)
+def test_a_run_that_is_over_says_when_and_after_how_much(updates: int, words: str) -> None:
+    """How long it took stands in the header alone: two clocks would differ by a rounding."""
+    steps = [ev.StepFinished(step=s, loss=1.0, seconds=1.0) for s in range(updates)]
+    end = ev.RunFinished(status="finished", updates=updates)
+    state = folded([ev.RunStarted(name="x", num_iterations=10), *steps, end])
+    said = lines(state)["ended"]
+    assert said.startswith("finished")
+    assert said.endswith(words)
+    assert "took" not in said
