@@ -15,8 +15,9 @@ from sftui.readers.printed import LONGEST, MOST_CHARACTERS, PrintedReader, is_of
 _LOSS = re.compile(rb"loss", re.IGNORECASE)
 _HEADING = re.compile(rb"^.{0,100}:\s*$|^(?:==|--|##|\*\*)")
 """The step may stand above the loss: `[batch=3/40]:`."""
-_ENOUGH = 50
-_FEWEST = 2
+_UNSURE, _SURER = 0.35, 0.01
+"""Confidence without a line that is read, and what each line adds."""
+_FEWEST, _ENOUGH, _MOST = 2, 10, 50
 
 
 class PlainTextReader(PrintedReader):
@@ -30,7 +31,8 @@ class PlainTextReader(PrintedReader):
 
     @classmethod
     def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
-        """Its lines with a loss are read until enough of them are updates or results."""
+        """Its lines with a loss are read until enough of them are updates or results: more would
+        not make it surer."""
         reader = cls(names)
         example = ""
         good = updates = 0
@@ -53,10 +55,11 @@ class PlainTextReader(PrintedReader):
             if reader._row_count + reader._num_results > before:
                 example = example or line.strip()[:60]
                 good += 1
-                if good == _ENOUGH:
-                    break
+            if good == _MOST or (updates and good >= _ENOUGH):
+                break
         if good < _FEWEST or not updates:
             return Sniffed(0.0)
         return Sniffed(
-            min(cls.most_sure, 0.35 + 0.01 * good), f"lines with a step and a loss, {example!r}"
+            min(cls.most_sure, _UNSURE + _SURER * good),
+            f"lines with a step and a loss, {example!r}",
         )
