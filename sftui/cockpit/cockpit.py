@@ -265,6 +265,8 @@ class Cockpit:
         if new * DOTS >= rows:
             return 2
         seconds = UNMOVED_SECONDS if new < MANY_STEPS else 2 * UNMOVED_SECONDS
+        if self._num_results() >= DOTS and self._stale & _RESULTS:
+            seconds = 3 * UNMOVED_SECONDS  # most panels show results, and cost as much again
         return max(2, round(seconds / (self.pace or TICK_SECONDS)))
 
     def _once_a_second(self) -> Topic:
