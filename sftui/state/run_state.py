@@ -244,7 +244,11 @@ class RunState:
             times = self.steps.tail("since_start", 51).tolist()
             pairs = itertools.pairwise(times)
             known = [b - a for a, b in pairs if b - a > 0]
-        return float(np.median(known)) if known else None
+        if not known:
+            return None
+        # Not `np.median`, which imports numpy's masked arrays.
+        known.sort()
+        return float(known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2
 
     def eta_seconds(self) -> float | None:
         """Time that the rest needs after the newest event: updates and evaluations to come."""
