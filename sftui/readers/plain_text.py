@@ -13,16 +13,23 @@ from engine.events import MetricLogged, StepBatch, StepFinished
 from sftui.readers import Sniffed
 from sftui.readers.chinese import MARK
 from sftui.readers.meanings import Names
-from sftui.readers.printed import LONGEST, MOST_CHARACTERS, PrintedReader, is_of_numbers
+from sftui.readers.printed import (
+    COUNT_ALONE,
+    LONGEST,
+    MOST_CHARACTERS,
+    PrintedReader,
+    is_of_numbers,
+)
 
 _LOSS = re.compile(rb"loss|" + MARK.encode(), re.IGNORECASE)
-_HEADING = re.compile(rb"^.{0,200}[:\]]\s*$|^(?:==|--|##|\*\*)")
+_HEADING = re.compile(
+    rb"^.{0,200}[:\]]\s*$|^(?:==|--|##|\*\*)|^" + COUNT_ALONE.encode(), re.IGNORECASE
+)
 """The step may stand above the loss: `[batch=3/40]:`."""
 _COUNT = re.compile(rb"step|iter|update|" + "步".encode(), re.IGNORECASE)
-_ENOUGH = 50
-_UNSURE = 0.35
-"""Enough to open a file that no other reader knows."""
-_FEWEST = 2
+_UNSURE, _SURER = 0.35, 0.01
+"""Enough to open a file that no other reader knows, and what each line adds that is read."""
+_FEWEST, _ENOUGH, _MOST = 2, 10, 50
 _FEWEST_ALIKE = 3
 """Steps of lines without a loss, each with the same numbers of training beside it."""
 
@@ -38,7 +45,8 @@ class PlainTextReader(PrintedReader):
 
     @classmethod
     def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
-        """Its lines with a loss are read until enough of them are updates or results."""
+        """Its lines with a loss are read until enough of them are updates or results: more would
+        not make it surer."""
         reader = cls(names)
         example = ""
         good = updates = 0
@@ -61,12 +69,13 @@ class PlainTextReader(PrintedReader):
             if reader._row_count + reader._num_results > before:
                 example = example or line.strip()[:60]
                 good += 1
-                if good == _ENOUGH:
-                    break
+            if good == _MOST or (updates and good >= _ENOUGH):
+                break
         if good < _FEWEST or not updates:
             return cls._sniff_metrics(head, names)
         return Sniffed(
-            min(cls.most_sure, _UNSURE + 0.01 * good), f"lines with a step and a loss, {example!r}"
+            min(cls.most_sure, _UNSURE + _SURER * good),
+            f"lines with a step and a loss, {example!r}",
         )
 
     @classmethod
