@@ -49,10 +49,26 @@ class CheckpointRows(Sequence[Checkpoint]):
             return resumable[len(resumable) - 1 - place]
         return self._rest[place - len(resumable)]
 
+    @property
+    def exported(self) -> frozenset[int]:
+        """Steps of which there is an export."""
+        return frozenset(one.step for one in self._shelf.others)
+
+    def listed(self) -> list[Checkpoint]:
+        """All of them now, whatever is saved later."""
+        return [*reversed(self._shelf.resumable), *self._rest]
+
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
+
+    @property
+    def there(self) -> list[Checkpoint]:
+        """What was not removed, but the start; the resumable ones rising by step."""
+        resumable = self._shelf.resumable
+        kept = [resumable[place] for place in np.flatnonzero(~self.removed).tolist()]
+        return kept + [one for one in self._shelf.others if not one.removed]
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -107,7 +123,7 @@ class Shelf:
             self._stale = True
 
     def forget(self) -> None:
-        """One was saved again, and comes last now."""
+        """One was saved again, and comes last now; or so many changed that all are looked at."""
         self._stale = True
 
     def ordered(self, saved: Iterable[Checkpoint]) -> Shelf:
@@ -118,8 +134,11 @@ class Shelf:
             self.resumable.sort(key=_step, reverse=True)
             self.resumable.reverse()
             self.others = [one for one in every if one.exported]
-            for place, one in enumerate(self.resumable):
-                self._put(place, one)
+            number = len(self.resumable)
+            for column in (self.steps, self.removed):
+                column.reserve(number)
+            self.steps.data[:number] = [one.step for one in self.resumable]
+            self.removed.data[:number] = [one.removed for one in self.resumable]
             self._stale = False
         return self
 

@@ -29,7 +29,7 @@ SIZES_OF_A_BASE = ("max_seq_len", "device_batch_size", "total_batch_size")
 
 
 def newest(place: Path) -> RunDir:
-    return run_dir.list_runs(place / "runs")[-1]
+    return run_dir.list_runs(place / "runs")[0]
 
 
 def validations(run: RunDir) -> list[ev.ValidationFinished]:
@@ -106,7 +106,7 @@ def export_and_check(at: Terminal, data: Path) -> None:
 def talk(at: Terminal) -> None:
     """A question to the export, and an answer."""
     at.shell("sftui chat elsewhere --max-tokens 24")
-    at.see("> $", seconds=120)
+    at.see("(?m)^> ?$", seconds=120)
     at.write("What is 7 + 5?")
     at.see(r"(?s)7 \+ 5\?.*\n>", seconds=120)
     at.picture("chat")
