@@ -34,6 +34,7 @@ class CheckpointTable(Panel):
 
     TOPICS = Topic.ALL
     can_focus = True
+    border_keys = "browser"
 
     def __init__(
         self, state: RunState, view: View, checkpoints: CheckpointList, *, id: str
@@ -77,7 +78,8 @@ class CheckpointTable(Panel):
         return clean(where, 4000) or chosen.name
 
     def on_click(self, event: Click) -> None:
-        self.move(self._top + event.y - 2 - self.cursor)
+        if event.y < self.size.height - 1:
+            self.move(self._top + event.y - 2 - self.cursor)
 
     def paint(self, grid: Grid) -> None:
         notes: list[Span] = []
