@@ -549,3 +549,34 @@ SAMPLES["Composer"] = Sample(
     planned=40,
     val=[(3, 9.75)],
 )
+SAMPLES["counters in brackets above indented numbers"] = Sample(
+    "".join(
+        f"2026-05-03 09:00:{step:02d}.123\tnode:0\tsome.train:960\tINFO\t[step={step}/90,epoch=0]\n"
+        f"    optim/total_grad_norm=1.{step}\n    train/CrossEntropyLoss={loss}\n"
+        "    throughput/total_tokens=4,194,304\n"
+        for step, loss in ((1, 2.9), (2, 2.7), (3, 2.6))
+    ),
+    losses=[(1, 2.9), (2, 2.7), (3, 2.6)],
+    planned=90,
+)
+SAMPLES["Chinese words, wide punctuation"] = Sample(
+    lines(
+        "开始训练，共 3 轮",
+        "第 10/90 步，训练损失：2.91，学习率：2e-05",
+        "第 20/90 步，训练损失：2.52，学习率：1e-05",
+        "第 20 步，验证损失：2.61",
+        "第 30/90 步，训练损失：2.33，学习率：1e-05",
+    ),
+    losses=[(10, 2.91), (20, 2.52), (30, 2.33)],
+    planned=90,
+    val=[(20, 2.61)],
+)
+SAMPLES["Chinese names of numbers"] = Sample(
+    lines(*(f"步数: {s} 损失: {3 - s / 10:.1f} 困惑度: 12.5" for s in range(1, 5))),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7), (4, 2.6)],
+)
+SAMPLES["Chinese keys"] = Sample(
+    rows(*({"步数": s, "训练损失": 3 - s / 10, "验证准确率": s / 10} for s in (1, 2, 3))),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    evals=[(1, 0.1), (2, 0.2), (3, 0.3)],
+)
