@@ -81,8 +81,8 @@ def by_mouse(t: Terminal, _: World) -> None:
     t.shell('sftui replay "their trainer.log"')
     t.see("REPLAY", "finished")
     # The knob is at the end of what was read.
-    end, bar = t.place_of("●  all at once")
-    t.drag((end - 6, bar), (width // 3, bar))
+    end, bar = t.place_of("●(?=  all at once)")
+    t.drag((end, bar), (width // 3, bar))
     t.see("step [1-9][0-9] ")
     t.picture("mouse back on the bar")
     t.drag((width // 3, bar), (width - 2, bar))
