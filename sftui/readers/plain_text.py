@@ -13,10 +13,18 @@ from engine.events import MetricLogged, StepBatch, StepFinished
 from sftui.readers import Sniffed
 from sftui.readers.chinese import MARK
 from sftui.readers.meanings import Names
-from sftui.readers.printed import LONGEST, MOST_CHARACTERS, PrintedReader, is_of_numbers
+from sftui.readers.printed import (
+    COUNT_ALONE,
+    LONGEST,
+    MOST_CHARACTERS,
+    PrintedReader,
+    is_of_numbers,
+)
 
 _LOSS = re.compile(rb"loss|" + MARK.encode(), re.IGNORECASE)
-_HEADING = re.compile(rb"^.{0,200}[:\]]\s*$|^(?:==|--|##|\*\*)")
+_HEADING = re.compile(
+    rb"^.{0,200}[:\]]\s*$|^(?:==|--|##|\*\*)|^" + COUNT_ALONE.encode(), re.IGNORECASE
+)
 """The step may stand above the loss: `[batch=3/40]:`."""
 _COUNT = re.compile(rb"step|iter|update|" + "步".encode(), re.IGNORECASE)
 _ENOUGH = 50

@@ -25,7 +25,7 @@ from sftui.readers.pairs import (
     with_plain_thousands,
     with_plain_units,
 )
-from sftui.readers.prefixes import take_clock, take_rank, without_noise
+from sftui.readers.prefixes import take_clock, take_rank, without_noise, without_objects
 from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
 
 MOST_CHARACTERS = 4000
@@ -37,7 +37,12 @@ _CLOSE = 60
 """Characters from one number to the next, on average, in a line of names and numbers."""
 MOST_SHAPES = 2000
 _MOST_IN_HEADING = 9
-_WORTH_A_LOOK = re.compile(TELLING + r"|epoch|train|val|eval|test|[:\]]\s*$", re.I)
+COUNT_ALONE = (
+    r"\W*(?:global[ _]|training )?(?:step|iter|iteration)\W{1,3}\d[\d,]*(?: ?/ ?\d[\d,]*)?\W*$"
+)
+"""A line of nothing but a counter: the numbers below it are of that step."""
+_COUNT_ALONE = re.compile(COUNT_ALONE, re.I)
+_WORTH_A_LOOK = re.compile(TELLING + rf"|epoch|train|val|eval|test|[:\]]\s*$|^{COUNT_ALONE}", re.I)
 _PLAN = re.compile(
     r"\b(?:total optimization steps|total training steps|total steps|max[_ ]steps|max[_ ]iters"
     r"|num[_ ]iterations|train[_ ]iters|total number of steps|num training steps)\b\W{1,4}"
@@ -132,7 +137,7 @@ class PrintedReader(LedgerReader):
         if self.overturned:
             return True
         bars: list[Bar] = []
-        rest = in_english(line)
+        rest = without_objects(in_english(line))
         if "%|" in line or "━" in line or "=]" in line or ("..." in line and "/" in line):
             bars, rest = take_bars(rest)
             for bar in bars:
@@ -200,7 +205,7 @@ class PrintedReader(LedgerReader):
             return known
         inner = self._above and indented and not text.rstrip().endswith(":")
         if (layout.counters or layout.epoch >= 0) and not inner:
-            self._framed = bool(_FRAMED.fullmatch(text))
+            self._framed = bool(_FRAMED.fullmatch(text) or _COUNT_ALONE.match(text))
             heading = "" if layout.tells else _heading(text, framed=self._framed)
             short = len(NUMBER.split(heading)) <= _MOST_IN_HEADING
             self._above = heading if short else ""

@@ -145,10 +145,10 @@ class Panel(Widget):
     def key_notes(self, room: int) -> list[Span]:
         """The keys for the lower border, in at most `room` cells: the least important gives way,
         the way out stays."""
-        keys = [key for key in self.view.keys.of_mode(self.border_keys) if key.footer]
+        keys = self._named_keys()
         while keys and sum(_note_cells(key) for key in keys) > room + 2:
             spare = [key for key in keys if key.words != "Close"] or keys
-            keys.remove(max(spare, key=lambda key: key.footer))
+            keys.remove(spare[-1])
         notes: list[Span] = []
         for key in keys:
             gap = "" if key is keys[-1] else "  "
@@ -158,13 +158,18 @@ class Panel(Widget):
             ]
         return notes
 
+    def _named_keys(self) -> list[Key]:
+        """Those that its border names, the most important first."""
+        keys = [key for key in self.view.keys.of_mode(self.border_keys) if key.footer]
+        return sorted(keys, key=lambda key: key.footer)
+
     def _key_under(self, x: int) -> Key | None:
         """The key whose name and words stand at a column of the lower border."""
         row, start = self.grid.lines()[-1], 0
-        for key in self.view.keys.of_mode(self.border_keys):
+        for key in self._named_keys():
             words = f"{key.shown} {key.words}"
             at = row.find(words, start)
-            if not key.footer or at < 0:
+            if at < 0:
                 continue
             start = at + len(words)
             if at <= x < start:

@@ -1,8 +1,10 @@
 """The mouse on the screen: footer words, rows, borders, charts, and the wheel."""
 
+from collections.abc import Callable
 from typing import cast
 
 import pytest
+from textual.pilot import Pilot
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -23,6 +25,15 @@ def button(footer: KeyFooter, key: str) -> tuple[int, int]:
     """A cell of the footer word of a key."""
     start, end, _ = next(b for b in reversed(footer._buttons) if b[2] == key)
     return (start + end) // 2, 0
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Wait for it, on a machine that has other work."""
+    for _ in range(200):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError("not within 4 s")
 
 
 async def test_every_word_of_the_footer_is_a_button():
@@ -60,18 +71,17 @@ async def test_whatever_a_key_opens_the_mouse_can_leave(key: str, size: tuple[in
     async with app.run_test(size=size) as pilot:
         dashboard = await ready(pilot)
         await pilot.press(*key.split())
-        await pilot.pause()
+        await until(pilot, lambda: app.screen is not dashboard and app.screen.query(Widget))
         opened = app.screen
-        assert opened is not dashboard
         table = next(iter(opened.query(Panel)), None)
         if table is not None:
+            await until(pilot, lambda: table.grid.lines())
             at = table.grid.lines()[-1].find("esc")
             assert at > 0, table.text()
             await pilot.click(table, offset=(at + 1, table.size.height - 1))
         else:
             await pilot.click(list(opened.query(Static))[-1], offset=(4, 0))
-        await pilot.pause()
-        assert app.screen is dashboard
+        await until(pilot, lambda: app.screen is dashboard)
         assert not sent(app)
 
 
@@ -106,6 +116,7 @@ async def test_a_key_on_a_border_is_a_button():
         await pilot.press("w")
         await pilot.pause()
         table = cast(QuestionsScreen, app.screen).table
+        await until(pilot, lambda: table.grid.lines())
         row, before = table.grid.lines()[-1], table.kind
         cursor = table.cursor
         await pilot.click(table, offset=(row.index("Filter") + 2, table.size.height - 1))

@@ -77,8 +77,9 @@ def by_mouse(t: Terminal, world: World) -> None:
     t.see("checkpoint|◆ ckpt", seconds=60)
     if t.size[0] >= 120:
         t.click("r Rate")
-        t.see("lr FACTOR|lr ")
-        t.click(r"0\.5")
+        t.see("lr FACTOR")
+        t.picture("mouse rate")
+        t.click(r"│ 0\.5 ")
         t.see("lr ×0.5")
         t.click("c Checkpoints")
         t.see("[Mm]ark|[Ee]xport")

@@ -580,3 +580,29 @@ SAMPLES["Chinese keys"] = Sample(
     losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
     evals=[(1, 0.1), (2, 0.2), (3, 0.3)],
 )
+SAMPLES["tensors printed as they are"] = Sample(
+    lines(
+        "step: 1, loss: tensor(2.5, device='cuda:0', grad_fn=<NllLossBackward0>)",
+        "step: 2, loss: tensor(2.25, device='cuda:0', grad_fn=<NllLossBackward0>)",
+        "step: 3, loss: np.float64(2.125), lr: np.float32(1e-05)",
+        "step: 4, loss: tensor([2.0], requires_grad=True)",
+    ),
+    losses=[(1, 2.5), (2, 2.25), (3, 2.125), (4, 2.0)],
+)
+SAMPLES["a tensor beside a bar"] = Sample(
+    "".join("\r" + bar(s, 5, "Training", f"loss=tensor({3 - s / 10}), lr=1e-5") for s in (1, 2, 3))
+    + "\n",
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    planned=5,
+)
+SAMPLES["a counter on a line of its own"] = Sample(
+    lines(*(f"Step: {s}/9\nLoss: {3 - s / 10:.1f}\nLR: 1e-05" for s in (1, 2, 3))),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    planned=9,
+)
+SAMPLES["a table with padded columns"] = Sample(
+    "     epoch,    train_loss,      val_loss\n"
+    + "".join(f"{s:>10},{3 - s / 10:>14.1f},{3.1 - s / 10:>14.1f}\n" for s in (1, 2, 3)),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    val=[(1, 3.0), (2, 2.9), (3, 2.8)],
+)

@@ -602,6 +602,21 @@ def test_an_error_is_drawn_on_both_sides_and_named_where_it_is():
         assert above <= named, (height, total)
 
 
+@pytest.mark.parametrize("height", [8, 12, 20])
+def test_an_error_bar_covers_no_mark(height: int):
+    """Of one evaluation, whose tasks share a column, and at the crosshair."""
+    events = [
+        ev.RunStarted(name="x"),
+        *(evaluated(0, correct, 64, task) for task, correct in (("MMLU", 16), ("ARC", 19))),
+        evaluated(0, 24, 64, "GSM8K"),
+    ]
+    grid = drawn(AccuracyChart, events, width=90, height=height)
+    marks = [line.replace("● MMLU", "").replace("■ ARC", "").replace("▲ GSM8K", "")
+             for line in grid.lines()]  # fmt: skip
+    for mark in "●■▲":
+        assert sum(line.count(mark) for line in marks) == 1, text(grid)
+
+
 def test_accuracy_has_its_error_and_chance():
     """Where there is room a tint along the curve and no caps, which look like litter; else a whole
     bar at the newest point. The chance level is always in range."""
