@@ -27,10 +27,9 @@ _HEADING = re.compile(
 )
 """The step may stand above the loss: `[batch=3/40]:`."""
 _COUNT = re.compile(rb"step|iter|update|" + "步".encode(), re.IGNORECASE)
-_ENOUGH = 50
-_UNSURE = 0.35
-"""Enough to open a file that no other reader knows."""
-_FEWEST = 2
+_UNSURE, _SURER = 0.35, 0.01
+"""Enough to open a file that no other reader knows, and what each line adds that is read."""
+_FEWEST, _ENOUGH, _MOST = 2, 10, 50
 _FEWEST_ALIKE = 3
 """Steps of lines without a loss, each with the same numbers of training beside it."""
 
@@ -46,7 +45,8 @@ class PlainTextReader(PrintedReader):
 
     @classmethod
     def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
-        """Its lines with a loss are read until enough of them are updates or results."""
+        """Its lines with a loss are read until enough of them are updates or results: more would
+        not make it surer."""
         reader = cls(names)
         example = ""
         good = updates = 0
@@ -69,12 +69,13 @@ class PlainTextReader(PrintedReader):
             if reader._row_count + reader._num_results > before:
                 example = example or line.strip()[:60]
                 good += 1
-                if good == _ENOUGH:
-                    break
+            if good == _MOST or (updates and good >= _ENOUGH):
+                break
         if good < _FEWEST or not updates:
             return cls._sniff_metrics(head, names)
         return Sniffed(
-            min(cls.most_sure, _UNSURE + 0.01 * good), f"lines with a step and a loss, {example!r}"
+            min(cls.most_sure, _UNSURE + _SURER * good),
+            f"lines with a step and a loss, {example!r}",
         )
 
     @classmethod

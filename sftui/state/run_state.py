@@ -12,7 +12,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, assert_never, cast
 
 import numpy as np
@@ -244,7 +244,11 @@ class RunState:
             times = self.steps.tail("since_start", 51).tolist()
             pairs = itertools.pairwise(times)
             known = [b - a for a, b in pairs if b - a > 0]
-        return float(np.median(known)) if known else None
+        if not known:
+            return None
+        # Not `np.median`, which imports numpy's masked arrays.
+        known.sort()
+        return float(known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2
 
     def eta_seconds(self) -> float | None:
         """Time that the rest needs after the newest event: updates and evaluations to come."""
@@ -297,10 +301,15 @@ class RunState:
 
     def _fold(self, event: ev.AnyEvent) -> Topic:
         match event:
+            # What a run may have a hundred thousand of comes first: each case is a test.
             case ev.StepFinished():
                 return self._step(event)
             case ev.RankHeartbeat():
                 return self._heartbeat(event)
+            case ev.CheckpointSaved():
+                return self._checkpoint(event)
+            case ev.CheckpointRemoved():
+                return self._removed(event)
             case ev.LogLine():
                 return self._log(event)
             case ev.MetricLogged():
@@ -338,10 +347,6 @@ class RunState:
                 return Topic.RANKS | touched | self._log(event)
             case ev.CheckpointStarted():
                 return Topic.NOTHING
-            case ev.CheckpointSaved():
-                return self._checkpoint(event)
-            case ev.CheckpointRemoved():
-                return self._removed(event)
             case ev.ControlApplied():
                 return self._control(event)
             case ev.SampleGenerated():
@@ -694,9 +699,20 @@ class RunState:
         known = self.checkpoints.get(event.path)
         if known is None:
             return Topic.NOTHING
-        self.checkpoints[event.path] = removed = replace(known, removed=True)
+        self.checkpoints[event.path] = removed = known.gone()
         self._shelf.change(known, removed)
         return Topic.CHECKPOINTS
+
+    def lose(self, missing: Sequence[Checkpoint]) -> Topic:
+        """Mark checkpoints of this state as removed which the disk lacks: no event says so."""
+        for known in missing:
+            assert known.path is not None, "only the start has none"
+            self.checkpoints[known.path] = removed = known.gone()
+            if len(missing) <= FEW_ROWS:
+                self._shelf.change(known, removed)
+        if len(missing) > FEW_ROWS:
+            self._shelf.forget()
+        return Topic.CHECKPOINTS if missing else Topic.NOTHING
 
     def _control(self, event: ev.ControlApplied) -> Topic:
         self.controls.append(event)
