@@ -73,7 +73,7 @@ async def test_whatever_a_key_opens_the_mouse_can_leave(key: str, size: tuple[in
         await pilot.press(*key.split())
         await until(pilot, lambda: app.screen is not dashboard and app.screen.query(Widget))
         opened = app.screen
-        table = next(iter(opened.query(Panel)), None)
+        table = next((p for p in opened.query(Panel) if p.display), None)
         if table is not None:
             await until(pilot, lambda: table.grid.lines())
             at = table.grid.lines()[-1].find("esc")
