@@ -101,7 +101,8 @@ def _train(
 
     _tell_slow_paths(emit)
     manifest = resume_file.manifest_now(run)
-    emit(PhaseStarted(phase="group", detail=f"{manifest['world_size']} ranks"))
+    size = manifest["world_size"]
+    emit(PhaseStarted(phase="group", detail=f"{size} rank" if size == 1 else f"{size} ranks"))
     ranks = distributed.join(manifest["device_type"])
     for warning in distributed.launch_warnings():
         emit(LogLine(text=warning, level="warn"))
