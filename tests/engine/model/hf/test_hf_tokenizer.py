@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.conversations.conversation import Conversation, Message, RowFault
+from engine.conversations.tool_words import REASONING
 from engine.errors import CheckpointError
+from engine.model.hf import template
 from engine.model.hf.hf_tokenizer import HfTokenizer, same_as_transformers
 from tests import hf_material
 from tests.conftest import examples
@@ -266,9 +268,54 @@ def test_a_template_that_leaves_tools_out_is_refused(cut: str, words: str) -> No
         tokenizer.render(calling(), MOST)
 
 
+def thinking(key: str, earlier: str, last: str) -> Conversation:
+    """Two answers with what each was thought out with."""
+    return Conversation(
+        (
+            Message("user", "two?"),
+            Message("assistant", "2", extra=json.dumps({key: earlier})),
+            Message("user", "three?"),
+            Message("assistant", "3", extra=json.dumps({key: last})),
+        )
+    )
+
+
+@pytest.mark.parametrize("key", REASONING)
+def test_the_last_answers_reasoning_is_written_or_the_row_is_refused(key: str) -> None:
+    """A model must not learn to answer at once from rows that were thought about first."""
+    writes = "{% if loop.last and m." + key + " %}<think>{{ m." + key + " }}</think>{% endif %}"
+    template = WITH_TOOLS.replace("{{ m.content }}", writes + "{{ m.content }}")
+    content = hf_material.content()
+    written = HfTokenizer(content | {"template": template}, "x")
+    found = written.render(thinking(key, "", "one and two"), MOST)
+    assert "<think>one and two</think>3" in written.decode(found.ids)
+    silent = HfTokenizer(content | {"template": WITH_TOOLS}, "x")
+    with pytest.raises(RowFault, match=rf"message 4 holds {key}.* does not write it"):
+        silent.render(thinking(key, "one and one", "one and two"), MOST)
+    # Of earlier answers many templates leave it out on purpose.
+    assert silent.render(thinking(key, "one and one", " "), MOST).ids
+
+
 def test_a_plain_text_is_written_without_a_template() -> None:
     """Every token of it is learned, and so is the one that ends it."""
     tokenizer = ours("chatml", marked=False)
     found = tokenizer.render(Conversation((Message("text", "the quick fox"),)), MOST)
     assert tokenizer.decode(found.ids) == "the quick fox</s>"
     assert all(found.mask)
+
+
+@examples(200)
+@given(
+    borders=st.sets(st.integers(0, 40), max_size=10),
+    tokens=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=40),
+)
+def test_a_token_is_supervised_where_one_of_its_characters_is_of_an_answer(
+    borders: set[int], tokens: list[tuple[int, int]]
+) -> None:
+    """Whatever characters its offsets name: a tokenizer may give several to one of them."""
+    ends = sorted(borders)
+    places = list(zip(ends[::2], ends[1::2], strict=False))
+    spans = [(begin, begin + width) for begin, width in tokens]
+    answered = {n for begin, end in places for n in range(begin, end)}
+    wanted = [int(any(n in answered for n in range(*span))) for span in spans]
+    assert template.touched(places, spans) == wanted
