@@ -157,7 +157,8 @@ class BatchConfig:
     device_batch_size: int = 4
     """Rows of one micro-batch on one rank."""
     target_examples_per_step: int = 32
-    """Rows of one update over all ranks; gradient accumulation follows from it."""
+    """Rows of one update over all ranks, with documents packing; gradient accumulation follows
+    from it."""
     num_epochs: int = 1
     """Passes over the mixture; typed without num_iterations it replaces a recipe's."""
     num_iterations: int = -1

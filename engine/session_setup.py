@@ -382,7 +382,7 @@ def _loaders(
     ranks: Ranks,
 ) -> tuple[StepLoader, StepLoader]:
     common: dict[str, Any] = {
-        "pad_id": chat_format.pad_id(tokenizer, PAD_TOKEN),
+        "pad_id": chat_format.format_of(tokenizer).pad(PAD_TOKEN),
         "rank": ranks.rank,
         "world_size": ranks.world_size,
         "layout": settings.batch.layout,
@@ -455,7 +455,9 @@ def _run_started(session: Session, counts: dict[str, int]) -> RunStarted:
         for name, value in settings.flat().items()
     }
     lrs = family.of(shape).initial_lrs(shape, settings.optim)
-    effective = run_plan.effective_settings(settings, shape, plan, lrs)
+    effective = run_plan.effective_settings(
+        settings, shape, plan, lrs, device_type=session.device.type
+    )
     return RunStarted(
         name=str(session.manifest["name"]),
         recipe=settings.recipe,

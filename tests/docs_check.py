@@ -40,6 +40,7 @@ from sftui.commands.run_flags import parse_fit, parse_run
 from sftui.keys import key_table
 from sftui.sources.formats import READERS
 from sftui.verbs import verb_table
+from tests.benchmarks import peers
 
 ROOT = Path(__file__).resolve().parents[1]
 REPOSITORIES = {
@@ -371,6 +372,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alarms": _alarms_table,
     "commands": _commands_table,
     "keys": key_table.markdown,
+    "peers": peers.markdown,
     "readers": _readers_table,
     "recipes": _recipes_table,
     "settings": _settings_table,

@@ -147,7 +147,16 @@ def test_every_widget_and_every_reader_is_on_the_list_of_the_independent_ones():
             *("nanochat_head", "nanochat_lines", "nanochat_steps", "protobuf"),
             *("rows", "skeleton", "text", "objects"),
             # From bytes to pairs, from pairs to meanings, and the evidence for each.
-            *("alikes", "bars", "counters", "envelopes", "layouts", "ledger", "leftovers"),
+            *(
+                "alikes",
+                "bars",
+                "chinese",
+                "counters",
+                "envelopes",
+                "layouts",
+                "ledger",
+                "leftovers",
+            ),
             *("meanings", "pairs", "prefixes", "printed", "quantities", "record_files", "tasks"),
             "tracebacks",
         },

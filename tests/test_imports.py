@@ -6,8 +6,12 @@ import is not reached after all.
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.long_files import EveryRow
+from tests.processes import environment
 
 HEAVY = ("torch", "datasets", "pandas", "pyarrow", "plotext", "matplotlib", "scipy.stats")
 FOR_RUNS_ALONE = ("psutil", "multiprocessing", "tomllib", "tiktoken", "numpy.ma")
@@ -80,3 +84,46 @@ def test_plain_lines_of_a_log_without_evaluations_import_no_statistics(tmp_path)
     )
     assert "▶ train" in done.stdout, "it was read"
     assert sorted(set(done.stdout.split("\n")) & set(NOT_FOR_A_TABLE)) == []
+
+
+FIRST_PICTURE = """
+import sys
+from sftui.cockpit.cockpit import Cockpit
+from sftui.drawing.canvas import Grid
+from sftui.sources import feed
+from sftui.sources.open_log import open_replay
+from sftui.state.run_state import RunState
+from sftui.view.view import View
+from sftui.widgets.loss_chart import LossChart
+from sftui.widgets.now import Now
+feed.SHORT_BYTES, feed.FIRST_BLOCK_BYTES = 0, 16_384
+source, state = open_replay(sys.argv[1]).source, RunState()
+for event in source.poll():
+    state.apply(event)
+view = View(now=lambda: 1.8e9)
+view.replay = source.status()
+assert view.replay.loading and state.updates > 2, "its first block was read"
+for panel in (Now(state, view, id="now"), LossChart(state, view, id="loss")):
+    panel.paint(Grid(24, 120))
+print("\\n".join(sys.modules))
+source.close()
+"""
+FOR_JUDGES = ("scipy", "numpy.ma", "hashlib")
+FOR_TEXT = ("nanochat", "hf_trainer", "llmc", "mlx", "torchtitan", "plain_text", "printed")
+
+
+@pytest.mark.parametrize("kind", ["wandb", "tensorboard", "jsonl"])
+def test_the_first_picture_of_a_long_log_imports_no_judge_and_no_reader_of_another_kind(
+    kind: str, tmp_path: Path
+) -> None:
+    """A third of the time to the first curve of a wandb file, whose rows have validations."""
+    log = EveryRow(tmp_path, kind, 400)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", FIRST_PICTURE, str(log.target)],
+        capture_output=True, text=True, timeout=60, check=True,
+        env=environment(XDG_STATE_HOME=str(tmp_path / "state")),
+    )  # fmt: skip
+    loaded = set(done.stdout.split("\n"))
+    assert sorted(loaded & set(FOR_JUDGES)) == []
+    if kind != "jsonl":
+        assert sorted(loaded & {f"sftui.readers.{name}" for name in FOR_TEXT}) == []

@@ -3,20 +3,28 @@
 The trainer writes into `checkpoint-N` itself, so one that was killed meanwhile leaves a folder
 that looks like a checkpoint. Going on from it would fail, or silently begin with a new
 optimizer, so a restart takes the newest one that is whole.
+
+Older versions of Transformers cannot load what they wrote with the torch of today: `loadable`
+lets them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import re
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _NAME = re.compile(r"checkpoint-(\d+)$")
 STATE = "trainer_state.json"
 _MOST_HEADER_BYTES = 512 * 1024 * 1024
+_BEHIND_TORCHS_OWN = 1046
 
 
 def folder_of(output_dir: str, step: int) -> Path:
@@ -98,3 +106,35 @@ def _is_whole_torch(path: Path) -> bool:
             return head[:1] == b"\x80"
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def loadable() -> Iterator[None]:
+    """torch.load takes a checkpoint of any supported Transformers here, as the newest asks for it.
+
+    numpy's random state (an older trainer does not name its types, which torch asks for since
+    2.6), and the optimizer of several CPU ranks (an older trainer loads it onto `cpu:0`, which
+    torch does not know). Nothing that could be loaded before is loaded otherwise.
+    """
+    import numpy  # noqa: PLC0415  with torch: only where a training is
+    import torch  # noqa: PLC0415
+
+    _know_indexed_cpus()
+    array = numpy.empty(0, numpy.uint32)
+    kinds: list[Any] = [array.__reduce__()[0], numpy.ndarray, numpy.dtype, type(array.dtype)]
+    # Those that a script has named itself stay named behind this.
+    known = torch.serialization.get_safe_globals()
+    with torch.serialization.safe_globals([kind for kind in kinds if kind not in known]):
+        yield
+
+
+@functools.cache
+def _know_indexed_cpus() -> None:
+    """Once a process: torch sorts what is registered, and two of one priority end in an error."""
+    import torch  # noqa: PLC0415
+
+    def restored(storage: Any, location: str) -> Any:
+        return storage if re.fullmatch(r"cpu:\d+", location) else None
+
+    # Behind all of torch's own: asked when none of them knows the place.
+    torch.serialization.register_package(_BEHIND_TORCHS_OWN, lambda _storage: None, restored)

@@ -216,7 +216,8 @@ def _wrap_train(trainer: Any, callback: SftuiCallback) -> None:
     def train(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = _with_newest_checkpoint(trainer, callback, args, kwargs)
         try:
-            return inner(*args, **kwargs)
+            with hf_checkpoints.loadable() if callback.resumed_from else contextlib.nullcontext():
+                return inner(*args, **kwargs)
         except StopTraining:
             return _after_stop(trainer, callback)
         except BaseException as error:

@@ -11,16 +11,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from engine.conversations.conversation import Conversation, Message, Part, RowFault
 from engine.errors import DataError
 
-ENDS = ("<|assistant_end|>", "<|bos|>")
-"""What ends an answer of nanochat's models."""
-
 MAX_TOKENS = 2048
 """Where nanochat cuts a rendered conversation; no end token is put back."""
+
+EndedBy = Literal["assistant_end", "bos"]
+"""Which token of the model's ended an answer."""
 
 
 class ChatTokenizer(Protocol):
@@ -40,8 +40,58 @@ class Rendered:
     """Tokens cut off at the end."""
 
 
-class OwnFormat(ABC):
+class ChatFormat(ABC):
+    """One way to write conversations as tokens, and to read answers."""
+
+    calls_calculator: bool
+    """Whether its models are taught to call one in an answer."""
+    refuses_rows: bool
+    """Whether it may refuse a conversation that the parser takes and that has no tools."""
+    begin: Sequence[int]
+    """Ids at the head of a conversation in which nothing was said yet."""
+    after_answer: Sequence[int]
+    """Ids that close an answer in the conversation, however it ended."""
+
+    @abstractmethod
+    def pad(self, name: str) -> int:
+        """Fills a row on the right, read by nobody and never a target: the token called `name`,
+        or a chat template's own."""
+
+    @abstractmethod
+    def ends(self) -> dict[int, EndedBy]:
+        """Tokens that end an answer, and what that is called."""
+
+    @abstractmethod
+    def render(self, conversation: Conversation, max_tokens: int) -> Rendered:
+        """See `render_conversation`."""
+
+    @abstractmethod
+    def for_completion(self, conversation: Conversation, max_tokens: int) -> list[int]:
+        """See `render_for_completion`."""
+
+    @abstractmethod
+    def question(
+        self, before: Sequence[int], said: Sequence[Message], text: str
+    ) -> tuple[int, list[int]]:
+        """How many of the ids `before` still stand when `text` is asked next, and the ids that
+        follow these up to where the answer begins. `before` came from `said`.
+
+        Raises:
+            RowFault: the format has no way to write it.
+        """
+
+    @abstractmethod
+    def letter_ids(self, letter: str) -> list[int]:
+        """Tokens of an answer that is one letter: one, or it cannot be asked for by its logit."""
+
+
+class OwnFormat(ChatFormat):
     """A tokenizer that brings its own way to write conversations (a chat template)."""
+
+    calls_calculator = False
+    refuses_rows = True
+    begin = ()
+    after_answer = ()
 
     @property
     @abstractmethod
@@ -54,24 +104,108 @@ class OwnFormat(ABC):
         """Tokens that end an answer."""
 
     @abstractmethod
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens, control tokens by their names."""
-
-    @abstractmethod
     def prompt(self, said: Sequence[Message]) -> list[int]:
         """Ids of what was said, the user last, up to where an answer begins."""
 
     @abstractmethod
-    def render(self, conversation: Conversation, max_tokens: int) -> Rendered:
-        """See `render_conversation`."""
-
-    @abstractmethod
-    def for_completion(self, conversation: Conversation, max_tokens: int) -> list[int]:
-        """See `render_for_completion`."""
-
-    @abstractmethod
     def letter(self, letter: str) -> int:
-        """See `letter_id`."""
+        """The one token of an answer that is a letter."""
+
+    def pad(self, name: str) -> int:
+        return self.pad_id
+
+    def ends(self) -> dict[int, EndedBy]:
+        return dict.fromkeys(self.stop_ids, "assistant_end")
+
+    def question(
+        self, before: Sequence[int], said: Sequence[Message], text: str
+    ) -> tuple[int, list[int]]:
+        whole = self.prompt([*said, Message("user", text)])
+        # Where the template writes earlier turns in another way now, all of it is read anew.
+        kept = len(before) if whole[: len(before)] == list(before) else 0
+        return kept, whole[kept:]
+
+    def letter_ids(self, letter: str) -> list[int]:
+        return [self.letter(letter)]
+
+
+class NanochatFormat(ChatFormat):
+    """nanochat's, in both of its generations: every message between two control tokens."""
+
+    calls_calculator = True
+    refuses_rows = False
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.begin = [tokenizer.special("<|bos|>")]
+        # In the conversation the assistant has finished, as in training.
+        self.after_answer = [tokenizer.special("<|assistant_end|>")]
+
+    def pad(self, name: str) -> int:
+        return self._tokenizer.special(name)
+
+    def ends(self) -> dict[int, EndedBy]:
+        special = self._tokenizer.special
+        return {special("<|assistant_end|>"): "assistant_end", special("<|bos|>"): "bos"}
+
+    def render(self, conversation: Conversation, max_tokens: int) -> Rendered:
+        tokenizer = self._tokenizer
+        ids = list(self.begin)
+        mask = [0]
+        _refuse_tools(conversation)
+
+        def add(tokens: Sequence[int], supervised: int) -> None:
+            ids.extend(tokens)
+            mask.extend([supervised] * len(tokens))
+
+        for message in _merge_system(conversation.messages):
+            if message.role == "text":
+                # As in pretraining: nothing but the token that begins a text.
+                add(tokenizer.encode_ordinary(_plain(message)), int(message.trained))
+            elif message.role == "user":
+                add([tokenizer.special("<|user_start|>")], 0)
+                add(tokenizer.encode_ordinary(_plain(message)), 0)
+                add([tokenizer.special("<|user_end|>")], 0)
+            else:
+                add([tokenizer.special("<|assistant_start|>")], 0)
+                spoken = int(message.trained)
+                for part in _parts(message):
+                    # Every part is encoded alone: no token may span what the model
+                    # says and what the calculator answers.
+                    tokens = tokenizer.encode_ordinary(part.text)
+                    match part.kind:
+                        case "text":
+                            add(tokens, spoken)
+                        case "python":
+                            add([tokenizer.special("<|python_start|>")], spoken)
+                            add(tokens, spoken)
+                            add([tokenizer.special("<|python_end|>")], spoken)
+                        case "python_output":  # forced by the calculator, not spoken
+                            add([tokenizer.special("<|output_start|>")], 0)
+                            add(tokens, 0)
+                            add([tokenizer.special("<|output_end|>")], 0)
+                add([tokenizer.special("<|assistant_end|>")], spoken)
+        return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
+
+    def for_completion(self, conversation: Conversation, max_tokens: int) -> list[int]:
+        ids = self.render(Conversation(conversation.messages[:-1]), max_tokens).ids
+        return [*ids, self._tokenizer.special("<|assistant_start|>")]
+
+    def question(
+        self, before: Sequence[int], said: Sequence[Message], text: str
+    ) -> tuple[int, list[int]]:
+        special = self._tokenizer.special
+        words = self._tokenizer.encode_ordinary(text)
+        turn = [special("<|user_start|>"), *words, special("<|user_end|>")]
+        return len(before), [*turn, special("<|assistant_start|>")]
+
+    def letter_ids(self, letter: str) -> list[int]:
+        return self._tokenizer.encode_ordinary(letter)
+
+
+def format_of(tokenizer: ChatTokenizer) -> ChatFormat:
+    """How this tokenizer writes conversations: its own way, or else nanochat's."""
+    return tokenizer if isinstance(tokenizer, ChatFormat) else NanochatFormat(tokenizer)
 
 
 def render_conversation(
@@ -87,43 +221,7 @@ def render_conversation(
     Raises:
         RowFault: a chat template refuses the conversation.
     """
-    if isinstance(tokenizer, OwnFormat):
-        return tokenizer.render(conversation, max_tokens)
-    ids = [tokenizer.special("<|bos|>")]
-    mask = [0]
-    _refuse_tools(conversation)
-
-    def add(tokens: Sequence[int], supervised: int) -> None:
-        ids.extend(tokens)
-        mask.extend([supervised] * len(tokens))
-
-    for message in _merge_system(conversation.messages):
-        if message.role == "text":  # as in pretraining: nothing but the token that begins a text
-            add(tokenizer.encode_ordinary(_plain(message)), int(message.trained))
-        elif message.role == "user":
-            add([tokenizer.special("<|user_start|>")], 0)
-            add(tokenizer.encode_ordinary(_plain(message)), 0)
-            add([tokenizer.special("<|user_end|>")], 0)
-        else:
-            add([tokenizer.special("<|assistant_start|>")], 0)
-            spoken = int(message.trained)
-            for part in _parts(message):
-                # Every part is encoded alone: no token may span what the model
-                # says and what the calculator answers.
-                tokens = tokenizer.encode_ordinary(part.text)
-                match part.kind:
-                    case "text":
-                        add(tokens, spoken)
-                    case "python":
-                        add([tokenizer.special("<|python_start|>")], spoken)
-                        add(tokens, spoken)
-                        add([tokenizer.special("<|python_end|>")], spoken)
-                    case "python_output":  # forced by the calculator, not spoken
-                        add([tokenizer.special("<|output_start|>")], 0)
-                        add(tokens, 0)
-                        add([tokenizer.special("<|output_end|>")], 0)
-            add([tokenizer.special("<|assistant_end|>")], spoken)
-    return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
+    return format_of(tokenizer).render(conversation, max_tokens)
 
 
 def render_for_completion(
@@ -136,11 +234,7 @@ def render_for_completion(
     """
     if conversation.messages[-1].role != "assistant":
         raise ValueError("the last message must be the assistant's")
-    if isinstance(tokenizer, OwnFormat):
-        return tokenizer.for_completion(conversation, max_tokens)
-    asked = Conversation(conversation.messages[:-1])
-    ids = render_conversation(tokenizer, asked, max_tokens).ids
-    return [*ids, tokenizer.special("<|assistant_start|>")]
+    return format_of(tokenizer).for_completion(conversation, max_tokens)
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
@@ -158,39 +252,6 @@ def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
             f"{what} holds the token id {most:,}; the model knows ids below {vocab_size:,}. The "
             "tokenizer is not the one that this model was trained with."
         )
-
-
-def pad_id(tokenizer: ChatTokenizer, name: str) -> int:
-    """The token that fills rows on the right, read by nobody and never a target: the one called
-    `name`, or a chat template's own."""
-    if isinstance(tokenizer, OwnFormat):
-        return tokenizer.pad_id
-    return tokenizer.special(name)
-
-
-def end_ids(tokenizer: ChatTokenizer) -> frozenset[int]:
-    """Tokens that end an answer."""
-    if isinstance(tokenizer, OwnFormat):
-        return tokenizer.stop_ids
-    return frozenset(map(tokenizer.special, ENDS))
-
-
-def letter_ids(tokenizer: ChatTokenizer, letter: str) -> list[int]:
-    """Tokens of an answer that is one letter: one, or it cannot be asked for by its logit."""
-    if isinstance(tokenizer, OwnFormat):
-        return [tokenizer.letter(letter)]
-    return tokenizer.encode_ordinary(letter)
-
-
-def render_user_turn(tokenizer: ChatTokenizer, text: str) -> list[int]:
-    """Ids of one more user message, up to where the assistant speaks; `<|bos|>` comes before the
-    first only."""
-    return [
-        tokenizer.special("<|user_start|>"),
-        *tokenizer.encode_ordinary(text),
-        tokenizer.special("<|user_end|>"),
-        tokenizer.special("<|assistant_start|>"),
-    ]
 
 
 def _refuse_tools(conversation: Conversation) -> None:

@@ -69,7 +69,10 @@ def words(shares: Sequence[Share]) -> str:
     if all(each.per_epoch == each.rows and each.weight is None for each in shares):
         return ""
     total = sum(each.per_epoch for each in shares)
-    return ", ".join(
-        f"{each.name} {each.per_epoch:,} of {each.rows:,} rows ({each.per_epoch / total:.1%})"
-        for each in shares
-    )
+    return ", ".join(f"{_taken(each)} ({each.per_epoch / total:.1%})" for each in shares)
+
+
+def _taken(share: Share) -> str:
+    """Rows of an epoch beside those there are; some are drawn again where there are too few."""
+    how = "of" if share.per_epoch <= share.rows else "drawn from"
+    return f"{share.name} {share.per_epoch:,} {how} {share.rows:,} rows"

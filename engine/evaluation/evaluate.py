@@ -189,7 +189,7 @@ def prepare_questions(
     """
     letter_ids: dict[str, int] = {}
     for letter in sorted({letter for question in questions for letter in question.letters}):
-        ids = chat_format.letter_ids(tokenizer, letter)
+        ids = chat_format.format_of(tokenizer).letter_ids(letter)
         if len(ids) != 1:
             raise DataError(
                 f'{task}: the letter "{letter}" is {len(ids)} tokens of this tokenizer; expected '
@@ -211,7 +211,7 @@ def prepare_questions(
         letter_ids=tuple(
             tuple(letter_ids[letter] for letter in question.letters) for question in questions
         ),
-        pad_id=chat_format.pad_id(tokenizer, PAD_TOKEN),
+        pad_id=chat_format.format_of(tokenizer).pad(PAD_TOKEN),
         item_set=item_set(questions),
     )
 

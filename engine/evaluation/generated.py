@@ -19,7 +19,6 @@ from engine.conversations.problems import Problem, number_of, problem_set
 from engine.errors import DataError
 from engine.evaluation.eval_items import EvalResult
 from engine.model.batch_generate import generate
-from engine.model.calculator_calls import raw_text
 from engine.model.family import Decoder, RunTokenizer
 from engine.sandbox.program_sandbox import Sandbox
 from engine.step.step_losses import AllReduceSum, one_rank
@@ -118,7 +117,7 @@ def evaluate_generated(
     tokens = sum(map(len, answers))
     table = np.zeros((prepared.total, _ANSWER_BYTES), np.uint8)
     for item, ids in zip(mine, answers, strict=True):
-        text = raw_text(tokenizer, ids)
+        text = tokenizer.decode(ids)
         predicted = _predicted(
             prepared.problems[item], text, sandbox, lambda: on_token(len(mine), tokens)
         )

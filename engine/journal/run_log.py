@@ -91,6 +91,8 @@ class RunLog:
                 return []
             case ValidationFinished(metric="loss"):
                 return [f"{_step(event)} | Validation loss: {event.loss:.6f}"]
+            case ValidationFinished(metric="bpb"):
+                return [f"{_step(event)} | Validation bpb: {event.loss:.4f}"]
             case EvalFinished():
                 return self._eval_lines(event)
             case StepFinished():
@@ -160,7 +162,9 @@ def _start_lines(event: RunStarted) -> list[str]:
         )
     target = settings.get("target_examples_per_step")
     batch = settings.get("device_batch_size")
-    if isinstance(target, int) and isinstance(batch, int):
+    if settings.get("packing") == "best-fit":
+        lines += _token_batch(event)
+    elif isinstance(target, int) and isinstance(batch, int):
         per_step = batch * (event.world_size or 1)
         accumulation = effective.get("grad_accum_steps", target // per_step)
         lines += [
@@ -176,6 +180,20 @@ def _start_lines(event: RunStarted) -> list[str]:
             f"\u221d1/\u221a({width}/{TUNED_WIDTH}) = {width_scale(width):.6f}"
         )
     return lines
+
+
+def _token_batch(event: RunStarted) -> list[str]:
+    """What nanochat says of a step of token places, since 2026."""
+    names = ("device_batch_size", "max_seq_len", "total_batch_size")
+    batch, length, total = (event.settings.get(name) for name in names)
+    accumulation = event.effective.get("grad_accum_steps")
+    if not (isinstance(batch, int) and isinstance(length, int) and isinstance(total, int)):
+        return []
+    return [
+        f"Tokens / micro-batch / rank: {batch} x {length} = {batch * length:,}",
+        f"Tokens / micro-batch: {batch * length * (event.world_size or 1):,}",
+        f"Total batch size {total:,} => gradient accumulation steps: {accumulation}",
+    ]
 
 
 def _saved_lines(event: CheckpointSaved) -> list[str]:

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from engine.conversations.chat_format import OwnFormat, end_ids, pad_id
+from engine.conversations.chat_format import format_of
 from engine.conversations.tokenizer import BOS
 from engine.errors import CheckpointError
-from engine.model.calculator_calls import CalculatorCalls
+from engine.model.calculator_calls import CalculatorCalls, calls_of
 from engine.model.family import Decoder, RunTokenizer
 
 
@@ -84,16 +84,14 @@ def _batch(
 ) -> Iterator[_Row | int]:
     """Rows as they end, and after each step how many tokens it made."""
     device = model.head_weight.device
-    own = isinstance(tokenizer, OwnFormat)
-    ends = set(end_ids(tokenizer))
-    pad = pad_id(tokenizer, BOS)
+    ends = set(format_of(tokenizer).ends())
+    pad = format_of(tokenizer).pad(BOS)
     cache = model.new_cache()
     lengths = [len(prompts[item]) for item in batch]
     living = [
         _Row(
             item=item,
-            # Only nanochat's models were taught to call it.
-            calls=CalculatorCalls(tokenizer) if calculator and not own else None,
+            calls=calls_of(tokenizer) if calculator else None,
             positions=model.config.max_positions - length,
         )
         for item, length in zip(batch, lengths, strict=True)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.conversations.chat_format import OwnFormat
+from engine.conversations.chat_format import format_of
 from engine.conversations.tokenizer import OUTPUT_END, OUTPUT_START, PYTHON_END, PYTHON_START
 from engine.model.calculator import calculate
 from engine.model.family import RunTokenizer
 
 
 class CalculatorCalls:
-    """Follows the tokens of one answer; says what has to come after the end of a call.
-
-    A tokenizer with a chat format of its own has no calls.
-    """
+    """Follows the tokens of one answer; says what has to come after the end of a call."""
 
     def __init__(self, tokenizer: RunTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -23,8 +20,6 @@ class CalculatorCalls:
     def feed(self, token: int) -> list[int]:
         """Tokens that are forced after this one; none where there is no call, or no result."""
         tokenizer = self._tokenizer
-        if isinstance(tokenizer, OwnFormat):
-            return []
         if token == tokenizer.special(PYTHON_START):
             self._call = []
         elif token == tokenizer.special(PYTHON_END):
@@ -37,15 +32,13 @@ class CalculatorCalls:
 
     def _result(self, call: Sequence[int]) -> list[int]:
         tokenizer = self._tokenizer
-        result = calculate(raw_text(tokenizer, call))
+        result = calculate(tokenizer.decode(call))
         if result is None:
             return []
         output = tokenizer.encode_ordinary(result)
         return [tokenizer.special(OUTPUT_START), *output, tokenizer.special(OUTPUT_END)]
 
 
-def raw_text(tokenizer: RunTokenizer, ids: Sequence[int]) -> str:
-    """The text of tokens, special ones by their names, as nanochat decodes them."""
-    if isinstance(tokenizer, OwnFormat):
-        return tokenizer.decode(ids)
-    return b"".join(map(tokenizer.bytes_of, ids)).decode("utf-8", "replace")
+def calls_of(tokenizer: RunTokenizer) -> CalculatorCalls | None:
+    """For one answer; None where the models of this tokenizer's format call nothing."""
+    return CalculatorCalls(tokenizer) if format_of(tokenizer).calls_calculator else None

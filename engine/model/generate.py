@@ -18,18 +18,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.conversations.chat_format import OwnFormat, check_ids, render_user_turn
+from engine.conversations.chat_format import check_ids, format_of
 from engine.conversations.conversation import Message, RowFault
 from engine.conversations.tokenizer import (
-    ASSISTANT_END,
-    BOS,
     OUTPUT_END,
     OUTPUT_START,
     PYTHON_END,
     PYTHON_START,
 )
 from engine.errors import CheckpointError, UsageError
-from engine.model.calculator_calls import CalculatorCalls
+from engine.model.calculator_calls import calls_of
 from engine.model.family import Decoder, RunTokenizer
 
 StoppedBy = Literal["assistant_end", "bos", "max_tokens", "positions", "interrupt"]
@@ -75,22 +73,15 @@ class Dialogue:
         self.sampling = sampling
         # On the CPU whatever the device: the same seed draws the same numbers everywhere.
         self._random = torch.Generator().manual_seed(sampling.seed)
-        self._ends: dict[int, StoppedBy]
-        if isinstance(tokenizer, OwnFormat):
-            self._ends = dict.fromkeys(tokenizer.stop_ids, "assistant_end")
-        else:
-            self._ends = {
-                tokenizer.special(ASSISTANT_END): "assistant_end",
-                tokenizer.special(BOS): "bos",
-            }
+        self._format = format_of(tokenizer)
+        self._ends = self._format.ends()
         self.clear()
 
     def clear(self) -> None:
         """Begin anew."""
-        own = isinstance(self.tokenizer, OwnFormat)
-        self.ids: list[int] = [] if own else [self.tokenizer.special(BOS)]
+        self.ids = list(self._format.begin)
         self._said: list[Message] = []
-        """What was said so far, for a tokenizer that writes conversations its own way."""
+        """What was said so far, for a format that writes earlier turns anew."""
         self._cache = self.model.new_cache()
 
     def reply(self, text: str) -> Reply:
@@ -104,7 +95,7 @@ class Dialogue:
         check_ids(turn, self.model.config.vocab_size, "the prompt")
         most, wanted = self.model.config.max_positions, len(self.ids) + len(turn)
         if wanted > most:
-            earlier = len(self.ids) - 1
+            earlier = len(self.ids) - len(self._format.begin)
             advice = "Begin a new conversation." if earlier else "Shorten it."
             so_far = f" after {earlier:,} of the conversation so far" if earlier else ""
             raise UsageError(
@@ -117,17 +108,14 @@ class Dialogue:
 
     def _turn(self, text: str) -> list[int]:
         """Ids of a question, up to where the answer begins."""
-        if not isinstance(self.tokenizer, OwnFormat):
-            return render_user_turn(self.tokenizer, text)
         try:
-            whole = self.tokenizer.prompt([*self._said, Message("user", text)])
+            kept, turn = self._format.question(self.ids, self._said, text)
         except RowFault as fault:
             raise UsageError(f"the prompt cannot be put: {fault}.") from None
-        if whole[: len(self.ids)] != self.ids:
-            # The template writes earlier turns in another way now: all of it is read anew.
-            self.ids = []
+        if kept < len(self.ids):
+            self.ids = self.ids[:kept]
             self._cache = self.model.new_cache()
-        return whole[len(self.ids) :]
+        return turn
 
     def _next(self) -> int:
         """The token that follows what was said.
@@ -156,7 +144,7 @@ class Reply:
         """Without the token that ended it."""
         self.stopped_by: StoppedBy | None = None
         self._dialogue = dialogue
-        self._calls = CalculatorCalls(dialogue.tokenizer)
+        self._calls = calls_of(dialogue.tokenizer)
 
     def __iter__(self) -> Iterator[int]:
         said = self._dialogue.ids
@@ -172,7 +160,7 @@ class Reply:
             if ended := self._dialogue._ends.get(token):
                 self._end(ended)
                 return
-            new = [token, *self._calls.feed(token)]
+            new = [token, *(self._calls.feed(token) if self._calls else ())]
             said += new
             self.ids += new
             yield from new
@@ -184,11 +172,9 @@ class Reply:
 
     def _end(self, by: StoppedBy) -> None:
         self.stopped_by = by
-        tokenizer = self._dialogue.tokenizer
-        self._dialogue._said.append(Message("assistant", text_of(tokenizer, self.ids)))
-        if not isinstance(tokenizer, OwnFormat):
-            # However it ended: in the conversation the assistant has finished, as in training.
-            self._dialogue.ids.append(tokenizer.special(ASSISTANT_END))
+        written = text_of(self._dialogue.tokenizer, self.ids)
+        self._dialogue._said.append(Message("assistant", written))
+        self._dialogue.ids += self._dialogue._format.after_answer
 
 
 def choose(logits: Tensor, sampling: Sampling, random: torch.Generator) -> int:
@@ -273,8 +259,8 @@ class WholeTextStream:
 
 def text_stream(tokenizer: RunTokenizer) -> TextStream | WholeTextStream:
     """What turns the tokens of an answer into text as they come."""
-    own = isinstance(tokenizer, OwnFormat)
-    return WholeTextStream(tokenizer) if own else TextStream(tokenizer)
+    calls = format_of(tokenizer).calls_calculator
+    return TextStream(tokenizer) if calls else WholeTextStream(tokenizer)
 
 
 def text_of(tokenizer: RunTokenizer, ids: Sequence[int]) -> str:

@@ -25,7 +25,7 @@ from engine import fit
 from engine.checkpoints import checkpoint_dir, nanochat_paths, optimizer_header, weights_header
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.config import HF, LORA_LR, OLD_RECIPES, STARTER, RunConfig, load_recipe, to_toml
-from engine.conversations.chat_format import OwnFormat
+from engine.conversations.chat_format import format_of
 from engine.conversations.tokenizer import Tokenizer
 from engine.data import mixture_plan, row_check, row_digests, supervision, task_rows
 from engine.data.data_check import DataSummary, check_data
@@ -129,7 +129,7 @@ def prepare(config: RunConfig, typed: frozenset[str] = frozenset()) -> Prepared:
         max_tokens=config.data.max_tokens,
     )
     templated = []
-    if isinstance(tokenizer, OwnFormat) and run_plan.has_own_files_alone(config):
+    if format_of(tokenizer).refuses_rows and run_plan.has_own_files_alone(config):
         # A template may refuse what the parser takes.
         entries = [*settings.mixture, *settings.validation_entries()]
         own = [each for each in dict.fromkeys(entries) if each.is_own]

@@ -228,7 +228,12 @@ def with_checkpointing_if_needed(
 
 
 def effective_settings(
-    config: RunConfig, model: ModelShape, plan: Plan | RowPlan, lrs: Mapping[str, float]
+    config: RunConfig,
+    model: ModelShape,
+    plan: Plan | RowPlan,
+    lrs: Mapping[str, float],
+    *,
+    device_type: str,
 ) -> dict[str, bool | int | float | str | None]:
     """Values that follow from the settings and the model: the run panel's second column."""
     counts = model.weight_counts()
@@ -241,6 +246,8 @@ def effective_settings(
         "sequence_len": model.sequence_len,
         "num_parameters": model.num_parameters,
         **({"trainable_parameters": counts.trained} if counts.frozen else {}),
+        "precision": "bfloat16" if config.runtime.mixed(device_type) else "float32",
+        **_conversations(plan),
         "examples_per_micro_step": config.batch.device_batch_size * config.runtime.gpus,
         "grad_accum_steps": plan.grad_accum_steps,
         "num_iterations": plan.num_iterations,
@@ -248,6 +255,13 @@ def effective_settings(
         "width_scale": width_scale(model.n_embd),
         **{f"lr/{name}": lr for name, lr in lrs.items()},
     }
+
+
+def _conversations(plan: Plan | RowPlan) -> dict[str, float]:
+    """How many conversations an update takes: of rows that hold several, on the average."""
+    if isinstance(plan, RowPlan):
+        return {"conversations_per_update": plan.conversations / plan.num_updates}
+    return {}
 
 
 def task_names(config: RunConfig) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ All of it is text from outside: cleaned here, wrapped by cells, drawn literally.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import get_character_cell_size
@@ -112,6 +112,41 @@ def lines_of(groups: Sequence[Group], width: int, *, tight: bool = False) -> lis
             if said.note:
                 rows.append(((indent, (clean(said.note, 200), style(Role.FAINT))),))
     return rows
+
+
+Sides = tuple[Sequence[str], Sequence[str]]
+"""What two checkpoints answered to one prompt; empty where one was not asked."""
+
+
+def beside_lines(asked: Mapping[str, Sides], width: int) -> list[Line]:
+    """Prompts, each with the answers of two checkpoints side by side, in `width` cells."""
+    half = max(4, (width - 3) // 2)
+    rows: list[Line] = []
+    for prompt, sides in asked.items():
+        rows += [()] if rows else []
+        title = style(Role.TITLE, bold=True)
+        words = [row for line in clean_text(prompt, 600) for row in wrap(line, max(8, width))]
+        rows += [((0, (row, title)),) for row in words if prompt]
+        columns = [_column(texts, half) for texts in sides]
+        alike = list(sides[0]) == list(sides[1])
+        for i in range(max(map(len, columns))):
+            spans: list[tuple[int, Span]] = [(half + 1, ("│", style(Role.AXIS)))]
+            for start, column in zip((0, half + 3), columns, strict=True):
+                if i < len(column):
+                    # Answers that are the same on both sides need no second look.
+                    spans.append((start, (column[i], style(Role.DIM if alike else Role.TEXT))))
+            rows.append(tuple(sorted(spans)))
+    return rows
+
+
+def _column(texts: Sequence[str], cells: int) -> list[str]:
+    """Answers one below the other."""
+    return [
+        row
+        for text in texts or ("(not asked)",)
+        for line in clean_text(text or "(nothing)", MOST_CHARACTERS)
+        for row in wrap(line, cells)
+    ]
 
 
 def paint_lines(grid: Grid, lines: Sequence[Line], top: int) -> int:

@@ -7,16 +7,21 @@ evaluating need torch, so each is a process of its own.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import Any
 
 from engine.checkpoints import checkpoint_dir
 from engine.checkpoints.checkpoint_dir import KEEP_SUFFIX
+from engine.errors import SftuiError
 from engine.run.run_dir import RunDir
+from sftui.checkpoints.checkpoint_order import Rows
 from sftui.checkpoints.checkpoint_row import CheckpointRow
 from sftui.checkpoints.jobs import Job
 from sftui.checkpoints.prompts import Sampler
 from sftui.state.run_state import RunState
 from sftui.text.clean import clean
+from sftui.text.paths import typed_path
 
 
 def busy_words(job: Job) -> str:
@@ -32,26 +37,14 @@ class CheckpointList:
         self.job: Job | None = None
         self.sampler = Sampler()
 
-    def rows(self, state: RunState) -> list[CheckpointRow]:
+    def rows(self, state: RunState) -> Rows:
         """Newest first, the start last."""
         disk = {} if self.run is None else {
             info.step: info for info in checkpoint_dir.list_checkpoints(self.run)
         }  # fmt: skip
         best = state.best_validation
-        exported = {c.step for c in state.checkpoints.values() if c.exported}
-        rows = []
-        for known in state.checkpoint_rows():
-            info = disk.pop(known.step, None) if known.kind == "sftui" else None
-            rows.append(
-                CheckpointRow(
-                    known=known,
-                    info=info,
-                    best=best is not None and best.step == known.step and not known.exported,
-                    marked=info is not None and info.marked,
-                    exported=known.kind == "sftui" and known.step in exported,
-                )
-            )
-        return rows
+        found = state.checkpoint_rows()
+        return Rows(found.listed(), disk, None if best is None else best.step, found.exported)
 
     def why_not(self, row: CheckpointRow) -> str:
         """Why no action is possible on this one; empty when one is."""
@@ -125,10 +118,44 @@ class CheckpointList:
             return problem
         assert row.info is not None
         assert self.run is not None
-        output = self.run.path / f"export-step-{row.step}-{what}"
+        output = self.export_folder(row, what)
         words = f"exporting {row.name} for {'transformers' if what == 'hf' else 'nanochat'}"
         target = str(row.info.path)
         return self._begin(words, ["export", target, "--format", what, "-o", str(output)])
+
+    def branch(self, row: CheckpointRow) -> tuple[str, str]:
+        """Prepare a new run from this checkpoint: what is done, or why it cannot be, and the
+        command that starts the run (empty where it cannot be). Nothing is trained yet."""
+        if row.known.kind == "hf" and row.known.path and Path(row.known.path).is_dir():
+            return "A new run from it:", f"sftui run --model {_typed(Path(row.known.path))}"
+        if problem := self.why_not(row):
+            return problem, ""
+        assert self.run is not None
+        manifest = self._manifest()
+        kind = "hf" if manifest.get("start", {}).get("source") == "hf" else "nanochat"
+        output = self.export_folder(row, kind)
+        if not output.is_dir() and (problem := self.start(kind, row)):
+            return problem, ""
+        if kind == "hf":
+            command = f"sftui run --model {_typed(output)}"
+        else:
+            command = f"NANOCHAT_BASE_DIR={_typed(output)} sftui run --source sft --step {row.step}"
+            recipe = manifest.get("recipe")
+            command += f" --recipe {recipe}" if recipe not in (None, "starter") else ""
+        folder = manifest.get("config", {}).get("data_dir")
+        command += f" --data-dir {_typed(Path(folder))}" if isinstance(folder, str) else ""
+        return "A new run from it, once it is exported:", command
+
+    def _manifest(self) -> dict[str, Any]:
+        try:
+            return dict(self.run.read_manifest()) if self.run is not None else {}
+        except SftuiError:
+            return {}
+
+    def export_folder(self, row: CheckpointRow, kind: str) -> Path:
+        """Where an export of this checkpoint goes."""
+        assert self.run is not None
+        return self.run.path / f"export-step-{row.step}-{kind}"
 
     def start_eval(self, row: CheckpointRow, tasks: str = "", questions: int | None = None) -> str:
         """Start its evaluation: of these tasks, comma-separated, with so many questions of each;
@@ -163,3 +190,8 @@ class CheckpointList:
         if self.job is not None:
             self.job.close()
             self.job = None
+
+
+def _typed(path: Path) -> str:
+    """As it is typed in a shell, in the folder this was started from."""
+    return shlex.quote(typed_path(path))

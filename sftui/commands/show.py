@@ -74,6 +74,7 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     lines.append("  " + ", ".join(parts))
     if shot.run is None and state.metrics and not len(state.steps):
         lines.append(f"  {event_lines.other_numbers(state)}")
+    lines += _broken_line(state)
     for name, results in state.validations_by_set().items():
         lines.append(_validation_line(name, results))
     for task, by_step in state.evals.items():
@@ -104,6 +105,15 @@ def _status_line(shot: Snapshot) -> str:
     return f"{clean(shot.title, 120)}  {shot.status}" + (f": {why}" if why else "")
 
 
+def _broken_line(state: RunState) -> list[str]:
+    """How many updates were measured as no number; nothing where none was."""
+    if not state.nonfinite:
+        return []
+    what = "update" if state.nonfinite == 1 else "updates"
+    broken = f"{what} with a loss or gradient norm that is nan or infinite"
+    return [f"  {fmt.count(state.nonfinite)} {broken}"]
+
+
 def _stage_line(stage: Stage) -> str:
     """One program of a log: how it ended and how far it came."""
     state = stage.state
@@ -128,13 +138,16 @@ def _validation_line(name: str, results: Sequence[Validation]) -> str:
 
 
 def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:
-    """Training and validation loss as plotext draws them; empty without two points.
+    """Training and validation loss as plotext draws them; empty without two points, or any finite.
 
     The line is the one of the screen: a mean over a share of the run, the points themselves where
     they are few. At most two points a column: plotext takes each through Python.
     """
     series = state.step_series(state.loss_name)
     if len(series) < 2:
+        return ""
+    validations = [v for v in state.validation_list() if math.isfinite(v.loss)]
+    if not (validations or np.isfinite(series.y).any()):
         return ""
     # plotext: 0.25 s of imports that only a printed chart is worth.
     import plotext  # noqa: PLC0415
@@ -147,7 +160,6 @@ def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False
     figure.theme("simple" if colour else "colorless")
     drawn, words = _train_line(series, width)
     figure.draw(figure.signal(*drawn, marker="braille").lines())
-    validations = [v for v in state.validation_list() if math.isfinite(v.loss)]
     steps, losses = [float(v.step) for v in validations], [v.loss for v in validations]
     if validations:
         figure.draw(figure.signal(steps, losses, marker="o"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,13 +81,16 @@ def changed_words(before: RunState, now: RunState) -> str:
     return "changed: " + ", ".join(parts)
 
 
-def by_hand(state: RunState) -> str:
+def by_hand(state: RunState, after: float = -math.inf, until: float = math.inf) -> str:
     """What a person did that changed the weights, in words; empty when nothing.
 
-    A pause, an evaluation and a checkpoint leave them as they are.
+    A pause, an evaluation and a checkpoint leave them as they are. `after` and `until`: updates
+    between which it was done.
     """
     done = []
     for event in state.controls:
+        if event.step is not None and not after <= event.step < until:
+            continue
         if event.outcome != "applied" or event.command not in ("lr", "stop"):
             continue
         where = "" if event.step is None else f" step {fmt.count(event.step)}"

@@ -100,7 +100,8 @@ class Grid:
     def spans(self, row: int, col: int, spans: Sequence[Span], end: int | None = None) -> int:
         """Write several texts one after the other."""
         for text, number in spans:
-            col = self.text(row, col, text, number, end)
+            if text:
+                col = self.text(row, col, text, number, end)
         return col
 
     def right(self, row: int, end: int, spans: Sequence[Span], start: int = 0) -> int:
@@ -109,7 +110,9 @@ class Grid:
         Text that would begin before `start` is left out whole: a truncated number reads as
         another number.
         """
-        col = end - sum(text_width(text) for text, _ in spans)
+        col = end
+        for text, _ in spans:
+            col -= text_width(text)
         if col < start:
             return end
         self.spans(row, col, spans, end)

@@ -89,7 +89,7 @@ class CsvReader(LedgerReader):
             sure = len(good) >= _SURE_ROWS and len(good) >= len(rows) - 1
             return Sniffed(
                 0.99 if sure else 0.9,
-                f"a header with {header[step_at]!r} and {len(header) - 1} more columns",
+                f"a header with {header[step_at].strip()!r} and {len(header) - 1} more columns",
             )
         return Sniffed(0.0)
 
@@ -335,6 +335,7 @@ def _counts(cell: str) -> bool:
 
 
 def _is_step(cell: str) -> bool:
+    cell = cell.lstrip()  # some pad their columns
     return cell[:1].isdigit() and whole(_number(cell)) is not None
 
 

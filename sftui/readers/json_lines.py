@@ -50,7 +50,8 @@ class JsonLinesReader(ObjectReader):
         meaning = (names or Names()).of
         good = rows = 0
         example = ""
-        lines = [line for line in re.split(rb"[\r\n]+", head)[:_SNIFFED_LINES] if line.strip()]
+        lines = re.split(rb"[\r\n]+", head, maxsplit=_SNIFFED_LINES)[:_SNIFFED_LINES]
+        lines = [line for line in lines if line.strip()]
         if not lines or sum(line.lstrip()[:1] == b"{" for line in lines) <= 0.5 * len(lines):
             return Sniffed(0.0)
         for line in lines:

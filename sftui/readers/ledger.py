@@ -683,7 +683,11 @@ class LedgerReader(TextReader):
             self.overturned = why
 
 
-_TELLING = re.compile(r"loss|acc|reward|ppl|perplexity|bpb|error|norm|(?:\b|_)lr", re.IGNORECASE)
+TELLING = (
+    r"loss|acc|reward|ppl|perplexity|bpb|error|norm|(?:\b|_)(?:lr|kl|entropy|scores?|returns?"
+    r"|advantages?|f1|bleu|rouge|wer|cer|mse|mae|rmse|iou|auc|psnr|fid)(?![a-z0-9])"
+)
+_TELLING = re.compile(TELLING, re.IGNORECASE)
 """A row is about training when a number of it is called so; "4 of 9 shards at step 0" is not."""
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from engine.errors import UsageError
+from sftui.readers.chinese import in_english
 from sftui.readers.tasks import task_of
 
 
@@ -283,7 +284,7 @@ def _inner(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def meaning(name: str) -> Meaning:
     """What a name means by the table alone."""
-    name = _inner(name)
+    name = _inner(in_english(name).strip())
     words = words_of(name)
     plain = "_".join(words)
     short = name.lower().strip()

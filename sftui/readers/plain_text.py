@@ -6,17 +6,32 @@ The last resort for trainers nobody wrote a reader for; what their names mean is
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import ClassVar
 
+from engine.events import MetricLogged, StepBatch, StepFinished
 from sftui.readers import Sniffed
+from sftui.readers.chinese import MARK
 from sftui.readers.meanings import Names
-from sftui.readers.printed import LONGEST, MOST_CHARACTERS, PrintedReader, is_of_numbers
+from sftui.readers.printed import (
+    COUNT_ALONE,
+    LONGEST,
+    MOST_CHARACTERS,
+    PrintedReader,
+    is_of_numbers,
+)
 
-_LOSS = re.compile(rb"loss", re.IGNORECASE)
-_HEADING = re.compile(rb"^.{0,100}:\s*$|^(?:==|--|##|\*\*)")
+_LOSS = re.compile(rb"loss|" + MARK.encode(), re.IGNORECASE)
+_HEADING = re.compile(
+    rb"^.{0,200}[:\]]\s*$|^(?:==|--|##|\*\*)|^" + COUNT_ALONE.encode(), re.IGNORECASE
+)
 """The step may stand above the loss: `[batch=3/40]:`."""
-_ENOUGH = 50
-_FEWEST = 2
+_COUNT = re.compile(rb"step|iter|update|" + "步".encode(), re.IGNORECASE)
+_UNSURE, _SURER = 0.35, 0.01
+"""Enough to open a file that no other reader knows, and what each line adds that is read."""
+_FEWEST, _ENOUGH, _MOST = 2, 10, 50
+_FEWEST_ALIKE = 3
+"""Steps of lines without a loss, each with the same numbers of training beside it."""
 
 
 class PlainTextReader(PrintedReader):
@@ -30,7 +45,8 @@ class PlainTextReader(PrintedReader):
 
     @classmethod
     def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
-        """Its lines with a loss are read until enough of them are updates or results."""
+        """Its lines with a loss are read until enough of them are updates or results: more would
+        not make it surer."""
         reader = cls(names)
         example = ""
         good = updates = 0
@@ -53,10 +69,35 @@ class PlainTextReader(PrintedReader):
             if reader._row_count + reader._num_results > before:
                 example = example or line.strip()[:60]
                 good += 1
-                if good == _ENOUGH:
-                    break
+            if good == _MOST or (updates and good >= _ENOUGH):
+                break
         if good < _FEWEST or not updates:
-            return Sniffed(0.0)
+            return cls._sniff_metrics(head, names)
         return Sniffed(
-            min(cls.most_sure, 0.35 + 0.01 * good), f"lines with a step and a loss, {example!r}"
+            min(cls.most_sure, _UNSURE + _SURER * good),
+            f"lines with a step and a loss, {example!r}",
         )
+
+    @classmethod
+    def _sniff_metrics(cls, head: bytes, names: Names | None) -> Sniffed:
+        """A log of rewards or scores without a loss: lines alike, of one step after the other."""
+        reader = cls(names)
+        steps: Counter[tuple[str, ...]] = Counter()
+        last = -1
+        for raw in re.split(rb"[\r\n]+", head):
+            if len(raw) > MOST_CHARACTERS or not _COUNT.search(raw):
+                continue
+            line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
+            reader._line(line)
+            for row in reader._drain():
+                if (
+                    isinstance(row, StepFinished | MetricLogged | StepBatch)
+                    and (row.step or 0) > last
+                ):
+                    last = row.step or 0
+                    shape = tuple(re.findall(r"[^\W\d]+", line))
+                    steps[shape] += 1
+                    if steps[shape] == _FEWEST_ALIKE:
+                        example = line.strip()[:60]
+                        return Sniffed(_UNSURE, f"lines with a step and no loss, {example!r}")
+        return Sniffed(0.0)

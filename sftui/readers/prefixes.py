@@ -1,4 +1,4 @@
-"""What stands before the line a trainer printed: times, loggers, ranks, hosts, containers.
+"""What stands around what a trainer printed: times, loggers, ranks, hosts, containers, objects.
 
 Launchers and loggers put it there; it is no number of the run. A rank in it is kept: of
 several ranks that print the same steps, one counts.
@@ -36,6 +36,20 @@ _NOISE = re.compile(
     r"|^(?:stdout|stderr) [FP] "
     r"|(?<![\w.:])(?:\d{1,5} days?, )?\d{1,4}:\d\d(?::\d\d)?(?![\w.:])"  # durations
 )
+
+
+_OBJECT = re.compile(
+    r"(?:\b(?:np|numpy|jnp|torch|mx)\.)?"
+    r"\b(?:tensor|Tensor|array|Array|DeviceArray|b?float\d{0,2}|int\d{0,2})\("
+    r"\s?\[?\s?([-+]?(?:[\d.]+(?:[eE][-+]?\d{1,4})?|nan|inf))\s?\]?"
+    r"(?:,[^()\n]{0,200}(?:<[^<>\n]{0,80}>)?)?\)"
+)
+"""A number that was printed as the object it is: `tensor(2.5, device='cuda:0')`."""
+
+
+def without_objects(line: str) -> str:
+    """The line with plain numbers in place of tensors and scalars of NumPy, PyTorch, JAX or MLX."""
+    return _OBJECT.sub(r"\1", line) if "(" in line else line
 
 
 def take_clock(line: str) -> tuple[str, float | None]:

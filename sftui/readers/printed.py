@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from engine.events import CheckpointSaved, Event, LogLine
 from sftui.readers.alikes import Alike, alike
 from sftui.readers.bars import Bar, take_bars
+from sftui.readers.chinese import in_english
 from sftui.readers.layouts import EVALUATED, Layout, Pair, is_accuracy, layout_of
-from sftui.readers.ledger import LedgerReader
+from sftui.readers.ledger import TELLING, LedgerReader
 from sftui.readers.meanings import split_of
 from sftui.readers.pairs import (
     MOST_NUMBERS,
@@ -24,7 +25,7 @@ from sftui.readers.pairs import (
     with_plain_thousands,
     with_plain_units,
 )
-from sftui.readers.prefixes import take_clock, take_rank, without_noise
+from sftui.readers.prefixes import take_clock, take_rank, without_noise, without_objects
 from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
 
 MOST_CHARACTERS = 4000
@@ -36,10 +37,12 @@ _CLOSE = 60
 """Characters from one number to the next, on average, in a line of names and numbers."""
 MOST_SHAPES = 2000
 _MOST_IN_HEADING = 9
-_WORTH_A_LOOK = re.compile(
-    r"loss|acc|reward|ppl|perplexity|bpb|error|norm|\blr\b|_lr|epoch|train|val|eval|test|:\s*$",
-    re.I,
+COUNT_ALONE = (
+    r"\W*(?:global[ _]|training )?(?:step|iter|iteration)\W{1,3}\d[\d,]*(?: ?/ ?\d[\d,]*)?\W*$"
 )
+"""A line of nothing but a counter: the numbers below it are of that step."""
+_COUNT_ALONE = re.compile(COUNT_ALONE, re.I)
+_WORTH_A_LOOK = re.compile(TELLING + rf"|epoch|train|val|eval|test|[:\]]\s*$|^{COUNT_ALONE}", re.I)
 _PLAN = re.compile(
     r"\b(?:total optimization steps|total training steps|total steps|max[_ ]steps|max[_ ]iters"
     r"|num[_ ]iterations|train[_ ]iters|total number of steps|num training steps)\b\W{1,4}"
@@ -54,6 +57,8 @@ _LABEL = re.compile(
 )
 _FRAMED = re.compile(r"\s*(?:={2,}|-{2,}|#{1,}|\*{2,})\s?\S.{0,200}")
 """A heading: `=== Evaluation at step 20 ===`."""
+_BRACKETED = re.compile(r"\[[^\[\]]{1,200}\]\s*$")
+"""Counters in brackets at the end of a line: `INFO [step=3/100,epoch=0]`."""
 _ROWS = re.compile(r"\[\s?\{\s?['\"]")
 _SAVED = re.compile(r"Saving model checkpoint to (\S{1,400}?checkpoint-(\d{1,12}))\b")
 _EXACT = 5
@@ -132,9 +137,9 @@ class PrintedReader(LedgerReader):
         if self.overturned:
             return True
         bars: list[Bar] = []
-        rest = line
+        rest = without_objects(in_english(line))
         if "%|" in line or "━" in line or "=]" in line or ("..." in line and "/" in line):
-            bars, rest = take_bars(line)
+            bars, rest = take_bars(rest)
             for bar in bars:
                 self._bars.take(bar)
         known = bool(bars)
@@ -191,17 +196,19 @@ class PrintedReader(LedgerReader):
         if label and layout.losses and not layout.counters and layout.epoch < 0:
             layout = self._layout([label + ": " + parts[0], *parts[1:]])
             text_was = -1
-        below = self._above and (self._framed or text[:1].isspace())
+        indented = line[:1].isspace()  # a clock that was taken leaves blanks in the text
+        below = self._above and (self._framed or indented)
         if below and _is_below(layout):
             above, self._above = self._above, ""
             known = self._text(f"{above} | {text.strip()}", bar)
             self._above = above
             return known
-        inner = self._above and text[:1].isspace() and not text.rstrip().endswith(":")
+        inner = self._above and indented and not text.rstrip().endswith(":")
         if (layout.counters or layout.epoch >= 0) and not inner:
-            self._framed = bool(_FRAMED.fullmatch(text))
-            heads = not layout.tells and (self._framed or text.rstrip().endswith(":"))
-            self._above = text.strip() if heads and len(parts) <= _MOST_IN_HEADING else ""
+            self._framed = bool(_FRAMED.fullmatch(text) or _COUNT_ALONE.match(text))
+            heading = "" if layout.tells else _heading(text, framed=self._framed)
+            short = len(NUMBER.split(heading)) <= _MOST_IN_HEADING
+            self._above = heading if short else ""
         if self._take(layout, numbers, rank=rank, t=t, bar=bar):
             alone = layout.goes_in_blocks and layout.losses and rank is None
             if alone and text_was == len(text) and not self.settled.decimal_commas:
@@ -349,6 +356,15 @@ class PrintedReader(LedgerReader):
 def is_of_numbers(line: str) -> bool:
     """Whether the beginning of a long line is as full of numbers as one of a log."""
     return len(NUMBER.findall(line, 0, MOST_CHARACTERS)) * _CLOSE >= MOST_CHARACTERS
+
+
+def _heading(text: str, *, framed: bool) -> str:
+    """What of a line with counters stands for the lines below it; empty for most lines."""
+    if framed or text.rstrip().endswith(":"):
+        return text.strip()
+    # A logger's name and line number before it count nothing.
+    bracketed = _BRACKETED.search(text)
+    return bracketed[0].strip() if bracketed else ""
 
 
 def _is_below(layout: Layout) -> bool:

@@ -188,8 +188,9 @@ class Facts:
 
     @property
     def rows_a_step(self) -> int | None:
-        value = self.settings.get("target_examples_per_step")
-        return value if type(value) is int and value > 0 else None
+        """Where every update takes the same number of them."""
+        value = self.state.rows_a_step
+        return value if isinstance(value, int) else None
 
     @property
     def epochs_asked(self) -> int | None:
@@ -230,9 +231,11 @@ class Facts:
     @property
     def whole_steps_an_epoch(self) -> int | None:
         """Updates that end within one epoch; `RunState.steps_an_epoch` is the exact quotient."""
-        if self.rows is None or self.rows_a_step is None:
+        per_step = self.state.rows_a_step
+        if self.rows is None or per_step is None:
             return None
-        return self.rows // self.rows_a_step
+        # The mean of rows that hold several conversations divides nothing exactly.
+        return round(self.rows / per_step) if self.state.best_fit else int(self.rows // per_step)
 
     @property
     def epochs_seen(self) -> float | None:
@@ -241,8 +244,8 @@ class Facts:
         A log that prints one whole number line after line counts the epochs that it began, and
         says nothing of how much of the last it saw.
         """
-        if self.rows and self.rows_a_step:
-            return self.state.updates * self.rows_a_step / self.rows
+        if self.rows and self.state.rows_a_step:
+            return self.state.updates * self.state.rows_a_step / self.rows
         told = np.asarray(self.state.step_series("epoch").y, dtype=np.float64)
         told = told[np.isfinite(told)]
         whole = bool(len(told)) and bool((told == np.floor(told)).all())
@@ -291,8 +294,8 @@ class Facts:
             return None
         if name == "num_iterations" and self.run is not None and self.run.num_iterations:
             return f"{self.run.num_iterations:,}"
-        if name == "dtype" and self.run is not None and self.run.device == "cpu":
-            return "float32"
+        if name == "dtype":
+            return self.state.precision
         if name == "device_type" and self.run is not None:
             return self.run.device
         if name == "gpus" and self.run is not None and self.run.world_size not in (None, asked):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -12,12 +12,15 @@ from textual.widgets import Input
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.confirm import Answer, Confirm
-from sftui.screens.copying import copy_from
+from sftui.screens.copying import copy_from, copy_text
+from sftui.screens.questions import QuestionsScreen
+from sftui.text.clean import clean
 from sftui.widgets.answer_list import AnswerList
 from sftui.widgets.checkpoint_table import CheckpointTable
 
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
+    from sftui.terminal.terminal_app import TerminalApp
 
 POLL_SECONDS = 1.0
 """Between two readings of the disk while the browser is open: a checkpoint is seconds of work."""
@@ -82,6 +85,33 @@ class Browser(ModalScreen[None]):
 
     def action_shelf_move(self, by: int) -> None:
         self.table.move(by)
+
+    def action_shelf_sort(self) -> None:
+        self.table.sort_next()
+
+    def action_shelf_turn(self) -> None:
+        self.table.sort_turned()
+
+    def action_shelf_pick(self) -> None:
+        self.table.pick()
+
+    def action_shelf_answers(self) -> None:
+        """Answers of the chosen one and the other, side by side; the earlier one first."""
+        chosen, other = self.table.chosen, self.table.other
+        if chosen is None:
+            return
+        if other is None:
+            self._say(f"There is no other checkpoint to compare {chosen.name} with.")
+            return
+        self.app.push_screen(QuestionsScreen(self._cockpit, (other.step, chosen.step)))
+
+    def action_shelf_branch(self) -> None:
+        """Say the command of a new run from the chosen one, and copy it."""
+        if self.table.chosen is not None:
+            words, command = self.table.checkpoints.branch(self.table.chosen)
+            if command:
+                copy_text(cast("TerminalApp", self.app), clean(command, 4000))
+            self._say(f"{words} {command}".strip())
 
     def action_shelf_mark(self) -> None:
         if self.table.chosen is not None:

@@ -13,6 +13,7 @@ from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.copying import copy_from
 from sftui.statistics.flips import KINDS, Questions, open_book
 from sftui.view.empty_words import nothing_yet
+from sftui.widgets.answer_pairs import AnswerPairs
 from sftui.widgets.flip_table import FlipTable
 
 if TYPE_CHECKING:
@@ -20,14 +21,19 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.25
 """Between two checks whether the questions have come."""
+_BOTH_FROM = 30
+"""Rows of the terminal from which on the answers stand above the questions."""
 
 
 class QuestionsScreen(ModalScreen[None]):
-    """One task at two checkpoints; opens on the newest evaluation against the start."""
+    """One task at two checkpoints; opens on the newest evaluation against the start, or on two
+    that were chosen, with what both answered to prompts above the questions."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("questions"))]
 
-    def __init__(self, cockpit: Cockpit) -> None:
+    def __init__(self, cockpit: Cockpit, pair: tuple[int, int] | None = None) -> None:
+        """`pair`: steps of two checkpoints, what it is compared with first; None for the newest
+        evaluation against the start."""
         super().__init__()
         rebind(self, cockpit.view.keys.of_mode("questions"))
         self._cockpit = cockpit
@@ -36,9 +42,14 @@ class QuestionsScreen(ModalScreen[None]):
         self._step = 0
         """Steps back from the newest evaluation."""
         self._previous = False
+        self._pair = pair
         self.table = FlipTable(cockpit.state, cockpit.view, id="flips")
+        self.answers = AnswerPairs(
+            cockpit.state, cockpit.view, cockpit.checkpoints.sampler, id="answer-pairs"
+        )
 
     def compose(self) -> ComposeResult:
+        yield self.answers
         yield self.table
 
     def on_mount(self) -> None:
@@ -47,7 +58,10 @@ class QuestionsScreen(ModalScreen[None]):
             self._cockpit.questions = Questions(run)
         self.table.questions = self._cockpit.questions
         self.table.focus()
+        self._show_answers(self._pair is not None and self.app.size.height >= _BOTH_FROM)
         self._open()
+        if self._pair is not None and isinstance(self.table.book, str):
+            self._show_answers(True)
         if self.table.questions is not None and not self.table.questions.ready:
             self._polling = self.set_interval(POLL_SECONDS, self._poll)
 
@@ -63,17 +77,53 @@ class QuestionsScreen(ModalScreen[None]):
             table.book = nothing_yet("evaluation", state, self._cockpit.view)
         else:
             task = self._tasks[self._task_at]
-            steps = sorted(state.evals[task])
-            now = max(1, len(steps) - 1 - self._step)
-            if len(steps) < 2:
+            before, now = self._pair or self._evaluated(task)
+            if before == now:
                 table.book = f"{task} was evaluated once only: there is nothing to compare."
             else:
-                before = steps[now - 1] if self._previous else steps[0]
                 run = self._cockpit.checkpoints.run
                 folder = run.path if run is not None else None
-                table.book = open_book(folder, state, task, steps[now], before)
-        table.cursor = 0
+                table.book = open_book(folder, state, task, now, before)
+            self.answers.steps = before, now
+        if self._pair is not None:
+            self.answers.steps = self._pair
+        table.cursor = self.answers.top = 0
         table.rebuild()
+        self._fit_answers()
+        self.answers.rebuild()
+
+    def _evaluated(self, task: str) -> tuple[int, int]:
+        """Steps of what is compared: the start or the evaluation before, and that one."""
+        steps = sorted(self._cockpit.state.evals[task])
+        now = min(len(steps) - 1, max(1, len(steps) - 1 - self._step))
+        return steps[now - 1 if self._previous and now else 0], steps[now]
+
+    def _leave_pair(self) -> None:
+        """Go on from the newer of the two among all evaluations."""
+        if self._pair is not None:
+            steps = sorted(self._cockpit.state.evals[self._tasks[self._task_at]])
+            later = sum(step > self._pair[1] for step in steps)
+            self._pair, self._step = None, max(0, min(len(steps) - 2, later))
+
+    def _show_answers(self, shown: bool) -> None:
+        self.answers.display = shown
+        self.set_class(shown, "asked")
+        self._fit_answers()
+        self.answers.rebuild()
+
+    def on_resize(self) -> None:
+        self._fit_answers()
+
+    def _fit_answers(self) -> None:
+        """As high as they are, up to a share of the screen."""
+        size = self.app.size
+        self.answers.styles.height = self.answers.rows_wanted(min(150, size.width), size.height)
+
+    def action_flip_prompts(self) -> None:
+        self._show_answers(not self.answers.display)
+
+    def action_flip_scroll(self, by: int) -> None:
+        self.answers.scroll_lines(by)
 
     def action_flip_close(self) -> None:
         self.dismiss()
@@ -96,11 +146,15 @@ class QuestionsScreen(ModalScreen[None]):
     def action_flip_step(self, by: int) -> None:
         """To an earlier evaluation, or a later one."""
         if self._tasks:
+            self._leave_pair()
             count = len(self._cockpit.state.evals[self._tasks[self._task_at]])
             self._step = max(0, min(count - 2, self._step + by))
             self._open()
 
     def action_flip_against(self) -> None:
         """Against the start, or the evaluation before."""
-        self._previous = not self._previous
+        if self._pair is not None and self._tasks:
+            self._leave_pair()
+        else:
+            self._previous = not self._previous
         self._open()

@@ -14,12 +14,9 @@ from sftui.readers.minimind import MiniMindReader
 from sftui.readers.mlx import MlxReader
 from sftui.readers.nanochat import NanochatReader
 from sftui.readers.plain_text import PlainTextReader
-from sftui.readers.swanlab import SwanLabReader
-from sftui.readers.tensorboard import TensorBoardReader
 from sftui.readers.torchtitan import TorchTitanReader
-from sftui.readers.trackio import TrackioReader
 from sftui.readers.trainer_state import TrainerStateReader
-from sftui.readers.wandb_offline import WandbReader
+from sftui.sources.binary_formats import SIGNED
 
 READERS: Sequence[type[Reader]] = (
     JournalReader,
@@ -32,10 +29,7 @@ READERS: Sequence[type[Reader]] = (
     MiniMindReader,
     MlxReader,
     TorchTitanReader,
-    TensorBoardReader,
-    WandbReader,
-    SwanLabReader,
-    TrackioReader,
+    *SIGNED,
     PlainTextReader,
 )
 """Every format there is. The surest of them reads the file."""

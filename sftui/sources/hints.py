@@ -7,9 +7,9 @@ state directory under a digest of the log's path.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def load(log: Path) -> Hints:
 def save(log: Path, hints: Hints) -> Path | None:
     """Keep what was said; where, or None if neither place can be written."""
     text = json.dumps({"format": hints.format, "map": hints.mapped}, indent=1) + "\n"
-    for path in _places(log):
+    for path in _places(log, new=True):
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -49,12 +49,17 @@ def save(log: Path, hints: Hints) -> Path | None:
     return None
 
 
-def _places(log: Path) -> tuple[Path, Path]:
-    from platformdirs import user_state_path  # noqa: PLC0415  only where something was said
+def _places(log: Path, *, new: bool = False) -> Iterator[Path]:
+    """Where hints of this log lie, or may be put as `new`, one after the other."""
+    from platformdirs import user_state_path  # noqa: PLC0415  only for a log of another program
 
     real = log.resolve()
-    digest = hashlib.sha256(os.fsencode(real)).hexdigest()[:20]
-    return real.with_name(f"{real.name}.sftui.json"), user_state_path("sftui") / f"{digest}.json"
+    yield real.with_name(f"{real.name}.sftui.json")
+    folder = user_state_path("sftui")
+    if new or folder.is_dir():
+        import hashlib  # noqa: PLC0415  OpenSSL: not before the first picture of every log
+
+        yield folder / f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:20]}.json"
 
 
 def _hints(raw: dict[str, object]) -> Hints:

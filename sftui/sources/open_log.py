@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 SURE_ENOUGH = 0.35
 _CERTAIN = 0.99
 """No other reader is surer of the same bytes: they hold a format's own signature."""
+_SIGNATURE_BYTES = 64
+"""A binary format begins with its signature, and with a NUL among so many bytes."""
 _HEAD_BYTES = 1024 * 1024
 _LONG_HEAD_BYTES = 16 * 1024 * 1024
 """A pipeline may print megabytes of installing and downloading before it trains."""
@@ -159,6 +161,8 @@ def recognise(
         sniffed = CsvReader.sniff(head)
         if sniffed.confidence >= _CERTAIN and not names:
             return CsvReader, sniffed
+        if b"\0" in head[:_SIGNATURE_BYTES] and (signed := _signed(head)):
+            return signed
     from sftui.readers.plain_text import PlainTextReader  # noqa: PLC0415  the last to be asked
     from sftui.sources.formats import BY_NAMES, READERS  # noqa: PLC0415  a dozen modules
 
@@ -181,6 +185,17 @@ def recognise(
         if best is None or sniffed.confidence > best[1].confidence:
             best = reader, sniffed
     return best if best and best[1].confidence >= SURE_ENOUGH else None
+
+
+def _signed(head: bytes) -> tuple[type[Reader], Sniffed] | None:
+    """The reader of the format whose signature a binary file begins with; None for no such."""
+    from sftui.sources.binary_formats import SIGNED  # noqa: PLC0415  not for text
+
+    for reader in SIGNED:
+        sniffed = reader.sniff(head)
+        if sniffed.confidence >= _CERTAIN:
+            return reader, sniffed
+    return None
 
 
 def _prepare(

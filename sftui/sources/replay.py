@@ -235,6 +235,7 @@ class ReplaySource:
                 ends=tuple(_end_words(found.timeline.end) for found in self._recording.stages),
                 marks=self._marks_on_the_bar(timeline),
                 holds=timeline.holds if stage is not None else frozenset(),
+                unread=not self._feed.done and self._feed.share < 1.0,
             )
 
     def select_stage(self, index: int) -> None:

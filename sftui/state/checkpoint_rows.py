@@ -49,6 +49,15 @@ class CheckpointRows(Sequence[Checkpoint]):
             return resumable[len(resumable) - 1 - place]
         return self._rest[place - len(resumable)]
 
+    @property
+    def exported(self) -> frozenset[int]:
+        """Steps of which there is an export."""
+        return frozenset(one.step for one in self._shelf.others)
+
+    def listed(self) -> list[Checkpoint]:
+        """All of them now, whatever is saved later."""
+        return [*reversed(self._shelf.resumable), *self._rest]
+
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:

@@ -158,13 +158,42 @@ class RunState:
         return float(max(places))
 
     @property
+    def best_fit(self) -> bool:
+        """Whether a row is of one length and holds several conversations that see each other."""
+        return self.run is not None and self.run.settings.get("packing") == "best-fit"
+
+    @property
+    def rows_a_step(self) -> float | None:
+        """Conversations that one update takes: where a row holds several, on the average."""
+        if self.run is None:
+            return None
+        told = self.run.settings.get("target_examples_per_step")
+        if self.best_fit:
+            told = self.run.effective.get("conversations_per_update")
+        if isinstance(told, bool) or not isinstance(told, int | float):
+            return None
+        return told if math.isfinite(told) and told > 0 else None
+
+    @property
     def steps_an_epoch(self) -> float | None:
         """Updates that one pass over the rows takes."""
-        rows = self.run.rows if self.run else None
-        per_step = self.run.settings.get("target_examples_per_step") if self.run else None
-        if not rows or not isinstance(per_step, int) or per_step <= 0:
+        rows, per_step = self.run.rows if self.run else None, self.rows_a_step
+        return rows / per_step if rows and per_step else None
+
+    @property
+    def precision(self) -> str | None:
+        """What the run computes in, such as `bfloat16`; None where nothing tells it."""
+        run = self.run
+        if run is None:
             return None
-        return rows / per_step
+        told, dtype = run.effective.get("precision"), run.settings.get("dtype")
+        if isinstance(told, str) or not isinstance(dtype, str):
+            return told if isinstance(told, str) else None
+        if dtype == "auto":
+            return "bfloat16" if run.device == "cuda" else "float32"
+        # Before `auto` came, and in nanochat of 2025, a CPU took no notice of the setting.
+        heeded = "micro_tokens" in run.settings or "window_pattern" in run.effective
+        return dtype if heeded or run.device != "cpu" else "float32"
 
     @property
     def ended(self) -> bool:
@@ -215,7 +244,11 @@ class RunState:
             times = self.steps.tail("since_start", 51).tolist()
             pairs = itertools.pairwise(times)
             known = [b - a for a, b in pairs if b - a > 0]
-        return float(np.median(known)) if known else None
+        if not known:
+            return None
+        # Not `np.median`, which imports numpy's masked arrays.
+        known.sort()
+        return float(known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2
 
     def eta_seconds(self) -> float | None:
         """Time that the rest needs after the newest event: updates and evaluations to come."""
@@ -380,7 +413,8 @@ class RunState:
         t = self._clock.at(event.stamp)
         if t is not None and self.first_t is not None:
             values["since_start"] = t - self.first_t
-        self.steps.put(step, values)
+        # A log may print the loss of a step on one line and its rate on the next.
+        self.steps.put(step, values, keep=True)
         if _bad(event.loss) or _bad(event.grad_norm):
             self.nonfinite += 1
         touched = Topic.STEPS

@@ -113,8 +113,11 @@ class Table:
         row = {name: float(self.column(name)[i]) for name in self._columns}
         return {name: value for name, value in row.items() if not math.isnan(value)}
 
-    def put(self, x: float, values: Mapping[str, float | None]) -> None:
-        """Add a row; one that has the same x is replaced."""
+    def put(self, x: float, values: Mapping[str, float | None], *, keep: bool = False) -> None:
+        """Add a row; one that has the same x is replaced.
+
+        `keep`: of a row that is there, the numbers that `values` does not know stay.
+        """
         n = self._length
         if n == 0 or x > self._x.data[n - 1]:
             index = n
@@ -123,11 +126,13 @@ class Table:
             self._length = n + 1
         else:
             index = int(np.searchsorted(self.x, x))
-            if self._x.data[index] != x:
+            is_new = self._x.data[index] != x
+            if is_new:
                 self._open_row(index)
             for known in self._given():
                 known.reserve(self._length)
-                known.data[index] = math.nan
+                if is_new or not keep:
+                    known.data[index] = math.nan
             self._rewritten(index)
         self._x.data[index] = x
         columns = self._columns

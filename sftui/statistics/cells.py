@@ -23,6 +23,7 @@ from sftui.statistics.paired_tests import (
     CLEAR,
     Best,
     Comparison,
+    Evaluation,
     Judged,
     compare_evaluations,
     compare_gold,
@@ -68,6 +69,7 @@ class Cells(Mapping[Place, Judged]):
         self._tasks, self._shown, self._history = tasks, shown, history
         self._known: dict[tuple[str, int, int | None], Judged | None] = {}
         self._newest: dict[str, dict[str, Judged]] = {}
+        self._evaluations: dict[tuple[str, int], Evaluation] = {}
         history.keep(shown)
 
     def __getitem__(self, place: Place) -> Judged:
@@ -175,14 +177,21 @@ class Cells(Mapping[Place, Judged]):
 
     def _compare(self, task: str, row: int, other: int | None) -> Comparison | None:
         rows = self._tasks[task]
-        before = rows.baseline if other is None else rows.evaluation(other)
+        before = rows.baseline if other is None else self._evaluation(task, other)
         if before is None:
             return None
         judged = self._shown.tasks.get(task)
         own = judged.own if judged is not None else None
         if judged is not None and row == rows.length - 1 and not other:
             own = judged.own_of_newest
-        return compare_evaluations(rows.evaluation(row), before, own=own)
+        return compare_evaluations(self._evaluation(task, row), before, own=own)
+
+    def _evaluation(self, task: str, row: int) -> Evaluation:
+        """Made once: a row is compared with several, and several with it."""
+        found = self._evaluations.get((task, row))
+        if found is None:
+            found = self._evaluations[task, row] = self._tasks[task].evaluation(row)
+        return found
 
 
 class GoldCells(Mapping[tuple[str, int], Judged]):

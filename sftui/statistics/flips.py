@@ -27,7 +27,7 @@ from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
 from engine.step import run_plan
 from sftui.state.run_state import RunState
-from sftui.statistics.accuracy import mean_spread
+from sftui.statistics.accuracy import mean_spread, subject_numbers
 from sftui.statistics.paired_tests import Comparison, flips, paired
 
 KINDS = ("flipped", "gained", "lost", "all")
@@ -122,12 +122,14 @@ def open_book(
     names, numbers = np.unique(np.array(now.subjects, dtype=np.str_), return_inverse=True)
     several = len(names) > 1
     moved = now.right().astype(float) - before.right().astype(float)
+    clusters = subject_numbers(now.subjects)
+    by_subject = None if clusters is None else mean_spread(moved, clusters)
     return FlipBook(
         task=task,
         step=step,
         step_before=step_before,
         items=tuple(_items(now, before)),
-        comparison=paired(len(gained), len(lost), now.total),
+        comparison=paired(len(gained), len(lost), now.total, by_subject=by_subject),
         error_by_subject=mean_spread(moved, numbers)[0] if several else None,
         answered=now.letters,
         answered_before=before.letters,

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -202,6 +202,18 @@ def compare_gold(
         p=_p_student(mean, error, freedom),
         p_scatter=p_beyond(mean, error, own),
         by_subject=error > plain,
+    )
+
+
+def turned(found: Comparison) -> Comparison:
+    """The same comparison with its sides exchanged: before minus now."""
+    return replace(
+        found,
+        difference=-found.difference,
+        low=-found.high,
+        high=-found.low,
+        gains=found.losses,
+        losses=found.gains,
     )
 
 

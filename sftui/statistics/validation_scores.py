@@ -24,11 +24,11 @@ from engine.errors import DataError
 from engine.evaluation.validation_rows import RowLosses, load_rows
 from engine.run import run_dir
 from sftui.state.records import Validation
-from sftui.state.results import Ordered
+from sftui.state.results import Ordered, Validations
 from sftui.statistics.accuracy import ALPHA, special_functions
 from sftui.statistics.families import PREVIOUS, START, Differences, History, Rows, Shown
 from sftui.statistics.loss_statistics import LossDifference, compare_losses
-from sftui.statistics.paired_tests import CLEAR, Comparison, Judged, judge
+from sftui.statistics.paired_tests import CLEAR, Comparison, Judged, judge, turned
 from sftui.statistics.run_scatter import Curve, row_share
 from sftui.statistics.scatter import FEWEST, Scatter, p_all_beyond, p_beyond
 
@@ -69,7 +69,7 @@ class LossChange:
         return self.judged.verdict == CLEAR
 
 
-class _Compared(NamedTuple):
+class Compared(NamedTuple):
     """A change before it is judged."""
 
     comparison: Comparison
@@ -82,7 +82,7 @@ class Changes(Mapping[tuple[int, str], LossChange]):
     """Change by step and by what it is against, each judged when it is looked at."""
 
     def __init__(
-        self, rows: Rows, compare: Callable[[int, int], _Compared], *, by_rows: bool
+        self, rows: Rows, compare: Callable[[int, int], Compared], *, by_rows: bool
     ) -> None:
         """
         Args:
@@ -146,6 +146,8 @@ class LossBoard:
         self._rows: dict[str, RowLosses] = {}
         self._pairs: dict[tuple[str, str], LossDifference | None] = {}
         self._judged: tuple[object, Changes] | None = None
+        self._at_least: Scatter | None = None
+        """`scatter`, and no less of it than the losses are rounded."""
         self.scatter: Scatter | None = None
         """Of the run's validations, beyond what their rows explain; of the newest `changes`."""
 
@@ -163,11 +165,34 @@ class LossBoard:
             self._judged = key, self._judge(list(validations))
         return self._judged[1]
 
+    def between(self, found: Validations, step: int, before: int) -> Compared | None:
+        """The loss of one step minus that of another, whichever came first, not judged yet; None
+        where one of them was not measured."""
+        rows = found.index_of(max(step, before)), found.index_of(min(step, before))
+        if rows[0] is None or rows[1] is None or step == before:
+            return None
+        self.changes(found.ordered)
+        late, early = found.at(rows[0]), found.at(rows[1])
+        tables = self._load(late), self._load(early)
+        pair = self._paired([early, late], [tables[1], tables[0]], 1, 0)
+        if pair is not None:
+            compared = Compared(loss_comparison(pair, self.scatter), "rows", pair.rows)
+        else:
+            places = np.arange(rows[1], rows[0] + 1)
+            if len(places) > MOST_JUDGED:
+                # A part of a curve that falls, chosen beforehand, falls as well.
+                places = np.linspace(rows[1], rows[0], MOST_JUDGED).round().astype(np.int64)
+            losses = np.asarray(found.table.column("loss"), dtype=np.float64)[places]
+            compared = Compared(*_by_scatter(losses.tolist(), self._at_least))
+        if step >= before:
+            return compared
+        return compared._replace(comparison=turned(compared.comparison))
+
     def _judge(self, validations: list[Validation]) -> Changes:
         tables = [self._load(v) for v in validations]
         curve = _curve(validations, tables)
         self.scatter = own = curve.scatter()
-        at_least = _beyond_rounding(own, [v.loss for v in validations])
+        at_least = self._at_least = _beyond_rounding(own, [v.loss for v in validations])
         losses = np.array([v.loss for v in validations], dtype=np.float64)
         steps = np.array([v.step for v in validations], dtype=np.int64)
         places = np.arange(len(validations))
@@ -186,11 +211,11 @@ class LossBoard:
             )
         )
 
-        def compare(place: int, other: int) -> _Compared:
+        def compare(place: int, other: int) -> Compared:
             found = paired.get((place, other))
             if found is not None:
-                return _Compared(loss_comparison(found, own), "rows", found.rows)
-            return _Compared(*_by_scatter(losses[other : place + 1].tolist(), at_least))
+                return Compared(loss_comparison(found, own), "rows", found.rows)
+            return Compared(*_by_scatter(losses[other : place + 1].tolist(), at_least))
 
         rows = Rows(steps, start, previous, curve, len(steps), own, lenient=False)
         return Changes(rows, compare, by_rows=bool(paired))

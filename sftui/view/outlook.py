@@ -90,6 +90,8 @@ def _falling(state: RunState, view: View) -> Answer:
     by = fmt.change(now.loss - before.loss)
     if len(found) > MOST_JUDGED:
         return Answer("val", f"{by} in {steps} steps; not judged here")
+    if view.replay is not None and view.replay.unread:
+        return Answer("val", f"{by} in {steps} steps; judged once the log is read")
     judged = view.losses.changes(found)
     late, whole = judged.get((now.step, PREVIOUS)), judged.get((now.step, START))
     return _verdict(now, before, late or whole, whole, f"{by} in {steps} steps")

@@ -51,11 +51,13 @@ class ReplayStatus:
     marks: tuple[ReplayMark, ...] = ()
     holds: frozenset[str] = frozenset()
     """What the stage has, as far as it was read: validations, evals, ranks, checkpoints."""
+    unread: bool = False
+    """Whether the file holds more than was read: what is judged of a part of it is soon untrue."""
 
     @property
     def setting(self) -> tuple[object, ...]:
         """What does not change by the clock going on."""
-        flags = (self.speed, self.paused, self.at_end, self.loading)
+        flags = (self.speed, self.paused, self.at_end, self.loading, self.unread)
         return (*flags, self.stages, self.stage, self.holds)
 
     @property

@@ -109,7 +109,7 @@ def _identity(state: RunState, run: RunStarted) -> list[Fact]:
         Fact("ranks", ranks(run)),
         Fact("parameters", _number(run.num_parameters)),
         *([Fact("of them trained", _number(trained))] if trained else []),
-        Fact("precision", _precision(run)),
+        Fact("precision", _precision(state)),
     ]
     shape = [
         f"{effective[name]} {word}"
@@ -137,20 +137,19 @@ def _identity(state: RunState, run: RunStarted) -> list[Fact]:
     return [fact for fact in facts if fact.value]
 
 
-def _precision(run: RunStarted) -> str:
-    dtype = run.settings.get("dtype")
-    if run.device == "cpu" and dtype is not None:
-        return "float32: the CPU always computes in it"
-    return f"{_value(dtype)} autocast" if dtype is not None else ""
+def _precision(state: RunState) -> str:
+    dtype = clean(state.precision or "", 40)
+    return f"{dtype} autocast" if dtype in ("bfloat16", "float16") else dtype
 
 
 def _step(state: RunState, run: RunStarted) -> list[Fact]:
     micro = run.settings.get("device_batch_size")
     accumulation = run.effective.get("grad_accum_steps")
-    rows = run.settings.get("target_examples_per_step")
+    rows, best_fit = state.rows_a_step, state.best_fit
+    long = f" of {_value(run.settings.get('max_seq_len'))} tokens" if best_fit else ""
     facts = []
     if micro is not None:
-        words = "1 row" if micro == 1 else f"{_value(micro)} rows"
+        words = ("1 row" if micro == 1 else f"{_value(micro)} rows") + long
         if run.world_size is not None:
             s = "" if run.world_size == 1 else "s"
             words += f" on each of {run.world_size} rank{s}"
@@ -158,9 +157,13 @@ def _step(state: RunState, run: RunStarted) -> list[Fact]:
     if accumulation is not None:
         each = run.effective.get("examples_per_micro_step")
         of = f" of {_value(each)} rows" if each is not None else ""
-        facts.append(Fact("accumulation", f"{_value(accumulation)} micro-steps{of}"))
+        s = "" if accumulation == 1 else "s"
+        facts.append(Fact("accumulation", f"{_value(accumulation)} micro-step{s}{of}"))
+    if best_fit:
+        facts.append(Fact("token places a step", _value(run.settings.get("total_batch_size"))))
     if rows is not None:
-        facts.append(Fact("rows a step", _value(rows)))
+        name = "conversations a step" if best_fit else "rows a step"
+        facts.append(Fact(name, f"{rows:,.4g}" if best_fit else _value(rows)))
     if state.trainer and state.planned is not None:
         # Another's trainer knows no last iteration that only evaluates.
         facts.append(Fact("updates", fmt.count(state.planned)))
@@ -169,8 +172,8 @@ def _step(state: RunState, run: RunStarted) -> list[Fact]:
         if state.planned != run.num_iterations:
             meaning = f"{fmt.count(state.planned)} updates; the last iteration only evaluates"
         facts.append(Fact("iterations", fmt.count(run.num_iterations), meaning=meaning))
-    if run.rows and isinstance(rows, int) and rows > 0:
-        facts.append(Fact("steps an epoch", f"{run.rows / rows:,.1f}"))
+    if state.steps_an_epoch is not None:
+        facts.append(Fact("steps an epoch", f"{state.steps_an_epoch:,.1f}"))
     return facts
 
 
@@ -227,8 +230,8 @@ def _setting(state: RunState, run: RunStarted, name: str) -> Fact:
                 effective = ""
     elif name == "num_iterations" and run.num_iterations not in (None, value):
         effective = fmt.count(run.num_iterations)
-    elif name == "dtype" and run.device == "cpu":
-        effective = "float32"
+    elif name == "dtype":
+        effective = clean(state.precision or "", 40)
     elif name == "device_type" and not value:
         effective = run.device or ""
     elif name == "gpus" and run.world_size not in (None, value):

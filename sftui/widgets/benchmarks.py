@@ -103,8 +103,10 @@ class Benchmarks(Panel):
             kept = set([steps[-1], *tops][: rows - 1])
             newest = [step for step in steps if step not in kept][: rows - len(kept)]
             steps = sorted({*newest, *kept}, reverse=True)
+        ends = _ends(columns)
+        stars = {task: _star(state, task) for task in tasks[:shown]}
         for i, step in enumerate(steps[: max(0, rows)]):
-            self._row(grid, 3 + i, step, tasks[:shown], columns, scores, newest=i == 0)
+            self._row(grid, 3 + i, step, ends, stars, scores, newest=i == 0)
         self._words(grid, 3 + len(steps) + 1, tasks, scores)
 
     def _title(self, grid: Grid, place: tuple[int, int], name: str, task: str, number: int) -> None:
@@ -131,8 +133,8 @@ class Benchmarks(Panel):
         grid: Grid,
         row: int,
         step: int,
-        tasks: list[str],
-        columns: list[str],
+        ends: dict[str, int],
+        stars: dict[str, int | None],
         scores: Scores,
         *,
         newest: bool,
@@ -142,18 +144,18 @@ class Benchmarks(Panel):
         words = "start" if step == 0 else fmt.count(step)
         number = style(Role.TEXT if newest else Role.DIM, bold=newest)
         grid.text(row, 2, words.rjust(_STEP - 1), number)
-        ends = _ends(columns)
-        for i, task in enumerate(tasks):
+        cells = max(ends.values())
+        for i, (task, best) in enumerate(stars.items()):
             by_step = self.state.evals[task]
             result = by_step.get(step)
             if result is None:
                 continue
-            col = 2 + _STEP + i * max(ends.values())
+            col = 2 + _STEP + i * cells
             for name, at in ends.items():
                 end = col + at - 1
                 if name == "%":
                     percent = fmt.percent(accuracy_of(result)).removesuffix("%")
-                    star = "★" if step == _top(self.state, task) and _differ(by_step) else ""
+                    star = "★" if step == best else ""
                     value = [(star, style(Role.FAINT)), (percent, style(_role(i), bold=newest))]
                     grid.right(row, end, value, col - 1)
                 elif name == "k":
@@ -218,6 +220,12 @@ class Benchmarks(Panel):
 def _top(state: RunState, task: str) -> int:
     """Step of the highest accuracy, the first of equals; the start is a candidate."""
     return state.evals[task].top_step
+
+
+def _star(state: RunState, task: str) -> int | None:
+    """Step of the best result; None where none is better than another."""
+    results = state.evals[task]
+    return results.top_step if results and _differ(results) else None
 
 
 def _differ(by_step: Evaluations) -> bool:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from textual.events import Click
 
+from sftui.checkpoints import checkpoint_detail
 from sftui.checkpoints.checkpoint_list import busy_words
+from sftui.checkpoints.checkpoint_order import (
+    AGE,
+    SAVED,
+    SIZE,
+    VAL,
+    Order,
+    columns,
+    ordered,
+)
+from sftui.compare.same_run import between_words
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style, task_role
 from sftui.drawing.short_names import short_names
+from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
+from sftui.statistics.accuracy import wilson
+from sftui.statistics.checkpoint_pair import CheckpointPair, told_apart
 from sftui.statistics.scored import accuracy_of
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -20,20 +33,40 @@ from sftui.view.empty_words import nothing_yet
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sftui.checkpoints.checkpoint_list import CheckpointList
+    from sftui.checkpoints.checkpoint_order import Rows
     from sftui.checkpoints.checkpoint_row import CheckpointRow
+    from sftui.state.records import Checkpoint
     from sftui.state.run_state import RunState
     from sftui.view.view import View
 
-_DETAIL_ROWS = 7
 _FLAGS_CELLS = len("best · marked · exported") + 2
+_LEAST_FLAGS = len("best") + 2
+_TASK, _INTERVAL = 10, 10
+"""Cells of an accuracy, and of its interval where all tasks have room for one."""
+_HEADED = 2
+"""Rows of the border and the heads of the columns."""
+_FEW_DETAILS, _SMALL = 7, 24
+"""Rows of details in a page of fewer rows than `_SMALL`; in a larger one they have half of it."""
+
+
+class _Column(NamedTuple):
+    """One column: what it shows, its first cell and the one after its last."""
+
+    name: str
+    start: int
+    end: int
 
 
 class CheckpointTable(Panel):
-    """All rows with a cursor; below, where the chosen one lies and how the job stands."""
+    """All rows with a cursor; below, where the chosen one lies, how the job stands, and the chosen
+    one against another."""
 
     TOPICS = Topic.ALL
     can_focus = True
+    opens = "screen.shelf_answers"
 
     def __init__(
         self, state: RunState, view: View, checkpoints: CheckpointList, *, id: str
@@ -43,21 +76,51 @@ class CheckpointTable(Panel):
         self.cursor = 0
         self.said = ""
         """What the last action did."""
-        self.rows: list[CheckpointRow] = []
+        self.order = Order()
+        self.picked: Checkpoint | None = None
+        """The one that the others are compared with; None: the best."""
+        self.rows: Rows = checkpoints.rows(state)
         self._top = 0
+        self._columns: list[_Column] = []
+        """As they were painted last."""
+        self._pair: tuple[object, CheckpointPair] | None = None
+
+    # ---- rows and their order --------------------------------------------------------------
 
     def reload(self) -> None:
         """Read the disk again; the cursor stays on its checkpoint when others come or go."""
+        self._take(self.checkpoints.rows(self.state))
+
+    def sort_by(self, order: Order) -> None:
+        """Other rows first; the cursor stays on its checkpoint."""
+        self.order, self.said = order, ""
+        self._take(self.rows)
+        self.rebuild()
+
+    def sort_next(self) -> None:
+        """By the column to the right."""
+        names = columns(self.state)
+        at = names.index(self.order.column) if self.order.column in names else -1
+        self.sort_by(Order(names[(at + 1) % len(names)]))
+
+    def sort_turned(self) -> None:
+        """The other way round."""
+        self.sort_by(self.order.by(self.order.column))
+
+    def _take(self, rows: Rows) -> None:
         chosen = self.chosen
-        self.rows = self.checkpoints.rows(self.state)
+        self.rows = ordered(rows, self.state, self.order)
         if chosen is not None:
-            same = (i for i, row in enumerate(self.rows) if row.known.path == chosen.known.path)
-            self.cursor = next(same, self.cursor)
+            place = self.rows.place_of(chosen.known)
+            self.cursor = self.cursor if place is None else place
+        if self.picked is not None and self.rows.place_of(self.picked) is None:
+            self.picked = None
         self.cursor = max(0, min(self.cursor, len(self.rows) - 1))
 
     def begin_at(self, step: int) -> None:
         """The cursor on the row of this step, if there is one."""
-        self.cursor = next((i for i, r in enumerate(self.rows) if r.step == step), self.cursor)
+        place = self.rows.place_of_step(step)
+        self.cursor = self.cursor if place is None else place
 
     @property
     def chosen(self) -> CheckpointRow | None:
@@ -68,136 +131,245 @@ class CheckpointTable(Panel):
         self.said = ""
         self.rebuild()
 
+    # ---- the other one ---------------------------------------------------------------------
+
+    def pick(self) -> None:
+        """Compare the others with the chosen one from now on; again: with the best."""
+        chosen = self.chosen
+        if chosen is not None:
+            again = self.picked is not None and self.picked.path == chosen.known.path
+            self.picked = None if again else chosen.known
+            self.said = "" if again else f"Others are compared with {chosen.name} now."
+            self.rebuild()
+
+    @property
+    def other(self) -> CheckpointRow | None:
+        """What the chosen one is compared with: the picked one, else the best, else the one saved
+        before it; None where there is no other."""
+        chosen = self.chosen
+        if chosen is None:
+            return None
+        if self.picked is not None and self.picked.step != chosen.step:
+            place = self.rows.place_of(self.picked)
+            return None if place is None else self.rows[place]
+        best = self.state.best_validation
+        if best is not None and best.step != chosen.step:
+            place = self.rows.place_of_step(best.step)
+            if place is not None:
+                return self.rows[place]
+        return self._beside(chosen.step)
+
+    def _beside(self, step: int) -> CheckpointRow | None:
+        """The one saved before that step; before the first, the one after it."""
+        steps = self.rows.steps
+        before, after = steps[steps < step], steps[steps > step]
+        if not len(before) and not len(after):
+            return None
+        place = self.rows.place_of_step(int(before.max() if len(before) else after.min()))
+        return None if place is None else self.rows[place]
+
+    def pair(self) -> CheckpointPair | None:
+        """The chosen one against the other, judged once while nothing new was measured."""
+        chosen, other, state = self.chosen, self.other, self.state
+        if chosen is None or other is None:
+            return None
+        versions = (state.validations.version, *(e.version for e in state.evals.values()))
+        key = (chosen.step, other.step, self.rows.measured, versions)
+        if self._pair is None or self._pair[0] != key:
+            view, among = self.view, self.rows.measured
+            found = told_apart(state, view.board, view.losses, chosen.step, other.step, among)
+            self._pair = key, found
+        return self._pair[1]
+
     def copied(self) -> str:
         """The path of the chosen checkpoint, as it can be typed here."""
         chosen = self.chosen
         if chosen is None:
             return super().copied()
-        where = typed_path(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
-        return clean(where, 4000) or chosen.name
+        return clean(_where(chosen), 4000) or chosen.name
+
+    # ---- the mouse -------------------------------------------------------------------------
 
     def on_click(self, event: Click) -> None:
-        self.move(self._top + event.y - 2 - self.cursor)
+        """A row is chosen, twice opened; the head of a column orders by it, again turns it."""
+        place = self._top + event.y - _HEADED
+        if event.y == 1:
+            for column in self._columns:
+                if column.name and column.start <= event.x < column.end:
+                    self.sort_by(self.order.by(column.name))
+        elif 0 <= event.y - _HEADED < self._room(self.size.height) and place < len(self.rows):
+            self.move(place - self.cursor)
+
+    def on_mouse_scroll_up(self) -> None:
+        self.move(-3)
+
+    def on_mouse_scroll_down(self) -> None:
+        self.move(3)
+
+    # ---- drawing ---------------------------------------------------------------------------
 
     def paint(self, grid: Grid) -> None:
+        title = [("checkpoints", style(Role.TITLE, bold=True))]
+        corner: list[Span] = []
+        if disk := self.rows.disk:
+            size = fmt.size(sum(info.size_bytes for info in disk.values()))
+            corner = [(f"{len(disk)} on disk, {size}", style(Role.DIM))]
+        grid.frame(title, self._notes(grid.width - 8), border=self.border, corner=corner)
+        if not self.rows:
+            words = nothing_yet("checkpoint", self.state, self.view)
+            grid.text(1, 2, fit(words, grid.width - 4), style(Role.FAINT))
+            return
+        tasks, wide = self._fit_columns(grid.width - 4)
+        self._heads(grid)
+        room = self._room(grid.height)
+        self._top = max(0, min(self.cursor - room // 2, len(self.rows) - room))
+        chosen, other = self.chosen, self.other
+        assert chosen is not None
+        for i, row in enumerate(self.rows[self._top : self._top + room]):
+            self._row(grid, _HEADED + i, row, tasks, wide=wide, other=other)
+            if self._top + i == self.cursor:
+                grid.back(_HEADED + i, 1, grid.width - 1, Back.ROW)
+                grid.put(_HEADED + i, 1, "▌", style(Role.FOCUS, back=Back.ROW))
+        # Under the table, where the eye is.
+        below = _HEADED + 1 + min(len(self.rows), room)
+        top = min(below, grid.height - 1 - self._least(grid.height))
+        news = self.news(min(_FEW_DETAILS, grid.height - 1 - top))
+        shown = checkpoint_detail.Shown(
+            state=self.state,
+            chosen=chosen,
+            other=other,
+            pair=self.pair(),
+            between=[]
+            if other is None
+            else between_words(self.state, self.view, chosen.step, other.step),
+            news=news,
+            curve=val_name(self.state.validation_list()),
+        )
+        checkpoint_detail.paint(grid, top, shown)
+
+    def _least(self, height: int) -> int:
+        """Rows of details that are there at any rate."""
+        if height < 16:
+            return 2
+        return _FEW_DETAILS if height < _SMALL else (height - _HEADED - 2) // 2
+
+    def _room(self, height: int) -> int:
+        """Rows of the list."""
+        return max(1, height - _HEADED - 1 - self._least(height))
+
+    def _notes(self, room: int) -> list[Span]:
+        """The keys, as many as fit."""
+        keys = [key for key in self.view.keys.of_mode("browser") if key.footer]
+        keys.sort(key=lambda key: key.footer)
+        shown: list[str] = []
+        # The way out first, then as many of the others as fit.
+        for key in [*keys[-1:], *keys[:-1]]:
+            cells = text_width(f"{key.shown} {key.words}  ")
+            if cells <= room:
+                room -= cells
+                shown.append(key.id)
         notes: list[Span] = []
-        room = grid.width - 8
-        for key in self.view.keys.of_mode("browser"):
-            if not key.footer:
-                continue
-            piece = f"{key.shown} {key.words}  "
-            if text_width(piece) > room:
-                break
-            room -= text_width(piece)
-            notes += [
-                (key.shown, style(Role.WARN, bold=True)),
-                (f" {key.words}  ", style(Role.DIM)),
-            ]
+        for key in keys:
+            if key.id in shown:
+                notes.append((key.shown, style(Role.WARN, bold=True)))
+                notes.append((f" {key.words}  ", style(Role.DIM)))
         if notes:
             notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
-        title = [("checkpoints", style(Role.TITLE, bold=True))]
-        disk = [row.info.size_bytes for row in self.rows if row.info is not None]
-        corner: list[Span] = []
-        if disk:
-            corner = [(f"{len(disk)} on disk, {fmt.size(sum(disk))}", style(Role.DIM))]
-        grid.frame(title, notes, border=self.border, corner=corner)
-        if not self.rows:
-            grid.text(
-                1,
-                2,
-                fit(nothing_yet("checkpoint", self.state, self.view), grid.width - 4),
-                style(Role.FAINT),
-            )
-            return
-        columns = self._columns(grid.width - 4)
-        heads = short_names([clean(task, 60) for task in self.state.evals], 9)
-        for name, (end, _) in columns.items():
-            if name == "checkpoint":
-                grid.text(1, 4, name, style(Role.FAINT))
-                continue
-            grid.right(1, 2 + end, [(heads.get(clean(name, 60), name), style(Role.FAINT))], 2)
-        detail = _DETAIL_ROWS if grid.height >= 16 else 2
-        room = max(1, grid.height - 3 - detail)
-        self._top = max(0, min(self.cursor - room // 2, len(self.rows) - room))
-        for i, row in enumerate(self.rows[self._top : self._top + room]):
-            self._row(grid, 2 + i, row, columns, chosen=self._top + i == self.cursor)
-        # Under the table, where the eye is.
-        below = 3 + min(len(self.rows), room)
-        self._detail(grid, min(below, grid.height - 1 - detail), detail)
+        return notes
 
-    def _columns(self, width: int) -> dict[str, tuple[int, int]]:
-        """Name -> end and cells, while they fit."""
-        wanted = [("checkpoint", 16), ("val", 9), *((task, 10) for task in self.state.evals)]
-        wanted += [("size", 8), ("age", 6), ("", 20)]
-        # Size and age stay when there are too many tasks.
-        while len(wanted) > 5 and sum(cells for _, cells in wanted) > width:
-            wanted.pop(-4)
-        found, at = {}, 0
-        for name, cells in wanted:
-            if at + cells > width:
+    def _fit_columns(self, width: int) -> tuple[Sequence[str], bool]:
+        """Lay out the columns; which tasks have one, and whether with their intervals."""
+        tasks = list(self.state.evals)
+        ends = [(SIZE, 8), (AGE, 6)]
+        cells = [(SAVED, 16), (VAL, 9)]
+        rest = width - sum(wide for _, wide in (*cells, *ends))
+        wide = bool(tasks) and rest >= len(tasks) * (_TASK + _INTERVAL) + _FLAGS_CELLS
+        each = _TASK + (_INTERVAL if wide else 0)
+        shown = tasks[: max(0, rest // each)]
+        rest -= each * len(shown)
+        cells += [(task, each) for task in shown] + ends
+        if rest >= _LEAST_FLAGS:
+            cells.append(("", min(rest, _FLAGS_CELLS)))
+        self._columns, at = [], 2
+        for name, count in cells:
+            if at + count > width + 2:
                 break
-            at += cells
-            found[name] = (at, cells)
-        if "" in found:
-            at, cells = found[""]
-            more = max(0, min(width - at, _FLAGS_CELLS - cells))
-            found[""] = (at + more, cells + more)
-        return found
+            self._columns.append(_Column(name, at, at + count))
+            at += count
+        return shown, wide
+
+    def _heads(self, grid: Grid) -> None:
+        heads = short_names([clean(task, 60) for task in self.state.evals], 8)
+        for column in self._columns:
+            if not column.name:
+                continue
+            by = column.name == self.order.column
+            arrow = ("▴" if self.order.rises else "▾") if by else ""
+            words = heads.get(clean(column.name, 60), column.name) + arrow
+            number = style(Role.TEXT, bold=True) if by else style(Role.FAINT)
+            if column.name == SAVED:
+                grid.text(1, 4, words, number)
+                continue
+            end = column.start + _TASK if column.name in self.state.evals else column.end
+            # The arrow stands beside the numbers, not in their place.
+            grid.right(1, end + (1 if by else 0), [(words, number)], 2)
 
     def _row(
         self,
         grid: Grid,
         row: int,
         item: CheckpointRow,
-        columns: dict[str, tuple[int, int]],
+        tasks: Sequence[str],
         *,
-        chosen: bool,
+        wide: bool,
+        other: CheckpointRow | None,
     ) -> None:
+        chosen = self._top + row - _HEADED == self.cursor
         gone = item.known.removed or (
             self.checkpoints.run is not None and item.known.kind == "sftui" and item.info is None
         )
-        text = style(Role.FAINT if gone else Role.TEXT, bold=chosen)
-        mark, role = ("◇", Role.FAINT) if gone else ("◆", Role.SAVED)
-        if item.known.kind == "start":
-            mark, role = "▷", Role.DIM
-        elif item.known.exported:
-            mark, role = "⇪", Role.SAVED
-        if item.best and not item.known.exported:
-            mark, role = "★", Role.GOOD
-        grid.text(row, 2, mark, style(role))
-        grid.text(row, 4, fit(item.name, 14), text)
+        dim = style(Role.FAINT if gone else Role.DIM)
+        grid.text(row, 2, *_mark(item, gone=gone))
+        number = style(Role.FAINT if gone else Role.TEXT, bold=chosen)
+        after = grid.text(row, 4, fit(item.name, 12), number)
+        if other is not None and other.known is item.known:
+            # The one that the chosen one is compared with.
+            grid.put(row, after + 1, "○", style(Role.DIM if self.picked is None else Role.WARN))
         loss = self.state.checkpoint_loss(item.known)
+        size = _size(item)
         values: dict[str, Span] = {
-            "val": (
+            VAL: (
                 fmt.loss(loss) if loss is not None else "",
                 style(Role.FAINT if gone else Role.VAL),
             ),
-            "size": (
-                "gone" if gone else fmt.size(_size(item)) if _size(item) is not None else "",
-                style(Role.FAINT if gone else Role.DIM),
-            ),
-            "age": (self._age(item), style(Role.FAINT if gone else Role.DIM)),
+            SIZE: ("gone" if gone else fmt.size(size) if size is not None else "", dim),
+            AGE: (self._age(item), dim),
         }
-        for i, (task, by_step) in enumerate(self.state.evals.items()):
-            result = by_step.get(item.step)
-            percent = fmt.percent(accuracy_of(result)) if result is not None else ""
-            role_here = Role.FAINT if gone else task_role(i)
-            values[task] = (percent, style(role_here))
-        for name, (end, _) in columns.items():
-            if name in values:
-                grid.right(row, 2 + end, [values[name]], 18)
-        if "" in columns:
-            end, cells = columns[""]
-            words = [
-                "best" if item.best else "",
-                "marked" if item.marked else "",
-                "exported" if item.exported else "",
-            ]
-            flags = " · ".join(word for word in words if word)
-            grid.text(row, 2 + end - cells + 2, fit(flags, cells - 2), style(Role.DIM))
-        if chosen:
-            grid.back(row, 1, grid.width - 1, Back.ROW)
-            grid.put(row, 1, "▌", style(Role.FOCUS, back=Back.ROW))
+        for column in self._columns:
+            if column.name in values:
+                grid.right(row, column.end, [values[column.name]], 18)
+            elif column.name in tasks:
+                self._accuracy(grid, row, column, item, gone=gone, wide=wide)
+            elif not column.name:
+                words = (("best", item.best), ("marked", item.marked), ("exported", item.exported))
+                flags = " · ".join(word for word, there in words if there)
+                cells = column.end - column.start - 2
+                grid.text(row, column.start + 2, fit(flags, cells), style(Role.DIM))
+
+    def _accuracy(
+        self, grid: Grid, row: int, column: _Column, item: CheckpointRow, *, gone: bool, wide: bool
+    ) -> None:
+        """Of one task, with its 95 % interval where there is room and the counts are known."""
+        result = self.state.evals[column.name].get(item.step)
+        if result is None:
+            return
+        role = task_role(list(self.state.evals).index(column.name))
+        percent = (fmt.percent(accuracy_of(result)), style(Role.FAINT if gone else role))
+        grid.right(row, column.start + _TASK, [percent], 18)
+        if wide and result.correct is not None and result.total:
+            low, high = wilson(result.correct, result.total)
+            words = f"{100 * low:.1f}-{100 * high:.1f}"
+            grid.text(row, column.start + _TASK + 1, words, style(Role.FAINT), column.end)
 
     def _age(self, item: CheckpointRow) -> str:
         # By the log as the dashboard; the disk alone knows one that no event told of.
@@ -206,8 +378,8 @@ class CheckpointTable(Panel):
             t = item.info.created
         return self.view.age(self.state, t)
 
-    def _detail(self, grid: Grid, row: int, rows: int) -> None:
-        end = grid.width - 2
+    def news(self, rows: int) -> list[Span]:
+        """What the last action did, how the job stands, and where the chosen one lies."""
         job = self.checkpoints.job
         lines: list[Span] = []
         over = job is not None and job.code is not None and self.said == busy_words(job)
@@ -225,19 +397,24 @@ class CheckpointTable(Panel):
             lines += [(line, style(Role.DIM)) for line in tail]
         chosen = self.chosen
         if chosen is not None and len(lines) < rows:
-            where = (
-                typed_path(chosen.info.path) if chosen.info is not None else chosen.known.path or ""
-            )
             reason = f"({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
-            lines.append((f"{clean(where, 300)}  {reason}".strip(), style(Role.FAINT)))
-        # Wrapped: a path that is cut cannot be typed.
-        pieces = [
-            (piece, number)
-            for text, number in lines
-            for piece in textwrap.wrap(text, max(8, end - 2), break_on_hyphens=False)
-        ]
-        for i, (text, number) in enumerate(pieces[:rows]):
-            grid.text(row + i, 2, fit(text, end - 2), number)
+            lines.append((f"{clean(_where(chosen), 300)}  {reason}".strip(), style(Role.FAINT)))
+        return lines
+
+
+def _where(item: CheckpointRow) -> str:
+    """Its path as it can be typed here; of one that is not here, as its trainer wrote it."""
+    return typed_path(item.info.path) if item.info is not None else item.known.path or ""
+
+
+def _mark(item: CheckpointRow, *, gone: bool) -> Span:
+    if item.best and not item.known.exported:
+        return "★", style(Role.GOOD)
+    if item.known.kind == "start":
+        return "▷", style(Role.DIM)
+    if item.known.exported:
+        return "⇪", style(Role.SAVED)
+    return ("◇", style(Role.FAINT)) if gone else ("◆", style(Role.SAVED))
 
 
 def _size(item: CheckpointRow) -> int | None:

@@ -19,7 +19,7 @@ from engine.data.mixture import Mixture
 from engine.data.tasks import DataEntry, DataSettings, build_mixture, load_validation
 from engine.evaluation.evaluate import ValidationResult, validate
 from engine.model.nanochat import optimizer_files
-from engine.model.nanochat.gpt import GPT
+from engine.model.nanochat.gpt import GPT, as_trained
 from engine.model.nanochat.parameter_groups import groups_of
 from engine.optimizer.optim import build_optimizer, grad_norm
 from engine.session import LossModule
@@ -103,14 +103,17 @@ def plans(name: str) -> tuple[row_packing.RowPlan, row_packing.PackedRows]:
 
 
 class ReferenceRun2026:
-    """One recorded run, executed here by a single rank."""
+    """One recorded run, executed here by a single rank; `mixed`: as under `--dtype bfloat16`."""
 
-    def __init__(self, name: str, *, layout: Layout = "packed", max_tokens: int = 2000) -> None:
+    def __init__(
+        self, name: str, *, layout: Layout = "packed", max_tokens: int = 2000, mixed: bool = False
+    ) -> None:
         flags = reference(name)["flags"]
         self.plan, validation = plans(name)
+        self.mixed = mixed
         base = nanochat_paths.find_checkpoint("base", base=NEW / "base")
         config, state = nanochat_io.load_weights(base)
-        self.model = GPT.from_state(config, state)
+        self.model = GPT.from_state(config, as_trained(state, mixed=mixed))
         self.settings = OptimConfig(
             embedding_lr=float(flags.get("embedding-lr", 1.0)),
             unembedding_lr=float(flags.get("unembedding-lr", 0.03)),
@@ -138,7 +141,8 @@ class ReferenceRun2026:
         batch = self.loader.load(step)
         nlls = []
         for micro in batch.micro_steps:
-            loss, nll = self.loss_module(micro)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
+                loss, nll = self.loss_module(micro)
             loss.backward()
             nlls.append(nll)
         norm = float(grad_norm(self.model.parameters()))

@@ -29,7 +29,7 @@ SIZES_OF_A_BASE = ("max_seq_len", "device_batch_size", "total_batch_size")
 
 
 def newest(place: Path) -> RunDir:
-    return run_dir.list_runs(place / "runs")[-1]
+    return run_dir.list_runs(place / "runs")[0]
 
 
 def validations(run: RunDir) -> list[ev.ValidationFinished]:

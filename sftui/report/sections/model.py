@@ -56,11 +56,8 @@ def _groups(tr: Language, counts: WeightCounts) -> list[tuple[str, int]]:
 
 
 def _precision(tr: Language, facts: Facts) -> str:
-    dtype = facts.settings.get("dtype")
-    if facts.run is not None and facts.run.device == "cpu" and facts.is_ours:
-        return tr("float32: the CPU always computes in it", "float32：CPU 总用它计算")
-    if isinstance(dtype, str) and dtype:
-        return md.text(dtype, 20)
+    if facts.state.precision:
+        return md.text(facts.state.precision, 20)
     if facts.is_nanochat and facts.run is not None and facts.run.device == "cuda":
         return tr(
             "bfloat16 (nanochat's default; the log does not print it)",

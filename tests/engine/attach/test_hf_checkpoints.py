@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
+import random
 import tempfile
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 from hypothesis import given, settings
@@ -69,3 +72,28 @@ def test_folders_of_other_names_are_nobodys_checkpoints(tmp_path: Path) -> None:
     checkpoint(tmp_path, 5).rename(tmp_path / "checkpoint-best")
     (tmp_path / "checkpoint-7").write_text("a file")
     assert hf_checkpoints.newest_whole(str(tmp_path)) is None
+
+
+def test_what_an_old_trainer_wrote_is_loaded_as_it_asks_for_it(tmp_path: Path) -> None:
+    """numpy's random state without its types named, and an optimizer onto a numbered CPU: torch
+    alone refuses both, and the training that was killed would not go on."""
+    state, optimizer = tmp_path / "rng_state_1.pth", tmp_path / "optimizer.pt"
+    torch.save({"python": random.getstate(), "numpy": numpy.random.get_state()}, state)
+    torch.save({"exp_avg": torch.arange(9.0), "step": torch.tensor(3)}, optimizer)
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(state)
+    for _ in range(2):
+        with hf_checkpoints.loadable():
+            found = torch.load(state)
+            loaded = torch.load(optimizer, map_location=torch.device("cpu", 1))
+    numpy.testing.assert_equal(found["numpy"], numpy.random.get_state())
+    assert found["python"] == random.getstate()
+    assert torch.equal(loaded["exp_avg"], torch.arange(9.0))
+    assert loaded["exp_avg"].device == torch.device("cpu")
+    # What is named for it is unnamed behind it, and what a script has named stays.
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(state)
+    with torch.serialization.safe_globals([numpy.ndarray]):
+        with hf_checkpoints.loadable():
+            torch.load(state)
+        assert numpy.ndarray in torch.serialization.get_safe_globals()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -104,6 +105,23 @@ def test_words_are_for_plans_that_are_more_than_every_row_once() -> None:
     assert mixture_plan.words([Share(name="a", rows=3, per_epoch=3)]) == ""
     several = [Share(name="a", rows=30, per_epoch=15), Share(name="b", rows=5, per_epoch=5)]
     assert mixture_plan.words(several) == "a 15 of 30 rows (75.0%), b 5 of 5 rows (25.0%)"
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 10**7)), min_size=1, max_size=4))
+def test_no_plan_takes_more_rows_of_a_source_than_it_has(pairs: list[tuple[int, int]]) -> None:
+    """`A of B` is a part of B; what is repeated is drawn from it."""
+    shares = [Share(name="s", rows=rows, per_epoch=count) for rows, count in pairs]
+    said = mixture_plan.words(shares)
+    for count, rows in re.findall(r"s ([\d,]+) of ([\d,]+) rows", said):
+        assert int(count.replace(",", "")) <= int(rows.replace(",", ""))
+    if said:
+        repeated = sum(count > rows for rows, count in pairs)
+        assert said.count(" drawn from ") == repeated
+
+
+def test_a_source_that_is_repeated_says_what_it_is_drawn_from() -> None:
+    repeated = [Share(name="MMLU", rows=350, per_epoch=1050), Share(name="b", rows=5, per_epoch=5)]
+    assert mixture_plan.words(repeated).startswith("MMLU 1,050 drawn from 350 rows (99.5%), b 5 of")
 
 
 @pytest.mark.parametrize(("share", "held"), [(0.05, 1), (0.1, 2), (0.5, 10)])

@@ -1,6 +1,7 @@
 """`run.log` is in nanochat's own lines."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -68,6 +69,24 @@ def test_the_start_reads_as_nanochat_prints_it():
     ]
     assert "Autodetected device type: cuda" in found
     assert not any("gpus" in line for line in found)
+
+
+def test_a_run_of_full_rows_reads_as_nanochat_of_2026_prints_it():
+    """Its step is counted in token places, its validation in bits a byte."""
+    sizes = {"device_batch_size": 2, "max_seq_len": 512, "total_batch_size": 4096}
+    start = replace(
+        START,
+        settings={"packing": "best-fit", "target_examples_per_step": 32, **sizes},
+        effective={"n_embd": 96, "grad_accum_steps": 2},
+    )
+    assert lines(start, ValidationFinished(step=0, loss=0.58349, metric="bpb"))[-5:] == [
+        "Tokens / micro-batch / rank: 2 x 512 = 1,024",
+        "Tokens / micro-batch: 2,048",
+        "Total batch size 4,096 => gradient accumulation steps: 2",
+        "Scaling the LR for the AdamW parameters ∝1/√(96/768) = 2.828427",
+        "Step 00000 | Validation bpb: 0.5835",
+    ]
+    assert not any("Target examples" in line for line in lines(start))
 
 
 def test_a_step_reads_as_nanochat_prints_it():

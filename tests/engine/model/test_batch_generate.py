@@ -13,7 +13,7 @@ from engine.conversations.tokenizer import OUTPUT_END, OUTPUT_START, PYTHON_END,
 from engine.errors import CheckpointError
 from engine.model.batch_generate import generate
 from engine.model.calculator import calculate
-from engine.model.calculator_calls import CalculatorCalls, raw_text
+from engine.model.calculator_calls import CalculatorCalls
 from tests.conftest import examples
 from tests.engine.model.test_generate import fixed_model, model_of, without_cache
 from tests.engine.small import BYTES, tiny_model
@@ -98,5 +98,5 @@ def test_only_the_end_of_a_call_that_has_a_result_forces_tokens(ids):
         assert forced == wanted
 
 
-def test_raw_text_has_special_tokens_by_name_and_bad_bytes_replaced():
-    assert raw_text(BYTES, [72, START, 49, END, 255]) == "H<|python_start|>1<|python_end|>�"
+def test_decoded_text_has_special_tokens_by_name_and_bad_bytes_replaced():
+    assert BYTES.decode([72, START, 49, END, 255]) == "H<|python_start|>1<|python_end|>�"

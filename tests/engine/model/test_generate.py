@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 
 from engine.checkpoints.nanochat_io import load_weights
 from engine.checkpoints.nanochat_paths import find_checkpoint
-from engine.conversations.chat_format import render_conversation, render_for_completion
+from engine.conversations.chat_format import (
+    OwnFormat,
+    render_conversation,
+    render_for_completion,
+)
 from engine.conversations.conversation import Conversation, Message
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError, UsageError
@@ -187,6 +191,51 @@ def test_the_last_position_ends_it_cleanly():
     reply = dialogue.reply("x" * (limit - overhead - 3))
     assert list(reply) == [65] * 4
     assert reply.stopped_by == "positions"
+
+
+class Lines(OwnFormat):
+    """A template of one line a message, `you:` before the answer. It forgets all but the last
+    question once there are more than two."""
+
+    vocab_size = BYTES.vocab_size
+    pad_id = 0
+    stop_ids = frozenset({END})
+
+    def decode(self, ids):
+        return BYTES.decode(ids)
+
+    def prompt(self, said):
+        asked = [message.content for message in said if message.role == "user"]
+        told = said if len(asked) < 3 else said[-1:]
+        text = "".join(f"{message.role}:{message.content}\n" for message in told)
+        return BYTES.encode_ordinary(f"{text}assistant:")
+
+    def render(self, conversation, max_tokens):
+        raise NotImplementedError
+
+    def for_completion(self, conversation, max_tokens):
+        raise NotImplementedError
+
+    def letter(self, letter):
+        raise NotImplementedError
+
+
+def test_a_template_of_its_own_decides_what_the_model_is_shown():
+    """Earlier turns are read anew where it writes them in another way."""
+    dialogue = Dialogue(fixed_model(ord("y")), Lines(), Sampling(max_tokens=2))
+    assert dialogue.ids == []
+    assert list(dialogue.reply("a")) == [ord("y")] * 2
+    assert BYTES.decode(dialogue.ids) == "user:a\nassistant:yy"
+    list(dialogue.reply("b"))
+    assert BYTES.decode(dialogue.ids) == "user:a\nassistant:yy\nuser:b\nassistant:yy"
+    list(dialogue.reply("c"))
+    assert BYTES.decode(dialogue.ids) == "user:c\nassistant:yy"
+
+
+def test_a_first_prompt_that_is_too_long_for_a_template_comes_after_nothing():
+    dialogue = Dialogue(fixed_model(65), Lines(), Sampling())
+    with pytest.raises(UsageError, match=r"tokens; this model has positions .* Shorten it"):
+        dialogue.reply("x" * dialogue.model.config.max_positions)
 
 
 def test_sampling_follows_the_probabilities():

@@ -78,10 +78,16 @@ def told(run: RunDir, *kinds: type[Event]) -> list[Any]:
     return [*scan(run.events, *kinds), *scan(run.supervisor_events, *kinds)]
 
 
-def until(condition: Any, seconds: float = 30.0) -> None:
-    """Wait until it holds."""
+def until(
+    condition: Any, seconds: float = 30.0, keeper: subprocess.Popen[bytes] | None = None
+) -> None:
+    """Wait until it holds; once `keeper` has ended it never will."""
     end = time.monotonic() + seconds
-    while not condition():
+    while True:
+        ended = keeper is not None and keeper.poll() is not None
+        if condition():
+            return
+        assert not ended, "the keeper ended before it came to be"
         assert time.monotonic() < end, "it never came to be"
         time.sleep(0.05)
 

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.config import RunConfig
 from engine.errors import ConfigError, RunDirError
-from engine.step import row_packing
+from engine.step import row_packing, run_plan
 from engine.step.row_packing import plan_rows, plan_validation
 from tests.conftest import examples, needs_shared
 from tests.engine import nanochat2026_reference as reference_runs
+from tests.engine.small import tiny_model
 
 
 def digest(packs: row_packing.Packs, rows: Any, width: int, bos: int) -> str:
@@ -142,6 +144,19 @@ def test_a_sound_plan_trains_on_every_conversation_and_overfills_no_row(
     schedule = plan.schedule(warmup_ratio=0.1, warmdown_ratio=0.5, final_lr_frac=0.0)
     multipliers = [schedule.multiplier(step) for step in range(plan.num_updates)]
     assert all(0 < each <= 1 for each in multipliers)
+
+
+def test_a_run_tells_how_many_conversations_a_step_takes() -> None:
+    """`target_examples_per_step` says nothing of it."""
+    plan = plan_rows(
+        [7, 12, 30] * 40, world_size=2, device_batch_size=2, max_seq_len=40, total_batch_size=320
+    )
+    config = RunConfig().replace(packing="best-fit", dtype="bfloat16")
+    told = run_plan.effective_settings(config, tiny_model().config, plan, {}, device_type="cpu")
+    drawn = [each.rows for step in range(plan.num_updates) for each in plan.micro_batches(step)]
+    found = sum(map(len, drawn)) / plan.num_updates
+    assert told["conversations_per_update"] == pytest.approx(found)
+    assert told["precision"] == "bfloat16"
 
 
 @examples(40)

@@ -297,3 +297,13 @@ def test_the_printed_line_is_the_data():
         around = [losses[np.abs(x - place) < half].mean() for half in (80, 100, 120, 150)]
         assert min(around) - 0.02 <= value <= max(around) + 0.02
     assert max(values[2:]) < 1.2
+
+
+def test_a_log_of_losses_that_are_no_number_says_so(tmp_path, capsys):
+    """It has no point to draw, and is no reason for a traceback."""
+    path = tmp_path / "some.log"
+    path.write_text("".join(f"step {step} loss nan\n" for step in (1, 2, 3)), encoding="utf-8")
+    assert main(["show", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "3 updates with a loss or gradient norm that is nan or infinite" in said
+    assert "loss by step" not in said

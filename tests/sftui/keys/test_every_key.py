@@ -26,6 +26,7 @@ from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
 from sftui.checkpoints.checkpoint_list import CheckpointList
+from sftui.checkpoints.checkpoint_order import Order
 from sftui.checkpoints.step_rows import ShownRow, StepRows
 from sftui.cockpit.screen_request import ScreenRequest
 from sftui.commands import demo
@@ -353,6 +354,13 @@ BROWSER = {
     "shelf_down": Effect(chosen),
     "shelf_page_up": Effect(chosen, first=("pagedown",)),
     "shelf_page_down": Effect(chosen),
+    "shelf_first": Effect(chosen, first=("down", "down")),
+    "shelf_last": Effect(chosen, becomes(0)),
+    "shelf_answers": opens("QuestionsScreen"),
+    "shelf_pick": Effect(lambda a: cast(Browser, a.screen).table.picked is not None),
+    "shelf_sort": Effect(lambda a: cast(Browser, a.screen).table.order.column, becomes("val")),
+    "shelf_turn": Effect(lambda a: cast(Browser, a.screen).table.order.turned, becomes(True)),
+    "shelf_branch": Effect(clipboard, lambda _, after: "sftui run --source sft --step" in after),
     "shelf_mark": Effect(marked),
     "shelf_eval": starts("eval"),
     "shelf_sample": Effect(lambda a: cast(Browser, a.screen).prompt.display, becomes(True)),
@@ -370,6 +378,14 @@ def book(app: SftuiApp) -> Any:
     return cast(QuestionsScreen, app.screen).table.book
 
 
+def flip_answers(app: SftuiApp) -> str:
+    return "shown" if cast(QuestionsScreen, app.screen).answers.display else "away"
+
+
+def flip_lines(app: SftuiApp) -> int:
+    return cast(QuestionsScreen, app.screen).answers.top
+
+
 QUESTIONS = {
     "flip_up": Effect(row, lambda before, after: after == before - 1, first=("down", "down")),
     "flip_down": Effect(row, becomes(1)),
@@ -380,6 +396,9 @@ QUESTIONS = {
     "flip_against": Effect(lambda a: book(a).step_before, more),
     "flip_earlier": Effect(lambda a: book(a).step, less),
     "flip_later": Effect(lambda a: book(a).step, more, first=("left",)),
+    "flip_prompts": Effect(flip_answers, becomes("shown")),
+    "flip_prompts_up": Effect(flip_lines, less, first=("p", "shift+down", "shift+down")),
+    "flip_prompts_down": Effect(flip_lines, more, first=("p",)),
     "flip_copy": Effect(clipboard, lambda _, after: after.count("\n") > 3),
     "flip_close": LEAVES,
 }
@@ -479,11 +498,14 @@ class Place:
 def _browser_again(screen: Any) -> None:
     screen._close_prompt()
     screen.answers.top = 0
+    screen.table.picked = None
+    screen.table.sort_by(Order())
     screen.table.move(-100)
 
 
 def _questions_again(screen: Any) -> None:
     screen._step, screen._task_at, screen._previous, screen.table.kind = 0, 0, False, "flipped"
+    screen._show_answers(False)
     screen._open()
 
 

@@ -549,3 +549,60 @@ SAMPLES["Composer"] = Sample(
     planned=40,
     val=[(3, 9.75)],
 )
+SAMPLES["counters in brackets above indented numbers"] = Sample(
+    "".join(
+        f"2026-05-03 09:00:{step:02d}.123\tnode:0\tsome.train:960\tINFO\t[step={step}/90,epoch=0]\n"
+        f"    optim/total_grad_norm=1.{step}\n    train/CrossEntropyLoss={loss}\n"
+        "    throughput/total_tokens=4,194,304\n"
+        for step, loss in ((1, 2.9), (2, 2.7), (3, 2.6))
+    ),
+    losses=[(1, 2.9), (2, 2.7), (3, 2.6)],
+    planned=90,
+)
+SAMPLES["Chinese words, wide punctuation"] = Sample(
+    lines(
+        "开始训练，共 3 轮",
+        "第 10/90 步，训练损失：2.91，学习率：2e-05",
+        "第 20/90 步，训练损失：2.52，学习率：1e-05",
+        "第 20 步，验证损失：2.61",
+        "第 30/90 步，训练损失：2.33，学习率：1e-05",
+    ),
+    losses=[(10, 2.91), (20, 2.52), (30, 2.33)],
+    planned=90,
+    val=[(20, 2.61)],
+)
+SAMPLES["Chinese names of numbers"] = Sample(
+    lines(*(f"步数: {s} 损失: {3 - s / 10:.1f} 困惑度: 12.5" for s in range(1, 5))),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7), (4, 2.6)],
+)
+SAMPLES["Chinese keys"] = Sample(
+    rows(*({"步数": s, "训练损失": 3 - s / 10, "验证准确率": s / 10} for s in (1, 2, 3))),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    evals=[(1, 0.1), (2, 0.2), (3, 0.3)],
+)
+SAMPLES["tensors printed as they are"] = Sample(
+    lines(
+        "step: 1, loss: tensor(2.5, device='cuda:0', grad_fn=<NllLossBackward0>)",
+        "step: 2, loss: tensor(2.25, device='cuda:0', grad_fn=<NllLossBackward0>)",
+        "step: 3, loss: np.float64(2.125), lr: np.float32(1e-05)",
+        "step: 4, loss: tensor([2.0], requires_grad=True)",
+    ),
+    losses=[(1, 2.5), (2, 2.25), (3, 2.125), (4, 2.0)],
+)
+SAMPLES["a tensor beside a bar"] = Sample(
+    "".join("\r" + bar(s, 5, "Training", f"loss=tensor({3 - s / 10}), lr=1e-5") for s in (1, 2, 3))
+    + "\n",
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    planned=5,
+)
+SAMPLES["a counter on a line of its own"] = Sample(
+    lines(*(f"Step: {s}/9\nLoss: {3 - s / 10:.1f}\nLR: 1e-05" for s in (1, 2, 3))),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    planned=9,
+)
+SAMPLES["a table with padded columns"] = Sample(
+    "     epoch,    train_loss,      val_loss\n"
+    + "".join(f"{s:>10},{3 - s / 10:>14.1f},{3.1 - s / 10:>14.1f}\n" for s in (1, 2, 3)),
+    losses=[(1, 2.9), (2, 2.8), (3, 2.7)],
+    val=[(1, 3.0), (2, 2.9), (3, 2.8)],
+)

@@ -26,6 +26,10 @@ NO_LOGS: dict[str, tuple[bytes, str]] = {
         b"\n".join([json.dumps(CHAT, separators=(",", ":")).encode()] * 5),
         NEEDED,
     ),
+    "a container's build": (
+        b"".join(b"Step %d/7 : RUN install %d packages\n" % (i, 3 * i) for i in range(1, 8)),
+        NEEDED,
+    ),
     "a table without steps": (b"name,score\na,0.5\nb,0.6\n", NEEDED),
     "losses without steps": (b"loss,val\n0.5,2\n0.6,3\n", NEEDED),
     "a table without losses": (b"epoch,time\n1,5\n2,6\n3,5\n", r"--map train\.loss=NAME"),

@@ -5,6 +5,7 @@ import pytest
 from engine.events import (
     CheckpointSaved,
     EvalFinished,
+    MetricLogged,
     RunFinished,
     StepFinished,
     ValidationFinished,
@@ -46,3 +47,20 @@ def check(found, sample: Sample) -> None:
 def test_a_trainers_log_is_read_as_it_says(trainer, tmp_path):
     """Every trainer of the list: steps as printed, losses, plan, results, the end."""
     check(opened(tmp_path, SAMPLES[trainer].text), SAMPLES[trainer])
+
+
+REWARDS = {
+    "bars": "step {step} | reward {value} | kl 0.01\n",
+    "dashes": "step:{step} - actor/entropy:{value} - critic/score/mean:0.5\n",
+    "words": "iteration {step}: accuracy {value} f1 0.4\n",
+}
+
+
+@pytest.mark.parametrize("form", REWARDS)
+def test_lines_of_rewards_without_a_loss_open_as_rows_of_them_do(form, tmp_path):
+    """A log of reinforcement learning or of scores alone: every number is a series."""
+    text = "".join(REWARDS[form].format(step=step, value=step / 100) for step in range(1, 6))
+    (stage,) = opened(tmp_path, text).recording.stages
+    rows = of(MetricLogged, flat(stage.timeline.events(0, len(stage.timeline))))
+    assert [row.step for row in rows] == [1, 2, 3, 4, 5]
+    assert [next(iter(row.values.values())) for row in rows] == [0.01, 0.02, 0.03, 0.04, 0.05]

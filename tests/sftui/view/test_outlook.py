@@ -12,6 +12,7 @@ from sftui.state.run_state import RunState
 from sftui.statistics.families import PREVIOUS
 from sftui.view.outlook import answers, spread_seconds, widest
 from sftui.view.view import View
+from tests.sftui.cockpit.test_playback import a_status
 from tests.sftui.fake_run import START, fake_run
 from tests.sftui.test_app import make, panel_of, ready
 
@@ -80,6 +81,14 @@ def test_validation_is_judged_by_the_judge_of_all_tables() -> None:
         told = lines(state)["val"]
         change = view.losses.changes(state.validation_list())[(len(losses) * 20 - 20, PREVIOUS)]
         assert ("still falls" in told) == (change.clear and change.change < 0)
+
+
+def test_what_was_read_of_a_part_of_a_log_is_not_judged() -> None:
+    """The verdict of its first block is that of no run; once all is read it stands there."""
+    state = validated([1.5, 1.52, 1.49, 1.51, 1.5, 1.49, 1.52, 1.5, 1.51])
+    part, whole = a_status(loading=True, unread=True), a_status(loading=True, following=True)
+    assert "judged once the log is read" in lines(state, replay=part)["val"]
+    assert "within noise" in lines(state, replay=whole)["val"]
 
 
 def test_what_comes_next_is_the_last_run_or_three_commands() -> None:

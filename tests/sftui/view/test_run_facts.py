@@ -1,5 +1,7 @@
 """The run panel: every setting with its value, what it came to and what it means."""
 
+import dataclasses
+
 import pytest
 
 from engine import config
@@ -95,6 +97,62 @@ def test_one_row_is_one_row():
     """The smallest micro-batch there is."""
     started = ev.RunStarted(name="x", world_size=2, settings={"device_batch_size": 1})
     assert facts(started)["A step"][0].value == "1 row on each of 2 ranks"
+
+
+BEST_FIT = ev.RunStarted(
+    name="x",
+    num_iterations=131,
+    world_size=2,
+    device="cpu",
+    rows=3042,
+    settings=SETTINGS
+    | {"packing": "best-fit", "device_batch_size": 2, "max_seq_len": 512}
+    | {"total_batch_size": 2048, "dtype": "bfloat16"},
+    effective={
+        "examples_per_micro_step": 4,
+        "grad_accum_steps": 1,
+        "conversations_per_update": 3057 / 130,
+        "precision": "bfloat16",
+    },
+)
+"""Rows that hold several conversations: `target_examples_per_step` (32) means nothing."""
+
+
+def test_a_step_of_full_rows_is_counted_in_what_it_takes():
+    """An epoch is as many updates as its conversations fill, not 3042 / 32 = 95."""
+    found = {fact.name: fact.value for fact in facts(BEST_FIT)["A step"]}
+    assert found["micro-batch"] == "2 rows of 512 tokens on each of 2 ranks"
+    assert found["accumulation"] == "1 micro-step of 4 rows"
+    assert found["token places a step"] == "2048"
+    assert found["conversations a step"] == "23.52"
+    assert found["steps an epoch"] == "129.4"
+    assert "rows a step" not in found
+
+
+def test_what_is_not_told_of_full_rows_is_not_worked_out():
+    """Runs of earlier versions do not say how many conversations a step takes."""
+    state = RunState()
+    state.apply(dataclasses.replace(BEST_FIT, effective={}))
+    assert state.steps_an_epoch is None
+    assert "steps an epoch" not in {fact.name for _, found in sections(state) for fact in found}
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "told"),
+    [
+        ("cpu", {"dtype": "auto", "micro_tokens": 0}, "float32"),
+        ("cuda", {"dtype": "auto", "micro_tokens": 0}, "bfloat16 autocast"),
+        ("cuda", {"dtype": "float32", "micro_tokens": 0}, "float32"),
+        ("cpu", {"dtype": "bfloat16", "micro_tokens": 0}, "bfloat16 autocast"),
+        # Of a time when it was the default, and meant CUDA alone.
+        ("cpu", {"dtype": "bfloat16"}, "float32"),
+    ],
+)
+def test_the_precision_is_that_of_the_run(device, settings, told):
+    started = ev.RunStarted(name="x", device=device, settings=settings)
+    found = {f.name: f for group in facts(started).values() for f in group}
+    assert found["precision"].value == told
+    assert (found["dtype"].effective or found["dtype"].value) == told.removesuffix(" autocast")
 
 
 def test_only_our_last_iteration_only_evaluates():
