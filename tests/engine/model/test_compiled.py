@@ -268,13 +268,13 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path: Any, started: Ch
 
 def test_graphs_are_kept_apart_by_the_width_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a tag of the user's own, and once, however often a model is tried out."""
-    monkeypatch.setattr(torch.compiler.config, "cache_key_tag", "mine")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     found = model()
     found.compile_blocks("eager")
-    for _ in range(2):
-        try_out(found, mixed=False)
-        assert torch.compiler.config.cache_key_tag == "mine+AVX2"
+    with torch.compiler.config.patch(cache_key_tag="mine"):
+        for _ in range(2):
+            try_out(found, mixed=False)
+            assert torch.compiler.config.cache_key_tag == "mine+AVX2"
 
 
 LOSSES_OF_BOTH = """
