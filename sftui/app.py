@@ -6,9 +6,11 @@ work between two frames is `cockpit`'s.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import enum
 import gc
+import importlib
 import os
 import sys
 import threading
@@ -43,6 +45,17 @@ if TYPE_CHECKING:
 
 GC_THRESHOLDS = (50_000, 20, 20)
 """Of `gc`, while a screen is open: a collection of reference cycles costs some milliseconds."""
+
+
+SCREENS = (
+    "sftui.screens.confirm",
+    "sftui.screens.browser",
+    "sftui.screens.help",
+    "sftui.screens.charts",
+)
+"""Modules of the screens that keys open, the most urgent first."""
+PREPARE_SECONDS = 0.2
+"""Between the imports of two of them."""
 
 
 class Outcome(enum.Enum):
@@ -137,6 +150,19 @@ class SftuiApp(VerbActions):
         # What was made for the start stays: it is never searched for reference cycles again.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
+        self._prepare(list(SCREENS))
+
+    def _prepare(self, modules: list[str]) -> None:
+        """Import what the keys will open, one module after the other while nothing happens: the
+        first `c` took twice as long as the next."""
+
+        def import_next() -> None:
+            if not self._exit and self.is_running:
+                importlib.import_module(modules.pop(0))
+                self._prepare(modules)
+
+        if modules:
+            asyncio.get_running_loop().call_later(PREPARE_SECONDS, import_next)
 
     def _make_cockpit(self) -> Cockpit:
         # numpy, events and panels: as long again as Textual itself, not before the first frame.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from engine.conversations.conversation import Conversation, Message, Part, RowFault
+from engine.conversations.tool_words import REASONING
 from engine.errors import DataError
 
 MAX_TOKENS = 2048
@@ -152,7 +153,7 @@ class NanochatFormat(ChatFormat):
         tokenizer = self._tokenizer
         ids = list(self.begin)
         mask = [0]
-        _refuse_tools(conversation)
+        _refuse_extras(conversation)
 
         def add(tokens: Sequence[int], supervised: int) -> None:
             ids.extend(tokens)
@@ -254,11 +255,11 @@ def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
         )
 
 
-def _refuse_tools(conversation: Conversation) -> None:
-    """nanochat's format has no place for them.
+def _refuse_extras(conversation: Conversation) -> None:
+    """nanochat's format has no place for tools and reasoning.
 
     Raises:
-        RowFault: the row has tools, calls of them or results.
+        RowFault: the row has tools, calls of them or results, or an answer with reasoning.
     """
     said = conversation.messages
     if conversation.tools or any(m.role == "tool" or "tool_calls" in m.extra for m in said):
@@ -266,6 +267,13 @@ def _refuse_tools(conversation: Conversation) -> None:
             "the row has tools or calls of them, which nanochat's format cannot write; expected "
             "plain messages. Take a model with a chat template (--model DIR), or leave the row out"
         )
+    for number, message in enumerate(said, start=1):
+        if any(f'"{key}"' in message.extra for key in REASONING):
+            raise RowFault(
+                f"message {number} holds reasoning beside its content, which nanochat's format "
+                "cannot write; expected plain messages. Take a model with a chat template "
+                "(--model DIR), or leave the row out"
+            )
 
 
 def _merge_system(messages: Sequence[Message]) -> Sequence[Message]:

@@ -13,7 +13,9 @@ from typing import Any
 
 from engine.conversations.row_fault import RowFault
 
-EXTRA_KEYS = {"assistant": ("reasoning_content",), "tool": ("name", "tool_call_id")}
+REASONING = ("reasoning_content", "thinking")
+"""What an answer was thought out with, as reasoning models' data sets call it."""
+EXTRA_KEYS = {"assistant": REASONING, "tool": ("name", "tool_call_id")}
 """Texts beside `content` that templates write, by role."""
 
 
@@ -24,7 +26,9 @@ def extra_of(item: Mapping[str, object], number: int) -> str:
         RowFault: `tool_calls` are no list of calls.
     """
     keys = EXTRA_KEYS.get(str(item.get("role")), ())
-    found: dict[str, Any] = {key: item[key] for key in keys if isinstance(item.get(key), str)}
+    found: dict[str, Any] = {
+        key: item[key] for key in keys if item.get(key) and isinstance(item[key], str)
+    }
     calls = item.get("tool_calls")
     if isinstance(calls, str) and calls.strip():
         calls = _parsed(calls, f'message {number} has "tool_calls"')

@@ -81,7 +81,9 @@ def _turns(row: Row) -> list[Fit]:
         pair = next((pair for pair in (*TURN_KEYS, *PAIRED) if all(key in first for key in pair)),
                     None)  # fmt: skip
         if pair is not None:
-            native = column == "messages" and pair == TURN_KEYS[0]
+            speaker = str(first.get("role"))
+            ours = _ROLES.get(speaker, speaker) == speaker
+            native = column == "messages" and pair == TURN_KEYS[0] and ours
             found.append(Fit("messages" if native else "sharegpt", (column,), pair))
     return found
 

@@ -8,6 +8,7 @@ Nothing flowed, nothing is painted; the clocks alone move, once a second.
 from __future__ import annotations
 
 import getpass
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from engine.control import Command, Request
 from engine.errors import SftuiError
+from engine.events import Event
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.checkpoint_list import CheckpointList
@@ -48,10 +50,12 @@ IDLE_SECONDS = 10.0
 """After so long without an event, ticks come with the seconds of the clock alone."""
 SILENT_SECONDS = 30.0
 """After so long without an event, not even a heartbeat, every other second is enough."""
-MAX_EVENTS, MAX_SECONDS = 2000, 0.05
+MAX_EVENTS, MAX_SECONDS = 2000, 0.02
 """Events taken in a tick: whichever comes first, so that a key never waits longer."""
 JUDGE_SECONDS = 0.02
 """Time a tick spends on judging events for alarms."""
+MANY_EVENTS, BEHIND_SECONDS = 64, 0.03
+"""A poll that gave so many and ran out of its time has left some: the next one comes so soon."""
 UNMOVED_SECONDS, DOTS = 1.0, 400
 """Seconds between two frames while the new steps are fewer than one in so many of all steps: they
 move the curve of a wide chart by less than a dot."""
@@ -116,7 +120,10 @@ class Cockpit:
         self.quiet = now() - QUIET_SECONDS
         """Wall clock of the newest events."""
         self._stale = Topic.NOTHING
-        self._ticks = self._painted = self._logged = self._rows = 0
+        self._behind = False
+        """Whether a run has more events to read than the last poll took."""
+        self._ticks = self._painted = self._logged = 0.0
+        self._rows = 0
         self._second = -1
         self._next_alive = 0.0
 
@@ -156,6 +163,8 @@ class Cockpit:
     @property
     def pace(self) -> float:
         """Seconds until the next tick is due: less often while nothing flows, 0 = never."""
+        if self._behind:
+            return BEHIND_SECONDS
         if self.view.log.busy:
             return TICK_SECONDS
         pace = self.mode.pace(ended=self.state.ended, judging=self.alarms.busy)
@@ -176,7 +185,7 @@ class Cockpit:
         """Take what the source has, then paint what it made stale."""
         view = self.view
         touched = Topic.NOTHING
-        events = self.source.poll(max_events=MAX_EVENTS, max_seconds=MAX_SECONDS)
+        events = self._poll()
         if self.mode.restarted():
             # These events are the first of a stage again.
             self.state = RunState()
@@ -220,13 +229,24 @@ class Cockpit:
             touched |= self._once_a_second()
             self.front.tick(touched)
         self._stale |= touched
-        self._ticks += 1
+        # Frames are as far apart as ever, however soon the next tick comes.
+        self._ticks += BEHIND_SECONDS / TICK_SECONDS if self._behind else 1
         if self._stale:
             self._show_due()
+
+    def _poll(self) -> list[Event]:
+        """The next events, as many as there is time for."""
+        begun = time.monotonic()
+        events = self.source.poll(max_events=MAX_EVENTS, max_seconds=MAX_SECONDS)
+        full = len(events) >= MANY_EVENTS and time.monotonic() - begun >= MAX_SECONDS
+        self._behind = (full or len(events) >= MAX_EVENTS) and self.view.replay is None
+        return events
 
     def _show_due(self) -> None:
         """Paint what is news, and what comes often when its next frame is due."""
         often = _OFTEN | _RESULTS if self._num_results() >= DOTS else _OFTEN
+        if self._behind:
+            often = Topic.ALL  # nothing is news of what was written long ago
         news = self._stale & ~often
         due = bool(self._stale & often) and self._ticks - self._painted >= self._wait()
         if due or news & ~Topic.LOG:
@@ -265,7 +285,8 @@ class Cockpit:
         if new * DOTS >= rows:
             return 2
         seconds = UNMOVED_SECONDS if new < MANY_STEPS else 2 * UNMOVED_SECONDS
-        return max(2, round(seconds / (self.pace or TICK_SECONDS)))
+        pace = TICK_SECONDS if self._behind else self.pace or TICK_SECONDS
+        return max(2, round(seconds / pace))
 
     def _once_a_second(self) -> Topic:
         view, state, now = self.view, self.state, self.now()
@@ -386,11 +407,9 @@ class Cockpit:
 
     def _note_deleted(self) -> Topic:
         """Mark checkpoints that are gone from disk, deleted here or on another screen."""
-        touched = Topic.NOTHING
-        if self.checkpoints.run is not None and self.mode.at_present:
-            for event in deleted_checkpoints.missing(self.checkpoints.run, self.state):
-                touched |= self.state.apply(event)
-        return touched
+        if self.checkpoints.run is None or not self.mode.at_present:
+            return Topic.NOTHING
+        return self.state.lose(deleted_checkpoints.missing(self.checkpoints.run, self.state))
 
     # ---- the clock of a replay -------------------------------------------------------------
 

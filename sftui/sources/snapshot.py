@@ -172,8 +172,7 @@ def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:
         state.apply(event)
         if listener is not None:
             listener(0, event)
-    for gone in deleted_checkpoints.missing(run, state):
-        state.apply(gone)
+    state.lose(deleted_checkpoints.missing(run, state))
     alive, evidence = lock.evidence(run)
     return Snapshot(
         path=run.path,

@@ -64,6 +64,13 @@ class CheckpointRows(Sequence[Checkpoint]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     @property
+    def there(self) -> list[Checkpoint]:
+        """What was not removed, but the start; the resumable ones rising by step."""
+        resumable = self._shelf.resumable
+        kept = [resumable[place] for place in np.flatnonzero(~self.removed).tolist()]
+        return kept + [one for one in self._shelf.others if not one.removed]
+
+    @property
     def steps(self) -> NDArray[np.int64]:
         """Steps of the resumable ones, rising."""
         steps: NDArray[np.int64] = self._shelf.steps.data[: len(self._shelf.resumable)]
@@ -116,7 +123,7 @@ class Shelf:
             self._stale = True
 
     def forget(self) -> None:
-        """One was saved again, and comes last now."""
+        """One was saved again, and comes last now; or so many changed that all are looked at."""
         self._stale = True
 
     def ordered(self, saved: Iterable[Checkpoint]) -> Shelf:
@@ -127,8 +134,11 @@ class Shelf:
             self.resumable.sort(key=_step, reverse=True)
             self.resumable.reverse()
             self.others = [one for one in every if one.exported]
-            for place, one in enumerate(self.resumable):
-                self._put(place, one)
+            number = len(self.resumable)
+            for column in (self.steps, self.removed):
+                column.reserve(number)
+            self.steps.data[:number] = [one.step for one in self.resumable]
+            self.removed.data[:number] = [one.removed for one in self.resumable]
             self._stale = False
         return self
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.events import CheckpointRemoved
 from engine.run.run_dir import RunDir
+from sftui.state.records import Checkpoint
 from sftui.state.run_state import RunState
 
 
-def missing(run: RunDir, state: RunState) -> list[CheckpointRemoved]:
-    """A `CheckpointRemoved` for each resumable checkpoint of `run` that is not on disk."""
+def missing(run: RunDir, state: RunState) -> list[Checkpoint]:
+    """Each resumable checkpoint of `run` that is not on disk and not known to be removed."""
     if not run.path.is_dir():
         return []  # the whole run is elsewhere
     is_there = _looker(run)
     return [
-        CheckpointRemoved(step=known.step, path=known.path, reason="not on disk")
-        for known in state.checkpoints.values()
-        if known.kind == "sftui"
-        and not known.removed
-        and known.path is not None
-        and not is_there(known.path)
+        known
+        for known in state.checkpoint_rows().there
+        if known.kind == "sftui" and known.path is not None and not is_there(known.path)
     ]
 
 

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, assert_never, cast
 
 import numpy as np
@@ -301,10 +301,15 @@ class RunState:
 
     def _fold(self, event: ev.AnyEvent) -> Topic:
         match event:
+            # What a run may have a hundred thousand of comes first: each case is a test.
             case ev.StepFinished():
                 return self._step(event)
             case ev.RankHeartbeat():
                 return self._heartbeat(event)
+            case ev.CheckpointSaved():
+                return self._checkpoint(event)
+            case ev.CheckpointRemoved():
+                return self._removed(event)
             case ev.LogLine():
                 return self._log(event)
             case ev.MetricLogged():
@@ -342,10 +347,6 @@ class RunState:
                 return Topic.RANKS | touched | self._log(event)
             case ev.CheckpointStarted():
                 return Topic.NOTHING
-            case ev.CheckpointSaved():
-                return self._checkpoint(event)
-            case ev.CheckpointRemoved():
-                return self._removed(event)
             case ev.ControlApplied():
                 return self._control(event)
             case ev.SampleGenerated():
@@ -698,9 +699,20 @@ class RunState:
         known = self.checkpoints.get(event.path)
         if known is None:
             return Topic.NOTHING
-        self.checkpoints[event.path] = removed = replace(known, removed=True)
+        self.checkpoints[event.path] = removed = known.gone()
         self._shelf.change(known, removed)
         return Topic.CHECKPOINTS
+
+    def lose(self, missing: Sequence[Checkpoint]) -> Topic:
+        """Mark checkpoints of this state as removed which the disk lacks: no event says so."""
+        for known in missing:
+            assert known.path is not None, "only the start has none"
+            self.checkpoints[known.path] = removed = known.gone()
+            if len(missing) <= FEW_ROWS:
+                self._shelf.change(known, removed)
+        if len(missing) > FEW_ROWS:
+            self._shelf.forget()
+        return Topic.CHECKPOINTS if missing else Topic.NOTHING
 
     def _control(self, event: ev.ControlApplied) -> Topic:
         self.controls.append(event)

@@ -76,10 +76,11 @@ def _later(typed: Typed, state: RunState, does: str) -> str:
 
 
 def _asked(typed: Typed, state: RunState) -> str:
-    kept = [c for c in state.checkpoint_rows() if c.kind == "sftui" and not c.removed]
-    if not kept:
+    rows = state.checkpoint_rows().listed()
+    kept = next((c for c in rows if c.kind == "sftui" and not c.removed), None)
+    if kept is None:
         return "there is no checkpoint to ask yet; `checkpoint` saves one"
     many = "as many questions as the run asked"
     if typed.number is not None:
         many = f"{fmt.count(int(typed.number))} questions"
-    return f"asks the checkpoint of step {fmt.count(kept[0].step)} {many}, in a process of its own"
+    return f"asks the checkpoint of step {fmt.count(kept.step)} {many}, in a process of its own"

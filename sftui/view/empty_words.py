@@ -33,14 +33,24 @@ def nothing_yet(what: What, state: RunState, view: View) -> str:
     if state.ended or view.trouble:
         return f"this run had no {what}; {flag} sets how often"
     words = f"no {what} yet"
-    every = state.run.settings.get(_EVERY[what]) if state.run is not None else None
-    if isinstance(every, int) and not isinstance(every, bool) and every > 0:
-        due = (state.updates // every + 1) * every
-        due = due if state.planned is None else min(due, state.planned)
-        words += f"; first at step {fmt.count(due)}"
-    elif every == 0:
-        words += "; none is planned"
+    if what == "evaluation" and state.evaluating is not None:
+        return f"{words}; the first is under way"
+    words += first_due(what, state)
     if what in _ASKS:
         key = view.keys.by_id(_ASKS[what]).shown
         words += f" ({key}: now)" if ";" in words else f"; {key} asks for one"
     return words
+
+
+def first_due(what: What, state: RunState) -> str:
+    """When the next one comes by the run's own settings, after a semicolon; "" where nothing
+    tells it."""
+    every = state.run.settings.get(_EVERY[what]) if state.run is not None else None
+    if not isinstance(every, int) or isinstance(every, bool) or every < 0:
+        return ""
+    if every == 0:
+        return "; none is planned"
+    # A run of ours measures where it starts; a checkpoint of that is the one it starts from.
+    begins = not state.updates and what != "checkpoint" and not state.trainer
+    due = 0 if begins else (state.updates // every + 1) * every
+    return f"; first at step {fmt.count(due if state.planned is None else min(due, state.planned))}"

@@ -15,6 +15,7 @@ from sftui.state.run_state import RunState
 from sftui.statistics.families import PREVIOUS, START
 from sftui.statistics.validation_scores import LossChange
 from sftui.text import format as fmt
+from sftui.view.empty_words import first_due
 from sftui.view.view import View
 
 RECENT, BLOCKS = 50, 5
@@ -77,11 +78,8 @@ def _falling(state: RunState, view: View) -> Answer:
     found = state.validation_list()
     known = [v for v in found[-MOST_JUDGED - 1 :] if math.isfinite(v.loss)]
     if not known:
-        every = state.run.settings.get("eval_every") if state.run is not None else None
-        first = (
-            f"; first at step {fmt.count(every)}" if isinstance(every, int) and every > 0 else ""
-        )
-        ask = "" if view.replay is not None or state.ended else first or "; e asks for one"
+        lives = view.replay is None and not state.ended
+        ask = (first_due("validation", state) or "; e asks for one") if lives else ""
         return Answer("val", f"none yet{ask}")
     if len(known) < 2:
         return Answer("val", f"{fmt.loss(known[0].loss)}, once: nothing to compare yet")

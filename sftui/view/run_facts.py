@@ -159,8 +159,9 @@ def _step(state: RunState, run: RunStarted) -> list[Fact]:
         of = f" of {_value(each)} rows" if each is not None else ""
         s = "" if accumulation == 1 else "s"
         facts.append(Fact("accumulation", f"{_value(accumulation)} micro-step{s}{of}"))
-    if best_fit:
-        facts.append(Fact("token places a step", _value(run.settings.get("total_batch_size"))))
+    places = run.settings.get("total_batch_size")
+    if best_fit and isinstance(places, int):
+        facts.append(Fact("token places a step", fmt.count(places)))
     if rows is not None:
         name = "conversations a step" if best_fit else "rows a step"
         facts.append(Fact(name, f"{rows:,.4g}" if best_fit else _value(rows)))

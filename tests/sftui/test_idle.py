@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from textual.geometry import Region
 
+from engine import events as ev
 from sftui.app import SftuiApp
 from sftui.cockpit.cockpit import (
     IDLE_SECONDS,
@@ -146,3 +147,36 @@ def type_over(rows: list[str], written: str) -> None:
         words = re.sub(r"\x1b\[[\d;]*m", "", text)
         y, x = int(row) - 1, int(col) - 1
         rows[y] = rows[y][:x] + words + rows[y][x + len(words) :]
+
+
+class Timed(ListSource):
+    """Notes how long it was given."""
+
+    longest = 0.0
+
+    def poll(self, max_events: int = 2000, max_seconds: float = 0.05) -> list[ev.Event]:
+        self.longest = max(self.longest, max_seconds)
+        return super().poll(max_events, max_seconds)
+
+
+async def test_a_key_waits_for_a_slice_of_reading_alone():
+    """Over a long run that is being read: short slices, soon after each other, and the panels no
+    more often than else."""
+    source = Timed(EVENTS)
+    app, _ = make(source)
+    painted = []
+    async with app.run_test(size=(160, 48)) as pilot:
+        dashboard = await ready(pilot)
+        show = dashboard.show
+        dashboard.show = lambda topic: (painted.append(topic), show(topic))
+        alarm = ev.AlarmRaised(kind="spike", severity="warn", value=3, limit=2, text="x")
+        source.events = [alarm] * (2000 * 4 - 1)
+        for _ in range(3):
+            app.cockpit.tick()
+            assert app.cockpit.pace < TICK_SECONDS / 2
+        assert painted == []
+        for _ in range(4):
+            app.cockpit.tick()
+        assert app.cockpit.pace >= TICK_SECONDS
+        assert painted
+    assert source.longest <= 0.02

@@ -106,7 +106,7 @@ def export_and_check(at: Terminal, data: Path) -> None:
 def talk(at: Terminal) -> None:
     """A question to the export, and an answer."""
     at.shell("sftui chat elsewhere --max-tokens 24")
-    at.see("> $", seconds=120)
+    at.see("(?m)^> ?$", seconds=120)
     at.write("What is 7 + 5?")
     at.see(r"(?s)7 \+ 5\?.*\n>", seconds=120)
     at.picture("chat")

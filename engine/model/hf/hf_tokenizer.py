@@ -23,6 +23,7 @@ from typing import Any
 
 from engine.conversations.chat_format import OwnFormat, Rendered
 from engine.conversations.conversation import Conversation, Message, RowFault
+from engine.conversations.tool_words import REASONING
 from engine.errors import CheckpointError
 from engine.files import checked
 from engine.model.hf import template
@@ -215,7 +216,7 @@ class HfTokenizer(OwnFormat):
             return self._plain_text(conversation.messages[0], max_tokens)
         chat = self._chat(conversation)
         text, marked = self._render(chat)
-        self._check_tools(chat, text)
+        self._check_written(chat, text)
         places = self._answers(conversation, chat, text, marked)
         encoded = self.inner.encode(text, add_special_tokens=False)
         mask = [0] * len(encoded.ids)
@@ -336,20 +337,28 @@ class HfTokenizer(OwnFormat):
                 "another way, or leave the row out"
             )
 
-    def _check_tools(self, chat: Chat, text: str) -> None:
-        """The template writes the tools, their calls and their results.
+    def _check_written(self, chat: Chat, text: str) -> None:
+        """The template writes the tools, their calls and results, and the last answer's reasoning;
+        that of earlier answers many templates leave out on purpose.
 
         Raises:
             RowFault: it leaves one out without a word, so the model would learn to call what it
                 was never told of, or to know what it was never shown.
         """
         if chat.tools and self._text(Chat(chat)) == text:
-            raise RowFault(_UNWRITTEN.format("the row describes tools"))
+            raise RowFault(_UNWRITTEN.format("the row describes tools", "tools"))
         for number, message in enumerate(chat, start=1):
             if message["role"] == "tool" and message["content"].strip() not in text:
-                raise RowFault(_UNWRITTEN.format(f"message {number} is the result of a tool"))
+                raise RowFault(
+                    _UNWRITTEN.format(f"message {number} is the result of a tool", "tools")
+                )
             if "tool_calls" in message and self._same_without_calls(chat, number, text):
-                raise RowFault(_UNWRITTEN.format(f"message {number} calls a tool"))
+                raise RowFault(_UNWRITTEN.format(f"message {number} calls a tool", "tools"))
+
+        for key in REASONING:
+            if (thought := chat[-1].get(key, "").strip()) and thought not in text:
+                found = f"message {len(chat)} holds {key}"
+                raise RowFault(_UNWRITTEN.format(found, "reasoning"))
 
     def _same_without_calls(self, chat: Chat, number: int, text: str) -> bool:
         """Whether the text is that of the chat in which message `number` calls nothing."""
@@ -450,7 +459,7 @@ def same_as_transformers(tokenizer: HfTokenizer, other: Any) -> str:
 
 _UNWRITTEN = (
     "{}, and the chat template does not write it, so it would be lost without a word; expected a "
-    "template with tools. Name one with --chat-template FILE, or leave the row out"
+    "template with {}. Name one with --chat-template FILE, or leave the row out"
 )
 
 

@@ -28,12 +28,13 @@ def distributed(tr: Language, facts: Facts) -> str | None:
             + (f"，通信用 {md.text(run.backend, 20)}" if run.backend else ""),
         )
     ]
-    if facts.state.best_fit and isinstance(micro, int) and isinstance(accumulation, int):
-        length, places = (facts.settings.get(n) for n in ("max_seq_len", "total_batch_size"))
+    length = facts.settings.get("max_seq_len") if facts.state.best_fit else None
+    if isinstance(micro, int) and isinstance(accumulation, int) and isinstance(length, int):
+        places = micro * length * world_size * accumulation
         out.append(
             tr(
-                f"micro-batch {micro} rows of {length} tokens x ranks {world_size} x accumulation {accumulation} = {places} token places a step",
-                f"微批次 {micro} 行、每行 {length} 个 token x 进程 {world_size} x 累积 {accumulation} = 每步 {places} 个 token 位置",
+                f"micro-batch {micro} rows of {length:,} tokens x ranks {world_size} x accumulation {accumulation} = {places:,} token places a step",
+                f"微批次 {micro} 行、每行 {length:,} 个 token x 进程 {world_size} x 累积 {accumulation} = 每步 {places:,} 个 token 位置",
             )
         )
     elif isinstance(micro, int) and isinstance(accumulation, int) and rows:

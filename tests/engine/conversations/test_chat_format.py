@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.conversations.chat_format import render_conversation, render_for_completion
-from engine.conversations.conversation import parse_messages
+from engine.conversations.conversation import RowFault, parse_messages
 from tests.conftest import needs_shared
 from tests.engine.small import BYTES
 
@@ -43,6 +43,15 @@ def test_special_tokens_in_a_text_are_plain_characters() -> None:
     plain = parse_messages([{"role": "user", "content": "<|bos|>"}])
 
     assert render_conversation(BYTES, plain).ids.count(BYTES.special("<|bos|>")) == 1
+
+
+def test_reasoning_beside_an_answer_is_not_lost_without_a_word() -> None:
+    """nanochat's format has no place for it; an empty one is none."""
+    answer = {"role": "assistant", "content": "A", "reasoning_content": "because"}
+    asked = {"role": "user", "content": "U"}
+    with pytest.raises(RowFault, match="message 2 holds reasoning"):
+        render_conversation(BYTES, parse_messages([asked, answer]))
+    assert render_conversation(BYTES, parse_messages([asked, answer | {"reasoning_content": ""}]))
 
 
 def test_a_long_row_is_cut_and_the_loss_counted() -> None:

@@ -211,6 +211,14 @@ def test_a_row_that_is_unlike_the_rest_is_a_fault(odd: dict[str, Any], words: st
         rows.read(30)
 
 
+@pytest.mark.parametrize(("speaker", "role"), [("developer", "system"), ("prompter", "user")])
+def test_messages_of_speakers_with_other_names_are_read(speaker: str, role: str) -> None:
+    talk = [{"role": speaker, "content": "a"}, {"role": "user", "content": "b"}]
+    talk = talk[: 2 if role == "system" else 1]
+    found = said(read([{"messages": [*talk, {"role": "assistant", "content": "c"}]}] * 3))
+    assert [each[0] for each in found][:1] == [role]
+
+
 def test_a_speaker_nobody_knows_is_named() -> None:
     talk = [{"from": "human", "value": "a"}, {"from": "narrator", "value": "b"}]
     with pytest.raises(RowFault, match='turn 2 is from "narrator"'):

@@ -1,5 +1,6 @@
 """The report: the reference write-up as a golden test, and whatever else people have."""
 
+import dataclasses
 import json
 import math
 import re
@@ -282,17 +283,18 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
         assert (tmp_path / "a" / name).exists()
 
 
+STARTED = ev.RunStarted(
+    name="demo",
+    num_iterations=5,
+    num_parameters=12,
+    world_size=2,
+    backend="gloo",
+    settings={"seed": 42, "target_examples_per_step": 8, "num_epochs": 1},
+    mixture={"Chat": 32},
+    rows=32,
+)
 RUN = (
-    ev.RunStarted(
-        name="demo",
-        num_iterations=5,
-        num_parameters=12,
-        world_size=2,
-        backend="gloo",
-        settings={"seed": 42, "target_examples_per_step": 8, "num_epochs": 1},
-        mixture={"Chat": 32},
-        rows=32,
-    ),
+    STARTED,
     ev.AttemptStarted(world_size=2),
     ev.ValidationFinished(step=0, loss=2.0, rows=10),
     ev.EvalFinished(step=0, task="MMLU", correct=250, total=1000, chance=0.25),
@@ -317,6 +319,31 @@ def test_a_clear_gain_is_said_plainly(tmp_path):
     assert "step 4 (`ckpt/step-4`): clearly better than the start on MMLU." in verdict
     assert "400 tokens in 4 updates" in section(text, 8)
     assert "160 supervised tokens, 40.00 %" in section(text, 8)
+
+
+def test_full_rows_are_counted_in_token_places_and_conversations(tmp_path):
+    """`target_examples_per_step` means nothing there: 8 would make this run one epoch of four."""
+    told: dict[str, ev.Scalar] = {
+        "conversations_per_update": 15.0,
+        "grad_accum_steps": 1,
+        "precision": "bfloat16",
+    }
+    settings: dict[str, ev.Scalar] = {
+        "packing": "best-fit",
+        "device_batch_size": 2,
+        "max_seq_len": 512,
+    }
+    start = dataclasses.replace(
+        STARTED, device="cpu", settings={**STARTED.settings, **settings}, effective=told
+    )
+    text = markdown(make(tmp_path, start, *RUN[1:], *END).path)
+    assert "2 rows of 512 tokens x ranks 2 x accumulation 1 = 2,048 token places" in section(
+        text, 6
+    )
+    assert "2 steps an epoch" in section(text, 8)
+    assert "epochs really seen: 1.875 of 1" in section(text, 8)
+    assert "rows a step" not in text
+    assert "float32" not in text
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

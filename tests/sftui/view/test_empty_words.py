@@ -30,7 +30,9 @@ def state(updates: int, *, end: bool = False) -> RunState:
 @pytest.mark.parametrize(
     ("what", "updates", "end", "words"),
     [
-        ("evaluation", 0, False, "no evaluation yet; first at step 40 (e: now)"),
+        ("evaluation", 0, False, "no evaluation yet; first at step 0 (e: now)"),
+        ("validation", 0, False, "no validation yet; first at step 0 (e: now)"),
+        ("evaluation", 7, False, "no evaluation yet; first at step 40 (e: now)"),
         ("evaluation", 41, False, "no evaluation yet; first at step 80 (e: now)"),
         ("validation", 3, False, "no validation yet; first at step 20 (e: now)"),
         ("checkpoint", 3, False, "no checkpoint yet; none is planned (k: now)"),
@@ -45,14 +47,30 @@ def test_it_says_when_the_first_comes_and_which_key_asks(
     assert nothing_yet(what, state(updates, end=end), View(now=float)) == words
 
 
+def test_an_evaluation_that_is_under_way_is_not_told_for_later() -> None:
+    """The one before the first update takes minutes, with programs to run."""
+    found = state(0)
+    found.apply(ev.EvalStarted(step=0, task="GSM8K", total=24))
+    told = nothing_yet("evaluation", found, View(now=float))
+    assert told == "no evaluation yet; the first is under way"
+
+
+def test_another_programs_run_is_told_by_its_setting_alone() -> None:
+    """Whether it measures where it starts is not known."""
+    found = RunState()
+    start = ev.RunStarted(name="x", settings=EVERY, effective={"trainer": "HF Trainer"})
+    found.apply(start)
+    assert "first at step 20" in nothing_yet("validation", found, View(now=float))
+
+
 async def test_the_panels_of_a_young_run_say_it() -> None:
     """Benchmarks, accuracy, checkpoints, and the questions."""
     app = make([replace(ev.RunStarted(name="x", num_iterations=101, settings=EVERY))])
     async with app.run_test(size=(120, 36)) as pilot:
         dashboard = await ready(pilot)
-        assert "first at step 40 (e: now)" in panel_of(dashboard, "benchmarks").text()
+        assert "first at step 0" in panel_of(dashboard, "benchmarks").text()
         assert "(k: now)" in panel_of(dashboard, "checkpoints").text()
         await pilot.press("w")
         await pilot.pause()
         text = app.screen.query_one("#flips").text()  # type: ignore[attr-defined]
-        assert "first at step 40" in text
+        assert "first at step 0" in text

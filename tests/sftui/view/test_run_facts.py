@@ -123,7 +123,7 @@ def test_a_step_of_full_rows_is_counted_in_what_it_takes():
     found = {fact.name: fact.value for fact in facts(BEST_FIT)["A step"]}
     assert found["micro-batch"] == "2 rows of 512 tokens on each of 2 ranks"
     assert found["accumulation"] == "1 micro-step of 4 rows"
-    assert found["token places a step"] == "2048"
+    assert found["token places a step"] == "2,048"
     assert found["conversations a step"] == "23.52"
     assert found["steps an epoch"] == "129.4"
     assert "rows a step" not in found

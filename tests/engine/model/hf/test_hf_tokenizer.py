@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.conversations.conversation import Conversation, Message, RowFault
+from engine.conversations.tool_words import REASONING
 from engine.errors import CheckpointError
 from engine.model.hf.hf_tokenizer import HfTokenizer, same_as_transformers
 from tests import hf_material
@@ -264,6 +265,34 @@ def test_a_template_that_leaves_tools_out_is_refused(cut: str, words: str) -> No
     tokenizer = HfTokenizer(hf_material.content() | {"template": WITH_TOOLS.replace(cut, "")}, "x")
     with pytest.raises(RowFault, match=rf"{words}.* does not write it"):
         tokenizer.render(calling(), MOST)
+
+
+def thinking(key: str, earlier: str, last: str) -> Conversation:
+    """Two answers with what each was thought out with."""
+    return Conversation(
+        (
+            Message("user", "two?"),
+            Message("assistant", "2", extra=json.dumps({key: earlier})),
+            Message("user", "three?"),
+            Message("assistant", "3", extra=json.dumps({key: last})),
+        )
+    )
+
+
+@pytest.mark.parametrize("key", REASONING)
+def test_the_last_answers_reasoning_is_written_or_the_row_is_refused(key: str) -> None:
+    """A model must not learn to answer at once from rows that were thought about first."""
+    writes = "{% if loop.last and m." + key + " %}<think>{{ m." + key + " }}</think>{% endif %}"
+    template = WITH_TOOLS.replace("{{ m.content }}", writes + "{{ m.content }}")
+    content = hf_material.content()
+    written = HfTokenizer(content | {"template": template}, "x")
+    found = written.render(thinking(key, "", "one and two"), MOST)
+    assert "<think>one and two</think>3" in written.decode(found.ids)
+    silent = HfTokenizer(content | {"template": WITH_TOOLS}, "x")
+    with pytest.raises(RowFault, match=rf"message 4 holds {key}.* does not write it"):
+        silent.render(thinking(key, "one and one", "one and two"), MOST)
+    # Of earlier answers many templates leave it out on purpose.
+    assert silent.render(thinking(key, "one and one", " "), MOST).ids
 
 
 def test_a_plain_text_is_written_without_a_template() -> None:
