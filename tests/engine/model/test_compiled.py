@@ -271,10 +271,14 @@ def test_graphs_are_kept_apart_by_the_width_of_the_cpu(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     found = model()
     found.compile_blocks("eager")
-    with torch.compiler.config.patch(cache_key_tag="mine"):
+    before = torch.compiler.config.cache_key_tag
+    torch.compiler.config.cache_key_tag = "mine"
+    try:
         for _ in range(2):
             try_out(found, mixed=False)
             assert torch.compiler.config.cache_key_tag == "mine+AVX2"
+    finally:
+        torch.compiler.config.cache_key_tag = before
 
 
 LOSSES_OF_BOTH = """
