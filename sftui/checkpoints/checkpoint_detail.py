@@ -168,15 +168,17 @@ def _curve(grid: Grid, row: int, rows: int, cells: tuple[int, int], shown: Shown
             for step, loss in zip(steps.tolist(), losses.tolist(), strict=True):
                 _mark(plot, step, loss, "●", style(role))
     step, best = shown.chosen.step, state.best_validation
-    marks = [(step, "◆", style(Role.TEXT, bold=True), f"{_short(step)}, chosen")]
+    there = role is Role.TRAIN or _measured(series, step)
+    sign, said = ("◆", "chosen") if there else ("◇", "chosen, not measured")
+    marks = [(step, sign, style(Role.TEXT, bold=True), f"{_short(step)}, {said}")]
     if shown.other is not None:
         other = shown.other.step
         is_best = best is not None and best.step == other
         sign, colour = ("★", Role.GOOD) if is_best else ("○", Role.WARN)
-        said = f"{_short(other)}{', best' if is_best else ''}, compared with"
+        said = f"against {_short(other)}{', best' if is_best else ''}"
         marks.append((other, sign, style(colour, bold=True), said))
     if best is not None and best.step not in [at for at, *_ in marks]:
-        marks.append((best.step, "★", style(Role.GOOD, bold=True), f"{_short(best.step)}, best"))
+        marks.append((best.step, "★", style(Role.GOOD, bold=True), f"best, {_short(best.step)}"))
     plot.tint(plot.x_cell(step), Back.CURSOR)
     legend: list[Span] = [(name, style(role))]
     for at, mark, number, _ in reversed(marks):
@@ -236,10 +238,16 @@ def _plot(
 
 
 def _height(series: Series, step: int) -> float | None:
-    """Of the newest point at or before a step; of the first one before it."""
-    at = max(0, int(np.searchsorted(series.x, step, side="right")) - 1)
-    found = float(series.y[at])
+    """Of the point of that step; of the line beside it where nothing was measured there."""
+    x, y = series.x, np.asarray(series.y, dtype=np.float64)
+    at = int(np.clip(np.searchsorted(x, step), 1, len(x) - 1))
+    found = float(np.interp(step, x[at - 1 : at + 1], y[at - 1 : at + 1]))
     return found if np.isfinite(found) else None
+
+
+def _measured(series: Series, step: int) -> bool:
+    at = int(np.searchsorted(series.x, step))
+    return at < len(series) and float(series.x[at]) == step
 
 
 def _mark(plot: Plot, step: float, height: float, mark: str, number: int) -> None:

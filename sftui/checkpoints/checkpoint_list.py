@@ -134,7 +134,8 @@ class CheckpointList:
         manifest = self._manifest()
         kind = "hf" if manifest.get("start", {}).get("source") == "hf" else "nanochat"
         output = self.export_folder(row, kind)
-        if not output.is_dir() and (problem := self.start(kind, row)):
+        there = output.is_dir()
+        if not there and (problem := self.start(kind, row)):
             return problem, ""
         if kind == "hf":
             command = f"sftui run --model {_typed(output)}"
@@ -144,7 +145,7 @@ class CheckpointList:
             command += f" --recipe {recipe}" if recipe not in (None, "starter") else ""
         folder = manifest.get("config", {}).get("data_dir")
         command += f" --data-dir {_typed(Path(folder))}" if isinstance(folder, str) else ""
-        return "A new run from it, once it is exported:", command
+        return f"A new run from it{'' if there else ', once it is exported'}:", command
 
     def _manifest(self) -> dict[str, Any]:
         try:

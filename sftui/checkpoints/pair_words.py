@@ -105,33 +105,35 @@ def difference_words(name: str, found: Comparison) -> str:
 
 
 def measure_lines(pair: CheckpointPair) -> list[tuple[Measure, str]]:
-    """Every measure of both with its difference, interval and verdict; then what is missing."""
+    """Every measure of both with its difference, interval and verdict, or why there is none."""
     lines = []
     for measure in pair.measures:
         judged = measure.judged
         if judged is None:
             lines.append((measure, measure.reason))
             continue
-        found = judged.comparison
-        words = difference_words(measure.name, found)
-        if found.one_letter is not None:
-            words += ", " + one_letter_words(found.one_letter)
+        parts = [difference_words(measure.name, judged.comparison)]
+        if judged.comparison.one_letter is not None:
+            letter, share = judged.comparison.one_letter
+            parts.append(f"no claim: {fmt.percent(share, 0)} of the answers are {clean(letter, 4)}")
         elif measure.known:
-            words += f", {_verdict_words(measure, pair)}"
-        words += f", {fmt.counted(measure.rows, 'row')} paired" if measure.rows else ""
-        words += f" ({measure.reason})" if measure.reason else ""
-        lines.append((measure, words))
+            parts.append(_verdict_words(measure, pair))
+            if measure.rows:
+                what = "row" if measure.name == VALIDATION else "question"
+                parts.append(f"{fmt.counted(measure.rows, what)} paired")
+            if measure.sign and measure.scatters:
+                parts.append("the run's checkpoints scatter as much")
+        if measure.reason:
+            parts.append(measure.reason)
+        lines.append((measure, ", ".join(parts)))
     return lines
 
 
 def _verdict_words(measure: Measure, pair: CheckpointPair) -> str:
     assert measure.judged is not None
-    judged = measure.judged
     if measure.sign:
         return "clear"
-    if judged.verdict == NO_EVIDENCE:
+    if measure.judged.verdict == NO_EVIDENCE:
         return NO_EVIDENCE
-    if judged.held_by == "scatter":
-        return "within the scatter of the run's own checkpoints"
     among = "" if pair.pairs == 1 else f" among {fmt.counted(pair.pairs, 'pair')}"
     return f"a hint, not clear{among}"

@@ -24,7 +24,8 @@ def between_words(state: RunState, view: View, step: int, other: int) -> list[st
     for axis in ("epoch", "tokens"):
         scale = view.x_scale(state, axis)
         if scale is not None:
-            ends = [FORMS[axis](scale.to(at)) for at in (low, high)]
+            # Before the first update there is nothing, whatever the scale says there.
+            ends = [FORMS[axis](max(0.0, scale.to(at)) if at else 0.0) for at in (low, high)]
             parts.append(f"{axis} {ends[0]} → {ends[1]}")
     return parts
 

@@ -887,7 +887,7 @@ TABLE: tuple[Key, ...] = (
         shown="c",
         action="browse",
         words="Checkpoints",
-        help="The checkpoints with a cursor: mark, evaluate, ask, export, delete.",
+        help="The checkpoints: which is better, and mark, evaluate, ask, branch, export, delete.",
         group="panels",
         footer=8,
     ),

@@ -8,6 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import ModalScreen
 
+from sftui.checkpoints.pair_words import checkpoint_words
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.copying import copy_from
@@ -37,8 +38,10 @@ class QuestionsScreen(ModalScreen[None]):
         super().__init__()
         rebind(self, cockpit.view.keys.of_mode("questions"))
         self._cockpit = cockpit
-        self._tasks = list(cockpit.state.evals)
-        self._task_at = 0
+        evals = cockpit.state.evals
+        self._tasks = list(evals)
+        both = [all(step in evals[task] for step in pair or ()) for task in self._tasks]
+        self._task_at = both.index(True) if True in both else 0
         self._step = 0
         """Steps back from the newest evaluation."""
         self._previous = False
@@ -78,7 +81,11 @@ class QuestionsScreen(ModalScreen[None]):
         else:
             task = self._tasks[self._task_at]
             before, now = self._pair or self._evaluated(task)
-            if before == now:
+            missing = [at for at in (before, now) if at not in state.evals[task]]
+            if missing:
+                places = " and ".join(checkpoint_words(step) for step in missing)
+                table.book = f"{task} was not evaluated at {places}."
+            elif before == now:
                 table.book = f"{task} was evaluated once only: there is nothing to compare."
             else:
                 run = self._cockpit.checkpoints.run

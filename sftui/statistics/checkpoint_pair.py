@@ -2,7 +2,10 @@
 
 So what is judged together is every pair that could have been chosen, the best against another
 among them: a difference that is clear among all pairs is clear for the two that were picked. With
-two checkpoints there is one pair, and the verdict is that of `sftui compare`.
+two checkpoints there is one pair, and the verdict is that of the paired test of `sftui compare`.
+
+The question is which of these weights is better, not what more training would bring: how much the
+run's checkpoints scatter does not take that back, and is said beside it.
 """
 
 from __future__ import annotations
@@ -41,6 +44,8 @@ class Measure:
     """Why nothing, or not all, can be said of it."""
     rows: int = 0
     """Questions or validation rows that were paired."""
+    scatters: bool = False
+    """Whether the run's checkpoints scatter by as much: the next one may be the other way."""
 
     @property
     def known(self) -> bool:
@@ -118,9 +123,12 @@ def _judged(found: Sequence[tuple[Measure, Comparison | None]], pairs: int) -> l
     """Corrected for all of these numbers, of all pairs."""
     known = [comparison for _, comparison in found if comparison is not None]
     # The only pair there is was asked for: ties count half. Far out in the tail they must not.
-    told = iter(judge(known, headline=pairs == 1, error=ALPHA / pairs))
+    weights = [replace(comparison, p_scatter=0.0) for comparison in known]
+    told = iter(judge(weights, headline=pairs == 1, error=ALPHA / pairs))
     return [
-        measure if comparison is None else replace(measure, judged=next(told))
+        measure
+        if comparison is None
+        else replace(measure, judged=next(told), scatters=comparison.p_scatter >= ALPHA)
         for measure, comparison in found
     ]
 

@@ -143,6 +143,35 @@ def test_jobs_ask_for_this_checkpoint_one_at_a_time(run, monkeypatch):
     assert asked[1][:4] == ["export", str(run.checkpoint(400)), "--format", "hf"]
 
 
+def test_a_branch_is_exported_and_its_command_said(run, tmp_path, monkeypatch):
+    """Of a nanochat model, of a Hugging Face one, of a trainer's own folder; with the run's data
+    and recipe. What cannot be started from says why, and has no command."""
+    begun = []
+    monkeypatch.setattr(CheckpointList, "_begin", lambda _, words, asked: begun.append(asked) or "")
+    shelf = CheckpointList(run)
+    manifest = {"id": run.id, "recipe": "nanochat", "config": {"data_dir": "/my data"}}
+    run.manifest.write_text(json.dumps(manifest))
+    words, command = shelf.branch(row_of(shelf, 300))
+    folder = run.path / "export-step-300-nanochat"
+    assert words == "A new run from it, once it is exported:"
+    assert command == (
+        f"NANOCHAT_BASE_DIR={folder} sftui run --source sft --step 300 --recipe nanochat "
+        "--data-dir '/my data'"
+    )
+    assert begun[-1][-2:] == ["-o", str(folder)]
+    folder.mkdir()
+    assert shelf.branch(row_of(shelf, 300))[0] == "A new run from it:"
+    assert len(begun) == 1
+    run.manifest.write_text(json.dumps(manifest | {"start": {"source": "hf"}, "config": {}}))
+    assert shelf.branch(row_of(shelf, 400))[1] == f"sftui run --model {run.path}/export-step-400-hf"
+    own = tmp_path / "checkpoint-7"
+    own.mkdir()
+    saved = ev.CheckpointSaved(step=7, path=str(own), kind="hf")
+    [theirs] = CheckpointList(None).rows(state_of([saved]))
+    assert CheckpointList(None).branch(theirs)[1] == f"sftui run --model {own}"
+    assert shelf.branch(row_of(shelf, 100)) == ("step 100 is not on disk any more.", "")
+
+
 async def test_keys_of_the_browser(run):
     """Cursor, mark, delete with a question, close: and none of them reaches the run."""
     app = app_over(run)
