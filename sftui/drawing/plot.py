@@ -6,6 +6,7 @@ only `Plot` takes logarithms.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -226,12 +227,20 @@ class Plot:
 
     def _even_ticks(self, most: int) -> tuple[list[float], float]:
         """Round values that cut the axis into at most `most` parts; into more where these would
-        leave one value alone, which says nothing of the scale."""
-        for parts in range(most, max(most, self.height) + 1):
+        leave one value alone, which says nothing of the scale. Where two would stand in rows that
+        touch, every second value, so that the gaps between them are alike."""
+        for parts in [*range(most, 1, -1), *range(most + 1, self.height + 1)]:
             values, step = ticks(*self.y_limits, parts)
+            while len(values) > 1 and self._crowded(values):
+                step *= 2
+                values = [value for value in values if round(value / step) * step == value]
             if len(values) > 1:
                 return values, step
         return ticks(*self.y_limits, most)
+
+    def _crowded(self, values: list[float]) -> bool:
+        rows = [row for value in values if (row := self.y_cell(value)) is not None]
+        return any(above - below < 2 for below, above in itertools.pairwise(reversed(rows)))
 
     def draw_y_axis(self, label_col: int, *, suffix: str = "") -> None:
         """Labels from `label_col` to the axis, the axis line, dotted grid lines."""

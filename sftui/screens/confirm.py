@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual import events
 from textual.app import ComposeResult
+from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
@@ -19,6 +20,14 @@ class Answer:
     key: str
     value: str
     words: str
+
+
+class _Row(Static):
+    """One answer in a line of its own."""
+
+    def __init__(self, answer: Answer, words: Content) -> None:
+        super().__init__(words, markup=False)
+        self.answer = answer
 
 
 class Confirm(ModalScreen[str]):
@@ -43,19 +52,13 @@ class Confirm(ModalScreen[str]):
         self._answers = answers
 
     def compose(self) -> ComposeResult:
-        lines: list[Content | str | tuple[str, str]] = [
-            Content.styled(self._question, "bold"),
-            "\n",
-            Content.styled(self._detail, "$role-faint"),
-            "\n",
-        ]
-        for answer in (*self._answers, Answer("esc", "", "back, change nothing")):
-            lines += [
-                "\n",
-                Content.styled(f"{answer.key:>6}", "bold $role-warn"),
-                f"  {answer.words}",
-            ]
-        yield Static(Content.assemble(*lines), id="dialog", markup=False)
+        question = Content.styled(self._question, "bold")
+        detail = Content.styled(self._detail, "$role-faint")
+        with Vertical(id="dialog"):
+            yield Static(Content.assemble(question, "\n", detail, "\n"), markup=False)
+            for answer in (*self._answers, Answer("esc", "", "back, change nothing")):
+                key = Content.styled(f"{answer.key:>6}", "bold $role-warn")
+                yield _Row(answer, Content.assemble(key, f"  {answer.words}"))
 
     def on_mount(self) -> None:
         if self._is_idle is not None:
@@ -63,6 +66,13 @@ class Confirm(ModalScreen[str]):
 
     def _go_when_idle(self) -> None:
         if self._is_idle is not None and self._is_idle() and self.is_current:
+            self.dismiss("")
+
+    def on_click(self, event: events.Click) -> None:
+        """An answer is a button; beside the question nothing is changed."""
+        if isinstance(event.widget, _Row):
+            self.dismiss(event.widget.answer.value)
+        elif event.widget is self:
             self.dismiss("")
 
     def on_key(self, event: events.Key) -> None:

@@ -11,8 +11,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-CLOSES = "any key closes this page"
-"""The last line of every page."""
+CLOSES = "any key or a click closes this page"
+"""On the lower border of every page."""
 _SCROLLS = ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab")
 
 
@@ -31,7 +31,8 @@ class Page(ModalScreen[None]):
         raise NotImplementedError
 
     def compose(self) -> ComposeResult:
-        with VerticalScroll(id=self.PAGE_ID):
+        with VerticalScroll(id=self.PAGE_ID) as page:
+            page.border_subtitle = CLOSES
             yield Static(markup=False)
 
     def on_mount(self) -> None:
@@ -43,6 +44,11 @@ class Page(ModalScreen[None]):
     def _draw(self) -> None:
         width = max(20, min(self.WIDEST, self.app.size.width) - self.FRAME)
         self.query_one(Static).update(self.content(width))
+
+    def on_click(self, event: events.Click) -> None:
+        """Anywhere but on the scroll bar."""
+        if event.widget is self or isinstance(event.widget, Static | VerticalScroll):
+            self.dismiss()
 
     def on_key(self, event: events.Key) -> None:
         if event.key in _SCROLLS:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from sftui.drawing.canvas import fit, text_width
-from sftui.screens.page import CLOSES, Page
+from sftui.screens.page import Page
 from sftui.view.run_facts import Section
 
 _NAME, _VALUE = 26, 24
@@ -57,5 +57,4 @@ def run_panel_content(sections: Sequence[Section], width: int) -> Content:
                 lines.append(Content.styled(indent.join(wrapped), "$role-faint"))
             lines.append("\n")
         lines.append("\n")
-    lines.append(Content.styled(CLOSES, "$role-faint"))
     return Content.assemble(*lines)

@@ -45,7 +45,7 @@ def _when(state: RunState, view: View) -> Answer:
     """The clock at the end, its range by the pace of late, and the share of evaluations."""
     if state.ended or view.trouble:
         end = "" if state.last_t is None else f" at {_clock(state.last_t, view.now())}"
-        return Answer("ended", f"{state.badge}{end}, {fmt.counted(state.updates, 'update')}")
+        return Answer("ended", f"{state.badge}{end}, {fmt.counted(state.done, 'update')}")
     left = view.eta(state)
     if view.replay is not None:
         return Answer("ends", f"{fmt.clock(left)} of the run to come" if left else fmt.UNKNOWN)
@@ -56,7 +56,7 @@ def _when(state: RunState, view: View) -> Answer:
     spread = fmt.duration(max(1.0, round(spread_seconds(state))))
     words = f"{_clock(view.now() + left, view.now())} ± {spread}"
     planned = state.planned or 0
-    own = max(0, planned - state.updates) * (state.step_seconds() or 0.0)
+    own = max(0, planned - state.done) * (state.step_seconds() or 0.0)
     others = max(0.0, (state.eta_seconds() or 0.0) - own)
     return Answer("ends", words + (f", {fmt.duration(others)} of it evaluations" if others else ""))
 
@@ -69,7 +69,7 @@ def spread_seconds(state: RunState) -> float:
     if len(seconds) < BLOCKS:
         return 0.0
     means = [float(block.mean()) for block in np.array_split(seconds, BLOCKS)]
-    left = max(0, (state.planned or 0) - state.updates)
+    left = max(0, (state.planned or 0) - state.done)
     return left * (max(means) - min(means)) / 2
 
 

@@ -157,8 +157,8 @@ class AccuracyChart(Panel):
             self._chance_line(plot, 100 * chance)
         for task in points:
             plot.polyline(task.steps, task.values, style(task.role))
-        self._marks(plot, points)
-        self._errors(plot, points)
+        marked = self._marks(plot, points)
+        self._errors(plot, points, marked)
         if chance is not None:
             self._chance_words(plot, 100 * chance)
         if self.view.viewport.cursor is not None:
@@ -177,9 +177,9 @@ class AccuracyChart(Panel):
         self._limits = settle(self._limits, max(0.0, low - pad), min(100.0, high + pad))
         return self._limits
 
-    def _marks(self, plot: Plot, points: list[_Points]) -> None:
+    def _marks(self, plot: Plot, points: list[_Points]) -> set[tuple[int, int]]:
         """A mark for every evaluation; one that would lie on another goes beside it, while that is
-        free."""
+        free. Returns their cells."""
         taken: set[tuple[int, int]] = set()
         for task in points:
             if len(task.steps) > plot.width:
@@ -194,8 +194,9 @@ class AccuracyChart(Panel):
                 if plot.holds_column(at):
                     taken.add((row, at))
                     plot.grid.put(row, at, task.mark, style(task.role))
+        return taken
 
-    def _errors(self, plot: Plot, points: list[_Points]) -> None:
+    def _errors(self, plot: Plot, points: list[_Points], marked: set[tuple[int, int]]) -> None:
         """The error: where it has a shape, a tint along the curve; else a bar at one evaluation,
         that at the crosshair or the newest."""
         banded = len(points) <= _BANDS and plot.height >= _BAND_ROWS
@@ -211,7 +212,7 @@ class AccuracyChart(Panel):
                 place = len(task.steps) if at is None else np.searchsorted(task.steps, at, "right")
                 i = max(0, int(place) - 1)
                 if len(task.steps) <= plot.width:
-                    self._error_bar(plot, task, i)
+                    self._error_bar(plot, task, i, marked)
 
     def _crosshair(self, plot: Plot, at: float) -> None:
         """The column of the loss chart's crosshair, and the newest results by then."""
@@ -291,8 +292,9 @@ class AccuracyChart(Panel):
                 plot.grid.right(row, end, [(words, style(Role.CHANCE))], plot.col)
                 return
 
-    def _error_bar(self, plot: Plot, task: _Points, i: int) -> None:
-        """A stem through the mark of one evaluation, from end to end of its error.
+    def _error_bar(self, plot: Plot, task: _Points, i: int, marked: set[tuple[int, int]]) -> None:
+        """A stem through the mark of one evaluation, from end to end of its error; under the marks
+        of all tasks.
 
         As long on either side: an error under half a cell has no shape, and an end in the
         cell of the mark while the other leaves it would be a cap on one side.
@@ -304,5 +306,5 @@ class AccuracyChart(Panel):
             return
         self._error_drawn = True
         for at in range(row - cells, row + cells + 1):
-            if at != row and plot.row <= at < plot.row + plot.height:
+            if (at, col) not in marked and plot.row <= at < plot.row + plot.height:
                 plot.grid.put(at, col, "│", number)

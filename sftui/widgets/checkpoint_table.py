@@ -18,7 +18,7 @@ from sftui.checkpoints.checkpoint_order import (
     ordered,
 )
 from sftui.compare.same_run import between_words
-from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style, task_role
 from sftui.drawing.short_names import short_names
 from sftui.logbook.event_lines import val_name
@@ -66,6 +66,7 @@ class CheckpointTable(Panel):
 
     TOPICS = Topic.ALL
     can_focus = True
+    border_keys = "browser"
     opens = "screen.shelf_answers"
 
     def __init__(
@@ -214,7 +215,7 @@ class CheckpointTable(Panel):
         if disk := self.rows.disk:
             size = fmt.size(sum(info.size_bytes for info in disk.values()))
             corner = [(f"{len(disk)} on disk, {size}", style(Role.DIM))]
-        grid.frame(title, self._notes(grid.width - 8), border=self.border, corner=corner)
+        grid.frame(title, self.key_notes(grid.width - 8), border=self.border, corner=corner)
         if not self.rows:
             words = nothing_yet("checkpoint", self.state, self.view)
             grid.text(1, 2, fit(words, grid.width - 4), style(Role.FAINT))
@@ -256,26 +257,6 @@ class CheckpointTable(Panel):
     def _room(self, height: int) -> int:
         """Rows of the list."""
         return max(1, height - _HEADED - 1 - self._least(height))
-
-    def _notes(self, room: int) -> list[Span]:
-        """The keys, as many as fit."""
-        keys = [key for key in self.view.keys.of_mode("browser") if key.footer]
-        keys.sort(key=lambda key: key.footer)
-        shown: list[str] = []
-        # The way out first, then as many of the others as fit.
-        for key in [*keys[-1:], *keys[:-1]]:
-            cells = text_width(f"{key.shown} {key.words}  ")
-            if cells <= room:
-                room -= cells
-                shown.append(key.id)
-        notes: list[Span] = []
-        for key in keys:
-            if key.id in shown:
-                notes.append((key.shown, style(Role.WARN, bold=True)))
-                notes.append((f" {key.words}  ", style(Role.DIM)))
-        if notes:
-            notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
-        return notes
 
     def _fit_columns(self, width: int) -> tuple[Sequence[str], bool]:
         """Lay out the columns; which tasks have one, and whether with their intervals."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.events import Click
 
-from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.canvas import Grid, Span, fit
 from sftui.drawing.roles import Back, Role, style
 from sftui.state.records import Topic
 from sftui.text import format as fmt
@@ -35,6 +35,7 @@ class FlipTable(Panel):
 
     TOPICS = Topic.ALL
     can_focus = True
+    border_keys = "questions"
 
     def __init__(self, state: RunState, view: View, *, id: str) -> None:
         super().__init__(state, view, id=id)
@@ -53,7 +54,8 @@ class FlipTable(Panel):
         self.rebuild()
 
     def on_click(self, event: Click) -> None:
-        self.move(self._top + event.y - _HEAD - self.cursor)
+        if event.y < self.size.height - 1:
+            self.move(self._top + event.y - _HEAD - self.cursor)
 
     def copied(self) -> str:
         """The chosen question with its choices and both answers."""
@@ -73,19 +75,7 @@ class FlipTable(Panel):
         return "\n".join(lines)
 
     def paint(self, grid: Grid) -> None:
-        notes: list[Span] = []
-        room = grid.width - 8
-        for key in self.view.keys.of_mode("questions"):
-            piece = f"{key.shown} {key.words}  "
-            if not key.footer or text_width(piece) > room:
-                continue
-            room -= text_width(piece)
-            notes += [
-                (key.shown, style(Role.WARN, bold=True)),
-                (f" {key.words}  ", style(Role.DIM)),
-            ]
-        if notes:
-            notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
+        notes = self.key_notes(grid.width - 8)
         title = [("questions", style(Role.TITLE, bold=True))]
         book = self.book
         if isinstance(book, str):
@@ -103,7 +93,7 @@ class FlipTable(Panel):
         beside = grid.width >= _BESIDE
         rows = grid.height - 1 - _HEAD
         list_rows = rows if beside else max(3, rows // 3)
-        list_end = 44 if beside else grid.width - 1
+        list_end = max(44, grid.width * 2 // 5) if beside else grid.width - 1
         self._top = max(0, min(self.cursor - list_rows // 2, len(items) - list_rows))
         for i, item in enumerate(items[self._top : self._top + list_rows]):
             self._item(grid, _HEAD + i, list_end, item, chosen=self._top + i == self.cursor)

@@ -109,6 +109,8 @@ class KeyFooter(Panel):
             return "Pause"
         if key.id == "charts_grid_3":
             return "Grid"
+        if self.view.chart_page.full and key.id in _OVER_ONE_CHART:
+            return _OVER_ONE_CHART[key.id]
         if key.id == "scrub_back" and self.view.looking:
             return "Look"
         if key.id == "faster":
@@ -137,6 +139,13 @@ _COMMANDS = {
     "more_steps": "resume",
 }
 """Keys of requests, and the word of each on the wire."""
+
+_OVER_ONE_CHART = {
+    "charts_open": "All charts",
+    "charts_right": "Crosshair",
+    "charts_page_down": "Chart",
+}
+"""Words of keys that do something else over one chart alone than over the page."""
 
 _PAIRS = {
     "scrub_back": ("scrub_back", "scrub_on", ""),

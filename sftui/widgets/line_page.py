@@ -26,6 +26,7 @@ class LinePage(Panel):
 
     TOPICS = Topic.NOTHING
     can_focus = True
+    border_keys = "line"
 
     def __init__(self, state: RunState, view: View, *, id: str) -> None:
         super().__init__(state, view, id=id)
@@ -73,18 +74,11 @@ class LinePage(Panel):
             facts.append(f"{fmt.count(self._line.times)} times")
         facts.append(f"{fmt.count(len(self._text))} characters")
         title.append((" · " + " · ".join(facts), style(Role.DIM)))
-        notes: list[Span] = []
-        for key in self.view.keys.of_mode("line"):
-            if key.footer:
-                notes += [
-                    (key.shown, style(Role.WARN, bold=True)),
-                    (f" {key.words}  ", style(Role.DIM)),
-                ]
-        below = len(lines) - self._top - rows
+        notes, below = self.key_notes(grid.width - 8), len(lines) - self._top - rows
         if below > 0:
-            notes.append((f"{fmt.count(below)} more rows", style(Role.FAINT)))
-        while notes and sum(text_width(text) for text, _ in notes) > grid.width - 6:
-            notes.pop()
+            more = f"  {fmt.count(below)} more rows"
+            if sum(text_width(text) for text, _ in notes) + len(more) <= grid.width - 8:
+                notes.append((more, style(Role.FAINT)))
         grid.frame(title, notes, border=self.border)
         for i, row in enumerate(lines[self._top : self._top + max(0, rows)]):
             grid.text(1 + i, 2, row, style(Role.TEXT))

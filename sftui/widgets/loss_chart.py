@@ -530,10 +530,12 @@ class LossChart(ZoomChart):
         number, grid, row = style(Role.RATE), plot.grid, plot.row + plot.height
         grid.upright(row, row + rows, plot.col - 1, "│", style(Role.AXIS))
         value = f"×{greatest:.2g}" if name == "lr_mult" else fmt.rate(greatest)
-        words = [value, "lr"] if rows > 1 else [f"lr {value}"]
+        value, cells = value.replace(".0e", "e"), plot.col - 2 - label_col
+        words = [value if len(value) <= cells else "", "lr"]
+        if rows == 1:
+            words = [f"lr {value}" if len(value) + 3 <= cells else "lr"]
         for at, text in enumerate(words, row):
-            fits = len(text) <= plot.col - 2 - label_col
-            grid.right(at, plot.col - 2, [(text if fits else "lr", number)], label_col)
+            grid.right(at, plot.col - 2, [(text, number)], label_col)
         if greatest > 0:
             own = replace(plot, row=row, height=rows, y_low=0.0, y_high=greatest, log=False)
             own.band(low, high, number)

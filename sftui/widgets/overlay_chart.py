@@ -75,7 +75,8 @@ class OverlayChart(ZoomChart):
         if len(overlay.reference.raw) and self.reading.line().window:
             spans.append((f"  ⣿ raw of {overlay.reference.letter}", style(Role.FAINT)))
         if overlay.number == LOSS or any(c.marked is not c.raw and c.marked for c in overlay.shown):
-            spans.append(("  ● ■ … val", dim))
+            marks = " ".join(dict.fromkeys(contender.mark for contender in overlay.shown))
+            spans.append((f"  {marks} val", dim))
         return spans
 
     def _title(self) -> str:

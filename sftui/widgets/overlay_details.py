@@ -93,7 +93,7 @@ class OverlayDetails(Panel):
             if names:
                 lines += _wrapped(f"only {letter} was asked: {', '.join(names)}", width)
         if found.tasks or pair is not None:
-            lines += _wrapped(seed_lines(self.overlay.contenders), width)
+            lines += [[], *_wrapped(seed_lines(self.overlay.contenders), width)]
         if not (found.tasks or found.only_a or found.only_b):
             lines += [_head("tasks"), *_wrapped("none were evaluated", width)]
         return lines

@@ -18,10 +18,10 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from sftui.drawing.canvas import BLANK, Grid
+from sftui.drawing.canvas import BLANK, Grid, Span, text_width
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.theme import Palette
-from sftui.keys.key_table import JUMP_LETTERS
+from sftui.keys.key_table import JUMP_LETTERS, Key
 from sftui.state.records import Topic
 from sftui.terminal import ascii_glyphs
 
@@ -47,6 +47,8 @@ class Panel(Widget):
     """The action of enter while it has the focus, and of a double click on it."""
     double_click_opens: ClassVar[bool] = True
     """Whether a double click inside the border is not the panel's own."""
+    border_keys: ClassVar[str] = ""
+    """Mode of the keys that are named on its lower border; empty where none are."""
 
     def __init__(self, state: RunState, view: View, *, id: str) -> None:
         super().__init__(id=id)
@@ -125,13 +127,54 @@ class Panel(Widget):
         self.refresh()
 
     def on_click(self, event: Click) -> None:
-        """Two clicks open what is under them; on the border, they enlarge the panel."""
+        """A key that is named on the border is a button. Two clicks open what is under them; on
+        the border, they enlarge the panel."""
+        if self.border_keys and event.y == self.size.height - 1:
+            key = self._key_under(event.x)
+            if key is not None:
+                event.stop()
+                self.app.simulate_key(key.keys.split(",")[0])
+            return
         if event.chain != 2 or not self.can_focus:
             return
         if event.y in (0, self.size.height - 1) or event.x in (0, self.size.width - 1):
             self.call_later(self.run_action, "app.toggle_maximised")
         elif self.double_click_opens:
             self.call_later(self.run_action, self.opens)
+
+    def key_notes(self, room: int) -> list[Span]:
+        """The keys for the lower border, in at most `room` cells: the least important gives way,
+        the way out stays."""
+        keys = self._named_keys()
+        while keys and sum(_note_cells(key) for key in keys) > room + 2:
+            spare = [key for key in keys if key.words != "Close"] or keys
+            keys.remove(spare[-1])
+        notes: list[Span] = []
+        for key in keys:
+            gap = "" if key is keys[-1] else "  "
+            notes += [
+                (key.shown, style(Role.WARN, bold=True)),
+                (f" {key.words}{gap}", style(Role.DIM)),
+            ]
+        return notes
+
+    def _named_keys(self) -> list[Key]:
+        """Those that its border names, the most important first."""
+        keys = [key for key in self.view.keys.of_mode(self.border_keys) if key.footer]
+        return sorted(keys, key=lambda key: key.footer)
+
+    def _key_under(self, x: int) -> Key | None:
+        """The key whose name and words stand at a column of the lower border."""
+        row, start = self.grid.lines()[-1], 0
+        for key in self._named_keys():
+            words = f"{key.shown} {key.words}"
+            at = row.find(words, start)
+            if at < 0:
+                continue
+            start = at + len(words)
+            if at <= x < start:
+                return key
+        return None
 
     def on_resize(self) -> None:
         self.rebuild()
@@ -170,6 +213,10 @@ class Panel(Widget):
     def border(self) -> int:
         """Style of the frame, bright when the panel has the focus."""
         return style(Role.FOCUS if self.has_focus else Role.BORDER)
+
+
+def _note_cells(key: Key) -> int:
+    return text_width(f"{key.shown} {key.words}  ")
 
 
 _FRAME = "─│╭╮╰╯┤├ "

@@ -33,6 +33,7 @@ class RowTable(Panel):
 
     TOPICS = Topic.ALL
     can_focus = True
+    border_keys = "rows"
 
     def __init__(self, state: RunState, view: View, rows: StepRows, *, id: str) -> None:
         super().__init__(state, view, id=id)
@@ -56,7 +57,8 @@ class RowTable(Panel):
         self.rebuild()
 
     def on_click(self, event: Click) -> None:
-        self.move(self._top + event.y - _HEAD - self.cursor)
+        if event.y < self.size.height - 1:
+            self.move(self._top + event.y - _HEAD - self.cursor)
 
     def copied(self) -> str:
         """The chosen row as the model reads it."""
@@ -69,7 +71,7 @@ class RowTable(Panel):
     def paint(self, grid: Grid) -> None:
         title: list[Span] = [("rows", style(Role.TITLE, bold=True))]
         title.append((f" · step {fmt.count(self.rows.step)}", style(Role.DIM)))
-        grid.frame(title, self._notes(grid.width - 24), border=self.border)
+        grid.frame(title, self.key_notes(grid.width - 8), border=self.border)
         rows = self.rows.rows
         if not rows:
             empty = "no row stands in this step" if rows is not None else "reading the rows…"
@@ -92,19 +94,6 @@ class RowTable(Panel):
             self._row(grid, _HEAD, end + 2, rows[self.cursor])
         else:
             self._row(grid, _HEAD + shown + 1, 2, rows[self.cursor])
-
-    def _notes(self, room: int) -> list[Span]:
-        notes: list[Span] = []
-        for key in self.view.keys.of_mode("rows"):
-            piece = f"{key.shown} {key.words}  "
-            if not key.footer or text_width(piece) > room:
-                continue
-            room -= text_width(piece)
-            notes.append((key.shown, style(Role.WARN, bold=True)))
-            notes.append((f" {key.words}  ", style(Role.DIM)))
-        if notes:
-            notes[-1] = (notes[-1][0].rstrip(), notes[-1][1])
-        return notes
 
     def _head(self, grid: Grid, rows: tuple[ShownRow, ...]) -> None:
         """All rows in one line, and what the list's columns are."""

@@ -190,9 +190,13 @@ class RunHeader(Panel):
             most = 1.0 if fraction >= 1.0 else 0.999
             percent = f" {fmt.percent(min(most, fraction))}"
             room = end - col - len(percent)
-            words = fit(doing, max(0, room - 9)) if doing else ""
-            cells = min(60, room - (text_width(words) + 3 if words else 0))
-            if cells >= 6:
+            # Words go before the bar, which says again what the numbers do; how a run ended goes
+            # before its percentage too.
+            said = text_width(doing) + 3 if doing else 0
+            if self.state.ended and end - col - len(percent) < said:
+                percent, room = "", end - col
+            cells = min(60, room - said)
+            if cells >= 6 and percent:
                 grid.bar(
                     row,
                     col,
@@ -202,9 +206,9 @@ class RunHeader(Panel):
                     style(Role.TROUGH, back=bar),
                 )
                 col = grid.text(row, col + cells, percent, style(Role.TRAIN, back=bar))
-            elif room >= 0:
+            elif room >= 0 and percent:
                 col = grid.text(row, col, percent.strip(), style(Role.TRAIN, back=bar))
-            col += 3
+            col += 3 if percent else 1
         bad = self.state.badge == "failed" or bool(self.view.trouble)
         number = style(Role.BAD, back=bar) if bad else style(Role.SAVED, back=bar)
         if doing and end - col >= 6:

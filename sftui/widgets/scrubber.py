@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from textual.events import Click
+from textual.events import MouseDown, MouseMove, MouseUp
 from textual.message import Message
 
 from sftui.drawing.canvas import Grid, Span, text_width
@@ -30,24 +30,46 @@ _MARKS = {
 
 @dataclass
 class ScrubbedTo(Message):
-    """Posted when the bar was clicked."""
+    """Posted when the bar was pressed, and while the mouse draws the knob along it."""
 
     part: float
     """Place along the stage, 0 to 1."""
 
 
 class Scrubber(Panel):
-    """One row: the time, the bar, the speed. A click goes there."""
+    """One row: the time, the bar, the speed. A click goes there, and the knob can be drawn."""
 
     TOPICS = Topic.ALL & ~Topic.LOG
 
     bar: tuple[int, int] = (0, 0)
     """Columns of the bar as it was last painted: the first, and the one after the last."""
 
-    def on_click(self, event: Click) -> None:
+    _drawn_to: int | None = None
+    """Column that the mouse has drawn the knob to; None while it does not."""
+
+    def on_mouse_down(self, event: MouseDown) -> None:
         start, end = self.bar
         if end - start > 1 and start <= event.x < end:
-            self.post_message(ScrubbedTo((event.x - start) / (end - start - 1)))
+            self.capture_mouse()
+            self._draw_to(event.x)
+
+    def on_mouse_move(self, event: MouseMove) -> None:
+        if self._drawn_to is not None and event.button:
+            self._draw_to(event.x)
+
+    def on_mouse_up(self, event: MouseUp) -> None:
+        if self._drawn_to is not None:
+            self._draw_to(event.x)
+            self._drawn_to = None
+            self.release_mouse()
+
+    def _draw_to(self, column: int) -> None:
+        """The place under a column, or the end of the bar that is next to it."""
+        start, end = self.bar
+        column = min(max(column, start), end - 1)
+        if column != self._drawn_to and end - start > 1:
+            self._drawn_to = column
+            self.post_message(ScrubbedTo((column - start) / (end - start - 1)))
 
     def paint(self, grid: Grid) -> None:
         replay = self.view.replay

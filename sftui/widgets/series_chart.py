@@ -357,29 +357,41 @@ class SeriesCharts(ZoomChart):
             words = self._words_of(panel)
             corner = self._corner(panel, drawn, grid.width - min(text_width(words), 24) - 9)
             used = sum(text_width(text) for text, _ in corner) + 4 if corner else 0
-            title = self._title(words, drawn, grid.width - used - 5)
+            title, named = self._title(words, chart, grid.width - used - 5)
             below = [(notes, style(Role.FAINT))] if notes else ()
             grid.on_border(title, below, border=border, corner=corner)
+            if not named:
+                self._names_below(chart, text_width(notes) + 3 if notes else 0, border)
 
     def _words_of(self, panel: ChartPanel) -> str:
         pin = "⌖ " if panel.key in self.page.pins and not self.pinned else ""
         unit = f" {panel.unit.words}" if panel.unit.words else ""
         return f"{pin}{panel.title}{unit}"
 
-    def _title(self, words: str, drawn: Sequence[_Drawn], room: int) -> list[Span]:
-        """Of a long path the end, which tells it from its neighbours; then who is who."""
+    def _title(self, words: str, chart: _Chart, room: int) -> tuple[list[Span], bool]:
+        """Of a long path the end, which tells it from its neighbours; then who is who, and whether
+        all of them had room."""
         spans: list[Span] = [(fit_end(words, max(4, room)), style(Role.TITLE, bold=True))]
-        used = text_width(spans[0][0])
-        if len(drawn) < 2:
-            return spans
-        for each in drawn:
-            char = "━" if each.x is None or len(each.x) > 40 else each.mark
-            piece = f" {char} {each.curve.label}"
-            if used + text_width(piece) > room:
+        plot, drawn = chart.plot, chart.drawn
+        names = [span for each in drawn for span in _name(plot, each)] if len(drawn) > 1 else []
+        named = sum(text_width(text) for text, _ in [*spans, *names]) <= room
+        return [*spans, *names] if named else spans, named
+
+    def _names_below(self, chart: _Chart, taken: int, border: int) -> None:
+        """Who is who on the lower border, as many as there is room for, and how many more."""
+        grid, plot, drawn = chart.grid, chart.plot, chart.drawn
+        room, spans = grid.width - 6 - taken, list[Span]()
+        for i, each in enumerate(drawn):
+            name = _name(plot, each)
+            more = f" +{len(drawn) - i}"
+            cells = sum(text_width(text) for text, _ in name)
+            if cells + (0 if i + 1 == len(drawn) else len(more) + 1) > room:
+                spans.append((more, style(Role.FAINT)))
                 break
-            used += text_width(piece)
-            spans += [(f" {char} ", style(each.role)), (each.curve.label, style(Role.DIM))]
-        return spans
+            room -= cells
+            spans += name
+        if spans and room >= 0:
+            grid.spans(grid.height - 1, 2, [*spans, (" ", border)], grid.width - 2 - taken)
 
     def _corner(self, panel: ChartPanel, drawn: Sequence[_Drawn], room: int) -> list[Span]:
         """The newest value of every curve, or that at the crosshair, while there is room."""
@@ -820,6 +832,12 @@ class SeriesCharts(ZoomChart):
             self.post_message(ChartChosen("open" if event.chain > 1 else "focus", found[0]))
 
 
+def _name(plot: Plot | None, each: _Drawn) -> tuple[Span, Span]:
+    """The mark and the name of a curve, as a legend has them."""
+    char = each.mark if plot is not None and _marked(plot, each) else "━"
+    return (f" {char} ", style(each.role)), (clean(each.curve.label, 40), style(Role.DIM))
+
+
 def _marked(plot: Plot, each: _Drawn) -> bool:
     """Whether its points are so few that each has a mark."""
     return each.x is not None and len(each.x) <= plot.width // 3
@@ -872,11 +890,15 @@ def _range(each: _Drawn, *, everything: bool, log: bool, top: float) -> tuple[fl
 
 
 def fit_end(text: str, cells: int) -> str:
-    """`text` in at most `cells` cells, the end of it where it is too long."""
+    """`text` in at most `cells` cells, the end of it where it is too long; of a path whole parts,
+    where one has room."""
     if text_width(text) <= cells:
         return text
     while text and text_width(text) > cells - 1:
         text = text[1:]
+    part = text.find("/")
+    if 0 <= part < len(text) - 1:
+        text = text[part:]
     return f"…{text}" if cells > 0 else ""
 
 

@@ -1,13 +1,21 @@
 """The mouse on the screen: footer words, rows, borders, charts, and the wheel."""
 
+from collections.abc import Callable
 from typing import cast
 
+import pytest
+from textual.pilot import Pilot
 from textual.widget import Widget
+from textual.widgets import Static
 
 from engine.control import Command
 from sftui.screens.browser import Browser
+from sftui.screens.confirm import Confirm
+from sftui.screens.dashboard import Dashboard
+from sftui.screens.questions import QuestionsScreen
 from sftui.widgets.checkpoint_panel import CheckpointPanel
 from sftui.widgets.footer import KeyFooter
+from sftui.widgets.panel import Panel
 from tests.sftui.actions.test_verb_actions import sent
 from tests.sftui.fake_run import fake_run
 from tests.sftui.test_app import make, panel_of, ready
@@ -17,6 +25,15 @@ def button(footer: KeyFooter, key: str) -> tuple[int, int]:
     """A cell of the footer word of a key."""
     start, end, _ = next(b for b in reversed(footer._buttons) if b[2] == key)
     return (start + end) // 2, 0
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Wait for it, on a machine that has other work."""
+    for _ in range(200):
+        if condition():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError("not within 4 s")
 
 
 async def test_every_word_of_the_footer_is_a_button():
@@ -44,6 +61,70 @@ async def test_every_word_of_the_footer_is_a_button():
         await pilot.click(words, offset=button(words, "m"))
         await pilot.pause()
         assert app._cockpit.chart_screen is None
+
+
+@pytest.mark.parametrize("key", ["question_mark", "i", "w", "c", "b", "x", "5 enter"])
+@pytest.mark.parametrize("size", [(80, 24), (160, 48)])
+async def test_whatever_a_key_opens_the_mouse_can_leave(key: str, size: tuple[int, int]):
+    """By the word on its border, a row, or its text: nobody has to look for a key."""
+    app = make(fake_run() if key != "x" else None)  # a run that has ended is not stopped
+    async with app.run_test(size=size) as pilot:
+        dashboard = await ready(pilot)
+        await pilot.press(*key.split())
+        await until(pilot, lambda: app.screen is not dashboard and app.screen.query(Widget))
+        opened = app.screen
+        table = next((p for p in opened.query(Panel) if p.display), None)
+        if table is not None:
+            await until(pilot, lambda: table.grid.lines())
+            at = table.grid.lines()[-1].find("esc")
+            assert at > 0, table.text()
+            await pilot.click(table, offset=(at + 1, table.size.height - 1))
+        else:
+            await pilot.click(list(opened.query(Static))[-1], offset=(4, 0))
+        await until(pilot, lambda: app.screen is dashboard)
+        assert not sent(app)
+
+
+async def test_an_answer_is_a_button():
+    """Beside the question nothing is changed; the answer does what its key does."""
+    app = make()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await ready(pilot)
+        await pilot.press("x")
+        await pilot.pause()
+        await pilot.click(offset=(1, 1))
+        await pilot.pause()
+        assert isinstance(app.screen, Dashboard)
+        assert not sent(app)
+        await pilot.press("x")
+        await pilot.pause()
+        opened = cast(Confirm, app.screen)
+        question, stop, *_ = opened.query(Static)
+        await pilot.click(question, offset=(2, 0))
+        await pilot.pause()
+        assert app.screen is opened
+        await pilot.click(stop, offset=(6, 0))
+        await pilot.pause()
+        assert [r.command for r in sent(app)] == [Command.STOP]
+
+
+async def test_a_key_on_a_border_is_a_button():
+    """And a click on a border moves no cursor."""
+    app = make(fake_run())
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("w")
+        await pilot.pause()
+        table = cast(QuestionsScreen, app.screen).table
+        await until(pilot, lambda: table.grid.lines())
+        row, before = table.grid.lines()[-1], table.kind
+        cursor = table.cursor
+        await pilot.click(table, offset=(row.index("Filter") + 2, table.size.height - 1))
+        await pilot.pause()
+        assert table.kind != before
+        await pilot.click(table, offset=(3, table.size.height - 1))
+        await pilot.pause()
+        assert table.cursor == cursor
 
 
 async def test_a_row_of_the_checkpoints_is_chosen_and_opened():

@@ -7,14 +7,15 @@ from tests.walks.world import World
 def by_keys(t: Terminal, _: World) -> None:
     """Compare, the run before, a baseline, questions, checkpoints and their answers, a report."""
     t.shell("sftui compare first second")
-    t.see("first", "second", "init_lr_frac")
+    t.see("against", "first", "second")
     t.whole()
     t.picture("compare")
+    _read_on(t, "init_lr_frac")
     t.press("l", "s", "Left", "y")
     t.see("[Cc]opied")
     assert "second" in t.clipboard(), t.clipboard()
     t.press("m")
-    t.see("grad")
+    t.see("charts 1", "loss by row")
     t.picture("compare charts")
     t.press("q", "q")
     t.wait_for_prompt()
@@ -23,7 +24,8 @@ def by_keys(t: Terminal, _: World) -> None:
     t.see("FINISHED")
     t.whole()
     t.verb("compare last")
-    t.see("first", "second", "init_lr_frac")
+    t.see("against", "first", "second")
+    _read_on(t, "init_lr_frac")
     t.press("q")
     t.see("FINISHED")
     t.verb("baseline first")
@@ -57,26 +59,45 @@ def by_keys(t: Terminal, _: World) -> None:
     t.wait_for_prompt()
 
 
+def _read_on(t: Terminal, text: str) -> None:
+    """Page down to a text that a small screen has below the fold."""
+    for _ in range(6):
+        if text in t.screen():
+            break
+        t.press("PageDown")
+    t.see(text)
+
+
 def by_mouse(t: Terminal, _: World) -> None:
     """The runs by their rows, the chart by wheel and box, checkpoints and questions by rows."""
     width, height = t.size
     t.shell("sftui compare first second")
-    t.see("first", "second")
+    t.see("against", "first", "second")
     t.click("second", skip=0)
     t.wheel("up", width // 3, height // 4)
     t.picture("mouse compare")
-    t.click("Close|Quit")
+    t.click("q Close")
     t.wait_for_prompt()
     t.shell("sftui attach second")
     t.see("FINISHED")
     if width >= 120:
         t.click("step 20", times=2)
-        t.see("mark|export")
+        t.see("[Mm]ark|[Ee]xport")
         t.picture("mouse checkpoint")
-        t.click("Back|Close|Run")
-        t.see("FINISHED")
-    t.click("Questions|Checkpoints")
-    t.picture("mouse opened")
-    t.press("Escape")
-    t.click("Close")
+        t.click("esc Close")
+        t.gone("esc Close")
+        t.click("w Questions")
+        t.see("gained|lost|flipped")
+        t.picture("mouse questions")
+        t.click("t Task")
+        t.see("questions · Starter-Lists")
+        t.click("esc Close")
+        t.gone("esc Close")
+    else:
+        t.click("c Checkpoints")
+        t.see("step 20")
+        t.picture("mouse checkpoints")
+        t.click("esc Close")
+        t.gone("esc Close")
+    t.click("q Close")
     t.wait_for_prompt()

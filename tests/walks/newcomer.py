@@ -55,10 +55,10 @@ def by_mouse(t: Terminal, _: World) -> None:
     t.click("Pause")
     t.see("Play")
     width, height = t.size
-    bar = height - 2
-    t.click("step .* of", dy=0)
-    t.drag((width // 3, bar), (width - 40, bar))
-    t.see("step (9|1[0-9])[0-9]|step [4-9][0-9]")
+    # The bar ends at the words beside it.
+    end, bar = t.place_of("  step [0-9]+ of")
+    t.drag((width // 3, bar), (end - 16, bar))
+    t.see("step (9|1[0-9])[0-9]/|step [4-9][0-9]/")
     t.picture("mouse on the bar")
     x, y = width // 4, height // 3
     t.hover(x, y)
@@ -70,7 +70,7 @@ def by_mouse(t: Terminal, _: World) -> None:
     t.click("Help")
     t.see("letters filter|The run|keys")
     t.picture("mouse help")
-    t.click("The|keys")
+    t.click("Replay: stop")
     t.gone("letters filter")
-    t.click("Close")
+    t.click("q Close")
     t.wait_for_prompt()

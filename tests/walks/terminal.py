@@ -195,8 +195,18 @@ class Terminal:
                 raise WalkError(f"{self.name}: no prompt within {seconds:.0f} s:\n{screen}")
             time.sleep(0.15)
 
-    def place_of(self, text: str, skip: int = 0) -> tuple[int, int]:
-        """Column and row of the middle of a text on the screen, from 0."""
+    def place_of(self, text: str, skip: int = 0, seconds: float = 20.0) -> tuple[int, int]:
+        """Column and row of the middle of a text on the screen, from 0, once it stands there."""
+        deadline = time.monotonic() + seconds
+        while (found := self._found(text, skip)) is None:
+            if time.monotonic() > deadline:
+                raise WalkError(
+                    f"{self.name}: nothing to point at reads {text!r}:\n{self.screen()}"
+                )
+            time.sleep(0.15)
+        return found
+
+    def _found(self, text: str, skip: int) -> tuple[int, int] | None:
         for row, line in enumerate(self.screen().split("\n")):
             for found in re.finditer(text, line):
                 if skip:
@@ -204,7 +214,7 @@ class Terminal:
                     continue
                 before = text_width(line[: found.start()])
                 return before + text_width(found[0]) // 2, row
-        raise WalkError(f"{self.name}: nothing to point at reads {text!r}:\n{self.screen()}")
+        return None
 
     def click(self, text: str, *, times: int = 1, skip: int = 0, dx: int = 0, dy: int = 0) -> None:
         """Click on a text."""

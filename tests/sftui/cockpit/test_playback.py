@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from textual.events import MouseMove
 from textual.widgets._toast import Toast
 
 from engine import events as ev
@@ -237,6 +238,31 @@ async def test_a_click_on_the_bar_goes_there():
         start, end = panel_of(dashboard, "scrubber").bar
         await pilot.click("#scrubber", offset=((start + end) // 2, 0))
         assert 0.45 < app.cockpit.view.replay.part < 0.55
+
+
+async def test_the_knob_follows_the_mouse_along_the_bar():
+    """Every cell on the way, to the ends and not beyond; a click elsewhere moves nothing."""
+    app = app_of()
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await shown(pilot)
+        bar, view = panel_of(dashboard, "scrubber"), app.cockpit.view
+        start, end = bar.bar
+        await pilot.mouse_down("#scrubber", offset=(start + 5, 0))
+        seen = []
+        for x in (start + 20, start + 40, end + 8, start - 6):
+            event = MouseMove(bar, x, 0, 0, 0, 1, False, False, False)
+            bar.post_message(event)
+            await pilot.pause()
+            seen.append(view.replay.part)
+        assert 0 < seen[0] < seen[1] < seen[2]
+        assert seen[2] == pytest.approx(1.0)
+        assert seen[3] == pytest.approx(0.0, abs=0.02)
+        await pilot.mouse_up("#scrubber", offset=(start + 30, 0))
+        at = view.replay.part
+        assert at == pytest.approx(30 / (end - start), abs=0.05)
+        bar.post_message(MouseMove(bar, start + 3, 0, 0, 0, 0, False, False, False))
+        await pilot.click("#scrubber", offset=(2, 0))
+        assert view.replay.part == at
 
 
 async def test_controls_are_refused_with_a_word():

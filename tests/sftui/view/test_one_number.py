@@ -23,6 +23,7 @@ from sftui.sources.replay import replay_events
 from sftui.sources.snapshot import Snapshot, Stage
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
+from sftui.view.outlook import answers
 from sftui.view.view import View
 from sftui.widgets.checkpoint_panel import CheckpointPanel
 from sftui.widgets.checkpoint_table import CheckpointTable
@@ -124,6 +125,9 @@ def test_how_far_a_run_came_is_one_figure(events: list[ev.Event]) -> None:
         if isinstance(event, ev.RunFinished) and (told := entry(event)) is not None:
             after = figure(rf"after {NUMBER} updates", told.text)
             assert after == here or events[1].stamp.src == "nanochat"
+    if state.ended:
+        ended = answers(state, view, "")[0]
+        assert figure(rf"{NUMBER} updates?", ended.words) == here
     if state.planned is not None:
         # Nothing beyond what was planned, and all of it only of all of it.
         assert state.done <= state.planned

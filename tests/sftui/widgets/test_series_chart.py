@@ -217,6 +217,25 @@ def test_several_runs_have_their_colours_and_letters():
     assert "B train" in text(grid)
 
 
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_curves_that_share_a_chart_are_all_named_or_counted(columns):
+    """In the title, else on the lower border: a colour without a name says nothing."""
+    shared = 0
+    for query in ("load by rank", "memory by rank", "learning rate by group"):
+        grid, charts = drawn(state_of(), rows=4, columns=columns, query=query)
+        for cell, _ in charts.cells:
+            panel = charts.panels[cell.place]
+            rows = grid.lines()[cell.y : cell.y + cell.height]
+            border = [row[cell.x : cell.x + cell.width] for row in (rows[0], rows[-1])]
+            named = [c for c in panel.curves if any(f" {c.label}" in row for row in border)]
+            left = len(panel.curves) - len(named)
+            shared += len(panel.curves) > 1
+            assert not left or any(f" +{left}" in row for row in border), border
+            assert rows[0][cell.x] + rows[-1][cell.x] == "╭╰"
+            assert rows[-1][cell.x + cell.width - 1] == "╯"
+    assert shared
+
+
 def test_an_empty_page_says_the_next_key():
     """No number yet, a filter that nothing matches, nothing pinned."""
     grid, _ = drawn(RunState())
@@ -268,8 +287,10 @@ def test_a_number_that_never_changes_is_a_line(value):
 
 
 def test_a_long_name_keeps_its_end():
-    """Which tells it from its neighbours."""
-    assert fit_end("train/update_ratio/lm_head", 12) == "…tio/lm_head"
+    """Which tells it from its neighbours; of a path whole parts, where one has room."""
+    assert fit_end("train/update_ratio/lm_head", 12) == "…/lm_head"
+    assert fit_end("train/update_ratio/lm_head", 24) == "…/update_ratio/lm_head"
+    assert fit_end("train/update_ratio/lm_head", 6) == "…_head"
     assert fit_end("loss", 12) == "loss"
 
 

@@ -524,6 +524,27 @@ def test_log_is_one_story():
         assert part in words
 
 
+def test_how_a_run_ended_goes_before_what_the_numbers_say():
+    """Bar and percentage give way to the reason, which stands there whole."""
+    ended = [*fake_run(), ev.RunFinished(status="finished", reason="all iterations done")]
+    for width in (80, 100, 120, 160):
+        words = text(drawn(RunHeader, ended, width=width, height=1))
+        assert "all iterations done" in words, words
+        assert re.search(r"step \d+/\d+", words), words
+    # Where both have room, nothing gives way.
+    assert "100.0%" in text(drawn(RunHeader, ended, width=160, height=1))
+
+
+def test_the_rate_is_named_once_under_the_losses():
+    """With its greatest value, where that has room."""
+    for rate in (2e-5, 1.234e-5, 0.5, 1e-12):
+        steps = [ev.StepFinished(step=s, loss=2.0 - s / 90, lrs={"all": rate}) for s in range(90)]
+        for width, height in itertools.product((60, 100, 150), (16, 30, 46)):
+            grid = drawn(LossChart, [ev.RunStarted(name="x"), *steps], width=width, height=height)
+            labels = [line[:8] for line in grid.lines()]
+            assert sum("lr" in label for label in labels) == 1, labels
+
+
 def test_footer_keeps_help_and_the_way_out():
     """However narrow, help and leaving stay; an ended run offers no requests."""
     for width in (24, 40, 80, 160):
@@ -559,6 +580,10 @@ def test_an_axis_has_two_values_where_it_has_room():
             plot.draw_y_axis(0)
             labels = [line[:7].strip() for line in plot.grid.lines() if line[:7].strip()]
             assert len(labels) >= 2, (low, high, height)
+            # None was left out between two: they are as far apart as they say.
+            values = [float(label.replace("k", "e3")) for label in reversed(labels)]
+            gaps = np.diff(values)
+            assert np.allclose(gaps, gaps[0], atol=1e-9), (low, high, height, values)
 
 
 def test_an_error_is_drawn_on_both_sides_and_named_where_it_is():
@@ -575,6 +600,21 @@ def test_an_error_is_drawn_on_both_sides_and_named_where_it_is():
         above, below = (lines[i][at] == "│" for i in (mark - 1, mark + 1))
         assert above == below, (height, total)
         assert above <= named, (height, total)
+
+
+@pytest.mark.parametrize("height", [8, 12, 20])
+def test_an_error_bar_covers_no_mark(height: int):
+    """Of one evaluation, whose tasks share a column, and at the crosshair."""
+    events = [
+        ev.RunStarted(name="x"),
+        *(evaluated(0, correct, 64, task) for task, correct in (("MMLU", 16), ("ARC", 19))),
+        evaluated(0, 24, 64, "GSM8K"),
+    ]
+    grid = drawn(AccuracyChart, events, width=90, height=height)
+    marks = [line.replace("● MMLU", "").replace("■ ARC", "").replace("▲ GSM8K", "")
+             for line in grid.lines()]  # fmt: skip
+    for mark in "●■▲":
+        assert sum(line.count(mark) for line in marks) == 1, text(grid)
 
 
 def test_accuracy_has_its_error_and_chance():
