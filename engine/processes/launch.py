@@ -426,16 +426,17 @@ def describe(prepared: Prepared) -> list[str]:
 
 
 def _step(config: RunConfig, plan: Plan | RowPlan) -> str:
-    batch = config.batch
+    batch, gpus = config.batch, config.runtime.gpus
+    ranks = f"{gpus} rank" if gpus == 1 else f"{gpus} ranks"
     if isinstance(plan, RowPlan):
         return (
             f"step        {batch.total_batch_size:,} token places = {batch.device_batch_size} rows "
-            f"x {batch.max_seq_len} x {config.runtime.gpus} ranks x {plan.grad_accum_steps} "
+            f"x {batch.max_seq_len} x {ranks} x {plan.grad_accum_steps} "
             f"micro-batches; {plan.conversations:,} conversations in {plan.num_updates:,} updates"
         )
     return (
         f"step        {batch.target_examples_per_step} rows = {batch.device_batch_size} x "
-        f"{config.runtime.gpus} ranks x {plan.grad_accum_steps} micro-batches"
+        f"{ranks} x {plan.grad_accum_steps} micro-batches"
     )
 
 

@@ -31,6 +31,7 @@ from sftui.statistics import other_stages
 from sftui.statistics.scatter import Scatter
 from sftui.statistics.scores import Scoreboard, Scores
 from sftui.statistics.validation_scores import LossBoard, LossChange
+from sftui.view.run_facts import RATE_GROUPS
 
 NANOCHAT_MIXTURE = {"ARC-Easy": 2251, "ARC-Challenge": 1119, "GSM8K": 7473, "SmolTalk": 10_000}
 """Training rows of nanochat's chat_sft of October 2025, which its log does not print."""
@@ -280,12 +281,13 @@ class Facts:
 
     def setting_as_used(self, name: str) -> str | float | None:
         """What a setting came to, where that differs from what was asked."""
-        group = {"unembedding_lr": "lm_head", "embedding_lr": "wte", "matrix_lr": "matrices"}
         asked = self.settings.get(name)
-        if name in group:
-            used = self.effective.get(f"lr/{group[name]}")
+        if name in RATE_GROUPS:
+            used = self.effective.get(f"lr/{RATE_GROUPS[name]}")
             if isinstance(used, int | float):
                 return float(used)
+            if name == "scalar_lr":
+                return None  # October's models have no such group
             fraction, scale = self.settings.get("init_lr_frac", 0.02), self.width_scale
             if not (isinstance(asked, int | float) and isinstance(fraction, int | float)):
                 return None
@@ -295,7 +297,7 @@ class Facts:
         if name == "num_iterations" and self.run is not None and self.run.num_iterations:
             return f"{self.run.num_iterations:,}"
         if name == "dtype":
-            return self.state.precision
+            return self.state.precision if self.state.precision != asked else None
         if name == "device_type" and self.run is not None:
             return self.run.device
         if name == "gpus" and self.run is not None and self.run.world_size not in (None, asked):

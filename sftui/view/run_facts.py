@@ -23,7 +23,13 @@ from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.replay_status import ReplayStatus
 
-_RATE_GROUPS = {"unembedding_lr": "lm_head", "embedding_lr": "wte", "matrix_lr": "matrices"}
+RATE_GROUPS = {
+    "unembedding_lr": "lm_head",
+    "embedding_lr": "wte",
+    "matrix_lr": "matrices",
+    "scalar_lr": "x0_lambdas",
+}
+"""Setting -> the group that trains at it; the others' rates are parts of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +228,8 @@ def _data(run: RunStarted) -> list[Fact]:
 def _setting(state: RunState, run: RunStarted, name: str) -> Fact:
     value = run.settings[name]
     effective = ""
-    if name in _RATE_GROUPS:
-        rate = run.effective.get(f"lr/{_RATE_GROUPS[name]}")
+    if name in RATE_GROUPS:
+        rate = run.effective.get(f"lr/{RATE_GROUPS[name]}")
         fraction = run.settings.get("init_lr_frac")
         if isinstance(rate, int | float):
             effective = fmt.rate(float(rate))

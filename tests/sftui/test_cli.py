@@ -47,7 +47,7 @@ def test_a_dry_run_says_the_plan_and_makes_nothing(place, capsys):
     out = capsys.readouterr().out
     assert "mid d1 step 7" in out
     assert "memory      fits: " in out
-    assert "8 = 2 x 1 ranks x 4 micro-batches" in out.replace("rows = ", "= ").replace("8 =", "8 =")
+    assert "8 = 2 x 1 rank x 4 micro-batches" in out.replace("rows = ", "= ").replace("8 =", "8 =")
     assert not Path("runs").exists()
 
 

@@ -219,11 +219,8 @@ class HfTokenizer(OwnFormat):
         self._check_written(chat, text)
         places = self._answers(conversation, chat, text, marked)
         encoded = self.inner.encode(text, add_special_tokens=False)
-        mask = [0] * len(encoded.ids)
-        for index, (begin, end) in enumerate(encoded.offsets):
-            # A token that lies over the border belongs to the answer: its prompt ends before it.
-            if begin < end and any(begin < stop and end > start for start, stop in places):
-                mask[index] = 1
+        # A token that lies over the border belongs to the answer: its prompt ends before it.
+        mask = template.touched(places, encoded.offsets)
         ids = list(encoded.ids)
         return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
 

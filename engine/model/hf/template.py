@@ -6,6 +6,7 @@ sandbox, with the helpers that transformers documents for them and no others.
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -75,6 +76,21 @@ def check(template: str) -> str:
     except (jinja2.TemplateError, RecursionError) as error:
         return str(error).partition("\n")[0]
     return ""
+
+
+def touched(places: Sequence[Place], tokens: Sequence[Place]) -> list[int]:
+    """0 or 1 for each token: whether some of its characters lie in one of the places.
+
+    No place overlaps another. A token of no width touches none.
+    """
+    begins, stops = zip(*sorted(places), strict=True) if places else ((), ())
+    mask = [0] * len(tokens)
+    for index, (begin, end) in enumerate(tokens):
+        # The first place that is not over where the token begins: any later one begins later.
+        nearest = bisect.bisect_right(stops, begin)
+        if begin < end and nearest < len(begins) and begins[nearest] < end:
+            mask[index] = 1
+    return mask
 
 
 def _unmarked(marked: str) -> tuple[str, list[Place]]:

@@ -112,6 +112,7 @@ BEST_FIT = ev.RunStarted(
         "examples_per_micro_step": 4,
         "grad_accum_steps": 1,
         "conversations_per_update": 3057 / 130,
+        "lr/x0_lambdas": 0.025,
         "precision": "bfloat16",
     },
 )
@@ -127,6 +128,8 @@ def test_a_step_of_full_rows_is_counted_in_what_it_takes():
     assert found["conversations a step"] == "23.52"
     assert found["steps an epoch"] == "129.4"
     assert "rows a step" not in found
+    [rate] = [f for found in facts(BEST_FIT).values() for f in found if f.name == "scalar_lr"]
+    assert rate.effective == "0.025"
 
 
 def test_what_is_not_told_of_full_rows_is_not_worked_out():
