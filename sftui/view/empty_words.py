@@ -54,3 +54,18 @@ def first_due(what: What, state: RunState) -> str:
     begins = not state.updates and what != "checkpoint" and not state.trainer
     due = 0 if begins else (state.updates // every + 1) * every
     return f"; first at step {fmt.count(due if state.planned is None else min(due, state.planned))}"
+
+
+def awaited(state: RunState, view: View) -> list[str]:
+    """What an empty loss chart waits for, and how often the rest comes, a few words each; nothing
+    where nothing can come: over a replay, after the end, in a log of other numbers."""
+    over = state.ended or view.trouble or view.replay is not None
+    if over or len(state.steps) or (state.metrics and not state.startup):
+        return []
+    words = ["awaited: the first update, whose loss is drawn here"]
+    settings = state.run.settings if state.run is not None else {}
+    for what, name in (("validation", "validation"), ("evaluation", "questions")):
+        every = settings.get(_EVERY[what])
+        if isinstance(every, int) and not isinstance(every, bool) and every > 0:
+            words.append(f"{name} every {fmt.counted(every, 'step')}")
+    return words

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from engine import events as ev
+from sftui.drawing.canvas import Grid
 from sftui.state.run_state import RunState
 from sftui.view.empty_words import What, nothing_yet
 from sftui.view.view import View
+from sftui.widgets.loss_chart import LossChart
 from tests.sftui.test_app import make, panel_of, ready
 
 EVERY: dict[str, bool | int | float | str | None] = {
@@ -61,6 +63,37 @@ def test_another_programs_run_is_told_by_its_setting_alone() -> None:
     start = ev.RunStarted(name="x", settings=EVERY, effective={"trainer": "HF Trainer"})
     found.apply(start)
     assert "first at step 20" in nothing_yet("validation", found, View(now=float))
+
+
+def drawn(found: RunState, height: int, width: int, *, trouble: str = "") -> str:
+    """The loss chart."""
+    view = View(now=float)
+    view.trouble = trouble
+    grid = Grid(height, width)
+    LossChart(found, view, id="loss").paint(grid)
+    return "\n".join(grid.lines())
+
+
+def test_an_empty_chart_says_what_it_waits_for_until_a_point_is_drawn() -> None:
+    """One line over the first keys; it gives way to the phases, and goes with the first update."""
+    young = state(0)
+    for phase in ("import", "group", "model", "data"):
+        young.apply(ev.PhaseStarted(phase=phase))
+    words = "awaited: the first update, whose loss is drawn here"
+    assert f"{words} · validation every 20 steps · questions every 40 steps" in drawn(
+        young, 20, 120
+    )
+    narrow = drawn(young, 20, 60)
+    assert words in narrow
+    assert "validation every" not in narrow
+    assert "? all keys" in narrow
+    low = drawn(young, 10, 120)
+    assert words not in low
+    assert "? all keys" in low
+    assert words not in drawn(state(1), 20, 120)
+    # Nothing comes any more.
+    assert words not in drawn(state(0, end=True), 20, 120)
+    assert words not in drawn(young, 20, 120, trouble="its processes are gone")
 
 
 async def test_the_panels_of_a_young_run_say_it() -> None:
