@@ -30,7 +30,7 @@ def nothing_yet(what: What, state: RunState, view: View) -> str:
             return f"no {what} in this log"
         return f"no {what} so far; {view.keys.by_id('to_end').shown} shows all there is"
     if what == "evaluation" and asks_nothing(state):
-        return "no questions are asked; --eval-tasks names some"
+        return "no questions asked; --eval-tasks names some"
     flag = "--" + _EVERY[what].replace("_", "-")
     if state.ended or view.trouble:
         return f"this run had no {what}; {flag} sets how often"

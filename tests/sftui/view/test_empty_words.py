@@ -114,6 +114,6 @@ def test_a_run_without_questions_promises_no_evaluation_of_them() -> None:
     found = RunState()
     found.apply(ev.RunStarted(name="x", num_iterations=101, settings=EVERY | {"eval_tasks": ""}))
     told = nothing_yet("evaluation", found, View(now=float))
-    assert told == "no questions are asked; --eval-tasks names some"
+    assert told == "no questions asked; --eval-tasks names some"
     assert "first at step 0" in nothing_yet("validation", found, View(now=float))
     assert awaited(found, View(now=float))[1:] == ["validation every 20 steps"]
