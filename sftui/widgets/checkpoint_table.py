@@ -14,6 +14,7 @@ from sftui.checkpoints.checkpoint_order import (
     SIZE,
     VAL,
     Order,
+    Rows,
     columns,
     ordered,
 )
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sftui.checkpoints.checkpoint_list import CheckpointList
-    from sftui.checkpoints.checkpoint_order import Rows
     from sftui.checkpoints.checkpoint_row import CheckpointRow
     from sftui.state.records import Checkpoint
     from sftui.state.run_state import RunState
@@ -80,7 +80,8 @@ class CheckpointTable(Panel):
         self.order = Order()
         self.picked: Checkpoint | None = None
         """The one that the others are compared with; None: the best."""
-        self.rows: Rows = checkpoints.rows(state)
+        self.rows = Rows((), {}, None)
+        """None until `reload`."""
         self._top = 0
         self._columns: list[_Column] = []
         """As they were painted last."""
