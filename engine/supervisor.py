@@ -26,7 +26,7 @@ from engine.control import Command, Request
 from engine.errors import RunDirError, SftuiError
 from engine.events import Event, LogLine, RankLost, RunFinished
 from engine.journal import event_files, wire
-from engine.processes import cuda_environment, machines, reaper
+from engine.processes import collecting, cuda_environment, machines, reaper
 from engine.processes.silence import SilenceWatch
 from engine.run import resume_file
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
@@ -100,7 +100,8 @@ class Supervisor:
         local_world_size = max(1, world_size // nodes)
         self._set_environment(local_world_size)
         # torch: two seconds that the lock and the signal handlers must not wait for.
-        from engine.processes import elastic  # noqa: PLC0415
+        with collecting.put_off(collect=False):
+            from engine.processes import elastic  # noqa: PLC0415
 
         agent = elastic.Agent(
             command=(

@@ -23,7 +23,7 @@ from engine.errors import RunDirError, SftuiError, SlowPathWarning
 from engine.events import Event, LogLine, PhaseStarted, RunFinished
 from engine.journal.event_bus import EventBus
 from engine.journal.event_files import FIRST_SEQ_VARIABLE, began, finished, next_attempt
-from engine.processes import cuda_environment, orphan
+from engine.processes import collecting, cuda_environment, orphan
 from engine.run import resume_file
 from engine.run.lock import hold_event_log
 from engine.run.run_dir import RunDir
@@ -91,12 +91,13 @@ def _train(
 
     emit(PhaseStarted(phase="import"))
     # torch: seconds and 200 MiB; the screen should know by now that this rank is alive.
-    import torch  # noqa: PLC0415
+    with collecting.put_off(collect=False):
+        import torch  # noqa: PLC0415
 
-    from engine import conclusion, distributed, session_setup, trainer  # noqa: PLC0415
-    from engine.processes.heartbeat import Heartbeat  # noqa: PLC0415
-    from engine.processes.peer_watch import PeerWatch  # noqa: PLC0415
-    from engine.steering.steering import Steering  # noqa: PLC0415
+        from engine import conclusion, distributed, session_setup, trainer  # noqa: PLC0415
+        from engine.processes.heartbeat import Heartbeat  # noqa: PLC0415
+        from engine.processes.peer_watch import PeerWatch  # noqa: PLC0415
+        from engine.steering.steering import Steering  # noqa: PLC0415
 
     _tell_slow_paths(emit)
     manifest = resume_file.manifest_now(run)
@@ -118,7 +119,8 @@ def _train(
     watch.start()
     with Heartbeat(run, ranks, emit) as heartbeat:
         settle_log = bus.flush if bus is not None else lambda: None
-        session = session_setup.build(run, ranks, attempt, emit, settle_log)
+        with collecting.put_off(collect=True):
+            session = session_setup.build(run, ranks, attempt, emit, settle_log)
         outcome = trainer.train(session, steering, heartbeat.at_step)
         if steering.agent_lost:
             session.close()

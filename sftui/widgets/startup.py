@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine import events as ev
-from sftui.drawing.canvas import Grid, fit
+from sftui.drawing.canvas import Grid, fit, text_width
 from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import other_numbers, parameters, ranks
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.empty_words import awaited
 from sftui.view.view import View
 
 PHASES: Mapping[str, str] = {
@@ -30,7 +31,7 @@ PHASES: Mapping[str, str] = {
 
 def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> None:
     """Phases so far, one a line; the lasting one with its seconds; a line of keys below."""
-    text, dim, faint = style(Role.TEXT), style(Role.DIM), style(Role.FAINT)
+    text, dim = style(Role.TEXT), style(Role.DIM)
     row, end = (1 if inset else 0), grid.width - inset
     col = inset
     run = state.run
@@ -76,11 +77,23 @@ def paint_startup(grid: Grid, state: RunState, view: View, *, inset: int) -> Non
     if state.badge == "failed":
         _paint_failure(grid, state, row + 1, col, end)
     elif inset and grid.height >= 8:
-        live = (("pause", "pause"), ("quit", "leave it running"))
-        replay = (("play", "play"), ("next_mark", "next event"))
-        keys = (*(live if view.replay is None else replay), ("help", "all keys"))
-        tip = " · ".join(f"{view.keys.by_id(name).shown} {words}" for name, words in keys)
-        grid.text(grid.height - 2, col, fit(tip, end - col), faint)
+        _paint_coach(grid, state, view, row, (col, end))
+
+
+def _paint_coach(grid: Grid, state: RunState, view: View, row: int, cells: tuple[int, int]) -> None:
+    """What is waited for, and the first useful keys. `row`: the first that is free."""
+    col, end = cells
+    live = (("pause", "pause"), ("quit", "leave it running"))
+    replay = (("play", "play"), ("next_mark", "next event"))
+    keys = (*(live if view.replay is None else replay), ("help", "all keys"))
+    tip = " · ".join(f"{view.keys.by_id(name).shown} {words}" for name, words in keys)
+    grid.text(grid.height - 2, col, fit(tip, end - col), style(Role.FAINT))
+    # A blank row stays above it; where there is none, the phases are what is read.
+    if row < grid.height - 4:
+        told = awaited(state, view)
+        while len(told) > 1 and text_width(" · ".join(told)) > end - col:
+            told.pop()
+        grid.text(grid.height - 3, col, fit(" · ".join(told), end - col), style(Role.DIM))
 
 
 def _paint_wait(grid: Grid, state: RunState, row: int, col: int, end: int) -> int:

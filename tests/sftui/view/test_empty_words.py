@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from engine import events as ev
+from sftui.drawing.canvas import Grid
 from sftui.state.run_state import RunState
-from sftui.view.empty_words import What, nothing_yet
+from sftui.view.empty_words import What, awaited, nothing_yet
 from sftui.view.view import View
+from sftui.widgets.loss_chart import LossChart
 from tests.sftui.test_app import make, panel_of, ready
 
 EVERY: dict[str, bool | int | float | str | None] = {
@@ -63,6 +65,37 @@ def test_another_programs_run_is_told_by_its_setting_alone() -> None:
     assert "first at step 20" in nothing_yet("validation", found, View(now=float))
 
 
+def drawn(found: RunState, height: int, width: int, *, trouble: str = "") -> str:
+    """The loss chart."""
+    view = View(now=float)
+    view.trouble = trouble
+    grid = Grid(height, width)
+    LossChart(found, view, id="loss").paint(grid)
+    return "\n".join(grid.lines())
+
+
+def test_an_empty_chart_says_what_it_waits_for_until_a_point_is_drawn() -> None:
+    """One line over the first keys; it gives way to the phases, and goes with the first update."""
+    young = state(0)
+    for phase in ("import", "group", "model", "data"):
+        young.apply(ev.PhaseStarted(phase=phase))
+    words = "awaited: the first update, whose loss is drawn here"
+    assert f"{words} · validation every 20 steps · questions every 40 steps" in drawn(
+        young, 20, 120
+    )
+    narrow = drawn(young, 20, 60)
+    assert words in narrow
+    assert "validation every" not in narrow
+    assert "? all keys" in narrow
+    low = drawn(young, 10, 120)
+    assert words not in low
+    assert "? all keys" in low
+    assert words not in drawn(state(1), 20, 120)
+    # Nothing comes any more.
+    assert words not in drawn(state(0, end=True), 20, 120)
+    assert words not in drawn(young, 20, 120, trouble="its processes are gone")
+
+
 async def test_the_panels_of_a_young_run_say_it() -> None:
     """Benchmarks, accuracy, checkpoints, and the questions."""
     app = make([replace(ev.RunStarted(name="x", num_iterations=101, settings=EVERY))])
@@ -74,3 +107,13 @@ async def test_the_panels_of_a_young_run_say_it() -> None:
         await pilot.pause()
         text = app.screen.query_one("#flips").text()  # type: ignore[attr-defined]
         assert "first at step 0" in text
+
+
+def test_a_run_without_questions_promises_no_evaluation_of_them() -> None:
+    """The key that evaluates now would measure validation alone."""
+    found = RunState()
+    found.apply(ev.RunStarted(name="x", num_iterations=101, settings=EVERY | {"eval_tasks": ""}))
+    told = nothing_yet("evaluation", found, View(now=float))
+    assert told == "no questions asked; --eval-tasks names some"
+    assert "first at step 0" in nothing_yet("validation", found, View(now=float))
+    assert awaited(found, View(now=float))[1:] == ["validation every 20 steps"]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.conversations.conversation import Conversation, Message, RowFault
 from engine.conversations.tool_words import REASONING
 from engine.errors import CheckpointError
+from engine.model.hf import template
 from engine.model.hf.hf_tokenizer import HfTokenizer, same_as_transformers
 from tests import hf_material
 from tests.conftest import examples
@@ -21,7 +22,7 @@ MOST = 10_000
 
 words = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cc", "Cn")), min_size=1, max_size=20
-).map(lambda text: text.strip() or "x")
+).map(lambda text: "x" if text.strip() in ("", *hf_material.CONTROLS) else text.strip())
 turns = st.lists(st.tuples(words, words), min_size=1, max_size=4)
 
 
@@ -301,3 +302,20 @@ def test_a_plain_text_is_written_without_a_template() -> None:
     found = tokenizer.render(Conversation((Message("text", "the quick fox"),)), MOST)
     assert tokenizer.decode(found.ids) == "the quick fox</s>"
     assert all(found.mask)
+
+
+@examples(200)
+@given(
+    borders=st.sets(st.integers(0, 40), max_size=10),
+    tokens=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=40),
+)
+def test_a_token_is_supervised_where_one_of_its_characters_is_of_an_answer(
+    borders: set[int], tokens: list[tuple[int, int]]
+) -> None:
+    """Whatever characters its offsets name: a tokenizer may give several to one of them."""
+    ends = sorted(borders)
+    places = list(zip(ends[::2], ends[1::2], strict=False))
+    spans = [(begin, begin + width) for begin, width in tokens]
+    answered = {n for begin, end in places for n in range(begin, end)}
+    wanted = [int(any(n in answered for n in range(*span))) for span in spans]
+    assert template.touched(places, spans) == wanted
