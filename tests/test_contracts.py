@@ -155,6 +155,7 @@ def test_every_widget_and_every_reader_is_on_the_list_of_the_independent_ones():
                 "envelopes",
                 "layouts",
                 "ledger",
+                "last_words",
                 "leftovers",
             ),
             *("meanings", "pairs", "prefixes", "printed", "quantities", "record_files", "tasks"),

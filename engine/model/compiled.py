@@ -53,6 +53,7 @@ def try_out(model: Decoder, *, mixed: bool, padded_rows: int | None = None) -> N
 
     first = next(model.parameters())
     kind = first.device.type
+    keep_apart_by_cpu()
     tokens = _unlike_any_size(model.config, padded_rows or 1)
     ids = torch.zeros(tokens, dtype=torch.int64, device=first.device)
     autocast = torch.autocast(
@@ -72,6 +73,20 @@ def try_out(model: Decoder, *, mixed: bool, padded_rows: int | None = None) -> N
             torch.autograd.grad(hidden.sum(), first)
         except TorchDynamoException as error:
             raise _failed(error) from error
+
+
+def keep_apart_by_cpu() -> None:
+    """Have torch's cache of compiled graphs hold one of each vector width.
+
+    A graph's C++ steps by the width of the CPU that it was written for, and torch (2.10 to 2.13)
+    takes it from the cache for any: compiled for a wider one it writes behind its buffers, for a
+    narrower one half of a result is never written. A home directory that several machines share
+    is enough, and so is ATEN_CPU_CAPABILITY in one process of two.
+    """
+    capability = torch.backends.cpu.get_cpu_capability()
+    tags = [tag for tag in torch.compiler.config.cache_key_tag.split("+") if tag]
+    if capability not in tags:
+        torch.compiler.config.cache_key_tag = "+".join([*tags, capability])
 
 
 def _unlike_any_size(shape: ModelShape, rows: int) -> int:

@@ -36,10 +36,11 @@ class CockpitApp(TerminalApp):
     def _tick(self) -> None:
         cockpit = self._cockpit
         cockpit.tick()
-        self.ticking = bool(cockpit.pace)
-        if self.ticking:
+        pace = cockpit.pace
+        self.ticking = bool(pace)
+        if pace:
             # Not Textual's timer: the task it makes costs more than a tick that finds nothing.
-            asyncio.get_running_loop().call_later(cockpit.pace, self._next_tick)
+            asyncio.get_running_loop().call_later(pace, self._next_tick)
         elif cockpit.shows_ages:
             # Nothing comes any more, and what there is grows older.
             if self._aging is not None:

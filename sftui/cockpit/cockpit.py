@@ -285,6 +285,8 @@ class Cockpit:
         if new * DOTS >= rows:
             return 2
         seconds = UNMOVED_SECONDS if new < MANY_STEPS else 2 * UNMOVED_SECONDS
+        if self._num_results() >= DOTS and self._stale & _RESULTS:
+            seconds = 3 * UNMOVED_SECONDS  # most panels show results, and cost as much again
         pace = TICK_SECONDS if self._behind else self.pace or TICK_SECONDS
         return max(2, round(seconds / pace))
 

@@ -131,7 +131,8 @@ def _summary(found: list[SeenRow], max_tokens: int) -> Iterator[str]:
     seen = [row.rendered for row in found if row.rendered is not None]
     yield f"{len(found):,} rows"
     if faults := [row for row in found if row.rendered is None]:
-        yield f"{len(faults):,} cannot be used; the first: {faults[0].where}: {faults[0].fault}"
+        first = f"{faults[0].where}: {faults[0].fault}"
+        yield f"{len(faults):,} cannot be used; the first: {clean(first, 1000)}"
     if seen:
         lengths = [len(each.ids) + each.num_dropped for each in seen]
         middle = statistics.median(lengths)

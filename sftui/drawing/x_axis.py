@@ -280,7 +280,9 @@ def x_range(
     if whole and planned:
         low, end, most = 0.0, max(float(planned), last, 1.0), math.inf
     else:
-        end, most = last + 1, max(float(planned), last + 1) if planned else math.inf
+        end, most = last + 1, math.inf
+        if planned and last <= planned:  # beyond its plan a run has no end that is known
+            most = max(float(planned), end)
     if x_scale is None:
         if whole and planned:
             return low, end

@@ -20,6 +20,7 @@ from typing import ClassVar
 
 from engine.events import (
     CheckpointSaved,
+    EndStatus,
     EvalFinished,
     Event,
     LogLevel,
@@ -32,6 +33,7 @@ from engine.events import (
 )
 from sftui.readers import LineBuffer, LineCounts, Sniffed
 from sftui.readers import nanochat_lines as ln
+from sftui.readers.last_words import last_words
 from sftui.readers.nanochat_head import Head, script_of
 from sftui.readers.nanochat_steps import StepRows, one_row, pretrain_rows, sft_rows
 from sftui.readers.rows import Rows
@@ -75,6 +77,8 @@ class NanochatReader:
         self._estimates = 0
         self._traceback = False
         self._error: str | None = None
+        self._end: EndStatus = "failed"
+        """What `_error` makes of the stage."""
         self._logged = 0
 
     @classmethod
@@ -197,9 +201,11 @@ class NanochatReader:
             self._blame(script_of(line))
             if ERROR.match(line):
                 self._traceback = False
-                self._error = line[:LOG_CHARACTERS]
+                self._error, self._end = line[:LOG_CHARACTERS], "failed"
                 self._log(line, "error")
                 return
+        if self._running and self._error is None and (found := last_words(line)):
+            self._end, self._error = found
         if "%|" in line or "B/s]" in line or self._logged >= LOG_LINES:
             return  # a progress bar, of which a log holds thousands
         self._log(line, "error" if self._traceback else None)
@@ -420,7 +426,7 @@ class NanochatReader:
         if self._running:
             self._flush_scores(self._eval_step)
             if self._error is not None and not self._ended:
-                self._emit(RunFinished(status="failed", reason=self._error, stamp=self._stamp))
+                self._emit(RunFinished(status=self._end, reason=self._error, stamp=self._stamp))
         self._running, self._ended, self._error = False, False, None
         self._finals, self._scores = [], []
         self._step, self._eval_step = -1, None

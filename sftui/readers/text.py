@@ -368,14 +368,17 @@ class TextReader:
             )
 
     def _end_by_traceback(self) -> None:
-        """A traceback that nothing of the run came after is how it ended."""
+        """A traceback, or a launcher's word, that nothing of the run came after is how it ended."""
         error = self._tracebacks.error
         if error and self._running and not self._ended and self._at_traceback == self._place():
             self._ended = True
             reason = error[:LOG_CHARACTERS]
             self._emit(
                 RunFinished(
-                    status="failed", reason=reason, updates=self._reached(), stamp=self._stamp
+                    status=self._tracebacks.status,
+                    reason=reason,
+                    updates=self._reached(),
+                    stamp=self._stamp,
                 )
             )
 

@@ -1,4 +1,4 @@
-"""The traceback with which a program dies, among the lines of its log.
+"""The traceback with which a program dies, among the lines of its log, or another's word of it.
 
 Launchers print the tracebacks of all ranks and then one of their own; the first is the cause.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from engine.events import EndStatus
+from sftui.readers.last_words import last_words
 from sftui.readers.prefixes import take_rank
 
 ERROR = re.compile(
@@ -31,7 +33,9 @@ class Tracebacks:
 
     def __init__(self) -> None:
         self.error: str | None = None
-        """What was raised first since `forget`: `ValueError: no tokenizer`."""
+        """What ended it first since `forget`: `ValueError: no tokenizer`."""
+        self.status: EndStatus = "failed"
+        """What that makes of the run."""
         self._lines_left: dict[int | None, int] = {}
         """Rank -> lines that its open traceback may still have; several ranks die at once."""
         self._ignored = False
@@ -56,16 +60,24 @@ class Tracebacks:
                 return True
             if not self._lines_left:
                 self._ignored = text.startswith(_IGNORED)
-            return text.startswith(_IGNORED)
+            return text.startswith(_IGNORED) or self._is_last_word(text)
         if text[:1].isspace():
             if left > 1:
                 self._lines_left[rank] = left - 1
             return True
         if not ERROR.match(text):
-            return False  # cut off, or another thread speaks
+            return self._is_last_word(text)  # cut off, or another thread speaks
         if not self._ignored and (self.error is None or self._chained):
-            self.error = text.strip()
+            self.error, self.status = text.strip(), "failed"
         self._ignored = self._chained = False
+        return True
+
+    def _is_last_word(self, text: str) -> bool:
+        found = last_words(text)
+        if found is None:
+            return False
+        if self.error is None:
+            self.status, self.error = found
         return True
 
     def forget(self) -> None:

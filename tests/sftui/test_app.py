@@ -729,10 +729,10 @@ def measured(step: int) -> list[ev.Event]:
     ]
 
 
-@pytest.mark.parametrize(("rows", "most"), [(20, 45), (4000, 6)])
-async def test_results_at_every_step_are_painted_as_seldom_as_its_steps(rows, most, monkeypatch):
-    """One more of hundreds moves no dot: in four seconds with ten rows each the panels are
-    painted once a second, the log twice. One of a few is news, and painted at once."""
+@pytest.mark.parametrize("rows", [20, 40_000])
+async def test_results_at_every_step_are_painted_as_seldom_as_its_steps(rows, monkeypatch):
+    """One more of thousands moves no dot: in four seconds with ten rows each the panels are
+    painted every third second, the log twice a second. One of a few is news, painted at once."""
     events = fake_run(until=2, finish=False)
     source = ListSource(events)
     app = SftuiApp(ScreenRequest(source, "run"), now=Clock(events[-1].stamp.t))
@@ -747,7 +747,7 @@ async def test_results_at_every_step_are_painted_as_seldom_as_its_steps(rows, mo
         )
         while source.events:
             cockpit.tick()
-        painted = collections.Counter()
+        painted, before = collections.Counter(), cockpit._ticks
         rebuild = Panel.rebuild
         monkeypatch.setattr(
             Panel, "rebuild", lambda self: (painted.update([self.id]), rebuild(self))[1]
@@ -756,13 +756,15 @@ async def test_results_at_every_step_are_painted_as_seldom_as_its_steps(rows, mo
             source.events += measured(step)
             cockpit.tick()
             await pilot.pause()
+        ticks = cockpit._ticks - before  # the app's own are among them
+        most = 45 if rows == 20 else 2 + ticks // 30
         for panel in ("loss", "benchmarks", "checkpoints"):
-            assert 2 <= painted[panel] <= most, (panel, painted)
+            assert 1 <= painted[panel] <= most, (panel, painted, ticks)
         if rows == 20:
             assert painted["benchmarks"] >= 40
         else:
-            assert 8 <= painted["log"] <= 8 + most
-        for _ in range(25):
+            assert 7 <= painted["log"] <= 1 + ticks // 5 + most
+        for _ in range(35):
             cockpit.tick()
         await pilot.pause()
         assert f"{rows + 39:,}" in text_of(cockpit.dashboard), "the newest is shown in the end"

@@ -26,7 +26,7 @@ from engine.conversations.conversation import Conversation, Message, RowFault
 from engine.conversations.tool_words import REASONING
 from engine.errors import CheckpointError
 from engine.files import checked
-from engine.model.hf import template
+from engine.model.hf import template, template_trial
 from engine.model.hf.template import Place
 from engine.model.hf.template_chat import Chat, as_message, plain, said
 from engine.model.hf.tokenizer_files import (
@@ -76,6 +76,11 @@ class HfTokenizer(OwnFormat):
             raise CheckpointError(f"{name}: {TOKENIZER} cannot be used ({reason}).") from None
         self.inner.no_truncation()
         self.inner.no_padding()
+        if fault := template_trial.try_out(self.template):
+            raise CheckpointError(
+                f"{name}: the chat template is not used: {fault}; expected one that writes the "
+                "messages. Name another with --chat-template FILE."
+            )
         if fault := template.check(self.template):
             raise CheckpointError(f"{name}: the chat template is no Jinja template ({fault}).")
 
@@ -245,7 +250,10 @@ class HfTokenizer(OwnFormat):
     @cached_property
     def letter_note(self) -> str:
         """How letters are asked for, in a few words for people."""
-        blank = self.inner.id_to_token(self.letter("A")) != "A"
+        try:
+            blank = self.inner.id_to_token(self.letter("A")) != "A"
+        except (RowFault, CheckpointError):
+            return "cannot be asked for: the template writes none where an answer begins"
         return "letters with a leading blank" if blank else "letters without a blank"
 
     def letter(self, letter: str) -> int:

@@ -22,6 +22,8 @@ Place = tuple[int, int]
 BEGIN, END = "\ufdd0", "\ufdd1"
 """Stand around answers in a marked text. Unicode keeps both for a program's own use."""
 
+NO_MEMORY = "the chat template takes more memory than there is"
+
 _GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
@@ -46,8 +48,6 @@ def render(
     Raises:
         RowFault: the template refuses the chat, or fails at it.
     """
-    import jinja2  # noqa: PLC0415  of the extra
-
     if any(mark in str(message.get("content")) for message in chat for mark in (BEGIN, END)):
         raise RowFault("a text holds U+FDD0 or U+FDD1, which Unicode keeps for programs")
     try:
@@ -59,11 +59,13 @@ def render(
             documents=None,
             **names,
         )
-    except (jinja2.TemplateError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RowFault(f"the chat template refuses it: {reason}") from None
     except RecursionError:
         raise RowFault("the chat template calls itself without end") from None
+    except MemoryError:
+        raise RowFault(NO_MEMORY) from None
+    except Exception as error:  # a template is a program, which may fail in any way
+        reason = str(error).partition("\n")[0]
+        raise RowFault(f"the chat template refuses it: {reason}") from None
     return _unmarked(marked)
 
 
@@ -111,6 +113,12 @@ def _unmarked(marked: str) -> tuple[str, list[Place]]:
 
 @lru_cache(maxsize=8)
 def _compiled(template: str) -> Any:
+    return environment().from_string(template)
+
+
+@lru_cache(maxsize=1)
+def environment() -> Any:
+    """The sandbox that templates run in."""
     from jinja2.ext import Extension, loopcontrols  # noqa: PLC0415  of the extra
     from jinja2.nodes import CallBlock  # noqa: PLC0415
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
@@ -128,13 +136,13 @@ def _compiled(template: str) -> Any:
         def _mark(self, caller: Callable[[], str]) -> str:
             return f"{BEGIN}{caller()}{END}"
 
-    environment = ImmutableSandboxedEnvironment(
+    found = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
     )
-    environment.filters["tojson"] = _as_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(template)
+    found.filters["tojson"] = _as_json
+    found.globals["raise_exception"] = _refuse
+    found.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return found
 
 
 def _as_json(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,13 +66,13 @@ def model(shape: GPTConfig = SHAPE) -> GPT:
     return found
 
 
-def loader(layout: Layout) -> StepLoader:
+def loader(layout: Layout, *, rank: int = 0, world_size: int = 1) -> StepLoader:
     """Twenty steps of rows of 6 to 36 tokens: other documents and other lengths each time."""
     rng = random.Random(1)
     rows = [("a", "x" * rng.randrange(12), "y" * rng.randrange(1, 20)) for _ in range(80)]
     plan = Plan(
         num_rows=len(rows),
-        world_size=1,
+        world_size=world_size,
         device_batch_size=2,
         target_examples_per_step=4,
         num_epochs=1,
@@ -78,6 +82,8 @@ def loader(layout: Layout) -> StepLoader:
         TokenRows(ListSource(rows), BYTES, 256),
         plan,
         pad_id=0,
+        rank=rank,
+        world_size=world_size,
         layout=layout,
         max_tokens=1000,
         prefetch=False,
@@ -258,3 +264,58 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path: Any, started: Ch
     assert len(losses[0]) == 12
     assert losses[1] == pytest.approx(losses[0], rel=2e-5)
     assert losses[1] != losses[0], "the compiled kernels were not taken"
+
+
+def test_graphs_are_kept_apart_by_the_width_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a tag of the user's own, and once, however often a model is tried out."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    found = model()
+    found.compile_blocks("eager")
+    before = torch.compiler.config.cache_key_tag
+    torch.compiler.config.cache_key_tag = "mine"
+    try:
+        for _ in range(2):
+            try_out(found, mixed=False)
+            assert torch.compiler.config.cache_key_tag == "mine+AVX2"
+    finally:
+        torch.compiler.config.cache_key_tag = before
+
+
+LOSSES_OF_BOTH = """
+import torch
+from engine.model.compiled import try_out
+from engine.session import LossModule
+from tests.engine.model.test_compiled import loader, model
+torch.set_num_threads(1)
+made, plain = model(), model()
+made.compile_blocks()
+try_out(made, mixed=False)
+for step in range(3):
+    (micro,) = loader("packed").load(step).micro_steps
+    print(float(LossModule(plain)(micro)[0]), float(LossModule(made)(micro)[0]))
+"""
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
+def test_a_cache_of_a_wider_cpu_is_not_taken(tmp_path: Path) -> None:
+    """Two processes of one cache, the second told to use AVX2: with the first one's graphs half of
+    every result would be what the memory held before."""
+    if "avx512f" not in Path("/proc/cpuinfo").read_text().split():
+        pytest.skip("this CPU has no AVX-512, and all its graphs are of one width")
+    for capability in ("avx512", "avx2"):
+        told = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", LOSSES_OF_BOTH],
+            env=os.environ
+            | {"ATEN_CPU_CAPABILITY": capability, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 0, told.stderr[-2000:]
+        pairs = [[float(word) for word in line.split()] for line in told.stdout.splitlines()]
+        assert len(pairs) == 3
+        for plain, found in pairs:
+            assert found == pytest.approx(plain, rel=1e-6), capability

@@ -163,6 +163,19 @@ def test_the_end_of_an_axis_stands_while_updates_come():
     assert ends == sorted(ends)
 
 
+@pytest.mark.parametrize("planned", [None, 400.0])
+def test_the_axis_of_a_run_beyond_its_plan_grows_in_jumps_as_that_of_one_without(
+    planned: float | None,
+) -> None:
+    """An end that moves with every row repaints the whole chart for each; the plan is its end
+    until then."""
+    ends = [x_range(None, 0.0, float(step), planned, whole=False)[1] for step in range(401, 2401)]
+    assert all(end > step for step, end in enumerate(ends, 401))
+    assert len(set(ends)) < 40
+    if planned is not None:
+        assert x_range(None, 0.0, 399.0, planned, whole=False) == (0.0, planned)
+
+
 # ---- charts --------------------------------------------------------------------------------------
 
 

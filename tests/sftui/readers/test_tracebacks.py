@@ -18,6 +18,7 @@ STYLES = [
     "iteration {s:8d}/ 100 | lm loss: 1.{s} | grad norm: 0.5 |",
     "Iter {s}: Train loss 1.{s}, Learning Rate 1.000e-05, It/sec 1.2, Tokens/sec 300.0",
 ]
+NANOCHAT = "Step 000{s}/00099 | Training loss: 1.{s}| lrm: 1.000000| num_tokens: 1,000"
 ERRORS = [
     "AssertionError: no tokenizer",
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB",
@@ -91,6 +92,62 @@ def test_of_two_ranks_that_die_at_once_the_first_error_counts() -> None:
     found = read([*trained(STYLES[0], 10, 8), *mixed])
     assert found.state.reason == "ValueError: loss 1"
     assert found.state.updates == read(trained(STYLES[0], 10, 8)).state.updates
+
+
+CANCELLED = "slurmstepd: error: *** JOB 9 ON n1 CANCELLED AT 2026-05-02T10:00:00"
+LAST_WORDS = {
+    "Killed": ("failed", "killed (SIGKILL): often the machine's memory was full"),
+    "./go.sh: line 3: 812 Killed                  python train.py": (
+        "failed",
+        "killed (SIGKILL): often the machine's memory was full",
+    ),
+    "Segmentation fault (core dumped)": ("failed", "segmentation fault"),
+    "Terminated": ("interrupted", "terminated (SIGTERM)"),
+    f"{CANCELLED} DUE TO TIME LIMIT ***": ("interrupted", "Slurm cancelled the job, time limit"),
+    f"{CANCELLED} ***": ("interrupted", "Slurm cancelled the job"),
+    "slurmstepd: error: Detected 1 oom_kill event in StepId=9.0.": (
+        "failed",
+        "killed for want of the machine's memory (out of memory)",
+    ),
+    "E0502 10:00:00 api.py:869] failed (exitcode: -9) local_rank: 3 (pid: 81) of binary: python": (
+        "failed",
+        "rank 3 was ended by SIGKILL",
+    ),
+    "[launch.py:325:sigkill_handler] exits with return code = 2": (
+        "failed",
+        "a process ended with exit code 2",
+    ),
+    "srun: error: n1: task 3: Exited with exit code 137": (
+        "failed",
+        "a process ended with exit code 137",
+    ),
+    "  what():  CUDA error: an illegal memory access was encountered": (
+        "failed",
+        "CUDA error: an illegal memory access was encountered",
+    ),
+}
+
+
+@pytest.mark.parametrize("line", LAST_WORDS)
+@pytest.mark.parametrize("style", [*STYLES, NANOCHAT])
+def test_a_run_that_was_killed_ended_as_its_launcher_says(style: str, line: str) -> None:
+    """It cannot say so itself. What training went on after was not the run's end."""
+    status, reason = LAST_WORDS[line]
+    found = read([*trained(style, 10, 8), line])
+    assert (found.status, found.state.reason) == (status, reason)
+    if style is not NANOCHAT:
+        assert read([*trained(style, 10, 6), line, *trained(style, 16, 6)]).status == "unknown"
+
+
+@pytest.mark.parametrize("line", ["Killed by whom?", "0 failed", "Terminated 3 workers early"])
+def test_words_that_only_look_like_an_end_are_none(line: str) -> None:
+    assert read([*trained(STYLES[0], 10, 8), line]).status == "unknown"
+
+
+def test_the_error_before_the_launchers_word_is_the_cause() -> None:
+    error = "ValueError: no rows"
+    lines = [*traceback(error), "E0502 api.py] failed (exitcode: 1) local_rank: 0 (pid: 8)"]
+    assert read([*trained(STYLES[0], 10, 8), *lines]).state.reason == error
 
 
 def test_an_error_while_python_was_ending_is_no_failure() -> None:
