@@ -6,7 +6,8 @@
 In tmux it starts `sftui run --model SmolLM2... --lora 16` on chat rows, lowers the learning rate,
 pauses, looks at the rows of the step, evaluates, resumes, waits for the end, exports the merged
 model, and talks to it in a fresh process that imports transformers and nothing of ours. Each moment
-is drawn as SVG, and as PNG where there is a Chromium. It stops at the first that does not come.
+is drawn as SVG at three sizes, and as PNG where there is a Chromium. It stops at the first that
+does not come.
 Ten minutes on two quiet cores.
 """
 
@@ -29,7 +30,9 @@ from tests import hf_material, make_smollm2
 from tests.conftest import SHARED
 from tests.make_screenshots import to_png
 
-COLUMNS, ROWS = 160, 48
+SIZES = ((160, 48), (120, 36), (80, 24))
+"""Columns and rows that each moment is drawn at; the walk itself is at the first."""
+REDRAWN_SECONDS = 3.0
 NAME, MODEL, MERGED = "smol", "SmolLM2-135M-Instruct", "merged"
 ASKED = "What is the capital of France?"
 ROWS_OF_DATA, LONGEST = 400, 500
@@ -58,7 +61,7 @@ class Terminal:
         self.place, self.socket = place, f"walk-{os.getpid()}"
         env = {"COLORTERM": "truecolor", "SFTUI_CONFIG": str(place / "config.json")}
         pairs = [word for each in env.items() for word in ("-e", "=".join(each))]
-        size = ("-x", str(COLUMNS), "-y", str(ROWS))
+        size = ("-x", str(SIZES[0][0]), "-y", str(SIZES[0][1]))
         self._tmux("new-session", "-d", "-s", "walk", *size, *pairs, "-c", str(place), "bash")
         self._tmux("set", "-ga", "terminal-overrides", ",*:Tc")
 
@@ -90,18 +93,28 @@ class Terminal:
         return seen
 
     def draw(self, name: str) -> None:
-        """The screen as a picture, `NAME-160x48.svg` and `.png`."""
+        """The screen as pictures, `NAME-160x48.svg` and `.png` and so on."""
+        for columns, rows in SIZES:
+            self._resize(columns, rows)
+            self._draw_now(name, columns, rows)
+        self._resize(*SIZES[0])
+
+    def _resize(self, columns: int, rows: int) -> None:
+        self._tmux("resize-window", "-t", "walk", "-x", str(columns), "-y", str(rows))
+        time.sleep(REDRAWN_SECONDS)
+
+    def _draw_now(self, name: str, columns: int, rows: int) -> None:
         raw = self._tmux("capture-pane", "-t", "walk", "-e", "-p", "-N")
         console = Console(
-            width=COLUMNS,
-            height=ROWS,
+            width=columns,
+            height=rows,
             record=True,
             file=io.StringIO(),
             force_terminal=True,
             color_system="truecolor",
         )
         console.print(Text.from_ansi(raw), no_wrap=True, end="")
-        path = self.place / f"{name}-{COLUMNS}x{ROWS}.svg"
+        path = self.place / f"{name}-{columns}x{rows}.svg"
         console.save_svg(str(path), title="sftui")
         if chromium := shutil.which("chromium"):
             to_png(path, chromium)

@@ -2,7 +2,8 @@
 
 As nanochat checks them: the number after `#### `, commas left out, compared as text; and a
 program, made of the imports of the prompt, the code of the answer and the tests of the row,
-that has to run to its end.
+that has to run to its end. A model that was taught another form ("so she makes $18 a day") is read
+freely: `free_number` and `free_code` find what `number_of` and `code_of` would, and more.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ Kind = Literal["number", "program"]
 _NUMBER = re.compile(r"#### (-?[0-9.,]+)")
 _FENCED = re.compile(r"```(?:python)?\s*\n(.*?)\n```", re.DOTALL)
 _IMPORTS = ("import ", "from ")
+_ANY_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?")
+_ANY_FENCED = re.compile(r"```[\w+-]*[ \t]*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"```[\w+-]*[ \t]*\n?")
 
 GENERATED_TASKS = ("GSM8K", "HumanEval")
 """Tasks whose rows are asked as problems; all others are asked by letter."""
@@ -56,9 +60,10 @@ class Problem:
         content = [self.kind, self.prompt, self.gold, self.solution, self.tests, self.entry_point]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
-    def program(self, answer: str) -> str:
-        """What is run to check an `answer` that is a program."""
-        code = f"{imports_of(self.prompt)}\n\n{code_of(answer)}"
+    def program(self, answer: str, *, free: bool = False) -> str:
+        """What is run to check an `answer` that is a program; `free`: see the module's head."""
+        found = free_code(answer, self.entry_point) if free else code_of(answer)
+        code = f"{imports_of(self.prompt)}\n\n{found}"
         return f"{code}\n\n{self.tests}\ncheck({self.entry_point})"
 
 
@@ -115,6 +120,33 @@ def code_of(answer: str) -> str:
     return (found[1] if found else answer).strip()
 
 
+def free_number(answer: str) -> str | None:
+    """The number after `#### `, else the last one of the answer; None without any.
+
+    Commas are left out, and so are decimals that are zeros, for which gold answers have none.
+    """
+    found = number_of(answer)
+    if found is None:
+        every: list[str] = _ANY_NUMBER.findall(answer)
+        if not every:
+            return None
+        found = every[-1].replace(",", "")
+    whole, dot, decimals = found.rstrip(".").partition(".")
+    return whole if not decimals.strip("0") else f"{whole}{dot}{decimals}"
+
+
+def free_code(answer: str, entry_point: str) -> str:
+    """The first fenced block that defines the function asked for, else the first, else all.
+
+    Of a fence that stands alone (an answer cut at its end, one that begins with its program) the
+    side with the function counts.
+    """
+    blocks: list[str] = _ANY_FENCED.findall(answer) or _FENCE.split(answer)
+    defined = re.compile(rf"^[ \t]*(?:async )?def {re.escape(entry_point)}\b", re.MULTILINE)
+    found = next((block for block in blocks if defined.search(block)), blocks[0])
+    return found.strip()
+
+
 def imports_of(prompt: str) -> str:
     """The imports at the beginning of a prompt, up to its first other line."""
     found = []
@@ -126,7 +158,9 @@ def imports_of(prompt: str) -> str:
     return "\n".join(found)
 
 
-def problem_set(problems: Sequence[Problem], most_tokens: int) -> str:
-    """SHA-256 of the ordered ids and of how they are asked; equal sets may be compared by item."""
-    content = ["generated", most_tokens, [problem.id for problem in problems]]
+def problem_set(problems: Sequence[Problem], most_tokens: int, *, free: bool = False) -> str:
+    """SHA-256 of the ordered ids, how they are asked and how answers are read; equal sets may be
+    compared by item."""
+    asked = "generated, read freely" if free else "generated"
+    content = [asked, most_tokens, [problem.id for problem in problems]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

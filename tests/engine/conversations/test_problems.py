@@ -12,12 +12,15 @@ from engine.conversations.conversation import RowFault, parse_gsm8k
 from engine.conversations.problems import (
     PASSED,
     code_of,
+    free_code,
+    free_number,
     imports_of,
     number_of,
     number_problem,
     parse_program,
 )
 from engine.data.dataset import parse_row
+from tests.conftest import examples
 
 ROW = {
     "task_id": "Own/1",
@@ -89,3 +92,48 @@ def test_code_is_the_first_fence_or_all_of_an_answer():
     assert code_of("see\n```python\nx = 1\n```\nand\n```\ny = 2\n```") == "x = 1"
     assert code_of("  x = 1 \n") == "x = 1"
     assert imports_of("# a\nimport os\n\ndef f(): pass\nimport re") == "import os"
+
+
+@pytest.mark.parametrize(
+    ("answer", "number"),
+    [
+        ("#### 180\nThe answer is: 181", "180"),
+        ("So she makes 9 * 2 = $18 every day.", "18"),
+        ("That is 1,234,000.00 in all.", "1234000"),
+        ("10-3 leaves **7**.", "7"),
+        ("It fell to -4.5", "-4.5"),
+        ("Nothing is left.", None),
+    ],
+)
+def test_a_number_is_found_in_an_answer_of_any_form(answer: str, number: str | None) -> None:
+    assert free_number(answer) == number
+
+
+@examples(100)
+@given(
+    value=st.integers(-(10**9), 10**9),
+    before=st.text("ab 0123456789.,$=\n", max_size=40),
+    after=st.sampled_from(["", ".", " dollars.", "\n", "**"]),
+)
+def test_whatever_stands_before_it_the_last_number_counts(
+    value: int, before: str, after: str
+) -> None:
+    assert free_number(f"{before} {value:,}{after}") == str(value)
+    assert free_number(f"{before}\n#### {value}\n7 more words") == str(value)
+
+
+@pytest.mark.parametrize("fence", ["```", "```python", "```Python", "```py"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{f}\nCODE\n```\nIt adds.",
+        "First:\n{f}\nx = 1\n```\nthen\n{f}\nCODE\n```",
+        "Here it is:\n{f}\nCODE",
+        "CODE\n```\n\nIt adds.",
+        "CODE",
+    ],
+)
+def test_the_code_of_the_function_is_found_whatever_stands_around_it(form: str, fence: str) -> None:
+    code = "def add(a, b):\n    return a + b"
+    answer = form.format(f=fence).replace("CODE", code)
+    assert free_code(answer, "add") == code
