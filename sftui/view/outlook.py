@@ -84,15 +84,15 @@ def _falling(state: RunState, view: View) -> Answer:
     if len(known) < 2:
         return Answer("val", f"{fmt.loss(known[0].loss)}, once: nothing to compare yet")
     now, before = known[-1], known[-2]
-    steps = fmt.count(now.step - before.step)
+    steps = fmt.counted(now.step - before.step, "step")
     by = fmt.change(now.loss - before.loss)
     if len(found) > MOST_JUDGED:
-        return Answer("val", f"{by} in {steps} steps; not judged here")
+        return Answer("val", f"{by} in {steps}; not judged here")
     if view.replay is not None and view.replay.unread:
-        return Answer("val", f"{by} in {steps} steps; judged once the log is read")
+        return Answer("val", f"{by} in {steps}; judged once the log is read")
     judged = view.losses.changes(found)
     late, whole = judged.get((now.step, PREVIOUS)), judged.get((now.step, START))
-    return _verdict(now, before, late or whole, whole, f"{by} in {steps} steps")
+    return _verdict(now, before, late or whole, whole, f"{by} in {steps}")
 
 
 def _verdict(

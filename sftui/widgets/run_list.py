@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from textual.events import Click
@@ -15,6 +16,7 @@ from sftui.drawing.short_names import short_names
 from sftui.state.records import Topic
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.paths import typed_path
 from sftui.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -245,7 +247,8 @@ class RunList(Panel):
             facts.append(f"best validation {fmt.loss(entry.best_loss)}")
         facts += [f"{clean(task, 40)} {fmt.percent(share)}" for task, share in entry.tasks]
         grid.text(row + 1, 2, fit(" · ".join(facts), grid.width - 4), style(Role.TEXT))
-        grid.text(row + 2, 2, fit(clean(entry.target, 1000), grid.width - 4), style(Role.FAINT))
+        where = typed_path(Path(entry.target))
+        grid.text(row + 2, 2, fit(clean(where, 1000), grid.width - 4), style(Role.FAINT))
 
     def _say_empty(self, grid: Grid) -> None:
         widest = max((text_width(line) for line, _ in self.empty), default=0)

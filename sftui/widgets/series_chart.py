@@ -34,6 +34,7 @@ from sftui.drawing.canvas import (
 from sftui.drawing.chart_data import ChartData
 from sftui.drawing.plot import Plot, percentiles, tick_words
 from sftui.drawing.roles import Back, Role, style
+from sftui.drawing.short_names import short_names
 from sftui.drawing.x_axis import WORDS, ClockScale, XScale, x_range
 from sftui.state.catalog import Catalog
 from sftui.state.means import FEW_POINTS, Means, line
@@ -66,6 +67,8 @@ _SIDES = {"▴": "above", "▾": "below"}
 """The mark of what is outside the range, and the word for the side."""
 Bools = NDArray[np.bool_]
 _DASH = "╌"
+_SHORT = 6
+"""Cells of the name of a curve where whole names have no room."""
 
 
 @dataclass
@@ -378,17 +381,22 @@ class SeriesCharts(ZoomChart):
         return [*spans, *names] if named else spans, named
 
     def _names_below(self, chart: _Chart, taken: int, border: int) -> None:
-        """Who is who on the lower border, as many as there is room for, and how many more."""
+        """Who is who on the lower border: short names where the whole ones have no room, as many as
+        there is room for, and how many more."""
         grid, plot, drawn = chart.grid, chart.plot, chart.drawn
         room, spans = grid.width - 6 - taken, list[Span]()
-        for i, each in enumerate(drawn):
-            name = _name(plot, each)
+        names = [_name(plot, each) for each in drawn]
+        if sum(_cells(name) for name in names) > room:
+            labels = [each.curve.label for each in drawn]
+            short = short_names(labels, _SHORT)
+            names = [(mark, (short[label], text[1]))
+                     for (mark, text), label in zip(names, labels, strict=True)]  # fmt: skip
+        for i, name in enumerate(names):
             more = f" +{len(drawn) - i}"
-            cells = sum(text_width(text) for text, _ in name)
-            if cells + (0 if i + 1 == len(drawn) else len(more) + 1) > room:
+            if _cells(name) + (0 if i + 1 == len(drawn) else len(more) + 1) > room:
                 spans.append((more, style(Role.FAINT)))
                 break
-            room -= cells
+            room -= _cells(name)
             spans += name
         if spans and room >= 0:
             grid.spans(grid.height - 1, 2, [*spans, (" ", border)], grid.width - 2 - taken)
@@ -836,6 +844,10 @@ def _name(plot: Plot | None, each: _Drawn) -> tuple[Span, Span]:
     """The mark and the name of a curve, as a legend has them."""
     char = each.mark if plot is not None and _marked(plot, each) else "━"
     return (f" {char} ", style(each.role)), (clean(each.curve.label, 40), style(Role.DIM))
+
+
+def _cells(name: Sequence[Span]) -> int:
+    return sum(text_width(text) for text, _ in name)
 
 
 def _marked(plot: Plot, each: _Drawn) -> bool:

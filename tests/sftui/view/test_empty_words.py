@@ -7,7 +7,7 @@ import pytest
 from engine import events as ev
 from sftui.drawing.canvas import Grid
 from sftui.state.run_state import RunState
-from sftui.view.empty_words import What, nothing_yet
+from sftui.view.empty_words import What, awaited, nothing_yet
 from sftui.view.view import View
 from sftui.widgets.loss_chart import LossChart
 from tests.sftui.test_app import make, panel_of, ready
@@ -107,3 +107,13 @@ async def test_the_panels_of_a_young_run_say_it() -> None:
         await pilot.pause()
         text = app.screen.query_one("#flips").text()  # type: ignore[attr-defined]
         assert "first at step 0" in text
+
+
+def test_a_run_without_questions_promises_no_evaluation_of_them() -> None:
+    """The key that evaluates now would measure validation alone."""
+    found = RunState()
+    found.apply(ev.RunStarted(name="x", num_iterations=101, settings=EVERY | {"eval_tasks": ""}))
+    told = nothing_yet("evaluation", found, View(now=float))
+    assert told == "no questions asked; --eval-tasks names some"
+    assert "first at step 0" in nothing_yet("validation", found, View(now=float))
+    assert awaited(found, View(now=float))[1:] == ["validation every 20 steps"]

@@ -129,3 +129,11 @@ def test_a_run_that_is_over_says_when_and_after_how_much(updates: int, words: st
     assert said.startswith("finished")
     assert said.endswith(words)
     assert "took" not in said
+
+
+def test_one_step_is_one_step() -> None:
+    state = folded([ev.RunStarted(name="x"), *(
+        ev.ValidationFinished(step=step, loss=2.0 - step / 10) for step in (4, 5)
+    )])  # fmt: skip
+    assert "in 1 step" in lines(state)["val"]
+    assert "in 1 steps" not in lines(state)["val"]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine import events as ev
 from sftui.drawing.canvas import BRAILLE, Grid
 from sftui.drawing.roles import Back, Role, parts
+from sftui.drawing.short_names import short_names
 from sftui.state.run_state import RunState
 from sftui.state.series import Floats, Rows, Series, Table
 from sftui.view.chart_page import ChartPage, Look
@@ -227,7 +228,10 @@ def test_curves_that_share_a_chart_are_all_named_or_counted(columns):
             panel = charts.panels[cell.place]
             rows = grid.lines()[cell.y : cell.y + cell.height]
             border = [row[cell.x : cell.x + cell.width] for row in (rows[0], rows[-1])]
-            named = [c for c in panel.curves if any(f" {c.label}" in row for row in border)]
+            short = short_names([c.label for c in panel.curves], 6)
+            named = [c for c in panel.curves
+                     if any(f" {word}" in row for word in (c.label, short[c.label])
+                            for row in border)]  # fmt: skip
             left = len(panel.curves) - len(named)
             shared += len(panel.curves) > 1
             assert not left or any(f" +{left}" in row for row in border), border
