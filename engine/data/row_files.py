@@ -37,6 +37,8 @@ SPLITS = {
 MAX_UNPACKED = 2**34
 """16 GiB: a file of zeros unpacks to a thousand times its size."""
 
+_BLOCK_BYTES = 2**20
+
 MOST_FILES = 10_000
 
 _WORD = re.compile("[a-z0-9]+")
@@ -102,14 +104,21 @@ def _unpacked(path: Path) -> bytes:
         raise DataError(f"{fault}.")
     try:
         with gzip.open(path) as file:
-            found = file.read(MAX_UNPACKED + 1)
+            found = io.BytesIO()
+            # In blocks: memory for all that is asked for is taken before the first byte is read.
+            while found.tell() <= MAX_UNPACKED and (block := file.read(_BLOCK_BYTES)):
+                found.write(block)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path}: cannot be unpacked ({error}); expected a whole gzip file. Is it cut off?"
         ) from None
-    if len(found) > MAX_UNPACKED:
+    except MemoryError:
+        raise DataError(
+            f"{path}: unpacks to more than the memory that is there. Unpack it."
+        ) from None
+    if found.tell() > MAX_UNPACKED:
         raise DataError(f"{path}: unpacks to more than {MAX_UNPACKED // 2**30} GiB. Unpack it.")
-    return found
+    return found.getvalue()
 
 
 class CsvRows:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, overload
 
 import numpy as np
@@ -63,10 +64,9 @@ class Rows(Sequence[CheckpointRow]):
         self.known, self.disk = known, disk
         self._best, self._exported = best, exported
         self._order: NDArray[np.intp] | None = None
-        steps = [c.step for c in known]
-        self.steps = np.array(steps, dtype=np.int64)
+        self.steps = np.fromiter(map(attrgetter("step"), known), np.int64, len(known))
         """In the order of `known`."""
-        self.measured = len(set(steps))
+        self.measured = len(np.unique(self.steps))
         """How many different weights there are to choose from."""
 
     def place_of(self, wanted: Checkpoint) -> int | None:

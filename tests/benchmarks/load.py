@@ -2,12 +2,12 @@
 
     python tests/benchmarks/load.py
 
-Seconds are CPU seconds of the process that does it, so that other programs matter little.
+Seconds are CPU seconds of the process that does it, so that other programs matter little. Each
+line names its target.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import json
@@ -24,7 +24,8 @@ from unittest import mock
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import psutil
-from textual.pilot import Pilot
+
+from tests.benchmarks import key_times
 
 RUNS = 1000
 CHECKPOINTS = 100_000
@@ -33,20 +34,22 @@ RANKS = 64
 
 
 def main() -> None:
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SFTUI_CONFIG"] = str(Path(folder) / "config.json")
         list_runs(Path(folder) / "runs")
         show_checkpoints(Path(folder) / "20260101-000000-checkpoints")
-        press_keys(Path(folder) / "20260101-000000-checkpoints")
+        press_keys(Path(folder) / "20260101-000000-checkpoints", f"{CHECKPOINTS:,} checkpoints")
         show_ranks(Path(folder) / "20260101-000000-ranks")
+        press_keys(Path(folder) / "20260101-000000-ranks", f"{RANKS} ranks")
     watch_a_run()
 
 
 @contextlib.contextmanager
-def timed(what: str) -> Iterator[None]:
+def timed(what: str, target: str = "") -> Iterator[None]:
     before = time.process_time()
     yield
-    print(f"{what}: {time.process_time() - before:.2f} s")
+    print(f"{what}: {time.process_time() - before:.2f} s {target}".rstrip())
 
 
 def list_runs(root: Path) -> None:
@@ -63,7 +66,7 @@ def list_runs(root: Path) -> None:
         (run / "run.json").write_text(json.dumps({"id": run.name, "world_size": 2}))
         (run / "events.jsonl").write_bytes(first.replace(b"20260101-000000-run", run.name.encode()))
     for when in ("the first time", "again"):
-        with timed(f"{RUNS:,} runs of {len(first) / 1e6:.1f} MB listed {when}"):
+        with timed(f"{RUNS:,} runs of {len(first) / 1e6:.1f} MB listed {when}", "(target 1 s)"):
             rows = runs.table(root, time.time(), memory_path())
         assert len(rows) == RUNS + 1
     few = root.with_name("few")
@@ -77,51 +80,16 @@ def list_runs(root: Path) -> None:
 
 def show_checkpoints(run: Path) -> None:
     write_run(run, updates=2 * CHECKPOINTS, save_every=2, alarm_every=20)
-    with timed(f"show of {CHECKPOINTS:,} checkpoints and {CHECKPOINTS // 10:,} alarms"):
+    with timed(
+        f"show of {CHECKPOINTS:,} checkpoints and {CHECKPOINTS // 10:,} alarms", "(target 5 s)"
+    ):
         show(run)
 
 
-KEYS = ("f", "l", "s", "end", "home", "+", "-", "c", "down", "up", "escape", "m", "escape")
-"""Ranges, axes, the browser of checkpoints and the page of charts."""
-
-
-def press_keys(run: Path) -> None:
-    """What a key of the screen takes over the same run, while it is still being read and after."""
-    asyncio.run(_press_keys(run))
-
-
-async def _press_keys(path: Path) -> None:
-    from engine.run.run_dir import RunDir
-    from sftui.app import SftuiApp
-    from sftui.cockpit.screen_request import ScreenRequest
-    from sftui.sources.tail import TailSource
-
-    run = RunDir(path)
-    app = SftuiApp(ScreenRequest(TailSource(run), title=run.id, folder=run.path))
-    async with app.run_test(size=(160, 48)) as pilot:
-        await _measure_keys(pilot, "from the first frame on")
-        deadline = time.monotonic() + 600
-        while app.cockpit is None or app.cockpit.state.end is None:
-            assert time.monotonic() < deadline, "the run is not read"
-            await pilot.pause(0.5)
-        await pilot.pause(5)
-        steps = app.cockpit.state.updates
-        await _measure_keys(pilot, f"with {steps:,} updates read")
-    print(f"memory of the screen: {psutil.Process().memory_info().rss / 2**20:.0f} MiB at most")
-
-
-async def _measure_keys(pilot: Pilot[None], when: str) -> None:
-    took = []
-    for key in KEYS:
-        before = time.process_time()
-        await pilot.press(key)
-        took.append(time.process_time() - before)
-    slowest = KEYS[took.index(max(took))]
-    middle = sorted(took)[len(took) // 2]
-    print(
-        f"a key {when}: {middle:.3f} s of CPU, {max(took):.3f} s at most ({slowest}), with what "
-        "the screen does beside it"
-    )
+def press_keys(run: Path, what: str) -> None:
+    """What a key of the screen takes over a run, while it is being read and after."""
+    for when, seconds, whole in (("1 s after the panels came", 1.0, False), ("later", 20.0, True)):
+        print(key_times.press(run, seconds, whole=whole).said(f"over {what}, {when}"))
 
 
 def show_ranks(run: Path) -> None:
@@ -158,7 +126,10 @@ def watch_a_run(seconds: float = 10.0) -> None:
         share = (sum(viewer.cpu_times()[:2]) - before) / (time.monotonic() - began)
         started.note_descendants()
     machine = VIEWERS * share / (os.cpu_count() or 1)
-    print(f"one who watches: {share:.2%} of a core; {VIEWERS}: {machine:.1%} of this machine")
+    print(
+        f"one who watches: {share:.2%} of a core; {VIEWERS}: {machine:.1%} of this machine "
+        "(target 5 %)"
+    )
 
 
 def write_run(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.conftest import SHARED
 from tests.faults.test_strangers import PLACEHOLDER, Desk
+from tests.fuzz import hf_targets
 from tests.fuzz.mutations import TOKENS, mutated
 
 Words = Sequence[str]
@@ -65,7 +66,9 @@ def typed(words: Words) -> None:
     if code not in (0, 1, 2):
         raise Finding(f"{words}: exit code {code}")
     if "--json" in words and code == 0:
-        json.loads(out.getvalue(), parse_constant=_refuse_constant)
+        texts = out.getvalue().splitlines() if words[0] == "data" else [out.getvalue()]
+        for text in texts:
+            json.loads(text, parse_constant=_refuse_constant)
 
 
 def _refuse_constant(word: str) -> None:
@@ -351,6 +354,51 @@ def try_rows(desk: Desk, rng: random.Random, data: bytes) -> None:
         typed(("run", "--dry-run", "--headless", "--source", "mid", "--data-dir", folder, *more))
 
 
+def try_model_files(desk: Desk, rng: random.Random, data: bytes) -> None:
+    """A Hugging Face model whose tokenizer or settings are damaged."""
+    path = desk.folder / rng.choice(hf_targets.TOKENIZER_FILES)
+    with in_place(path, data):
+        rows = desk.folder / hf_targets.ROWS
+        typed(rng.choice([hf_targets.look(desk, rng, rows), hf_targets.plan(desk, rng, rows)]))
+
+
+def try_adapters(desk: Desk, rng: random.Random, data: bytes) -> None:
+    """Adapters and weights, as a model to train and as what `chat` and `eval` look for."""
+    from engine.errors import SftuiError
+    from engine.model.hf import hf_folders
+
+    weights = data[8:9] == b"{" or b"safetensors" in data[:9]
+    names = hf_targets.WEIGHT_FILES if weights else hf_targets.ADAPTER_FILES
+    path = desk.folder / rng.choice(names)
+    with in_place(path, data):
+        for folder in (path.parent, desk.folder / hf_targets.MODEL):
+            with contextlib.suppress(SftuiError):
+                hf_folders.find(folder)
+        typed(hf_targets.plan(desk, rng, desk.folder / hf_targets.ROWS, model=path.parent))
+
+
+def try_template(desk: Desk, rng: random.Random, data: bytes) -> None:
+    path = desk.folder / "template.jinja"
+    with in_place(path, data):
+        rows = desk.folder / hf_targets.ROWS
+        words = hf_targets.look(desk, rng, rows)
+        typed((*words, "--chat-template", str(path)))
+
+
+def try_table(desk: Desk, rng: random.Random, data: bytes) -> None:
+    """Rows in a file of any kind, mostly of the kind that its name says."""
+    ending = rng.choice(hf_targets.ENDINGS)
+    if data[:2] == b"\x1f\x8b":
+        ending = rng.choice(("jsonl.gz", "csv.gz"))
+    elif data[:4] == b"PAR1":
+        ending = "parquet"
+    path = desk.folder / f"rows.{ending}"
+    with in_place(path, data):
+        named = rng.choice([(), (), ("--map", "prompt=question,completion=answer")])
+        look = hf_targets.look(desk, rng, path, *named)
+        typed(rng.choice([look, look, [*hf_targets.plan(desk, rng, path), *named]]))
+
+
 BASELINES = (
     b'{"MMLU": 0.31, "ARC-Easy": {"correct": 40, "total": 100}}',
     b'{"results": {"mmlu": {"acc,none": 0.31, "acc_stderr,none": 0.01}}, '
@@ -417,6 +465,10 @@ TARGETS: dict[str, Target] = {
     "model": Target(of_desk("cache/mid_checkpoints/*/*"), try_model),
     "config": Target(of_desk("runs/*/config.toml"), try_config),
     "rows": Target(of_desk("data/*.jsonl"), try_rows, cut=True),
+    "hf-files": Target(hf_targets.model_files(*hf_targets.TOKENIZER_FILES), try_model_files),
+    "hf-adapters": Target(hf_targets.model_files(*hf_targets.ADAPTER_FILES), try_adapters),
+    "hf-template": Target(hf_targets.templates, try_template),
+    "tables": Target(hf_targets.tables, try_table),
     "baseline": Target(lambda _: list(BASELINES), try_baseline),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -316,3 +317,16 @@ def test_a_row_of_a_table_with_a_cell_too_many_is_named(tmp_path: Path) -> None:
     with pytest.raises(RowFault, match="3 cells"):
         rows.read(1)
     assert rows.where(1).endswith(":3")
+
+
+def test_a_packed_file_takes_the_memory_of_what_it_holds(tmp_path: Path) -> None:
+    """Room for the largest that may come, 16 GiB, was asked for before the first byte was read: on
+    a machine that has less, no packed file could be read at all."""
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "a", "completion": "b"}\n' * 50))
+    tracemalloc.start()
+    try:
+        assert len(open_path(path)) == 50
+        assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
+    finally:
+        tracemalloc.stop()
