@@ -68,6 +68,8 @@ class MemoryPlan:
     """Rank 0 keeps the buffers of its last checkpoint where the model is: on a CPU, not on CUDA."""
     start_kept: bool = False
     """Each rank keeps its share of the starting weights there, to tell how far it went."""
+    muon: bool = True
+    """Matrices are updated in stacks by Muon; False: all by AdamW, in place."""
 
     @property
     def outside(self) -> float:
@@ -156,7 +158,7 @@ def estimate(plan: MemoryPlan) -> Memory:
         layers=round(per_layer * layers * n * width),
         logits=_logits(plan, head or counts.frozen_head, trained=head > 0),
         small=12 * n * width,
-        step_temporary=_step_temporary(plan, head),
+        step_temporary=_step_temporary(plan, head, -(-parameters // ranks)),
     )
 
 
@@ -192,9 +194,13 @@ def _logits(plan: MemoryPlan, table: int, *, trained: bool) -> int:
     return held + ((2 if plan.mixed else 4) * table if plan.chunk else 0)
 
 
-def _step_temporary(plan: MemoryPlan, table: int) -> int:
+def _step_temporary(plan: MemoryPlan, table: int, own: int) -> int:
+    """`own`: bytes of this rank's share of the parameters."""
     if plan.program == "nanochat":
         return 8 * table
+    if not plan.muon:
+        # As they were, where it is measured how far they go.
+        return own
     # The largest stack: MLP matrices of this rank. Five fp32 tensors of its size at a time.
     largest = 4 * plan.shape.n_embd**2
     owned = -(-plan.shape.n_layer // plan.world_size)
@@ -267,6 +273,7 @@ def plan_for(
         checkpoint_layers=config.runtime.activation_checkpointing,
         checkpoint_copies=device_type != "cuda",
         start_kept=device_type != "cuda",
+        muon=config.start.model is None or config.optim.optimizer == "muon",
     )
 
 

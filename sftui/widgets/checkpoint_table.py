@@ -68,6 +68,7 @@ class CheckpointTable(Panel):
     can_focus = True
     border_keys = "browser"
     opens = "screen.shelf_answers"
+    double_click_opens = False
 
     def __init__(
         self, state: RunState, view: View, checkpoints: CheckpointList, *, id: str
@@ -80,8 +81,8 @@ class CheckpointTable(Panel):
         self.order = Order()
         self.picked: Checkpoint | None = None
         """The one that the others are compared with; None: the best."""
-        self.rows = Rows((), {}, None)
-        """None until `reload`."""
+        self.rows = Rows([], {}, None)
+        """Empty until `reload`."""
         self._top = 0
         self._columns: list[_Column] = []
         """As they were painted last."""
@@ -201,6 +202,8 @@ class CheckpointTable(Panel):
                     self.sort_by(self.order.by(column.name))
         elif 0 <= event.y - _HEADED < self._room(self.size.height) and place < len(self.rows):
             self.move(place - self.cursor)
+            if event.chain == 2:
+                self.call_later(self.run_action, self.opens)
 
     def on_mouse_scroll_up(self) -> None:
         self.move(-3)

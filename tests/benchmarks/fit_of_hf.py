@@ -4,7 +4,8 @@
 
 Two sizes of Llama made on the spot, and the models named (or SmolLM2's folder, where
 SFTUI_SMOLLM2 names it), each trained whole and with adapters for a few updates, started as people
-start runs. Target: within 15 % plus 50 MiB. The exit code is 1 where one lies outside.
+start runs, with checkpoints on the way (their buffers stay). Target: within 15 % plus 50 MiB. The
+exit code is 1 where one lies outside.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.processes import environment
 MIB = 2**20
 SHARE, SLACK = 0.15, 50 * MIB
 LONGEST = 256
-SIZES = ((256, 4), (1024, 8))
+SIZES = ((256, 4), (512, 8))
 """Width and layers of the models that are made."""
 
 
@@ -61,7 +62,7 @@ def _compare(model: Path, data: Path, rank: int, runs: Path) -> bool:
     settings = {
         "model": str(model), "mixture": (str(data),), "lora": rank, "max_tokens": LONGEST,
         "device_batch_size": 4, "target_examples_per_step": 8, "num_iterations": 4,
-        "eval_tasks": (), "checkpoint_every": 0, "device_type": "cpu",
+        "eval_tasks": (), "checkpoint_every": 2, "device_type": "cpu",
     }  # fmt: skip
     typed = frozenset(settings)
     prepared = launch.prepare(RunConfig().replace(**settings), typed)
@@ -72,7 +73,7 @@ def _compare(model: Path, data: Path, rank: int, runs: Path) -> bool:
         *("-m", "sftui", "run", "--headless", "--model", str(model), "--data", str(data)),
         *("--lora", str(rank), "--max-tokens", str(LONGEST), "--num-iterations", "4"),
         *("--device-batch-size", "4", "--target-examples-per-step", "8", "--eval-tasks", ""),
-        *("--checkpoint-every", "0", "--device-type", "cpu", "--runs-dir", str(runs)),
+        *("--checkpoint-every", "2", "--device-type", "cpu", "--runs-dir", str(runs)),
     ]
     done = subprocess.run(
         [sys.executable, *words], capture_output=True, text=True, check=False, timeout=900,

@@ -275,6 +275,17 @@ def test_plan_of_the_settings() -> None:
     assert not plan_for(config.replace(dtype="float32"), nanochat(16), device_type="cuda").mixed
 
 
+def test_adamw_alone_needs_no_stacks_of_matrices() -> None:
+    """A Hugging Face model's optimizer works in place; a copy tells how far the weights went."""
+    by_adamw = RunConfig().replace(model="somewhere", device_batch_size=2)
+    by_muon = by_adamw.replace(optimizer="muon")
+    found = [
+        estimate(plan_for(each, nanochat(16), device_type="cpu")) for each in (by_adamw, by_muon)
+    ]
+    assert found[0].step_temporary == found[0].parameters
+    assert mib(found[1].step_temporary) == 640
+
+
 def test_checkpoint_size() -> None:
     """A d16 checkpoint holds the weights and the whole optimizer state."""
     assert mib(checkpoint_bytes(nanochat(16), mixed=True)) == 1152 + 1536
