@@ -69,7 +69,7 @@ class Rows(Sequence[CheckpointRow]):
             steps = np.array([c.step for c in known], dtype=np.int64)
         self.steps = steps
         """In the order of `known`."""
-        # Nearly in order already, which sorting is fast at; `np.unique` takes thirty times as long.
+        # Nearly in order already, which sorting is fast at; `np.unique` takes ten times as long.
         rising = np.sort(steps[::-1])
         self.measured = min(1, len(steps)) + int(np.count_nonzero(rising[1:] != rising[:-1]))
         """How many different weights there are to choose from."""

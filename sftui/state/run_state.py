@@ -693,7 +693,8 @@ class RunState:
             self._shelf.forget()
         else:
             self._shelf.add(saved)
-        return Topic.CHECKPOINTS | self._log(event)
+        self._log(event)
+        return _SAVED
 
     def _removed(self, event: ev.CheckpointRemoved) -> Topic:
         known = self.checkpoints.get(event.path)
@@ -747,6 +748,9 @@ class RunState:
         measured = self.validations.get(row.step)
         return measured.loss if measured else None
 
+
+_SAVED = Topic.CHECKPOINTS | Topic.LOG
+"""What one more checkpoint changes: a hundred thousand unions of flags take a while."""
 
 _BADGE_AFTER: Mapping[str, ev.StateName] = {
     Command.PAUSE.value: "paused",
