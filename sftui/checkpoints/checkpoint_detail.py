@@ -151,7 +151,6 @@ def _paint_answers(
 
 def _curve(grid: Grid, row: int, rows: int, cells: tuple[int, int], shown: Shown) -> bool:
     """The validation curve, else the training loss, with both places on it; False without any."""
-    state = shown.state
     series, role, name = _series(shown)
     if len(series) < 2:
         return False
@@ -167,30 +166,47 @@ def _curve(grid: Grid, row: int, rows: int, cells: tuple[int, int], shown: Shown
         if len(steps) * 4 <= plot.width:
             for step, loss in zip(steps.tolist(), losses.tolist(), strict=True):
                 _mark(plot, step, loss, "●", style(role))
-    step, best = shown.chosen.step, state.best_validation
-    there = role is Role.TRAIN or _measured(series, step)
-    sign, said = ("◆", "chosen") if there else ("◇", "chosen, not measured")
-    marks = [(step, sign, style(Role.TEXT, bold=True), f"{_short(step)}, {said}")]
-    if shown.other is not None:
-        other = shown.other.step
-        is_best = best is not None and best.step == other
-        sign, colour = ("★", Role.GOOD) if is_best else ("○", Role.WARN)
-        said = f"against {_short(other)}{', best' if is_best else ''}"
-        marks.append((other, sign, style(colour, bold=True), said))
-    if best is not None and best.step not in [at for at, *_ in marks]:
-        marks.append((best.step, "★", style(Role.GOOD, bold=True), f"best, {_short(best.step)}"))
-    plot.tint(plot.x_cell(step), Back.CURSOR)
+    plot.tint(plot.x_cell(shown.chosen.step), Back.CURSOR)
     legend: list[Span] = [(name, style(role))]
-    for at, mark, number, _ in reversed(marks):
-        height = _height(series, at)
+    places = _places(shown, measured=role is Role.TRAIN or _measured(series, shown.chosen.step))
+    for place in reversed(places):
+        height = _height(series, place.step)
         if height is not None:
-            _mark(plot, at, height, mark, number)
-    for _, mark, number, words in marks:
-        legend += [(f"  {mark} ", number), (words, style(Role.DIM))]
+            _mark(plot, place.step, height, place.mark, place.number)
+    for place in places:
+        legend += [(f"  {place.mark} ", place.number), (place.words, style(Role.DIM))]
     while len(legend) > 2 and sum(text_width(text) for text, _ in legend) > end - start:
         legend = legend[:-2]
     grid.spans(row, start, legend, end)
     return True
+
+
+class _Place(NamedTuple):
+    """A step on the curve, and what the legend says of it."""
+
+    step: int
+    mark: str
+    number: int
+    words: str
+
+
+def _places(shown: Shown, *, measured: bool) -> list[_Place]:
+    """The chosen one, the one it is compared with, and the best, each once. `measured`: whether the
+    chosen one has a point of its own."""
+    step, best = shown.chosen.step, shown.state.best_validation
+    bold, good = style(Role.TEXT, bold=True), style(Role.GOOD, bold=True)
+    mark, said = ("◆", "chosen") if measured else ("◇", "chosen, not measured")
+    found = [_Place(step, mark, bold, f"{_short(step)}, {said}")]
+    if shown.other is not None:
+        other = shown.other.step
+        if best is not None and best.step == other:
+            found.append(_Place(other, "★", good, f"against {_short(other)}, best"))
+        else:
+            warn = style(Role.WARN, bold=True)
+            found.append(_Place(other, "○", warn, f"against {_short(other)}"))
+    if best is not None and best.step not in [place.step for place in found]:
+        found.append(_Place(best.step, "★", good, f"best, {_short(best.step)}"))
+    return found
 
 
 def _short(step: int) -> str:

@@ -126,26 +126,32 @@ class CheckpointList:
     def branch(self, row: CheckpointRow) -> tuple[str, str]:
         """Prepare a new run from this checkpoint: what is done, or why it cannot be, and the
         command that starts the run (empty where it cannot be). Nothing is trained yet."""
+        from engine.config import HF, STARTER  # noqa: PLC0415  recipes, for one key
+
         if row.known.kind == "hf" and row.known.path and Path(row.known.path).is_dir():
             return "A new run from it:", f"sftui run --model {_typed(Path(row.known.path))}"
         if problem := self.why_not(row):
             return problem, ""
-        assert self.run is not None
         manifest = self._manifest()
-        kind = "hf" if manifest.get("start", {}).get("source") == "hf" else "nanochat"
+        recipe, source = manifest.get("recipe"), manifest.get("start", {}).get("source")
+        kind = "hf" if source == HF else "nanochat"
         output = self.export_folder(row, kind)
-        there = output.is_dir()
-        if not there and (problem := self.start(kind, row)):
+        under_way = self.job is not None and self.job.code is None
+        if not output.is_dir() and (problem := self.start(kind, row)):
             return problem, ""
+        ready = output.is_dir() and not under_way
+        words = f"A new run from it{'' if ready else ', once it is exported'}"
         if kind == "hf":
             command = f"sftui run --model {_typed(output)}"
         else:
             command = f"NANOCHAT_BASE_DIR={_typed(output)} sftui run --source sft --step {row.step}"
-            recipe = manifest.get("recipe")
-            command += f" --recipe {recipe}" if recipe not in (None, "starter") else ""
+            command += f" --recipe {recipe}" if recipe not in (None, STARTER) else ""
         folder = manifest.get("config", {}).get("data_dir")
-        command += f" --data-dir {_typed(Path(folder))}" if isinstance(folder, str) else ""
-        return f"A new run from it{'' if there else ', once it is exported'}:", command
+        if isinstance(folder, str):
+            command += f" --data-dir {_typed(Path(folder))}"
+        elif source == STARTER:
+            words += " (the starter's rows go with its own start: name yours with --data-dir)"
+        return f"{words}:", command
 
     def _manifest(self) -> dict[str, Any]:
         try:

@@ -96,7 +96,7 @@ class Browser(ModalScreen[None]):
         self.table.pick()
 
     def action_shelf_answers(self) -> None:
-        """Answers of the chosen one and the other, side by side; the earlier one first."""
+        """Answers of the chosen one beside those of what it is compared with, which come first."""
         chosen, other = self.table.chosen, self.table.other
         if chosen is None:
             return

@@ -21,7 +21,9 @@ from sftui.readers.envelopes import Envelope, envelope_of
 from sftui.sources.recording import Recording
 from sftui.sources.text_position import PIECE_BYTES
 
-FIRST_BLOCK_BYTES = 64 * 1024
+FIRST_BLOCK_BYTES, FIRST_ROWS = 64 * 1024, 20
+"""Of a long file so much is read before its first picture, and again until it holds so many rows or
+a whole block was read: fewer are no curve, and a row of a thousand numbers takes 50 kB."""
 SHORT_BYTES = 2 * 1024 * 1024
 """A file of this size is read at once; of a longer one, a first block for the first picture."""
 HOLD_SECONDS = 3.0
@@ -175,7 +177,6 @@ class FileFeed:
             self._total_bytes = max(self._read_bytes, os.fstat(file.fileno()).st_size)
             block = file.read(size)
             if block:
-                size = BLOCK_BYTES
                 self._read_bytes += len(block)
                 self._last = (self._last + block[-_REMEMBERED_BYTES:])[-_REMEMBERED_BYTES:]
                 self._grew_at = self._now()
@@ -184,7 +185,11 @@ class FileFeed:
                     file.seek(0)
                     size = FIRST_BLOCK_BYTES
                     continue
+                size = BLOCK_BYTES
                 if self._total_bytes > SHORT_BYTES and not self._begun.is_set():
+                    if not self._makes_a_curve():
+                        size = FIRST_BLOCK_BYTES
+                        continue
                     self._begun.set()
                     self._wanted.wait(HOLD_SECONDS)
                 continue
@@ -193,6 +198,12 @@ class FileFeed:
             self._begun.set()
             self._stop.wait(POLL_SECONDS)
             file = self._same_or_newer(file, files)
+
+    def _makes_a_curve(self) -> bool:
+        """Whether what was read so far is worth a first picture."""
+        stages = self._recording.stages
+        rows = len(stages[-1].timeline) if stages else 0
+        return rows >= FIRST_ROWS or self._read_bytes >= BLOCK_BYTES
 
     def _begin_again(self) -> bool:
         """Whether what was read so far is void: then with a reader that knows better."""

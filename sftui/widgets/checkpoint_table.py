@@ -14,6 +14,7 @@ from sftui.checkpoints.checkpoint_order import (
     SIZE,
     VAL,
     Order,
+    Rows,
     columns,
     ordered,
 )
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sftui.checkpoints.checkpoint_list import CheckpointList
-    from sftui.checkpoints.checkpoint_order import Rows
     from sftui.checkpoints.checkpoint_row import CheckpointRow
     from sftui.state.records import Checkpoint
     from sftui.state.run_state import RunState
@@ -68,6 +68,7 @@ class CheckpointTable(Panel):
     can_focus = True
     border_keys = "browser"
     opens = "screen.shelf_answers"
+    double_click_opens = False
 
     def __init__(
         self, state: RunState, view: View, checkpoints: CheckpointList, *, id: str
@@ -80,7 +81,8 @@ class CheckpointTable(Panel):
         self.order = Order()
         self.picked: Checkpoint | None = None
         """The one that the others are compared with; None: the best."""
-        self.rows: Rows = checkpoints.rows(state)
+        self.rows = Rows([], {}, None)
+        """Empty until `reload`."""
         self._top = 0
         self._columns: list[_Column] = []
         """As they were painted last."""
@@ -200,6 +202,8 @@ class CheckpointTable(Panel):
                     self.sort_by(self.order.by(column.name))
         elif 0 <= event.y - _HEADED < self._room(self.size.height) and place < len(self.rows):
             self.move(place - self.cursor)
+            if event.chain == 2:
+                self.call_later(self.run_action, self.opens)
 
     def on_mouse_scroll_up(self) -> None:
         self.move(-3)

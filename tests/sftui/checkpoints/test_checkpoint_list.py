@@ -164,6 +164,8 @@ def test_a_branch_is_exported_and_its_command_said(run, tmp_path, monkeypatch):
     assert len(begun) == 1
     run.manifest.write_text(json.dumps(manifest | {"start": {"source": "hf"}, "config": {}}))
     assert shelf.branch(row_of(shelf, 400))[1] == f"sftui run --model {run.path}/export-step-400-hf"
+    run.manifest.write_text(json.dumps({"id": run.id, "start": {"source": "starter"}}))
+    assert "name yours with --data-dir" in shelf.branch(row_of(shelf, 300))[0]
     own = tmp_path / "checkpoint-7"
     own.mkdir()
     saved = ev.CheckpointSaved(step=7, path=str(own), kind="hf")

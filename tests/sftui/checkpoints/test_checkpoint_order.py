@@ -129,6 +129,7 @@ def many() -> RunState:
 def test_a_hundred_thousand_rows_cost_what_a_hundred_cost(many: RunState) -> None:
     """A key is answered within a tenth of a second of CPU: moved, sorted, drawn."""
     table = CheckpointTable(many, View(now=lambda: START), CheckpointList(None), id="table")
+    table.reload()
     table.move(MANY)
     table.paint(Grid(40, 150))  # scipy is imported for the first judgement
     table.move(-MANY)

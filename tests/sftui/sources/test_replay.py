@@ -29,12 +29,15 @@ from engine.events import (
 )
 from engine.journal import wire
 from sftui.cockpit.screen_alarms import ScreenAlarms
+from sftui.sources import feed as file_feed
+from sftui.sources import open_log
 from sftui.sources.clock import WATCH_SPEED
 from sftui.sources.open_log import open_replay, read_whole, recognise
 from sftui.sources.recording import Recording, Timeline
 from sftui.sources.replay import replay_events
 from sftui.state.run_state import RunState
 from tests.conftest import SHARED, needs_shared
+from tests.long_files import EveryRow
 from tests.sftui.readers.reader_checks import flat
 
 
@@ -590,3 +593,19 @@ def test_the_speedrun_opens_on_its_sft_stage():
         assert "nanochat October 2025" in opened.source.describe()
     finally:
         opened.source.close()
+
+
+def test_the_first_picture_of_a_log_of_wide_rows_has_enough_of_them_for_a_curve(tmp_path):
+    """A row of a thousand numbers fills half of the first block; a long preamble all of it."""
+    names = tuple(f"layer_{i:04}/update_ratio" for i in range(999))
+    log = EveryRow(tmp_path, "jsonl", 60, ("loss", *names))
+    assert log.file.stat().st_size > file_feed.SHORT_BYTES
+    opened, feed = open_log._prepare(
+        str(log.target), None, None, None, follow=False, speed=math.inf
+    )
+    feed.start(60.0)
+    try:
+        rows = len(opened.recording.stages[-1].timeline)
+        assert file_feed.FIRST_ROWS <= rows < 40, "and no more than it takes"
+    finally:
+        feed.close()
