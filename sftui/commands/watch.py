@@ -20,6 +20,7 @@ from sftui.cockpit.screen_request import Onward, ScreenRequest
 from sftui.diagnostics import ExitCode
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.paths import typed_path
 
 if TYPE_CHECKING:
     from sftui.app import ScreenExit
@@ -225,8 +226,8 @@ def _closing(
         parts.append(f"best validation {fmt.loss(best.loss)} at step {best.step}")
     exported = [c.path for c in state.checkpoints.values() if c.exported and c.path]
     if exported:
-        where = exported[-1] if exported[-1].startswith("/") else str(run.path / exported[-1])
-        parts.append(f"exported to {where}")
+        # Joined to the run's folder; an absolute one stays what it is.
+        parts.append(f"exported to {typed_path(run.path / exported[-1])}")
     diagnostics.note("; ".join(parts))
     if not state.ended or state.badge == "stopped":
         _say_how_to_go_on(run)
@@ -277,10 +278,10 @@ def write_report(run: RunDir, baseline: Yardstick | None = None) -> None:
     try:
         code = writer.wait(REPORT_SECONDS)
     except subprocess.TimeoutExpired:
-        diagnostics.note(f"the report is being written to {run.report}")
+        diagnostics.note(f"the report is being written to {typed_path(run.report)}")
         return
     if code == 0:
-        diagnostics.note(f"report in {run.report}")
+        diagnostics.note(f"report in {typed_path(run.report)}")
     else:
         diagnostics.note(f"no report was written; `sftui report {run.id}` says why")
 

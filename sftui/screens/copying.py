@@ -50,7 +50,8 @@ def copy_text(app: TerminalApp, text: str) -> None:
     words = f"Copied: {clean(kept.split(chr(10))[0], _NOTE_CHARACTERS)}{more}"
     if len(kept.encode()) < len(raw):
         words += f"\nThe first {fmt.size(len(kept.encode()))} of {fmt.size(len(raw))}."
-    if os.environ.get("TMUX"):
+    if os.environ.get("TMUX") and not app.told_of_tmux:
+        app.told_of_tmux = True
         words += "\n(tmux passes it on with: set -s set-clipboard on)"
     app.tell(words)
 

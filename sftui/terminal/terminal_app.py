@@ -52,6 +52,8 @@ class TerminalApp(App[None]):
         """The signal that ended the screen, if one did."""
         self.ascii = False
         """Whether the terminal can print nothing but ASCII."""
+        self.told_of_tmux = False
+        """Whether it was said how tmux passes a copy on: once is enough."""
         self._in_terminal = False
         """Whether the signals of the process are this app's (see `run_in_terminal`)."""
         self._palette: Palette | None = None

@@ -28,6 +28,12 @@ def test_a_run_that_ends_leaves_its_report(tmp_path, monkeypatch, terminal, caps
     watch.write_report(run)
     assert run.report.read_text().startswith("# Report: ")
     assert str(run.report) in capsys.readouterr().err
+    # From the folder above: as it can be typed there.
+    monkeypatch.chdir(run.path.parent)
+    watch.write_report(run)
+    said = capsys.readouterr().err
+    assert f"report in {run.id}/report.md" in said
+    assert str(run.path) not in said
 
 
 def test_the_report_compares_with_what_the_screen_compared_with(

@@ -56,6 +56,20 @@ async def test_y_copies_what_each_panel_is_on():
         assert "│" not in await copied(pilot, "memory")
 
 
+async def test_how_tmux_passes_a_copy_on_is_said_once(monkeypatch):
+    """The first notice says it; what was copied is all that the others say."""
+    monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
+    app = make()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        said: list[str] = []
+        monkeypatch.setattr(app, "tell", said.append)
+        for panel in ("accuracy", "memory", "loss"):
+            await copied(pilot, panel)
+        assert sum("Copied: " in words for words in said) == 3
+        assert ["set-clipboard" in words for words in said].count(True) == 1
+
+
 async def test_a_log_line_of_any_length_is_copied_whole_as_far_as_terminals_take_it():
     """The pane cuts at its edge, the copy does not; ten megabytes are cut with a word of it."""
     long = "x" * 1990 + "y" * 4000 + "end"
