@@ -38,7 +38,7 @@ CHINESE = {
     "smoltalk_rows": "打乱后取用的 SmolTalk 行数。",
     "seed": "行顺序的随机种子；nanochat 用 42。",
     "device_batch_size": "一个进程一个微批次的行数。",
-    "target_examples_per_step": "documents 时一次更新在所有进程上的总行数；梯度累积次数由它决定。",
+    "target_examples_per_step": "一次更新在所有进程上的总行数（按文档打包时）；梯度累积次数由它决定。",
     "num_epochs": "遍历训练混合数据的次数。",
     "num_iterations": "迭代次数，最后一次只评测不更新（-1：由 num_epochs 算出）。",
     "loss_norm": "microbatch：各微批次权重相同，与 nanochat 一致；tokens：各受监督 token 权重相同。",

@@ -119,6 +119,12 @@ class RunState:
         return str(found) if found else ""
 
     @property
+    def asks_nothing(self) -> bool:
+        """Whether it is a run of ours without questions: it evaluates validation alone."""
+        settings = self.run.settings if self.run is not None else {}
+        return not self.trainer and settings.get("eval_tasks") == ""
+
+    @property
     def planned(self) -> int | None:
         """Updates planned: our last iteration, as that of nanochat's chat_sft, only evaluates."""
         run = self.run

@@ -133,6 +133,15 @@ class Terminal:
         """What was copied last through the terminal."""
         return self.call("show-buffer")
 
+    def copied(self, text: str, seconds: float = 20.0) -> None:
+        """Wait until this was copied: a notice may be that of the copy before."""
+        deadline = time.monotonic() + seconds
+        while text not in (found := self.clipboard()):
+            if time.monotonic() > deadline:
+                raise WalkError(f"{self.name}: no {text!r} was copied but {found!r}")
+            time.sleep(0.15)
+        self.said.append(f"copied {text}")
+
     def picture(self, title: str) -> None:
         """Keep the screen as SVG, and as PNG where there is a Chromium."""
         self._shots += 1
