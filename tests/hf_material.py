@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import SHARED
+
 TEMPLATES = Path(__file__).parent / "engine" / "model" / "hf" / "templates"
 CONTROLS = (
     *("<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>"),
@@ -102,6 +104,16 @@ def folder(
     LlamaForCausalLM(config).save_pretrained(path)
     found.save_pretrained(path)
     return path
+
+
+def chat_rows(place: Path, given: Path | None = None, rows: int = 400) -> Path:
+    """The first rows of a file: the one given, the real ones, or made up where there are none."""
+    found = given or SHARED / "data" / "chat.train.jsonl"
+    if not found.is_file():
+        return chat_file(place, rows=rows)
+    with found.open() as file:
+        place.write_text("".join(line for line, _ in zip(file, range(rows), strict=False)))
+    return place
 
 
 def chat_file(path: Path, rows: int = 80) -> Path:

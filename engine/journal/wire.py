@@ -119,19 +119,16 @@ def check_fields(kind: type[Event], values: Mapping[str, Any]) -> dict[str, Any]
 
 def _stamp(raw: Mapping[str, Any]) -> Stamp:
     get = raw.get
-    t, m = get("t"), get("m")
+    t, m, att, seq = get("t"), get("m"), get("att", 1), get("seq", 0)
     run, src, boot = get("run", ""), get("src", ""), get("boot", "")
     if not type(run) is type(src) is type(boot) is str:
         run, src, boot = checked.text(run), checked.text(src), checked.text(boot)
-    return Stamp(
-        run=run,
-        src=src,
-        att=checked.whole(get("att", 1)),
-        seq=checked.whole(get("seq", 0)),
-        t=None if t is None else _time(t),
-        m=None if m is None else _time(m),
-        boot=boot,
-    )
+    # Mostly they are what they should be, and a long log has a million: no call for those.
+    if not (type(att) is type(seq) is int and 0 <= att < _MOST_STEPS and 0 <= seq < _MOST_STEPS):
+        att, seq = checked.whole(att), checked.whole(seq)
+    if not (type(t) is type(m) is float and 0.0 <= t < LAST_TIME and 0.0 <= m < LAST_TIME):
+        t, m = None if t is None else _time(t), None if m is None else _time(m)
+    return Stamp(run=run, src=src, att=att, seq=seq, t=t, m=m, boot=boot)
 
 
 def encode_request(request: Request) -> bytes:

@@ -44,7 +44,8 @@ class CheckpointList:
         }  # fmt: skip
         best = state.best_validation
         found = state.checkpoint_rows()
-        return Rows(found.listed(), disk, None if best is None else best.step, found.exported)
+        best_step = None if best is None else best.step
+        return Rows(found.listed(), disk, best_step, found.exported, found.listed_steps())
 
     def why_not(self, row: CheckpointRow) -> str:
         """Why no action is possible on this one; empty when one is."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, overload
 
 import numpy as np
@@ -53,6 +52,7 @@ class Rows(Sequence[CheckpointRow]):
         disk: Mapping[int, CheckpointInfo],
         best: int | None,
         exported: Set[int] = frozenset(),
+        steps: NDArray[np.int64] | None = None,
     ) -> None:
         """
         Args:
@@ -60,13 +60,18 @@ class Rows(Sequence[CheckpointRow]):
             disk: by step, what lies on disk.
             best: step of the lowest validation loss.
             exported: steps of which there is an export.
+            steps: [N] of `known`, where somebody has them.
         """
         self.known, self.disk = known, disk
         self._best, self._exported = best, exported
         self._order: NDArray[np.intp] | None = None
-        self.steps = np.fromiter(map(attrgetter("step"), known), np.int64, len(known))
+        if steps is None:
+            steps = np.array([c.step for c in known], dtype=np.int64)
+        self.steps = steps
         """In the order of `known`."""
-        self.measured = len(np.unique(self.steps))
+        # Nearly in order already, which sorting is fast at; `np.unique` takes ten times as long.
+        rising = np.sort(steps[::-1])
+        self.measured = min(1, len(steps)) + int(np.count_nonzero(rising[1:] != rising[:-1]))
         """How many different weights there are to choose from."""
 
     def place_of(self, wanted: Checkpoint) -> int | None:

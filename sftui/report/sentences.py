@@ -276,6 +276,11 @@ _MOST_UNUSED = 12
 
 def _nothing_evaluated(tr: Language, facts: Facts) -> str:
     """That no task was evaluated is said only of a log that holds no other numbers."""
+    if facts.state.asks_nothing:
+        return tr(
+            "**Better than the start?** Not known: this run asked no questions (`--eval-tasks`).",
+            "**比起点好吗？** 未知：本次训练没有提任何问题（`--eval-tasks`）。",
+        )
     unused = sorted(facts.state.metrics, key=lambda name: not looks_like_a_result(name))
     if not unused:
         return tr(

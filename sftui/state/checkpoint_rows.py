@@ -58,6 +58,11 @@ class CheckpointRows(Sequence[Checkpoint]):
         """All of them now, whatever is saved later."""
         return [*reversed(self._shelf.resumable), *self._rest]
 
+    def listed_steps(self) -> NDArray[np.int64]:
+        """Steps of `listed`."""
+        rest = [one.step for one in self._rest]
+        return np.concatenate([self.steps[::-1], np.array(rest, dtype=np.int64)])
+
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:

@@ -119,6 +119,12 @@ class RunState:
         return str(found) if found else ""
 
     @property
+    def asks_nothing(self) -> bool:
+        """Whether it is a run of ours without questions: it evaluates validation alone."""
+        settings = self.run.settings if self.run is not None else {}
+        return not self.trainer and settings.get("eval_tasks") == ""
+
+    @property
     def planned(self) -> int | None:
         """Updates planned: our last iteration, as that of nanochat's chat_sft, only evaluates."""
         run = self.run
@@ -693,7 +699,8 @@ class RunState:
             self._shelf.forget()
         else:
             self._shelf.add(saved)
-        return Topic.CHECKPOINTS | self._log(event)
+        self._log(event)
+        return _SAVED
 
     def _removed(self, event: ev.CheckpointRemoved) -> Topic:
         known = self.checkpoints.get(event.path)
@@ -747,6 +754,9 @@ class RunState:
         measured = self.validations.get(row.step)
         return measured.loss if measured else None
 
+
+_SAVED = Topic.CHECKPOINTS | Topic.LOG
+"""What one more checkpoint changes: a hundred thousand unions of flags take a while."""
 
 _BADGE_AFTER: Mapping[str, ev.StateName] = {
     Command.PAUSE.value: "paused",

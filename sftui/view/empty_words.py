@@ -29,7 +29,7 @@ def nothing_yet(what: What, state: RunState, view: View) -> str:
         if replay.at_end and not replay.loading:
             return f"no {what} in this log"
         return f"no {what} so far; {view.keys.by_id('to_end').shown} shows all there is"
-    if what == "evaluation" and asks_nothing(state):
+    if what == "evaluation" and state.asks_nothing:
         return "no questions asked; --eval-tasks names some"
     flag = "--" + _EVERY[what].replace("_", "-")
     if state.ended or view.trouble:
@@ -42,12 +42,6 @@ def nothing_yet(what: What, state: RunState, view: View) -> str:
         key = view.keys.by_id(_ASKS[what]).shown
         words += f" ({key}: now)" if ";" in words else f"; {key} asks for one"
     return words
-
-
-def asks_nothing(state: RunState) -> bool:
-    """Whether this run of ours was given no questions: its evaluations are validation alone."""
-    settings = state.run.settings if state.run is not None else {}
-    return not state.trainer and settings.get("eval_tasks") == ""
 
 
 def first_due(what: What, state: RunState) -> str:
@@ -74,7 +68,7 @@ def awaited(state: RunState, view: View) -> list[str]:
     settings = state.run.settings if state.run is not None else {}
     for what, name in (("validation", "validation"), ("evaluation", "questions")):
         every = settings.get(_EVERY[what])
-        if what == "evaluation" and asks_nothing(state):
+        if what == "evaluation" and state.asks_nothing:
             continue
         if isinstance(every, int) and not isinstance(every, bool) and every > 0:
             words.append(f"{name} every {fmt.counted(every, 'step')}")

@@ -40,7 +40,6 @@ from engine.step.dataloader import StepLoader, TokenRows
 from engine.step.loss import weighted_loss
 from engine.step.plan import Plan
 from tests import hf_material, make_smollm2, material
-from tests.conftest import SHARED
 
 ROWS_A_STEP, DEVICE_BATCH_SIZE = 8, 2
 LONGEST = 256
@@ -189,7 +188,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as made:
         folder = (options.model or _model(Path(made))).absolute()
-        data = _chat(options.data, Path(made) / "chat.jsonl")
+        data = hf_material.chat_rows(Path(made) / "chat.jsonl", options.data)
         lora = Lora(rank=options.lora, alpha=2.0 * options.lora) if options.lora else None
         print(f"{folder.name}, adapters of rank {options.lora}, rows of at most {LONGEST} tokens, "
               f"{DEVICE_BATCH_SIZE} rows a micro-batch, {options.steps} updates of {ROWS_A_STEP}, "
@@ -343,16 +342,6 @@ def _model(place: Path) -> Path:
     if make_smollm2.gguf_file() is not None:
         return make_smollm2.make(place / "SmolLM2")
     return hf_material.folder(place / "tiny", width=256, layers=4)
-
-
-def _chat(given: Path | None, place: Path) -> Path:
-    """Chat rows: given, the real ones, or made up; of a length as questions and answers have."""
-    found = given or SHARED / "data" / "chat.train.jsonl"
-    if not found.is_file():
-        return hf_material.chat_file(place, rows=400)
-    with found.open() as file:
-        place.write_text("".join(line for line, _ in zip(file, range(400), strict=False)))
-    return place
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from engine.config import RunConfig
 from engine.processes import devices, launch
 from engine.step import run_plan
 from tests import hf_material
-from tests.conftest import SHARED
 from tests.processes import environment
 
 MIB = 2**20
@@ -49,7 +48,7 @@ def main() -> int:
         ]
         kept = os.environ.get("SFTUI_SMOLLM2")
         models += options.model or ([Path(kept)] if kept else [])
-        data = _rows(options.data, place / "chat.jsonl")
+        data = hf_material.chat_rows(place / "chat.jsonl", options.data)
         for number, model in enumerate(models):
             for rank in (16, 0):
                 outside += _compare(model.absolute(), data, rank, place / f"runs-{number}-{rank}")
@@ -92,15 +91,6 @@ def _compare(model: Path, data: Path, rank: int, runs: Path) -> bool:
         flush=True,
     )
     return bad
-
-
-def _rows(given: Path | None, place: Path) -> Path:
-    found = given or SHARED / "data" / "chat.train.jsonl"
-    if not found.is_file():
-        return hf_material.chat_file(place, rows=400)
-    with found.open() as file:
-        place.write_text("".join(line for line, _ in zip(file, range(400), strict=False)))
-    return place
 
 
 if __name__ == "__main__":

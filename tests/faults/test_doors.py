@@ -221,7 +221,8 @@ def test_the_small_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None
         case(made, "report", str(run), "-o", "r.md")
     case(made, "report", str(here / "inject" / "20260101-000000-inject"), "-o", "r.md")
     report = (made.folder / "r.md").read_text()
-    assert not re.search(r"(?<!\\)<img|(?<!\\)\]\(javascript|\x1b", report)
+    assert "onerror" in report
+    assert not re.search(r"(?<!\\)<img|(?<!\\)\]\(javascript|\x1b|\n# ", report.partition("\n")[2])
     case(made, "questions", str(here / "inject" / "20260102-000000-items"))
     done = case(made, "show", str(here / "trainer_state_bigint.json"), "--json")
     loss = strict(done.stdout)["stages"][0]["train_loss"]
@@ -230,7 +231,8 @@ def test_the_small_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None
     done = case(made, "show", str(here / "trainer_state_nan_setting.json"), "--json")
     assert strict(done.stdout)["stages"][0]["settings"]["eval_steps"] is None
     deep = str(here / "deep.toml")
-    case(made, "run", "--dry-run", "--headless", "--config", deep, rows=0)
+    done = case(made, "run", "--dry-run", "--headless", "--config", deep, rows=0)
+    assert (done.returncode, "deep.toml" in done.stderr) == (2, True)
 
 
 @needs_shared
@@ -245,10 +247,15 @@ def test_the_made_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None:
     for name in ("deep-run", "deep-resume", "links"):
         [run] = (out / name).iterdir()
         before = tree(out / "victims")
-        assert case(made, "run", "--headless", "--resume", str(run), rows=0).returncode == 2
+        done = case(made, "run", "--headless", "--resume", str(run), rows=0)
+        assert done.returncode == 2
+        # What is wrong with which file, in that one line.
+        told = {"deep-run": "run.json", "deep-resume": "resume.json", "links": "(a link)"}
+        assert told[name] in done.stderr
         assert tree(out / "victims") == before
     config = str(out / "config.toml")
-    case(made, "run", "--dry-run", "--headless", "--config", config, rows=0)
+    done = case(made, "run", "--dry-run", "--headless", "--config", config, rows=0)
+    assert (done.returncode, "config.toml" in done.stderr) == (2, True)
     [bomb] = (out / "npz").iterdir()
     done = case(made, "questions", str(bomb))
     assert "its entries are too large: they unpack to 8,0" in done.stderr
@@ -260,7 +267,9 @@ def test_the_made_inputs_of_the_reference_folder_do_nothing(made: Desk) -> None:
         ("rows", ("chat", "sft:d4:7", "--prompt", "hi")),
     ):
         made.env["NANOCHAT_BASE_DIR"] = str(out / name)
-        assert case(made, *words, rows=0).returncode == 2
+        done = case(made, *words, rows=0)
+        assert done.returncode == 2
+        assert re.search("meta_|no such|is no ", done.stderr), done.stderr
 
 
 @needs_shared

@@ -363,6 +363,16 @@ def test_a_running_run_is_reported_as_it_stands(tmp_path):
     assert "write this report again when it has ended" in section(text, 17)
 
 
+def test_a_run_without_questions_is_not_asked_for_their_answers(tmp_path):
+    """Its own measurements are no results that somebody forgot to read."""
+    start = ev.RunStarted(name="x", num_iterations=9, settings={"eval_tasks": ""})
+    moved = ev.MetricLogged(step=1, values={"train/update_ratio/decay": 0.01})
+    path = make(tmp_path, start, ev.StepFinished(step=0, loss=1.0), moved).path
+    text = markdown(path)
+    assert "Not known: this run asked no questions (`--eval-tasks`)." in text
+    assert "are not used" not in text
+
+
 def test_a_lower_validation_keeps_the_checkpoint_that_has_it(tmp_path):
     """The best in the middle, when no task speaks for another; its file is named."""
     run = make(
