@@ -167,6 +167,9 @@ def read(path: Path) -> CheckpointInfo:
             for name, entry in checked.table(manifest["files"]).items()
         }
         step, created = checked.whole(manifest["step"]), checked.number(manifest["created"])
+        # The manifest has no digest of its own: what the folder's name says is compared.
+        if step_of(path) not in (None, step):
+            raise CheckpointError(f"{path}: its manifest is of step {step}")
         for name, (size, _) in files.items():
             if Path(name).name != name:
                 raise CheckpointError(f"{path}: the manifest names a file outside: {name!r}")

@@ -211,6 +211,22 @@ def test_a_damaged_byte_in_the_newest_state_is_no_other_model(run):
         prepare(run)
 
 
+@pytest.mark.parametrize("name", [checkpoint_dir.STATE, checkpoint_dir.MANIFEST])
+def test_any_flipped_byte_of_the_newest_leaves_the_one_before(run, name):
+    """Whichever it is, a run goes on: from the newest as it was, or from the one before."""
+    write_checkpoint(run, 10)
+    path = run.checkpoint(10) / name
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        found = resume._newest_checkpoint(run, json.loads(run.manifest.read_text()))
+        assert found is not None
+        assert (found.step, found.path) in [(s, run.checkpoint(s)) for s in (8, 10)]
+        found, _ = checkpoint_dir.newest_valid(run)
+        assert found is not None
+        assert (found.step, found.path) in [(s, run.checkpoint(s)) for s in (8, 10)]
+
+
 def test_changed_data_is_noticed(run, tmp_path):
     """Fewer rows than planned for would silently change every step's rows."""
     path = tmp_path / "data" / "GSM8K.train.jsonl"
