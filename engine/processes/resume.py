@@ -385,14 +385,19 @@ def _newest_checkpoint(
             )
             weights_header.check(ref.model_path, ref.config)
         return None
-    newest = found[-1]
-    shape = newest.state.get("model_config")
-    if shape != manifest["start"]["model_config"]:
+    for newest in reversed(found):
+        shape = newest.state.get("model_config")
+        if shape == manifest["start"]["model_config"]:
+            return newest
+        try:
+            checkpoint_dir.verify(newest.path)
+        except CheckpointError:
+            continue  # a damaged byte, and no other model: the ranks pass it over too
         raise CheckpointError(
             f"{newest.path} holds a model of another shape than run.json says ({shape}). Resume "
             "the run it belongs to."
         )
-    return newest
+    return checkpoint_dir.newest_valid(run)[0]  # there is none, and it says so
 
 
 def _text(value: object) -> str:

@@ -45,11 +45,11 @@ def run(tmp_path, monkeypatch) -> RunDir:
     return made
 
 
-def write_checkpoint(run: RunDir, step: int) -> None:
+def write_checkpoint(run: RunDir, step: int, **other: int) -> None:
     """A whole checkpoint as far as its manifest and state tell."""
     partial = run.checkpoints / "partial"
     partial.mkdir()
-    shape = tiny_model().config.to_dict()
+    shape = tiny_model().config.to_dict() | other
     checkpoint_dir.write_json(partial / checkpoint_dir.STATE, {"model_config": shape})
     record = checkpoint_dir.digest_file(partial / checkpoint_dir.STATE)
     checkpoint_dir.commit(run, partial, step, [record], 0.0)
@@ -194,10 +194,20 @@ def test_another_tokenizer_is_refused(run):
 
 def test_a_model_of_another_shape_is_refused(run):
     """A checkpoint directory copied from another run is recognised."""
-    state = run.checkpoint(8) / checkpoint_dir.STATE
-    content = state.read_text().replace('"n_layer": 1', '"n_layer": 2')
-    state.write_text(content)
+    write_checkpoint(run, 9, n_layer=2)
     with pytest.raises(CheckpointError, match="another shape"):
+        prepare(run)
+
+
+def test_a_damaged_byte_in_the_newest_state_is_no_other_model(run):
+    """It was refused as the checkpoint of another run, with an older one whole beside it."""
+    write_checkpoint(run, 10)
+    state = run.checkpoint(10) / checkpoint_dir.STATE
+    state.write_text(state.read_text().replace('"n_kv_head"', '"n_kv_he`d"'))
+    prepared = prepare(run)
+    assert (prepared.start_step, prepared.checkpoint) == (8, run.checkpoint(8))
+    checkpoint_dir.remove(run.checkpoint(8))
+    with pytest.raises(CheckpointError, match=r"none of the 1 checkpoints .* its checksum"):
         prepare(run)
 
 
