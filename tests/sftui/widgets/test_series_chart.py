@@ -218,12 +218,12 @@ def test_several_runs_have_their_colours_and_letters():
     assert "B train" in text(grid)
 
 
-@pytest.mark.parametrize("columns", [1, 2, 4])
-def test_curves_that_share_a_chart_are_all_named_or_counted(columns):
+@pytest.mark.parametrize("width", [26, 40, 80, 160])
+def test_curves_that_share_a_chart_are_all_named_or_counted(width):
     """In the title, else on the lower border: a colour without a name says nothing."""
     shared = 0
     for query in ("load by rank", "memory by rank", "learning rate by group"):
-        grid, charts = drawn(state_of(), rows=4, columns=columns, query=query)
+        grid, charts = drawn(state_of(), width=width, height=12, query=query)
         for cell, _ in charts.cells:
             panel = charts.panels[cell.place]
             rows = grid.lines()[cell.y : cell.y + cell.height]
