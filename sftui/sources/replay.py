@@ -18,12 +18,13 @@ from engine.control import Request
 from engine.errors import UsageError
 from engine.events import Event, RunFinished, StepBatch
 from sftui.readers import LineCounts
+from sftui.sources.bar_marks import BarMarks
 from sftui.sources.clock import ReplayClock
 from sftui.sources.feed_protocol import Feed, Finished
 from sftui.sources.recording import Mark, Recording, Stage, Timeline
 from sftui.sources.text_position import end_of_share, end_of_stage, end_of_step
 from sftui.text.clean import clean
-from sftui.view.replay_status import ReplayMark, ReplayStatus, part_of
+from sftui.view.replay_status import ReplayStatus, part_of
 
 _PART = 20_000
 """Positions looked through at one go: some milliseconds, and 3 MB of 20 series."""
@@ -62,8 +63,7 @@ class ReplaySource:
         self._half: Iterator[Event] | None = None  # the rest of a batch that is being spelled out
         self._text_key: tuple[int, int, int] | None = None
         self._text_end: int | None = None
-        self._marks_key: tuple[object, ...] = ()
-        self._marks: tuple[ReplayMark, ...] = ()
+        self._bar_marks = BarMarks()
         self._keep_to_preferred()
 
     # ---- source ----------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class ReplaySource:
                 stage=stage or 0,
                 stages=tuple(found.name for found in self._recording.stages),
                 ends=tuple(_end_words(found.timeline.end) for found in self._recording.stages),
-                marks=self._marks_on_the_bar(timeline),
+                marks=self._bar_marks.of(timeline),
                 holds=timeline.holds if stage is not None else frozenset(),
                 unread=not self._feed.done and self._feed.share < 1.0,
             )
@@ -404,18 +404,6 @@ class ReplaySource:
         self._stage = index
         self._delivered, self._half = 0, None
         self._clock.enter(self._timeline())
-
-    def _marks_on_the_bar(self, timeline: Timeline) -> tuple[ReplayMark, ...]:
-        """Made anew only when the file or the stage changed."""
-        length, total = len(timeline), timeline.seconds
-        key = (self._stage, len(timeline.marks), total, length)
-        if key != self._marks_key:
-            self._marks_key = key
-            self._marks = tuple(
-                ReplayMark(part_of(mark.seconds, total, mark.position, length), mark.kind)
-                for mark in timeline.marks
-            )
-        return self._marks
 
     def _target(self) -> int:
         return self._clock.target(self._timeline())

@@ -26,6 +26,8 @@ _MARKS = {
     "end": ("▪", Role.DIM),
 }
 """Later kinds cover earlier ones where two share a cell."""
+_ORDER = {kind: number for number, kind in enumerate(_MARKS)}
+_SHOWN = tuple(_MARKS.values())
 
 
 @dataclass
@@ -159,8 +161,11 @@ class Scrubber(Panel):
         knob = start + round(replay.part * (cells - 1))
         grid.rule(0, start, end, "─", style(Role.FAINT, back=bar))
         grid.rule(0, start, knob, "━", style(Role.TRAIN, back=bar))
-        order = list(_MARKS)
-        for mark in sorted(replay.marks, key=lambda m: order.index(m.kind)):
-            char, role = _MARKS[mark.kind]
-            grid.put(0, start + round(mark.part * (cells - 1)), char, style(role, back=bar))
+        topmost: dict[int, int] = {}
+        for mark in replay.marks:
+            cell = start + round(mark.part * (cells - 1))
+            topmost[cell] = max(topmost.get(cell, 0), _ORDER[mark.kind])
+        for cell, number in topmost.items():
+            char, role = _SHOWN[number]
+            grid.put(0, cell, char, style(role, back=bar))
         grid.put(0, knob, "●", style(Role.TEXT, bold=True, back=bar))
