@@ -2,11 +2,17 @@
 
 import os
 import platform
+import signal
 import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores it in what it starts in the background, and children inherit that: a screen
+    # that is told to end in its first tenths of a second would not hear it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Speed is measured by benchmarks, as ratios; a busy machine stands still for longer than
 # Hypothesis' 200 ms, and that says nothing about the code.
