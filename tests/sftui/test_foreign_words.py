@@ -160,6 +160,13 @@ def test_what_it_cannot_do_is_not_asked_for_and_has_no_key(tmp_path: Path) -> No
     assert not Sent.requests
 
 
+def question_words(app) -> str:
+    """All that the question says, its answers included."""
+    return "\n".join(
+        str(each.content) for each in app.screen.query("#dialog Static").results(Static)
+    )
+
+
 @pytest.mark.parametrize(
     ("unavailable", "words"),
     [
@@ -181,10 +188,10 @@ async def test_the_question_before_a_stop_promises_what_the_trainer_does(
         await ready(pilot)
         await pilot.press("x")
         await pilot.pause()
-        assert words in str(app.screen.query_one("#dialog", Static).content)
+        assert words in question_words(app)
         await pilot.press("escape", "ctrl+c")
         await pilot.pause()
-        last = str(app.screen.query_one("#dialog", Static).content)
+        last = question_words(app)
         assert ("with a checkpoint" in last) is ("checkpoint" not in unavailable)
 
 
