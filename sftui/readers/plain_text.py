@@ -30,6 +30,9 @@ _COUNT = re.compile(rb"step|iter|update|" + "步".encode(), re.IGNORECASE)
 _UNSURE, _SURER = 0.35, 0.01
 """Enough to open a file that no other reader knows, and what each line adds that is read."""
 _FEWEST, _ENOUGH, _MOST = 2, 10, 50
+_MOST_TRIED = 2000
+"""Lines without a loss that are read for their steps: a large text without any ends there."""
+_ROWS = (StepFinished, MetricLogged, StepBatch)
 _FEWEST_ALIKE = 3
 """Steps of lines without a loss, each with the same numbers of training beside it."""
 
@@ -83,21 +86,21 @@ class PlainTextReader(PrintedReader):
         """A log of rewards or scores without a loss: lines alike, of one step after the other."""
         reader = cls(names)
         steps: Counter[tuple[str, ...]] = Counter()
-        last = -1
+        last, tried = -1, 0
         for raw in re.split(rb"[\r\n]+", head):
             if len(raw) > MOST_CHARACTERS or not _COUNT.search(raw):
                 continue
+            tried += 1
+            if tried > _MOST_TRIED:
+                break
             line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
             reader._line(line)
-            for row in reader._drain():
-                if (
-                    isinstance(row, StepFinished | MetricLogged | StepBatch)
-                    and (row.step or 0) > last
-                ):
-                    last = row.step or 0
-                    shape = tuple(re.findall(r"[^\W\d]+", line))
-                    steps[shape] += 1
-                    if steps[shape] == _FEWEST_ALIKE:
-                        example = line.strip()[:60]
-                        return Sniffed(_UNSURE, f"lines with a step and no loss, {example!r}")
+            rows = [row for row in reader._drain() if isinstance(row, _ROWS)]
+            if not rows or (rows[-1].step or 0) <= last:
+                continue
+            last = rows[-1].step or 0
+            shape = tuple(re.findall(r"[^\W\d]+", line))
+            steps[shape] += 1
+            if steps[shape] == _FEWEST_ALIKE:
+                return Sniffed(_UNSURE, f"lines with a step and no loss, {line.strip()[:60]!r}")
         return Sniffed(0.0)

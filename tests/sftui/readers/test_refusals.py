@@ -3,13 +3,14 @@
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
 
 from engine.events import StepFinished
 from sftui.cli import main
-from sftui.sources.open_log import read_whole
+from sftui.sources.open_log import read_whole, recognise
 from tests.sftui.readers.reader_checks import flat, of
 
 SOURCE = Path(__file__).parents[3] / "sftui" / "readers" / "ledger.py"
@@ -75,3 +76,11 @@ def test_a_message_in_a_json_line_is_read(tmp_path):
     (stage,) = read_whole(str(path)).recording.stages
     events = of(StepFinished, flat(stage.timeline.events(0, len(stage.timeline))))
     assert [(e.step, e.loss) for e in events] == [(1, 2.9), (2, 2.8), (3, 2.7), (4, 2.6)]
+
+
+def test_a_large_text_about_steps_is_refused_soon():
+    """It is looked at for rows of metrics, a few thousand lines of it."""
+    head = b"".join(b"the next step of item %d takes 3 updates\n" % i for i in range(400_000))
+    begun = time.process_time()
+    assert recognise(head) is None
+    assert time.process_time() - begun < 4.0
