@@ -73,7 +73,7 @@ docs: $(VENV)/.installed-dev ## write the generated tables of the documentation 
 structure: $(VENV)/.installed-dev ## rooms, arrows, circles, longest file and function; of another checkout: ROOT=DIR
 	$(BIN)/python -m tests.structure $(ROOT)
 
-torture: $(VENV)/.installed-dev ## 200 random kills among other faults, and what takes minutes of waiting (45 minutes); KILLS=1000
+torture: $(VENV)/.installed-dev ## 200 random kills among other faults, the seeds that failed, and what takes minutes of waiting (two hours); KILLS=1000
 	SFTUI_KILLS=$(KILLS) $(BIN)/python -m pytest -m torture --timeout 36000 -s $(ARGS)
 
 torture-attach: $(VENV)/.installed-dev ## 50 random kills of keeper, ranks and screen over a TRL script (40 minutes)

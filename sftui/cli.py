@@ -22,6 +22,7 @@ from engine.errors import SftuiError, UsageError
 from engine.run import foreign, run_dir
 from sftui import diagnostics
 from sftui.diagnostics import ExitCode
+from sftui.terminal import interrupts
 
 if TYPE_CHECKING:
     from sftui.commands.reading_flags import CompareFlags
@@ -63,6 +64,7 @@ Fine-tune a small chat model, watch it live and steer it from the keyboard.
 def main(arguments: Sequence[str] | None = None) -> int:
     """The entry point; returns the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    interrupts.listen()
     # Modules, events and rows stay: collecting reference cycles among them after every 700 new
     # objects takes a seventh of a start and a fifth of reading a long log. A screen collects
     # more often, because one long collection would delay a key.
@@ -84,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # `sftui show | head`: the reader has what it wanted.
         _stop_printing()
         return int(ExitCode.DONE)
-    except (OSError, RuntimeError) as error:
+    except Exception as error:
+        if interrupts.noted():
+            # What a KeyboardInterrupt became on its way here, e.g. in the making of a class.
+            return int(ExitCode.INTERRUPTED)
         # A name longer than a file system takes, a working folder that was deleted, a home that
         # nobody has, a full disk behind `>`: the system's own words are the cause.
         if not _is_the_systems(error):

@@ -23,6 +23,7 @@ from engine.run import run_dir
 from sftui import diagnostics
 from sftui.commands.checkpoint_flags import ChatFlags
 from sftui.diagnostics import ExitCode
+from sftui.terminal import interrupts
 from sftui.text.clean import CleanStream, clean
 
 MOST_INPUT_BYTES = 2**20
@@ -245,6 +246,7 @@ def _converse(partner: Partner, flags: ChatFlags) -> ExitCode:
             return ExitCode.DONE
         except KeyboardInterrupt:
             # As in a shell: the line is thrown away.
+            interrupts.forget()
             _write("\n")
             continue
         match prompt.strip():

@@ -25,6 +25,7 @@ from sftui.drawing.theme import DAY, NIGHT, Palette
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
+from sftui.terminal import interrupts
 from sftui.terminal.keyboard import hardy
 from sftui.terminal.sgr import shortening
 from sftui.terminal.way_out import WayOut
@@ -151,6 +152,9 @@ class TerminalApp(App[None]):
             # Not the main thread: whoever is there gets the signals.
             self.run()
             return
+        if interrupts.noted():
+            # Pressed before this, where the exception was dropped.
+            note(signal.SIGINT, None)
         self._in_terminal = True
         way_out = WayOut(told, lambda: 128 + (self.ended_by or 0))
         try:

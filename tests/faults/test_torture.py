@@ -44,7 +44,10 @@ KILLS = int(os.environ.get("SFTUI_KILLS", "200"))
 MINUTES = float(os.environ.get("SFTUI_TORTURE_MINUTES", "240"))
 SEED = int(os.environ.get("SFTUI_SEED", str(time.time_ns() % 100_000)))
 
-NAMED: dict[str, tuple[int, int]] = {"a damaged name in a checkpoint's state": (67838, 540)}
+NAMED: dict[str, tuple[int, int]] = {
+    "a damaged name in a checkpoint's state": (67838, 540),
+    "Ctrl-C that an import drops": (75150, 450),
+}
 """Seeds that failed once, by what they showed, with the number of kills it took."""
 
 DISK_MIB = 48
