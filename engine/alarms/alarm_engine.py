@@ -126,7 +126,9 @@ class AlarmEngine:
             board.step = event.step
         match event:
             case ev.StepFinished():
-                self._take_step(StepNumbers(*_numbers_of(event)))
+                self._step_ended(event.seconds)
+                if self._judges_numbers:
+                    self._take_step(StepNumbers(*_numbers_of(event)))
             case ev.StepBatch():
                 self._take_batch(event)
             case ev.RankHeartbeat():
@@ -206,13 +208,15 @@ class AlarmEngine:
             board.step = step
             if t is not None:
                 board.t = t
-            self._take_step(StepNumbers(*row))
+            values = StepNumbers(*row)
+            self._step_ended(values.seconds)
+            self._take_step(values)
+
+    def _step_ended(self, seconds: float | None) -> None:
+        self._alive()
+        self._silence.step(self._board.t, seconds, self._board.step)
 
     def _take_step(self, numbers: StepNumbers) -> None:
-        self._alive()
-        self._silence.step(self._board.t, numbers.seconds, self._board.step)
-        if not self._judges_numbers:
-            return
         loss = numbers.loss if numbers.loss is not None else numbers.loss_rows_mean
         micro, norm = numbers.loss_micro_last, numbers.grad_norm
         bad: tuple[str, float] | None = None

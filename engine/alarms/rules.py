@@ -266,7 +266,7 @@ class SilenceRule:
         if seconds is None and t is not None and self._last_step_t is not None:
             seconds = t - self._last_step_t
         self._step_due, self.saving = True, False
-        if number is None or number != self._told_late:
+        if self.paused and (number is None or number != self._told_late):
             self.resume()
         self._last_step_t = t
         if seconds is not None and 0 < seconds < math.inf:

@@ -196,8 +196,13 @@ class Cockpit:
             view.log.restart()
             touched = Topic.ALL
         state = self.state
+        before = Topic.NOTHING
         for event in events:
-            touched |= state.apply(event)
+            changed = state.apply(event)
+            # A union of flags takes as long as an update, and ten thousand of them change alike.
+            if changed is not before:
+                touched |= changed
+                before = changed
             if self.notices is not None:
                 self.notices.observe(event)
         if events:

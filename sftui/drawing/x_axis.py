@@ -277,15 +277,14 @@ def x_range(
     x_scale: XScale | None, low: float, last: float, planned: float | None, *, whole: bool
 ) -> tuple[float, float]:
     """From `low` to what a chart shows, in updates; its end grows in jumps on its own axis."""
+    known = bool(planned) and last <= (planned or 0)  # beyond its plan no end is known
     if whole and planned:
-        low, end, most = 0.0, max(float(planned), last, 1.0), math.inf
-    else:
-        end, most = last + 1, math.inf
-        if planned and last <= planned:  # beyond its plan a run has no end that is known
-            most = max(float(planned), end)
+        low = 0.0
+    end = max(float(planned or 0), 1.0) if whole and known else last + 1
     if x_scale is None:
-        if whole and planned:
+        if whole and known:
             return low, end
+        most = max(float(planned or 0), end) if known else math.inf
         return low, min(low + ratchet(end - low), most)
     base = x_scale.to(low)
     unit = 1000.0 if x_scale.name == "epoch" else 1.0

@@ -9,7 +9,7 @@ A pyramid exists only for columns that are drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,8 +58,8 @@ class Table:
         return self._length
 
     @property
-    def names(self) -> list[str]:
-        return list(self._columns)
+    def names(self) -> KeysView[str]:
+        return self._columns.keys()
 
     @property
     def x(self) -> Doubles:

@@ -13,22 +13,22 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.config import from_flat
-from engine.conversations.letter_questions import Question
-from engine.conversations.problems import Problem
-from engine.data import tasks
 from engine.errors import DataError, SftuiError
 from engine.evaluation import eval_items
 from engine.evaluation.eval_items import EvalResult
 from engine.run import resume_file, run_dir
 from engine.run.run_dir import RunDir
-from engine.step import run_plan
 from sftui.state.run_state import RunState
 from sftui.statistics.accuracy import mean_spread, subject_numbers
 from sftui.statistics.paired_tests import Comparison, flips, paired
+
+if TYPE_CHECKING:
+    from engine.conversations.letter_questions import Question
+    from engine.conversations.problems import Problem
 
 KINDS = ("flipped", "gained", "lost", "all")
 """Which questions can be listed."""
@@ -165,6 +165,8 @@ def _share(p: float) -> float:
 
 
 def _asked(each: Question | Problem) -> Asked:
+    from engine.conversations.letter_questions import Question  # noqa: PLC0415
+
     if isinstance(each, Question):
         return Asked(question=each.question, choices=each.choices)
     return Asked(question=each.prompt)
@@ -194,6 +196,12 @@ class Questions:
         return None if found is None else _asked(found)
 
     def _load(self) -> None:
+        # Datasets, plans and the client of the hub: 4 MiB that a screen holds only once somebody
+        # has asked for questions.
+        from engine.config import from_flat  # noqa: PLC0415
+        from engine.data import tasks  # noqa: PLC0415
+        from engine.step import run_plan  # noqa: PLC0415
+
         try:
             manifest = resume_file.manifest_now(self._run)
             settings = from_flat(manifest["config"], manifest.get("recipe"))

@@ -37,12 +37,8 @@ class KeyFooter(Panel):
         if self.view.jumping:
             self._letters(grid, key_style, word_style)
             return
-        keys = self._useful()
         gap = 2
-        while len(keys) > 2 and sum(map(self._width, keys)) + gap * len(keys) > grid.width:
-            # The least important goes first; the way out and help stay.
-            spare = [k for k in keys if k.words not in ("Help", "Leave", "Close")] or keys[:1]
-            keys.remove(max(spare, key=lambda k: k.footer))
+        keys = self._fitting(self._useful(), gap, grid.width)
         col = 1
         buttons = []
         for key in keys:
@@ -54,6 +50,22 @@ class KeyFooter(Panel):
             buttons.append((start, col, key.keys.split(",")[0]))
             col += gap
         self._buttons = tuple(buttons)
+
+    def _fitting(self, keys: list[Key], gap: int, room: int) -> list[Key]:
+        """Those for which there is room, two at least.
+
+        The least important goes first; the way out and help stay.
+        """
+        used = sum(self._width(key) + gap for key in keys)
+        spare = [key for key in keys if key.words not in ("Help", "Leave", "Close")]
+        stay = [key for key in keys if key.words in ("Help", "Leave", "Close")]
+        gone: set[str] = set()
+        for key in [*sorted(spare, key=lambda key: key.footer, reverse=True), *stay]:
+            if used <= room or len(keys) - len(gone) <= 2:
+                break
+            gone.add(key.id)
+            used -= self._width(key) + gap
+        return [key for key in keys if key.id not in gone]
 
     def _halves(self, key: Key, start: int, end: int) -> list[tuple[int, int, str]]:
         """The glyphs of a key as buttons: two, where two keys share a place."""

@@ -3,10 +3,17 @@
 Counts, CPU shares and ratios, all from one run, so that they hold on a busy machine.
 
     python tests/benchmarks/screen.py [seconds per case]
+
+Against another version of sftui, e.g. an older checkout: both screens are watched over the same
+seconds, key for key, so that a busy machine is as busy for the one as for the other.
+
+    python tests/benchmarks/screen.py --against PATH [--rounds 3] [seconds per case]
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
 import os
 import pty
 import select
@@ -28,6 +35,10 @@ from sftui.state.series import Table
 from sftui.view.view import View
 from sftui.widgets.loss_chart import LossChart
 from tests.sftui.fake_run import fake_run
+
+HERE = Path(__file__).resolve().parents[2]
+CASES = ((0, 2000), (10, 2), (10, 2000), (10_000, 2000))
+"""Events a second, and how many updates the run had before."""
 
 EMPTY = "from textual.app import App\nApp().run()\n"
 
@@ -74,20 +85,21 @@ MEASURED_KEYS = 60
 class Screen:
     """A program in a pseudo-terminal of 160 x 48."""
 
-    def __init__(self, code: str, *args: str) -> None:
+    def __init__(self, code: str, *args: str, tree: Path = HERE) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            # `python -c` looks for packages in its folder before all else.
+            os.chdir(tree)
             os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+            # What is installed has its bytecode; compiling it takes memory that stays.
+            os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
             os.execv(sys.executable, [sys.executable, "-c", code, *args])
         ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 48, 160, 0, 0))
         self.bytes = 0
 
     def read(self, seconds: float) -> None:
         """Take what it writes for so long."""
-        end = time.perf_counter() + seconds
-        while (left := end - time.perf_counter()) > 0:
-            if select.select([self.fd], [], [], left)[0]:
-                self.bytes += len(os.read(self.fd, 65536))
+        read_all([self], seconds)
 
     def cpu(self) -> float:
         """CPU seconds used so far."""
@@ -129,16 +141,32 @@ class Screen:
         os.close(self.fd)
 
 
+def read_all(screens: list[Screen], seconds: float) -> None:
+    """Take what screens write for so long."""
+    by_fd = {screen.fd: screen for screen in screens}
+    end = time.perf_counter() + seconds
+    while (left := end - time.perf_counter()) > 0:
+        for fd in select.select(list(by_fd), [], [], left)[0]:
+            by_fd[fd].bytes += len(os.read(fd, 65536))
+
+
 MARKS = (b"whole run", b"so far")
 """Only the key that changes the range repaints these words under the chart."""
 
 
+def _write_bytecode(program: str, tree: Path) -> None:
+    first = Screen(program, "10", "2", tree=tree)
+    first.read(10)
+    first.close()
+
+
 def live(seconds: float) -> None:
+    _write_bytecode(OURS, HERE)
     empty = Screen(EMPTY)
     empty.read(3)
     idle_empty, _ = empty.measure(4 * seconds)
     empty.close()
-    for rate, done in ((0, 2000), (10, 2), (10, 2000), (10_000, 2000)):
+    for rate, done in CASES:
         screen = Screen(OURS, str(rate), str(done))
         # Idle is what is left after half a minute of silence.
         screen.read(5 if rate else 45)
@@ -151,11 +179,66 @@ def live(seconds: float) -> None:
             for _ in range(MEASURED_KEYS):
                 times.append(screen.key_latency(b"f"))
                 screen.read(0.03)
-            times.sort()
-            p99 = times[int(0.99 * (len(times) - 1))]
-            words += f"; key to paint p50 {statistics.median(times):.0f} ms, p99 {p99:.0f} ms"
+            words += f"; key to paint {_quantiles(times)}"
         print(words + f"; resident {screen.resident():.0f} MiB")
         screen.close()
+
+
+def against(tree: Path, seconds: float, rounds: int) -> None:
+    """This version beside the one in `tree`, over the same seconds; of the rounds the medians.
+
+    A pair is started in turns: which of the two comes first changes with the round.
+    """
+    theirs = _program(tree)
+    _write_bytecode(OURS, HERE)
+    _write_bytecode(theirs, tree)
+    for rate, done in CASES:
+        costs: list[list[tuple[float, float, float]]] = [[], []]
+        times: list[list[float]] = [[], []]
+        for number in range(rounds):
+            pair = [(OURS, HERE), (theirs, tree)]
+            order = (0, 1) if number % 2 == 0 else (1, 0)
+            started = {i: Screen(pair[i][0], str(rate), str(done), tree=pair[i][1]) for i in order}
+            screens = [started[0], started[1]]
+            read_all(screens, 6 if rate else 45)
+            long = seconds if rate else 4 * seconds
+            before = [(screen.cpu(), screen.bytes) for screen in screens]
+            read_all(screens, long)
+            for screen, (cpu, sent), cost in zip(screens, before, costs, strict=True):
+                share = 100 * (screen.cpu() - cpu) / long
+                cost.append((share, (screen.bytes - sent) / long / 1000, screen.resident()))
+            for _ in range(MEASURED_KEYS if rate == 10_000 else 0):
+                for i in order:
+                    times[i].append(screens[i].key_latency(b"f"))
+                    read_all(screens, 0.03)
+            for screen in screens:
+                screen.close()
+        (ours, sent, size), (other, sent_other, size_other) = (
+            [statistics.median(column) for column in zip(*cost, strict=True)] for cost in costs
+        )
+        print(
+            f"{rate:>6} events/s from step {done}: {ours:.2f} against {other:.2f} % of a core, "
+            f"ratio {ours / max(other, 0.01):.2f}; {sent:.2f} against {sent_other:.2f} kB/s; "
+            f"resident {size:.0f} against {size_other:.0f} MiB"
+            + (f"; key to paint {_quantiles(times[0])} against {_quantiles(times[1])}"
+               if times[0] else ""),
+            flush=True,
+        )  # fmt: skip
+
+
+def _program(tree: Path) -> str:
+    """The screen's program as the benchmark of another version has it: names have moved."""
+    source = (tree / "tests/benchmarks/screen.py").read_text()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "OURS":
+            return str(ast.literal_eval(node.value))
+    raise SystemExit(f"{tree}/tests/benchmarks/screen.py has no program named OURS")
+
+
+def _quantiles(times: list[float]) -> str:
+    ordered = sorted(times)
+    p99 = ordered[int(0.99 * (len(ordered) - 1))]
+    return f"p50 {statistics.median(ordered):.0f} ms, p99 {p99:.0f} ms"
 
 
 def redraw() -> None:
@@ -195,6 +278,18 @@ def _chart(num_points: int) -> LossChart:
     return chart
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("seconds", nargs="?", type=float, default=10.0, help="for each case")
+    parser.add_argument("--against", type=Path, help="a checkout of another version")
+    parser.add_argument("--rounds", type=int, default=1)
+    args = parser.parse_args()
+    if args.against:
+        against(args.against.resolve(), args.seconds, args.rounds)
+    else:
+        redraw()
+        live(args.seconds)
+
+
 if __name__ == "__main__":
-    redraw()
-    live(float(sys.argv[1]) if len(sys.argv) > 1 else 10.0)
+    main()

@@ -331,9 +331,9 @@ def test_what_is_kept_of_the_last_picture_never_shows_an_older_one(changes, seed
         step = int(rng.integers(0, 3000))
         match change:
             case "row":
-                table.put(len(table) + 10_000, {table.names[0]: 9.0})
+                table.put(len(table) + 10_000, {next(iter(table.names)): 9.0})
             case "rewritten":
-                table.put(step, {table.names[0]: 100.0})
+                table.put(step, {next(iter(table.names)): 100.0})
             case "cut":
                 table.truncate(step + 100)
             case "crosshair":
