@@ -335,13 +335,8 @@ class Cockpit:
         Returns why it was not sent, an empty string when it was.
         """
         view, state = self.view, self.state
-        if self.over and self.mode.takes_requests:
-            return "The run has ended: it takes no requests any more."
-        if state.run is not None and (why := state.run.unavailable.get(command.value)):
-            # A trainer of somebody else's: what it cannot do is not asked for.
-            from sftui.text.clean import clean  # noqa: PLC0415  the first frame asks for nothing
-
-            return str(clean(why, 200))
+        if problem := self.why_not(command):
+            return problem
         asked = ((request.command, request.argument) for request in view.pending.values())
         if (command, argument) in asked:
             return ""  # asked twice before the answer came, it is one request
@@ -361,6 +356,18 @@ class Cockpit:
             return str(error)
         view.pending[request.id] = request
         self.front.show(Topic.CONTROLS)
+        return ""
+
+    def why_not(self, command: Command) -> str:
+        """Why this cannot be asked of the run that is shown; an empty string where it can."""
+        if self.over and self.mode.takes_requests:
+            return "The run has ended: it takes no requests any more."
+        run = self.state.run
+        if run is not None and (why := run.unavailable.get(command.value)):
+            # A trainer of somebody else's: what it cannot do is not asked for.
+            from sftui.text.clean import clean  # noqa: PLC0415  the first frame asks for nothing
+
+            return str(clean(why, 200))
         return ""
 
     def ask_pause_or_resume(self) -> str:
