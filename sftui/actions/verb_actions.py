@@ -248,7 +248,8 @@ class VerbActions(VerbChecks, ReplayActions, ChartActions):
             try:
                 found = baseline.load(str(Path(typed.text).expanduser()), runs_root)
             except SftuiError as error:
-                self.call_from_thread(self.tell, str(error), title="Not done")
+                words = str(error).replace("--baseline", "baseline")  # a verb here, and no flag
+                self.call_from_thread(self.tell, words, title="Not done")
             else:
                 self.call_from_thread(self._take_baseline, found)
 

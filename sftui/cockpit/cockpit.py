@@ -20,6 +20,7 @@ from engine.events import Event
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.checkpoint_list import CheckpointList
+from sftui.cockpit import past_runs
 from sftui.cockpit.modes import TICK_SECONDS, Live, Mode
 from sftui.cockpit.playback import Playback
 from sftui.keys.key_table import DEFAULT_KEYS, JUMP_LETTERS, KeyTable
@@ -126,6 +127,8 @@ class Cockpit:
         self._rows = 0
         self._second = -1
         self._next_alive = 0.0
+        self._looked_back = False
+        """Whether an earlier run to compare with was looked for."""
 
     @property
     def over(self) -> bool:
@@ -221,6 +224,10 @@ class Cockpit:
             view.replay = replay
         if touched & (Topic.CHECKPOINTS | Topic.VIEW):
             touched |= self._note_deleted()
+        if not self._looked_back and self.folder is not None and len(state.steps):
+            # By now the manifest says what is trained on.
+            self._looked_back = True
+            view.earlier = past_runs.is_any(RunDir(self.folder), self.runs_root)
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
