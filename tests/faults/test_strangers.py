@@ -278,7 +278,7 @@ def test_a_dead_screens_socket_is_cleared_and_nothing_beside_it(tmp_path: Path) 
 def test_an_evaluation_runs_no_programs_because_a_run_says_so(desk: Desk) -> None:
     """`unsafe_code` of a stranger's run would run its model's programs without a sandbox."""
     from engine.checkpoints import checkpoint_target
-    from sftui.commands import evaluate
+    from sftui.commands import checkpoint_flags, evaluate
 
     run = desk.copy("unsafe")
     manifest = json.loads((run / "run.json").read_text())
@@ -286,5 +286,5 @@ def test_an_evaluation_runs_no_programs_because_a_run_says_so(desk: Desk) -> Non
     (run / "run.json").write_text(json.dumps(manifest))
     target = checkpoint_target.find(str(run), runs=run.parent)
     for typed in (False, True):
-        flags = evaluate.EvalFlags(checkpoint=str(run), unsafe_code=typed)
+        flags = checkpoint_flags.EvalFlags(checkpoint=str(run), unsafe_code=typed)
         assert evaluate._settings(target, flags).eval.unsafe_code is typed
