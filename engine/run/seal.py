@@ -10,11 +10,8 @@ only this user can read. Without it they count when they are typed once more.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import hmac
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +53,8 @@ def is_ours(manifest: Mapping[str, Any]) -> bool:
     key, found = _key(make=False), manifest.get(NAME)
     if key is None or not isinstance(found, str) or not found.isascii():
         return False
+    import hmac  # noqa: PLC0415  OpenSSL, which a screen does without
+
     return hmac.compare_digest(found, _mac(key, manifest))
 
 
@@ -84,6 +83,9 @@ def unsealed(
 
 
 def _mac(key: bytes, manifest: Mapping[str, Any]) -> str:
+    import hashlib  # noqa: PLC0415  as in `is_ours`
+    import hmac  # noqa: PLC0415  as in `is_ours`
+
     config = manifest.get("config") or {}
     values = [manifest.get(name) for name in _FOREIGN] + [config.get(name) for name in _SETTINGS]
     return hmac.new(key, json.dumps(values).encode(), hashlib.sha256).hexdigest()
@@ -96,10 +98,10 @@ def _key(*, make: bool) -> bytes | None:
         if make and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             # Another command may make one at this moment: whichever is linked first is the key.
-            fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+            fresh = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
+                file.write(os.urandom(_KEY_BYTES))
             with contextlib.suppress(FileExistsError):
                 os.link(fresh, path)
             fresh.unlink()
