@@ -17,10 +17,12 @@ from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
+from sftui.state.run_state import RunState
 from sftui.state.series import Series
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.outlook import answers, widest
+from sftui.view.view import View
 from sftui.widgets.panel import Panel
 
 LINES = 3
@@ -64,9 +66,7 @@ class Now(Panel):
 
     def _answers(self, grid: Grid, row: int) -> None:
         """A line a question, cut where the panel ends."""
-        past = self.view.past
-        changed = "" if past is None else changed_words(past.state, self.state)
-        found = answers(self.state, self.view, changed)
+        found = answers(self.state, self.view, past_words(self.view, self.state))
         start = 2 + widest(found) + 2
         for at, answer in enumerate(found, row):
             grid.text(at, 2, answer.question, style(Role.DIM))
@@ -133,6 +133,11 @@ class Now(Panel):
         if multiplier is not None:
             spans.append((f"  lr ×{multiplier:.3g}", style(Role.RATE)))
         return "gradient norm", spans, state.step_series("grad_norm"), Role.RATE
+
+
+def past_words(view: View, state: RunState) -> str:
+    """What was set otherwise than in the past run that is drawn; empty where none is."""
+    return "" if view.past is None else changed_words(view.past.state, state)
 
 
 def _course(series: Series, cells: int) -> NDArray[Any]:
