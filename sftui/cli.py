@@ -162,7 +162,7 @@ def run(words: list[str]) -> ExitCode:
     from sftui.commands.run_flags import parse_run  # noqa: PLC0415  all settings
 
     flags, typed = parse_run(words)
-    if flags.command:
+    if flags.command and flags.resume is None:
         return _run_command(flags, frozenset(typed))
     if flags.no_attach and flags.resume is None:
         raise UsageError("--no-attach is for a command after a lone --; there is none.")
@@ -207,9 +207,15 @@ def _resume_command(
     """`sftui run --resume` of another trainer's run: its command is started again."""
     from engine.processes import launch  # noqa: PLC0415  as in `run`
     from sftui.commands import keep_command  # noqa: PLC0415  as in `run`
+    from sftui.text.clean import clean  # noqa: PLC0415  as in `run`
 
     baseline = _baseline(flags.baseline, flags.runs_dir)
-    resumption = keep_command.resume(found, flags, typed, words)
+    manifest = keep_command.check_resume(found, flags, typed)
+    if flags.dry_run:
+        for line in keep_command.describe_resume(found, manifest):
+            print(clean(line))  # noqa: T201
+        return ExitCode.DONE
+    resumption = keep_command.resume(found, manifest, words)
     diagnostics.note(f"run {found.id} goes on in {found.path}")
     return _watch(
         found,
@@ -261,6 +267,11 @@ def _resume(flags: RunFlags, typed: frozenset[str], words: list[str]) -> ExitCod
     found = run_dir.find(flags.resume, run_dir.runs_root(flags.runs_dir))
     if foreign.is_foreign(found.read_manifest()):
         return _resume_command(found, flags, typed, words)
+    if flags.command:
+        raise UsageError(
+            f"{found.id} is a run of sftui's own trainer; a command after a lone -- is for a run "
+            "of another's."
+        )
     baseline = _baseline(flags.baseline, flags.runs_dir)
     prepared = resume.prepare(found, flags.settings, typed, allow_changes=flags.resume_changed)
     for text in prepared.notes:
@@ -334,13 +345,7 @@ def play_demo(words: list[str]) -> ExitCode:
     from sftui.commands import demo  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(demo.DemoFlags, words, "sftui demo")
-    code = demo.watch_demo(flags, plain=flags.headless or not _has_terminal())
-    if flags.keep is not None:
-        kept = str(flags.keep)
-        diagnostics.note(
-            f"the recording is in {kept}; try sftui report {kept}, or sftui show {kept}"
-        )
-    return code
+    return demo.watch_demo(flags, plain=flags.headless or not _has_terminal())
 
 
 def control(words: list[str]) -> ExitCode:

@@ -56,6 +56,7 @@ class StepNumbers(NamedTuple):
 
 
 _numbers_of = attrgetter(*StepNumbers._fields)
+_ALARMS = (ev.AlarmRaised, ev.AlarmCleared)
 
 
 class AlarmEngine:
@@ -115,7 +116,7 @@ class AlarmEngine:
     def observe(self, event: ev.Event) -> list[Alarm]:
         """Take one event in; returns the alarms it raises or clears."""
         board, stamp = self._board, event.stamp
-        if isinstance(event, ev.AlarmRaised | ev.AlarmCleared):
+        if isinstance(event, _ALARMS):
             board.take_over(event)
             return []
         board.stamp = stamp

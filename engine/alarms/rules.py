@@ -286,12 +286,12 @@ class SilenceRule:
     def stall(self, t: float, m: float | None) -> Reading | None:
         """The gap until now, when it is too long for a step."""
         last_t, last_m = self._life
-        if last_t is None or not self.judges_steps:
+        if last_t is None:
             return None
         gap = t - last_t
         if m is not None and last_m is not None:
             gap = min(gap, m - last_m)
-        if gap <= STALL_SECONDS:
+        if gap <= STALL_SECONDS or not self.judges_steps:
             return None
         limit = max(STALL_SECONDS, STALL_FACTOR * self.usual_seconds)
         return Reading(value=gap, limit=limit) if gap > limit else None

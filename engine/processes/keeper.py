@@ -101,7 +101,8 @@ class Keeper:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        most = int(self._manifest.get("max_restarts", 3))
+        told = self._manifest.get("max_restarts")
+        most = 3 if told is None else int(told)
         num_starts = 0
         while True:
             num_starts += 1

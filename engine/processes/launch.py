@@ -38,7 +38,7 @@ from engine.model.family import ModelShape, RunTokenizer
 from engine.model.hf import hf_start
 from engine.processes import compilers, devices, exam_choice, inherit, logout, reaper
 from engine.processes.sandbox_check import sandbox_note
-from engine.run import resume_file, run_dir
+from engine.run import resume_file, run_dir, seal
 from engine.run.run_dir import RunDir
 from engine.step import packed_run, row_packing, run_plan
 from engine.step.plan import Plan
@@ -333,9 +333,8 @@ def create(
         if prepared.packed is not None:
             row_packing.save(run.packing, *prepared.packed)
         # Last: a directory without a manifest is no run.
-        run_dir.write_private(
-            run.manifest, json.dumps(manifest(prepared, run, command, cwd, now), indent=1).encode()
-        )
+        told = seal.sealed(manifest(prepared, run, command, cwd, now))
+        run_dir.write_private(run.manifest, json.dumps(told, indent=1).encode())
     except OSError as error:
         shutil.rmtree(run.path, ignore_errors=True)
         raise RunDirError(

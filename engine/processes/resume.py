@@ -24,7 +24,7 @@ from engine.journal import event_files, wire
 from engine.model import family
 from engine.processes import devices, launch, logout
 from engine.processes.sandbox_check import sandbox_note
-from engine.run import lock, resume_file, run_dir
+from engine.run import lock, resume_file, run_dir, seal
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
 from engine.step import packed_run, row_packing, run_plan
@@ -108,6 +108,7 @@ def prepare(
     # The plan stays that of the ranks it was made for; the running number is another thing.
     world_size = int(changed.pop("gpus", manifest["world_size"]))
     config = own.replace(**changed).check()
+    _refuse_unsealed(run, config, typed)
     local = max(1, world_size // config.runtime.nodes)
     device = devices.find(local, config.runtime.device_type)
     shape = family.shape_from(manifest["start"]["model_config"])
@@ -207,6 +208,25 @@ def _compare_rows(
         note = f"{names}: read from the hub, so the ranks compare the rows, not this command"
         return _Comparison(others=False, said="the same as before where looked at", notes=(note,))
     return _Comparison(others=False, said="the same as before, by their digests")
+
+
+def _refuse_unsealed(run: RunDir, config: RunConfig, typed: frozenset[str]) -> None:
+    """Refuse what would act on this machine for somebody else.
+
+    Raises:
+        ConfigError: naming the settings that have to be typed.
+    """
+    names = seal.unsealed(run.read_manifest(), config.flat(), typed)
+    if names:
+        flat = config.flat()
+        again = " ".join(
+            f"--{name.replace('_', '-')}" + ("" if flat[name] is True else f" {flat[name]}")
+            for name in names
+        )
+        raise ConfigError(
+            f"{run.id} was not started by you with {again}: from a run of somebody else's that "
+            "would let others act on this machine. If you mean it, type it beside --resume."
+        )
 
 
 def _refuse_incomplete(run: RunDir, manifest: Mapping[str, Any]) -> None:

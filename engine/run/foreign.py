@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from engine.errors import RunDirError
 from engine.files import checked
-from engine.run import run_dir
+from engine.run import run_dir, seal
 from engine.run.run_dir import RunDir
 
 RUN_DIR_VARIABLE = "SFTUI_RUN_DIR"
@@ -105,7 +105,7 @@ def create(
     try:
         run.control.touch(mode=0o600)
         # Last: a directory without a manifest is no run.
-        run_dir.write_private(run.manifest, json.dumps(manifest, indent=1).encode())
+        run_dir.write_private(run.manifest, json.dumps(seal.sealed(manifest), indent=1).encode())
     except OSError as error:
         shutil.rmtree(run.path, ignore_errors=True)
         raise RunDirError(

@@ -84,8 +84,8 @@ def _settings(target: Target, flags: EvalFlags) -> RunConfig:
         typed["eval_metrics_max_problems"] = -1
     if flags.max_generated is not None:
         typed["eval_max_generated"] = flags.max_generated
-    if flags.unsafe_code:
-        typed["unsafe_code"] = True
+    # Typed each time: the run, and the model whose programs would run, may be a stranger's.
+    typed["unsafe_code"] = flags.unsafe_code
     # The starter's tasks are its generator's: they are chosen from, not asked for by name.
     generated = run_plan.data_settings(settings.replace(**typed)).starter
     if flags.tasks is not None and not generated:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import itertools
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ConfigError, RunDirError, UsageError
+from engine.files import checked
 from engine.journal import event_files, wire
 from engine.processes import logout
-from engine.run import foreign, lock, resume_file, run_dir
+from engine.run import foreign, lock, resume_file, run_dir, seal
 from engine.run.resume_file import Resumption
 from engine.run.run_dir import RunDir
 from sftui.commands.run_flags import RunFlags
@@ -100,11 +102,12 @@ def describe(flags: RunFlags) -> list[str]:
     ]
 
 
-def resume(run: RunDir, flags: RunFlags, typed: frozenset[str], words: Sequence[str]) -> str:
-    """Take a run of another's command up again; returns the id of this resumption.
+def check_resume(run: RunDir, flags: RunFlags, typed: frozenset[str]) -> dict[str, Any]:
+    """Check that a run of another's command can be taken up again; its manifest.
 
     Raises:
-        UsageError: it runs, it is finished, or its command is gone.
+        UsageError: it runs, it is finished, its command is gone, or it was made by somebody else
+            and the command was not typed.
     """
     wrong = sorted(typed - ALLOWED - {"resume"})
     if wrong or "no_attach" in typed:
@@ -120,18 +123,72 @@ def resume(run: RunDir, flags: RunFlags, typed: frozenset[str], words: Sequence[
     if end is not None and end.status == "finished":
         raise RunDirError(f"{run.id} is finished; there is nothing to go on with.")
     manifest = resume_file.manifest_now(run)
-    command = [str(word) for word in manifest.get("command") or []]
+    command, cwd = _stored(run, manifest)
     if not command or shutil.which(command[0]) is None:
         program = command[0] if command else "its command"
         raise UsageError(f"{run.id} cannot be started again: {program} is not there any more.")
-    if not Path(str(manifest.get("cwd", ""))).is_dir():
-        raise UsageError(f"{run.id} was started in {manifest.get('cwd')}, which is gone.")
+    if not cwd.is_dir():
+        raise UsageError(f"{run.id} was started in {cwd}, which is gone.")
+    _refuse_others(run, command, cwd, flags.command)
+    return manifest
+
+
+def _stored(run: RunDir, manifest: Mapping[str, Any]) -> tuple[list[str], Path]:
+    """The command of a run and the folder it was typed in.
+
+    Raises:
+        RunDirError: the manifest says something else there.
+    """
+    try:
+        found = manifest.get("command") or []
+        if not isinstance(found, list):
+            raise ValueError(f"{checked.short(found)}; expected a list of words")
+        words = [checked.text(word) for word in found]
+        cwd = checked.text(manifest.get("cwd", ""))
+        if any("\0" in word for word in [*words, cwd]):
+            raise ValueError("a word with a byte of zero in it")
+    except ValueError as error:
+        raise RunDirError(f"{run.manifest}: the command or its folder is {error}.") from None
+    return words, Path(cwd)
+
+
+def _refuse_others(run: RunDir, command: Sequence[str], cwd: Path, typed: Sequence[str]) -> None:
+    """Refuse a command that this user never typed: a run directory may be a stranger's.
+
+    Raises:
+        UsageError: saying what it is, and what to type where it is meant.
+    """
+    if typed and list(typed) != list(command):
+        raise UsageError(f"the command of {run.id} is {shlex.join(command)}; expected the same.")
+    if seal.is_ours(run.read_manifest()) or (typed and Path.cwd().resolve() == cwd.resolve()):
+        return
+    raise UsageError(
+        f"{run.id} was not made by you, or its command was changed since. It would run "
+        f"{shlex.join(command)} in {cwd}. If you mean that, type there: "
+        f"sftui run --resume {shlex.quote(str(run.path))} -- {shlex.join(command)}"
+    )
+
+
+def describe_resume(run: RunDir, manifest: Mapping[str, Any]) -> list[str]:
+    """The lines that `--dry-run` prints of a run that would be taken up again."""
+    command, cwd = _stored(run, manifest)
+    return [
+        f"run         {run.id} in {run.path}",
+        f"command     {shlex.join(command)}",
+        f"in          {cwd}",
+        f"attempt     {event_files.next_attempt(run)}",
+        "nothing was started",
+    ]
+
+
+def resume(run: RunDir, manifest: Mapping[str, Any], words: Sequence[str]) -> str:
+    """Write down that a run that was checked is taken up again; the id of this resumption."""
     with resume_file.alone(run):
         found = Resumption(
             created=datetime.now().timestamp(),
             attempt=event_files.next_attempt(run),
-            world_size=int(manifest["world_size"]),
-            device_type=str(manifest["device_type"]),
+            world_size=int(manifest.get("world_size") or 1),
+            device_type=str(manifest.get("device_type") or "cpu"),
             command=("sftui", "run", *words),
             id=wire.new_id(),
         )

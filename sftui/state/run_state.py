@@ -109,6 +109,8 @@ class RunState:
     _seen: dict[str, SeenNumbers] = field(default_factory=dict)
     _clock: RunClock = field(default_factory=RunClock)
     _shelf: Shelf = field(default_factory=Shelf)
+    _pace: tuple[tuple[int, int], float | None] | None = field(default=None, compare=False)
+    """Median time of the newest updates, and the rows and rewrites it was made from."""
 
     # ---- derived values --------------------------------------------------------------------
 
@@ -244,6 +246,12 @@ class RunState:
 
     def step_seconds(self) -> float | None:
         """Median time of the last 50 updates, or the spacing of their times."""
+        made_from = (len(self.steps), self.steps.rewrites)
+        if self._pace is None or self._pace[0] != made_from:
+            self._pace = (made_from, self._median_seconds())
+        return self._pace[1]
+
+    def _median_seconds(self) -> float | None:
         recent = self.steps.tail("seconds", 50)
         known = [value for value in recent.tolist() if math.isfinite(value)]
         if not known:
@@ -416,7 +424,9 @@ class RunState:
         self._enter_attempt(attempt, step)
         if self._superseded(attempt, step):
             return Topic.NOTHING
-        values = self._known_or_new(step_columns.row(event))
+        values = step_columns.row(event)
+        if len(self.steps.names) + len(values) > MOST_NAMES:
+            values = self._known_or_new(values)
         t = self._clock.at(event.stamp)
         if t is not None and self.first_t is not None:
             values["since_start"] = t - self.first_t
@@ -436,10 +446,9 @@ class RunState:
     def _known_or_new(self, columns: dict[str, Value]) -> dict[str, Value]:
         """Without those that would be more than `MOST_NAMES`: a log may invent names."""
         names = self.steps.names
-        if len(names) + len(columns) > MOST_NAMES:
-            room = max(0, MOST_NAMES - len(names))
-            for name in [name for name in columns if name not in names][room:]:
-                del columns[name]
+        room = max(0, MOST_NAMES - len(names))
+        for name in [name for name in columns if name not in names][room:]:
+            del columns[name]
         return columns
 
     def _rows(self, batch: ev.StepBatch) -> Topic:

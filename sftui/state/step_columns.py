@@ -6,7 +6,6 @@ ways end in float32 under the same names, the learning rate of a group as `lr/<g
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -49,19 +48,14 @@ _PREFIXES = {
     if (StepFinished, name) not in NOT_KEPT
 }
 """Mappings of an update that are kept, and what the names of their columns begin with."""
+_numbers_of = attrgetter(*STEP_NUMBERS)
 _LESSER, _MAPPINGS = tuple(_UNLESS_KNOWN.items()), tuple(_PREFIXES.items())
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
-@functools.cache
-def _getter(names: tuple[str, ...]) -> attrgetter[tuple[float | None, ...]]:
-    """Reads all of these numbers of an update in one call."""
-    return attrgetter(*names)
-
-
 def row(event: StepFinished) -> dict[str, float | None]:
     """The columns of one update, None where unknown; all but `since_start`."""
-    numbers = _getter(STEP_NUMBERS)(event)
+    numbers = _numbers_of(event)
     # One call for each of ten thousand updates a second: a getter gives as many as it has names.
     values: dict[str, float | None] = dict(zip(STEP_NUMBERS, numbers))  # noqa: B905
     for name, other in _LESSER:

@@ -3,12 +3,11 @@ what was changed since the last run (or, of one that has ended, what to type nex
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
-
-import numpy as np
 
 from sftui.state.records import Validation
 from sftui.state.run_state import RunState
@@ -64,13 +63,14 @@ def _when(state: RunState, view: View) -> Answer:
 def spread_seconds(state: RunState) -> float:
     """Half the range of the end: what the updates to come would take at the fastest and at the
     slowest of the means over a fifth of the recent updates."""
-    seconds = np.asarray(state.steps.tail("seconds", RECENT), dtype=np.float64)
-    seconds = seconds[np.isfinite(seconds)]
+    recent = state.steps.tail("seconds", RECENT).tolist()
+    seconds = [value for value in recent if math.isfinite(value)]
     if len(seconds) < BLOCKS:
         return 0.0
-    means = [float(block.mean()) for block in np.array_split(seconds, BLOCKS)]
+    bounds = [len(seconds) * block // BLOCKS for block in range(BLOCKS + 1)]
+    means = [sum(seconds[a:b]) / (b - a) for a, b in itertools.pairwise(bounds)]
     left = max(0, (state.planned or 0) - state.done)
-    return left * (max(means) - min(means)) / 2
+    return float(left * (max(means) - min(means)) / 2)
 
 
 def _falling(state: RunState, view: View) -> Answer:
@@ -119,8 +119,15 @@ def _next(state: RunState, view: View, changed: str) -> Answer:
         return Answer("last run", changed)
     if (state.ended or view.trouble) and view.run_id:
         return Answer("next", " · ".join(NEXT))
+    if view.folder is None:
+        return Answer("beside", "`:past LOG` draws another behind it")
     key = view.keys.by_id("past_run").shown
-    return Answer("last run", f"{key} draws it and says what was changed")
+    words = {
+        True: f"{key} draws it and says what was changed",
+        False: "none yet of this model and data",
+        None: f"{key} looks for one of this model and data",
+    }
+    return Answer("last run", words[view.earlier])
 
 
 def _clock(t: float, now: float) -> str:

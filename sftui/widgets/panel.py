@@ -233,13 +233,13 @@ def to_strip(codes: NDArray[Any], styles: NDArray[Any], palette: Palette) -> Str
     if not width:
         return Strip([], 0)
     # The background still matters under a blank; the foreground does not.
-    inherit = codes == BLANK
-    inherit[1:] &= (styles[1:] >> 8) == (styles[:-1] >> 8)
+    inherit, backs = codes == BLANK, styles >> 8
+    inherit[1:] &= backs[1:] == backs[:-1]
     inherit[0] = False
-    source = np.where(inherit, 0, np.arange(width))
+    source = np.arange(width) * ~inherit
     effective = styles[np.maximum.accumulate(source)]
-    starts = np.flatnonzero(np.diff(effective, prepend=-1))
-    bounds = [*starts.tolist(), width]
+    starts = [0, *(np.flatnonzero(effective[1:] != effective[:-1]) + 1).tolist()]
+    bounds = [*starts, width]
     numbers = effective[starts].tolist()
     text = codes.tobytes().decode("utf-32-le")
     segments = [

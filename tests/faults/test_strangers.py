@@ -154,6 +154,34 @@ def test_json_that_python_cannot_take_costs_one_line(desk: Desk, name: str, cont
         assert done.returncode == 2
 
 
+RISKS = (
+    ("--unsafe-code", {"unsafe_code": True}),
+    ("--rendezvous evil:1", {"nodes": 2, "gpus": 2, "rendezvous": "evil:1"}),
+)
+
+
+@pytest.mark.parametrize(("flag", "changed"), RISKS)
+@pytest.mark.parametrize("place", ["run.json", "resume.json"])
+def test_settings_that_let_others_act_here_must_be_typed(
+    desk: Desk, flag: str, changed: dict[str, object], place: str
+) -> None:
+    """Programs without a sandbox, and a host whose answers torch unpickles."""
+    run = desk.copy("risky")
+    if place == "run.json":
+        manifest = json.loads((run / place).read_text())
+        manifest["config"] |= changed
+        (run / place).write_text(json.dumps(manifest))
+    else:
+        entry = {"created": 1.0, "attempt": 2, "world_size": 2, "device_type": "cpu"}
+        entry |= {"changed": changed, "command": ["sftui"]}
+        (run / place).write_text(json.dumps({"schema": 1, "resumptions": [entry]}))
+    words = ["run", "--headless", "--dry-run", "--resume", str(run)]
+    done = desk.type(*words)
+    assert f"not started by you with {flag}:" in said(done)
+    assert done.returncode == 2
+    assert "not started by you" not in said(desk.type(*words, *flag.split()))
+
+
 def test_a_name_that_writes_the_clipboard_is_printed_as_text(desk: Desk) -> None:
     """Names of folders come from other people too."""
     root = desk.folder / "named"
@@ -245,3 +273,18 @@ def test_a_dead_screens_socket_is_cleared_and_nothing_beside_it(tmp_path: Path) 
     finally:
         shutil.rmtree(ours, ignore_errors=True)
         shutil.rmtree(other)
+
+
+def test_an_evaluation_runs_no_programs_because_a_run_says_so(desk: Desk) -> None:
+    """`unsafe_code` of a stranger's run would run its model's programs without a sandbox."""
+    from engine.checkpoints import checkpoint_target
+    from sftui.commands import checkpoint_flags, evaluate
+
+    run = desk.copy("unsafe")
+    manifest = json.loads((run / "run.json").read_text())
+    manifest["config"]["unsafe_code"] = True
+    (run / "run.json").write_text(json.dumps(manifest))
+    target = checkpoint_target.find(str(run), runs=run.parent)
+    for typed in (False, True):
+        flags = checkpoint_flags.EvalFlags(checkpoint=str(run), unsafe_code=typed)
+        assert evaluate._settings(target, flags).eval.unsafe_code is typed

@@ -12,7 +12,7 @@ import pytest
 
 from engine.events import RunFinished
 from engine.journal.event_files import JournalWriter
-from engine.run import foreign, resume_file
+from engine.run import foreign, resume_file, seal
 from engine.run.run_dir import RunDir
 from sftui.cli import main
 from sftui.commands.keep_command import name_of
@@ -23,7 +23,7 @@ from sftui.commands.keep_command import name_of
     [
         (["--gpus", "2"], "--gpus is a flag of sftui's own trainer"),
         (["--recipe", "starter", "--matrix-lr", "0.1"], "--matrix-lr, --recipe are flags of"),
-        (["--resume", "x"], "--resume is a flag"),
+        (["--resume", "x"], "no run is called"),
         (["--seeds", "3"], "--seeds is a flag"),
     ],
 )
@@ -123,10 +123,68 @@ def test_a_run_whose_command_cannot_be_started_is_refused(
     tmp_path: Path, change: dict[str, object], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make(tmp_path)
-    run.manifest.write_text(json.dumps(run.read_manifest() | change))
+    run.manifest.write_text(json.dumps(seal.sealed(run.read_manifest() | change)))
     assert main(["run", "--headless", "--resume", str(run.path)]) == 2
     assert said in capsys.readouterr().err
     assert not run.resume.exists()
+
+
+def test_a_dry_run_of_a_resumption_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = tmp_path / "made"
+    run = make(tmp_path, command=[sys.executable, "-c", f"open({str(made)!r}, 'w')"])
+    assert main(["run", "--headless", "--dry-run", "--resume", str(run.path)]) == 0
+    assert "nothing was started" in capsys.readouterr().out
+    assert not made.exists()
+    assert not run.resume.exists()
+
+
+STRANGE: tuple[dict[str, object], ...] = (
+    {"command": ["true"]},
+    {"command": "true"},
+    {"command": {"a": 1}},
+    {"command": ["tr\0ue"]},
+    {"command": [["true"]]},
+    {"cwd": "\0"},
+    {"cwd": ["/"]},
+    {"cwd": "/"},
+    {"id": "20260101-000000-other"},
+    {"world_size": None, "device_type": None, "max_restarts": None, "command": ["true"]},
+    {"seal": None},
+    {"seal": "0" * 64},
+    {"seal": ["é"]},
+    {"seal": "é" * 64},
+)
+
+
+@pytest.mark.parametrize("change", STRANGE)
+def test_a_command_that_was_never_typed_here_is_not_started(
+    tmp_path: Path, change: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run directory of another person, or one whose manifest was changed."""
+    made = tmp_path / "made"
+    run = make(tmp_path, command=[sys.executable, "-c", f"open({str(made)!r}, 'w')"])
+    run.manifest.write_text(json.dumps(run.read_manifest() | change))
+    assert main(["run", "--headless", "--resume", str(run.path)]) == 2
+    said = capsys.readouterr().err
+    assert "not made by you" in said or "the command or its folder is" in said
+    assert not run.resume.exists()
+    assert not made.exists()
+
+
+def test_a_strangers_command_is_started_when_it_is_typed_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", "print('step 1 loss 2.0')"]
+    run = make(tmp_path, command=command)
+    run.manifest.write_text(json.dumps(run.read_manifest() | {"seal": None}))
+    words = ["run", "--headless", "--dry-run", "--resume", str(run.path), "--"]
+    assert main([*words, *command]) == 2, "from another folder"
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, *command, "more"]) == 2
+    assert "expected the same" in capsys.readouterr().err
+    assert main([*words, *command]) == 0
 
 
 def test_a_finished_command_is_not_started_again(

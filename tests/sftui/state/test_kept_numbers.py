@@ -5,6 +5,7 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 
 import pytest
 from hypothesis import given
@@ -97,7 +98,9 @@ def test_a_field_that_is_added_but_forgotten_is_refused():
 def test_a_field_that_is_added_needs_nothing_else(monkeypatch):
     """The columns are derived: with the numbers of the later version they hold them."""
     own = ev._own_fields(StepFinishedLater, float | None, int | None)
-    monkeypatch.setattr(step_columns, "STEP_NUMBERS", (*ev.STEP_NUMBERS, *own))
+    names = (*ev.STEP_NUMBERS, *own)
+    monkeypatch.setattr(step_columns, "STEP_NUMBERS", names)
+    monkeypatch.setattr(step_columns, "_numbers_of", attrgetter(*names))
     assert is_kept(StepFinishedLater, "masked_tokens")
     assert is_kept(StepFinishedLater, "update_ratio")
 
