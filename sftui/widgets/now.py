@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftui.compare.differences import changed_words
+from sftui.compare.differences import past_words
 from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
-from sftui.state.run_state import RunState
 from sftui.state.series import Series
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.outlook import answers, widest
-from sftui.view.view import View
 from sftui.widgets.panel import Panel
 
 LINES = 3
@@ -133,11 +131,6 @@ class Now(Panel):
         if multiplier is not None:
             spans.append((f"  lr ×{multiplier:.3g}", style(Role.RATE)))
         return "gradient norm", spans, state.step_series("grad_norm"), Role.RATE
-
-
-def past_words(view: View, state: RunState) -> str:
-    """What was set otherwise than in the past run that is drawn; empty where none is."""
-    return "" if view.past is None else changed_words(view.past.state, state)
 
 
 def _course(series: Series, cells: int) -> NDArray[Any]:

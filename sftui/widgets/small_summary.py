@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 
+from sftui.compare.differences import past_words
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Role, style, task_role
 from sftui.logbook.event_lines import val_name
@@ -16,7 +17,6 @@ from sftui.statistics.scores import difference_words, first_words, short_sentenc
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.outlook import answers
-from sftui.widgets.now import past_words
 from sftui.widgets.panel import Panel
 
 
