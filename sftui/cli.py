@@ -345,13 +345,7 @@ def play_demo(words: list[str]) -> ExitCode:
     from sftui.commands import demo  # noqa: PLC0415  not for `--help`
 
     flags = _flags_of(demo.DemoFlags, words, "sftui demo")
-    code = demo.watch_demo(flags, plain=flags.headless or not _has_terminal())
-    if flags.keep is not None:
-        kept = str(flags.keep)
-        diagnostics.note(
-            f"the recording is in {kept}; try sftui report {kept}, or sftui show {kept}"
-        )
-    return code
+    return demo.watch_demo(flags, plain=flags.headless or not _has_terminal())
 
 
 def control(words: list[str]) -> ExitCode:

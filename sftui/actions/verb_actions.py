@@ -12,6 +12,7 @@ from engine.control import Command
 from engine.errors import SftuiError, UsageError
 from sftui.actions.chart_actions import ChartActions
 from sftui.actions.replay_actions import ReplayActions
+from sftui.actions.verb_checks import VerbChecks
 from sftui.cockpit.screen_request import Onward
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ MOST_LINES = 50
 JOB_POLL_SECONDS = 0.25
 
 
-class VerbActions(ReplayActions, ChartActions):
+class VerbActions(VerbChecks, ReplayActions, ChartActions):
     """The line of `:` and `ctrl+p`, and its verbs."""
 
     typed_lines: list[str]
@@ -61,7 +62,15 @@ class VerbActions(ReplayActions, ChartActions):
         def preview_of(text: str) -> str:
             return preview(text, cockpit.state, around.mode)
 
-        self.push_screen(CommandLine(around, self.keys, preview_of, line=line), self._typed)
+        def problem_of(typed: Typed) -> str:
+            try:
+                self.check(typed)
+            except SftuiError as error:
+                return str(error)
+            return ""
+
+        asked = CommandLine(around, self.keys, preview_of, problem=problem_of, line=line)
+        self.push_screen(asked, self._typed)
 
     def _around(self) -> Around:
         from engine.run import run_dir  # noqa: PLC0415
@@ -139,15 +148,9 @@ class VerbActions(ReplayActions, ChartActions):
         self._say(self._cockpit.ask(Command.LR_FACTOR, typed.number))
 
     def verb_eval(self, typed: Typed) -> None:
-        checkpoints = self._cockpit.checkpoints
-        rows = [row for row in checkpoints.rows(self._cockpit.state) if row.info is not None]
-        if not rows:
-            raise UsageError(
-                "there is no checkpoint here to ask; `checkpoint` saves one, and `eval` alone "
-                "evaluates the run itself."
-            )
+        row = self._asked_checkpoint()
         questions = None if typed.number is None else int(typed.number)
-        if problem := checkpoints.start_eval(rows[0], typed.text, questions):
+        if problem := self._cockpit.checkpoints.start_eval(row, typed.text, questions):
             raise UsageError(problem)
         self._run_key("browse", closes_charts=True)
 
@@ -195,36 +198,8 @@ class VerbActions(ReplayActions, ChartActions):
         self.push_screen(PickerScreen(feed, self.keys, picked, now=time.time))
 
     def verb_compare(self, typed: Typed) -> None:
-        cockpit = self._cockpit
-        other = typed.text
-        if other == "last":
-            before = cockpit.run_before()
-            if before is None:
-                raise UsageError(
-                    "there is no run before this one; `compare RUN` takes any run or log."
-                )
-            other = str(before.path)
-        else:
-            other = self._words_of(other)[1]
-        self.leave_for(("compare", cockpit.request.target, other), back=True)
-
-    def _words_of(self, target: str) -> tuple[str, str]:
-        """The command that shows this run or log, and its path.
-
-        Raises:
-            UsageError: it is neither.
-        """
-        from engine.run import run_dir  # noqa: PLC0415  as above
-
-        path = Path(target).expanduser()
-        if path.is_file():
-            return "replay", str(path.absolute())
-        try:
-            return "attach", str(run_dir.find(target, self._cockpit.runs_root).path)
-        except SftuiError:
-            raise UsageError(
-                f"{target} is no run and no file here; `sftui runs` lists the runs."
-            ) from None
+        words = ("compare", self._cockpit.request.target, self._other_run(typed.text))
+        self.leave_for(words, back=True)
 
     def leave_for(self, words: tuple[str, ...], *, back: bool = False) -> None:
         """Close this screen and show another; `back`: this one again after it."""
@@ -273,7 +248,8 @@ class VerbActions(ReplayActions, ChartActions):
             try:
                 found = baseline.load(str(Path(typed.text).expanduser()), runs_root)
             except SftuiError as error:
-                self.call_from_thread(self.tell, str(error), title="Not done")
+                words = str(error).replace("--baseline", "baseline")  # a verb here, and no flag
+                self.call_from_thread(self.tell, words, title="Not done")
             else:
                 self.call_from_thread(self._take_baseline, found)
 
@@ -328,11 +304,7 @@ class VerbActions(ReplayActions, ChartActions):
     # ---- looks -----------------------------------------------------------------------------
 
     def verb_theme(self, typed: Typed) -> None:
-        if typed.text not in self.available_themes:
-            from engine.config import nearest  # noqa: PLC0415  for a mistyped word
-
-            close = nearest(typed.text, list(self.available_themes))
-            raise UsageError(f"there is no theme {typed.text!r}{close} `theme` alone lists them.")
+        self._check_theme(typed.text)
         self.theme = typed.text
 
     def verb_x(self, typed: Typed) -> None:

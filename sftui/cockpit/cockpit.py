@@ -20,6 +20,7 @@ from engine.events import Event
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.checkpoint_list import CheckpointList
+from sftui.cockpit import past_runs
 from sftui.cockpit.modes import TICK_SECONDS, Live, Mode
 from sftui.cockpit.playback import Playback
 from sftui.keys.key_table import DEFAULT_KEYS, JUMP_LETTERS, KeyTable
@@ -126,6 +127,8 @@ class Cockpit:
         self._rows = 0
         self._second = -1
         self._next_alive = 0.0
+        self._looked_back = False
+        """Whether an earlier run to compare with was looked for."""
 
     @property
     def over(self) -> bool:
@@ -221,6 +224,10 @@ class Cockpit:
             view.replay = replay
         if touched & (Topic.CHECKPOINTS | Topic.VIEW):
             touched |= self._note_deleted()
+        if not self._looked_back and self.folder is not None and len(state.steps):
+            # By now the manifest says what is trained on.
+            self._looked_back = True
+            view.earlier = past_runs.is_any(RunDir(self.folder), self.runs_root)
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
@@ -335,13 +342,8 @@ class Cockpit:
         Returns why it was not sent, an empty string when it was.
         """
         view, state = self.view, self.state
-        if self.over and self.mode.takes_requests:
-            return "The run has ended: it takes no requests any more."
-        if state.run is not None and (why := state.run.unavailable.get(command.value)):
-            # A trainer of somebody else's: what it cannot do is not asked for.
-            from sftui.text.clean import clean  # noqa: PLC0415  the first frame asks for nothing
-
-            return str(clean(why, 200))
+        if problem := self.why_not(command):
+            return problem
         asked = ((request.command, request.argument) for request in view.pending.values())
         if (command, argument) in asked:
             return ""  # asked twice before the answer came, it is one request
@@ -361,6 +363,18 @@ class Cockpit:
             return str(error)
         view.pending[request.id] = request
         self.front.show(Topic.CONTROLS)
+        return ""
+
+    def why_not(self, command: Command) -> str:
+        """Why this cannot be asked of the run that is shown; an empty string where it can."""
+        if self.over and self.mode.takes_requests:
+            return "The run has ended: it takes no requests any more."
+        run = self.state.run
+        if run is not None and (why := run.unavailable.get(command.value)):
+            # A trainer of somebody else's: what it cannot do is not asked for.
+            from sftui.text.clean import clean  # noqa: PLC0415  the first frame asks for nothing
+
+            return str(clean(why, 200))
         return ""
 
     def ask_pause_or_resume(self) -> str:

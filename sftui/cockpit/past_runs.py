@@ -13,10 +13,11 @@ from typing import Any
 from engine.errors import SftuiError, UsageError
 from engine.run import foreign, run_dir
 from engine.run.run_dir import RunDir
-from sftui.sources import snapshot
 from sftui.text.clean import clean
 from sftui.view.past_run import PastRun
 
+MOST_LOOKED_AT = 30
+"""Runs before the one that is shown whose manifests `is_any` reads."""
 _SHAPE = ("n_layer", "n_embd", "vocab_size")
 
 
@@ -45,10 +46,27 @@ def comparable(run: RunDir, root: Path) -> Iterator[RunDir]:
     Raises:
         RunDirError: its own manifest cannot be read.
     """
-    kind = kind_of(run.read_manifest())
-    for other in run_dir.list_runs(root):
-        if other.id >= run.id:
-            continue
+    return _alike(kind_of(run.read_manifest()), _before(run, root))
+
+
+def is_any(run: RunDir, root: Path) -> bool | None:
+    """Whether there is a run of its kind before this one; None where none is among the newest
+    MOST_LOOKED_AT and there are more: every screen asks this once, between two frames."""
+    try:
+        kind = kind_of(run.read_manifest())
+    except SftuiError:
+        return None
+    before = list(_before(run, root))
+    found = any(True for _ in _alike(kind, iter(before[:MOST_LOOKED_AT])))
+    return found or (False if len(before) <= MOST_LOOKED_AT else None)
+
+
+def _before(run: RunDir, root: Path) -> Iterator[RunDir]:
+    return (other for other in run_dir.list_runs(root) if other.id < run.id)
+
+
+def _alike(kind: Hashable, runs: Iterator[RunDir]) -> Iterator[RunDir]:
+    for other in runs:
         try:
             manifest = other.read_manifest()
         except SftuiError:
@@ -68,6 +86,8 @@ def read(target: str | None, folder: Path | None, root: Path) -> PastRun:
     Raises:
         UsageError: there is none.
     """
+    from sftui.sources import snapshot  # noqa: PLC0415  all readers of logs
+
     if target is not None:
         shot = snapshot.read(target, root)
         past = PastRun(clean(shot.title, 80), shot.state)

@@ -18,7 +18,7 @@ from sftui.cockpit.modes import TICK_SECONDS
 from sftui.cockpit.screen_alarms import ScreenAlarms
 from sftui.logbook.log_book import LogBook
 from sftui.sources.clock import SPEEDS, WATCH_SPEED
-from sftui.sources.recording import Mark
+from sftui.sources.marks import Mark
 from sftui.sources.replay import ReplaySource
 from sftui.view.replay_status import ReplayStatus
 

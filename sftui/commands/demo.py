@@ -6,6 +6,7 @@ directory without its weights, so questions, report and comparison work on it as
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import UsageError
+from sftui import diagnostics
 from sftui.commands.screen_flags import ReplayFlags
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class DemoFlags:
 
 
 def watch_demo(flags: DemoFlags, *, plain: bool) -> ExitCode:
-    """Play the recording until the user leaves.
+    """Play the recording until the user leaves, and say what may be typed next.
 
     Raises:
         UsageError: the folder to keep it in is there already, or no speed was named.
@@ -56,7 +58,24 @@ def watch_demo(flags: DemoFlags, *, plain: bool) -> ExitCode:
         run = unpack(Path(folder)) if flags.keep is None else _kept(flags.keep)
         speed = float("inf") if plain else flags.speed
         replay = ReplayFlags(log=str(run), speed=speed, headless=plain)
-        return onward.watch_replay(replay, plain=plain, charts=Path.cwd())
+        code = onward.watch_replay(replay, plain=plain, charts=Path.cwd())
+    for line in _next(flags.keep):
+        diagnostics.note(line)
+    return code
+
+
+def _next(kept: Path | None) -> list[str]:
+    """Lines on what may be typed after the demo."""
+    lines = ["  a run of your own, three minutes on a CPU: sftui run --recipe starter"]
+    if kept is None:
+        return [*lines, "  this recording as a folder to try commands on: sftui demo --keep demo"]
+    name = shlex.quote(str(kept))
+    return [
+        f"the recording is in {name}",
+        f"  measure, count, draw: sftui report {name}, sftui questions {name}, sftui show {name}",
+        f"  see it again: sftui replay {name}",
+        *lines,
+    ]
 
 
 def unpack(folder: Path) -> Path:

@@ -24,6 +24,7 @@ from engine.journal import wire
 from sftui.logbook import event_lines
 from sftui.sources import Source
 from sftui.state.run_state import RunState
+from sftui.terminal import interrupts
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 
@@ -144,6 +145,10 @@ def _counted(*numbers: signal.Signals) -> Iterator[Counter[int]]:
         seen[number] += 1
 
     before = {number: signal.signal(number, count) for number in numbers}
+    if interrupts.noted():
+        # Pressed before this, where the exception was dropped.
+        interrupts.forget()
+        seen[signal.SIGINT] += 1
     try:
         yield seen
     finally:

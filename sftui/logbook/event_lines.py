@@ -161,7 +161,10 @@ def _answer(event: ev.ControlApplied) -> str:
     by = f" by {clean(event.author, 40)}" if event.author else ""
     why = f": {clean(event.reason)}" if event.reason else ""
     if event.outcome == "applied":
-        return command_words(event) + by + why
+        words = command_words(event)
+        if event.command == "resume" and event.argument is not None:
+            words = fmt.counted(round(event.argument), "more step")  # it may not have been paused
+        return words + by + why
     return f"{clean(event.command, 20)} {clean(event.outcome, 20)}{by}{why}"
 
 

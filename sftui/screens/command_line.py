@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,18 +19,20 @@ from engine.errors import UsageError
 from sftui.drawing.canvas import fit, text_width
 from sftui.keys.key_table import KeyTable
 from sftui.verbs.completion import Around, Suggestion, suggest
-from sftui.verbs.typed import read
+from sftui.verbs.typed import NotHereError, Typed, read
 from sftui.verbs.verb_table import by_name
 
 _USAGE = 23
 """Cells of a verb and its arguments, before what it does."""
 _MOST_KEY = 7
+_BEGUN_NUMBER = re.compile(r"[x×]?[\d.,_]*")
+"""What may still become a number as it is typed."""
 
 
 class CommandLine(ModalScreen[str]):
-    """Dismissed with a line that `typed.read` understands, or with an empty string.
+    """Dismissed with a line that can be done, or with an empty string.
 
-    A line that it does not understand stays, with what to type instead under it.
+    Any other line stays, with what to type instead under it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -47,13 +50,16 @@ class CommandLine(ModalScreen[str]):
         keys: KeyTable,
         preview: Callable[[str], str],
         *,
+        problem: Callable[[Typed], str] = lambda _: "",
         line: str = "",
     ) -> None:
-        """`preview`: what a line would do, in words. `line`: what stands there at first."""
+        """`preview`: what a line would do, in words. `problem`: why one that was understood cannot
+        be done, else empty. `line`: what stands there at first."""
         super().__init__()
         self._around = around
         self._keys = keys
         self._preview = preview
+        self._problem = problem
         self._first = line
         self._rows: list[Suggestion] = []
         self._places: list[int | None] = []
@@ -142,20 +148,27 @@ class CommandLine(ModalScreen[str]):
     def _take(self, text: str) -> None:
         """Leave with this line, with the chosen row where the line is only its beginning, or say
         what to type."""
-        chosen = self._chosen()
+        chosen = self._chosen() or self._only_end(text)
         typed = text.strip().removeprefix(":").strip()
         try:
-            read(typed, self._around.mode)
+            wrong = self._problem(read(typed, self._around.mode))
         except UsageError as error:
-            if chosen is not None and chosen.line.strip() != typed:
-                if chosen.whole:
-                    self._take(chosen.line)
-                else:
-                    self._set(chosen.line)
-                return
-            self._say(f"{error}", "$role-warn")
-            return
-        self.dismiss(typed)
+            wrong = str(error)
+        if not wrong:
+            self.dismiss(typed)
+        elif chosen is None or chosen.line.strip() == typed:
+            self._say(wrong, "$role-warn")
+        elif chosen.whole:
+            self._take(chosen.line)
+        else:
+            self._set(chosen.line)
+
+    def _only_end(self, text: str) -> Suggestion | None:
+        """The one word that a begun argument can become. Never what is asked of a run."""
+        verb = by_name(text.strip().removeprefix(":").lstrip().split(" ")[0])
+        if verb is None or verb.group == "run" or len(self._rows) != 1:
+            return None
+        return self._rows[0]
 
     # ---- drawing ---------------------------------------------------------------------------
 
@@ -185,8 +198,11 @@ class CommandLine(ModalScreen[str]):
         self._explain()
 
     def _explain(self) -> None:
-        """Under the line: what it would do to the run, else what the verb is for."""
+        """Under the line: what is wrong with it or what it would do, else what the verb is for."""
         line = self.query_one(Input).value.strip().removeprefix(":").lstrip()
+        if wrong := self._wrong(line):
+            self._say(wrong, "$role-warn")
+            return
         if words := self._preview(line):
             self._say(words, "$role-good")
             return
@@ -195,6 +211,22 @@ class CommandLine(ModalScreen[str]):
         if chosen is not None and chosen.help:
             verb = by_name(chosen.shown.split(" ")[0])
         self._say("" if verb is None else f"{verb.usage}: {verb.help}", "$role-dim")
+
+    def _wrong(self, line: str) -> str:
+        """What is wrong with a line as far as it was typed: nothing that more letters can mend."""
+        name, _, rest = line.partition(" ")
+        verb = by_name(name)
+        if verb is None:
+            return ""
+        begun = any(row.line.strip() != line for row in self._rows)
+        try:
+            typed = read(line, self._around.mode)
+        except NotHereError as error:
+            return str(error)
+        except UsageError as error:
+            unfinished = begun or _BEGUN_NUMBER.fullmatch(rest.split(" ")[-1])
+            return "" if unfinished else str(error)
+        return "" if begun and verb.group != "run" else self._problem(typed)
 
     def _say(self, words: str, role: str) -> None:
         says = self.query_one("#command-says", Static)

@@ -66,6 +66,19 @@ HINT = "letters filter all keys and verbs · esc closes"
 _NOW = {"live": ("", "live", "search"), "replay": ("", "replay", "look", "search")}
 """Modes of the keys that may act over a run and over a replay."""
 
+_PLACES = {
+    "replay": "Replay",
+    "log": "Log",
+    "line": "Line",
+    "browser": "Checkpoints",
+    "questions": "Questions",
+    "rows": "Rows",
+    "charts": "Charts",
+    "picker": "Runs",
+    "compare": "Compare",
+}
+"""How the help of a group's keys begins where they stand among all others, as in docs/keys.md."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -192,7 +205,7 @@ def key_sections(keys: KeyTable, only: str, mode: str) -> list[Section]:
         if group != only if only else group in PROGRAMS:
             continue
         rows = [k for k in keys.entries if k.group == group and _acts(k, mode)]
-        found.append((any(k.mode in SCREENS for k in rows), Section(words, _rows(rows))))
+        found.append((any(k.mode in SCREENS for k in rows), Section(words, _rows(rows, group))))
     return [section for _, section in sorted(found, key=lambda each: each[0])]
 
 
@@ -202,8 +215,14 @@ def _acts(key: Key, mode: str) -> bool:
     return not mode or key.mode in _NOW[mode]
 
 
-def _rows(keys: Sequence[Key]) -> tuple[tuple[str, str], ...]:
-    return tuple((key.shown, key.help) for key in keys)
+def _rows(keys: Sequence[Key], group: str) -> tuple[tuple[str, str], ...]:
+    """What is typed and what it does, without the name of the place that is the heading."""
+    place = f"{_PLACES.get(group, '')}: "
+    return tuple((key.shown, _capital(key.help.removeprefix(place))) for key in keys)
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def verb_sections(mode: str) -> list[Section]:

@@ -24,8 +24,6 @@ SILENCE_SECONDS = 0.4
 _FILE_CHECK_SECONDS = 0.1
 """Between two checks of the files (two stat calls)."""
 
-_RATE_SECONDS = 5.0
-
 
 class LiveSource:
     """The screen's end of a run that it started.
@@ -55,7 +53,6 @@ class LiveSource:
         self._batch_end = 0
         self._ahead_since: float | None = None
         self._next_check = 0.0
-        self._arrivals: collections.deque[tuple[float, int]] = collections.deque()
         self.num_from_queue = 0
         self.num_from_file = 0
 
@@ -93,16 +90,8 @@ class LiveSource:
         return not unread and not self._liveness.starting()
 
     def describe(self) -> str:
-        now = self._clock()
-        while self._arrivals and self._arrivals[0][0] < now - _RATE_SECONDS:
-            self._arrivals.popleft()
-        rate = sum(count for _, count in self._arrivals) / _RATE_SECONDS
-        if self._server is None:
-            return f"{self.num_from_file:,} events from the file"
-        text = f"{self.num_from_queue:,} events live, {rate:.1f}/s"
-        if self.num_from_file:
-            text += f"; {self.num_from_file:,} from the file"
-        return text
+        """The same words while nothing is wrong: a count would paint the header every second."""
+        return "live" if self.num_from_queue else "live, read from its file"
 
     def alive(self) -> tuple[bool, str]:
         return self._liveness.alive()
@@ -142,9 +131,7 @@ class LiveSource:
         if not self._batch:
             self._main.skip_to(self._batch_end)
             self._ahead_since = None
-        if count:
-            self.num_from_queue += count
-            self._arrivals.append((self._clock(), count))
+        self.num_from_queue += count
 
     def _fill(self, before: int, events: list[Event], room: Callable[[], bool]) -> int:
         """Give out what the file has with a `seq` below `before`; returns how many."""

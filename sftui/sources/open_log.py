@@ -49,6 +49,17 @@ _MOST_CANDIDATES = 200
 _MOST_BESIDE_BYTES = 256 * 1024 * 1024
 _MOST_SUPERVISOR_EVENTS = 100_000
 _MOST_LINES = 20_000
+_OTHER_FILES = {
+    b"\x28\xb5\x2f\xfd": "packed with zstd. `zstd -d` unpacks it; gzip, bzip2 and xz are read as "
+    "they are.",
+    b"\x04\x22\x4d\x18": "packed with lz4. `lz4 -d` unpacks it; gzip, bzip2 and xz are read as "
+    "they are.",
+    b"PK\x03\x04": "a zip archive. `unzip` unpacks it; name the log in it.",
+    b"PAR1": "a Parquet file: a table of rows. Of metrics, pandas' `to_csv` makes a CSV, which is "
+    "read.",
+    b"%PDF": "a PDF document, not a log.",
+}
+"""By their first bytes: what a file is, and what to do with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -381,6 +392,9 @@ def _not_recognised(path: Path, head: bytes) -> str:
     names = ", ".join(reader.name for reader in READERS)
     if head.startswith(b"SQLite format 3\0"):
         return f"{path} is a SQLite database without trackio's table of metrics."
+    for magic, words in _OTHER_FILES.items():
+        if head.startswith(magic):
+            return f"{path} is {words}"
     if b"\0" in head:
         return f"{path} is a binary file of no known kind. Known formats: {names}."
     from sftui.readers import leftovers  # noqa: PLC0415  for a refusal alone

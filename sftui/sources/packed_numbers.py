@@ -29,14 +29,24 @@ _WHOLE = 2.0**53
 _WIDTHS = (np.uint8, np.uint16, np.uint32)
 
 
-class _Block:
-    """`BLOCK` numbers: (base + rise * i + offsets[i]) / 10 ** digits, or as they came."""
+class Block:
+    """Some numbers: (base + rise * i + offsets[i]) / 10 ** digits, or as they came."""
 
     __slots__ = ("base", "digits", "offsets", "rise")
 
     def __init__(self, offsets: NDArray[Any] | None, base: int, rise: int, digits: int) -> None:
         """`offsets` alone, wide ones, where `digits` is -1; None where all of them are 0."""
         self.offsets, self.base, self.rise, self.digits = offsets, base, rise, digits
+
+    def unpacked(self, code: Literal["q", "d"], start: int, stop: int) -> NDArray[Any]:
+        """Those from `start` to before `stop`, int64 or float64 as they came."""
+        if self.digits < 0:
+            assert self.offsets is not None
+            return self.offsets[start:stop].astype(code)
+        whole = np.arange(start, stop, dtype=np.int64) * self.rise + self.base
+        if self.offsets is not None:
+            whole += self.offsets[start:stop]
+        return whole if code == "q" else whole / 10.0**self.digits
 
 
 class Packed(Sequence[Number], Generic[Number]):
@@ -46,7 +56,7 @@ class Packed(Sequence[Number], Generic[Number]):
 
     def __init__(self, code: Literal["q", "d"]) -> None:
         self.code = code
-        self._blocks: list[_Block] = []
+        self._blocks: list[Block] = []
         self._tail: array[Number] = array(code)
         self._digits = 0  # of the block before: the next is mostly of the same kind
 
@@ -89,7 +99,7 @@ class Packed(Sequence[Number], Generic[Number]):
             return self._tail[index - len(self._blocks) * BLOCK]
         if index < 0:
             raise IndexError(index)
-        found: Number = self._unpacked(number, at, at + 1).item()
+        found: Number = self._blocks[number].unpacked(self.code, at, at + 1).item()
         return found
 
     def __iter__(self) -> Iterator[Number]:
@@ -101,48 +111,45 @@ class Packed(Sequence[Number], Generic[Number]):
         whole = len(self._blocks) * BLOCK
         for number in range(start // BLOCK, -(-min(stop, whole) // BLOCK)):
             base = number * BLOCK
-            part = self._unpacked(number, max(0, start - base), min(BLOCK, stop - base))
+            part = self._blocks[number].unpacked(
+                self.code, max(0, start - base), min(BLOCK, stop - base)
+            )
             found.frombytes(part.tobytes())
         if stop > whole:
             found += self._tail[max(0, start - whole) : stop - whole]
         return found
-
-    def _unpacked(self, number: int, start: int, stop: int) -> NDArray[Any]:
-        """Of one block, int64 or float64 as they came."""
-        block = self._blocks[number]
-        if block.digits < 0:
-            assert block.offsets is not None
-            return block.offsets[start:stop].astype(self.code)
-        whole = np.arange(start, stop, dtype=np.int64) * block.rise + block.base
-        if block.offsets is not None:
-            whole += block.offsets[start:stop]
-        return whole if self.code == "q" else whole / 10.0**block.digits
 
     def _pack(self) -> None:
         """Everything but an unfinished block at the end."""
         values = np.frombuffer(self._tail, dtype=self.code)
         whole = len(values) // BLOCK * BLOCK
         for start in range(0, whole, BLOCK):
-            self._blocks.append(self._packed(values[start : start + BLOCK]))
+            block = packed(values[start : start + BLOCK], self._digits)
+            self._digits = max(0, block.digits)
+            self._blocks.append(block)
         rest: array[Number] = array(self.code)
         rest.frombytes(values[whole:].tobytes())
         self._tail = rest
 
-    def _packed(self, values: NDArray[Any]) -> _Block:
-        if self.code == "q":
-            return _offsets(values, 0) or _Block(values.copy(), 0, 0, -1)
-        for digits in (self._digits, *range(_MOST_DIGITS + 1)):
-            if _as_whole(values[:_TASTE], digits) is None:
-                continue
-            found = _as_whole(values, digits)
-            if found is not None and (block := _offsets(found, digits)):
-                self._digits = digits
-                return block
-        with np.errstate(over="ignore", invalid="ignore"):
-            half = values.astype(np.float32)
-        if np.array_equal(half.astype(np.float64).view(np.int64), values.view(np.int64)):
-            return _Block(half, 0, 0, -1)
-        return _Block(values.copy(), 0, 0, -1)
+
+def packed(values: NDArray[Any], likely_digits: int = 0) -> Block:
+    """One block of int64 or float64, which is not empty.
+
+    `likely_digits`: how many decimals those before them had.
+    """
+    if values.dtype == np.int64:
+        return _offsets(values, 0) or Block(values.copy(), 0, 0, -1)
+    for digits in (likely_digits, *range(_MOST_DIGITS + 1)):
+        if _as_whole(values[:_TASTE], digits) is None:
+            continue
+        found = _as_whole(values, digits)
+        if found is not None and (block := _offsets(found, digits)):
+            return block
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = values.astype(np.float32)
+    if np.array_equal(half.astype(np.float64).view(np.int64), values.view(np.int64)):
+        return Block(half, 0, 0, -1)
+    return Block(values.copy(), 0, 0, -1)
 
 
 def _as_whole(values: NDArray[Any], digits: int) -> NDArray[np.int64] | None:
@@ -157,13 +164,13 @@ def _as_whole(values: NDArray[Any], digits: int) -> NDArray[np.int64] | None:
     return found if ((found / scale).view(np.int64) == values.view(np.int64)).all() else None
 
 
-def _offsets(values: NDArray[Any], digits: int) -> _Block | None:
+def _offsets(values: NDArray[Any], digits: int) -> Block | None:
     """None where they lie too far apart to be worth it."""
     low, high = int(values.min()), int(values.max())
     width = next((w for w in _WIDTHS if high - low <= np.iinfo(w).max), None)
     if width is None:
         return None
-    rise = int(values[1]) - int(values[0])
-    if high - low == abs(rise) * (BLOCK - 1) and (np.diff(values) == rise).all():
-        return _Block(None, int(values[0]), rise, digits)
-    return _Block((values - low).astype(width), low, 0, digits)
+    rise = int(values[1]) - int(values[0]) if len(values) > 1 else 0
+    if high - low == abs(rise) * (len(values) - 1) and (np.diff(values) == rise).all():
+        return Block(None, int(values[0]), rise, digits)
+    return Block((values - low).astype(width), low, 0, digits)

@@ -11,31 +11,20 @@ from __future__ import annotations
 import bisect
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from engine import events as ev
+from sftui.sources.marks import Marks
+from sftui.sources.packed_events import PackedEvents
 from sftui.sources.packed_numbers import Packed
 from sftui.sources.text_position import ByteMarks
 from sftui.state.records import RunClock
 
 _LONGEST = 1e6
 """No step takes longer than 11 days; a torn number must not stretch the clock."""
-
-MarkKind = Literal["validation", "eval", "checkpoint", "control", "alarm", "lost", "attempt", "end"]
-
-_NOTABLE: Mapping[type[ev.Event], MarkKind] = {
-    ev.ValidationFinished: "validation",
-    ev.EvalFinished: "eval",
-    ev.CheckpointSaved: "checkpoint",
-    ev.ControlApplied: "control",
-    ev.AlarmRaised: "alarm",
-    ev.RankLost: "lost",
-    ev.RunFinished: "end",
-}
 
 _HELD = {
     ev.ValidationFinished: "validations",
@@ -62,19 +51,6 @@ speak of the same time."""
 
 _BEAT_SECONDS = 20.0
 """Two thirds of the silence after which a rank is called dead."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """An event worth jumping to."""
-
-    position: int
-    """Right behind the event: what a screen that stands here has just seen."""
-    seconds: float
-    """On the clock of the stage."""
-    step: int | None
-    kind: MarkKind
-    label: str
 
 
 class _Rows:
@@ -108,12 +84,12 @@ class _Rows:
 class Timeline:
     """The events of one stage, in order. Positions run from 0 (nothing yet) to `length`.
 
-    Rows of batches lie in columns; every other event is kept as it is, with its position. So a
+    Rows of batches lie in columns, every other event in a packed list, with its position. So a
     number costs two to eight bytes, however small the pieces are in which a reader gave it.
     """
 
     def __init__(self) -> None:
-        self._others: list[ev.Event] = []
+        self._others = PackedEvents()
         self._other_at = array("q")  # position of each of them
         self._rows: dict[object, _Rows] = {}
         self._runs: list[_Rows] = []  # stretches of rows of one kind, in order ...
@@ -131,7 +107,7 @@ class Timeline:
         self._told: float | None = None  # how long the run took, by its own word
         self.clock_kind = ""
         """`time`, `duration` or `steps`, once an update has been seen."""
-        self.marks: list[Mark] = []
+        self.marks = Marks(self._others)
         self.num_updates = 0
         self.end: ev.RunFinished | None = None
         """The last word of the log on how the program ended."""
@@ -264,22 +240,9 @@ class Timeline:
         held = _HELD.get(type(event))
         if held is not None and held not in self.holds:
             self.holds |= {held}
-        kind = _NOTABLE.get(type(event))
         if isinstance(event, ev.RunFinished):
             self.end = event
-        if isinstance(event, ev.AttemptStarted) and event.stamp.att > 1:
-            kind = "attempt"
-        if kind is None:
-            return
-        mark = Mark(
-            position=len(self), seconds=seconds, step=event.step, kind=kind, label=_label(event)
-        )
-        last = self.marks[-1] if self.marks else None
-        if last and last.kind == kind == "eval" and last.step == mark.step:
-            # One round of evaluation is one place, behind its last task.
-            self.marks[-1] = replace(mark, label=f"{last.label}, {mark.label}")
-        else:
-            self.marks.append(mark)
+        self.marks.add(event, len(self._others) - 1, len(self), seconds)
 
     def events(self, start: int, stop: int) -> Iterator[ev.Event]:
         """The events from position `start` to `stop`, in order; batches are cut to fit."""
@@ -445,30 +408,3 @@ class Recording:
 
 def _kind(has_time: bool, has_duration: bool) -> str:
     return "time" if has_time else "duration" if has_duration else "steps"
-
-
-def _label(event: ev.Event) -> str:
-    match event:
-        case ev.ValidationFinished():
-            named = f" {event.set_name}" if event.set_name else ""
-            return f"validation{named} {event.metric} {event.loss:.4f}"
-        case ev.EvalFinished():
-            accuracy = event.accuracy
-            if accuracy is None and event.correct is not None and event.total:
-                accuracy = event.correct / event.total
-            known = accuracy is not None and math.isfinite(accuracy)
-            return f"{event.task} {100 * accuracy:.2f} %" if known and accuracy else event.task
-        case ev.CheckpointSaved():
-            return f"checkpoint {event.path}"
-        case ev.ControlApplied():
-            return f"{event.command} {event.outcome}"
-        case ev.AlarmRaised():
-            return event.text or event.kind
-        case ev.RankLost():
-            return "rank lost" if event.rank is None else f"rank {event.rank} lost"
-        case ev.AttemptStarted():
-            return f"attempt {event.stamp.att} from step {event.start_step}"
-        case ev.RunFinished():
-            return event.status
-        case _:
-            return ""

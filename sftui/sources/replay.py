@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from engine.control import Request
 from engine.errors import UsageError
 from engine.events import Event, RunFinished, StepBatch
@@ -21,7 +23,8 @@ from sftui.readers import LineCounts
 from sftui.sources.bar_marks import BarMarks
 from sftui.sources.clock import ReplayClock
 from sftui.sources.feed_protocol import Feed, Finished
-from sftui.sources.recording import Mark, Recording, Stage, Timeline
+from sftui.sources.marks import Mark
+from sftui.sources.recording import Recording, Stage, Timeline
 from sftui.sources.text_position import end_of_share, end_of_stage, end_of_step
 from sftui.text.clean import clean
 from sftui.view.replay_status import ReplayStatus, part_of
@@ -337,21 +340,22 @@ class ReplaySource:
     def next_mark(self) -> Mark | None:
         """Jump to the next event worth seeing; None (and no jump) behind the last."""
         with self._lock:
-            here = self._target()
-            mark = next((m for m in self._timeline().marks if m.position > here), None)
-            if mark is not None:
-                self._seek(mark.position)
-            return mark
+            marks = self._timeline().marks
+            index = int(np.searchsorted(marks.positions, self._target(), side="right"))
+            if index == len(marks):
+                return None
+            self._seek(marks[index].position)
+            return marks[index]
 
     def previous_mark(self) -> Mark | None:
         """Jump to the event worth seeing before this place."""
         with self._lock:
-            here = self._target()
-            before = [m for m in self._timeline().marks if m.position < here]
-            if not before:
+            marks = self._timeline().marks
+            index = int(np.searchsorted(marks.positions, self._target())) - 1
+            if index < 0:
                 return None
-            self._seek(before[-1].position)
-            return before[-1]
+            self._seek(marks[index].position)
+            return marks[index]
 
     def step_by(self, steps: int) -> None:
         """Go some steps forward or back, and stand still there."""

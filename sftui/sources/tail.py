@@ -303,7 +303,7 @@ class TailSource:
 
     def describe(self) -> str:
         bad = self.num_bad_lines
-        return "file" + (f", {bad} unreadable line{'s' * (bad != 1)}" if bad else "")
+        return "attached" + (f", {bad} unreadable line{'s' * (bad != 1)}" if bad else "")
 
     def alive(self) -> tuple[bool, str]:
         return self._liveness.alive()

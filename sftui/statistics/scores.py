@@ -270,7 +270,7 @@ def short_sentence(judged: Judged) -> str:
     found = judged.comparison
     if judged.held_by == "letter" and found.one_letter is not None:
         letter, share = found.one_letter
-        return f"no claim: {fmt.percent(share, 0)} of the answers are {clean(letter, 4)}"
+        return f"no claim: {fmt.percent(share, 0)} answer {clean(letter, 4)}"
     if found.kind == "bare":
         return f"{judged.verdict}, {found.note}"
     if _contradicts(judged):

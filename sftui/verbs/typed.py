@@ -14,6 +14,10 @@ MOST_FACTOR = 100.0
 MOST_STEPS = 2**31 - 1
 
 
+class NotHereError(UsageError):
+    """The verb works over a run and this is a replay, or the other way round."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Typed:
     """A line that was understood."""
@@ -34,8 +38,9 @@ def read(line: str, mode: str = "live") -> Typed:
     """The verb and the arguments of a line; `mode`: over a `live` run or a `replay`.
 
     Raises:
-        UsageError: no such verb, not here, or arguments that it does not take. The message says
-            what to type.
+        NotHereError: the verb works in the other mode alone.
+        UsageError: no such verb, or arguments that it does not take. The message says what to
+            type.
     """
     name, _, rest = line.strip().removeprefix(":").lstrip().partition(" ")
     rest = rest.strip()
@@ -49,7 +54,7 @@ def read(line: str, mode: str = "live") -> Typed:
     if not verb.works_in(mode):
         where = "a run that goes on" if verb.mode == "live" else "a replay"
         here_is = "this is a replay" if mode == "replay" else "this is a run"
-        raise UsageError(
+        raise NotHereError(
             f"{name} works over {where}; {here_is}. `open` shows another, "
             f"`{'play' if mode == 'replay' else 'pause'}` works here."
         )
@@ -151,10 +156,9 @@ def _speed(verb: Verb, rest: str) -> Typed:
 
 def _choice(verb: Verb, rest: str) -> Typed:
     if rest not in verb.choices:
-        close = nearest(rest, list(verb.choices)) or "."
+        close = nearest(rest, list(verb.choices)) or f". Type `{verb.examples[0]}`."
         raise UsageError(
-            f"{verb.name} takes one of {', '.join(verb.choices)}; found {_cut(rest)!r}{close} "
-            f"Type `{verb.examples[0]}`."
+            f"{verb.name} takes one of {', '.join(verb.choices)}; found {_cut(rest)!r}{close}"
         )
     return Typed(verb=verb, text=rest)
 

@@ -119,8 +119,15 @@ def _next(state: RunState, view: View, changed: str) -> Answer:
         return Answer("last run", changed)
     if (state.ended or view.trouble) and view.run_id:
         return Answer("next", " · ".join(NEXT))
+    if view.folder is None:
+        return Answer("beside", "`:past LOG` draws another behind it")
     key = view.keys.by_id("past_run").shown
-    return Answer("last run", f"{key} draws it and says what was changed")
+    words = {
+        True: f"{key} draws it and says what was changed",
+        False: "none yet of this model and data",
+        None: f"{key} looks for one of this model and data",
+    }
+    return Answer("last run", words[view.earlier])
 
 
 def _clock(t: float, now: float) -> str:

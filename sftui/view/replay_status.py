@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sftui.sources.recording import MarkKind
+    from sftui.sources.marks import MarkKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ class View:
     """The run directory, which paths of the run lie in; None for the log of another program."""
     past: PastRun | None = None
     """An earlier run whose curve lies behind that of this one."""
+    earlier: bool | None = None
+    """Whether there is an earlier run of the same model and data; None while that is not known."""
     hidden_alarms: dict[str, int] = field(default_factory=dict)
     """Key of `_raised` -> how often it had come when it was put away."""
     screen: str = ""

@@ -60,7 +60,7 @@ class RunHeader(Panel):
         name = fit(self._run_name(), grid.width - col - 2)
         col = grid.text(row, col, name, style(Role.TEXT, back=bar))
         end = grid.width - 1
-        # Of a run that has ended nothing comes any more: its last rate would stand there for good.
+        # Of a run that has ended nothing comes any more.
         over = self.state.ended and self.view.replay is None
         if self.view.transport and not over:
             words = fit(clean(self.view.transport, 160), max(0, end - col - 3))

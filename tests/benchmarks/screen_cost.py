@@ -103,7 +103,7 @@ def main() -> None:
                 spent = after.user + after.system - before.user - before.system
                 costs[watched] = spent / sum(event.tokens or 0 for event in window)
                 if screen is not None:
-                    assert "events live" in screen.words(), "the live queue feeds this screen"
+                    assert "from its file" not in screen.words(), "the live queue feeds it"
                     screen.press("q")
                     screen.wait()
                     screen.close()

@@ -44,11 +44,12 @@ class Clock:
         return self.t
 
 
-def make(events=None, *, launch=None) -> SftuiApp:
+def make(events=None, *, launch=None, runs_dir=None) -> SftuiApp:
     events = RUNNING if events is None else events
     end = max((e.stamp.t or START for e in events), default=START)
     return SftuiApp(
-        ScreenRequest(ListSource(list(events)), "test", launch=launch), now=Clock(end + 0.5)
+        ScreenRequest(ListSource(list(events)), "test", launch=launch, runs_dir=runs_dir),
+        now=Clock(end + 0.5),
     )
 
 

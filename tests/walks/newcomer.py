@@ -70,7 +70,7 @@ def by_mouse(t: Terminal, _: World) -> None:
     t.click("Help")
     t.see("letters filter|The run|keys")
     t.picture("mouse help")
-    t.click("Replay: stop")
+    t.click("Stop the clock")
     t.gone("letters filter")
     t.click("q Close")
     t.wait_for_prompt()

@@ -7,7 +7,7 @@ from textual.widgets import Input, Static
 from engine.control import Command, Request
 from sftui.app import SftuiApp
 from sftui.screens.command_line import CommandLine
-from tests.sftui.fake_run import ListSource
+from tests.sftui.fake_run import ListSource, fake_run
 from tests.sftui.test_app import make, ready, text_of
 
 
@@ -115,13 +115,69 @@ async def test_views_and_looks_by_name():
         assert view.smoothing == 1
         await type_line(pilot, "panel loss")
         assert app._cockpit.chart_screen is None
-        await type_line(pilot, "theme nordd")
-        assert "did you mean nord?" in said(app)
-        await type_line(pilot, "open nothing-of-that-name")
-        assert "`sftui runs` lists" in said(app)
-        await type_line(pilot, "eval MMLU 200")
-        assert "no checkpoint here" in said(app)
         assert "RUNNING" in text_of(dashboard)
+
+
+CANNOT_BE_DONE = [
+    ("theme nordd", "did you mean nord?"),
+    ("open nothing-of-that-name", "`open` alone lists both"),
+    (f"open {'x' * 300}", "`open` alone lists both"),
+    ("past ~nobody-of-that-name/run", "`open` alone lists both"),
+    ("baseline nosuch.json", "`open` alone lists both"),
+    ("baseline nosuch:200", "nosuch is no run"),
+    ("compare last", "`compare RUN` takes any run or log"),
+    ("eval MMLU 200", "no checkpoint here to ask"),
+    ("x tokns", "did you mean tokens?"),
+]
+
+
+async def test_what_cannot_be_done_is_said_while_the_line_can_be_mended(tmp_path):
+    """Files, runs, themes, checkpoints: under the line as it is typed, and again at enter."""
+    app = make(runs_dir=tmp_path)
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        for line, hint in CANNOT_BE_DONE:
+            await pilot.press("colon")
+            app.screen.query_one(Input).insert_text_at_cursor(line)
+            await pilot.pause()
+            says = app.screen.query_one("#command-says", Static)
+            assert hint in str(says.content), f"{line}, before enter"
+            await pilot.press("enter")
+            await pilot.pause()
+            assert isinstance(app.screen, CommandLine), line
+            assert hint in str(says.content), line
+            await pilot.press("escape")
+        assert said(app) == ""
+
+
+async def test_the_only_word_an_argument_can_become_is_taken():
+    """`theme nor` and enter; of what is asked of a run nothing is guessed."""
+    app = make()
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await ready(pilot)
+        await type_line(pilot, "theme nor")
+        assert app.theme == "nord"
+        await type_line(pilot, "x tok")
+        assert app._cockpit.view.x_axis == "tokens"
+        await type_line(pilot, "panel sam")
+        assert dashboard.panel == "samples"
+        await type_line(pilot, "lr .")
+        assert isinstance(app.screen, CommandLine)
+        assert sent(app) == []
+
+
+async def test_a_run_that_has_ended_says_so_before_enter():
+    """No rates are foretold for it."""
+    app = make(fake_run())
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        await pilot.press("r", "0", "full_stop", "5")
+        await pilot.pause()
+        says = app.screen.query_one("#command-says", Static)
+        assert "has ended" in str(says.content)
+        await pilot.press("enter")
+        assert isinstance(app.screen, CommandLine)
+        assert sent(app) == []
 
 
 async def test_a_row_is_chosen_and_completed():

@@ -72,10 +72,25 @@ def test_the_last_run_of_the_same_model_and_data_is_found(tmp_path: Path) -> Non
     names = [run.id.split("-", 2)[2] for run in past_runs.comparable(here, tmp_path)]
     assert names == ["before", "old"]
     first = next(run for run in run_dir.list_runs(tmp_path) if run.id.endswith("-old"))
+    assert past_runs.is_any(here, tmp_path)
+    assert past_runs.is_any(first, tmp_path) is False
     for folder in (first.path, None):
         with pytest.raises(UsageError, match="past RUN"):
             past_runs.read(None, folder, tmp_path)
     assert past_runs.read("later", here.path, tmp_path).name.endswith("later")
+
+
+def test_among_many_other_runs_nothing_is_said_that_was_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A screen reads some manifests; where there are more, it does not know."""
+    make(tmp_path, "before", 1)
+    for place, more in enumerate(DIFFERENT):
+        make(tmp_path, f"other-{place}", 3, more=more)
+    here = make(tmp_path, "here", 5)
+    assert past_runs.is_any(here, tmp_path) is True
+    monkeypatch.setattr(past_runs, "MOST_LOOKED_AT", 3)
+    assert past_runs.is_any(here, tmp_path) is None
 
 
 def test_what_was_changed_is_one_line(tmp_path: Path) -> None:
@@ -105,6 +120,7 @@ async def test_a_key_draws_it_pale_names_it_and_takes_it_away(
         chart = panel_of(dashboard, "loss")
         assert isinstance(chart, LossChart)
         plain, limits = chart.text(), chart.plot and chart.plot.y_limits
+        assert app._cockpit.view.earlier is True
         await pilot.press("d")
         while app._cockpit.view.past is None:
             await pilot.pause(0.02)

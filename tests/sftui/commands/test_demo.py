@@ -27,12 +27,17 @@ def test_the_demo_plays_without_a_terminal_and_writes_nothing(capsys, tmp_path, 
     """Plain lines of a whole run; the folder it was typed in stays empty, --keep aside."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["demo", "--headless"]) == 0
-    out = capsys.readouterr().out
+    out, next_to_type = capsys.readouterr()
     for words in ("after 180 updates", "paused", "lr ×0.5", "checkpoint saved", "run finished"):
         assert words in out
     assert not list(tmp_path.iterdir())
+    assert "sftui run --recipe starter" in next_to_type
+    assert "sftui demo --keep demo" in next_to_type
     assert cli.main(["demo", "--headless", "--keep", "here"]) == 0
-    assert "sftui report here" in capsys.readouterr().err
+    kept = capsys.readouterr().err
+    assert "sftui report here" in kept
+    assert "sftui replay here" in kept
+    assert "--keep" not in kept
     assert cli.main(["show", "here", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["status"] == "finished"
     assert cli.main(["demo", "--keep", "here"]) == 2

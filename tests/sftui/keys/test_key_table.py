@@ -10,7 +10,7 @@ from sftui.keys import key_table
 from sftui.keys.key_table import GROUPS
 from sftui.screens.browser import Browser
 from sftui.screens.charts import ChartsScreen
-from sftui.screens.help import help_content
+from sftui.screens.help import help_content, key_sections
 from sftui.screens.line_reader import LineReader
 from sftui.screens.overlay import OverlayScreen
 from sftui.screens.picker import PickerScreen
@@ -77,3 +77,12 @@ def test_help_goes_on_under_its_beginning():
         verbs = {f":  {title}" for title in verb_table.GROUPS.values()}
         assert set(heads) <= {*GROUPS.values(), "Marks", *verbs}
         assert max(len(line) for line in lines) <= width
+
+
+def test_a_row_of_the_help_does_not_repeat_its_heading():
+    """`Replay: play` stands under "A replay"; each sentence begins with a capital."""
+    for section in key_sections(key_table.DEFAULT_KEYS, "", ""):
+        words = [words for _, words in section.rows]
+        begun = {text.partition(": ")[0] for text in words if ": " in text}
+        assert not begun & {"Replay", "Log", "Line", "Checkpoints", "Questions", "Rows", "Runs"}
+        assert [text for text in words if text[0].islower()] == []

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from sftui.commands import plain
 from sftui.terminal import interrupts
 from tests.faults.terminal import Terminal
 from tests.processes import children, environment
@@ -84,4 +85,12 @@ def test_one_that_was_dealt_with_is_forgotten(monkeypatch):
         interrupts._note(signal.SIGINT, None)
     assert interrupts.noted()
     interrupts.forget()
+    assert not interrupts.noted()
+
+
+def test_one_that_was_dropped_counts_for_a_watcher_without_a_screen(monkeypatch):
+    """The first Ctrl-C of `--headless` stops the run that was started."""
+    monkeypatch.setattr(interrupts, "_noted", True)
+    with plain._counted(signal.SIGINT) as seen:
+        assert seen[signal.SIGINT] == 1
     assert not interrupts.noted()

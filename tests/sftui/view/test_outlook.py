@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,14 +94,19 @@ def test_what_was_read_of_a_part_of_a_log_is_not_judged() -> None:
 
 def test_what_comes_next_is_the_last_run_or_three_commands() -> None:
     """While it runs, the key of the last run; after its end, what to type; a change before both."""
-    running = folded(fake_run(until=60))
-    assert lines(running)["last run"].startswith("d draws it")
+    running, run = folded(fake_run(until=60)), Path("runs/x")
+    assert lines(running, earlier=True, folder=run)["last run"].startswith("d draws it")
+    assert lines(running, earlier=False, folder=run)["last run"].startswith("none yet")
+    assert lines(running, folder=run)["last run"].startswith("d looks for")
+    # A log of another program has no run before it.
+    assert lines(running)["beside"].startswith("`:past LOG`")
     ended = folded(fake_run())
     found = lines(ended, run_id="x")
     assert found["next"] == "sftui chat · sftui report · sftui eval"
     assert found["ended"].startswith("finished")
     assert lines(ended, "no setting differs")["last run"] == "no setting differs"
-    assert widest(answers(ended, View(now=lambda: START), "")) == len("last run")
+    view = View(now=lambda: START, folder=run)
+    assert widest(answers(ended, view, "")) == len("last run")
 
 
 @pytest.mark.parametrize(("size", "there"), [((160, 48), 1), ((120, 36), 1), ((80, 24), 0)])
@@ -113,7 +119,7 @@ async def test_they_stand_under_now_where_there_is_room(size: tuple[int, int], t
             assert not there
             return
         text = panel_of(dashboard, "now").text()
-        for word in ("ends ", "val ", "last run ", "gradient norm"):
+        for word in ("ends ", "val ", "beside ", "gradient norm"):
             assert (word in text) == bool(there or word == "gradient norm"), word
 
 

@@ -499,13 +499,13 @@ def test_before_the_first_loss_the_panel_says_what_there_is():
     assert "odd/a (3), odd/[b] (3)" in text(other)
 
 
-def test_a_run_that_has_ended_has_no_rate():
-    """`6.2/s` of its last second would stand in the header for good."""
-    live = "362 events live, 6.2/s"
+def test_a_run_that_has_ended_is_not_called_live():
+    """Of one that goes on the header says how it is read."""
+    live = "live, read from its file"
     running = drawn(RunHeader, STATES["running"], width=160, height=2, transport=live)
     assert live in text(running)
     over = drawn(RunHeader, STATES["finished"], width=160, height=2, transport=live)
-    assert "events live" not in text(over)
+    assert "live" not in text(over)
 
 
 def test_header_shows_requests_and_trouble():
