@@ -108,6 +108,7 @@ def began(path: Path) -> float | None:
     try:
         with checked.open_file(path) as file:
             for line in iter(lambda: file.readline(_MOST_LINE_BYTES), b""):
+                checked.skip_hole(file, line)
                 # Only lines of this boot are decoded: it may not be the first one.
                 event = _try(line) if boot and needle in line else None
                 if event is not None and event.stamp.boot == boot and event.stamp.m is not None:
@@ -127,6 +128,7 @@ def scan(path: Path, *kinds: type[Event]) -> Iterator[Event]:
     with file:
         rest = b""
         while chunk := file.read(_CHUNK_BYTES):
+            checked.skip_hole(file, chunk)
             whole, _, rest = (rest + chunk).rpartition(b"\n")
             if len(rest) > _MOST_LINE_BYTES:
                 # No event: what is left of that line is thrown away as it comes.
