@@ -46,6 +46,7 @@ _LONG_HEAD_BYTES = 16 * 1024 * 1024
 _PATIENCE_SECONDS = 0.25
 """A log of some thousand lines is read in that time, so its first picture is its last."""
 _MOST_CANDIDATES = 200
+_MOST_BESIDE_BYTES = 256 * 1024 * 1024
 _MOST_SUPERVISOR_EVENTS = 100_000
 _MOST_LINES = 20_000
 _OTHER_FILES = {
@@ -277,7 +278,7 @@ def _prepare(
 def _beside(path: Path, ending: str) -> bytes:
     """The bytes of a file that belongs to a log; none where there is no such file."""
     try:
-        return path.with_name(path.name + ending).read_bytes()
+        return checked.read_bytes(path.with_name(path.name + ending), _MOST_BESIDE_BYTES)
     except OSError:
         return b""
 
@@ -307,6 +308,7 @@ def _recognised_later(path: Path, names: Names | None) -> tuple[type[Reader], Sn
         found = recognise(head, None, names)
         packed = envelope_of(head) is not None
         while found is None and not packed and (block := file.read(_LONG_HEAD_BYTES)):
+            checked.skip_hole(file, block)
             start = block.find(b"\n") + 1
             found = recognise(block[start:], None, names)
     return found
@@ -419,6 +421,7 @@ def _supervisor_events(run: RunDir) -> list[Event]:
         with checked.open_file(run.supervisor_events) as file:
             while len(events) < _MOST_SUPERVISOR_EVENTS and (data := file.read(_HEAD_BYTES)):
                 events += reader.feed(data)
+                checked.skip_hole(file, data)
     except OSError:
         pass
     return events + reader.close()
