@@ -340,7 +340,8 @@ def test_a_row_with_pictures_or_sounds_is_not_learned_as_text(name: str, talk: S
         {"conversations": turns(talk, ("from", "value", "human", "gpt"))},
         {"messages": turns(talk, ("role", "content", "user", "assistant"))},
     ):
-        for empty in (None, [], ""):
+        nothing: list[object] = [None, [], ""]
+        for empty in nothing:
             assert said(read([{**form, name: empty}])) == said(read([form]))
         held: dict[str, Any] = {**form, name: ["a.png"]}
         with pytest.raises(RowFault, match=f'"{name}", and only text is trained on'):
