@@ -536,11 +536,12 @@ def evaluate(words: list[str]) -> ExitCode:
 
     flags = _flags_of(EvalFlags, words, "sftui eval")
     from sftui.commands.evaluate import evaluate_checkpoint  # noqa: PLC0415  numpy and tiktoken
+    from sftui.text.paths import typed_path  # noqa: PLC0415  as above
 
     lines, path = evaluate_checkpoint(flags)
     for line in lines:
         print(line)  # noqa: T201
-    diagnostics.note(f"results in {path}")
+    diagnostics.note(f"results in {typed_path(path)}")
     return ExitCode.DONE
 
 

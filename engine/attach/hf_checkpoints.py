@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import re
 import struct
@@ -21,9 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.files import checked
+
 _NAME = re.compile(r"checkpoint-(\d+)$")
 STATE = "trainer_state.json"
-_MOST_HEADER_BYTES = 512 * 1024 * 1024
+_MOST_HEADER_BYTES = 100_000_000
+"""As safetensors itself takes."""
+_MOST_STATE_BYTES = 256 * 1024 * 1024
+"""A million updates of Trainer's history take 150 MB."""
 _BEHIND_TORCHS_OWN = 1046
 
 
@@ -61,10 +65,10 @@ def fault(folder: Path, step: int, world_size: int = 1) -> str:
     Folders of DeepSpeed and FSDP hold files that are not looked into.
     """
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        if int(state["global_step"]) != step:
-            return f"{STATE} is of step {state['global_step']}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        state = checked.table(checked.read_json(folder / STATE, _MOST_STATE_BYTES))
+        if (found := checked.whole(state["global_step"])) != step:
+            return f"{STATE} is of step {found}"
+    except (OSError, ValueError, KeyError) as error:
         return f"{STATE} cannot be read: {error}"
     for path in sorted(folder.iterdir()):
         if not path.is_file():
@@ -88,10 +92,14 @@ def _is_whole_safetensors(path: Path) -> bool:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(size, _MOST_HEADER_BYTES):
                 return False
-            header = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
+            header = checked.table(checked.parse_json(file.read(length)))
+            ends = [
+                checked.whole(entry["data_offsets"][1])
+                for name, entry in header.items()
+                if name[:2] != "__"
+            ]
             return bool(size == 8 + length + max(ends, default=0))
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (OSError, ValueError, KeyError, IndexError, TypeError, struct.error):
         return False
 
 

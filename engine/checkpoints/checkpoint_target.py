@@ -101,16 +101,15 @@ def find(
     name, _, rest = text.partition(":")
     if name in SOURCE_FOLDERS:
         tag, _, number = rest.partition(":")
-        return _nanochat(
-            nanochat_paths.find_checkpoint(name, tag or model_tag, _number(number, text) or step)
-        )
+        chosen = _chosen(number, text, step)
+        return _nanochat(nanochat_paths.find_checkpoint(name, tag or model_tag, chosen))
     if "/" in text:
         raise CheckpointError(f"{text}: no such file or folder. {_EXAMPLES}")
     try:
         found = run_dir.find(name, runs)
     except RunDirError as error:
         raise CheckpointError(f"{error} {_EXAMPLES}") from None
-    return _run(found, _number(rest, text) or step)
+    return _run(found, _chosen(rest, text, step))
 
 
 def of_run(run: RunDir, info: checkpoint_dir.CheckpointInfo) -> Target:
@@ -131,12 +130,16 @@ def of_run(run: RunDir, info: checkpoint_dir.CheckpointInfo) -> Target:
     )
 
 
-def _number(text: str, whole: str) -> int | None:
+def _chosen(text: str, whole: str, step: int | None) -> int | None:
+    """The step that `whole` ends in, else the one given beside it."""
     if not text:
-        return None
-    if not text.isdigit():
+        return step
+    number = checked.digits(text)
+    if number is None:
         raise CheckpointError(f"{whole}: {text!r} is no step number. {_EXAMPLES}")
-    return int(text)
+    if step not in (None, number):
+        raise CheckpointError(f"{whole} names step {number}, --step is {step}; leave one out.")
+    return number
 
 
 def _folder(path: Path, step: int | None) -> Target:
@@ -156,9 +159,9 @@ def _folder(path: Path, step: int | None) -> Target:
 
 
 def _file(path: Path) -> Target:
-    digits = path.stem.removeprefix("model_")
-    if path.suffix == ".pt" and digits.isdigit():
-        return _nanochat_folder(path.parent, int(digits))
+    number = checked.digits(path.stem.removeprefix("model_"))
+    if path.suffix == ".pt" and number is not None:
+        return _nanochat_folder(path.parent, number)
     if path.name in (
         checkpoint_dir.MODEL,
         checkpoint_dir.MANIFEST,

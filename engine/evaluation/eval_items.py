@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError
-from engine.evaluation import npz
 from engine.events import EvalFinished
+from engine.files import npz
 
 FORMAT = 1
 

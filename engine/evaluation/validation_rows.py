@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError
-from engine.evaluation import npz
+from engine.files import npz
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,8 @@ MOST_JSON_BYTES = 4 * 1024 * 1024
 
 LARGEST_WHOLE = 2**63
 """Whole numbers stay below it: they go into columns of 64 bits."""
+MOST_DIGITS = 18
+"""Of a number that fits 64 bits."""
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -74,6 +76,51 @@ def _refuse_other(path: Path, mode: int) -> None:
 def open_file(path: Path) -> BinaryIO:
     """`open_descriptor` for reading, as a file object."""
     return os.fdopen(open_descriptor(path), "rb")
+
+
+def skip_hole(file: BinaryIO, block: bytes) -> int:
+    """Go on behind the hole of a sparse file, where `block`, read last, is all zeros.
+
+    A file can say that it has a terabyte and hold a few bytes: reading all of it, block by block,
+    would have no end. A text file that a power cut left with zeros in it is such a file as well.
+
+    Returns:
+        Bytes that were passed over; 0 where what follows was written.
+    """
+    if block[:1] != b"\0" or block.count(0) != len(block) or not hasattr(os, "SEEK_DATA"):
+        return 0
+    descriptor, here = file.fileno(), file.tell()
+    # Where the system stands is behind what the file object holds in its buffer.
+    stands = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        there = os.lseek(descriptor, here, os.SEEK_DATA)
+    except OSError as error:
+        # ENXIO: nothing but a hole up to the end. Others: a file system that knows no holes.
+        there = os.fstat(descriptor).st_size if error.errno == errno.ENXIO else here
+    os.lseek(descriptor, stands, os.SEEK_SET)
+    if there <= here:
+        return 0
+    file.seek(there)
+    return there - here
+
+
+def written_size(path: Path) -> int:
+    """Bytes of a file up to a hole that it ends in: what somebody wrote, where no more follows.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    found = path.stat()
+    size = found.st_size
+    if found.st_blocks * 512 >= size or not stat.S_ISREG(found.st_mode):
+        return size
+    with path.open("rb") as file, contextlib.suppress(OSError, AttributeError):
+        hole = os.lseek(file.fileno(), 0, os.SEEK_HOLE)
+        try:
+            os.lseek(file.fileno(), hole, os.SEEK_DATA)
+        except OSError as error:
+            return min(size, hole) if error.errno == errno.ENXIO else size
+    return size
 
 
 def read_bytes(path: Path, limit: int = MOST_JSON_BYTES) -> bytes:
@@ -134,6 +181,14 @@ def whole(value: object) -> int:
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
     raise ValueError(f"{short(value)}; expected a whole number")
+
+
+def digits(text: str) -> int | None:
+    """The number that `text` writes in the digits 0 to 9, at most 18; None for any other text.
+
+    `str.isdigit` holds for `²` too, which `int` does not take, nor does it 5,000 digits.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
 
 
 def number(value: object) -> float:

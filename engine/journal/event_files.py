@@ -79,11 +79,8 @@ def next_attempt(run_dir: RunDir) -> int:
 def next_log_attempt(run_dir: RunDir) -> int:
     """Number of the log folder to use next: past the event log's attempts and past existing
     folders, which ranks that died before their first event leave behind."""
-    taken = [
-        int(path.name.removeprefix("attempt-"))
-        for path in run_dir.logs.glob("attempt-*")
-        if path.name.removeprefix("attempt-").isdigit()
-    ]
+    names = (path.name.removeprefix("attempt-") for path in run_dir.logs.glob("attempt-*"))
+    taken = [number for number in map(checked.digits, names) if number is not None]
     return max(next_attempt(run_dir), max(taken, default=0) + 1)
 
 
@@ -111,6 +108,7 @@ def began(path: Path) -> float | None:
     try:
         with checked.open_file(path) as file:
             for line in iter(lambda: file.readline(_MOST_LINE_BYTES), b""):
+                checked.skip_hole(file, line)
                 # Only lines of this boot are decoded: it may not be the first one.
                 event = _try(line) if boot and needle in line else None
                 if event is not None and event.stamp.boot == boot and event.stamp.m is not None:
@@ -130,6 +128,7 @@ def scan(path: Path, *kinds: type[Event]) -> Iterator[Event]:
     with file:
         rest = b""
         while chunk := file.read(_CHUNK_BYTES):
+            checked.skip_hole(file, chunk)
             whole, _, rest = (rest + chunk).rpartition(b"\n")
             if len(rest) > _MOST_LINE_BYTES:
                 # No event: what is left of that line is thrown away as it comes.

@@ -118,6 +118,7 @@ class Inbox:
                 file.seek(self._offset)
                 while data := file.read(_BLOCK_BYTES):
                     yield from self._lines_of(data)
+                    self._offset += checked.skip_hole(file, data)
         except OSError:
             return
 

@@ -498,7 +498,7 @@ class Steering:
                 self._state_reason = f"by {by}"
                 if argument is not None:
                     pending.pause_at = step + int(argument)
-                    note = f"pauses again before step {pending.pause_at}"
+                    note = f"pauses before step {pending.pause_at}"
             case Command.STOP:
                 note = ""
                 pending.stop_reason = f"stop asked for by {by}"

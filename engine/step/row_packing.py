@@ -13,7 +13,6 @@ from __future__ import annotations
 import bisect
 import io
 import itertools
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy.typing as npt
 
 from engine.config import Compat
 from engine.errors import ConfigError, RunDirError
+from engine.files import npz
 from engine.optimizer.lr_schedule import ProgressSchedule
 from engine.step.plan import MicroBatch
 
@@ -378,6 +378,29 @@ def save(path: Path, training: RowPlan, validation: PackedRows) -> None:
     path.write_bytes(content.getvalue())
 
 
+def _check_progress(progress: npt.NDArray[np.float64], ranks: int) -> None:
+    """Raises ValueError: it is no finite [U, W]."""
+    if progress.ndim != 2 or progress.shape[1] != ranks or progress.dtype.kind != "f":
+        raise ValueError(f"a progress of shape {progress.shape}; expected [updates, {ranks}]")
+    if not np.isfinite(progress).all():
+        raise ValueError("a share of the run that is no number")
+
+
+def _check_packed(packed: PackedRows, steps: int, num_rows: int | None) -> None:
+    """Raises ValueError: its places lead out of its rows, or there are not as many as it says."""
+    micro_batches = steps * packed.world_size * packed.per_step
+    if packed.world_size < 1 or packed.per_step < 0 or len(packed.micro_ends) != micro_batches:
+        raise ValueError(f"{len(packed.micro_ends):,} micro-batches; expected {micro_batches:,}")
+    for ends, inner in ((packed.micro_ends, packed.pack_ends), (packed.pack_ends, packed.rows)):
+        if ends.ndim != 1 or ends.dtype.kind != "i" or inner.ndim != 1 or inner.dtype.kind != "i":
+            raise ValueError("a list of places that is none")
+        if len(ends) and (ends[0] < 0 or ends[-1] != len(inner) or (np.diff(ends) < 0).any()):
+            raise ValueError("places that lead out of the rows")
+    found = packed.rows
+    if len(found) and (found.min() < 0 or (num_rows is not None and found.max() >= num_rows)):
+        raise ValueError("a row that the data do not have")
+
+
 def load(path: Path) -> tuple[RowPlan, PackedRows]:
     """As `save` wrote it.
 
@@ -385,7 +408,9 @@ def load(path: Path) -> tuple[RowPlan, PackedRows]:
         RunDirError: missing or damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
+        # Rows in order pack to a tenth; what packs to a hundredth is no plan.
+        most = max(npz.MOST_UNPACKED_BYTES, 64 * path.stat().st_size)
+        with npz.opened(path, most) as found:
             rows, conversations, too_long, ranks, per_step, val_steps, upstream = map(
                 int, found["numbers"]
             )
@@ -400,7 +425,10 @@ def load(path: Path) -> tuple[RowPlan, PackedRows]:
                 for name, steps in (("train", per_step), ("val", val_steps))
             )
             progress = found["progress"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _check_progress(progress, ranks)
+        _check_packed(packed, len(progress), rows)
+        _check_packed(validation, 1, None)
+    except (OSError, *npz.DAMAGED) as error:
         raise RunDirError(
             f"{path} cannot be read ({type(error).__name__}); expected the run's packed rows. "
             "Restore it, or start a new run."

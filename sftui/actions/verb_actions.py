@@ -299,7 +299,12 @@ class VerbActions(VerbChecks, ReplayActions, ChartActions):
         lines = [line.removeprefix("sftui: ") for line in job.lines()]
         job.close()
         self._report_job = None
-        self.tell(" ".join(lines[-2:]), title="" if job.code == 0 else "Not done")
+        # Its pictures lie beside it, and would fill the notice.
+        told = next((line for line in lines if line.startswith("report in ")), "")
+        if job.code == 0 and told:
+            self.tell(f"{told[0].upper()}{told[1:]}.")
+        else:
+            self.tell(" ".join(lines[-2:]), title="" if job.code == 0 else "Not done")
 
     # ---- looks -----------------------------------------------------------------------------
 

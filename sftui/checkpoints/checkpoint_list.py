@@ -54,7 +54,9 @@ class CheckpointList:
         if row.known.kind == "start":
             return "The start is the checkpoint this run was started from; it is not its own."
         if row.known.exported:
-            return f"It is an export: {clean(row.known.path or '', 200)}"
+            return (
+                f"It is an export, to be loaded elsewhere: choose step {row.known.step:,} itself."
+            )
         if row.known.kind in ("hf", "lightning", "foreign") and row.known.path:
             path = clean(row.known.path, 200)
             if not Path(row.known.path).exists():

@@ -9,6 +9,7 @@ from sftui import report
 from sftui.commands.reading_flags import ReportFlags
 from sftui.compare import baseline
 from sftui.report import language
+from sftui.text.paths import typed_path
 
 
 def run(flags: ReportFlags) -> list[str]:
@@ -29,7 +30,7 @@ def run(flags: ReportFlags) -> list[str]:
     )
     path = report.target_path(facts, flags.output, lang)
     written = report.write(facts, path, lang)
-    lines = [f"report in {written.report}"]
+    lines = [f"report in {typed_path(written.report)}"]
     if written.pictures:
         names = ", ".join(picture.name for picture in written.pictures)
         lines.append(f"pictures beside it: {names}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
+from sftui.view.view import View
 
 BY_HAND = "by hand"
 """The name under which stands what a person did while the run went on."""
@@ -79,6 +80,11 @@ def changed_words(before: RunState, now: RunState) -> str:
         both = before.run is not None and now.run is not None
         return "no setting differs" if both and told(before) else "its settings are not known"
     return "changed: " + ", ".join(parts)
+
+
+def past_words(view: View, state: RunState) -> str:
+    """What was set otherwise than in the past run that is drawn; empty where none is."""
+    return "" if view.past is None else changed_words(view.past.state, state)
 
 
 def by_hand(state: RunState, after: float = -math.inf, until: float = math.inf) -> str:

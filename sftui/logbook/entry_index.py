@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine.errors import WireError
 from engine.events import Event
+from engine.files import checked
 from engine.journal import wire
 from sftui.logbook.event_lines import entry
 from sftui.logbook.indexed_file import Indexed
@@ -171,6 +172,9 @@ class JournalRows(Indexed):
                     whole, newline, rest = data.rpartition(b"\n")
                     if not newline:
                         torn += rest
+                        if hole := checked.skip_hole(file, data):
+                            self._indexed += len(torn) + hole
+                            torn = b""
                         if len(torn) > 16 * wire.MAX_LINE_BYTES:  # no event is that long
                             self._indexed += len(torn)
                             torn = b""

@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+from engine.files import checked
 from sftui.logbook.indexed_file import Indexed
 from sftui.text.clean import clean
 
@@ -40,7 +41,7 @@ class TextFile(Indexed):
     @property
     def size(self) -> int:
         try:
-            return self.path.stat().st_size
+            return checked.written_size(self.path)
         except OSError:
             return 0
 
@@ -129,7 +130,7 @@ class TextFile(Indexed):
         try:
             with self.path.open("rb") as file:
                 found = os.fstat(file.fileno())
-                whole = found.st_size // MARK_BYTES
+                whole = min(found.st_size, self.size) // MARK_BYTES
                 if (self._inode and found.st_ino != self._inode) or whole < len(self._counts):
                     self._counts = array("Q")  # another file under this name
                 self._inode = found.st_ino

@@ -43,6 +43,8 @@ class Decisions:
     """A comma stands before decimals, not between thousands."""
     from_zero: bool = False
     """Epochs are counted from zero."""
+    percent: set[str] = field(default_factory=set)
+    """Tasks whose accuracies are printed as `52.3`, without a sign."""
     passes: int = 0
 
 

@@ -15,14 +15,15 @@ from typing import Any, ClassVar
 
 from engine.events import Event
 from sftui.readers import Sniffed
-from sftui.readers.layouts import Layout, Pair, layout_of
+from sftui.readers.layouts import EVALUATED, Layout, Pair, is_accuracy, layout_of
 from sftui.readers.ledger import LedgerReader
 from sftui.readers.meanings import (
     NAMING,
-    SPLIT_KEYS,
+    TRAINING_WORDS,
     VALUES,
     Kind,
     Names,
+    is_split_key,
     meaning,
     split_of,
     words_of,
@@ -40,6 +41,13 @@ _RANGE = re.compile(r".*__(?:MIN|MAX)")
 _EXPORTED = re.compile(r"(.+?) - (.+)")
 _TAG = re.compile(r"run-.*?-?tag-(.+)\.csv")
 _TENSORBOARD = ["Wall time", "Step", "Value"]
+_MLFLOW = re.compile(r"\d{13} [-+]?[\d.a-zA-Z+-]{1,40} \d{1,12}")
+"""A line of a metric's file in an MLflow store: milliseconds, value, step, and no header."""
+_DOTTED = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
+"""A count with its thousands parted by dots, in a table whose decimals have commas."""
+_DURATION = re.compile(r"\d{1,4}:\d\d(?::\d\d)?")
+_BOXES = str.maketrans("│┃║┆┊", "|||||")
+"""What parts the columns of tables that are drawn, as rich and polars print them."""
 
 
 class CsvReader(LedgerReader):
@@ -71,7 +79,9 @@ class CsvReader(LedgerReader):
         lines = head[: 256 * 1024].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         lines = [line for line in lines[:60] if line.strip()]
         for number, raw in enumerate(lines[:_LINES_BEFORE_HEADER]):
-            line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
+            line = _unboxed(raw.decode("utf-8", "replace").removeprefix("\ufeff"))
+            if _MLFLOW.fullmatch(line) and all(_MLFLOW.fullmatch(_text(each)) for each in lines):
+                return Sniffed(0.99, "lines of milliseconds, a value and a step")
             delimiter = _delimiter_of(line)
             header = _cells(line, delimiter)
             step_at = _step_column(header, names)
@@ -79,10 +89,12 @@ class CsvReader(LedgerReader):
                 continue
             rest = lines[number + 1 : number + 21]
             width = len(header)
-            rows = [_cells(each.decode("utf-8", "replace"), delimiter, width) for each in rest]
+            rows = [_cells(_unboxed(_text(each)), delimiter, width) for each in rest]
             if delimiter == _SPACES and not _is_table(header, rows):
                 continue
-            good = [row for row in rows if len(row) == len(header) and _is_step(row[step_at])]
+            good = [
+                row for row in rows if len(row) == width and _may_count(row[step_at], delimiter)
+            ]
             if not good:
                 continue
             # A column of steps under its name, row after row: no other format looks like that.
@@ -96,7 +108,7 @@ class CsvReader(LedgerReader):
     def feed(self, data: bytes) -> list[Event]:
         lines = self._buffer.feed(data)
         self.lines.total += len(lines)
-        self._take_lines([line for line in lines if line and not line.isspace()])
+        self._take_lines([_unboxed(line) for line in lines if line and not line.isspace()])
         return self._drain()
 
     def _line(self, line: str) -> bool:
@@ -155,6 +167,8 @@ class CsvReader(LedgerReader):
         width, step_at, delimiter = len(self._header), self._step_at, self._delimiter
         for line in lines:
             cells = _cells(line, delimiter, width)
+            if delimiter != "," and 0 <= step_at < len(cells):
+                cells[step_at] = self._without_dots(cells[step_at])
             if step_at >= len(cells) or step_at < 0 or not _counts(cells[step_at]):
                 self._convert(kind, block)
                 block = []
@@ -171,7 +185,18 @@ class CsvReader(LedgerReader):
             block.append(cells)
         self._convert(kind, block)
 
+    def _without_dots(self, cell: str) -> str:
+        """A step of `1.200`: twelve hundred, where the table's decimals have commas."""
+        dotted = _DOTTED.fullmatch(cell) and (self.settled.decimal_commas or not _counts(cell))
+        return cell.replace(".", "") if dotted else cell
+
     def _take_header(self, line: str) -> None:
+        if self._step_at < 0 and _MLFLOW.fullmatch(line):
+            name = self.file_name or "value"
+            self._delimiter, self._step_at = _SPACES, 2
+            self._header = self._names = ["timestamp", name, "step"]
+            self._take_each([line])
+            return
         delimiter = _delimiter_of(line)
         cells = _cells(line, delimiter)
         step_at = _step_column(cells, self.names)
@@ -180,12 +205,13 @@ class CsvReader(LedgerReader):
             return
         # Lightning writes its header again when a later row brings a new column.
         self._delimiter, self._header, self._step_at = delimiter, cells, step_at
-        words = [words_of(name) for name in cells]
-        self._split_at = next(
-            (i for i, key in enumerate(words) if len(key) == 1 and key[0] in SPLIT_KEYS), -1
-        )
         self._layouts = {}
         self._long = _long_columns(cells)
+        words = [words_of(name) for name in cells]
+        self._split_at = next(
+            (i for i, key in enumerate(words) if is_split_key(key) and i not in (self._long or ())),
+            -1,
+        )
         self._marked = self._long is not None or self._split_at >= 0
         runs = list(dict.fromkeys(m[1] for name in cells if (m := _EXPORTED.fullmatch(name))))
         self._names = [_plain_name(name, one_run=len(runs) == 1) for name in cells]
@@ -196,9 +222,11 @@ class CsvReader(LedgerReader):
 
     def _split_of(self, cells: Sequence[str]) -> str:
         """The split of a row; of a long table, the name of its number."""
-        if self._long is not None:
-            return cells[self._long[0]]
-        return split_of(cells[self._split_at]) if self._split_at >= 0 else ""
+        split = split_of(cells[self._split_at]) if self._split_at >= 0 else ""
+        if self._long is None:
+            return split
+        name = cells[self._long[0]]
+        return f"{split}/{name}" if split in EVALUATED and not split_of(name) else name
 
     def _layout(self, kind: tuple[tuple[bool, ...], str]) -> Layout:
         found = self._layouts.get(kind)
@@ -213,6 +241,7 @@ class CsvReader(LedgerReader):
                 if full and name and not _RANGE.fullmatch(name) and at != self._split_at
             ]
             found = self._layouts[kind] = layout_of(pairs, self.names)
+            _take_accuracy(found)
         return found
 
     def _end(self) -> None:
@@ -253,7 +282,7 @@ class CsvReader(LedgerReader):
 
 
 def _long_columns(header: Sequence[str]) -> tuple[int, int] | None:
-    small = [name.strip().lower() for name in header]
+    small = ["_".join(words_of(name)) for name in header]
     naming = [at for at, name in enumerate(small) if name in NAMING]
     values = [at for at, name in enumerate(small) if name in VALUES]
     return (naming[0], values[0]) if len(naming) == len(values) == 1 else None
@@ -321,13 +350,36 @@ def _is_table(header: list[str], rows: list[list[str]]) -> bool:
     """Whether lines parted by blanks are one: numbers under names, a loss among them."""
     losses = any(meaning(name).kind in (Kind.LOSS, Kind.VALIDATION) for name in header)
     whole_rows = [row for row in rows if len(row) == len(header)]
-    numbers = all(not cell or _number(cell) is not None for row in whole_rows for cell in row)
+    cells = (cell for row in whole_rows for cell in row)
+    numbers = all(not c or _number(c) is not None or _DURATION.fullmatch(c) for c in cells)
     return losses and len(whole_rows) == len(rows) and numbers
 
 
 def _build(line: str) -> tuple[bool, int, int, bool]:
     """Equal for rows that may have numbers in the same columns; whether they are plain first."""
     return '"' not in line, line.count(","), line.count(",,"), line[:1] == ","
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace")
+
+
+def _unboxed(line: str) -> str:
+    """A row of a table that is drawn, with plain bars between its cells."""
+    return line if line.isascii() else line.translate(_BOXES)
+
+
+def _take_accuracy(layout: Layout) -> None:
+    """Beside `Training Loss` and `Validation Loss`, the one accuracy is the evaluation's."""
+    accuracies = [each for each in layout.free if is_accuracy(each[1])]
+    training = bool(layout.losses and TRAINING_WORDS & set(words_of(layout.losses[0][1])))
+    if training and layout.validations and not layout.accuracies and len(accuracies) == 1:
+        layout.free.remove(accuracies[0])
+        layout.accuracies.append((accuracies[0][0], "eval", -1))
+
+
+def _may_count(cell: str, delimiter: str) -> bool:
+    return _is_step(cell) or (delimiter != "," and bool(_DOTTED.fullmatch(cell.strip())))
 
 
 def _counts(cell: str) -> bool:

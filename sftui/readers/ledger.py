@@ -26,7 +26,7 @@ from engine.events import (
 )
 from sftui.readers import leftovers
 from sftui.readers.counters import MOST_PASSES, Axis, BarTrack, Decisions
-from sftui.readers.layouts import NAMELESS, Counter, Layout
+from sftui.readers.layouts import EVALUATED, NAMELESS, Counter, Layout
 from sftui.readers.meanings import Names
 from sftui.readers.quantities import whole
 from sftui.readers.rows import WIDE
@@ -39,6 +39,8 @@ MOST_PENDING = 1000
 """Results that wait for the next loss to say which run they are of."""
 _ROWS_OF_A_RUN = 3
 
+_PERCENT = 1.5
+"""More than that is no fraction with a rounding error."""
 _WORTH_A_BLOCK = 4
 _MOST_STEPS = 10**12
 _FIRST_MOMENT = 1e8
@@ -71,6 +73,14 @@ class LedgerReader(TextReader):
         self._seen: dict[tuple[str, ...], dict[str, int | None]] = {}
         self._results: list[tuple[int, str, str, float, bool, float | None]] = []
         self._carried: dict[str, float] = {}
+        self._running_results: dict[
+            tuple[str, str], tuple[int, str, str, float, bool, float | None]
+        ]
+        self._running_results = {}
+        """Of an evaluation that goes on batch by batch: its last numbers so far."""
+        self._fractions: set[str] = set()
+        self._loss_step = -1
+        """The last step that named itself beside its loss."""
         self._num_results = 0
         self._entries = 0
         self._counted = False
@@ -86,6 +96,7 @@ class LedgerReader(TextReader):
         return fresh
 
     def _settle_end(self) -> None:
+        self._settle_running()
         self._settle_results()
         self._say_leftovers()
 
@@ -131,12 +142,28 @@ class LedgerReader(TextReader):
         step, total, stepped = self._step_of(layout, numbers, bar, at, loss is not None, entry)
         if step is None:
             return False
+        if loss is not None and stepped is None and not has_result and self._loss_step == step:
+            return self._summary_loss(loss)
         if loss is not None:
-            self._training(layout, numbers, step, total, t, stepped, has_result)
+            self._settle_running()
+            self._loss_step = step if stepped else -1
+            self._training(layout, numbers, step, total, t, stepped is not False, has_result)
         elif layout.columns or layout.free:
             self._extras(layout, numbers, step)
-        self._take_results(layout, numbers, step, t, carried=self.carries and loss is not None)
+        running = loss is None and _is_of_a_batch(layout, bar)
+        carried = self.carries and loss is not None
+        self._take_results(layout, numbers, step, t, carried=carried, running=running)
         return True
+
+    def _summary_loss(self, loss: float) -> bool:
+        """A loss without a step, where the step has one: behind the batches of an evaluation it is
+        their mean, else nobody knows of what; False then."""
+        for key, (step, metric, name, _, scored, t) in self._running_results.items():
+            if not scored:
+                self._running_results[key] = (step, metric, name, loss, scored, t)
+                self._settle_running()
+                return True
+        return False
 
     def _take_rows(
         self,
@@ -221,6 +248,7 @@ class LedgerReader(TextReader):
         self._keep_block(layout.part_names, steps, wanted, results, times)
         if name:
             self._num_rows += num_rows
+            self._loss_step = self._step
         else:  # as `_plain_row` of each
             self._num_rows = count
             self._step = before if self._row_count else self._step
@@ -228,6 +256,7 @@ class LedgerReader(TextReader):
 
     def _begin_updates(self, name: str, steps: Sequence[int]) -> None:
         """A block of updates with this loss comes."""
+        self._settle_running()
         self._settle_results()
         if not self._num_rows and self._running:
             self._first_step = steps[0]
@@ -301,11 +330,14 @@ class LedgerReader(TextReader):
             values = [value for value in columns[at] if value is not None]
             if len(values) < len(columns[at]) or math.isnan(sum(values)):
                 return None
-            if name.startswith(ACCURACY_COLUMN) and not 0 <= min(values) <= max(values) <= 1:
-                if any(0 <= value <= 1 for value in values):
+            if name.startswith(ACCURACY_COLUMN):
+                task = name.removeprefix(ACCURACY_COLUMN)
+                wide = [self._fraction(task, value) for value in values]
+                if None in wide and any(value is not None for value in wide):
                     return None
-                # Percent, or no accuracy at all: a number like any other.
-                name = f"val/{name.removeprefix(ACCURACY_COLUMN)}_accuracy"
+                # What is no accuracy at all is a number like any other.
+                name = f"val/{task}_accuracy" if None in wide else name
+                values = values if None in wide else wide  # type: ignore[assignment]
             found[name] = values
         return None if found.keys() & set(layout.part_names) else found
 
@@ -372,8 +404,9 @@ class LedgerReader(TextReader):
         at: int | None,
         has_loss: bool,
         entry: bool,
-    ) -> tuple[int | None, int | None, bool]:
-        """Step, planned steps and whether the step is more than an epoch."""
+    ) -> tuple[int | None, int | None, bool | None]:
+        """Step, planned steps and whether the step is more than an epoch; None for the last one
+        that was named, where a row names none."""
         if at is not None:
             return at, self._planned, True
         counter = self._best(layout, numbers, has_loss) if layout.counters else None
@@ -398,7 +431,7 @@ class LedgerReader(TextReader):
             return epoch, whole(_get(numbers, layout.epochs)), False
         if has_loss and not self._row_count:
             return None, None, False
-        return max(self._step, 0), self._total, True
+        return max(self._step, 0), self._total, None
 
     def _best(self, layout: Layout, numbers: Numbers, has_loss: bool) -> Counter | None:
         """The counter of a row that is the step, going by how each of them moves."""
@@ -608,24 +641,44 @@ class LedgerReader(TextReader):
         return False
 
     def _take_results(
-        self, layout: Layout, numbers: Numbers, step: int, t: float | None, *, carried: bool
+        self,
+        layout: Layout,
+        numbers: Numbers,
+        step: int,
+        t: float | None,
+        *,
+        carried: bool,
+        running: bool,
     ) -> None:
         for at, name, metric in layout.validations:
             value = _get(numbers, at)
             if value is None or (carried and self._is_carried(f"{metric}/{name}", value)):
                 continue
-            self._add_result(step, t, metric, name, value, False)
+            self._add_result(step, t, metric, name, value, False, running=running)
         for at, task, total_at in layout.accuracies:
             value = _get(numbers, at)
             total = _get(numbers, total_at)
-            if value is not None and total:
-                value /= total
-            if value is None or not 0 <= value <= 1:
-                if value is not None and self._running:
+            if value is None:
+                continue
+            share = value / total if total else self._fraction(task, value)
+            if share is None or not 0 <= share <= 1:
+                if self._running:
                     self._plain_row(step, {f"val/{task}_accuracy": value}, None, None)
                 continue
-            if not (carried and self._is_carried(f"accuracy/{task}", value)):
-                self._add_result(step, t, "", task, value, True)
+            if not (carried and self._is_carried(f"accuracy/{task}", share)):
+                self._add_result(step, t, "", task, share, True, running=running)
+
+    def _fraction(self, task: str, value: float) -> float | None:
+        """An accuracy between 0 and 1, though it may be printed as `52.3`; None for no accuracy."""
+        percent = self.settled.percent
+        if _PERCENT < value <= 100 and task not in percent:
+            percent.add(task)
+            if task in self._fractions:
+                self._overturn(f"accuracies of {task} are in percent")
+        if task in percent:
+            return value / 100 if 0 <= value <= 100 else None
+        self._fractions.add(task)
+        return value if 0 <= value <= 1 else None
 
     def _is_carried(self, name: str, value: float) -> bool:
         """A result that later rows print again until there is a newer one."""
@@ -634,14 +687,39 @@ class LedgerReader(TextReader):
         return before == value or (before is not None and before != before and value != value)
 
     def _add_result(
-        self, step: int, t: float | None, metric: str, name: str, value: float, scored: bool
+        self,
+        step: int,
+        t: float | None,
+        metric: str,
+        name: str,
+        value: float,
+        scored: bool,
+        *,
+        running: bool = False,
     ) -> None:
         self._num_results += 1
+        key = metric, name
+        if running:
+            if self._running_results and key not in self._running_results:
+                self._running_results = {
+                    k: each for k, each in self._running_results.items() if each[0] == step
+                }
+            self._running_results[key] = step, metric, name, value, scored, t
+            return
+        self._running_results.pop(key, None)  # it was of the batches so far
+        self._settle_running()
         self._results.append((step, metric, name, value, scored, t))
         waits = self._running and self._num_rows and step < self._step
         waits = waits and (step <= self._first_step or self._ended)
         if not waits or len(self._results) >= MOST_PENDING:
             self._settle_results()
+
+    def _settle_running(self) -> None:
+        """An evaluation that went batch by batch is over: its last numbers are its results."""
+        running, self._running_results = self._running_results, {}
+        for step, metric, name, value, scored, t in running.values():
+            self._num_results -= 1  # counted already
+            self._add_result(step, t, metric, name, value, scored)
 
     def _settle_results(self) -> None:
         results, self._results = self._results, []
@@ -661,7 +739,7 @@ class LedgerReader(TextReader):
 
     def _reached(self) -> int | None:
         """Those that wait to be settled count too."""
-        waiting = [step for step, *_ in self._results]
+        waiting = [step for step, *_ in (*self._results, *self._running_results.values())]
         known = [step for step in (super()._reached(), *waiting) if step is not None]
         return max(known, default=None)
 
@@ -693,6 +771,14 @@ _TELLING = re.compile(TELLING, re.IGNORECASE)
 
 def _is_telling(layout: Layout) -> bool:
     return bool(layout.columns) or any(_TELLING.search(name) for _, name in layout.free)
+
+
+def _is_of_a_batch(layout: Layout, bar: Bar | None) -> bool:
+    """Whether the results of a row are those of an evaluation up to a batch of it."""
+    if bar is not None and bar.split in EVALUATED and bar.done < bar.total:
+        return True
+    counters = [c for c in layout.counters if c.total >= 0]
+    return layout.is_validation and any(c.name == "/" or c.evaluated for c in counters)
 
 
 _OF_AN_UPDATE = frozenset({"epoch", "grad_norm", "seconds", "tokens_per_second", "lr_mult"})

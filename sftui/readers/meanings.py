@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -87,6 +87,8 @@ SPLIT_KEYS = frozenset(
         "dataset",
         "prefix",
         "fold",
+        "context",
+        "collection",
     ]
 )
 """Keys and columns whose words say which rows a number is of."""
@@ -347,7 +349,7 @@ def _result(name: str, words: list[str]) -> Meaning | None:
         return None  # `Initial eval_acc` is `eval_acc` behind a word of the line
     rest = words[:at] + words[at + 1 :]
     plain = "_".join(words)
-    if "loss" in rest or "bpb" in rest:
+    if "loss" in rest or "bpb" in rest or _is_cross_entropy(rest):
         metric = "bpb" if "bpb" in rest else "loss"
         middle = [word for word in rest if word not in (metric, *_LOSS_WORDS)]
         parts = [word for word in rest if word in _LOSS_WORDS and word in _NOT_A_SET]
@@ -364,6 +366,11 @@ def _result(name: str, words: list[str]) -> Meaning | None:
         task = "_".join(w for w in rest if w not in ("acc", "accuracy", "epoch"))
         return Meaning(Kind.ACCURACY, (printed[1] if printed and task else task) or "eval")
     return _NOTHING if words[0] in VALIDATION_WORDS and _COST.fullmatch(plain) else None
+
+
+def _is_cross_entropy(words: list[str]) -> bool:
+    """Whether a name ends in the loss of a language model: `eval/LanguageCrossEntropy`."""
+    return words[-1:] == ["crossentropy"] or words[-2:] == ["cross", "entropy"]
 
 
 _MAPPED = {
@@ -433,6 +440,11 @@ def parse_map(text: str) -> dict[str, str]:
         found[what.strip()] = name.strip()
     Names(found)
     return found
+
+
+def is_split_key(words: Sequence[str]) -> bool:
+    """Whether a key of these words is of `SPLIT_KEYS`; `metric.context` and `runContext` are."""
+    return words[-1:] == ["context"] or (len(words) == 1 and words[0] in SPLIT_KEYS)
 
 
 @functools.lru_cache(maxsize=256)

@@ -14,10 +14,10 @@ from sftui.readers.layouts import Pair
 from sftui.readers.meanings import (
     NAMING,
     PARTS_OF_A_LOSS,
-    SPLIT_KEYS,
     VALUES,
     Kind,
     Names,
+    is_split_key,
     split_of,
     word_split,
     words_of,
@@ -149,6 +149,8 @@ class _Scan:
         if not name and total < 0:
             name = _UNIT_NAMES.get(unit, "")
         if total >= 0 and (not name or name.lower() in _SPLIT_NAMES):
+            # `Test: [10/40] loss: 2.1` is of the test rows, all of it.
+            self.split = split = word_split(name) or split
             name = "/"
         elif not name and self._is_bare(at, after):
             name = "#"
@@ -191,6 +193,10 @@ class _Scan:
         for label in labels[:-1]:
             self._mark(label)
         words = labels[-1].split()[-8:]
+        keyed = len(words) > 1 and len(labels) > 1 and is_split_key(words_of(labels[-2])[-1:])
+        if keyed and (split := self._split_of(words[:1])):
+            # `collection=eval/mix loss=2.1`: what stands behind the key says it of the line.
+            self.split, words = split, words[1:]
         if not words:  # `Iter(train) [10/90]` counts iterations
             heads = [label.split() for label in labels[:-1] if label.split()]
             heads = [head for head in heads if self.names.of(head[-1]).kind in _COUNTS]
@@ -217,7 +223,7 @@ class _Scan:
             if kind is Kind.FREE or kind is Kind.NOTHING:
                 continue
             before = words[:-size]
-            if kind in _LOSSES and before and before[-1].lower() in PARTS_OF_A_LOSS:
+            if kind in _LOSSES and before and _names_a_part(before[-1]):
                 return "_".join([before[-1], name]), self.split
             split = self._split_of(before)
             if {"best", "min", "lowest", "previous", "prev", "target"} & set(
@@ -263,10 +269,18 @@ class _Scan:
         if len(words) > 8:
             return ""
         for word in words:
-            for plain in _WORD.findall(word.strip("'\"")):
-                if split := word_split(plain):
-                    return split
+            splits = [word_split(plain) for plain in _WORD.findall(word.strip("'\""))]
+            # `training_eval/mix` is an evaluation, on whichever rows.
+            if split := next((s for s in splits if s not in ("", "train")), "") or max(
+                splits, default=""
+            ):
+                return split
         return ""
+
+
+def _names_a_part(word: str) -> bool:
+    """Whether a word before `loss` makes it a part of the loss: `moe loss`, `train/Z loss`."""
+    return words_of(word)[-1:] != [] and words_of(word)[-1] in PARTS_OF_A_LOSS
 
 
 def pairs_of_shape(parts: list[str], names: Names) -> list[Pair]:
@@ -337,7 +351,7 @@ class Row:
         flat = list(_flat(long_named(items), "", 0))[:2000]
         for name, value in flat:
             key = words_of(name)
-            if isinstance(value, str) and len(key) == 1 and key[0] in SPLIT_KEYS:
+            if isinstance(value, str) and is_split_key(key):
                 self.split = split_of(value) or self.split
         for name, value in flat:
             self._take(name, value)

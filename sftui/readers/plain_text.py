@@ -9,7 +9,13 @@ import re
 from collections import Counter
 from typing import ClassVar
 
-from engine.events import MetricLogged, StepBatch, StepFinished
+from engine.events import (
+    EvalFinished,
+    MetricLogged,
+    StepBatch,
+    StepFinished,
+    ValidationFinished,
+)
 from sftui.readers import Sniffed
 from sftui.readers.chinese import MARK
 from sftui.readers.meanings import Names
@@ -27,14 +33,24 @@ _HEADING = re.compile(
 )
 """The step may stand above the loss: `[batch=3/40]:`."""
 _COUNT = re.compile(rb"step|iter|update|" + "步".encode(), re.IGNORECASE)
+_SPREAD = re.compile(
+    rb"\{[ \t]*(?:\r?\n)?(?:[ \t]*['\"][^'\"\n]{1,100}['\"]: ?[^\n{}]{1,300}\r?\n){1,60}"
+    rb"(?:[ \t]*['\"][^'\"\n]{1,100}['\"]: ?[^\n{}]{1,300})?[ \t]*\}"
+)
+"""An object that is printed over several lines."""
 _UNSURE, _SURER = 0.35, 0.01
 """Enough to open a file that no other reader knows, and what each line adds that is read."""
 _FEWEST, _ENOUGH, _MOST = 2, 10, 50
 _MOST_TRIED = 2000
 """Lines without a loss that are read for their steps: a large text without any ends there."""
+_RESULTS = (EvalFinished, ValidationFinished)
 _ROWS = (StepFinished, MetricLogged, StepBatch)
 _FEWEST_ALIKE = 3
 """Steps of lines without a loss, each with the same numbers of training beside it."""
+
+
+def _on_one_line(match: re.Match[bytes]) -> bytes:
+    return match[0].replace(b"\r", b" ").replace(b"\n", b" ")
 
 
 class PlainTextReader(PrintedReader):
@@ -53,7 +69,8 @@ class PlainTextReader(PrintedReader):
         reader = cls(names)
         example = ""
         good = updates = 0
-        for piece in re.split(rb"[\r\n]+", head):
+        places: set[int | None] = set()
+        for piece in re.split(rb"[\r\n]+", _SPREAD.sub(_on_one_line, head)):
             raw = piece[:LONGEST]
             long = len(raw) > MOST_CHARACTERS
             if not raw or (long and not is_of_numbers(raw.decode("utf-8", "replace"))):
@@ -63,6 +80,7 @@ class PlainTextReader(PrintedReader):
             before = reader._row_count + reader._num_results
             line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
             reader._line(line)
+            places |= {each.step for each in reader._out if isinstance(each, _RESULTS)}
             reader._out.clear()
             if reader.overturned:
                 reader = reader.again()
@@ -74,6 +92,8 @@ class PlainTextReader(PrintedReader):
                 good += 1
             if good == _MOST or (updates and good >= _ENOUGH):
                 break
+        if not updates and len(places) >= _FEWEST_ALIKE:
+            return Sniffed(_UNSURE, f"lines of results, step after step, {example!r}")
         if good < _FEWEST or not updates:
             return cls._sniff_metrics(head, names)
         return Sniffed(

@@ -22,14 +22,17 @@ _RANKS = (
     re.compile(
         r"\s*\[?(?:global[_ ])?(?:rank|RANK|default|Rank)[ _:=]?\s?(\d{1,5})\]?\s?[:|>-]{0,2}\s"
     ),
-    re.compile(r"\s*(\d{1,5}): (?=\S)"),
-    re.compile(r"\s*\[\d{1,4},(\d{1,5})\]<\w+>:\s?"),
+    re.compile(r"\s*(\d{1,5}): +(?=\S)"),
+    re.compile(r"\s*\[\d{1,4},(?:mpirank:)?(\d{1,5})(?:,[\w.-]{1,80})?\]<\w+>:\s?"),
     re.compile(r"\s*\[(\d{1,5})\]:?\s(?=\S)"),
     re.compile(r"\s*(?:worker|node|gpu|GPU|proc|process)[-_ ]?(\d{1,5})\s?[:|>]\s"),
+    re.compile(r"\s*\[pod/[\w.-]{0,200}?-(\d{1,5})/[\w.-]{1,80}\]\s?"),
 )
 _INNER_RANK = re.compile(r"[\[(](?:RANK|rank|Rank)[:= ]\s?(\d{1,5})[\])]")
 _NOISE = re.compile(
     r"\((?:\w+ )?pid=\d+(?:, ip=[\d.]+)?\)(?: \[repeated[^\]]*\])?"  # Ray
+    r"|^\s*[IWEF]\d{4}\s+\d+\s+[\w./-]{1,80}:\d{1,6}\]"  # absl and glog, without their clock
+    r"|\[pod/[\w./-]{1,300}\]"
     r"|\[PID:\d+\]|\[(?:INFO|WARNING|WARN|DEBUG|ERROR)\|?[^\]]{0,80}\]"
     r"|\b(?:INFO|WARNING|WARN|DEBUG|ERROR)\b:?(?:[\w.]{1,60}:)?"
     r"|\[[\w./-]{1,80}(?::\w+)?:\d{1,6}(?::\w+)?\]|\b[\w./-]{1,80}\.py:\d{1,6}(?::\w+)?\]?"
@@ -38,6 +41,9 @@ _NOISE = re.compile(
 )
 
 
+_BEFORE_A_BAR = re.compile(
+    r"^\s*[\w.]{1,80}(?:-[\w.]{1,80}){0,9}-\d{1,4}\s+\|\s|\b(?:stdout|stderr)\b[ :>]*"
+)
 _OBJECT = re.compile(
     r"(?:\b(?:np|numpy|jnp|torch|mx)\.)?"
     r"\b(?:tensor|Tensor|array|Array|DeviceArray|b?float\d{0,2}|int\d{0,2})\("
@@ -67,6 +73,11 @@ def take_clock(line: str) -> tuple[str, float | None]:
     except (ValueError, OverflowError, OSError):
         return line, None
     return rest, moment + float(f"0.{match[7] or 0}")
+
+
+def bare_label(label: str) -> str:
+    """What stands before a bar, without a container's name and the stream it was printed to."""
+    return _BEFORE_A_BAR.sub("", without_noise(label))
 
 
 def take_rank(line: str) -> tuple[str, int | None, bool]:

@@ -25,7 +25,7 @@ from sftui.readers.pairs import (
     with_plain_thousands,
     with_plain_units,
 )
-from sftui.readers.prefixes import take_clock, take_rank, without_noise, without_objects
+from sftui.readers.prefixes import bare_label, take_clock, take_rank, without_noise, without_objects
 from sftui.readers.quantities import NUMBER, is_decimal_comma, quantity
 
 MOST_CHARACTERS = 4000
@@ -60,7 +60,14 @@ _FRAMED = re.compile(r"\s*(?:={2,}|-{2,}|#{1,}|\*{2,})\s?\S.{0,200}")
 _BRACKETED = re.compile(r"\[[^\[\]]{1,200}\]\s*$")
 """Counters in brackets at the end of a line: `INFO [step=3/100,epoch=0]`."""
 _ROWS = re.compile(r"\[\s?\{\s?['\"]")
-_SAVED = re.compile(r"Saving model checkpoint to (\S{1,400}?checkpoint-(\d{1,12}))\b")
+_SAVED = re.compile(
+    r"Saving model checkpoint to (?P<path>\S{1,400}?checkpoint-(?P<step>\d{1,12}))\b"
+    r"|saved checkpoint from iteration\s+(?P<iteration>\d{1,12}) to (?P<folder>\S{1,400})"
+)
+_OPEN = re.compile(r"\{\s*(?:['\"][^'\"{}]{1,100}['\"]: ?[^{}]*,\s*)?$")
+"""The first line of an object that is printed over several, by pprint or with an indent."""
+_INNER = re.compile(r"\s*(?:['\"][^'\"]{1,100}['\"]: ?.*?(?:[,{}]|\d|['\"\w])|[}\]],?)\s*$")
+_MOST_INNER = 400
 _EXACT = 5
 """Digits of a gradient norm that two steps do not share by chance."""
 _EXPECTED_END = frozenset({"train_runtime", "train_loss"})
@@ -90,6 +97,10 @@ class PrintedReader(LedgerReader):
         self._last_items: dict[str, float | None] = {}
         self._cut = False
         """It was said that lines hold more numbers than are read."""
+        self._inner: list[str] = []
+        """Lines of an object that has not ended yet."""
+        self._ranked_bars = False
+        """Bars stand behind a rank: `0:  10%|...`."""
 
     @property
     def format(self) -> str:
@@ -136,27 +147,59 @@ class PrintedReader(LedgerReader):
     def _line(self, line: str) -> bool:
         if self.overturned:
             return True
+        if self._inner or (line[-1] in "{," and "{" in line and _OPEN.search(line)):
+            return self._inner_line(line)
+        return self._whole_line(line)
+
+    def _inner_line(self, line: str) -> bool:
+        """One of the lines of an object; it is read where it ends, or where it shows to be none."""
+        if self._inner and not (len(self._inner) < _MOST_INNER and _INNER.match(line)):
+            self._give_inner()
+            return self._line(line)
+        self._inner.append(line)
+        text = " ".join(self._inner)
+        if text.count("{") > text.count("}"):
+            return True
+        lines, self._inner = self._inner, []
+        if self._whole_line(text):
+            return True
+        for each in lines[:-1]:
+            self._unknown(each)
+        return False
+
+    def _give_inner(self) -> None:
+        """Lines that only looked like the beginning of an object."""
+        lines, self._inner = self._inner, []
+        for each in lines:
+            if not self._whole_line(each):
+                self._unknown(each)
+
+    def _end(self) -> None:
+        self._give_inner()
+
+    def _whole_line(self, line: str) -> bool:
         bars: list[Bar] = []
         rest = without_objects(in_english(line))
         if "%|" in line or "━" in line or "=]" in line or ("..." in line and "/" in line):
-            bars, rest = take_bars(rest)
-            for bar in bars:
-                self._bars.take(bar)
+            bars, rest = self._bars_of(rest)
         known = bool(bars)
         if line[:1] == "{" and _ROWS.search(line):
             return known  # a row of data: what is written in it is no line of a log
         if "{" in rest and ("': " in rest or '": ' in rest):
-            dicts, rest = dicts_of(rest)
+            dicts, outer = dicts_of(rest)
+            told = known
             for items in dicts:
                 said = items.get("message") or items.get("msg")
                 if isinstance(said, str):  # a logger that writes JSON
-                    known = self._text(said, None) or known
+                    told = self._text(said, None) or told
                     self._like = None
-                known = self._entry(items, rest) or known
-            if dicts:
-                return known
+                told = self._entry(items, outer) or told
+            if told and dicts:
+                return True
+            rest = outer if dicts else rest  # `loss=2.5,grad_norm={'0_default': 1.2}`
         if saved := _SAVED.search(line):
-            self._saved(int(saved[2]), saved[1])
+            step, path = saved["step"] or saved["iteration"], saved["path"] or saved["folder"]
+            self._saved(int(step), path)
             return True
         if len(rest) > MOST_CHARACTERS:
             if not is_of_numbers(rest):
@@ -166,6 +209,20 @@ class PrintedReader(LedgerReader):
         if rest is not line:
             self._like = None
         return known
+
+    def _bars_of(self, line: str) -> tuple[list[Bar], str]:
+        """The bars of a line, and the line without; another rank's bars tell nothing."""
+        bare, _ = take_clock(line)
+        bare, rank, _ = take_rank(bare)
+        label, percent, behind = bare.partition("%|")
+        bars, rest = take_bars(bare_label(label) + percent + behind if percent else line)
+        if rank is not None and bars:
+            self._ranked_bars = True
+            if rank != (self.settled.lead or 0):
+                return bars, rest
+        for bar in bars:
+            self._bars.take(bar)
+        return bars, rest
 
     # ---- text ------------------------------------------------------------------------------
 
@@ -280,9 +337,15 @@ class PrintedReader(LedgerReader):
             return True
         if not (layout.tells or layout.epoch >= 0):
             return False
+        bare, rank, unsure = take_rank(take_clock(outer)[0].split("|")[0].rstrip() + " {")
+        if unsure and not self._ranked_bars:
+            rank = None  # `12: {'loss': 2.5}` may begin with its step
+        outer = outer if rank is None else bare.rstrip(" {")
         if not layout.counters and outer.strip(" |"):
             layout, numbers = self._with_text(row, outer)
         entry = not layout.counters
+        if rank is not None and layout.tells and not self._leads(rank, bool(layout.losses)):
+            return True
         if entry and self._is_repeated(items):
             self._bars.step_of_loss(repeated=True)
             return True

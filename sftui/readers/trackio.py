@@ -21,6 +21,10 @@ from sftui.readers.objects import ObjectReader
 _MAGIC = b"SQLite format 3\0"
 MAX_BYTES = 512 * 1024 * 1024
 """It is read whole; a million rows take about half of it."""
+_MOST_CELL_BYTES = 8 * 1024 * 1024
+_INSTRUCTIONS, _CALL_EVERY = 20_000_000, 1000
+"""Of SQLite's machine, besides one a byte of the database; a row takes about ten. 20 million take
+a fifth of a second."""
 _WAL_HEADER, _FRAME_HEADER = 32, 24
 
 
@@ -54,10 +58,13 @@ class TrackioReader(ObjectReader):
         database = with_write_ahead(self._data, self.write_ahead)
         try:
             with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+                _bound(connection, len(database))
                 connection.deserialize(database)
                 for run, rows in _runs_of(connection):
                     self._run(run, rows)
-        except sqlite3.Error:  # cut off or damaged: what was read before stays
+        # Cut off, damaged, or more than a table: what was read before stays. A number of a cell
+        # that no column has, or a text that is none, are errors of other kinds.
+        except (sqlite3.Error, OverflowError, MemoryError, UnicodeError):
             self.lines.total += 1
             self.lines.unrecognised += 1
         self._settle_results()
@@ -90,13 +97,15 @@ def with_write_ahead(database: bytes | bytearray, log: bytes) -> bytes:
         return bytes(data)
     salt = log[16:24]
     waiting: dict[int, bytes] = {}
+    # Pages that neither file holds were never written, whatever a commit says.
+    most = -(-len(data) // size) + len(log) // (_FRAME_HEADER + size)
     for at in range(_WAL_HEADER, len(log) - _FRAME_HEADER - size + 1, _FRAME_HEADER + size):
         page, pages = (int.from_bytes(log[at + i : at + i + 4], "big") for i in (0, 4))
         if log[at + 8 : at + 16] != salt or not page:
             break
         waiting[page] = log[at + _FRAME_HEADER : at + _FRAME_HEADER + size]
         if pages:
-            _put(data, waiting, size, pages)
+            _put(data, waiting, size, min(pages, most))
             waiting = {}
     data[18] = data[19] = 1
     return bytes(data)
@@ -113,9 +122,31 @@ def _put(data: bytearray, pages: dict[int, bytes], size: int, count: int) -> Non
         del data[length:]
 
 
+def _bound(connection: sqlite3.Connection, num_bytes: int) -> None:
+    """Let a database do what a table of so many bytes can need, and no more.
+
+    A database may hold a view that never ends, or columns that are computed to gigabytes.
+    """
+    for limit, most in (
+        (sqlite3.SQLITE_LIMIT_LENGTH, _MOST_CELL_BYTES),
+        (sqlite3.SQLITE_LIMIT_COMPOUND_SELECT, 10),
+        (sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 100),
+    ):
+        connection.setlimit(limit, most)
+    budget = _INSTRUCTIONS + num_bytes
+    left = iter(range(budget // _CALL_EVERY, -1, -1))
+    connection.set_progress_handler(lambda: next(left, 0) == 0, _CALL_EVERY)
+
+
 def _runs_of(connection: sqlite3.Connection) -> Iterator[tuple[str, list[tuple[int, str, str]]]]:
     """Runs with their rows, by their first row; older stores hold several projects."""
+    kinds = connection.execute("SELECT type, sql FROM sqlite_master WHERE name = 'metrics'")
+    if not any(kind == "table" and "VIRTUAL" not in str(sql)[:40].upper() for kind, sql in kinds):
+        return  # a view is a program
+    # Computed columns are not listed.
     columns = {row[1] for row in connection.execute("PRAGMA table_info(metrics)")}
+    if not {"run_name", "step", "timestamp", "metrics"} <= columns:
+        return
     keys = [name for name in ("project_name", "run_id", "run_name") if name in columns]
     chosen = ", ".join(["run_name", "step", "timestamp", "metrics", *keys])
     found: dict[tuple[Any, ...], tuple[str, list[tuple[int, str, str]]]] = {}

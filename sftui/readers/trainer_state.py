@@ -20,6 +20,8 @@ MAX_BYTES = 256 * 1024 * 1024
 """More is no trainer state: a million log entries take half of it."""
 _LIST = re.compile(rb"\s*\[\s*\{")
 _COLUMNS = re.compile(rb'"(?:train_|training_)?loss(?:es)?"\s*:\s*\[\s*[-\d.N]')
+_SERIES = re.compile(rb'"(?:steps|values)"\s*:\s*\[\s*[-\d.N]')
+"""Numbers by name, each with its steps and values, as Sacred keeps its `metrics.json`."""
 _ROW = re.compile(rb'"(?:step|epoch|global_step|iteration|iter|current_steps|_step)"\s*:')
 _HISTORY = re.compile(rb'\n\s*"log_history":\s*\[|\{\s*"log_history":\s*\[|"log_history":\s*\[')
 
@@ -46,6 +48,12 @@ class TrainerStateReader(ObjectReader):
             return Sniffed(0.97, "a JSON list of objects with steps")
         if head.lstrip()[:1] == b"{" and _COLUMNS.search(head) and not _is_lines(head):
             return Sniffed(0.9, "a JSON object of columns")
+        if (
+            head.lstrip()[:1] == b"{"
+            and len(set(_SERIES.findall(head))) > 1
+            and not _is_lines(head)
+        ):
+            return Sniffed(0.9, "a JSON object of series with steps and values")
         if head.lstrip()[:1] == b"{" and cls.marks.search(head) and not _is_lines(head):
             return Sniffed(0.98, "a JSON object with a log_history")
         return Sniffed(0.0)
@@ -62,6 +70,7 @@ class TrainerStateReader(ObjectReader):
             self._is_list = isinstance(found, list)
             raw = {} if self._is_list else found
             history = found if self._is_list else found.get("log_history") or _rows_of(found)
+            history = history or _rows_of_series(found)
             entries = [entry for entry in history if isinstance(entry, dict)]
         except (ValueError, KeyError, TypeError, RecursionError):
             self.lines.unrecognised = self.lines.total
@@ -92,6 +101,20 @@ def _rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
                 for i in range(longest)
             ]
     return []
+
+
+def _rows_of_series(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `{"training.loss": {"steps": [10], "values": [2.5]}}`, by step."""
+    rows: dict[int, dict[str, Any]] = {}
+    for name, series in found.items():
+        if not isinstance(series, dict):
+            continue
+        steps, values = series.get("steps"), series.get("values")
+        if isinstance(steps, list) and isinstance(values, list):
+            for step, value in zip(steps, values, strict=False):
+                if isinstance(step, int):
+                    rows.setdefault(step, {"step": step})[name.replace(".", "/")] = value
+    return [rows[step] for step in sorted(rows)]
 
 
 def _is_lines(head: bytes) -> bool:

@@ -173,7 +173,9 @@ class CommandLine(ModalScreen[str]):
     # ---- drawing ---------------------------------------------------------------------------
 
     def _show(self, line: str) -> None:
-        self._rows = suggest(line, self._around)
+        typed = line.strip().removeprefix(":").lstrip()
+        # A word that is typed whole is no help under itself.
+        self._rows = [row for row in suggest(line, self._around) if row.help or row.line != typed]
         options: list[Option] = []
         self._places = []
         group = ""

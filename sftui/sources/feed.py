@@ -16,6 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from engine.events import Event, LogLine, StepBatch
+from engine.files import checked
 from sftui.readers import LineCounts, Reader
 from sftui.readers.envelopes import Envelope, envelope_of
 from sftui.sources.recording import Recording
@@ -181,6 +182,7 @@ class FileFeed:
                 self._last = (self._last + block[-_REMEMBERED_BYTES:])[-_REMEMBERED_BYTES:]
                 self._grew_at = self._now()
                 self._take(block)
+                self._read_bytes += checked.skip_hole(file, block)
                 if self._begin_again():
                     file.seek(0)
                     size = FIRST_BLOCK_BYTES

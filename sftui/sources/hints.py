@@ -13,6 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.files import checked
+
+_MOST_BYTES = 256 * 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
@@ -29,8 +33,9 @@ class Hints:
 def load(log: Path) -> Hints:
     """What was said of this log before; nothing where that cannot be read."""
     for path in _places(log):
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            raw = json.loads(path.read_text(encoding="utf-8"))
+        # Beside a log of another person anything may stand.
+        with contextlib.suppress(OSError, ValueError):
+            raw = checked.read_json(path, _MOST_BYTES)
             if isinstance(raw, dict):
                 return _hints(raw)
     return Hints()
@@ -43,7 +48,9 @@ def save(log: Path, hints: Hints) -> Path | None:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f".{path.name}.{os.getpid()}")
-            aside.write_text(text, encoding="utf-8")
+            aside.unlink(missing_ok=True)
+            with aside.open("x", encoding="utf-8") as file:
+                file.write(text)
             aside.replace(path)
             return path
     return None

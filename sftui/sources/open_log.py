@@ -46,8 +46,20 @@ _LONG_HEAD_BYTES = 16 * 1024 * 1024
 _PATIENCE_SECONDS = 0.25
 """A log of some thousand lines is read in that time, so its first picture is its last."""
 _MOST_CANDIDATES = 200
+_MOST_BESIDE_BYTES = 256 * 1024 * 1024
 _MOST_SUPERVISOR_EVENTS = 100_000
 _MOST_LINES = 20_000
+_OTHER_FILES = {
+    b"\x28\xb5\x2f\xfd": "packed with zstd. `zstd -d` unpacks it; gzip, bzip2 and xz are read as "
+    "they are.",
+    b"\x04\x22\x4d\x18": "packed with lz4. `lz4 -d` unpacks it; gzip, bzip2 and xz are read as "
+    "they are.",
+    b"PK\x03\x04": "a zip archive. `unzip` unpacks it; name the log in it.",
+    b"PAR1": "a Parquet file: a table of rows. Of metrics, pandas' `to_csv` makes a CSV, which is "
+    "read.",
+    b"%PDF": "a PDF document, not a log.",
+}
+"""By their first bytes: what a file is, and what to do with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +278,7 @@ def _prepare(
 def _beside(path: Path, ending: str) -> bytes:
     """The bytes of a file that belongs to a log; none where there is no such file."""
     try:
-        return path.with_name(path.name + ending).read_bytes()
+        return checked.read_bytes(path.with_name(path.name + ending), _MOST_BESIDE_BYTES)
     except OSError:
         return b""
 
@@ -296,6 +308,7 @@ def _recognised_later(path: Path, names: Names | None) -> tuple[type[Reader], Sn
         found = recognise(head, None, names)
         packed = envelope_of(head) is not None
         while found is None and not packed and (block := file.read(_LONG_HEAD_BYTES)):
+            checked.skip_hole(file, block)
             start = block.find(b"\n") + 1
             found = recognise(block[start:], None, names)
     return found
@@ -379,6 +392,9 @@ def _not_recognised(path: Path, head: bytes) -> str:
     names = ", ".join(reader.name for reader in READERS)
     if head.startswith(b"SQLite format 3\0"):
         return f"{path} is a SQLite database without trackio's table of metrics."
+    for magic, words in _OTHER_FILES.items():
+        if head.startswith(magic):
+            return f"{path} is {words}"
     if b"\0" in head:
         return f"{path} is a binary file of no known kind. Known formats: {names}."
     from sftui.readers import leftovers  # noqa: PLC0415  for a refusal alone
@@ -405,6 +421,7 @@ def _supervisor_events(run: RunDir) -> list[Event]:
         with checked.open_file(run.supervisor_events) as file:
             while len(events) < _MOST_SUPERVISOR_EVENTS and (data := file.read(_HEAD_BYTES)):
                 events += reader.feed(data)
+                checked.skip_hole(file, data)
     except OSError:
         pass
     return events + reader.close()

@@ -194,6 +194,7 @@ def _events(reader: JournalReader, path: Path) -> Iterator[ev.Event]:
         with checked.open_file(path) as file:
             while data := file.read(_BLOCK_BYTES):
                 yield from reader.feed(data)
+                checked.skip_hole(file, data)
     except OSError:
         pass
     yield from reader.close()

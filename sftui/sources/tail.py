@@ -74,12 +74,18 @@ class LineTail:
                 self._check_same(os.fstat(file.fileno()))
                 file.seek(self._offset)
                 data = file.read(max_bytes)
+                hole = checked.skip_hole(file, data)
         except OSError:
             return []
         self._offset += len(data)
         whole, newline, torn = (self._torn + data).rpartition(b"\n")
         if len(torn) > _MAX_TORN_BYTES:
             self.num_bytes_skipped += len(torn)
+            torn = b""
+        if hole:
+            # What is read next is behind it, and part of the same line.
+            self._offset += hole
+            self.num_bytes_skipped += len(torn) + hole
             torn = b""
         self._torn = torn
         return whole.split(b"\n") if newline else []

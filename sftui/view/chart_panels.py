@@ -142,7 +142,7 @@ def _curves(run: ChartRun, index: int) -> Iterator[tuple[str, str, Curve]]:
         taken.add((key, label))
         curve = Curve(
             name=entry.name,
-            label=f"{run.letter} {label}".strip(),
+            label=_of_run(run.letter, label),
             series=entry.series,
             error=entry.error,
             split=split,
@@ -150,6 +150,11 @@ def _curves(run: ChartRun, index: int) -> Iterator[tuple[str, str, Curve]]:
             run=index,
         )
         yield key, title, curve
+
+
+def _of_run(letter: str, label: str) -> str:
+    """`A`, `A val`: the training is what a run is known by. Of one run alone its own name."""
+    return letter if letter and label == "train" else f"{letter} {label}".strip()
 
 
 def _panel_of(entry: Entry, loss_name: str) -> tuple[str, str, str, str]:

@@ -46,6 +46,8 @@ def _when(state: RunState, view: View) -> Answer:
         end = "" if state.last_t is None else f" at {_clock(state.last_t, view.now())}"
         return Answer("ended", f"{state.badge}{end}, {fmt.counted(state.done, 'update')}")
     left = view.eta(state)
+    if view.replay is not None and view.replay.over:
+        return Answer("ended", f"log ends, {fmt.counted(state.done, 'update')}")
     if view.replay is not None:
         return Answer("ends", f"{fmt.clock(left)} of the run to come" if left else fmt.UNKNOWN)
     if left is None:
@@ -78,9 +80,7 @@ def _falling(state: RunState, view: View) -> Answer:
     found = state.validation_list()
     known = [v for v in found[-MOST_JUDGED - 1 :] if math.isfinite(v.loss)]
     if not known:
-        lives = view.replay is None and not state.ended
-        ask = (first_due("validation", state) or "; e asks for one") if lives else ""
-        return Answer("val", f"none yet{ask}")
+        return Answer("val", _no_validation(state, view))
     if len(known) < 2:
         return Answer("val", f"{fmt.loss(known[0].loss)}, once: nothing to compare yet")
     now, before = known[-1], known[-2]
@@ -93,6 +93,16 @@ def _falling(state: RunState, view: View) -> Answer:
     judged = view.losses.changes(found)
     late, whole = judged.get((now.step, PREVIOUS)), judged.get((now.step, START))
     return _verdict(now, before, late or whole, whole, f"{by} in {steps}")
+
+
+def _no_validation(state: RunState, view: View) -> str:
+    """Whether one may still come, and what asks for it."""
+    if view.replay is not None:
+        return "none in this log" if view.replay.over else "none so far"
+    if state.ended or view.trouble:
+        return "none"
+    key = view.keys.by_id("evaluate").shown
+    return f"none yet{first_due('validation', state) or f'; {key} asks for one'}"
 
 
 def _verdict(
@@ -120,7 +130,7 @@ def _next(state: RunState, view: View, changed: str) -> Answer:
     if (state.ended or view.trouble) and view.run_id:
         return Answer("next", " · ".join(NEXT))
     if view.folder is None:
-        return Answer("beside", "`:past LOG` draws another behind it")
+        return Answer("beside", "`:past LOG` draws one behind it")
     key = view.keys.by_id("past_run").shown
     words = {
         True: f"{key} draws it and says what was changed",

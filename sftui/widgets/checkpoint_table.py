@@ -378,13 +378,16 @@ class CheckpointTable(Panel):
                 done = "done" if code == 0 else f"failed (exit code {code})"
                 role = Role.GOOD if code == 0 else Role.BAD
                 lines.append((f"{job.words}: {done}", style(role, bold=True)))
-            tail = job.lines()[-(rows - len(lines)) :] if rows > len(lines) else []
+            said = [line.removeprefix("sftui: ") for line in job.lines()]
+            tail = said[-(rows - len(lines)) :] if rows > len(lines) else []
             lines += [(line, style(Role.DIM)) for line in tail]
         chosen = self.chosen
         if chosen is not None and len(lines) < rows:
             reason = f"({clean(chosen.known.reason, 20)})" if chosen.known.reason else ""
             lines.append((f"{clean(_where(chosen), 300)}  {reason}".strip(), style(Role.FAINT)))
-        return lines
+        if chosen is not None and chosen.known.kind == "start" and len(self.rows) == 1:
+            lines.append((nothing_yet("checkpoint", self.state, self.view), style(Role.DIM)))
+        return lines[:rows]
 
 
 def _where(item: CheckpointRow) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftui.compare.differences import changed_words
+from sftui.compare.differences import past_words
 from sftui.drawing.canvas import Grid, Span, fit, ratchet, sparkline, text_width
 from sftui.drawing.roles import Role, style
 from sftui.logbook.event_lines import val_name
@@ -64,9 +64,7 @@ class Now(Panel):
 
     def _answers(self, grid: Grid, row: int) -> None:
         """A line a question, cut where the panel ends."""
-        past = self.view.past
-        changed = "" if past is None else changed_words(past.state, self.state)
-        found = answers(self.state, self.view, changed)
+        found = answers(self.state, self.view, past_words(self.view, self.state))
         start = 2 + widest(found) + 2
         for at, answer in enumerate(found, row):
             grid.text(at, 2, answer.question, style(Role.DIM))

@@ -121,7 +121,8 @@ class RunHeader(Panel):
         """The phase in words; nothing while it plainly trains."""
         state = self.state
         if state.ended or self.view.trouble:
-            return clean(self.view.trouble or state.reason, 200)
+            # The badge says that it was stopped.
+            return clean(self.view.trouble or state.reason, 200).removeprefix("stop asked for ")
         if state.evaluating is not None:
             return evaluating(state.evaluating, state.eval_progress)
         if state.phase is None or state.phase.end is not None or state.badge == "paused":

@@ -1,10 +1,12 @@
-"""The newest losses, speed, memory and accuracies in a few lines, for small screens."""
+"""The newest losses, speed, memory and accuracies in a few lines, for small screens; in rows that
+are left, the three questions about the run."""
 
 from __future__ import annotations
 
 import math
 
-from sftui.drawing.canvas import Grid, Span, text_width
+from sftui.compare.differences import past_words
+from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Role, style, task_role
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
@@ -14,6 +16,7 @@ from sftui.statistics.scored import accuracy_of
 from sftui.statistics.scores import difference_words, first_words, short_sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.view.outlook import answers
 from sftui.widgets.panel import Panel
 
 
@@ -32,6 +35,8 @@ class SmallSummary(Panel):
         width = grid.width - 2 * inset
         if width >= 56:
             middle = inset + max(36, width * 2 // 5) if width >= 70 else inset + width // 2
+            if len(right) < rows and width >= 70:
+                right += self._answers(grid.width - inset - middle)
             for i in range(rows):
                 if i < len(left):
                     self._line(grid, top + i, inset, middle - 2, left[i])
@@ -46,6 +51,17 @@ class SmallSummary(Panel):
             if col + text_width(text) > end:
                 return
             col = grid.text(row, col, text, number)
+
+    def _answers(self, cells: int) -> list[list[Span]]:
+        """The questions of the large screen, for rows that have nothing else: whether validation
+        falls, what comes next, when the run ends (which the header tells as well)."""
+        ends, falls, following = answers(self.state, self.view, past_words(self.view, self.state))
+        lines: list[list[Span]] = []
+        for answer in (falls, following, ends):
+            words = fit(clean(answer.words, 300), cells - text_width(answer.question) - 2)
+            number = style(Role.TEXT, bold=answer.clear)
+            lines.append([(f"{answer.question}  ", style(Role.DIM)), (words, number)])
+        return lines
 
     def _left(self) -> list[list[Span]]:
         state = self.state

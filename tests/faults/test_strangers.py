@@ -251,6 +251,37 @@ def test_a_huge_lock_is_not_read(desk: Desk) -> None:
     assert time.monotonic() - started < 15
 
 
+@pytest.mark.parametrize("name", ["events.jsonl", "supervisor.jsonl", "train.log"])
+def test_a_file_that_says_it_has_a_terabyte_is_read_at_once(desk: Desk, name: str) -> None:
+    """A sparse file of some bytes: reading its hole block by block has no end."""
+    run = desk.copy("sparse")
+    path = run / name
+    log = "".join(f"step {n} loss {3 - n / 50:.3f}\n" for n in range(50))
+    path.write_bytes(path.read_bytes() if path.exists() else log.encode() * (name[0] == "t"))
+    os.truncate(path, 2**40)
+    what = path if name == "train.log" else run
+    for words in (["show", str(what)], ["replay", "--headless", str(what)]):
+        try:
+            done = desk.type(*words, seconds=60)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"{words} did not end")
+        said(done)
+        assert done.returncode == 0
+
+
+def test_what_stands_beside_a_log_is_a_file_or_not_read(desk: Desk) -> None:
+    """What was said of a log is kept beside it; in a stranger's folder a pipe may stand there."""
+    log = desk.folder / "train.log"
+    log.write_text("".join(f"step {n} loss {3 - n / 50:.3f}\n" for n in range(50)))
+    beside = log.with_name("train.log.sftui.json")
+    os.mkfifo(beside)
+    try:
+        done = desk.type("show", str(log), seconds=30)
+    except subprocess.TimeoutExpired:
+        pytest.fail("it waits for the other end of a pipe")
+    assert "step 49" in said(done)
+
+
 def test_a_dead_screens_socket_is_cleared_and_nothing_beside_it(tmp_path: Path) -> None:
     """What a killed screen leaves is one folder with one socket; anything more is not ours."""
     from engine.journal import live_queue

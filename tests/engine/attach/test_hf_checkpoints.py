@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
+import struct
 import tempfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from engine.attach import hf_checkpoints
+from tests.conftest import examples
 
 FILES = ("trainer_state.json", "model.safetensors", "optimizer.pt", "rng_state.pth")
 
@@ -97,3 +100,40 @@ def test_what_an_old_trainer_wrote_is_loaded_as_it_asks_for_it(tmp_path: Path) -
         with hf_checkpoints.loadable():
             torch.load(state)
         assert numpy.ndarray in torch.serialization.get_safe_globals()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+ENTRIES = st.dictionaries(
+    st.sampled_from(["w", "__metadata__", "b"]),
+    JSON | st.fixed_dictionaries({"data_offsets": JSON | st.lists(JSON, max_size=3)}),
+)
+
+
+@examples(25)
+@given(state=JSON | st.fixed_dictionaries({"global_step": JSON}), header=JSON | ENTRIES)
+def test_a_checkpoint_of_anything_is_whole_or_not(state: object, header: object) -> None:
+    """A number that no float holds, offsets that are none, a list for a table."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = checkpoint(Path(folder), 10)
+        text = json.dumps(header).encode()
+        (made / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+        if header:
+            assert isinstance(hf_checkpoints.fault(made, 10), str)
+        (made / "trainer_state.json").write_text(json.dumps(state))
+        assert isinstance(hf_checkpoints.fault(made, 10), str)
+
+
+@pytest.mark.parametrize(
+    "state", ['{"global_step": 1e999}', "[" * 100_000, '{"global_step": [10]}', "9" * 5000]
+)
+def test_a_state_that_python_cannot_take_is_a_fault(tmp_path: Path, state: str) -> None:
+    made = checkpoint(tmp_path, 10)
+    (made / "trainer_state.json").write_text(state)
+    assert hf_checkpoints.fault(made, 10)
+    (made / "trainer_state.json").unlink()
+    os.mkfifo(made / "trainer_state.json")
+    assert "a pipe" in hf_checkpoints.fault(made, 10)

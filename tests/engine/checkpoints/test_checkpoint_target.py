@@ -93,7 +93,11 @@ def test_folders_in_nanochats_layout(tmp_path, base, monkeypatch):
     [
         (None, "no checkpoint was named"),
         ("2026:5", "no checkpoint of step 5; there are 4, 8"),
+        ("2026:0", "no checkpoint of step 0; there are 4, 8"),
         ("2026:x", "'x' is no step number"),
+        ("2026:²", "'²' is no step number"),
+        (f"2026:{'9' * 100}", "is no step number"),
+        ("sft:d1:0", "has no step 0"),
         ("nothing", "no run is called 'nothing'"),
         ("no/such/folder", "no such file or folder"),
         ("sft:d1:9", "has no step 9"),
@@ -104,6 +108,13 @@ def test_what_is_not_there_is_said(tmp_path, run, base, text, said):
     """With what there is instead."""
     with pytest.raises(CheckpointError, match=said):
         find(tmp_path, text)
+
+
+def test_two_steps_for_one_checkpoint_are_a_mistake(tmp_path, run):
+    """Neither is taken silently."""
+    with pytest.raises(CheckpointError, match="names step 4, --step is 8; leave one out"):
+        find(tmp_path, f"{run.id}:4", step=8)
+    assert find(tmp_path, f"{run.id}:4", step=4).step == 4
 
 
 def test_other_folders_are_refused(tmp_path, run):

@@ -2,7 +2,9 @@
 
 import hashlib
 import itertools
+import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from engine.config import RunConfig
 from engine.errors import ConfigError, RunDirError
 from engine.step import row_packing, run_plan
 from engine.step.row_packing import plan_rows, plan_validation
+from tests import memory
 from tests.conftest import examples, needs_shared
 from tests.engine import nanochat2026_reference as reference_runs
 from tests.engine.small import tiny_model
@@ -169,10 +172,12 @@ def test_a_validation_counts_no_row_twice(lengths: list[int], world_size: int) -
     assert sorted(rows) == list(range(len(lengths)))
 
 
+COMMON: dict[str, Any] = {"world_size": 2, "device_batch_size": 2, "max_seq_len": 40}
+
+
 def test_a_plan_comes_back_from_its_file_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
-    common: dict[str, Any] = {"world_size": 2, "device_batch_size": 2, "max_seq_len": 40}
-    plan = plan_rows([7, 12, 30] * 40, total_batch_size=320, **common)
-    validation = plan_validation([5, 6] * 9, eval_tokens=320, **common)
+    plan = plan_rows([7, 12, 30] * 40, total_batch_size=320, **COMMON)
+    validation = plan_validation([5, 6] * 9, eval_tokens=320, **COMMON)
     path = tmp_path / "packing.npz"
     row_packing.save(path, plan, validation)
     again, held_out = row_packing.load(path)
@@ -184,6 +189,63 @@ def test_a_plan_comes_back_from_its_file_and_a_damaged_one_is_refused(tmp_path: 
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunDirError, match="packed rows"):
         row_packing.load(path)
+
+
+ODD_ARRAYS = st.sampled_from(
+    [
+        np.array(0),
+        np.array([], np.int64),
+        np.array([-1, 2]),
+        np.array([[1, 2], [3, 4]]),
+        np.array([2**62] * 7),
+        np.array([np.nan, np.inf]),
+        np.array(["a", "b"]),
+        np.array([1] * 7),
+        np.array([0, 2**31 - 1]),
+        np.array([True]),
+        np.array([[0.5, np.inf]]),
+        np.arange(7)[::-1],
+    ]
+)
+
+
+@examples(60)
+@given(st.data())
+def test_a_plan_with_one_array_of_anything_is_refused_or_whole(data: st.DataObject) -> None:
+    """A run that is taken up may be a stranger's: its plan leads to no row that is not there."""
+    plan = plan_rows([7, 12, 30] * 40, total_batch_size=320, **COMMON)
+    validation = plan_validation([5, 6] * 9, eval_tokens=320, **COMMON)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "packing.npz"
+        row_packing.save(path, plan, validation)
+        with np.load(path) as found:
+            arrays = dict(found)
+        arrays[data.draw(st.sampled_from(sorted(arrays)))] = data.draw(ODD_ARRAYS)
+        np.savez_compressed(path, allow_pickle=False, **arrays)
+        try:
+            again, held_out = row_packing.load(path)
+        except RunDirError:
+            return
+    for step in range(again.num_updates):
+        for each in again.micro_batches(step):
+            assert all(0 <= row < again.num_rows for row in each.rows)
+    assert held_out.micro_batches() is not None
+
+
+def test_a_plan_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "packing.npz"
+    head = b"{'descr': '<i8', 'fortran_order': False, 'shape': (37748736,), }"
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("numbers.npy", "w", force_zip64=True) as file,
+    ):
+        file.write(b"\x93NUMPY\x01\x00\x76\x00" + head.ljust(117) + b"\n")
+        for _ in range(18):
+            file.write(bytes(1 << 24))
+    before = memory.peak_bytes()
+    with pytest.raises(RunDirError, match="packed rows"):
+        row_packing.load(path)
+    assert memory.peak_bytes() - before < 200 * 2**20
 
 
 def test_rows_that_fit_nowhere_end_nanochats_plan_with_words() -> None:

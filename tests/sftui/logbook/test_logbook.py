@@ -534,7 +534,7 @@ def test_a_model_that_is_not_trained_whole_says_how_much_of_it_is(
 def test_more_steps_are_told_as_such_whether_the_run_was_paused_or_not():
     """`pause in 5` of a run that goes on is no resumption."""
     more = ev.ControlApplied(id="r", command="resume", argument=5, author="ctl", step=37)
-    why = "pauses again before step 42"
+    why = "pauses before step 42"
     told = entry(dataclasses.replace(more, reason=why))
     assert told is not None
     assert told.text.startswith(f"5 more steps by ctl: {why}")

@@ -3,7 +3,10 @@
 Neither package is needed to read them, nor to write these.
 """
 
+import contextlib
+import itertools
 import json
+import signal
 import sqlite3
 import struct
 import zlib
@@ -11,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.errors import UsageError
 from engine.events import Event, RunFinished, StepFinished, ValidationFinished
@@ -224,3 +229,61 @@ def test_garbage_behind_the_mark_is_no_traceback(make: Callable[[], Reader]):
     """A mark, and then anything."""
     for mark in (b":SWL\xd6\xe1\x01", b"SQLite format 3\0"):
         assert read(make, mark + bytes(range(256)) * 40) == []
+
+
+TABLE = "create table metrics(run_name text, step int, timestamp text, metrics text"
+ENDLESS = (
+    "with recursive c(run_name, step, timestamp, metrics) as (select 'a', 1, '2026', "
+    "'{\"loss\": 1}' union all select run_name, step + 1, timestamp, metrics from c)"
+)
+PROGRAMS = {
+    "a view that never ends": f"create view metrics as {ENDLESS} select * from c",
+    "a view that finds nothing for ever": (
+        f"create view metrics as {ENDLESS} select * from c where step < 0"
+    ),
+    "cells that are computed to gigabytes": (
+        f"{TABLE} generated always as (hex(zeroblob(60000000))));"
+        "insert into metrics(run_name, step, timestamp) values ('a', 1, '2026')"
+    ),
+    "many cells that are computed to megabytes": (
+        f"{TABLE} generated always as (printf('%.*c', 3000000, 'x')));"
+        "insert into metrics(run_name, step, timestamp) values ('a', 1, '2026')"
+        + ", ('a', 2, '2026')"
+        * 2000
+    ),
+    "a table of other columns": "create table metrics(run_name text)",
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_a_database_that_is_a_program_is_not_run(tmp_path: Path, program: str) -> None:
+    """What a database computes is a stranger's program; only rows that stand there are read."""
+    path = tmp_path / "x.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(program)
+        connection.commit()
+    reader = TrackioReader()
+    # Under a limit of its own a database without end is a failure here and not a test that hangs.
+    seen = itertools.count()
+
+    def take(signum: int, frame: object) -> None:
+        raise AssertionError(f"still reading after 10 s ({next(seen)})")
+
+    before = signal.signal(signal.SIGALRM, take)
+    signal.alarm(10)
+    try:
+        reader.feed(path.read_bytes())
+        events = reader.close()
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert not of(StepFinished, flat(events))
+
+
+@given(size=st.sampled_from((512, 4096, 65536, 2**30)), pages=st.integers(0, 2**32 - 1))
+def test_a_write_ahead_log_makes_no_pages_that_nobody_wrote(size: int, pages: int) -> None:
+    """A commit that says the database has a million pages took half a gigabyte."""
+    database = b"SQLite format 3\0" + bytes(4080)
+    head = struct.pack(">8I", 0x377F0682, 3007000, size, 0, 1, 2, 0, 0)
+    log = head + struct.pack(">6I", 1, pages, 1, 2, 0, 0) + bytes(min(size, 65536))
+    assert len(with_write_ahead(database, log)) <= len(database) + size + len(log)

@@ -262,9 +262,7 @@ async def test_runs_of_compare_share_every_chart(tmp_path):
         await pilot.press("m")
         await pilot.pause()
         page = charts_of(app)
-        assert [[c.label for c in p.curves] for p in page.charts.panels][:2] == [
-            ["A train", "B train"]
-        ] * 2
+        assert [[c.label for c in p.curves] for p in page.charts.panels][:2] == [["A", "B"]] * 2
         await pilot.press("right", "shift+left", "l", "m")
         await pilot.pause()
         assert isinstance(app.screen, OverlayScreen)

@@ -150,7 +150,7 @@ def test_several_runs_stand_on_one_panel_with_their_letters():
         ChartRun(state=logged("kl", "extra"), letter="B", role=Role.VAL),
     ]
     found = {panel.key: panel for panel in chart_panels(runs)}
-    assert [(c.label, c.run) for c in found["kl"].curves] == [("A train", 0), ("B train", 1)]
+    assert [(c.label, c.run) for c in found["kl"].curves] == [("A", 0), ("B", 1)]
     assert [c.run for c in found["extra"].curves] == [1]
 
 

@@ -72,6 +72,10 @@ def validated(losses: list[float]) -> RunState:
 def test_validation_is_judged_by_the_judge_of_all_tables() -> None:
     """Few: not told. Noise: within noise. A fall beyond it: that it falls."""
     assert lines(folded([ev.RunStarted(name="x")]))["val"].startswith("none yet")
+    empty, over = folded([ev.RunStarted(name="x")]), a_status(at_end=True)
+    assert lines(empty, replay=over)["val"] == "none in this log"
+    assert lines(empty, replay=over)["ended"] == "log ends, 0 updates"
+    assert lines(empty, replay=a_status())["val"] == "none so far"
     assert "once" in lines(validated([2.0]))["val"]
     assert "not judged yet" in lines(validated([2.0, 1.9]))["val"]
     noise = [1.5, 1.52, 1.49, 1.51, 1.5, 1.49, 1.52, 1.5, 1.51]

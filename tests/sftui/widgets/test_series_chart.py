@@ -214,8 +214,9 @@ def test_several_runs_have_their_colours_and_letters():
     ]
     grid, _ = drawn(runs[0].state, runs=runs, rows=1, columns=1, query="loss !val !rows !micro")
     assert {Role.TRAIN, Role.SAVED} <= roles_of(grid)
-    assert "A train" in text(grid)
-    assert "B train" in text(grid)
+    assert "━ A " in text(grid)
+    assert "━ B " in text(grid)
+    assert "train" not in text(grid)
 
 
 @pytest.mark.parametrize("width", [26, 40, 80, 160])

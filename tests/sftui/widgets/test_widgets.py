@@ -554,6 +554,17 @@ def test_footer_keeps_help_and_the_way_out():
     assert "Pause" not in text(drawn(KeyFooter, STATES["finished"], width=160, height=1))
 
 
+def test_rows_that_a_log_leaves_empty_answer_the_three_questions():
+    """On a small screen a log without ranks and tasks shows half a panel; one with them has none
+    of the three."""
+    events: list[ev.Event] = [ev.StepFinished(step=i, loss=3.0) for i in range(9)]
+    words = text(drawn(SmallSummary, events, width=80, height=6))
+    for part in ("val  none yet", "beside  `:past LOG` draws one behind it", "ends  "):
+        assert part in words
+    words = text(drawn(SmallSummary, STATES["running"], width=80, height=6))
+    assert ":past" not in words
+
+
 def test_glance_answers_is_it_well():
     """Losses, speed, memory, tasks and best in four rows."""
     words = text(drawn(SmallSummary, STATES["running"], width=80, height=6))

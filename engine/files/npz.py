@@ -30,6 +30,7 @@ DAMAGED = (
     MemoryError,
     NotImplementedError,
     OverflowError,
+    IndexError,
     RuntimeError,
     TypeError,
     SyntaxError,
@@ -42,12 +43,15 @@ that is said to be encrypted; SyntaxError: the header of an array."""
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, most: int = MOST_UNPACKED_BYTES) -> Iterator[Any]:
     """The arrays of an npz file by name, none of them a pickle.
+
+    Args:
+        most: bytes that all of them may unpack to.
 
     Raises:
         OSError: it is missing, or no regular file.
-        ValueError: it would unpack to more than `MOST_UNPACKED_BYTES`; one of `DAMAGED`, there or
+        ValueError: it would unpack to more than `most`; one of `DAMAGED`, there or
             while an array is read.
     """
     # Opened here: numpy leaves the file open when it turns out to be no zip.
@@ -57,10 +61,10 @@ def opened(path: Path) -> Iterator[Any]:
             if len(members) > MOST_MEMBERS:
                 raise ValueError(f"it holds {len(members):,} arrays")
             total = sum(member.file_size for member in members)
-            if total > MOST_UNPACKED_BYTES:
+            if total > most:
                 raise ValueError(
                     f"its entries are too large: they unpack to {total:,} bytes, and results take "
-                    f"at most {MOST_UNPACKED_BYTES:,}"
+                    f"at most {most:,}"
                 )
         file.seek(0)
         with np.load(file, allow_pickle=False) as found:
