@@ -124,7 +124,7 @@ def handed_down(environ: Mapping[str, str] = os.environ) -> RunDir | None:
 def start_number(environ: Mapping[str, str] = os.environ) -> int:
     """Which start of the command this is; 1 without a keeper."""
     text = environ.get(ATTEMPT_VARIABLE, "")
-    return int(text) if text.isdigit() else 1
+    return int(text) if text.isdecimal() and text.isascii() else 1
 
 
 def told_not_to_attach(environ: Mapping[str, str] = os.environ) -> bool:
