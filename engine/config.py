@@ -419,7 +419,7 @@ class RuntimeConfig:
     def _node_faults(self) -> list[str]:
         found = []
         host, _, port = self.rendezvous.rpartition(":")
-        if self.rendezvous and not (host and port.isdigit() and 0 < int(port) < 65536):
+        if self.rendezvous and not (host and 0 < (checked.digits(port) or 0) < 65536):
             found.append(f"rendezvous is {self.rendezvous!r}; expected HOST:PORT")
         if self.nodes > 1 and not self.rendezvous:
             found.append(f"nodes is {self.nodes} without rendezvous; expected HOST:PORT with it")

@@ -94,8 +94,7 @@ def check_room(folder: Path, wanted_bytes: int, what: str) -> None:
 def step_of(path: Path) -> int | None:
     """N of a directory named `step-N`; None for any other name."""
     prefix, _, number = path.name.partition("-")
-    usable = number.isascii() and number.isdigit() and len(number) < 16
-    return int(number) if prefix == "step" and usable else None
+    return checked.digits(number) if prefix == "step" else None
 
 
 def partial_path(run: RunDir, step: int, attempt: int, save: int) -> Path:

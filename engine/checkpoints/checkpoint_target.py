@@ -80,7 +80,8 @@ def find(
     """Find the checkpoint named by `text`, or by nanochat's three names.
 
     Args:
-        text: as typed; None when nanochat's three names were given instead.
+        text: as typed; None when nanochat's three names were given instead, or nothing: then
+            the newest run that has a checkpoint is meant.
         step: chooses among the checkpoints of a run or of a nanochat folder.
         runs: where runs lie, for ids.
 
@@ -89,7 +90,7 @@ def find(
     """
     if text is None:
         if source is None and model_tag is None:
-            raise CheckpointError(f"no checkpoint was named. {_EXAMPLES}")
+            return _newest(runs, step)
         return _nanochat(nanochat_paths.find_checkpoint(source or "sft", model_tag, step))
     path = Path(text).expanduser()
     if path.is_dir():
@@ -101,16 +102,15 @@ def find(
     name, _, rest = text.partition(":")
     if name in SOURCE_FOLDERS:
         tag, _, number = rest.partition(":")
-        return _nanochat(
-            nanochat_paths.find_checkpoint(name, tag or model_tag, _number(number, text) or step)
-        )
+        chosen = _chosen(number, text, step)
+        return _nanochat(nanochat_paths.find_checkpoint(name, tag or model_tag, chosen))
     if "/" in text:
         raise CheckpointError(f"{text}: no such file or folder. {_EXAMPLES}")
     try:
         found = run_dir.find(name, runs)
     except RunDirError as error:
         raise CheckpointError(f"{error} {_EXAMPLES}") from None
-    return _run(found, _number(rest, text) or step)
+    return _run(found, _chosen(rest, text, step))
 
 
 def of_run(run: RunDir, info: checkpoint_dir.CheckpointInfo) -> Target:
@@ -131,12 +131,16 @@ def of_run(run: RunDir, info: checkpoint_dir.CheckpointInfo) -> Target:
     )
 
 
-def _number(text: str, whole: str) -> int | None:
+def _chosen(text: str, whole: str, step: int | None) -> int | None:
+    """The step that `whole` ends in, else the one given beside it."""
     if not text:
-        return None
-    if not text.isdigit():
+        return step
+    number = checked.digits(text)
+    if number is None:
         raise CheckpointError(f"{whole}: {text!r} is no step number. {_EXAMPLES}")
-    return int(text)
+    if step not in (None, number):
+        raise CheckpointError(f"{whole} names step {number}, --step is {step}; leave one out.")
+    return number
 
 
 def _folder(path: Path, step: int | None) -> Target:
@@ -156,9 +160,9 @@ def _folder(path: Path, step: int | None) -> Target:
 
 
 def _file(path: Path) -> Target:
-    digits = path.stem.removeprefix("model_")
-    if path.suffix == ".pt" and digits.isdigit():
-        return _nanochat_folder(path.parent, int(digits))
+    number = checked.digits(path.stem.removeprefix("model_"))
+    if path.suffix == ".pt" and number is not None:
+        return _nanochat_folder(path.parent, number)
     if path.name in (
         checkpoint_dir.MODEL,
         checkpoint_dir.MANIFEST,
@@ -167,6 +171,14 @@ def _file(path: Path) -> Target:
     ):
         return _folder(path.parent, None)
     raise CheckpointError(f"{path} is no checkpoint that is known here. {_EXAMPLES}")
+
+
+def _newest(runs: Path, step: int | None) -> Target:
+    """Of the newest run that has a checkpoint."""
+    for run in run_dir.list_runs(runs):
+        if checkpoint_dir.list_checkpoints(run):
+            return _run(run, step)
+    raise CheckpointError(f"no checkpoint was named, and no run here has one. {_EXAMPLES}")
 
 
 def _run(run: RunDir, step: int | None) -> Target:

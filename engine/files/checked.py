@@ -25,6 +25,8 @@ _HOLLOW_BYTES = 64 * 1024 * 1024
 
 LARGEST_WHOLE = 2**63
 """Whole numbers stay below it: they go into columns of 64 bits."""
+MOST_DIGITS = 18
+"""Of a number that fits 64 bits."""
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -189,6 +191,14 @@ def whole(value: object) -> int:
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
     raise ValueError(f"{short(value)}; expected a whole number")
+
+
+def digits(text: str) -> int | None:
+    """The number that `text` writes in the digits 0 to 9, at most 18; None for any other text.
+
+    `str.isdigit` holds for `²` too, which `int` does not take, nor does it 5,000 digits.
+    """
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
 
 
 def number(value: object) -> float:

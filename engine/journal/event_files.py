@@ -79,11 +79,8 @@ def next_attempt(run_dir: RunDir) -> int:
 def next_log_attempt(run_dir: RunDir) -> int:
     """Number of the log folder to use next: past the event log's attempts and past existing
     folders, which ranks that died before their first event leave behind."""
-    taken = [
-        int(path.name.removeprefix("attempt-"))
-        for path in run_dir.logs.glob("attempt-*")
-        if path.name.removeprefix("attempt-").isdigit()
-    ]
+    names = (path.name.removeprefix("attempt-") for path in run_dir.logs.glob("attempt-*"))
+    taken = [number for number in map(checked.digits, names) if number is not None]
     return max(next_attempt(run_dir), max(taken, default=0) + 1)
 
 

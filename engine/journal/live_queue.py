@@ -64,10 +64,11 @@ class _Inlet:
         if not isinstance(data, bytes):
             return False
         head, _, lines = data.partition(b"\n")
-        if not head.isdigit():
+        number = checked.digits(head.decode("ascii", "replace"))
+        if number is None:
             return False
         try:
-            self._batches.put_nowait((int(head), lines))
+            self._batches.put_nowait((number, lines))
         except queue.Full:
             return False
         return True

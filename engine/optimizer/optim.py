@@ -513,7 +513,7 @@ def _stacks(matrices: Mapping[str, Tensor], groups: Mapping[str, str]) -> list[l
 
 def _natural(name: str) -> list[int | str]:
     """`h.10` after `h.9`."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _incomplete(name: str) -> CheckpointError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ConfigError
+from engine.files import checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,9 @@ def _visible_handles(pynvml: Any, visible: str | None) -> list[Any]:
         return every
     found = []
     for name in (part.strip() for part in visible.split(",")):
-        if name.isdigit() and int(name) < len(every):
-            found.append(every[int(name)])
+        index = checked.digits(name)
+        if index is not None and index < len(every):
+            found.append(every[index])
         elif name.startswith("MIG-"):
             found.append(pynvml.nvmlDeviceGetHandleByUUID(name))
         elif name.startswith("GPU-"):

@@ -316,8 +316,9 @@ def _nvml_handle(pynvml: Any, device: torch.device) -> Any:
     names = [name.strip() for name in visible.split(",") if name.strip()]
     index = device.index or 0
     name = names[index] if index < len(names) else str(index)
-    if name.isdigit():
-        return pynvml.nvmlDeviceGetHandleByIndex(int(name))
+    number = checked.digits(name)
+    if number is not None:
+        return pynvml.nvmlDeviceGetHandleByIndex(number)
     return pynvml.nvmlDeviceGetHandleByUUID(name)
 
 

@@ -123,8 +123,8 @@ def handed_down(environ: Mapping[str, str] = os.environ) -> RunDir | None:
 
 def start_number(environ: Mapping[str, str] = os.environ) -> int:
     """Which start of the command this is; 1 without a keeper."""
-    text = environ.get(ATTEMPT_VARIABLE, "")
-    return int(text) if text.isdecimal() and text.isascii() else 1
+    number = checked.digits(environ.get(ATTEMPT_VARIABLE, ""))
+    return 1 if number is None else number
 
 
 def told_not_to_attach(environ: Mapping[str, str] = os.environ) -> bool:

@@ -22,6 +22,7 @@ from engine.data.hub_sets import HUB_MARK, SCOPE_MARK, HubId, is_id
 from engine.data.mixture import SEED
 from engine.data.row_forms import RowForm
 from engine.errors import ConfigError
+from engine.files import checked
 from engine.files.sizes import GIB
 from engine.fit import MemoryPlan, plan_for
 from engine.model.family import ModelShape
@@ -317,7 +318,8 @@ def _entry(text: str, *, split: str = "train") -> DataEntry:
 def _split_entry(text: str) -> tuple[str, int | None]:
     text = _REPEATED.sub("", _WEIGHED.sub("", text))
     name, colon, rows = text.rpartition(":")
-    return (name, int(rows)) if colon and rows.isdigit() else (text, None)
+    number = checked.digits(rows)
+    return (name, number) if colon and number is not None else (text, None)
 
 
 def _times(text: str) -> Fraction:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.control import Command
 from engine.errors import SftuiError, UsageError
+from engine.files.checked import digits
 from sftui.actions.cockpit_app import CockpitApp
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class VerbChecks(CockpitApp):
                 self._words_of(typed.text)
             case "past" | "baseline" if not _is_there(typed.text):
                 name, _, step = typed.text.rpartition(":")  # `baseline RUN:STEP`
-                self._words_of(name if step.isdigit() and name else typed.text)
+                self._words_of(name if name and digits(step) is not None else typed.text)
             case "theme":
                 self._check_theme(typed.text)
 

@@ -155,7 +155,7 @@ def _harness(path: Path, found: Mapping[str, Any]) -> Baseline:
 def _run(target: str, runs_dir: str | Path | None) -> Baseline:
     """The last evaluation of each task of a run or log; `RUN:STEP` names another."""
     name, _, number = target.rpartition(":")
-    step = int(number) if name and number.isdigit() else None
+    step = checked.digits(number) if name else None
     try:
         shot = snapshot.read(target if step is None else name, runs_dir)
     except SftuiError as error:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from engine import events as ev
 from engine.errors import CheckpointError, SftuiError
+from engine.files.checked import digits
 from engine.model import family
 from engine.model.family import ModelShape, WeightCounts
 from engine.optimizer.lr_schedule import width_scale
@@ -378,6 +379,6 @@ def _run_of(target: str, runs_dir: str | Path | None) -> Snapshot | None:
     if target.lower().endswith((".toml", ".json")):
         return None
     try:
-        return snapshot.read(name if number.isdigit() and name else target, runs_dir)
+        return snapshot.read(name if name and digits(number) is not None else target, runs_dir)
     except SftuiError:
         return None

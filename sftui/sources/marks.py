@@ -155,8 +155,9 @@ def _label(event: ev.Event) -> str:
             accuracy = event.accuracy
             if accuracy is None and event.correct is not None and event.total:
                 accuracy = event.correct / event.total
-            known = accuracy is not None and math.isfinite(accuracy)
-            return f"{event.task} {100 * accuracy:.2f} %" if known and accuracy else event.task
+            if accuracy is None or not math.isfinite(accuracy):
+                return event.task
+            return f"{event.task} {100 * accuracy:.2f} %"
         case ev.CheckpointSaved():
             return f"checkpoint {event.path}"
         case ev.ControlApplied():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from engine.config import nearest
 from engine.errors import UsageError
+from engine.files import checked
 from sftui.verbs.verb_table import VERBS, Verb, by_name
 
 MOST_FACTOR = 100.0
@@ -92,12 +93,12 @@ def steps_of(word: str, name: str, example: str) -> int:
     Raises:
         UsageError: it is no whole number from 1 on.
     """
-    digits = word.replace(",", "").replace("_", "")
-    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits[:12]) <= MOST_STEPS):
+    number = checked.digits(word.replace(",", "").replace("_", ""))
+    if number is None or not 1 <= number <= MOST_STEPS:
         raise UsageError(
             f"{name} takes a number of steps, 1 or more, e.g. `{example}`; found {_cut(word)!r}."
         )
-    return int(digits[:12])
+    return number
 
 
 def _cut(text: str) -> str:
@@ -132,13 +133,13 @@ def _eval(verb: Verb, rest: str) -> Typed:
         )
     if not more:
         return Typed(verb=verb, text=task)
-    digits = more[0].replace(",", "")
-    if not (digits.isascii() and digits.isdigit() and 1 <= int(digits[:12]) <= MOST_STEPS):
+    number = checked.digits(more[0].replace(",", ""))
+    if number is None or not 1 <= number <= MOST_STEPS:
         raise UsageError(
             f"eval takes a number of questions, 1 or more, e.g. `eval {_cut(task)} 200`; found "
             f"{_cut(more[0])!r}."
         )
-    return Typed(verb=verb, text=task, number=int(digits))
+    return Typed(verb=verb, text=task, number=number)
 
 
 def _speed(verb: Verb, rest: str) -> Typed:

@@ -155,3 +155,12 @@ def test_results_at_every_step_take_a_fifth_of_their_memory() -> None:
         found = list(timeline.events(0, number))
         for place in (0, 1, 2, 5_000, number - 1):
             assert bits(found[place]) == bits(result(place))
+
+
+def test_an_accuracy_of_zero_is_told_with_its_number():
+    """Where every answer is wrong the mark says 0.00 %, not the task alone."""
+    events = PackedEvents()
+    marks = Marks(events)
+    events.append(ev.EvalFinished(step=3, task="GSM8K", correct=0, total=20))
+    marks.add(events[0], place=0, position=1, seconds=0.0)
+    assert [mark.label for mark in marks] == ["GSM8K 0.00 %"]
