@@ -26,6 +26,7 @@ from engine.conversations.conversation import (
 )
 from engine.conversations.letter_questions import Question, parse_question
 from engine.conversations.problems import Problem, parse_program
+from engine.data import row_columns
 from engine.data.json_rows import as_utf8, parse_json, rows_of_text
 from engine.errors import DataError
 from engine.files.lfs import pointer_fault
@@ -274,6 +275,7 @@ def parse_row(raw: object, *, subject: str = "") -> Item:
         raise RowFault("the row is no JSON object and no list; expected one of them")
     if set(raw) == {"train"} and isinstance(raw["train"], dict):
         raw = raw["train"]  # the hub's MMLU auxiliary_train wraps each row once more
+    row_columns.require_text(raw)
     if "messages" in raw:
         found = parse_messages(
             raw["messages"], trained=_row_is_trained(raw), tools=raw.get("tools")

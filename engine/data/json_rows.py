@@ -14,6 +14,8 @@ from engine.conversations.conversation import RowFault
 from engine.errors import DataError
 
 UTF8_MARK = b"\xef\xbb\xbf"
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a character that is written as two escapes; the other half may be missing."""
 _BLANK = re.compile(r"[ \t\n\r]*")
 """What JSON allows between values."""
 
@@ -83,7 +85,16 @@ def parse_json(line: bytes) -> object:
             of two, and what the first held would be lost without a word.
     """
     try:
-        return _DECODER.decode(line.decode("utf-8"))
+        value = _DECODER.decode(line.decode("utf-8"))
+        if _HALF.search(line):
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise RowFault(
+            f"{half} is half of a character (a lone surrogate), which no tokenizer reads; expected "
+            "whole ones. Take it out"
+        ) from None
     except UnicodeDecodeError as error:
         raise RowFault(f"byte {error.start + 1} is not UTF-8; expected UTF-8 text") from None
     except json.JSONDecodeError as error:

@@ -35,6 +35,8 @@ PAIRS = (("prompt", "completion"), ("prompt", "response"), ("query", "response")
          ("input", "target"), ("inputs", "targets"))  # fmt: skip
 ASKED = (("question", "answer"), ("problem", "solution"), ("query", "answer"))
 INPUTS = ("input", "context")
+MEDIA = ("image", "images", "video", "videos", "audio", "audios")
+"""Columns of what is no text."""
 SYSTEMS = ("system", "system_prompt")
 TEXTS = ("text", "content")
 
@@ -83,7 +85,8 @@ def _turns(row: Row) -> list[Fit]:
         if pair is not None:
             speaker = str(first.get("role"))
             ours = _ROLES.get(speaker, speaker) == speaker
-            native = column == "messages" and pair == TURN_KEYS[0] and ours
+            listed_here = isinstance(row[column], list)  # and not a text of JSON in a table
+            native = column == "messages" and pair == TURN_KEYS[0] and ours and listed_here
             found.append(Fit("messages" if native else "sharegpt", (column,), pair))
     return found
 
@@ -144,6 +147,47 @@ def fits(row: Row) -> list[Fit]:
         for each in structured
         if not any(set(each.columns) < set(other.columns) for other in structured)
     ]
+
+
+def require_text(row: Row) -> None:
+    """Refuse a row that brings pictures or sounds: without them its words say something else.
+
+    Raises:
+        RowFault: it holds some.
+    """
+    for name in MEDIA:
+        if row.get(name):
+            raise RowFault(
+                f'the row holds "{name}", and only text is trained on. Leave such rows out '
+                "(--skip-bad-rows), or name the columns that are to be read, e.g. --map "
+                "messages=messages"
+            )
+
+
+def in_other_types(row: Row) -> str:
+    """Of a row whose columns are of a known form and hold something else: what is wrong."""
+    for pair in (*ALPACA, *PAIRS, *ASKED):
+        if all(name in row for name in pair):
+            for name in pair:
+                if not isinstance(row[name], str):
+                    return f'"{name}" holds {_kind(row[name])}; expected a text, in quotes'
+    for name in TURNS:
+        if isinstance(row.get(name), str):
+            return f'"{name}" holds a text that is no JSON; expected a list of turns'
+    for name, value in row.items():
+        if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
+            return (
+                f'rows lie in a list under "{name}"; expected a file of those rows, which '
+                f"`jq -c '.{name}[]' FILE` prints"
+            )
+    return ""
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing (null)"
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    return kinds.get(type(value), "an object")
 
 
 def convert(row: Row, fit: Fit) -> object:

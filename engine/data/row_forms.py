@@ -89,6 +89,7 @@ class FormedRows:
         raw = mapped(self._rows.read(index), self._form.columns)
         if self.fit is None or not isinstance(raw, Mapping):
             return raw
+        row_columns.require_text(raw)
         own = [each for each in row_columns.fits(raw) if each.form == self.fit.form]
         # Columns that may be missing are missing in some rows: each row has its own fit.
         fit = next((each for each in own if each.columns[:2] == self.fit.columns[:2]), None)
@@ -238,6 +239,8 @@ def _first(by_row: Sequence[list[Fit]], key: tuple[str, tuple[str, ...]]) -> Fit
 
 def _unknown(where: str, tables: Sequence[Mapping[str, Any]]) -> str:
     keys = tables[0].keys()
+    if wrong := row_columns.in_other_types(tables[0]):
+        return f"{where}: the rows have the columns {_named(tables[0])}; {wrong}."
     known = ", ".join(words for _, words in FINDS.values())
     advice = "Say which column is which: --map prompt=COLUMN,completion=COLUMN"
     if {"chosen", "rejected"} <= keys:

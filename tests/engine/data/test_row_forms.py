@@ -330,3 +330,58 @@ def test_a_packed_file_takes_the_memory_of_what_it_holds(tmp_path: Path) -> None
         assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
     finally:
         tracemalloc.stop()
+
+
+@given(st.sampled_from(["image", "images", "video", "audios"]), talks)
+@examples(20)
+def test_a_row_with_pictures_or_sounds_is_not_learned_as_text(name: str, talk: Said) -> None:
+    """Its words speak of what a model of text never sees. An empty column says nothing."""
+    for form in (
+        {"conversations": turns(talk, ("from", "value", "human", "gpt"))},
+        {"messages": turns(talk, ("role", "content", "user", "assistant"))},
+    ):
+        nothing: list[object] = [None, [], ""]
+        for empty in nothing:
+            assert said(read([{**form, name: empty}])) == said(read([form]))
+        held: dict[str, Any] = {**form, name: ["a.png"]}
+        with pytest.raises(RowFault, match=f'"{name}", and only text is trained on'):
+            said(read([held]))
+        column = next(iter(form))
+        assert said(read([held], f"messages={column}")) == said(read([form]))
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"question": "1+1", "answer": 2}, '"answer" holds a number; expected a text'),
+        ({"prompt": None, "completion": "b"}, '"prompt" holds nothing'),
+        ({"instruction": "a", "output": {"b": 1}}, '"output" holds an object'),
+        ({"messages": "[{'role': 'user'}]"}, '"messages" holds a text that is no JSON'),
+        ({"version": 1, "data": [{"a": 1}]}, 'rows lie in a list under "data"'),
+    ],
+)
+def test_a_known_column_of_another_type_is_named(row: dict[str, Any], words: str) -> None:
+    """Not that no form is known, and not that --map would help."""
+    with pytest.raises(DataError, match="the rows have the columns") as caught:
+        read([row] * 3)
+    assert words in str(caught.value)
+    assert "--map" not in str(caught.value)
+
+
+@given(talks)
+@examples(20)
+def test_messages_in_a_cell_of_a_table_are_read(talk: Said) -> None:
+    """A CSV or a Parquet column may hold them as a text of JSON."""
+    whole = turns(talk, ("role", "content", "user", "assistant"))
+    assert said(read([{"messages": json.dumps(whole)}])) == said(read([{"messages": whole}]))
+
+
+def test_half_a_character_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    """JSON may escape one half of a surrogate pair alone; both halves are a character."""
+    path = tmp_path / "rows.jsonl"
+    ask = '{"messages": [{"role": "user", "content": "%s"}, {"role": "assistant", "content": "b"}]}'
+    path.write_text("\n".join(ask % text for text in ("a", r"\ud83d\ude00", r"x \ud800 y")) + "\n")
+    rows = formed(open_path(path), RowForm())
+    assert said(rows, 1)[0] == ("user", "\U0001f600")
+    with pytest.raises(RowFault, match=r"\\ud800 is half of a character"):
+        rows.read(2)
