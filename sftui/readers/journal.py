@@ -55,6 +55,9 @@ _MEANWHILE: tuple[type[Event], ...] = (
 MOST_SKELETONS = 4
 """Kinds of rows known by heart: updates, now and then free metrics, at the turn of an attempt."""
 
+_SHORTEST = len('{"v":1,"type":""}')
+_BEGINNINGS = "{ \t"
+
 
 class JournalReader:
     """See the module; one instance reads one file from its start.
@@ -119,6 +122,11 @@ class JournalReader:
         self.lines.total += len(lines)
         out: list[Event] = []
         for line in lines:
+            if len(line) < _SHORTEST or line[0] not in _BEGINNINGS:
+                # Millions of them cost little more than their bytes.
+                if line and not line.isspace():
+                    self.lines.unrecognised += 1
+                continue
             if (texts := self._matched(line)) is not None:
                 if self._new(int(texts[0])):
                     if not self._texts:
@@ -126,7 +134,7 @@ class JournalReader:
                         self._open(skeleton.names, stamp, out)
                     self._texts.append(texts)
                 continue
-            if not line or line.isspace() or self._row(line, out):
+            if line.isspace() or self._row(line, out):
                 continue
             event = self._events_alike.event(line)
             if event is None:
