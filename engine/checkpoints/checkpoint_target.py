@@ -184,8 +184,7 @@ def _newest(runs: Path, step: int | None) -> Target:
 def _run(run: RunDir, step: int | None) -> Target:
     found = checkpoint_dir.list_checkpoints(run)
     if not found:
-        # Names what is wrong with broken ones, if there are some.
-        checkpoint_dir.newest_valid(run)
+        checkpoint_dir.refuse_broken(run)
         raise CheckpointError(
             f"{run.id} has no checkpoint. Ask a running run for one with "
             f"`sftui ctl {run.id} checkpoint`."

@@ -155,3 +155,7 @@ def test_a_broken_checkpoint_is_no_checkpoint(tmp_path, run):
     with pytest.raises(CheckpointError, match=r"MANIFEST\.json is missing"):
         find(tmp_path, str(run.checkpoint(8)))
     assert find(tmp_path, run.id).step == 4
+    (run.checkpoint(4) / checkpoint_dir.MANIFEST).unlink()
+    said = r"none of the 2 .*step-8 is incomplete: .*\. Name another run or checkpoint\.$"
+    with pytest.raises(CheckpointError, match=said):
+        find(tmp_path, run.id)
