@@ -242,18 +242,41 @@ def newest_valid(run: RunDir) -> tuple[CheckpointInfo | None, list[str]]:
             throw work away silently.
     """
     problems: list[str] = []
-    directories = sorted(_step_directories(run), key=lambda p: step_of(p) or 0, reverse=True)
-    for path in directories:
+    for path in _newest_first(run):
         try:
             return verify(path), problems
         except CheckpointError as error:
             problems.append(str(error))
     if problems:
         raise CheckpointError(
-            f"none of the {len(problems)} checkpoints of {run.id} is valid: {problems[0]}. "
+            f"{_none_valid(run, problems)} "
             f"Move {run.checkpoints} away to start this run from its beginning."
         )
     return None, problems
+
+
+def refuse_broken(run: RunDir) -> None:
+    """Say what is wrong with the checkpoints of a run of which none is whole.
+
+    Raises:
+        CheckpointError: there are some.
+    """
+    problems = []
+    for path in _newest_first(run):
+        try:
+            read(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        raise CheckpointError(f"{_none_valid(run, problems)} Name another run or checkpoint.")
+
+
+def _newest_first(run: RunDir) -> list[Path]:
+    return sorted(_step_directories(run), key=lambda path: step_of(path) or 0, reverse=True)
+
+
+def _none_valid(run: RunDir, problems: Sequence[str]) -> str:
+    return f"none of the {len(problems)} checkpoints of {run.id} is valid: {problems[0]}."
 
 
 def to_prune(

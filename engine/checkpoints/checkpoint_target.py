@@ -80,7 +80,8 @@ def find(
     """Find the checkpoint named by `text`, or by nanochat's three names.
 
     Args:
-        text: as typed; None when nanochat's three names were given instead.
+        text: as typed; None when nanochat's three names were given instead, or nothing: then
+            the newest run that has a checkpoint is meant.
         step: chooses among the checkpoints of a run or of a nanochat folder.
         runs: where runs lie, for ids.
 
@@ -89,7 +90,7 @@ def find(
     """
     if text is None:
         if source is None and model_tag is None:
-            raise CheckpointError(f"no checkpoint was named. {_EXAMPLES}")
+            return _newest(runs, step)
         return _nanochat(nanochat_paths.find_checkpoint(source or "sft", model_tag, step))
     path = Path(text).expanduser()
     if path.is_dir():
@@ -172,11 +173,18 @@ def _file(path: Path) -> Target:
     raise CheckpointError(f"{path} is no checkpoint that is known here. {_EXAMPLES}")
 
 
+def _newest(runs: Path, step: int | None) -> Target:
+    """Of the newest run that has a checkpoint."""
+    for run in run_dir.list_runs(runs):
+        if checkpoint_dir.list_checkpoints(run):
+            return _run(run, step)
+    raise CheckpointError(f"no checkpoint was named, and no run here has one. {_EXAMPLES}")
+
+
 def _run(run: RunDir, step: int | None) -> Target:
     found = checkpoint_dir.list_checkpoints(run)
     if not found:
-        # Names what is wrong with broken ones, if there are some.
-        checkpoint_dir.newest_valid(run)
+        checkpoint_dir.refuse_broken(run)
         raise CheckpointError(
             f"{run.id} has no checkpoint. Ask a running run for one with "
             f"`sftui ctl {run.id} checkpoint`."

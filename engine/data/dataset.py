@@ -7,6 +7,7 @@ pays for 10,000.
 from __future__ import annotations
 
 import dataclasses
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from engine.conversations.problems import Problem, parse_program
 from engine.data import row_columns
 from engine.data.json_rows import as_utf8, parse_json, rows_of_text
 from engine.errors import DataError
+from engine.files import checked
 from engine.files.lfs import pointer_fault
 
 Item = Conversation | Question | Problem
@@ -58,6 +60,19 @@ class Rows(Protocol):
         """`file:line` of a row."""
 
 
+def refuse_hollow(path: Path, found: os.stat_result) -> None:
+    """Refuse a file of which nearly nothing was written.
+
+    Raises:
+        DataError: it says that it has gigabytes, and they are a hole.
+    """
+    if checked.is_hollow(found):
+        raise DataError(
+            f"{path}: says that it has {found.st_size:,} bytes, of which {found.st_blocks * 512:,} "
+            "are written; expected a whole file. Copy it again from where it was made."
+        )
+
+
 def file_bytes(path: Path, data: bytes | None = None) -> bytes:
     """What a data file holds; `data` where that has been read already.
 
@@ -66,9 +81,15 @@ def file_bytes(path: Path, data: bytes | None = None) -> bytes:
     """
     if data is None:
         try:
+            found = path.stat()
+            if kind := checked.kind_of(found.st_mode):
+                raise DataError(f"{path}: is {kind}; expected a file.")
+            refuse_hollow(path, found)
             data = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
+        except MemoryError:
+            raise DataError(f"{path}: is larger than the memory that is there.") from None
     if fault := pointer_fault(path, data):
         raise DataError(f"{fault}.")
     return data

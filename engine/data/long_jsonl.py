@@ -11,13 +11,15 @@ import json
 import os
 from array import array
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import overload
 
 from engine.conversations.conversation import RowFault
-from engine.data.dataset import Item, Rows, parse_row
+from engine.data.dataset import Item, Rows, parse_row, refuse_hollow
 from engine.data.json_rows import UTF8_MARK, is_row, parse_json
 from engine.errors import DataError
+from engine.files import checked
 from engine.files.lfs import pointer_fault
 
 LONG = 2**28
@@ -26,6 +28,8 @@ Fault = tuple[str, RowFault]
 """Place and fault of a row."""
 AT_ONCE = 256
 """Rows that are looked at together."""
+MOST_ROW = 2**28
+"""Bytes of a row that stays on disk; it is read whole whenever it is asked for."""
 HEAD = 2**16
 """Bytes that tell the encoding."""
 
@@ -52,12 +56,18 @@ class LongJsonl:
     def _open(self) -> None:
         self._fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self._stat = os.fstat(self._fd)
+        refuse_hollow(self._path, self._stat)
 
     def _scan(self) -> None:
         start = len(UTF8_MARK) if os.pread(self._fd, 3, 0) == UTF8_MARK else 0
         with open(self._fd, "rb", closefd=False, buffering=2**20) as file:
             file.seek(start)
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(partial(file.readline, MOST_ROW + 1), b""), start=1):
+                if len(line) > MOST_ROW:
+                    raise DataError(
+                        f"{self._path}:{number}: a row of more than {MOST_ROW:,} bytes; expected "
+                        "one row a line."
+                    )
                 if line.strip():
                     self._starts.append(start)
                     self._lines.append(number)
@@ -175,14 +185,18 @@ def stays_on_disk(path: Path, together: int = 0) -> bool:
     `together`: bytes of the files that are read with it.
     """
     try:
-        if not is_long(max(path.stat().st_size, together)) or pointer_fault(path):
+        found = path.stat()
+        if checked.is_hollow(found) or not is_long(max(found.st_size, together)):
+            return False  # what is hollow is refused where it is read
+        if pointer_fault(path):
             return False
         with path.open("rb") as file:
             head = file.read(HEAD)
             if not json.detect_encoding(head[:4]).startswith("utf-8"):
                 return False
             file.seek(len(UTF8_MARK) if head.startswith(UTF8_MARK) else 0)
-            first = next((line for line in file if line.strip()), b"")
+            lines = iter(partial(file.readline, MOST_ROW), b"")
+            first = next((line for line in lines if line.strip()), b"")
         return is_row(first)
     except OSError:
         return False

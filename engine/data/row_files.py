@@ -18,6 +18,7 @@ from engine.data.dataset import JsonlRows, ParquetRows, Rows, TableRows, file_by
 from engine.data.json_rows import as_utf8
 from engine.data.long_jsonl import LongJsonl, is_long, rows_stay_on_disk, stays_on_disk
 from engine.errors import DataError
+from engine.files import checked
 from engine.files.lfs import pointer_fault
 
 JSON, TABLES, PARQUET = (".jsonl", ".json", ".ndjson"), (".csv", ".tsv"), (".parquet",)
@@ -68,7 +69,8 @@ def open_path(path: Path, split: str = "train") -> Rows:
     if path.is_dir():
         rows = _folder(path, split)
     elif not path.is_file():
-        raise DataError(f"{path}: does not exist; expected a data file or folder. Check the path.")
+        found = f"is {checked.kind_of(path.stat().st_mode)}" if path.exists() else "does not exist"
+        raise DataError(f"{path}: {found}; expected a data file or folder. Check the path.")
     else:
         rows = _file(path)
     if not len(rows):

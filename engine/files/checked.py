@@ -21,6 +21,8 @@ from typing import Any, BinaryIO
 MOST_JSON_BYTES = 4 * 1024 * 1024
 """Limit of the small files of a run; a manifest with every setting takes 10 kB."""
 
+_HOLLOW_BYTES = 64 * 1024 * 1024
+
 LARGEST_WHOLE = 2**63
 """Whole numbers stay below it: they go into columns of 64 bits."""
 MOST_DIGITS = 18
@@ -121,6 +123,14 @@ def written_size(path: Path) -> int:
         except OSError as error:
             return min(size, hole) if error.errno == errno.ENXIO else size
     return size
+
+
+def is_hollow(found: os.stat_result) -> bool:
+    """Whether a long file is nearly all hole: it says it has a hundred times what it takes.
+
+    A file system that compresses takes a tenth for a text.
+    """
+    return found.st_size > _HOLLOW_BYTES and found.st_blocks * 512 * 100 < found.st_size
 
 
 def read_bytes(path: Path, limit: int = MOST_JSON_BYTES) -> bytes:

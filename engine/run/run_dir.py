@@ -371,7 +371,12 @@ def find(target: str | None, root: Path) -> RunDir:
     hidden = [run for run in private if target in (run.id, _name_of(run))]
     if hidden and not matching:
         raise _private(hidden[0])
-    names = ", ".join(run.id for run in (matching or runs)[:5]) or "none"
+    if not runs:
+        raise RunDirError(
+            f"no run is called {target[:120]!r} under {root}, where there is none yet. `sftui run` "
+            "starts one, `sftui demo` shows one."
+        )
+    names = ", ".join(run.id for run in (matching or runs)[:5])
     what = "no run is called"
     if matching:
         what = "several runs are called" if named else "several runs start with"

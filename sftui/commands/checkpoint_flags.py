@@ -20,7 +20,8 @@ class CheckpointFlags(RunsDirFlags):
 
     checkpoint: Annotated[str | None, CHECKPOINT] = None
     """A run, RUN:STEP, a ckpt/step-N folder, sft:d16:700, starter, or a folder of
-    transformers: a model, a trainer's checkpoint-N, adapters of peft."""
+    transformers: a model, a trainer's checkpoint-N, adapters of peft (default: the newest run
+    that has a checkpoint)."""
     source: Annotated[str | None, SOURCE] = None
     """nanochat's checkpoint by names: base, mid, sft or rl."""
     model_tag: Annotated[str | None, Typed(metavar="NAME")] = None

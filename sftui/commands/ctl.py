@@ -87,15 +87,22 @@ def parse_command(word: str, argument: str | None) -> tuple[Command, float | Non
     try:
         command = Command(word)
     except ValueError:
-        words = ", ".join(c.value for c in Command)
-        raise UsageError(f"unknown command {word!r}; expected one of {words}.") from None
+        from engine.config import nearest  # noqa: PLC0415  all settings, for a mistyped word
+
+        words = [c.value for c in Command]
+        close = nearest(word, words) or "."
+        raise UsageError(
+            f"unknown command {word!r}; expected one of {', '.join(words)}{close}"
+        ) from None
     if command is Command.RESUME and argument is not None:
         return command, float(steps_of(argument, "resume", "resume 50"))
     if command is not Command.LR_FACTOR:
         if argument is not None:
             raise UsageError(f"{word} takes no argument; found {argument!r}.")
         return command, None
-    return command, lr_factor(argument or "")
+    if argument is None:
+        raise UsageError("lr takes a factor on the schedule: type sftui ctl RUN lr 0.5.")
+    return command, lr_factor(argument)
 
 
 CLOCK_TOLERANCE_SECONDS = 5.0

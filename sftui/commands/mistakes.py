@@ -52,6 +52,8 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("bf16", "fp16", "precision"), ("dtype",)),
     **dict.fromkeys(("resume-from-checkpoint", "continue"), ("resume",)),
     **dict.fromkeys(("name", "run-name"), ("run",)),
+    **dict.fromkeys(("to", "type", "outtype", "output-format"), ("format",)),
+    **dict.fromkeys(("language", "locale"), ("lang",)),
     **dict.fromkeys(("out", "output-dir", "outdir"), ("output", "runs-dir")),
     **dict.fromkeys(("context-length", "seq-len", "max-length"), ("max-tokens", "max-seq-len")),
     **dict.fromkeys(("lora-r", "lora-rank", "rank"), ("lora",)),

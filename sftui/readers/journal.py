@@ -31,6 +31,7 @@ from engine.events import (
 from engine.files import checked
 from engine.journal import wire
 from sftui.readers import LineBuffer, LineCounts, Sniffed
+from sftui.readers.event_skeleton import EventSkeletons
 from sftui.readers.rows import Rows
 from sftui.readers.skeleton import Skeleton
 from sftui.state.records import RunClock
@@ -54,6 +55,9 @@ _MEANWHILE: tuple[type[Event], ...] = (
 MOST_SKELETONS = 4
 """Kinds of rows known by heart: updates, now and then free metrics, at the turn of an attempt."""
 
+_SHORTEST = len('{"v":1,"type":""}')
+_BEGINNINGS = "{ \t"
+
 
 class JournalReader:
     """See the module; one instance reads one file from its start.
@@ -73,6 +77,8 @@ class JournalReader:
         self._rows_stamp = Stamp()
         self._skeletons: list[tuple[Skeleton, Stamp]] = []
         """The newest kinds of rows, the one that goes on first."""
+        self._events_alike = EventSkeletons()
+        """Of everything that is no row."""
         self._texts: list[tuple[str, ...]] = []
         """Rows that the first skeleton has matched, as texts: seq, step, t, m and values."""
         self._may_wait = _MEANWHILE if to_its_end else ()
@@ -116,6 +122,11 @@ class JournalReader:
         self.lines.total += len(lines)
         out: list[Event] = []
         for line in lines:
+            if len(line) < _SHORTEST or line[0] not in _BEGINNINGS:
+                # Millions of them cost little more than their bytes.
+                if line and not line.isspace():
+                    self.lines.unrecognised += 1
+                continue
             if (texts := self._matched(line)) is not None:
                 if self._new(int(texts[0])):
                     if not self._texts:
@@ -123,13 +134,16 @@ class JournalReader:
                         self._open(skeleton.names, stamp, out)
                     self._texts.append(texts)
                 continue
-            if not line or line.isspace() or self._row(line, out):
+            if line.isspace() or self._row(line, out):
                 continue
-            try:
-                event = wire.decode(line)
-            except WireError:
-                self.lines.unrecognised += 1
-                continue
+            event = self._events_alike.event(line)
+            if event is None:
+                try:
+                    event = wire.decode(line)
+                except WireError:
+                    self.lines.unrecognised += 1
+                    continue
+                self._events_alike.learn(line, event)
             if isinstance(event, Unknown):
                 self.lines.unrecognised += 1
             self._clock.at(event.stamp)

@@ -31,9 +31,15 @@ def table(place: str, columns: Sequence[Column]) -> str:
         cells.append(column)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([place, *(clean(name, 200) for name, _, _ in columns)])
+    writer.writerow([place, *(_head(name) for name, _, _ in columns)])
     writer.writerows(zip([_place(at) for at in x.tolist()], *cells, strict=True))
     return out.getvalue()
+
+
+def _head(name: str) -> str:
+    """A name as the head of a column, which no spreadsheet takes for a formula to compute."""
+    cleaned = clean(name, 200)
+    return f"'{cleaned}" if cleaned.lstrip()[:1] in ("=", "+", "-", "@") else cleaned
 
 
 def _place(at: float) -> str:

@@ -97,7 +97,7 @@ class SamplePanel(Panel):
         if run is None:
             return "None yet."
         if "sample_every" not in run.settings:
-            return "No samples in this log."
+            return f"No samples {'in this log' if self.view.replay is not None else 'so far'}."
         if not run.settings["sample_every"]:
             return (
                 "This run makes none: --sample-every 100 answers a few prompts while it trains. "

@@ -34,7 +34,7 @@ from sftui.drawing.canvas import (
 from sftui.drawing.chart_data import ChartData
 from sftui.drawing.plot import Plot, percentiles, tick_words
 from sftui.drawing.roles import Back, Role, style
-from sftui.drawing.short_names import short_names
+from sftui.drawing.short_names import fit_path, short_names
 from sftui.drawing.x_axis import WORDS, ClockScale, XScale, x_range
 from sftui.state.catalog import Catalog
 from sftui.state.means import FEW_POINTS, Means, line
@@ -357,24 +357,28 @@ class SeriesCharts(ZoomChart):
         self._sheet(chart, border)
         notes = self._paint_plot(chart, codes, runs)
         if chart.edge:
-            words = self._words_of(panel)
-            corner = self._corner(panel, drawn, grid.width - min(text_width(words), 24) - 9)
+            wide = text_width("".join(self._words_of(panel)))
+            corner = self._corner(panel, drawn, grid.width - min(wide, 24) - 9)
             used = sum(text_width(text) for text, _ in corner) + 4 if corner else 0
-            title, named = self._title(words, chart, grid.width - used - 5)
+            title, named = self._title(chart, grid.width - used - 5)
             below = [(notes, style(Role.FAINT))] if notes else ()
             grid.on_border(title, below, border=border, corner=corner)
             if not named:
                 self._names_below(chart, text_width(notes) + 3 if notes else 0, border)
 
-    def _words_of(self, panel: ChartPanel) -> str:
+    def _words_of(self, panel: ChartPanel) -> tuple[str, str, str]:
+        """The mark of a pin, the title, and the unit."""
         pin = "⌖ " if panel.key in self.page.pins and not self.pinned else ""
-        unit = f" {panel.unit.words}" if panel.unit.words else ""
-        return f"{pin}{panel.title}{unit}"
+        return pin, panel.title, f" {panel.unit.words}" if panel.unit.words else ""
 
-    def _title(self, words: str, chart: _Chart, room: int) -> tuple[list[Span], bool]:
-        """Of a long path the end, which tells it from its neighbours; then who is who, and whether
-        all of them had room."""
-        spans: list[Span] = [(fit_end(words, max(4, room)), style(Role.TITLE, bold=True))]
+    def _title(self, chart: _Chart, room: int) -> tuple[list[Span], bool]:
+        """What tells it from all others of the page; then who is who, and whether all of them had
+        room."""
+        pin, title, unit = self._words_of(chart.panel)
+        titles = tuple(panel.title for panel in self.panels)
+        cells = max(4, room - text_width(pin + unit))
+        words = f"{pin}{fit_path(title, cells, titles)}{unit}"
+        spans: list[Span] = [(words, style(Role.TITLE, bold=True))]
         plot, drawn = chart.plot, chart.drawn
         names = [span for each in drawn for span in _name(plot, each)] if len(drawn) > 1 else []
         named = sum(text_width(text) for text, _ in [*spans, *names]) <= room
@@ -899,19 +903,6 @@ def _range(each: _Drawn, *, everything: bool, log: bool, top: float) -> tuple[fl
     bottom, height = percentiles(decides, (_BOTTOM, top))
     room = _HEADROOM * (height - bottom)
     return max(bottom - room, least), min(height + room, most)
-
-
-def fit_end(text: str, cells: int) -> str:
-    """`text` in at most `cells` cells, the end of it where it is too long; of a path whole parts,
-    where one has room."""
-    if text_width(text) <= cells:
-        return text
-    while text and text_width(text) > cells - 1:
-        text = text[1:]
-    part = text.find("/")
-    if 0 <= part < len(text) - 1:
-        text = text[part:]
-    return f"…{text}" if cells > 0 else ""
 
 
 def _errors(plot: Plot, each: _Drawn) -> Doubles | None:

@@ -12,7 +12,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from tests.fuzz.targets import ACTS_ON_A_TERMINAL, Tried
+from tests.fuzz.doors import ACTS_ON_A_TERMINAL
+from tests.fuzz.targets import Tried
 from tests.memory import peak_bytes
 
 MOST_ADDRESS_SPACE = 6 * 10**9

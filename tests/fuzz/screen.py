@@ -15,8 +15,9 @@ import time
 from pathlib import Path
 
 from tests.faults.terminal import Terminal
+from tests.fuzz.doors import Finding
 from tests.fuzz.mutations import TOKENS, mutated
-from tests.fuzz.targets import SEQUENCES, Finding
+from tests.fuzz.targets import SEQUENCES
 from tests.processes import children, environment
 
 PROGRAM = """

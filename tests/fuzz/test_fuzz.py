@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import EXAMPLES
-from tests.fuzz import runner, targets
+from tests.fuzz import doors, runner
 from tests.fuzz.__main__ import table
+from tests.fuzz.doors import Finding
 from tests.fuzz.mutations import HUGE_BYTES, mutated
 from tests.fuzz.runner import Child, Tally
-from tests.fuzz.targets import TARGETS, Finding, Tried
+from tests.fuzz.targets import TARGETS, Tried
 
 INPUTS = 6 * EXAMPLES
 
@@ -70,16 +71,16 @@ def test_an_unchanged_input_is_among_them() -> None:
 
 BROKEN = """
 import os, sys, time
-from tests.fuzz import child, targets
+from tests.fuzz import child, doors, targets
 def broken(desk, rng, data):
     {code}
-targets.TARGETS["keys"] = targets.Target(lambda desk: [b"x"], broken)
+targets.TARGETS["keys"] = doors.Target(lambda desk: [b"x"], broken)
 child.main()
 """
 
 FAULTS = {
     "raise KeyError('lost')": "KeyError",
-    "raise targets.Finding('said so')": "Finding",
+    "raise doors.Finding('said so')": "Finding",
     "sys.exit(3)": "SystemExit",
     "os._exit(3)": "it died",
     "os.write(2, b'\\x1b]52;c;aGk=\\x07')": "printed past Python",
@@ -124,11 +125,11 @@ def test_what_acts_on_a_terminal_is_found_in_what_a_command_says(
         monkeypatch.setattr(cli, "main", main)
 
     says("ok\tfine")
-    targets.typed(["show"])
+    doors.typed(["show"])
     for text, code in (("\x1b[2J", 0), ("\x9b", 1), ("fine", 7), ('{"a": NaN}', 0)):
         says(text, code)
         with pytest.raises(Finding):
-            targets.typed(["show", "--json"])
+            doors.typed(["show", "--json"])
 
 
 def test_the_counts_are_printed() -> None:

@@ -79,6 +79,18 @@ def test_nanochats_names(tmp_path, base):
     assert find(tmp_path, None, model_tag="d1").label == "sft d1 step 7"
 
 
+def test_without_a_name_the_newest_run_with_a_checkpoint_is_meant(tmp_path, run):
+    """A later one that has none yet is passed over; where there is none, what to name is said."""
+    later = run_dir.create(tmp_path / "runs", "y", datetime(2026, 1, 3))
+    later.manifest.write_text(json.dumps({"id": later.id}))
+    assert find(tmp_path, None).path == run.checkpoint(8)
+    assert find(tmp_path, None, step=4).path == run.checkpoint(4)
+    with pytest.raises(CheckpointError, match="of step 5; there are 4, 8"):
+        find(tmp_path, None, step=5)
+    with pytest.raises(CheckpointError, match="no checkpoint was named, and no run here has one"):
+        checkpoint_target.find(None, runs=tmp_path / "elsewhere")
+
+
 def test_folders_in_nanochats_layout(tmp_path, base, monkeypatch):
     """A cache, a model folder or a weights file anywhere, with the tokenizer of its own cache."""
     monkeypatch.setenv("NANOCHAT_BASE_DIR", str(tmp_path / "nowhere"))
@@ -91,7 +103,6 @@ def test_folders_in_nanochats_layout(tmp_path, base, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "no checkpoint was named"),
         ("2026:5", "no checkpoint of step 5; there are 4, 8"),
         ("2026:0", "no checkpoint of step 0; there are 4, 8"),
         ("2026:x", "'x' is no step number"),
@@ -144,3 +155,7 @@ def test_a_broken_checkpoint_is_no_checkpoint(tmp_path, run):
     with pytest.raises(CheckpointError, match=r"MANIFEST\.json is missing"):
         find(tmp_path, str(run.checkpoint(8)))
     assert find(tmp_path, run.id).step == 4
+    (run.checkpoint(4) / checkpoint_dir.MANIFEST).unlink()
+    said = r"none of the 2 .*step-8 is incomplete: .*\. Name another run or checkpoint\.$"
+    with pytest.raises(CheckpointError, match=said):
+        find(tmp_path, run.id)

@@ -141,3 +141,16 @@ def test_garbage_gives_no_exception(data):
     reader.close()
     JournalReader.sniff(data)
     assert reader.lines.read >= 0
+
+
+def test_millions_of_lines_that_are_no_events_cost_little(monkeypatch):
+    """Twenty megabytes of line ends, or of one letter a line, took a minute to pass over."""
+    decoded = []
+    real = wire.decode
+    monkeypatch.setattr(wire, "decode", lambda line: decoded.append(line) or real(line))
+    odd = b"\n" * 30_000 + b"x\n" * 30_000 + b"no event, and longer than one\n" * 30_000 + b" \t\n"
+    reader = JournalReader()
+    got = [*reader.feed(lines(RUN) + odd + b' \t{"v":1}\n'), *reader.close()]
+    assert_says(flat(got), RUN)
+    assert reader.lines.unrecognised == 60_001
+    assert len(decoded) <= len(RUN) + 1

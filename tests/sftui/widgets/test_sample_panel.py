@@ -171,7 +171,7 @@ def test_a_step_told_twice_counts_once():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "No samples in this log."),
+        ({}, "No samples so far."),
         ({"sample_every": 0}, "--sample-every 100 answers a few prompts"),
         ({"sample_every": 60}, "None yet."),
     ],

@@ -1,6 +1,7 @@
 """Many small charts in one panel, from states to a grid; no app is running."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from sftui.view.chart_page import ChartPage, Look
 from sftui.view.chart_panels import ChartRun
 from sftui.view.view import View
 from sftui.view.viewport import Viewport
-from sftui.widgets.series_chart import SeriesCharts, fit_end
+from sftui.widgets.series_chart import SeriesCharts
 from tests.benchmarks.chart_page import LENGTH_RATIO, costs, long_state
 from tests.sftui.fake_run import fake_run
 
@@ -291,12 +292,17 @@ def test_a_number_that_never_changes_is_a_line(value):
     assert roles_of(grid) == {Role.TRAIN}
 
 
-def test_a_long_name_keeps_its_end():
-    """Which tells it from its neighbours; of a path whole parts, where one has room."""
-    assert fit_end("train/update_ratio/lm_head", 12) == "…/lm_head"
-    assert fit_end("train/update_ratio/lm_head", 24) == "…/update_ratio/lm_head"
-    assert fit_end("train/update_ratio/lm_head", 6) == "…_head"
-    assert fit_end("loss", 12) == "loss"
+def test_charts_of_one_page_are_told_apart_by_their_titles():
+    """60 rewards of a trainer whose names begin and end alike, on 80 columns."""
+    names = [f"rewards/function_{i}_of_them/mean_of_group" for i in range(60)]
+    state = RunState()
+    for step in range(9):
+        state.apply(ev.MetricLogged(step=step, values=dict.fromkeys(names, 1.0)))
+    grid, charts = drawn(state, width=80, height=22, rows=2, columns=2)
+    assert len(charts.panels) == 60
+    titles = re.findall(r"╭─ (\S+) ─", text(grid))
+    assert len(titles) == 4
+    assert len(set(titles)) == 4, titles
 
 
 def test_a_page_costs_the_same_at_any_length():

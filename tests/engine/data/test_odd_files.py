@@ -1,0 +1,49 @@
+"""Files of rows that are no files, or that hold nothing of what they say they hold."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.data import long_jsonl
+from engine.data.row_files import open_path
+from engine.errors import DataError
+
+ROW = b'{"prompt": "a", "completion": "b"}\n'
+TERABYTE = 2**40
+
+
+@pytest.mark.parametrize("size", [10**9, TERABYTE])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.tsv"])
+@pytest.mark.parametrize("begin", [b"", ROW * 3, b"prompt,completion\na,b\n"])
+def test_a_file_that_is_a_hole_is_refused_at_once(
+    tmp_path: Path, name: str, begin: bytes, size: int
+) -> None:
+    """It was read into memory, as one row of a terabyte."""
+    path = tmp_path / name
+    path.write_bytes(begin)
+    os.truncate(path, size)
+    with pytest.raises(DataError, match="are written; expected a whole file"):
+        open_path(path)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.json"])
+def test_a_pipe_of_rows_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="is a pipe; expected a data file"):
+        open_path(tmp_path / name)
+
+
+def test_a_row_that_has_no_end_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_jsonl, "LONG", 1000)
+    monkeypatch.setattr(long_jsonl, "MOST_ROW", 10_000)
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(ROW * 50 + b'{"prompt": "' + b"x" * 20_000)
+    with pytest.raises(DataError, match=r"rows\.jsonl:51: a row of more than 10,000 bytes"):
+        open_path(path)
+    path.write_bytes(ROW * 50)
+    assert len(open_path(path)) == 50
