@@ -157,18 +157,18 @@ class PrintedReader(LedgerReader):
             self._give_inner()
             return self._line(line)
         self._inner.append(line)
-        text = " ".join(self._inner)
+        text = " ".join(each.strip() for each in self._inner)
         if text.count("{") > text.count("}"):
             return True
-        lines, self._inner = self._inner, []
-        if self._whole_line(text):
-            return True
-        for each in lines[:-1]:
-            self._unknown(each)
-        return False
+        # A config is printed like that too: only an object with a loss or a result is a row.
+        if any(self._layout_of_row(Row(items)).tells for items in dicts_of(text)[0]):
+            self._inner = []
+            return self._whole_line(text)
+        self._give_inner()
+        return True
 
     def _give_inner(self) -> None:
-        """Lines that only looked like the beginning of an object."""
+        """Lines that only looked like an object of the run."""
         lines, self._inner = self._inner, []
         for each in lines:
             if not self._whole_line(each):
