@@ -145,7 +145,7 @@ def test_every_widget_and_every_reader_is_on_the_list_of_the_independent_ones():
         # Found text, rows and formats that readers have in common.
         "readers-independent": {
             *("nanochat_head", "nanochat_lines", "nanochat_steps", "protobuf"),
-            *("rows", "skeleton", "text", "objects"),
+            *("rows", "skeleton", "event_skeleton", "text", "objects"),
             # From bytes to pairs, from pairs to meanings, and the evidence for each.
             *(
                 "alikes",

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from engine.checkpoints.checkpoint_dir import CheckpointInfo
 from sftui.checkpoints.checkpoint_row import CheckpointRow
+from sftui.state.checkpoint_columns import Figures
+from sftui.state.checkpoint_rows import Listed
 from sftui.state.records import Checkpoint
 from sftui.state.results import Results
 from sftui.state.run_state import RunState
@@ -146,22 +148,31 @@ def _numbers(rows: Rows, state: RunState, column: str) -> NDArray[np.float64]:
     if column == SAVED:
         return rows.steps.astype(np.float64)
     if column == VAL:
-        own = np.array([c.val_loss for c in rows.known], dtype=np.float64)
-        missing = np.array([c.val_loss is None for c in rows.known], dtype=np.bool_)
-        return _finite(np.where(missing, _at(state.validations, "loss", rows.steps), own))
+        found = _figures(rows)
+        measured = _at(state.validations, "loss", rows.steps)
+        return _finite(np.where(found.told, found.losses, measured))
     if column == SIZE:
-        # An unknown number is NaN in an array of floats.
-        sizes = np.array([c.size_bytes for c in rows.known], dtype=np.float64)
-        sizes[np.array([c.removed for c in rows.known], dtype=np.bool_)] = np.nan
+        sizes = _figures(rows).sizes
+        sizes[_removed(rows)] = np.nan
         for i in np.flatnonzero(np.isin(rows.steps, list(rows.disk))).tolist():
             info = rows._row(i).info
             sizes[i] = sizes[i] if info is None else info.size_bytes
         return sizes
     if column == AGE:
         # The oldest has the lowest time.
-        return -_finite(np.array([c.t for c in rows.known], dtype=np.float64))
-    found = state.evals.get(column)
-    return np.full(len(rows), np.nan) if found is None else _at(found, "value", rows.steps)
+        return -_finite(_figures(rows).times)
+    results = state.evals.get(column)
+    return np.full(len(rows), np.nan) if results is None else _at(results, "value", rows.steps)
+
+
+def _figures(rows: Rows) -> Figures:
+    return rows.known.figures if isinstance(rows.known, Listed) else Figures.of(rows.known)
+
+
+def _removed(rows: Rows) -> NDArray[np.bool_]:
+    if isinstance(rows.known, Listed):
+        return rows.known.removed
+    return np.array([c.removed for c in rows.known], dtype=np.bool_)
 
 
 def _finite(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -31,6 +31,7 @@ from engine.events import (
 from engine.files import checked
 from engine.journal import wire
 from sftui.readers import LineBuffer, LineCounts, Sniffed
+from sftui.readers.event_skeleton import EventSkeletons
 from sftui.readers.rows import Rows
 from sftui.readers.skeleton import Skeleton
 from sftui.state.records import RunClock
@@ -76,6 +77,8 @@ class JournalReader:
         self._rows_stamp = Stamp()
         self._skeletons: list[tuple[Skeleton, Stamp]] = []
         """The newest kinds of rows, the one that goes on first."""
+        self._events_alike = EventSkeletons()
+        """Of everything that is no row."""
         self._texts: list[tuple[str, ...]] = []
         """Rows that the first skeleton has matched, as texts: seq, step, t, m and values."""
         self._may_wait = _MEANWHILE if to_its_end else ()
@@ -133,11 +136,14 @@ class JournalReader:
                 continue
             if line.isspace() or self._row(line, out):
                 continue
-            try:
-                event = wire.decode(line)
-            except WireError:
-                self.lines.unrecognised += 1
-                continue
+            event = self._events_alike.event(line)
+            if event is None:
+                try:
+                    event = wire.decode(line)
+                except WireError:
+                    self.lines.unrecognised += 1
+                    continue
+                self._events_alike.learn(line, event)
             if isinstance(event, Unknown):
                 self.lines.unrecognised += 1
             self._clock.at(event.stamp)

@@ -48,4 +48,4 @@ class Skeleton:
             + f"({_NUMBER})".join(pieces)
         )
         self.names = names
-        self.match = re.compile(pattern).fullmatch
+        self.match = re.compile(pattern, re.ASCII).fullmatch

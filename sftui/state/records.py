@@ -93,20 +93,6 @@ class Checkpoint:
     """When it was saved, jumps of the clock taken out as in `RunState.last_t`."""
     removed: bool = False
 
-    def gone(self) -> Checkpoint:
-        """The same, removed."""
-        # Not `dataclasses.replace`, which takes three times as long: a run may lose 100,000.
-        return Checkpoint(
-            step=self.step,
-            path=self.path,
-            size_bytes=self.size_bytes,
-            reason=self.reason,
-            kind=self.kind,
-            val_loss=self.val_loss,
-            t=self.t,
-            removed=True,
-        )
-
     @property
     def exported(self) -> bool:
         """Whether it is a result for other programs, and no checkpoint to go on from."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Generic, TypeVar, overload
@@ -229,13 +229,17 @@ class Validations(Results[Validation]):
     def _in_columns(self, found: Validation) -> bool:
         """Whether `at` gives it back from the columns alone."""
         first = self._first
-        return found.rows_file is None and (
-            found is first
-            or (
-                first is not None
-                and found.metric == first.metric
-                and found.set_name == first.set_name
-                and found.loss_by_source == first.loss_by_source
+        return (
+            found.rows_file is None
+            and _fit((found.seconds, found.t))
+            and (
+                found is first
+                or (
+                    first is not None
+                    and found.metric == first.metric
+                    and found.set_name == first.set_name
+                    and found.loss_by_source == first.loss_by_source
+                )
             )
         )
 
@@ -268,19 +272,24 @@ _BESIDE = {
 _beside = attrgetter(*_BESIDE)
 _NOTHING_BESIDE = tuple(_BESIDE.values())
 _numbers = attrgetter(*_NUMBERS)
-_who = attrgetter(*(f.name for f in fields(ev.Stamp) if f.name not in ("t", "att")))
+_who = attrgetter("run", "src", "boot")
 """What stamps of one writer share."""
+_CLOCKS = ("t", "m")
+_EXACT = 2**53
+"""Whole numbers below it come back from a column of float64 ..."""
+_EXACT_ATTEMPT = 2**24
+"""... and of float32."""
 
 
 class Evaluations(Results[ev.EvalFinished]):
     """Results of one task: fractions of right answers and, where counts are known, their errors."""
 
     def __init__(self, task: str) -> None:
-        super().__init__(Table(("value", "error", "att"), wide=(*_NUMBERS, "t")))
+        super().__init__(Table(("value", "error", "att"), wide=(*_NUMBERS, *_CLOCKS, "seq")))
         self.task = task
         self._stamp = ev.Stamp()
-        """Of all results that the columns hold, but for the time; the attempt where the column
-        `att` has none."""
+        """Of all results that the columns hold, but for their times and numbers; the attempt where
+        the column `att` has none."""
         self._kept: dict[int, ev.EvalFinished] = {}
         """Those of which the columns cannot hold everything."""
         self._peaks = _Peaks()
@@ -318,18 +327,21 @@ class Evaluations(Results[ev.EvalFinished]):
 
     def put(self, step: int, found: ev.EvalFinished) -> None:
         """Add one; it replaces an earlier one of its step."""
-        if not len(self) and not found.stamp.seq:
-            self._stamp = replace(found.stamp, t=None)
+        stamp = found.stamp
+        if not len(self):
+            self._stamp = replace(stamp, t=None, m=None, seq=0)
         numbers: dict[str, float | None] = dict(zip(_NUMBERS, _numbers(found), strict=True))
         value, error = _fraction(found), None
         if value is not None and found.total is not None and found.total > 0:
             error = math.sqrt(value * (1.0 - value) / found.total)
-        numbers["value"], numbers["error"], numbers["t"] = value, error, found.stamp.t
-        if found.stamp.att != self._stamp.att:
-            numbers["att"] = found.stamp.att
+        numbers["t"], numbers["m"], numbers["seq"] = stamp.t, stamp.m, stamp.seq or None
+        fits = _fit(numbers.values()) and self._in_columns(step, found)
+        numbers["value"], numbers["error"] = value, error
+        if stamp.att != self._stamp.att:
+            numbers["att"] = stamp.att
         self.table.put(step, numbers)
         self._kept.pop(step, None)
-        if not self._in_columns(step, found):
+        if not fits:
             self._kept[step] = found
         self.version = next(_VERSIONS)
 
@@ -339,12 +351,18 @@ class Evaluations(Results[ev.EvalFinished]):
         kept = self._kept.get(step)
         if kept is not None:
             return kept
-        known = {name: table.value(name, index) for name in (*_NUMBERS, "t")}
+        known = {name: table.value(name, index) for name in (*_NUMBERS, *_CLOCKS, "seq")}
         counts = {n: None if (c := known[n]) is None else int(c) for n in _COUNTS}
         return ev.EvalFinished(
             step=step,
             task=self.task,
-            stamp=replace(self._stamp, t=known["t"], att=self._attempt(index)),
+            stamp=replace(
+                self._stamp,
+                t=known["t"],
+                m=known["m"],
+                seq=int(known["seq"] or 0),
+                att=self._attempt(index),
+            ),
             correct=counts["correct"],
             total=counts["total"],
             accuracy=known["accuracy"],
@@ -371,18 +389,21 @@ class Evaluations(Results[ev.EvalFinished]):
             found.step == step
             and found.task == self.task
             and _beside(found) == _NOTHING_BESIDE
-            and (stamp is plain or _who(stamp) == _who(plain))
+            and _who(stamp) == _who(plain)
+            and (stamp.att == plain.att or 0 <= stamp.att < _EXACT_ATTEMPT)
         )
 
     def extend(self, found: Columns, stamp: ev.Stamp) -> None:
         """Add many without counts at once; their steps rise and start after the last one."""
         accuracies = found.values
         if not len(self):
-            self._stamp = replace(stamp, t=None, seq=0)
+            self._stamp = replace(stamp, t=None, m=None, seq=0)
         values = np.where(np.isfinite(accuracies), np.clip(accuracies, 0.0, 1.0), np.nan)
         columns = {"value": values, "accuracy": accuracies} | _times(found)
         if stamp.att != self._stamp.att:
             columns["att"] = np.full(len(values), float(stamp.att))
+        if stamp.m is not None:
+            columns["m"] = np.full(len(values), stamp.m)
         self.table.extend(found.steps, columns)
         self.version = next(_VERSIONS)
 
@@ -418,6 +439,14 @@ class _Peaks:
             wide, half = values[there].astype(np.float64), np.nan_to_num(errors[there])
             self.low = min(self.low, float((wide - half).min()))
             self.high = max(self.high, float((wide + half).max()))
+
+
+def _fit(values: Iterable[float | None]) -> bool:
+    """Whether columns of float64, in which NaN stands for unknown, give these back."""
+    return all(
+        value is None or (value == value and (type(value) is float or abs(value) < _EXACT))
+        for value in values
+    )
 
 
 def _times(found: Columns) -> dict[str, Doubles]:

@@ -20,6 +20,7 @@ import numpy as np
 from engine import events as ev
 from engine.control import Command
 from sftui.state import step_columns
+from sftui.state.checkpoint_columns import Checkpoints
 from sftui.state.checkpoint_rows import CheckpointRows, Shelf
 from sftui.state.records import (
     Alarm,
@@ -94,7 +95,8 @@ class RunState:
     evaluating: ev.EvalStarted | None = None
     eval_progress: ev.EvalProgress | None = None
     """Of the task that is evaluated, where it was told."""
-    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    """By path, in the order in which they were saved."""
     controls: list[ev.ControlApplied] = field(default_factory=list)
     ranks: dict[int, Rank] = field(default_factory=dict)
     alarms: dict[str, Alarm] = field(default_factory=dict)
@@ -694,38 +696,38 @@ class RunState:
 
     def _checkpoint(self, event: ev.CheckpointSaved) -> Topic:
         step = event.step if event.step is not None else self.updates
-        again = self.checkpoints.pop(event.path, None) is not None
-        self.checkpoints[event.path] = saved = Checkpoint(
-            step=step,
-            path=event.path,
-            size_bytes=event.size_bytes,
-            reason=event.reason,
-            kind=event.kind,
-            val_loss=event.val_loss,
-            t=self._clock.at(event.stamp),
+        row, again = self.checkpoints.put(
+            Checkpoint(
+                step=step,
+                path=event.path,
+                size_bytes=event.size_bytes,
+                reason=event.reason,
+                kind=event.kind,
+                val_loss=event.val_loss,
+                t=self._clock.at(event.stamp),
+            )
         )
         if again:
             self._shelf.forget()
         else:
-            self._shelf.add(saved)
+            self._shelf.add(self.checkpoints, row)
         self._log(event)
         return _SAVED
 
     def _removed(self, event: ev.CheckpointRemoved) -> Topic:
-        known = self.checkpoints.get(event.path)
-        if known is None:
+        row = self.checkpoints.remove(event.path)
+        if row is None:
             return Topic.NOTHING
-        self.checkpoints[event.path] = removed = known.gone()
-        self._shelf.change(known, removed)
+        self._shelf.change(self.checkpoints, row)
         return Topic.CHECKPOINTS
 
     def lose(self, missing: Sequence[Checkpoint]) -> Topic:
         """Mark checkpoints of this state as removed which the disk lacks: no event says so."""
         for known in missing:
             assert known.path is not None, "only the start has none"
-            self.checkpoints[known.path] = removed = known.gone()
-            if len(missing) <= FEW_ROWS:
-                self._shelf.change(known, removed)
+            row = self.checkpoints.remove(known.path)
+            if row is not None and len(missing) <= FEW_ROWS:
+                self._shelf.change(self.checkpoints, row)
         if len(missing) > FEW_ROWS:
             self._shelf.forget()
         return Topic.CHECKPOINTS if missing else Topic.NOTHING
@@ -754,7 +756,7 @@ class RunState:
                 val_loss=measured.loss if measured else None,
                 t=measured.t if measured else None,
             )
-        return CheckpointRows(self._shelf.ordered(self.checkpoints.values()), start)
+        return CheckpointRows(self.checkpoints, self._shelf.ordered(self.checkpoints), start)
 
     def checkpoint_loss(self, row: Checkpoint) -> float | None:
         """Validation loss of a checkpoint: its own, else the one measured at its step."""

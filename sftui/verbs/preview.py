@@ -76,8 +76,7 @@ def _later(typed: Typed, state: RunState, does: str) -> str:
 
 
 def _asked(typed: Typed, state: RunState) -> str:
-    rows = state.checkpoint_rows().listed()
-    kept = next((c for c in rows if c.kind == "sftui" and not c.removed), None)
+    kept = next((c for c in state.checkpoint_rows() if c.kind == "sftui" and not c.removed), None)
     if kept is None:
         return "there is no checkpoint to ask yet; `checkpoint` saves one"
     many = "as many questions as the run asked"
