@@ -333,6 +333,11 @@ class Facts:
         """(step, loss) of the validations that are numbers."""
         return [(v.step, v.loss) for v in self.state.validation_list() if math.isfinite(v.loss)]
 
+    def validated_on_other_rows(self) -> frozenset[int]:
+        """Steps whose validation asked other rows than the last one, as far as is known."""
+        known = [v for v in self.state.validation_list() if math.isfinite(v.loss)]
+        return frozenset(v.step for v in known if not self.loss_board.alike(v, known[-1]))
+
 
 def open_facts(
     target: str | None,

@@ -9,6 +9,7 @@ from sftui.report import markdown as md
 from sftui.report.language import Language
 from sftui.report.report_facts import Facts
 from sftui.report.verdicts import (
+    MOST_POINTS,
     Keep,
     TaskOutcome,
     ValidationOutcome,
@@ -82,9 +83,11 @@ def evidence(tr: Language, found: Comparison) -> str:
             f"95 % interval {interval(found)}, paired {p}, {flips}",
             f"95 % 区间 {interval(found)}，配对检验 {p}，{flips}",
         )
+    other = "not the same items" in found.note
     return tr(
-        f"95 % interval {interval(found)}, unpaired {p}",
-        f"95 % 区间 {interval(found)}，非配对检验 {p}",
+        f"95 % interval {interval(found)}, unpaired {p}"
+        + (", as the questions are not the same" if other else ""),
+        f"95 % 区间 {interval(found)}，非配对检验 {p}" + ("，因为题目不同" if other else ""),
     )
 
 
@@ -307,6 +310,12 @@ def noise_line(tr: Language, facts: Facts) -> str:
         if found is None:
             continue
         on, at = _of_which(tr, outcome, outcomes)
+        if found.seen > MOST_POINTS:
+            return tr(
+                f"What can be seen {on}: nothing; {found.total:,} questions show no change, however "
+                "large.",
+                f"{at}能看清多大的变化：{found.total:,} 道题，多大的变化都看不出来。",
+            )
         if found.flipped is not None:
             return tr(
                 f"What can be seen {on}: {found.flipped:,} of {found.total:,} answers flipped, so "
@@ -401,6 +410,11 @@ def validation_sentence(tr: Language, found: ValidationOutcome) -> str:
             change += tr(
                 ", within the scatter of this run's checkpoints", "，未超出各检查点自身的波动"
             )
+    elif found.found is not None and found.found.basis == "others":
+        change += tr(
+            "; the two were measured on other rows, so they do not compare",
+            "；两次验证用的不是同样的行，不能比较",
+        )
     elif found.direction == "unknown":
         change += tr(
             "; without losses row by row it takes more validations to tell",
@@ -420,6 +434,13 @@ def best_sentence(tr: Language, found: ValidationOutcome) -> str:
         return tr(
             "The best is step 0: no later checkpoint beat the starting one.",
             "最好的是第 0 步：之后没有任何检查点胜过起始检查点。",
+        )
+    if found.of_other_rows:
+        return tr(
+            f"Of those on the rows of the last, the best is {loss(found.best)} at step "
+            f"{found.best_step}; {found.of_other_rows:,} were measured on other rows.",
+            f"在与最后一次相同的行上，最好的是第 {found.best_step} 步的 {loss(found.best)}；"
+            f"另有 {found.of_other_rows:,} 次用的是其他行。",
         )
     return tr(
         f"The best is {loss(found.best)} at step {found.best_step}.",
@@ -468,6 +489,7 @@ def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
                     f"step {step}{where}, the last: {_lowest(tr, facts)}",
                     f"第 {step} 步{where}，即最后一步：{_lowest(tr, facts)}",
                 )
+                + _on_its_rows(tr, facts)
                 + _against(tr, found)
                 + stop
             )
@@ -477,6 +499,7 @@ def keep_sentence(tr: Language, facts: Facts, found: Keep) -> str:
                     f"step {step}{where}: its validation loss is the lowest",
                     f"第 {step} 步{where}：验证损失最低",
                 )
+                + _on_its_rows(tr, facts)
                 + _against(tr, found)
                 + _not_shown(tr, facts)
                 + stop
@@ -494,6 +517,14 @@ def _lowest(tr: Language, facts: Facts) -> str:
     if found is not None and found.best_step != found.last_step:
         return tr("no validation loss is lower", "没有更低的验证损失")
     return tr("its validation loss is the lowest", "验证损失最低")
+
+
+def _on_its_rows(tr: Language, facts: Facts) -> str:
+    """That some validations are left out, which asked other rows."""
+    found = validation_outcome(facts)
+    if found is None or not found.of_other_rows:
+        return ""
+    return tr(" of those on the same rows", "（仅限用同样行的验证）")
 
 
 def _not_shown(tr: Language, facts: Facts) -> str:

@@ -100,6 +100,10 @@ class ValidationOutcome:
     best: float
     found: LossChange | None
     """The change from the first to the last as it is judged; None with a single validation."""
+    of_other_rows: int = 0
+    """Validations that were measured on other rows than the last; none of them is the best."""
+    alone: bool = False
+    """No other validation asked the rows of the last."""
 
     @property
     def change(self) -> float:
@@ -125,7 +129,7 @@ class ValidationOutcome:
     @property
     def direction(self) -> Direction:
         """Up or down where the change is clear; unknown where nothing tells its error."""
-        if self.found is None or self.found.basis == "nothing":
+        if self.found is None or self.found.basis in ("nothing", "others"):
             return "unknown"
         if not self.clear:
             return "flat"
@@ -196,7 +200,9 @@ def validation_outcome(facts: Facts) -> ValidationOutcome | None:
     if not known:
         return None
     (first_step, first), (last_step, last) = known[0], known[-1]
-    best_step, best = min(known, key=lambda pair: (pair[1], pair[0]))
+    other = facts.validated_on_other_rows()
+    alike = [pair for pair in known if pair[0] not in other]
+    best_step, best = min(alike, key=lambda pair: (pair[1], pair[0]))
     return ValidationOutcome(
         first_step=first_step,
         first=first,
@@ -205,6 +211,8 @@ def validation_outcome(facts: Facts) -> ValidationOutcome | None:
         best_step=best_step,
         best=best,
         found=facts.loss_changes.get((last_step, START)) if last_step != first_step else None,
+        of_other_rows=len(other),
+        alone=len(alike) == 1,
     )
 
 
@@ -220,7 +228,7 @@ def keep(facts: Facts) -> Keep:
         return Keep(step=min(t.first for t in tasks if t.down), reason="start-worse", down=down)
     if up:
         return _at(facts, max(task.last for task in tasks if task.up), "last-gain", up, down)
-    if validation is None or validation.last_step == validation.first_step:
+    if validation is None or validation.alone:
         return Keep(step=None, reason="unmeasured")
     if validation.start_is_best and validation.first_step == 0:
         return Keep(step=0, reason="start")
@@ -322,6 +330,10 @@ class Sharpness:
     flipped: int | None
     """Answers that changed from the first to the last, which `seen` comes from; None where they
     are not known and the two are taken for separate samples."""
+
+
+MOST_POINTS = 100.0
+"""What two accuracies can differ by; a test that needs more sees nothing."""
 
 
 def sharpness(facts: Facts, outcome: TaskOutcome) -> Sharpness | None:

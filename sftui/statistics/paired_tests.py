@@ -92,6 +92,10 @@ class Evaluation:
         return (letter, share) if share > SHARE else None
 
 
+FEWEST_PROBABILITIES = 10
+"""Items of a paired t test: of fewer its error is hardly known."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Accuracy (or probability of the right letter) now minus before."""
@@ -181,7 +185,7 @@ def compare_gold(
         return None
     change = np.asarray(now.gold, dtype=float) - np.asarray(before.gold, dtype=float)
     change_known = np.isfinite(change)
-    if change_known.sum() < 2:
+    if change_known.sum() < FEWEST_PROBABILITIES:
         return None
     clusters = now.clusters[change_known] if now.clusters is not None else None
     change = change[change_known]

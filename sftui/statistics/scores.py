@@ -236,7 +236,8 @@ def sentence(judged: Judged, *, among: int = 1, of: str = "") -> str:
         if found.gains is not None:
             parts.append(f"{found.gains} gained, {found.losses} lost")
         elif found.kind == "unpaired":
-            parts.append("unpaired")
+            other = ": other questions" if "not the same items" in found.note else ""
+            parts.append(f"unpaired{other}")
     if found.by_subject:
         parts.append("questions of a subject move together")
     if among > 1:

@@ -35,7 +35,7 @@ from sftui.statistics.scatter import FEWEST, Scatter, p_all_beyond, p_beyond
 VALIDATION = "validation"
 """What stands in the place of a task's name."""
 
-Basis = Literal["rows", "scatter", "nothing"]
+Basis = Literal["rows", "scatter", "nothing", "others"]
 
 MOST_JUDGED = 500
 """Newest validations that are judged beside the first: of a log that validates with every row,
@@ -48,7 +48,8 @@ class LossChange:
 
     judged: Judged
     basis: Basis
-    """What the verdict rests on; `nothing` where there is neither rows nor enough validations."""
+    """What the verdict rests on; `nothing` where there is neither rows nor enough validations,
+    `others` where the two were measured on other rows and so do not compare."""
     rows: int = 0
     """Paired rows."""
 
@@ -165,6 +166,11 @@ class LossBoard:
             self._judged = key, self._judge(list(validations))
         return self._judged[1]
 
+    def alike(self, now: Validation, before: Validation) -> bool:
+        """False where the rows of both are known and differ; nothing is known of a log's."""
+        tables = self._load(now), self._load(before)
+        return tables[0] is None or tables[1] is None or same_rows(tables[0], tables[1])
+
     def between(self, found: Validations, step: int, before: int) -> Compared | None:
         """The loss of one step minus that of another, whichever came first, not judged yet; None
         where one of them was not measured."""
@@ -177,6 +183,8 @@ class LossBoard:
         pair = self._paired([early, late], [tables[1], tables[0]], 1, 0)
         if pair is not None:
             compared = Compared(loss_comparison(pair, self.scatter), "rows", pair.rows)
+        elif not self.alike(late, early):
+            compared = _of_other_rows(late.loss - early.loss)
         else:
             places = np.arange(rows[1], rows[0] + 1)
             if len(places) > MOST_JUDGED:
@@ -202,12 +210,17 @@ class LossBoard:
             for other in {0, place - 1}
             if (found := self._paired(validations, tables, place, other)) is not None
         }
+        # [K] whether the rows are those of the first, and those of the one before.
+        as_first = np.array([self.alike(v, validations[0]) for v in validations], dtype=bool)
+        as_before = np.array(
+            [True, *itertools.starmap(self.alike, itertools.pairwise(validations))]
+        )
         start, previous = (
             _columns(losses, places, others, at_least, paired, real)
             for others, real in (
-                (np.zeros_like(places), places > 0),
+                (np.zeros_like(places), (places > 0) & as_first),
                 # The second against the one before is the second against the first.
-                (places - 1, places > 1),
+                (places - 1, (places > 1) & as_before[: len(places)]),
             )
         )
 
@@ -215,6 +228,8 @@ class LossBoard:
             found = paired.get((place, other))
             if found is not None:
                 return Compared(loss_comparison(found, own), "rows", found.rows)
+            if not (as_before[place] if other else as_first[place]):
+                return _of_other_rows(float(losses[place] - losses[other]))
             return Compared(*_by_scatter(losses[other : place + 1].tolist(), at_least))
 
         rows = Rows(steps, start, previous, curve, len(steps), own, lenient=False)
@@ -284,6 +299,16 @@ def loss_comparison(found: LossDifference, own: Scatter | None) -> Comparison:
         p=loss_p(found),
         p_scatter=p_beyond(found.mean, found.error, own),
     )
+
+
+def _of_other_rows(change: float) -> Compared:
+    """The difference of two losses that do not compare."""
+    nan = math.nan
+    note = "measured on other rows"
+    found = Comparison(
+        kind="bare", difference=change, error=nan, low=nan, high=nan, p=nan, note=note
+    )
+    return Compared(found, "others")
 
 
 def _by_scatter(span: Sequence[float], own: Scatter | None) -> tuple[Comparison, Basis]:

@@ -113,6 +113,8 @@ def _verdict(
     facts: str,
 ) -> Answer:
     """In words, by the judge of all validations: never more than it says."""
+    if late is not None and late.basis == "others":
+        return Answer("val", f"{facts}, of other rows: no comparison")
     if late is None or late.basis == "nothing":
         return Answer("val", f"{facts}, not judged yet")
     if late.clear:

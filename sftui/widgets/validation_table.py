@@ -20,6 +20,7 @@ _BASES = {
     "rows": "coloured when clear, row by row",
     "scatter": "coloured when beyond their scatter",
     "nothing": "no losses by row: no verdicts yet",
+    "others": "of other rows each: they do not compare",
 }
 """What the verdicts rest on, the best first."""
 

@@ -10,6 +10,7 @@ from sftui.report.language import Language
 from sftui.report.report_facts import Facts
 from sftui.report.sentences import points, start_words
 from sftui.report.verdicts import (
+    MOST_POINTS,
     TaskOutcome,
     any_evidence,
     at_chance,
@@ -97,6 +98,28 @@ def guessing(tr: Language, facts: Facts) -> Iterator[Finding]:
             )
 
 
+def _all_alike(outcome: TaskOutcome) -> bool:
+    """Whether all answers were right, or all wrong, at both ends."""
+    return outcome.before.value == outcome.now.value and outcome.now.value in (0.0, 1.0)
+
+
+def _other_questions(tr: Language, outcome: TaskOutcome) -> Finding:
+    """More of the same questions show nothing where all of them are right, or all wrong."""
+    name, right = md.text(outcome.task, 60), outcome.now.value == 1.0
+    return next_step(
+        "other-items",
+        tr(
+            f"Ask {'harder' if right else 'easier'} questions: more of these cannot show a gain.",
+            f"换{'更难' if right else '更容易'}的题目：再多同样的题目也看不出进步。",
+        ),
+        tr(
+            f"{name}: {'every' if right else 'no'} answer is right, at the first evaluation and at "
+            "the last",
+            f"{name}：首次与最后一次评测都是{'全对' if right else '全错'}",
+        ),
+    )
+
+
 def more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
     """How many questions would make such differences readable."""
     compared = [
@@ -110,6 +133,9 @@ def more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
     found = sharpness(facts, asked[0]) if asked else None
     if found is None:
         return
+    if nothing_moved and _all_alike(asked[0]):
+        yield _other_questions(tr, asked[0])
+        return
     more = ("", "")
     if found.for_two_points > found.total:
         more = (
@@ -121,6 +147,11 @@ def more_items(tr: Language, facts: Facts) -> Iterator[Finding]:
         f"{name}: with {found.total:,} questions about {found.seen:.1f} points are noticed in four runs of five{more[0]}",
         f"{name}：{found.total:,} 道题时，约 {found.seen:.1f} 个百分点的变化，五次运行中约有四次能检验出来{more[1]}",
     )
+    if found.seen > MOST_POINTS:
+        evidence = tr(
+            f"{name}: {found.total:,} questions show no change, however large{more[0]}",
+            f"{name}：{found.total:,} 道题，多大的变化都看不出来{more[1]}",
+        )
     text = (
         tr(
             "Ask more questions, or make a bigger change; more steps of the same will not make these differences readable.",

@@ -40,7 +40,7 @@ def validation(tr: Language, facts: Facts) -> str | None:
                 "显著还要求超出各检查点自身的波动。",
             )
         )
-    else:
+    elif not outcome.of_other_rows:
         parts.append(
             tr(
                 "Losses row by row are not stored: a change is judged by how much the validations "

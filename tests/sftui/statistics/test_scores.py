@@ -3,10 +3,11 @@
 import json
 import math
 import operator
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import events as ev
@@ -18,7 +19,14 @@ from sftui.state.records import Validation
 from sftui.state.run_state import RunState
 from sftui.statistics import paired_tests
 from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
-from sftui.statistics.paired_tests import CLEAR, NOT_JUDGED, judge, paired
+from sftui.statistics.paired_tests import (
+    CLEAR,
+    NOT_JUDGED,
+    Evaluation,
+    compare_gold,
+    judge,
+    paired,
+)
 from sftui.statistics.scores import Scoreboard, score_lines, sentence, short_sentence
 from sftui.statistics.validation_scores import LossBoard
 from tests.conftest import SHARED, needs_shared
@@ -246,3 +254,35 @@ def test_an_interval_that_leaves_out_zero_without_evidence_comes_with_its_p():
     assert short_sentence(judged) == "no evidence, p 0.057"
     [close] = judge([paired(10, 3, 256)])
     assert short_sentence(close).startswith("no evidence, 95% [")
+
+
+@given(st.lists(st.sampled_from("ab"), min_size=2, max_size=7))
+@settings(max_examples=30, deadline=None)
+def test_losses_of_other_rows_are_never_compared(tmp_path_factory, sets):
+    """A run that goes on with another validation file: neither rows nor scatter judge the jump."""
+    folder = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    known = {"a": rng.normal(1.2, 0.3, 60), "b": rng.normal(0.8, 0.3, 50)}
+    measured = []
+    for place, name in enumerate(sets):
+        measured.append(rows(folder, 10 * place, known[name] - 0.05 * place))
+    found = LossBoard(folder).changes(measured)
+    for place in range(1, len(sets)):
+        for other, against in ((0, START), (place - 1, PREVIOUS)):
+            change = found[10 * place, against]
+            if sets[place] == sets[other]:
+                assert change.basis == "rows"
+            else:
+                assert (change.basis, change.clear, change.error) == ("others", False, None)
+
+
+@pytest.mark.parametrize(("items", "known"), [(3, False), (9, False), (10, True), (200, True)])
+def test_few_probabilities_are_no_evidence(items, known):
+    """Three that move alike have next to no error, and p < .001."""
+    right = np.arange(items) % 2 == 0
+    before = Evaluation(
+        correct=int(right.sum()), total=items, item_set="x", right=right,
+        gold=np.full(items, 0.2) + np.linspace(0, 0.01, items),
+    )  # fmt: skip
+    now = replace(before, gold=np.full(items, 0.8))
+    assert (compare_gold(now, before) is not None) == known
