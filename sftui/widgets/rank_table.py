@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,10 @@ class RankTable(Panel):
         lines = next((n for n in (_FULL, 3, 2) if rows >= n * len(ranks)), 1)
         room = rows // lines
         left_out = len(ranks) - room
-        notes: list[Span] = [(f"{left_out} more ranks", style(Role.FAINT))] if left_out > 0 else []
+        notes: list[Span] = []
+        if ranks and left_out > 0:
+            notes = [(f"{left_out} more ranks, fullest {_fullest(ranks)}", style(Role.FAINT))]
+            ranks = self._of_note(ranks, max(0, room))
         if lines >= 3 and ranks:
             notes = [("curves: the whole run", style(Role.FAINT))]
         grid.frame(title, notes, border=self.border, corner=corner)
@@ -59,7 +63,7 @@ class RankTable(Panel):
                 none = "not known of a command that is only followed"
             grid.text(1, 2, fit(none, grid.width - 4), style(Role.FAINT))
             return
-        for i, (number, rank) in enumerate(ranks[: max(0, room)]):
+        for i, (number, rank) in enumerate(ranks):
             row = 1 + i * lines
             self._bar(grid, row, number, rank)
             if rank.lost is not None:
@@ -70,6 +74,12 @@ class RankTable(Panel):
                 self._detail(grid, row + 1, rank)
                 if lines == 3:
                     self._course(grid, row + 2, "memory", rank, "memory_bytes")
+
+    def _of_note(self, ranks: list[tuple[int, Rank]], room: int) -> list[tuple[int, Rank]]:
+        """As many as there is room for, in their order: those that are lost or silent, then the
+        first ones, so that no row moves while nothing is wrong."""
+        chosen = sorted(ranks, key=lambda each: not self._trouble(each[1]))[:room]
+        return sorted(chosen, key=lambda each: each[0])
 
     def _full(self, grid: Grid, row: int, rank: Rank) -> None:
         """Everything there is to know, what the driver does not say as N/A."""
@@ -204,3 +214,12 @@ def _or_none(value: Any, form: str, words: Callable[[Any], str] | None = None) -
     if value is None:
         return "N/A"
     return form.format(words(value) if words else value)
+
+
+def _fullest(ranks: list[tuple[int, Rank]]) -> str:
+    """`0.91/16G`: of the rank with the least memory left, as a share of its own."""
+    last = max(
+        (rank.last for _, rank in ranks),
+        key=lambda beat: (beat.memory_bytes or 0) / (beat.memory_total_bytes or math.inf),
+    )
+    return fmt.size_of(last.memory_bytes, last.memory_total_bytes)

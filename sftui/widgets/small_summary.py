@@ -19,6 +19,9 @@ from sftui.text.clean import clean
 from sftui.view.outlook import answers
 from sftui.widgets.panel import Panel
 
+MOST_RANKS = 2
+"""Ranks with a row each; more of them share one."""
+
 
 class SmallSummary(Panel):
     """Losses and speed left, memory and accuracy right; one column when narrow."""
@@ -95,10 +98,25 @@ class SmallSummary(Panel):
             lines.append([*star, (f"  {where}", dim)])
         return lines
 
+    def _all_ranks(self) -> list[Span]:
+        """The most memory that one of many ranks takes, and how many of them are lost."""
+        ranks = list(self.state.ranks.values())
+        sizes = [rank.last.memory_bytes for rank in ranks if rank.last.memory_bytes is not None]
+        most = max(sizes, default=None)
+        total = max((rank.last.memory_total_bytes or 0 for rank in ranks), default=0)
+        words = fmt.size_of(most, total or None)
+        spans: list[Span] = [(f"{len(ranks)} ranks ", style(Role.DIM))]
+        spans += [("up to ", style(Role.DIM)), (words, style(Role.TEXT, bold=True))]
+        if lost := sum(rank.lost is not None for rank in ranks):
+            spans.append((f"  {lost} lost", style(Role.BAD, bold=True)))
+        return spans
+
     def _right(self) -> list[list[Span]]:
         state, dim = self.state, style(Role.DIM)
         lines: list[list[Span]] = []
-        for number, rank in sorted(state.ranks.items())[:2]:
+        if len(state.ranks) > MOST_RANKS:
+            lines.append(self._all_ranks())
+        for number, rank in sorted(state.ranks.items()) if not lines else ():
             word = "resident" if rank.last.memory_kind == "resident" else "allocated"
             size = fmt.size_of(rank.last.memory_bytes, rank.last.memory_total_bytes)
             spans: list[Span] = [(f"rank {number} ", dim), (size, style(Role.TEXT, bold=True))]

@@ -449,6 +449,21 @@ def test_more_ranks_than_rows_are_counted():
     assert "12 more ranks" in text(drawn(RankTable, beats, width=60, height=6))
 
 
+def test_of_64_ranks_the_lost_one_and_the_fullest_are_seen():
+    """On a large screen, and in one row of a small one, which showed two of them and no more."""
+    beats: list[ev.Event] = [
+        ev.RankHeartbeat(rank=r, memory_bytes=(1 + (r == 41)) * GIB, memory_total_bytes=4 * GIB)
+        for r in range(64)
+    ]
+    events = [*beats, ev.RankLost(rank=50, reason="killed")]
+    words = text(drawn(RankTable, events, width=60, height=6))
+    assert "lost: killed" in words
+    assert "60 more ranks, fullest 2/4G" in words
+    small = text(drawn(SmallSummary, events, width=80, height=6))
+    assert "64 ranks up to 2/4G" in small
+    assert "1 lost" in small
+
+
 def test_checkpoints_and_best():
     """Newest first, the best with a star, removed ones named, the start last."""
     lines = drawn(CheckpointPanel, STATES["finished"], width=60, height=12).lines()
