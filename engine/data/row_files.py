@@ -8,6 +8,7 @@ import io
 import re
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -178,7 +179,7 @@ class CsvRows:
             csv.field_size_limit(before)
         if self._rows:
             self._columns = [name.strip() for name in self._rows.pop(0)[1]]
-        twice = [name for name in self._columns if self._columns.count(name) > 1]
+        twice = [name for name, found in Counter(self._columns).items() if found > 1]
         if twice:
             raise DataError(
                 f'{self._path}: the column "{twice[0]}" stands twice in the first line; expected '

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,16 @@ def test_a_row_that_has_no_end_is_refused_with_its_line(
         open_path(path)
     path.write_bytes(ROW * 50)
     assert len(open_path(path)) == 50
+
+
+def test_a_table_of_a_hundred_thousand_columns_is_read_at_once(tmp_path: Path) -> None:
+    """Each name was looked for among all others: 200,000 took minutes."""
+    path = tmp_path / "rows.csv"
+    names = ",".join(f"c{number}" for number in range(100_000))
+    path.write_text(f"{names}\n{','.join('x' * 100_000)}\n")
+    began = time.process_time()
+    assert len(open_path(path)) == 1
+    assert time.process_time() - began < 5.0
+    path.write_text(f"{names},c7\nx\n")
+    with pytest.raises(DataError, match='the column "c7" stands twice'):
+        open_path(path)
