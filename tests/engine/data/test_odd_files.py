@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from engine.data import long_jsonl
 from engine.data.row_files import open_path
 from engine.errors import DataError
+from tests import memory
 
 ROW = b'{"prompt": "a", "completion": "b"}\n'
 TERABYTE = 2**40
@@ -61,3 +63,20 @@ def test_a_table_of_a_hundred_thousand_columns_is_read_at_once(tmp_path: Path) -
     path.write_text(f"{names},c7\nx\n")
     with pytest.raises(DataError, match='the column "c7" stands twice'):
         open_path(path)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.csv.gz"])
+def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """600 kB of line ends took 5.5 GB."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"\n" * 68_000_000, 6))
+    before = memory.peak_bytes()
+    with pytest.raises(DataError, match="more than 100 times its size"):
+        open_path(path)
+    assert memory.peak_bytes() - before < 400 * 2**20
+    path.write_bytes(
+        gzip.compress(ROW * 100_000 if "json" in name else b"a,b\n" + b"1,2\n" * 10**5)
+    )
+    assert len(open_path(path)) == 100_000
