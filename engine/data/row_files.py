@@ -8,6 +8,7 @@ import io
 import re
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -35,6 +36,9 @@ SPLITS = {
 }
 """What the files, or splits, of training and validation rows are called."""
 
+_ALWAYS_UNPACKED = 64 * 2**20
+MOST_PACKED = 100
+"""Texts pack to a third, repeated ones to a thirtieth; line ends alone to a thousandth."""
 MAX_UNPACKED = 2**34
 """16 GiB: a file of zeros unpacks to a thousand times its size."""
 
@@ -105,10 +109,12 @@ def _unpacked(path: Path) -> bytes:
     if fault := pointer_fault(path):
         raise DataError(f"{fault}.")
     try:
+        # Of the size on disk, asked while it is unpacked: the trailer's word is 32 bits.
+        most = min(MAX_UNPACKED, max(_ALWAYS_UNPACKED, MOST_PACKED * path.stat().st_size))
         with gzip.open(path) as file:
             found = io.BytesIO()
             # In blocks: memory for all that is asked for is taken before the first byte is read.
-            while found.tell() <= MAX_UNPACKED and (block := file.read(_BLOCK_BYTES)):
+            while found.tell() <= most and (block := file.read(_BLOCK_BYTES)):
                 found.write(block)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
@@ -118,6 +124,11 @@ def _unpacked(path: Path) -> bytes:
         raise DataError(
             f"{path}: unpacks to more than the memory that is there. Unpack it."
         ) from None
+    if most < found.tell() <= MAX_UNPACKED:
+        raise DataError(
+            f"{path}: unpacks to more than {MOST_PACKED} times its size, which rows of texts do "
+            "not. Unpack it to look at it."
+        )
     if found.tell() > MAX_UNPACKED:
         raise DataError(f"{path}: unpacks to more than {MAX_UNPACKED // 2**30} GiB. Unpack it.")
     return found.getvalue()
@@ -178,7 +189,7 @@ class CsvRows:
             csv.field_size_limit(before)
         if self._rows:
             self._columns = [name.strip() for name in self._rows.pop(0)[1]]
-        twice = [name for name in self._columns if self._columns.count(name) > 1]
+        twice = [name for name, found in Counter(self._columns).items() if found > 1]
         if twice:
             raise DataError(
                 f'{self._path}: the column "{twice[0]}" stands twice in the first line; expected '

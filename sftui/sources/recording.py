@@ -65,6 +65,14 @@ class _Rows:
         self.columns = {name: Packed[float]("d") for name in names}
 
     def extend(self, batch: ev.StepBatch) -> None:
+        if len(batch.steps) == 1 and len(batch.times) <= 1:
+            # Where results part all rows, there is one in each batch.
+            self.steps.append(batch.steps[0])
+            for t in batch.times:
+                self.times.append(t)
+            for name, values in batch.columns.items():
+                self.columns[name].append(values[0])
+            return
         self.steps.extend(batch.steps)
         self.times.extend(batch.times)
         for name, values in batch.columns.items():
@@ -188,7 +196,24 @@ class Timeline:
         self._told = told
         return max(now, told)
 
+    def _append_row(self, batch: ev.StepBatch) -> bool:
+        """A batch of one row, by a clock that goes by its time; whether it was one."""
+        if len(batch.steps) != 1 or len(batch.times) != 1 or self.clock_kind != "time":
+            return False
+        step, t, first = batch.steps[0], batch.times[0], self._first_t
+        if first is None or not math.isfinite(t):
+            return False
+        self.num_updates += 1
+        self._now, self._top = max(self._now, t - first), max(self._top, step)
+        self._last_update = max(step, self._last_update or step)
+        self._keep(batch)
+        self._clock.append(self._now)
+        self._steps.append(self._top)
+        return True
+
     def _append_batch(self, batch: ev.StepBatch) -> None:
+        if self._append_row(batch):
+            return
         steps = np.asarray(batch.steps, dtype=np.int64)
         if not len(steps):
             return
@@ -214,8 +239,6 @@ class Timeline:
         else:
             clock = np.full(len(steps), now)
         self._last_update = max(int(steps.max()), self._last_update or int(steps[0]))
-        for name in filter(ev.is_result_column, batch.columns):
-            self.holds |= {"validations" if name.startswith(ev.VALIDATION_COLUMN) else "evals"}
         self._keep(batch)
         self._now, self._top = float(clock[-1]), int(highest[-1])
         self._clock.extend(clock)
@@ -229,6 +252,8 @@ class Timeline:
         rows = self._rows.get(key)
         if rows is None:
             rows = self._rows[key] = _Rows(stamp, batch.columns)
+            for name in filter(ev.is_result_column, batch.columns):
+                self.holds |= {"validations" if name.startswith(ev.VALIDATION_COLUMN) else "evals"}
         if not self._runs or self._runs[-1] is not rows:
             self._runs.append(rows)
             self._run_at.append(self._num_rows)

@@ -82,7 +82,7 @@ def _falling(state: RunState, view: View) -> Answer:
     if not known:
         return Answer("val", _no_validation(state, view))
     if len(known) < 2:
-        return Answer("val", f"{fmt.loss(known[0].loss)}, once: nothing to compare yet")
+        return Answer("val", f"{fmt.loss(known[0].loss)}, once: none to compare yet")
     now, before = known[-1], known[-2]
     steps = fmt.counted(now.step - before.step, "step")
     by = fmt.change(now.loss - before.loss)

@@ -45,6 +45,25 @@ FORMAT = "hf"
 """Of a tokenizer file in a run directory."""
 
 
+MOST_MESSAGES = 1000
+"""Of a conversation: its answers are found by rendering it up to each of them."""
+MOST_CHARACTERS = 2_000_000
+"""Of all texts of a row: half a kilobyte of memory each while it is made into tokens."""
+
+
+def _refuse_endless(messages: Sequence[Message]) -> None:
+    """Refuse a row that would take minutes or gigabytes, of which some thousand tokens are used.
+
+    Raises:
+        RowFault: saying what was found and what was expected.
+    """
+    if len(messages) > MOST_MESSAGES:
+        raise RowFault(f"{len(messages):,} messages; expected at most {MOST_MESSAGES:,}. Split it")
+    size = sum(len(plain(message)) + len(message.extra or "") for message in messages)
+    if size > MOST_CHARACTERS:
+        raise RowFault(f"{size:,} characters; expected at most {MOST_CHARACTERS:,}. Split it")
+
+
 class HfTokenizer(OwnFormat):
     """A tokenizer with a chat template, seen as the engine sees tokenizers."""
 
@@ -320,9 +339,11 @@ class HfTokenizer(OwnFormat):
         """Messages as a template takes them.
 
         Raises:
-            RowFault: a text holds a control token, which would be obeyed.
+            RowFault: a text holds a control token, which would be obeyed, or it is too long to be
+                looked at.
         """
         messages = conversation.messages
+        _refuse_endless(messages)
         for number, message in enumerate(messages, start=1):
             for text in (plain(message), message.extra):
                 self._refuse_controls(text, f"message {number}")
@@ -378,6 +399,7 @@ class HfTokenizer(OwnFormat):
     def _plain_text(self, message: Message, max_tokens: int) -> Rendered:
         """A text as it stands, between the tokens that begin and end one; control tokens in it
         are control tokens, since texts that somebody has rendered already hold them."""
+        _refuse_endless([message])
         ids = list(self.inner.encode(plain(message), add_special_tokens=True).ids)
         end = self._named_id("eos_token")
         if end is not None and ids[-1:] != [end]:

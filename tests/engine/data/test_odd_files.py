@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from engine.data import long_jsonl
 from engine.data.row_files import open_path
 from engine.errors import DataError
+from tests import memory
 
 ROW = b'{"prompt": "a", "completion": "b"}\n'
 TERABYTE = 2**40
@@ -47,3 +50,33 @@ def test_a_row_that_has_no_end_is_refused_with_its_line(
         open_path(path)
     path.write_bytes(ROW * 50)
     assert len(open_path(path)) == 50
+
+
+def test_a_table_of_a_hundred_thousand_columns_is_read_at_once(tmp_path: Path) -> None:
+    """Each name was looked for among all others: 200,000 took minutes."""
+    path = tmp_path / "rows.csv"
+    names = ",".join(f"c{number}" for number in range(100_000))
+    path.write_text(f"{names}\n{','.join('x' * 100_000)}\n")
+    began = time.process_time()
+    assert len(open_path(path)) == 1
+    assert time.process_time() - began < 5.0
+    path.write_text(f"{names},c7\nx\n")
+    with pytest.raises(DataError, match='the column "c7" stands twice'):
+        open_path(path)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.csv.gz"])
+def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    """600 kB of line ends took 5.5 GB."""
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"\n" * 68_000_000, 6))
+    before = memory.peak_bytes()
+    with pytest.raises(DataError, match="more than 100 times its size"):
+        open_path(path)
+    assert memory.peak_bytes() - before < 400 * 2**20
+    path.write_bytes(
+        gzip.compress(ROW * 100_000 if "json" in name else b"a,b\n" + b"1,2\n" * 10**5)
+    )
+    assert len(open_path(path)) == 100_000

@@ -263,16 +263,17 @@ def test_a_second_start_of_the_same_run_says_more_about_it():
 @given(
     st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=20), max_size=6),
     st.lists(st.integers(0, 120), max_size=4),
-    st.booleans(),
+    st.sampled_from(["steps", "duration", "time"]),
 )
 def test_batches_and_single_events_have_the_same_places(runs, places, timed):
     """Positions, clock and steps do not depend on how updates were bundled, falling steps too."""
     bundled, single = Timeline(), Timeline()
     for steps in runs:
         columns = {"loss": [1.0] * len(steps)}
-        if timed:
+        if timed == "duration":
             columns["seconds"] = [0.5 + s for s in steps]
-        batch = StepBatch(steps=steps, columns=columns)
+        times = [1.7e9 + s for s in steps] if timed == "time" else []
+        batch = StepBatch(steps=steps, columns=columns, times=times)
         start = steps[-1] + 1
         bundled.append(batch)
         for event in batch.rows():

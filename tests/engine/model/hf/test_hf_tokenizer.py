@@ -319,3 +319,20 @@ def test_a_token_is_supervised_where_one_of_its_characters_is_of_an_answer(
     answered = {n for begin, end in places for n in range(begin, end)}
     wanted = [int(any(n in answered for n in range(*span))) for span in spans]
     assert template.touched(places, spans) == wanted
+
+
+@pytest.mark.parametrize(
+    ("talk", "said"),
+    [
+        (conversation([("a", "b")] * 501), "1,002 messages; expected at most 1,000"),
+        (conversation([("a" * 2_000_000, "b")]), "2,000,001 characters; expected at most"),
+        (Conversation((Message("text", "a" * 2_000_001),)), "2,000,001 characters; expected"),
+    ],
+    ids=["messages", "characters", "text"],
+)
+def test_a_row_that_would_take_minutes_or_gigabytes_is_a_fault(
+    talk: Conversation, said: str
+) -> None:
+    """A text of 4 MB took 1.7 GB, and 8,000 messages took minutes, for 2,048 tokens of a row."""
+    with pytest.raises(RowFault, match=said):
+        ours("chatml", marked=False).render(talk, 2048)
