@@ -407,7 +407,7 @@ def _not_recognised(path: Path, head: bytes) -> str:
     if shapes:
         held = f"{shapes.total():,} of its lines hold numbers: {leftovers.commonest(shapes)}."
     return (
-        f"{path} is no training log that is known: none of its lines has a step and a loss, and "
+        f"{path} is no training log that is known: no two of its lines have a step and a loss, and "
         f"{held} What is needed is a line, row or bar with a training loss and a step, an epoch "
         "or a count; --map step=NAME,train.loss=NAME says which names they have here. "
         f"Known formats: {names}; --format forces one."

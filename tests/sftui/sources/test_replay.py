@@ -536,12 +536,14 @@ def test_what_cannot_be_opened_is_said_in_one_line(tmp_path, monkeypatch):
     (tmp_path / "empty.log").write_text("")
     (tmp_path / "binary").write_bytes(bytes(range(256)) * 50)
     (tmp_path / "novel.txt").write_text("It was a dark and stormy night.\n" * 100)
+    (tmp_path / "one.log").write_text("step 5 loss 2.31\n")
     (tmp_path / "folder").mkdir()
     cases = {
         "missing.log": "does not exist",
         "empty.log": "is empty",
         "binary": "binary file",
         "novel.txt": "no training log",
+        "one.log": "no two of its lines have a step and a loss",
         "folder": "no run directory",
         "nothere": "no run is called",
     }
