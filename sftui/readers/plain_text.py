@@ -50,7 +50,7 @@ _FEWEST_ALIKE = 3
 
 
 def _on_one_line(match: re.Match[bytes]) -> bytes:
-    return match[0].replace(b"\r", b" ").replace(b"\n", b" ")
+    return re.sub(rb"\s+", b" ", match[0])
 
 
 class PlainTextReader(PrintedReader):

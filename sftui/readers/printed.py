@@ -157,18 +157,18 @@ class PrintedReader(LedgerReader):
             self._give_inner()
             return self._line(line)
         self._inner.append(line)
-        text = " ".join(self._inner)
+        text = " ".join(each.strip() for each in self._inner)
         if text.count("{") > text.count("}"):
             return True
-        lines, self._inner = self._inner, []
-        if self._whole_line(text):
-            return True
-        for each in lines[:-1]:
-            self._unknown(each)
-        return False
+        # A config is printed like that too: only an object with a loss or a result is a row.
+        if any(self._layout_of_row(Row(items)).tells for items in dicts_of(text)[0]):
+            self._inner = []
+            return self._whole_line(text)
+        self._give_inner()
+        return True
 
     def _give_inner(self) -> None:
-        """Lines that only looked like the beginning of an object."""
+        """Lines that only looked like an object of the run."""
         lines, self._inner = self._inner, []
         for each in lines:
             if not self._whole_line(each):
@@ -212,10 +212,15 @@ class PrintedReader(LedgerReader):
 
     def _bars_of(self, line: str) -> tuple[list[Bar], str]:
         """The bars of a line, and the line without; another rank's bars tell nothing."""
-        bare, _ = take_clock(line)
-        bare, rank, _ = take_rank(bare)
-        label, percent, behind = bare.partition("%|")
-        bars, rest = take_bars(bare_label(label) + percent + behind if percent else line)
+        label, percent, behind = line.partition("%|")
+        rank = None
+        if percent and not label.strip("\r 0123456789"):
+            bars, rest = take_bars(line)  # nothing stands before it
+        elif percent:
+            label, rank, _ = take_rank(take_clock(label)[0])
+            bars, rest = take_bars(bare_label(label) + percent + behind)
+        else:
+            bars, rest = take_bars(line)
         if rank is not None and bars:
             self._ranked_bars = True
             if rank != (self.settled.lead or 0):
@@ -337,10 +342,12 @@ class PrintedReader(LedgerReader):
             return True
         if not (layout.tells or layout.epoch >= 0):
             return False
-        bare, rank, unsure = take_rank(take_clock(outer)[0].split("|")[0].rstrip() + " {")
-        if unsure and not self._ranked_bars:
-            rank = None  # `12: {'loss': 2.5}` may begin with its step
-        outer = outer if rank is None else bare.rstrip(" {")
+        rank = None
+        if outer.strip(" |"):
+            bare, rank, unsure = take_rank(take_clock(outer)[0].split("|")[0].rstrip() + " {")
+            if unsure and not self._ranked_bars:
+                rank = None  # `12: {'loss': 2.5}` may begin with its step
+            outer = outer if rank is None else bare.rstrip(" {")
         if not layout.counters and outer.strip(" |"):
             layout, numbers = self._with_text(row, outer)
         entry = not layout.counters

@@ -19,6 +19,7 @@ from engine.events import Event, LogLine, StepBatch
 from engine.files import checked
 from sftui.readers import LineCounts, Reader
 from sftui.readers.envelopes import Envelope, envelope_of
+from sftui.sources.heap import return_large_arrays
 from sftui.sources.recording import Recording
 from sftui.sources.text_position import PIECE_BYTES
 
@@ -139,6 +140,7 @@ class FileFeed:
 
         A long one has then begun, and goes on when `read_on` says that the first was seen.
         """
+        return_large_arrays()  # before the first other thread gets a heap of its own
         self._thread = threading.Thread(target=self._run, name="replay reader", daemon=True)
         self._thread.start()
         if patience_seconds:

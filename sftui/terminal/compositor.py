@@ -14,6 +14,9 @@ from textual.geometry import Region
 from textual.screen import Screen
 from textual.widget import Widget
 
+Visible = dict[Widget, tuple[Region, Region]]
+"""Widgets with their region and what of it is seen."""
+
 
 class CroppedUpdate(ChopsUpdate):
     """Textual's partial update, with every strip cropped at both ends."""
@@ -39,12 +42,20 @@ class CroppingCompositor(Compositor):
 
     _changed: tuple[Region, ...] = ()
     """The regions of the update that is being rendered; empty outside of one."""
+    _asked: tuple[Visible, Visible] | None = None
+    """All visible widgets, and those of them that this update asks: it looks four times."""
 
     @property
-    def visible_widgets(self) -> dict[Widget, tuple[Region, Region]]:
-        found, changed = super().visible_widgets, self._changed
-        if not changed:
+    def visible_widgets(self) -> Visible:
+        found = super().visible_widgets
+        if not self._changed:
             return found
+        if self._asked is None or self._asked[0] is not found:
+            self._asked = (found, self._changed_of(found))
+        return self._asked[1]
+
+    def _changed_of(self, found: Visible) -> Visible:
+        changed = self._changed
         here = {
             widget: places
             for widget, places in found.items()
@@ -64,7 +75,7 @@ class CroppingCompositor(Compositor):
         try:
             update = super().render_partial_update()
         finally:
-            self._changed = ()
+            self._changed, self._asked = (), None
         if update is None:
             return None
         return CroppedUpdate(update.chops, update.spans, update.chop_ends)

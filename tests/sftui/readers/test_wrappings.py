@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.events import EvalFinished
+from engine.events import EvalFinished, StepFinished
 from sftui.cli import main
 from tests.conftest import examples
 from tests.sftui.readers.reader_checks import flat, of
@@ -36,7 +36,7 @@ def scores(found) -> list[tuple[int | None, float]]:
 
 
 @given(truths(), st.sampled_from(sorted(PREFIXES)), st.booleans())
-@examples(40)
+@examples(20)
 def test_bars_and_dicts_are_read_behind_any_prefix(tmp_path_factory, truth, name, other_rank):
     """The bar tells the step whatever stands before it; of two ranks the first one counts."""
     prefix = PREFIXES[name]
@@ -62,7 +62,7 @@ def pprinted(row: dict[str, object]) -> str:
 
 
 @given(truths(), st.sampled_from([pretty, pprinted]), st.sampled_from(["", "INFO metrics: "]))
-@examples(40)
+@examples(20)
 def test_an_object_over_several_lines_is_one_row(tmp_path_factory, truth, printed, before):
     text = ""
     for step, loss, val in merged(truth):
@@ -72,6 +72,27 @@ def test_an_object_over_several_lines_is_one_row(tmp_path_factory, truth, printe
                 text += before + printed(row) + "\nnext\n"
     found = opened(tmp_path_factory.mktemp("log"), text)
     check(found, Sample(text, truth.losses, val=truth.val))
+
+
+def test_dicts_of_the_trainer_over_several_lines_are_read(tmp_path):
+    """They have no step: entries are counted, as where they stand on a line each."""
+    rows: list[dict[str, object]] = [
+        {"loss": 3 - i / 9, "grad_norm": 1.0, "epoch": i / 10} for i in range(6)
+    ]
+    text = "".join(pretty(row).replace('"', "'") + "\n" for row in rows)
+    check(opened(tmp_path, text), Sample(text, [(i + 1, 3 - i / 9) for i in range(6)]))
+
+
+@pytest.mark.parametrize("printed", [pretty, pprinted])
+def test_a_config_over_several_lines_is_no_row(printed, tmp_path):
+    config: dict[str, object] = {"lr": 1e-5, "steps": 60, "loss_type": "ce", "warmup": 5}
+    text = f"config = {printed(config)}\n"
+    text += "".join(f"step {s} loss {3 - s / 9}\n" for s in range(1, 6))
+    found = opened(tmp_path, text)
+    check(found, Sample(text, [(s, 3 - s / 9) for s in range(1, 6)]))
+    last = found.recording.stages[-1]
+    events = flat(last.timeline.events(0, len(last.timeline)))
+    assert max(e.step or 0 for e in of(StepFinished, events)) == 5
 
 
 @pytest.mark.parametrize("inner", ["{'0_default': 1.2}", '{"gpu": 3}'])
@@ -92,7 +113,7 @@ RUNNING: dict[str, Callable[[int, int, float], str]] = {
 @given(
     truths(), st.sampled_from(sorted(RUNNING)), st.lists(st.floats(0.5, 9), min_size=1, max_size=5)
 )
-@examples(40)
+@examples(20)
 def test_of_an_evaluation_batch_by_batch_the_last_mean_counts(tmp_path_factory, truth, form, means):
     """It is one result of its step, not one a batch, and no loss of the training."""
     means = [round(value, 4) for value in means]
@@ -173,7 +194,7 @@ TABLES: dict[str, Callable[[Truth], str]] = {
 
 
 @given(truths(), st.sampled_from(sorted(TABLES)))
-@examples(60)
+@examples(30)
 def test_tables_of_other_tools_are_read_back(tmp_path_factory, truth, name):
     found = opened(tmp_path_factory.mktemp("log"), TABLES[name](truth))
     check(found, Sample("", truth.losses, val=truth.val))
@@ -187,7 +208,7 @@ def test_a_metric_of_an_mlflow_store_is_named_by_its_file(tmp_path_factory, trut
 
 
 @given(st.integers(1, 900), st.integers(4, 9), st.sampled_from([";", "\t"]))
-@examples(30)
+@examples(15)
 def test_beside_decimal_commas_dots_part_the_thousands_of_a_step(tmp_path_factory, by, count, cut):
     steps = [100 * by * i for i in range(1, count)]
     lines = [cut.join(["step", "loss"])]
@@ -227,7 +248,7 @@ FORMS: dict[str, Callable[[int, float, float], str]] = {
     st.sampled_from(sorted(FORMS)),
     st.lists(st.integers(0, 10_000), min_size=4, max_size=30, unique=True),
 )
-@examples(40)
+@examples(20)
 def test_accuracies_in_percent_are_fractions_of_one(tmp_path_factory, form, hundredths):
     """Printed without a sign: one of more than 1 says it for all of them, those before it too."""
     hundredths = [*(each for each in hundredths if each != 5230), 5230]
