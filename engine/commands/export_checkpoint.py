@@ -31,6 +31,8 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
     """
     target = checkpoint_target.find(**job["target"] | {"runs": Path(job["target"]["runs"])})
     folder = Path(job["output"])
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"{folder} is no folder; expected a new one. Name another with -o.")
     if job["format"] == "hf" and folder.exists() and any(folder.iterdir()):
         raise CheckpointError(
             f"{folder} exists and is not empty; expected a new folder. Name another with -o."

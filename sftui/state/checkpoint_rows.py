@@ -5,6 +5,7 @@ A run may save a hundred thousand: none of them is sorted again because one more
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, overload
@@ -19,16 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class CheckpointRows(Sequence[Checkpoint]):
-    """Checkpoints to go on from, whichever trainer saved them, newest first, then what was
-    exported, then the start. To be read before the state changes again."""
-
-    def __init__(self, saved: Checkpoints, shelf: Shelf, start: Checkpoint | None) -> None:
-        self._saved, self._shelf, self._start = saved, shelf, start
-
-    def __len__(self) -> int:
-        shelf = self._shelf
-        return shelf.number + len(shelf.others) + (self._start is not None)
+class _Made(Sequence[Checkpoint]):
+    """Records by their place, each made when it is read."""
 
     @overload
     def __getitem__(self, index: int) -> Checkpoint: ...
@@ -41,7 +34,26 @@ class CheckpointRows(Sequence[Checkpoint]):
             return [self[i] for i in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        place, shelf = index % len(self), self._shelf
+        return self._at(index % len(self))
+
+    @abstractmethod
+    def _at(self, place: int) -> Checkpoint:
+        """The record of a place from 0 on that is there."""
+
+
+class CheckpointRows(_Made):
+    """Checkpoints to go on from, whichever trainer saved them, newest first, then what was
+    exported, then the start. To be read before the state changes again."""
+
+    def __init__(self, saved: Checkpoints, shelf: Shelf, start: Checkpoint | None) -> None:
+        self._saved, self._shelf, self._start = saved, shelf, start
+
+    def __len__(self) -> int:
+        shelf = self._shelf
+        return shelf.number + len(shelf.others) + (self._start is not None)
+
+    def _at(self, place: int) -> Checkpoint:
+        shelf = self._shelf
         if place < shelf.number:
             return self._saved.at(int(shelf.rows.data[shelf.number - 1 - place]))
         place -= shelf.number
@@ -95,7 +107,7 @@ class CheckpointRows(Sequence[Checkpoint]):
         return self._shelf.number - int(np.count_nonzero(self.removed))
 
 
-class Listed(Sequence[Checkpoint]):
+class Listed(_Made):
     """The rows of a moment; each is made when it is read."""
 
     def __init__(self, saved: Checkpoints, shelf: Shelf, start: Checkpoint | None) -> None:
@@ -108,18 +120,7 @@ class Listed(Sequence[Checkpoint]):
     def __len__(self) -> int:
         return len(self._rows) + len(self._rest)
 
-    @overload
-    def __getitem__(self, index: int) -> Checkpoint: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Checkpoint]: ...
-
-    def __getitem__(self, index: int | slice) -> Checkpoint | list[Checkpoint]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        place = index % len(self)
+    def _at(self, place: int) -> Checkpoint:
         if place >= len(self._rows):
             return self._rest[place - len(self._rows)]
         row = int(self._rows[place])

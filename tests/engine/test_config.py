@@ -1,6 +1,7 @@
 """Settings: one source over another, all faults at once, nothing unknown accepted."""
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -170,3 +171,11 @@ def test_what_nanochats_models_have_no_use_for_is_refused_without_a_model():
 def test_the_groups_are_the_fields_of_the_run_config():
     """A group that is added to `RunConfig` is read, checked and written without a second list."""
     assert [*config.GROUPS, "recipe"] == [f.name for f in dataclasses.fields(RunConfig)]
+
+
+def test_a_hundred_thousand_unknown_settings_are_refused_at_once() -> None:
+    """Each was compared with every known name."""
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"unknown setting 'gpu'.*unknown setting 'x0'"):
+        config.from_flat({"gpu": 1} | {f"x{number}": 1 for number in range(100_000)}, None)
+    assert time.process_time() - began < 4.0

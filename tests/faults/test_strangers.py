@@ -319,3 +319,11 @@ def test_an_evaluation_runs_no_programs_because_a_run_says_so(desk: Desk) -> Non
     for typed in (False, True):
         flags = checkpoint_flags.EvalFlags(checkpoint=str(run), unsafe_code=typed)
         assert evaluate._settings(target, flags).eval.unsafe_code is typed
+
+
+@pytest.mark.parametrize("layout", ["hf", "nanochat"])
+def test_an_export_into_what_is_no_folder_is_one_line(desk: Desk, layout: str) -> None:
+    (desk.folder / "file").write_text("mine")
+    words = ["export", str(desk.stopped), "--format", layout, "-o", str(desk.folder / "file")]
+    assert "is no folder" in said(desk.type(*words))
+    assert (desk.folder / "file").read_text() == "mine"
