@@ -83,6 +83,7 @@ def write(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        checked.refuse_special(path)
         scores = []
         for result, seconds in results:
             items = path.with_name(f"{path.stem}.{result.task}.npz")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UsageError
+from engine.files import checked
 from sftui.report import markdown as md
 from sftui.report import pictures, typography
 from sftui.report.finding_rules import find
@@ -120,6 +121,7 @@ def write(facts: Facts, path: Path, lang: Lang, *, draw: bool = True) -> Written
     stem = path.stem
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        checked.refuse_special(path)
         drawn = pictures.draw(facts, path.parent, stem) if draw else []
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         fresh.write_text(markdown(facts, lang, stem=stem if draw else None), encoding="utf-8")

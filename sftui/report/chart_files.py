@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from engine.files import checked
 from sftui.drawing.chart_data import ChartCurve, ChartData
 from sftui.report.pictures import COLOURS, SETTINGS, label
 from sftui.report.series_table import Column, table
@@ -88,6 +89,7 @@ def _file_word(text: str) -> str:
 
 def _whole(path: Path, make: Callable[[Path], object]) -> None:
     """Make a file beside its place and move it there when every byte is on disk."""
+    checked.refuse_special(path)
     part = path.with_name(f".{path.name}.part")
     try:
         make(part)

@@ -317,7 +317,7 @@ class CheckpointTable(Panel):
         grid.text(row, 2, *_mark(item, gone=gone))
         number = style(Role.FAINT if gone else Role.TEXT, bold=chosen)
         after = grid.text(row, 4, fit(item.name, 12), number)
-        if other is not None and other.known is item.known:
+        if other is not None and other.known.path == item.known.path:
             # The one that the chosen one is compared with.
             grid.put(row, after + 1, "○", style(Role.DIM if self.picked is None else Role.WARN))
         loss = self.state.checkpoint_loss(item.known)

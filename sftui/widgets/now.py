@@ -64,14 +64,13 @@ class Now(Panel):
 
     def _answers(self, grid: Grid, row: int) -> None:
         """A line a question, cut where the panel ends."""
-        # Names of a log are among what was set otherwise.
-        changed = clean(past_words(self.view, self.state), 300)
-        found = answers(self.state, self.view, changed)
+        found = answers(self.state, self.view, past_words(self.view, self.state))
         start = 2 + widest(found) + 2
         for at, answer in enumerate(found, row):
             grid.text(at, 2, answer.question, style(Role.DIM))
             number = style(Role.TEXT, bold=answer.clear)
-            grid.text(at, start, fit(answer.words, grid.width - 2 - start), number)
+            words = clean(answer.words, 300)  # names of a log are among them, and how it ended
+            grid.text(at, start, fit(words, grid.width - 2 - start), number)
 
     def _train(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -526,3 +527,13 @@ def test_every_real_log_gets_a_report(path):
     for lang in ("en", "zh"):
         text = report.markdown(facts, lang, stem="x")
         assert re.findall(r"^## (\d+)\. ", text, re.MULTILINE) == [str(n) for n in range(1, 18)]
+
+
+def test_a_report_leaves_a_pipe_where_it_is(tmp_path, capsys):
+    """As root it took /dev/null from the whole machine: a rename put a file there."""
+    os.mkfifo(tmp_path / "pipe")
+    log = tmp_path / "run.log"
+    log.write_text("".join(f"step {i} loss {3 - i / 100}\n" for i in range(30)))
+    assert main(["report", str(log), "-o", str(tmp_path / "pipe")]) == 2
+    assert "it is a pipe; expected a file" in capsys.readouterr().err
+    assert (tmp_path / "pipe").is_fifo()
