@@ -23,7 +23,8 @@ _COLUMNS = re.compile(rb'"(?:train_|training_)?loss(?:es)?"\s*:\s*\[\s*[-\d.N]')
 _SERIES = re.compile(rb'"(?:steps|values)"\s*:\s*\[\s*[-\d.N]')
 """Numbers by name, each with its steps and values, as Sacred keeps its `metrics.json`."""
 _ROW = re.compile(rb'"(?:step|epoch|global_step|iteration|iter|current_steps|_step)"\s*:')
-_HISTORY = re.compile(rb'\n\s*"log_history":\s*\[|\{\s*"log_history":\s*\[|"log_history":\s*\[')
+_HISTORY = re.compile(rb'"log_history":\s*\[')
+"""Nothing before the name: blanks that may be repeated are looked at from each of them anew."""
 
 
 class TrainerStateReader(ObjectReader):
