@@ -27,7 +27,8 @@ CHANGED = "changed: "
 MOST_WORDS = 300
 """Characters of an answer that are looked at."""
 NEXT = ("chat", "report", "eval")
-"""Commands of `sftui` for a run that is over; typed alone they take the newest."""
+"""Commands of `sftui` for a run that is over; typed alone they take the newest. All but the
+report need a checkpoint."""
 
 
 class Answer(NamedTuple):
@@ -157,8 +158,9 @@ def _next(state: RunState, view: View, changed: str) -> Answer:
     if changed:
         return Answer("last run", changed, shorter=(changed.removeprefix(CHANGED),))
     if (state.ended or view.trouble) and view.run_id:
-        words = " · ".join(f"sftui {name}" for name in NEXT)
-        return Answer("next", words, shorter=(f"sftui {' · '.join(NEXT)}",))
+        names = [name for name in NEXT if state.loadable or name == "report"]
+        words = " · ".join(f"sftui {name}" for name in names)
+        return Answer("next", words, shorter=(f"sftui {' · '.join(names)}",))
     if view.folder is None:
         typed = "`:past LOG` draws one"
         return Answer("beside", f"{typed} behind it", shorter=(typed,))

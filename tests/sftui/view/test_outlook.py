@@ -114,6 +114,20 @@ def test_what_comes_next_is_the_last_run_or_three_commands() -> None:
     assert widest(answers(ended, view, "")) == len("last run")
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"), [("hf", "chat report eval"), ("lightning", "report"), ("", "report")]
+)
+def test_after_the_end_nothing_is_to_be_typed_that_would_take_another_run(
+    kind: Any, names: str
+) -> None:
+    """`sftui chat` typed alone takes the newest run with a checkpoint that it can load."""
+    events: list[ev.Event] = [ev.RunStarted(name="x", effective={"trainer": "a trainer"})]
+    if kind:
+        events.append(ev.CheckpointSaved(step=4, path="/elsewhere/saved-4", kind=kind))
+    state = folded([*events, ev.RunFinished(status="finished", updates=4)])
+    assert lines(state, run_id="x")["next"] == " · ".join(f"sftui {n}" for n in names.split())
+
+
 @pytest.mark.parametrize(("size", "there"), [((160, 48), 1), ((120, 36), 1), ((80, 24), 0)])
 async def test_they_stand_under_now_where_there_is_room(size: tuple[int, int], there: int) -> None:
     """And give way where there is none."""
