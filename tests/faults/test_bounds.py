@@ -194,7 +194,7 @@ def test_the_child_that_tries_a_pattern_may_not_take_the_machines_memory() -> No
         "from engine.conversations import try_pattern as t\n"
         "t.limit_memory()\n"
         "bytes(t.MOST_BYTES // 2)\n"
-        "try: bytes(t.MOST_BYTES)\n"
+        "try: bytes(t.MOST_BYTES * 3 // 2)\n"
         "except MemoryError: print('refused')"
     )
     done = subprocess.run(
