@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from engine.files import written
+from engine.files import checked, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def load() -> Preferences:
     """What was saved; the default for each value that is missing or of another type."""
     raw: Any = None
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        raw = json.loads(path().read_text(encoding="utf-8"))
+        raw = checked.parse_json(checked.read_typed(path()))
     if not isinstance(raw, dict):
         return Preferences()
     default = Preferences()

@@ -143,6 +143,33 @@ def test_a_pipe_in_a_run_keeps_nobody_waiting(desk: Desk, name: str, command: st
     said(desk.type(*words, seconds=20))
 
 
+ALL_FILES = (
+    ("data", "RUN", "--step", "4"),
+    ("questions", "RUN"),
+    ("compare", "RUN", "RUN"),
+    ("export", "RUN", "-o", "new"),
+)
+
+
+@pytest.mark.parametrize("there", ["pipe", "link"])
+@pytest.mark.parametrize("words", ALL_FILES)
+def test_no_file_of_a_run_is_a_way_out_of_it_or_without_end(
+    desk: Desk, there: str, words: tuple[str, ...]
+) -> None:
+    """All of them but run.json: `data` waited for a tokenizer that was a pipe, and read one that
+    led to /dev/zero until the memory was full."""
+    run = desk.copy("all")
+    for path in [path for path in run.rglob("*") if path.is_file() and path.name != "run.json"]:
+        path.unlink()
+        os.mkfifo(path) if there == "pipe" else path.symlink_to("/dev/zero")
+    report = desk.folder / "peak"
+    typed = [str(run) if word == "RUN" else word for word in words]
+    done = desk.type(*typed, seconds=20, report=report)
+    said(done)
+    assert done.returncode in (0, 2)
+    assert int(report.read_text()) < 500_000_000
+
+
 def test_a_pipe_as_settings_is_one_line(desk: Desk) -> None:
     """`--config` of a pipe waited for ever."""
     os.mkfifo(desk.folder / "config.toml")
