@@ -125,7 +125,9 @@ def chart_panels(runs: Sequence[ChartRun], wanted: ChartFilter | None = None) ->
     for panel in found.values():
         names = {curve.name for curve in panel.curves}
         if len(names) == 1:
-            family = panel.title.partition(" by ")[0] if panel.key in _FAMILY_TITLES else ""
+            # One source's loss is not the loss, nor one rank's memory the machine's.
+            alone = panel.key in _FAMILY_TITLES and panel.key != SOURCE
+            family = panel.title.partition(" by ")[0] if alone else ""
             panel.title = family or title_of(panel.curves[0].name)
     return sorted(found.values(), key=lambda panel: panel.place)
 

@@ -72,6 +72,15 @@ def test_a_number_of_ours_is_called_by_words_and_another_by_its_own_name():
     assert title_of("eval_rewards/chosen") == "eval_rewards/chosen"
 
 
+def test_the_loss_of_the_only_source_is_not_called_the_loss():
+    state = RunState()
+    for step in range(2):
+        sources, rates = {"chat": 1.5}, {"all": 0.1}
+        state.apply(ev.StepFinished(step=step, loss=1.0, loss_by_source=sources, lrs=rates))
+    titles = [panel.title for panel in chart_panels([ChartRun(state=state)])]
+    assert titles == ["loss", "loss by source: chat", "learning rate"]
+
+
 def test_training_and_validation_of_one_number_share_a_panel():
     """Ours by the catalog, others by the words of their names; nothing else is put together."""
     state = RunState()
