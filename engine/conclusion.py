@@ -14,6 +14,7 @@ from engine.checkpoints.checkpointer import load_optimizer_states
 from engine.checkpoints.nanochat_paths import NanochatCheckpoint
 from engine.errors import CheckpointError
 from engine.events import CheckpointKind, CheckpointSaved, LogLine, PhaseStarted
+from engine.files import written
 from engine.model import family
 from engine.session import Session, start_checkpoint, wait_for_disk
 
@@ -150,7 +151,8 @@ def _write_result(session: Session, step: int, *, finished: bool) -> tuple[Check
         # A cache of its own needs its tokenizer too; nanochat's has it already.
         tokenizer_folder = base / "tokenizer"
         tokenizer_folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(start.tokenizer_path, tokenizer_folder / "tokenizer.pkl")
+        with written.replacing(tokenizer_folder / "tokenizer.pkl") as fresh:
+            shutil.copyfile(start.tokenizer_path, fresh)
     return "nanochat", model_path
 
 

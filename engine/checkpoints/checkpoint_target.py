@@ -12,19 +12,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from engine.checkpoints import checkpoint_dir, nanochat_paths, weights_header
 from engine.checkpoints.nanochat_paths import SOURCE_FOLDERS, NanochatCheckpoint
 from engine.config import STARTER
-from engine.errors import CheckpointError, RunDirError
+from engine.errors import CheckpointError, RunDirError, SftuiError
+from engine.events import CheckpointSaved
 from engine.files import checked
 from engine.files.lfs import pointer_fault
+from engine.journal.event_files import scan
 from engine.model import family
 from engine.model.family import ModelShape
 from engine.model.hf import hf_folders
 from engine.model.hf.tokenizer_files import TOKENIZER
-from engine.run import run_dir
+from engine.run import foreign, run_dir
 from engine.run.run_dir import RunDir
 
 HF_WEIGHTS = "model.safetensors"
@@ -176,7 +178,7 @@ def _file(path: Path) -> Target:
 def _newest(runs: Path, step: int | None) -> Target:
     """Of the newest run that has a checkpoint."""
     for run in run_dir.list_runs(runs):
-        if checkpoint_dir.list_checkpoints(run):
+        if checkpoint_dir.list_checkpoints(run) or _of_its_trainer(run):
             return _run(run, step)
     raise CheckpointError(f"no checkpoint was named, and no run here has one. {_EXAMPLES}")
 
@@ -184,16 +186,42 @@ def _newest(runs: Path, step: int | None) -> Target:
 def _run(run: RunDir, step: int | None) -> Target:
     found = checkpoint_dir.list_checkpoints(run)
     if not found:
+        if others := _of_its_trainer(run):
+            return _foreign(hf_folders.find(_of_step(run, others, step)))
         checkpoint_dir.refuse_broken(run)
         raise CheckpointError(
             f"{run.id} has no checkpoint. Ask a running run for one with "
             f"`sftui ctl {run.id} checkpoint`."
         )
-    chosen = found[-1] if step is None else next((i for i in found if i.step == step), None)
-    if chosen is None:
-        steps = ", ".join(str(info.step) for info in found)
+    return of_run(run, _of_step(run, {info.step: info for info in found}, step))
+
+
+_Saved = TypeVar("_Saved")
+
+
+def _of_step(run: RunDir, found: Mapping[int, _Saved], step: int | None) -> _Saved:
+    """The newest, or that of the step."""
+    chosen = max(found) if step is None else step
+    if chosen not in found:
+        steps = ", ".join(map(str, sorted(found)))
         raise CheckpointError(f"{run.id} has no checkpoint of step {step}; there are {steps}.")
-    return of_run(run, chosen)
+    return found[chosen]
+
+
+def _of_its_trainer(run: RunDir) -> dict[int, Path]:
+    """Folders of transformers that another trainer saved in this run and that are still there, by
+    step: they lie where the trainer writes, and the run's events name them."""
+    try:
+        if not foreign.is_foreign(run.read_manifest()):
+            return {}
+    except SftuiError:
+        return {}
+    saved = {
+        event.step: run.path / event.path
+        for event in scan(run.events, CheckpointSaved)
+        if isinstance(event, CheckpointSaved) and event.kind == "hf" and event.step is not None
+    }
+    return {step: path for step, path in saved.items() if hf_folders.is_one(path)}
 
 
 def _nanochat_folder(path: Path, step: int | None) -> Target:

@@ -9,7 +9,6 @@ away part of AdamW's smaller updates.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from engine.checkpoints.nanochat_paths import NanochatCheckpoint, checkpoint_pat
 from engine.checkpoints.weights_header import COMPILE_PREFIX
 from engine.config import OptimConfig
 from engine.errors import CheckpointError
+from engine.files import written
 from engine.files.lfs import pointer_fault
 from engine.journal.run_log import metric_name
 from engine.model import family
@@ -198,12 +198,5 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write aside, flush to disk, rename: a crash leaves the old file or the new one."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(aside)
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written.replacing(path, sync=True) as fresh:
+        write(fresh)

@@ -12,6 +12,7 @@ from typing import Any
 from engine.checkpoints import checkpoint_dir, checkpoint_target, nanochat_paths
 from engine.config import from_flat
 from engine.errors import CheckpointError
+from engine.files import written
 from engine.model import family
 from engine.processes import child
 
@@ -97,6 +98,10 @@ def _write_tokenizer(path: Path, tokenizer: Any) -> None:
     Raises:
         CheckpointError: another tokenizer stands there, or it cannot be written.
     """
+    try:
+        written.refuse_place(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {error.strerror}.") from None
     if path.exists():
         if type(tokenizer).load(path).digest != tokenizer.digest:
             raise CheckpointError(
@@ -106,7 +111,8 @@ def _write_tokenizer(path: Path, tokenizer: Any) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer.save_pickle(path)
+        with written.replacing(path) as fresh:
+            tokenizer.save_pickle(fresh)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error.strerror}.") from None
 

@@ -27,6 +27,7 @@ import numpy.typing as npt
 import tiktoken
 
 from engine.errors import CheckpointError
+from engine.files import checked
 from engine.files.lfs import pointer_fault
 
 BOS = "<|bos|>"
@@ -311,7 +312,7 @@ def _read(path: Path) -> bytes:
                 f"{path}: {size:,} bytes is too large for a tokenizer (limit "
                 f"{MAX_FILE_BYTES:,}). {_ADVICE}"
             )
-        content = path.read_bytes()
+        content = checked.read_typed(path, MAX_FILE_BYTES)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {_ADVICE}") from error
     if not content:

@@ -6,15 +6,31 @@ A process of its own, because a pattern may bring down or hold up the one that u
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 import sys
+from pathlib import Path
 
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
 
+MOST_BYTES = 2**30
+"""Beyond what this program takes before it has seen the pattern; the time is its parent's limit."""
+
+
+def limit_memory() -> None:
+    """Let this process take MOST_BYTES more of memory than it has; nothing where Linux's own file
+    about it is missing."""
+    with contextlib.suppress(OSError):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + MOST_BYTES
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
 
 def main() -> int:
     job = json.load(sys.stdin)
+    limit_memory()
     try:
         tokenizer = Tokenizer.from_json(job["tokenizer"].encode())
     except CheckpointError as error:

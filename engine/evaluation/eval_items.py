@@ -6,7 +6,6 @@ file is written aside and renamed, so a reader never meets half of one.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from engine.errors import DataError
 from engine.events import EvalFinished
-from engine.files import npz
+from engine.files import npz, written
 
 FORMAT = 1
 
@@ -103,28 +102,21 @@ def save_items(path: Path, result: EvalResult) -> None:
     """Write the result as a compressed npz (log-probabilities as fp16); whole or not at all."""
     # Of a run whose folder was deleted nothing is made anew.
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            np.savez_compressed(
-                file,
-                format=np.array(FORMAT),
-                task=np.array(result.task),
-                item_set=np.array(result.item_set),
-                item_ids=_bytes(result.item_ids),
-                subjects=_bytes(result.subjects),
-                gold=_bytes(result.gold),
-                predicted=_bytes(result.predicted),
-                letters=_bytes(["\x1f".join(letters) for letters in result.item_letters]),
-                letter_logprobs=result.letter_logprobs.astype(np.float16),
-                baselines=np.array([result.chance, result.one_letter]),
-                answers=_bytes(result.answers),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written.replacing(path, sync=True) as fresh, fresh.open("wb") as file:
+        np.savez_compressed(
+            file,
+            format=np.array(FORMAT),
+            task=np.array(result.task),
+            item_set=np.array(result.item_set),
+            item_ids=_bytes(result.item_ids),
+            subjects=_bytes(result.subjects),
+            gold=_bytes(result.gold),
+            predicted=_bytes(result.predicted),
+            letters=_bytes(["\x1f".join(letters) for letters in result.item_letters]),
+            letter_logprobs=result.letter_logprobs.astype(np.float16),
+            baselines=np.array([result.chance, result.one_letter]),
+            answers=_bytes(result.answers),
+        )
 
 
 def load_items(path: Path) -> EvalResult:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, Literal
 from engine.errors import DataError
 from engine.evaluation import eval_items
 from engine.evaluation.eval_items import EvalResult
-from engine.files import checked
+from engine.files import checked, written
 
 SCHEMA = 1
 PROMPT_VERSION = 1
@@ -83,16 +82,15 @@ def write(
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        checked.refuse_special(path)
+        written.refuse_place(path)
         scores = []
         for result, seconds in results:
             items = path.with_name(f"{path.stem}.{result.task}.npz")
             eval_items.save_items(items, result)
             scores.append(_score(result, seconds, items.name))
         content = _content(scores, checkpoint, settings, created)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-        aside.replace(path)
+        with written.replacing(path) as fresh:
+            fresh.write_text(json.dumps(content, indent=1), encoding="utf-8")
     except OSError as error:
         raise DataError(
             f"{path} cannot be written: {error.strerror}. Choose another place with -o."

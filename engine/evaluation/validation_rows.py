@@ -6,7 +6,6 @@ a change is that of the row-wise differences, about a tenth of what two means su
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError
-from engine.files import npz
+from engine.files import npz, written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +35,13 @@ def save_rows(path: Path, found: RowLosses) -> None:
     """Write the file; whole or not at all."""
     # Of a run whose folder was deleted nothing is made anew.
     path.parent.mkdir(exist_ok=True)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            columns: dict[str, Any] = {"losses": found.losses, "rows": found.rows}
-            if found.weights is not None:
-                columns["weights"] = found.weights
-            if found.digests is not None:
-                columns["digests"] = found.digests
-            np.savez_compressed(file, **columns)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written.replacing(path, sync=True) as fresh, fresh.open("wb") as file:
+        columns: dict[str, Any] = {"losses": found.losses, "rows": found.rows}
+        if found.weights is not None:
+            columns["weights"] = found.weights
+        if found.digests is not None:
+            columns["digests"] = found.digests
+        np.savez_compressed(file, **columns)
 
 
 def load_rows(path: Path) -> RowLosses:

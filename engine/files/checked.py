@@ -75,19 +75,6 @@ def _refuse_other(path: Path, mode: int) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}; expected a file", str(path))
 
 
-def refuse_special(path: Path) -> None:
-    """Refuse to put a file in the place of a device, a pipe or a folder: a rename over
-    `/dev/null` takes it from the whole machine.
-
-    Raises:
-        OSError: something else than a regular file, or a link, stands there.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        mode = os.lstat(path).st_mode
-        if not stat.S_ISLNK(mode) and (kind := kind_of(mode)):
-            raise OSError(errno.EINVAL, f"it is {kind}; expected a file", str(path))
-
-
 def open_file(path: Path) -> BinaryIO:
     """`open_descriptor` for reading, as a file object."""
     return os.fdopen(open_descriptor(path), "rb")

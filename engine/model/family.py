@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from engine.conversations.chat_format import ChatTokenizer
 from engine.errors import CheckpointError
+from engine.files import checked
 
 if TYPE_CHECKING:
     import torch
@@ -438,9 +439,18 @@ def named(name: str) -> Family:
 def run_tokenizer(shape: ModelShape, path: Path, digest: str) -> RunTokenizer:
     """The tokenizer of a run, refused when it is another one than the manifest says.
 
+    It is a file in the run's folder: a link, which may lead anywhere, is not followed.
+
     Raises:
         CheckpointError: missing, damaged, or of another digest.
     """
+    try:
+        checked.open_file(path).close()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror}); expected the tokenizer of the run. Put "
+            "the file there again, or start a new run."
+        ) from None
     found = of(shape).read_tokenizer(path)
     if found.digest != digest:
         raise CheckpointError(

@@ -23,14 +23,14 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from engine.errors import RunDirError
-from engine.files import checked
+from engine.files import checked, written
 
 SCHEMA = 1
 
@@ -171,7 +171,7 @@ class RunDir:
             return str(path)
 
     def read_manifest(self) -> dict[str, Any]:
-        """The manifest.
+        """The manifest; a field of it that is missing is a `RunDirError` where it is asked for.
 
         Raises:
             RunDirError: this is no run directory, or its manifest is damaged.
@@ -188,7 +188,7 @@ class RunDir:
         if not isinstance(raw, dict):
             raise RunDirError(f"{self.manifest} is not a JSON object.")
         self._check_manifest(raw)
-        return raw
+        return Manifest(raw, self.manifest)
 
     def _check_manifest(self, raw: dict[str, Any]) -> None:
         """Refuse a manifest of a newer version, and one whose fields have other types."""
@@ -207,6 +207,25 @@ class RunDir:
                     check(raw[name])
             except ValueError as error:
                 raise RunDirError(f"{self.manifest}: {name} is {error}.") from None
+
+
+class Manifest(dict[str, Any]):
+    """The fields of a `run.json`, or of a table in it.
+
+    Those of a trainer of another program's are few, and a damaged one may lack any.
+    """
+
+    def __init__(self, fields: Mapping[str, Any], path: Path) -> None:
+        super().__init__(fields)
+        self._path = path
+        if isinstance(start := fields.get("start"), dict):
+            self["start"] = Manifest(start, path)
+
+    def __missing__(self, name: str) -> Any:
+        raise RunDirError(
+            f"{self._path} has no {name!r}, which the run.json of every run that `sftui run` "
+            "begins has. Name such a run, or copy the file again."
+        )
 
 
 _FOLDERS = ("heartbeat", "evals", "ckpt", "logs", "export")
@@ -436,9 +455,5 @@ def named_file(folder: Path, name: str) -> Path | None:
 
 def write_private(path: Path, data: bytes) -> None:
     """Replace a small file atomically, readable by its owner alone."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    fresh.replace(path)
+    with written.replacing(path, private=True) as fresh:
+        fresh.write_bytes(data)

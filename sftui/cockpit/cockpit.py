@@ -127,8 +127,8 @@ class Cockpit:
         self._rows = 0
         self._second = -1
         self._next_alive = 0.0
-        self._looked_back = False
-        """Whether an earlier run to compare with was looked for."""
+        self._past: past_runs.LookBack | None = None
+        """Looks for an earlier run to compare with; None before the first update."""
 
     @property
     def over(self) -> bool:
@@ -224,10 +224,7 @@ class Cockpit:
             view.replay = replay
         if touched & (Topic.CHECKPOINTS | Topic.VIEW):
             touched |= self._note_deleted()
-        if not self._looked_back and self.folder is not None and len(state.steps):
-            # By now the manifest says what is trained on.
-            self._looked_back = True
-            view.earlier = past_runs.is_any(RunDir(self.folder), self.runs_root)
+        touched |= self._look_back()
         if touched & Topic.CONTROLS and view.pending:
             for answer in state.controls:
                 view.pending.pop(answer.id, None)
@@ -245,6 +242,18 @@ class Cockpit:
         self._ticks += BEHIND_SECONDS / TICK_SECONDS if self._behind else 1
         if self._stale:
             self._show_due()
+
+    def _look_back(self) -> Topic:
+        """Begin to look for an earlier run at the first update; what has changed when it ends."""
+        if self._past is None:
+            if self.folder is not None and len(self.state.steps):
+                # By now the manifest says what is trained on.
+                self._past = past_runs.LookBack(RunDir(self.folder), self.runs_root)
+            return Topic.NOTHING
+        if not self._past.done or self.view.earlier is self._past.found:
+            return Topic.NOTHING
+        self.view.earlier = self._past.found
+        return Topic.VIEW
 
     def _poll(self) -> list[Event]:
         """The next events, as many as there is time for."""

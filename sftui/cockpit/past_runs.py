@@ -6,6 +6,8 @@ else differs between them is said beside their curves.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,12 @@ def kind_of(manifest: Mapping[str, Any]) -> Hashable:
     from, size and vocabulary of the model, and the names of the training sources. Of another
     trainer, its script."""
     if foreign.is_foreign(manifest):
-        words = manifest.get("command") or []
-        return "foreign", tuple(str(word) for word in words if str(word).endswith((".py", ".sh")))
+        words = manifest.get("command")
+        texts = map(str, words if isinstance(words, list) else ())
+        return "foreign", tuple(word for word in texts if word.endswith((".py", ".sh")))
     config, start = manifest.get("config") or {}, manifest.get("start") or {}
-    shape = start.get("model_config") or {}
+    shape = start.get("model_config")
+    shape = shape if isinstance(shape, dict) else {}
     sources = [name for name in manifest.get("row_digests") or {} if name.startswith("training ")]
     return (
         str(config.get("source")),
@@ -51,7 +55,7 @@ def comparable(run: RunDir, root: Path) -> Iterator[RunDir]:
 
 def is_any(run: RunDir, root: Path) -> bool | None:
     """Whether there is a run of its kind before this one; None where none is among the newest
-    MOST_LOOKED_AT and there are more: every screen asks this once, between two frames."""
+    MOST_LOOKED_AT and there are more: every screen asks this once."""
     try:
         kind = kind_of(run.read_manifest())
     except SftuiError:
@@ -59,6 +63,23 @@ def is_any(run: RunDir, root: Path) -> bool | None:
     before = list(_before(run, root))
     found = any(True for _ in _alike(kind, iter(before[:MOST_LOOKED_AT])))
     return found or (False if len(before) <= MOST_LOOKED_AT else None)
+
+
+class LookBack:
+    """`is_any`, asked on a thread: thirty manifests on a slow disk would hold the screen."""
+
+    def __init__(self, run: RunDir, root: Path) -> None:
+        self.done = False
+        self.found: bool | None = None
+        """As `is_any`; None until `done`."""
+        threading.Thread(target=self._look, args=(run, root), name="past-runs", daemon=True).start()
+
+    def _look(self, run: RunDir, root: Path) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                self.found = is_any(run, root)
+        finally:
+            self.done = True
 
 
 def _before(run: RunDir, root: Path) -> Iterator[RunDir]:

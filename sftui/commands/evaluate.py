@@ -13,7 +13,8 @@ from typing import Any
 from engine.checkpoints import checkpoint_target
 from engine.checkpoints.checkpoint_target import Target
 from engine.config import STARTER, RunConfig, from_flat
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
+from engine.files import written
 from engine.processes import child, devices
 from engine.processes.sandbox_check import sandbox_note
 from engine.run import resume_file, run_dir
@@ -44,6 +45,7 @@ def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
             "files)."
         )
     output = (flags.output or default_output(target)).absolute()
+    _refuse_place(output, target)
     device = devices.find(1, flags.device_type, 1)
     tasks = None if flags.tasks is None else run_plan.expanded(_names(flags.tasks))
     # Before torch is loaded: a missing sandbox is known at once.
@@ -64,6 +66,26 @@ def evaluate_checkpoint(flags: EvalFlags) -> tuple[list[str], Path]:
         results["sftui"]["chatcore"] = [chatcore_looks.score_dict(score) for score in scores]
         return [run_json.strict(results)], output
     return table(results["sftui"]), output
+
+
+def _refuse_place(output: Path, target: Target) -> None:
+    """Refuse, before minutes of work, a place that no results can be written to.
+
+    Raises:
+        DataError: something else than a file stands there, or the run's folder of results is a
+            link: a run may come from another person, and would write to a folder of one's own.
+    """
+    try:
+        written.refuse_place(output)
+    except OSError as error:
+        raise DataError(
+            f"{output} cannot be written: {error.strerror}. Choose another place with -o."
+        ) from None
+    if target.run is not None and output.parent == target.run.evals and output.parent.is_symlink():
+        raise DataError(
+            f"{output.parent} is a link, and nothing is written out of a run. Choose a place "
+            "with -o, or put the folder itself there."
+        )
 
 
 def _settings(target: Target, flags: EvalFlags) -> RunConfig:

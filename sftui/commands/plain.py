@@ -104,7 +104,8 @@ def watch(
             for event in past:
                 view.state.apply(event)
         while True:
-            for event in source.poll():
+            news = source.poll()
+            for event in news:
                 view.show(event)
                 if tell is not None:
                     tell(event)
@@ -121,7 +122,9 @@ def watch(
                 view._write(
                     "stop requested: the run saves a checkpoint and ends. Ctrl-C again leaves it."
                 )
-            time.sleep(TICK_SECONDS)
+            if not news:
+                # While there is more, nobody waits: a long run's past is many polls.
+                time.sleep(TICK_SECONDS)
 
 
 def _pass_on(source: Source, view: PlainView, *, first: bool) -> bool:

@@ -22,6 +22,7 @@ from sftui.state.weight_change import sentence, weight_changes
 from sftui.statistics import chatcore_looks
 from sftui.statistics.other_stages import from_other_stages, from_start_words
 from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
+from sftui.statistics.validation_scores import LossBoard
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.view import SMOOTHING
@@ -75,8 +76,9 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     if shot.run is None and state.metrics and not len(state.steps):
         lines.append(f"  {event_lines.other_numbers(state)}")
     lines += _broken_line(state)
+    losses = LossBoard(shot.run.path if shot.run is not None else None)
     for name, results in state.validations_by_set().items():
-        lines.append(_validation_line(name, results))
+        lines.append(_validation_line(name, results, losses))
     for task, by_step in state.evals.items():
         ordered = [by_step[step] for step in sorted(by_step)]
         lines.append(
@@ -125,16 +127,23 @@ def _stage_line(stage: Stage) -> str:
     return f"  stage {name}: {end}{reached}"
 
 
-def _validation_line(name: str, results: Sequence[Validation]) -> str:
-    """The first, last and best loss of one set of rows."""
-    first, last = results[0], results[-1]
+def _validation_line(name: str, results: Sequence[Validation], losses: LossBoard) -> str:
+    """The first, last and best loss of one set of rows; of those that asked the rows of the last
+    alone, where the run asked others before, since losses on other rows do not compare."""
+    results = list(results)
+    other = losses.of_other_rows(results)
+    alike = [each for each in results if each.step not in other]
+    first, last = alike[0], alike[-1]
     of_set = f" {clean(name, 40)}" if name else ""
     line = f"  validation{of_set} {fmt.loss(first.loss)} (step {first.step})"
     if last is not first:
         line += f" -> {fmt.loss(last.loss)} (step {last.step})"
-    finite = [each for each in results if math.isfinite(each.loss)]
+    finite = [each for each in alike if math.isfinite(each.loss)]
     best = min(finite, key=lambda each: (each.loss, each.step), default=None)
-    return line + (f", best {fmt.loss(best.loss)} at step {best.step}" if best else "")
+    line += f", best {fmt.loss(best.loss)} at step {best.step}" if best else ""
+    if other:
+        line += f"; {fmt.counted(len(other), 'validation')} before asked other rows: no comparison"
+    return line
 
 
 def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False) -> str:

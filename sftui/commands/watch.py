@@ -6,6 +6,7 @@ afterwards, and the exit code.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import SftuiError
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
 from sftui.cockpit.screen_request import Onward, ScreenRequest
@@ -309,16 +311,22 @@ def _say_how_to_go_on(run: RunDir) -> None:
 
 def _say_what_next(run: RunDir, state: RunState) -> None:
     """What a person may type now that the run is over: to it, about it, beside another."""
-    from engine.run import run_dir  # noqa: PLC0415  as `run` above
-
-    if any(not row.removed and not row.exported for row in state.checkpoints.values()):
+    if state.loadable:
         diagnostics.note(f"  talk to it: sftui chat {run.id}")
     diagnostics.note(f"  look again: sftui attach {run.id}")
-    before = [other.id for other in run_dir.list_runs(run.path.parent) if other.id < run.id]
-    if before:
-        diagnostics.note(f"  compare:    sftui compare {max(before)} {run.id}")
+    if (before := _before(run)) is not None:
+        diagnostics.note(f"  compare:    sftui compare {before.id} {run.id}")
     else:
         diagnostics.note(f"  write up:   sftui report {run.id}")
+
+
+def _before(run: RunDir) -> RunDir | None:
+    """The last run of the same model and data; of others the losses say nothing of this one's."""
+    from sftui.cockpit import past_runs  # noqa: PLC0415  after the screen
+
+    with contextlib.suppress(SftuiError):
+        return next(past_runs.comparable(run, run.path.parent), None)
+    return None
 
 
 def _say_how_to_return(run: RunDir) -> None:

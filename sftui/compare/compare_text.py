@@ -26,7 +26,7 @@ from sftui.drawing.plot import axis_tick
 from sftui.state.run_state import RunState
 from sftui.statistics import chatcore_looks
 from sftui.statistics.paired_tests import Evaluation, Judged
-from sftui.statistics.scores import GOLD, one_letter_words, sentence
+from sftui.statistics.scores import GOLD, OTHER_QUESTIONS, one_letter_words, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.view.chart_panels import title_of
@@ -122,8 +122,8 @@ def result_lines(found: Comparison) -> list[str]:
         line = f"{name}: {values}"
         if task.judged is not None:
             line += f"; {difference_of(task, task.judged, a, b)}"
-        if task.reason:
-            line += f"; not paired: {clean(task.reason, 200)}"
+        if words := why_unpaired(task):
+            line += f"; {words}"
         out.append(line)
         if task.gold is not None:
             out.append(f"{name}, {GOLD}: {b} - {a} {sentence(task.gold)}")
@@ -135,6 +135,15 @@ def result_lines(found: Comparison) -> list[str]:
     if not found.tasks and not found.only_a and not found.only_b:
         out.append("tasks: none were evaluated")
     return out
+
+
+def why_unpaired(task: TaskPair) -> str:
+    """Why both are not compared question by question, as far as their difference does not say it;
+    else an empty text."""
+    judged = task.judged
+    if judged is None or judged.held_by == "letter" or judged.comparison.kind != "unpaired":
+        return f"not paired: {clean(task.reason, 200)}" if task.reason else ""
+    return "" if OTHER_QUESTIONS in sentence(judged) else clean(task.reason, 200)
 
 
 def difference_of(task: TaskPair, judged: Judged, a: str, b: str) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
+from sftui.view.outlook import CHANGED
 from sftui.view.view import View
 
 BY_HAND = "by hand"
 """The name under which stands what a person did while the run went on."""
+NOTHING = "nothing"
+"""What stands there of a run that went on without them."""
 
 _NOT_COMPARED = frozenset({"run"})
 """Settings that name a run and do not change it."""
@@ -35,7 +38,7 @@ def differences(a: RunState, b: RunState) -> list[tuple[str, Any, Any]]:
         for name in names
         if name not in _NOT_COMPARED and ours.get(name) != theirs.get(name)
     ]
-    hands = by_hand(a) or "nothing", by_hand(b) or "nothing"
+    hands = by_hand(a) or NOTHING, by_hand(b) or NOTHING
     if hands[0] != hands[1]:
         found.insert(0, (BY_HAND, *hands))
     return sorted(found, key=lambda row: not changes_the_model(row[0]))
@@ -70,16 +73,21 @@ def changed_words(before: RunState, now: RunState) -> str:
     """
     told_of = told_by_both(before, now, differences(before, now))
     found = [row for row in told_of if changes_the_model(row[0])]
-    parts = [
-        f"{name}{':' * (name == BY_HAND)} {value_words(theirs)} → {value_words(ours)}"
-        for name, theirs, ours in found
-    ]
+    parts = [_change(*row) for row in found]
     if others := len(told_of) - len(found):
         parts.append(f"{others} that leave{'s' * (others == 1)} the weights alone")
     if not parts:
         both = before.run is not None and now.run is not None
         return "no setting differs" if both and told(before) else "its settings are not known"
-    return "changed: " + ", ".join(parts)
+    return CHANGED + ", ".join(parts)
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """`init_lr_frac 0.02 → 0.1`, `by hand: lr ×0.5 from step 20`."""
+    if name != BY_HAND:
+        return f"{name} {value_words(before)} → {value_words(now)}"
+    # Most often a hand was laid on this run alone: that it was not on the one before is no news.
+    return f"{name}: " + (now if before == NOTHING else f"{before} → {now}")
 
 
 def past_words(view: View, state: RunState) -> str:

@@ -14,6 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from engine.files import checked, written
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preferences:
@@ -47,7 +49,7 @@ def load() -> Preferences:
     """What was saved; the default for each value that is missing or of another type."""
     raw: Any = None
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        raw = json.loads(path().read_text(encoding="utf-8"))
+        raw = checked.parse_json(checked.read_typed(path()))
     if not isinstance(raw, dict):
         return Preferences()
     default = Preferences()
@@ -62,8 +64,8 @@ def load() -> Preferences:
 def save(preferences: Preferences) -> None:
     """Replace the file; says nothing when it cannot."""
     with contextlib.suppress(OSError):
-        target = path()
+        # A link of the user's own, as people keep their settings in one folder, stays one.
+        target = path().resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
-        aside.write_text(json.dumps(asdict(preferences), indent=1) + "\n", encoding="utf-8")
-        aside.replace(target)
+        with written.replacing(target) as fresh:
+            fresh.write_text(json.dumps(asdict(preferences), indent=1) + "\n", encoding="utf-8")

@@ -85,6 +85,8 @@ class JournalReader:
         self._waiting: list[Event] = []
         """What came between the updates of the batch that is being made."""
         self._last_seq = 0
+        self._unknown = 0
+        """Events of kinds that this version does not know."""
         self._clock = RunClock()
 
     @classmethod
@@ -121,11 +123,16 @@ class JournalReader:
     def _events(self, lines: list[str]) -> list[Event]:
         self.lines.total += len(lines)
         out: list[Event] = []
+        counted = ""
         for line in lines:
             if len(line) < _SHORTEST or line[0] not in _BEGINNINGS:
                 # Millions of them cost little more than their bytes.
                 if line and not line.isspace():
                     self.lines.unrecognised += 1
+                continue
+            if self._unknown >= wire.MOST_UNKNOWN and wire.is_unknown(line):
+                self.lines.unrecognised += 1
+                counted = line
                 continue
             if (texts := self._matched(line)) is not None:
                 if self._new(int(texts[0])):
@@ -143,14 +150,21 @@ class JournalReader:
                 except WireError:
                     self.lines.unrecognised += 1
                     continue
-                self._events_alike.learn(line, event)
-            if isinstance(event, Unknown):
-                self.lines.unrecognised += 1
+                if isinstance(event, Unknown):
+                    self._unknown += 1
+                    self.lines.unrecognised += 1
+                else:
+                    self._events_alike.learn(line, event)
             self._clock.at(event.stamp)
             if self._new(event.stamp.seq) and not self._waits(event):
                 self._drain(out)
                 out.append(event)
         self._drain(out)
+        if counted:
+            with contextlib.suppress(WireError):
+                event = wire.decode(counted)
+                if self._new(event.stamp.seq):
+                    out.append(event)
         return out
 
     def _waits(self, event: Event) -> bool:

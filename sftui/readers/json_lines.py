@@ -69,7 +69,9 @@ class JsonLinesReader(ObjectReader):
                 example = example or line.decode("utf-8", "replace").strip()[:60]
         if not good or good <= 0.3 * rows:
             return Sniffed(0.0)
-        return Sniffed(min(0.95, 0.5 + 0.05 * good), f"{good} lines like {example!r}")
+        return Sniffed(
+            min(0.95, 0.5 + 0.05 * good), f"{good} line{'s' * (good != 1)} like {example!r}"
+        )
 
     @property
     def format(self) -> str:

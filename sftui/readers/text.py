@@ -179,7 +179,10 @@ class TextReader:
             return Sniffed(0.0)
         first = cls.marks.search(head)
         example = first[0].decode("utf-8", "replace").strip()[:60] if first else ""
-        return Sniffed(min(0.95, 0.5 + 0.05 * len(found)), f"{len(found)} lines like {example!r}")
+        return Sniffed(
+            min(0.95, 0.5 + 0.05 * len(found)),
+            f"{len(found)} line{'s' * (len(found) != 1)} like {example!r}",
+        )
 
     @property
     def format(self) -> str:

@@ -6,13 +6,12 @@ not known is left out, and said to be.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UsageError
-from engine.files import checked
+from engine.files import written
 from sftui.report import markdown as md
 from sftui.report import pictures, typography
 from sftui.report.finding_rules import find
@@ -121,11 +120,9 @@ def write(facts: Facts, path: Path, lang: Lang, *, draw: bool = True) -> Written
     stem = path.stem
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        checked.refuse_special(path)
-        drawn = pictures.draw(facts, path.parent, stem) if draw else []
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        fresh.write_text(markdown(facts, lang, stem=stem if draw else None), encoding="utf-8")
-        fresh.replace(path)
+        with written.replacing(path) as fresh:
+            drawn = pictures.draw(facts, path.parent, stem) if draw else []
+            fresh.write_text(markdown(facts, lang, stem=stem if draw else None), encoding="utf-8")
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror}. Name another file with -o."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from engine.files import checked
+from engine.files import written
 from sftui.drawing.chart_data import ChartCurve, ChartData
 from sftui.report.pictures import COLOURS, SETTINGS, label
 from sftui.report.series_table import Column, table
@@ -42,21 +42,21 @@ def write(chart: ChartData, folder: Path, kinds: Sequence[Kind] = KINDS) -> list
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = _free_stem(chart, folder)
-    written: list[Path] = []
+    files: list[Path] = []
     figure = _figure(chart) if {"svg", "png"} & set(kinds) else None
     try:
         for kind in kinds:
             path = folder / f"{stem}.{kind}"
-            written.append(path)
+            files.append(path)
             if figure is None or kind == "csv":
                 _whole(path, lambda part: part.write_text(as_csv(chart), encoding="utf-8"))
             else:
                 _whole(path, partial(_save, figure, kind))
     except OSError:
-        for path in written:
+        for path in files:
             path.unlink(missing_ok=True)
         raise
-    return written
+    return files
 
 
 def as_csv(chart: ChartData) -> str:
@@ -88,14 +88,8 @@ def _file_word(text: str) -> str:
 
 
 def _whole(path: Path, make: Callable[[Path], object]) -> None:
-    """Make a file beside its place and move it there when every byte is on disk."""
-    checked.refuse_special(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with written.replacing(path) as part:
         make(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _save(figure: Figure, kind: str, path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engine.files import written
 from sftui.report.report_facts import Facts
 from sftui.report.verdicts import chance_of
 from sftui.statistics.accuracy import wilson
@@ -64,7 +65,7 @@ def draw(facts: Facts, folder: Path, stem: str) -> list[Path]:
     # Not pyplot, which looks for a display; this class only draws into files.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    written = []
+    drawn = []
     settings: Any = SETTINGS  # the stubs want literal keys
     with matplotlib.rc_context(settings):
         for kind, name in names(facts, stem).items():
@@ -75,9 +76,10 @@ def draw(facts: Facts, folder: Path, stem: str) -> list[Path]:
                 ("png", {"Software": None}),
             ):
                 path = folder / f"{name}.{ending}"
-                figure.savefig(path, format=ending, metadata=metadata)
-                written.append(path)
-    return written
+                with written.replacing(path) as fresh:
+                    figure.savefig(fresh, format=ending, metadata=metadata)
+                drawn.append(path)
+    return drawn
 
 
 def label(text: str, limit: int = 40) -> str:

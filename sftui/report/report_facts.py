@@ -336,7 +336,7 @@ class Facts:
     def validated_on_other_rows(self) -> frozenset[int]:
         """Steps whose validation asked other rows than the last one, as far as is known."""
         known = [v for v in self.state.validation_list() if math.isfinite(v.loss)]
-        return frozenset(v.step for v in known if not self.loss_board.alike(v, known[-1]))
+        return self.loss_board.of_other_rows(known)
 
 
 def open_facts(

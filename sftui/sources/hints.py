@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.files import checked
+from engine.files import checked, written
 
 _MOST_BYTES = 256 * 1024
 
@@ -47,11 +47,8 @@ def save(log: Path, hints: Hints) -> Path | None:
     for path in _places(log, new=True):
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{path.name}.{os.getpid()}")
-            aside.unlink(missing_ok=True)
-            with aside.open("x", encoding="utf-8") as file:
-                file.write(text)
-            aside.replace(path)
+            with written.replacing(path) as fresh:
+                fresh.write_text(text, encoding="utf-8")
             return path
     return None
 

@@ -404,8 +404,9 @@ def _not_recognised(path: Path, head: bytes) -> str:
         if shape := leftovers.shape_of(line):
             leftovers.note(shapes, shape)
     held = "none of its lines holds a number."
-    if shapes:
-        held = f"{shapes.total():,} of its lines hold numbers: {leftovers.commonest(shapes)}."
+    if total := shapes.total():
+        lines = f"{total:,} of its lines hold numbers" if total > 1 else "one line holds numbers"
+        held = f"{lines}: {leftovers.commonest(shapes)}."
     return (
         f"{path} is no training log that is known: no two of its lines have a step and a loss, and "
         f"{held} What is needed is a line, row or bar with a training loss and a step, an epoch "

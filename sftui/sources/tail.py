@@ -15,7 +15,7 @@ from pathlib import Path
 
 from engine.control import Request
 from engine.errors import WireError
-from engine.events import AttemptStarted, Event, RunFinished
+from engine.events import AttemptStarted, Event, RunFinished, Unknown
 from engine.files import checked
 from engine.journal import wire
 from engine.run import lock
@@ -102,17 +102,20 @@ class SequenceFilter:
 
     def __init__(self) -> None:
         self._last_seq = 0
+        self._unknown = 0
+        """Events of kinds that this version does not know."""
         self.num_bad_lines = 0
 
     def decode(self, line: bytes) -> Event | None:
         """The event of a line; None for one that is blank, unreadable or was let through before."""
-        if not line.strip():
+        if not line.strip() or (self._unknown >= wire.MOST_UNKNOWN and wire.is_unknown(line)):
             return None
         try:
             event = wire.decode(line)
         except WireError:
             self.num_bad_lines += 1
             return None
+        self._unknown += isinstance(event, Unknown)
         return event if self.is_new(event) else None
 
     def is_new(self, event: Event) -> bool:

@@ -42,6 +42,8 @@ LOG_LINES = 5000
 """Log entries kept for the screen; the file keeps all."""
 LATELY = 16
 """Newest results among which one is looked for that says how long it took."""
+_NEWEST_ROWS = 20
+"""Rows of checkpoints in which one that can be loaded is looked for."""
 _OURS = ("", "r0")
 """Sources of runs of ours, whose step n is the update that n others came before."""
 MOST_NAMES = 256
@@ -127,6 +129,15 @@ class RunState:
         """Whether it is a run of ours without questions: it evaluates validation alone."""
         settings = self.run.settings if self.run is not None else {}
         return not self.trainer and settings.get("eval_tasks") == ""
+
+    @property
+    def loadable(self) -> bool:
+        """Whether `sftui chat` and `sftui eval` take one of its newest checkpoints: those of ours
+        and of transformers; other trainers have layouts of their own."""
+        newest = self.checkpoint_rows()[:_NEWEST_ROWS]
+        return any(
+            row.kind in ("sftui", "hf") and not row.exported and not row.removed for row in newest
+        )
 
     @property
     def planned(self) -> int | None:

@@ -236,8 +236,8 @@ def sentence(judged: Judged, *, among: int = 1, of: str = "") -> str:
         if found.gains is not None:
             parts.append(f"{found.gains} gained, {found.losses} lost")
         elif found.kind == "unpaired":
-            other = ": other questions" if "not the same items" in found.note else ""
-            parts.append(f"unpaired{other}")
+            other = OTHER_QUESTIONS if "not the same items" in found.note else "unpaired"
+            parts.append(other)
     if found.by_subject:
         parts.append("questions of a subject move together")
     if among > 1:
@@ -299,6 +299,8 @@ def first_words(step: int) -> str:
 
 
 GOLD = "probability of the right letter"
+OTHER_QUESTIONS = "unpaired: other questions"
+"""Of a difference between two evaluations that did not ask the same."""
 
 
 def score_lines(

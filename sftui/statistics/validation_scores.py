@@ -171,6 +171,12 @@ class LossBoard:
         tables = self._load(now), self._load(before)
         return tables[0] is None or tables[1] is None or same_rows(tables[0], tables[1])
 
+    def of_other_rows(self, validations: Sequence[Validation]) -> frozenset[int]:
+        """Steps of those that asked other rows than the last of them, as far as is known."""
+        if self._folder is None:
+            return frozenset()
+        return frozenset(v.step for v in validations if not self.alike(v, validations[-1]))
+
     def between(self, found: Validations, step: int, before: int) -> Compared | None:
         """The loss of one step minus that of another, whichever came first, not judged yet; None
         where one of them was not measured."""

@@ -93,9 +93,12 @@ class TerminalApp(App[None]):
         """End the app because of an error in a handler, unless a closed screen had it.
 
         Keys come faster than a screen is mounted or removed: one that was closed meanwhile gets
-        its Mount, or a Resize, and finds none of its widgets. Nothing is lost with it.
+        its Mount, or a Resize, and finds none of its widgets. Nothing is lost with it. So does one
+        that is opened in the moment in which the app is told to end.
         """
-        if isinstance(error, NoMatches) and self._of_closed_screen(active_message_pump.get(None)):
+        if isinstance(error, NoMatches) and (
+            self._exit or self._of_closed_screen(active_message_pump.get(None))
+        ):
             return
         super()._handle_exception(error)
 

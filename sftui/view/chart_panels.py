@@ -125,7 +125,9 @@ def chart_panels(runs: Sequence[ChartRun], wanted: ChartFilter | None = None) ->
     for panel in found.values():
         names = {curve.name for curve in panel.curves}
         if len(names) == 1:
-            family = panel.title.partition(" by ")[0] if panel.key in _FAMILY_TITLES else ""
+            # One source's loss is not the loss, nor one rank's memory the machine's.
+            alone = panel.key in _FAMILY_TITLES and panel.key != SOURCE
+            family = panel.title.partition(" by ")[0] if alone else ""
             panel.title = family or title_of(panel.curves[0].name)
     return sorted(found.values(), key=lambda panel: panel.place)
 
@@ -209,6 +211,8 @@ _TITLES = {
     "loss_rows_mean": "loss by row",
     "loss_micro_last": "last micro-batch loss",
 }
+_VALIDATIONS = {"loss": "validation loss", "bpb": "validation, bits a byte"}
+"""By metric; of other rows than the first their name follows."""
 _FAMILY_TITLES = {
     RATE: "learning rate by group",
     SOURCE: "loss by source",
@@ -223,7 +227,15 @@ _FAMILY_TITLES = {
 
 def title_of(name: str) -> str:
     """The name as a title: ours in words, others as the log has it."""
-    return _TITLES.get(name) or _label(name.removeprefix(ACCURACY))
+    if title := _TITLES.get(name):
+        return title
+    family, _, member = name.partition("/")
+    if member and (title := _FAMILY_TITLES.get(family + "/")):
+        return f"{title}: {_label(member)}"
+    if name.startswith(VALIDATION) and (title := _VALIDATIONS.get(member.partition("/")[0])):
+        rows = member.partition("/")[2]
+        return f"{title}: {_label(rows)}" if rows else title
+    return _label(name.removeprefix(ACCURACY))
 
 
 def _label(name: str) -> str:

@@ -29,11 +29,10 @@ def nothing_yet(what: What, state: RunState, view: View) -> str:
         if replay.at_end and not replay.loading:
             return f"no {what} in this log"
         return f"no {what} so far; {view.keys.by_id('to_end').shown} shows all there is"
-    if what == "evaluation" and state.asks_nothing:
-        return "no questions asked; --eval-tasks names some"
-    flag = "--" + _EVERY[what].replace("_", "-")
+    if what == "evaluation" and (words := _no_questions(state)):
+        return words
     if state.ended or view.trouble:
-        return f"this run had no {what}; {flag} sets how often"
+        return f"this run had no {what}; {_setting(what, state)} sets how often"
     words = f"no {what} yet"
     if what == "evaluation" and state.evaluating is not None:
         return f"{words}; the first is under way"
@@ -42,6 +41,21 @@ def nothing_yet(what: What, state: RunState, view: View) -> str:
         key = view.keys.by_id(_ASKS[what]).shown
         words += f" ({key}: now)" if ";" in words else f"; {key} asks for one"
     return words
+
+
+def _no_questions(state: RunState) -> str:
+    """That none are asked, and what asks some; "" where they are, or nobody knows yet."""
+    if state.asks_nothing:
+        return "no questions asked; --eval-tasks names some"
+    run = state.run
+    if run is None or not state.trainer or run.effective.get("questions"):
+        return ""
+    return "no questions asked; sftui.attach(questions=...) adds some"
+
+
+def _setting(what: What, state: RunState) -> str:
+    """What says how often: a flag, or in another trainer's run something of its own."""
+    return "its script" if state.trainer else "--" + _EVERY[what].replace("_", "-")
 
 
 def first_due(what: What, state: RunState) -> str:
@@ -68,7 +82,7 @@ def awaited(state: RunState, view: View) -> list[str]:
     settings = state.run.settings if state.run is not None else {}
     for what, name in (("validation", "validation"), ("evaluation", "questions")):
         every = settings.get(_EVERY[what])
-        if what == "evaluation" and state.asks_nothing:
+        if what == "evaluation" and _no_questions(state):
             continue
         if isinstance(every, int) and not isinstance(every, bool) and every > 0:
             words.append(f"{name} every {fmt.counted(every, 'step')}")

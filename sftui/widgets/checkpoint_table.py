@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from textual.events import Click
 
 from sftui.checkpoints import checkpoint_detail
@@ -163,8 +164,13 @@ class CheckpointTable(Panel):
         return self._beside(chosen.step)
 
     def _beside(self, step: int) -> CheckpointRow | None:
-        """The one saved before that step; before the first, the one after it."""
-        steps = self.rows.steps
+        """The one saved before that step; before the first, the one after it. Those that were
+        validated, where this one was: of others nothing can be said."""
+        steps, measured = self.rows.steps, self.state.validations.loss.x
+        if self.state.validations.index_of(step) is not None:
+            places = np.minimum(measured.searchsorted(steps), len(measured) - 1)
+            validated = steps[measured[places] == steps]
+            steps = validated if (validated != step).any() else steps
         before, after = steps[steps < step], steps[steps > step]
         if not len(before) and not len(after):
             return None

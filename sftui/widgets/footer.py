@@ -37,6 +37,9 @@ class KeyFooter(Panel):
         if self.view.jumping:
             self._letters(grid, key_style, word_style)
             return
+        if self.mode == "charts" and self.view.chart_page.typing:
+            self._line_keys(grid, key_style, word_style)
+            return
         gap = 2
         keys = self._fitting(self._useful(), gap, grid.width)
         col = 1
@@ -89,6 +92,16 @@ class KeyFooter(Panel):
         for name in names:
             col = grid.text(0, col, JUMP_LETTERS[name], key_style)
             col = grid.text(0, col, f" {name}  " if named else "  ", word_style)
+
+    def _line_keys(self, grid: Grid, key_style: int, word_style: int) -> None:
+        """While a line is typed the keys of the page are letters: only these act."""
+        col, buttons = 1, []
+        for key, shown, words in _LINE_KEYS:
+            end = grid.text(0, col, shown, key_style)
+            end = grid.text(0, end, f" {words}", word_style)
+            buttons.append((col, end, key))
+            col = end + 2
+        self._buttons = tuple(buttons)
 
     def _useful(self) -> list[Key]:
         """Keys that do something now: neither a run that ended nor a replay takes requests."""
@@ -151,6 +164,13 @@ _COMMANDS = {
     "more_steps": "resume",
 }
 """Keys of requests, and the word of each on the wire."""
+
+_LINE_KEYS = (
+    ("enter", "enter", "Keep"),
+    ("escape", "esc", "Drop"),
+    ("ctrl+u", "ctrl+u", "Empty"),
+)
+"""Keys of a line that is typed over the page of charts, as they are pressed and shown."""
 
 _OVER_ONE_CHART = {
     "charts_open": "All charts",

@@ -19,7 +19,6 @@ from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.state.series import Series
 from sftui.text import format as fmt
-from sftui.text.clean import clean
 from sftui.view.outlook import Answer, answers, widest
 from sftui.widgets.panel import Panel
 
@@ -72,8 +71,7 @@ class Now(Panel):
         for at, answer in enumerate(found, row):
             grid.text(at, 2, answer.question, style(Role.DIM))
             number = style(Role.TEXT, bold=answer.clear)
-            words = clean(answer.words, 300)  # names of a log are among them, and how it ended
-            grid.text(at, start, fit(words, grid.width - 2 - start), number)
+            grid.text(at, start, answer.fitting(grid.width - 2 - start), number)
 
     def _known_answers(self) -> list[Answer]:
         """Of a live run they are told once a second and when more than an update has come: an end

@@ -203,8 +203,7 @@ class OverlayChart(ZoomChart):
             low, high = bridge(*self._plot_of(reference, plot).columns(reference.raw))
             plot.band(low, high, style(Role.FAINT))
         self._curves(plot, drawn)
-        self._hands(plot, drawn)
-        self._marks(plot, drawn)
+        self._hands(plot, drawn, self._marks(plot, drawn))
         self._letters(plot, drawn)
         self.plot = plot
         self.paint_box(grid)
@@ -242,8 +241,9 @@ class OverlayChart(ZoomChart):
         for mine, cells, number in zip(own, codes, numbers, strict=True):
             plot.grid.overlay(plot.row, plot.col, np.where(mine, cells, BRAILLE), number)
 
-    def _marks(self, plot: Plot, drawn: list[Contender]) -> None:
-        """Validations; one whose cell is taken stands beside it, one above the range at the top."""
+    def _marks(self, plot: Plot, drawn: list[Contender]) -> set[tuple[int, int]]:
+        """Validations; one whose cell is taken stands beside it, one above the range at the top.
+        Returns their cells."""
         taken: set[tuple[int, int]] = set()
         for contender in reversed(drawn):
             number = style(contender.role, bold=contender is self.overlay.reference)
@@ -259,9 +259,11 @@ class OverlayChart(ZoomChart):
                 col = next((c for c in beside if (row, c) not in taken), col)
                 taken.add((row, col))
                 plot.grid.put(row, col, char, number)
+        return taken
 
-    def _hands(self, plot: Plot, drawn: list[Contender]) -> None:
-        """`▾` on each curve where a person changed its learning rate, with the factor above."""
+    def _hands(self, plot: Plot, drawn: list[Contender], taken: set[tuple[int, int]]) -> None:
+        """`▾` on each curve where a person changed its learning rate, with the factor above: over
+        no validation, and without words where there is no room for them."""
         for contender in drawn:
             smooth, number = self.reading.line(contender), style(Role.WARN, bold=True)
             own = self._plot_of(contender, plot)
@@ -276,10 +278,18 @@ class OverlayChart(ZoomChart):
                 )
                 if row is None or not plot.holds_column(col):
                     continue
-                plot.grid.put(row, col, "▾", number)
+                at = _free_row(plot, row, col, 1, taken)
+                if at is None:
+                    continue
+                taken.add((at, col))
+                plot.grid.put(at, col, "▾", number)
                 words = f"{contender.letter} {command_words(event)}"
-                start = min(col + 1, plot.col + plot.width - text_width(words))
-                plot.grid.text(max(plot.row, row - 1), max(plot.col, start), words, number)
+                wide = text_width(words)
+                start = max(plot.col, min(col + 1, plot.col + plot.width - wide))
+                beside = _free_row(plot, max(plot.row, at - 1), start, wide, taken)
+                if beside is not None:
+                    taken |= {(beside, cell) for cell in range(start, start + wide)}
+                    plot.grid.text(beside, start, words, number)
 
     def _letters(self, plot: Plot, drawn: list[Contender]) -> None:
         """At the right of each curve's last point in sight, moved apart where they meet."""
@@ -390,3 +400,13 @@ class OverlayChart(ZoomChart):
         """Finite values in what the y axis counts."""
         found = values[np.isfinite(values)].astype(np.float64)
         return np.log10(found[found > 0]) if self.view.log_y else found
+
+
+def _free_row(
+    plot: Plot, row: int, col: int, width: int, taken: set[tuple[int, int]]
+) -> int | None:
+    """The row in which so many cells from `col` on are free: this one, else the next above, else
+    the next below; None where there is none."""
+    rows = (*range(row, plot.row - 1, -1), *range(row + 1, plot.row + plot.height))
+    cells = range(col, col + width)
+    return next((each for each in rows if not any((each, c) in taken for c in cells)), None)

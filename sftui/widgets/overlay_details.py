@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sftui.compare.compare_text import difference_of, validation_words
+from sftui.compare.compare_text import difference_of, validation_words, why_unpaired
 from sftui.compare.differences import (
     BY_HAND,
     changes_the_model,
@@ -109,8 +109,8 @@ class OverlayDetails(Panel):
             lines += _wrapped(difference_of(task, judged, a, b), width, style(Role.TEXT))
         if task.gold is not None:
             lines += _wrapped(f"{GOLD}: {b} - {a} {sentence(task.gold)}", width)
-        if task.reason:
-            lines += _wrapped(f"not paired: {task.reason}", width)
+        if words := why_unpaired(task):
+            lines += _wrapped(words, width)
         return lines
 
     def _both(self, values: list[str], width: int) -> list[list[Span]]:

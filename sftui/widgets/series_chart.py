@@ -580,7 +580,7 @@ class SeriesCharts(ZoomChart):
         series = curve.series
         # What lies just outside belongs to the windows at both ends.
         even = own is edges and plot.x_scale is None
-        beyond = half if even else 0
+        beyond = max(0, half) if even else 0
         places = own
         if beyond:
             width = (own[-1] - own[0]) / plot.num_dots

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from sftui.compare.differences import past_words
-from sftui.drawing.canvas import Grid, Span, fit, text_width
+from sftui.drawing.canvas import Grid, Span, text_width
 from sftui.drawing.roles import Role, style, task_role
 from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
@@ -61,7 +61,7 @@ class SmallSummary(Panel):
         ends, falls, following = answers(self.state, self.view, past_words(self.view, self.state))
         lines: list[list[Span]] = []
         for answer in (falls, following, ends):
-            words = fit(clean(answer.words, 300), cells - text_width(answer.question) - 2)
+            words = answer.fitting(cells - text_width(answer.question) - 2)
             number = style(Role.TEXT, bold=answer.clear)
             lines.append([(f"{answer.question}  ", style(Role.DIM)), (words, number)])
         return lines

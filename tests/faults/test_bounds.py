@@ -7,6 +7,8 @@ import io
 import json
 import resource
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 import zipfile
@@ -185,6 +187,20 @@ def test_a_pattern_that_does_not_take_any_text_is_refused(tmp_path: Path, patter
     with pytest.raises(CheckpointError, match="pattern") as caught:
         Tokenizer.load(path)
     assert len(str(caught.value)) < 700
+
+
+def test_the_child_that_tries_a_pattern_may_not_take_the_machines_memory() -> None:
+    program = (
+        "from engine.conversations import try_pattern as t\n"
+        "t.limit_memory()\n"
+        "bytes(t.MOST_BYTES // 2)\n"
+        "try: bytes(t.MOST_BYTES * 3 // 2)\n"
+        "except MemoryError: print('refused')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "refused\n"
 
 
 def test_a_pattern_of_ones_own_is_taken(tmp_path: Path) -> None:

@@ -6,22 +6,23 @@ and what stands on the disk afterwards.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests import memory
 from tests.faults.terminal import Terminal
+from tests.faults.warm import warm
 from tests.processes import children
 
 KEPT = Path(__file__).resolve().parents[1] / "old_runs" / "runs.tar.xz"
@@ -30,13 +31,22 @@ PLACEHOLDER = b"/old-runs"
 Done = subprocess.CompletedProcess[str]
 
 
+@cache
+def unpacked() -> Path:
+    """The kept runs, unpacked once in a process: seconds of CPU for a file of tests."""
+    folder = Path(tempfile.mkdtemp(prefix="sftui-kept-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with tarfile.open(KEPT) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
 class Desk:
     """A folder with a run that was stopped, kept from an earlier version, and what is typed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with tarfile.open(KEPT) as archive:
-            archive.extractall(folder, filter="data")
+        shutil.copytree(unpacked(), folder, symlinks=True, dirs_exist_ok=True)
         [self.stopped] = (folder / "runs").glob("*-stopped")
         for path in (self.stopped / "run.json", self.stopped / "config.toml"):
             path.write_bytes(path.read_bytes().replace(PLACEHOLDER, str(folder).encode()))
@@ -55,17 +65,7 @@ class Desk:
 
     def type(self, *words: str, seconds: float = 60.0, report: Path | None = None) -> Done:
         """`report`: the most memory it took is written there, in bytes."""
-        line = [sys.executable, "-m", "sftui", *words]
-        return subprocess.run(
-            line if report is None else memory.watched(line, report),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            env=self.env,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-        )
+        return warm().type(words, cwd=self.folder, env=self.env, seconds=seconds, report=report)
 
 
 @pytest.fixture
@@ -79,6 +79,21 @@ def said(done: Done) -> str:
     assert "Traceback" not in text, text[-3000:]
     assert not any(c in text for c in "\x1b\x07\x9b\x9d"), repr(text[-500:])
     return text
+
+
+def test_a_command_that_is_typed_here_is_one_of_its_own(desk: Desk) -> None:
+    """The tests below see its exit code, both its outputs, a traceback, and that it hangs."""
+    assert desk.type("--version").stdout.startswith("sftui ")
+    done = desk.type("shwo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "show" in done.stderr
+    desk.env["SFTUI_RUNS"] = "\0"
+    with pytest.raises(AssertionError, match="embedded null byte"):
+        said(desk.type("runs"))
+    desk.env["SFTUI_RUNS"] = str(desk.folder / "runs")
+    with pytest.raises(subprocess.TimeoutExpired):
+        desk.type("show", str(desk.stopped), seconds=0.01)
+    assert "stopped" in said(desk.type("runs"))
 
 
 LINKED = ("lock", "run.log", "heartbeat/rank-0.json", "events.jsonl", "control.jsonl", "run.json")
@@ -126,6 +141,33 @@ def test_a_pipe_in_a_run_keeps_nobody_waiting(desk: Desk, name: str, command: st
     os.mkfifo(run / name)
     words = ["runs", "--runs-dir", str(run.parent)] if command == "runs" else ["show", str(run)]
     said(desk.type(*words, seconds=20))
+
+
+ALL_FILES = (
+    ("data", "RUN", "--step", "4"),
+    ("questions", "RUN"),
+    ("compare", "RUN", "RUN"),
+    ("export", "RUN", "-o", "new"),
+)
+
+
+@pytest.mark.parametrize("there", ["pipe", "link"])
+@pytest.mark.parametrize("words", ALL_FILES)
+def test_no_file_of_a_run_is_a_way_out_of_it_or_without_end(
+    desk: Desk, there: str, words: tuple[str, ...]
+) -> None:
+    """All of them but run.json: `data` waited for a tokenizer that was a pipe, and read one that
+    led to /dev/zero until the memory was full."""
+    run = desk.copy("all")
+    for path in [path for path in run.rglob("*") if path.is_file() and path.name != "run.json"]:
+        path.unlink()
+        os.mkfifo(path) if there == "pipe" else path.symlink_to("/dev/zero")
+    report = desk.folder / "peak"
+    typed = [str(run) if word == "RUN" else word for word in words]
+    done = desk.type(*typed, seconds=20, report=report)
+    said(done)
+    assert done.returncode in (0, 2)
+    assert int(report.read_text()) < 500_000_000
 
 
 def test_a_pipe_as_settings_is_one_line(desk: Desk) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from engine.checkpoints import checkpoint_dir, checkpoint_target
 from engine.errors import CheckpointError
+from engine.events import CheckpointKind, CheckpointSaved
+from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from tests import tiny
@@ -57,6 +59,42 @@ def test_a_run_is_its_newest_checkpoint(tmp_path, run):
     assert found.tokenizer == run.tokenizer
     assert found.config == tiny_model().config
     assert find(tmp_path, f"{run.id}:4").step == find(tmp_path, run.id, step=4).step == 4
+
+
+def write_llama(folder):
+    """A folder of transformers as far as it is read before a model is made of it."""
+    folder.mkdir(parents=True)
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "vocab_size": 4}
+    config |= {"num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
+    config |= {"hidden_size": 2, "intermediate_size": 2, "max_position_embeddings": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
+    embedding = {"dtype": "F32", "shape": [4, 2], "data_offsets": [0, 32]}
+    header = json.dumps({"model.embed_tokens.weight": embedding}).encode()
+    whole = len(header).to_bytes(8, "little") + header + bytes(32)
+    (folder / "model.safetensors").write_bytes(whole)
+
+
+def test_a_run_of_another_trainer_is_what_that_has_saved(tmp_path, run):
+    """Where its own run says it lies, and of what is still there; by step and typed alone too."""
+    made = run_dir.create(tmp_path / "runs", "trl", datetime(2026, 1, 3))
+    made.manifest.write_text(json.dumps({"id": made.id, "trainer": "foreign"}))
+    bus = EventBus(made, made.id, 1, live=False)
+    kinds: dict[int, CheckpointKind] = {2: "hf", 4: "hf", 6: "hf", 9: "lightning"}
+    for step, kind in kinds.items():
+        folder = tmp_path / "out" / f"checkpoint-{step}"
+        bus.emit(CheckpointSaved(step=step, path=str(folder), kind=kind))
+        if step != 6:
+            write_llama(folder)
+    assert bus.close()
+    for text in (made.id, "trl", None):
+        found = find(tmp_path, text)
+        assert (found.kind, found.step) == ("folder", 4)
+        assert found.path == tmp_path / "out" / "checkpoint-4"
+    assert find(tmp_path, "trl:2").step == find(tmp_path, "trl", step=2).step == 2
+    for step in (6, 9):
+        with pytest.raises(CheckpointError, match=f"no checkpoint of step {step}; there are 2, 4"):
+            find(tmp_path, f"trl:{step}")
 
 
 def test_a_checkpoint_folder_is_itself(tmp_path, run):

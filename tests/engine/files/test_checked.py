@@ -1,7 +1,6 @@
 """Numbers that texts write: typed by a person, or names of somebody else's files."""
 
 import json
-import os
 from datetime import datetime
 
 import pytest
@@ -40,15 +39,3 @@ def test_no_such_text_stops_a_run(tmp_path, monkeypatch, text):
         RunConfig().replace(nodes=2, gpus=2, rendezvous=f"host:{text}").check()
     assert run_plan._split_entry(f"MMLU:{text}") == (f"MMLU:{text}", None)
     assert foreign.start_number({foreign.ATTEMPT_VARIABLE: text}) == 1
-
-
-def test_no_file_takes_the_place_of_a_pipe_or_a_folder(tmp_path):
-    """As root `sftui report RUN -o /dev/null` would take it from every program; links are files."""
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to("pipe")
-    for name, words in (("pipe", "it is a pipe"), (".", "it is a folder")):
-        with pytest.raises(OSError, match=words):
-            checked.refuse_special(tmp_path / name)
-    for name in ("file", "link", "new"):
-        checked.refuse_special(tmp_path / name)

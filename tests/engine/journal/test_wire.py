@@ -69,6 +69,20 @@ def test_an_unknown_kind_is_kept():
     assert wire.decode(wire.encode(event)) == event
 
 
+@given(events() | st.text(max_size=9).map(lambda name: Unknown(type=name)), st.binary(max_size=9))
+def test_a_kind_is_told_from_its_line_alone(event, end):
+    """What passes for an unknown kind unread would have been one, or no event at all."""
+    for line in (wire.encode(event), wire.encode(event)[:-1] + end):
+        said = wire.is_unknown(line)
+        with contextlib.suppress(UnicodeDecodeError):
+            assert wire.is_unknown(line.decode()) == said
+        if said:
+            with contextlib.suppress(WireError):
+                assert isinstance(wire.decode(line), Unknown)
+        elif end == b"":
+            assert not isinstance(event, Unknown) or not event.type.isascii() or '"' in event.type
+
+
 def test_unknown_fields_are_ignored_and_a_newer_major_is_refused():
     """Small additions are readable by old versions; a new format says so."""
     line = b'{"v":1,"type":"log_line","d":{"text":"hi","shade":"blue"}}'

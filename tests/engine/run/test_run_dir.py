@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
-from engine.run.run_dir import RunDirError, find
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.run import resume_file
+from engine.run.run_dir import RunDir, RunDirError, find
 
 
 @pytest.fixture
@@ -41,3 +46,29 @@ def test_no_guess_between_several(runs, typed, said):
     """What there is, is named."""
     with pytest.raises(RunDirError, match=said):
         find(typed, runs)
+
+
+FIELDS = {"config": {"seed": 1}, "rows": 3, "start": {"label": "d4", "model_config": {}}}
+
+
+@given(
+    kept=st.sets(st.sampled_from(sorted(FIELDS))),
+    inner=st.sets(st.sampled_from(["label", "model_config"])),
+)
+def test_a_field_that_a_manifest_lacks_is_named(
+    tmp_path_factory: pytest.TempPathFactory, kept: set[str], inner: set[str]
+) -> None:
+    """`eval` and `export` of a trainer of another program's run ended with a KeyError."""
+    run = RunDir(tmp_path_factory.mktemp("run"))
+    fields = {name: FIELDS[name] for name in kept}
+    if "start" in fields:
+        fields["start"] = dict.fromkeys(inner, "x")
+    run.manifest.write_text(json.dumps({"schema": 1} | fields))
+    manifest = resume_file.manifest_now(run)
+    assert json.loads(json.dumps(manifest)).items() >= fields.items()
+    for name in FIELDS.keys() - kept:
+        with pytest.raises(RunDirError, match=f"has no '{name}'"):
+            manifest[name]
+    for name in {"label", "model_config"} - inner if "start" in kept else ():
+        with pytest.raises(RunDirError, match=f"has no '{name}'"):
+            manifest["start"][name]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine import events as ev
-from engine.errors import UsageError
+from engine.errors import SftuiError, UsageError
 from engine.journal import wire
 from engine.journal.event_files import JournalWriter
 from engine.run import run_dir
@@ -93,6 +97,61 @@ def test_among_many_other_runs_nothing_is_said_that_was_not_looked_at(
     assert past_runs.is_any(here, tmp_path) is None
 
 
+async def test_a_slow_disk_does_not_hold_the_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thirty manifests may take seconds: they are read beside the frames, and told when known."""
+    make(tmp_path, "before", 1)
+    here = make(tmp_path, "here", 2)
+    events = list(snapshot_events(here))
+    disk = threading.Event()
+    is_any = past_runs.is_any
+
+    def slow(run: RunDir, root: Path) -> bool | None:
+        disk.wait(60)
+        return is_any(run, root)
+
+    monkeypatch.setattr(past_runs, "is_any", slow)
+    request = ScreenRequest(ListSource(events), "test", folder=here.path)
+    app = SftuiApp(request, now=Clock((events[-1].stamp.t or START) + 0.5))
+    async with app.run_test(size=(120, 36)) as pilot:
+        # Every update is folded and painted while the disk has not answered.
+        await ready(pilot)
+        cockpit = app.cockpit
+        assert cockpit is not None
+        assert len(cockpit.state.steps) == 200
+        assert cockpit.view.earlier is None
+        disk.set()
+        while cockpit.view.earlier is None:
+            await pilot.pause(0.01)
+            cockpit.tick()
+        assert cockpit.view.earlier
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["trainer", "command", "start", "config", "row_digests"]),
+        st.recursive(
+            st.none() | st.integers() | st.text(max_size=3) | st.just("foreign"),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(st.sampled_from(["model_config", "source"]), inner, max_size=2)
+            ),
+            max_leaves=4,
+        ),
+    )
+)
+def test_no_manifest_is_too_strange_to_be_compared(
+    tmp_path_factory: pytest.TempPathFactory, manifest: dict[str, Any]
+) -> None:
+    """`model_config` may be a list, `command` a number: it is asked between two frames."""
+    run = RunDir(tmp_path_factory.mktemp("strange"))
+    run.manifest.write_text(json.dumps(manifest))
+    with contextlib.suppress(SftuiError):
+        assert hash(past_runs.kind_of(run.read_manifest())) is not None
+    assert past_runs.is_any(run, run.path / "none") in (None, False)
+
+
 def test_what_was_changed_is_one_line(tmp_path: Path) -> None:
     """What changes the weights by name, what a person did by hand, the rest as a number."""
     before, now = make(tmp_path, "a", 1), make(tmp_path, "b", 2, rate=0.1)
@@ -100,7 +159,7 @@ def test_what_was_changed_is_one_line(tmp_path: Path) -> None:
     words = "changed: matrix_lr 0.02 → 0.1, 1 that leaves the weights alone"
     assert changed_words(old, new) == words
     new.apply(ev.ControlApplied(id="x", command="lr", argument=0.5, outcome="applied", step=20))
-    assert "by hand: nothing → lr ×0.5 from step 20, matrix_lr" in changed_words(old, new)
+    assert "by hand: lr ×0.5 from step 20, matrix_lr" in changed_words(old, new)
     assert changed_words(old, old) == "no setting differs"
     assert changed_words(RunState(), old) == "its settings are not known"
 
@@ -120,6 +179,9 @@ async def test_a_key_draws_it_pale_names_it_and_takes_it_away(
         chart = panel_of(dashboard, "loss")
         assert isinstance(chart, LossChart)
         plain, limits = chart.text(), chart.plot and chart.plot.y_limits
+        while app._cockpit.view.earlier is None:
+            await pilot.pause(0.01)
+            app._cockpit.tick()
         assert app._cockpit.view.earlier is True
         await pilot.press("d")
         while app._cockpit.view.past is None:

@@ -9,6 +9,7 @@ from datetime import datetime
 import numpy as np
 import pytest
 
+from engine.evaluation.validation_rows import RowLosses, save_rows
 from engine.events import (
     AlarmRaised,
     AttemptStarted,
@@ -259,6 +260,23 @@ def a_run_of(losses):
     for step, loss in enumerate(losses):
         state.apply(StepFinished(step=step, loss=loss))
     return state
+
+
+def test_the_best_validation_is_one_of_the_rows_of_the_last(tmp_path):
+    """Lower on other rows is not better; that there were others is said."""
+    run = run_dir.create(tmp_path, "x", datetime(2026, 1, 1))
+    bus = EventBus(run, run.id, 1, live=False)
+    bus.emit(RunStarted(name="x", num_iterations=9))
+    for step, loss in enumerate((0.4, 0.3, 1.3, 1.1, 1.2)):
+        number = 0 if step < 2 else 100
+        file = run.eval_items(step, "val")
+        save_rows(file, RowLosses(losses=np.full(4, loss), rows=number + np.arange(4)))
+        name = file.relative_to(run.path).as_posix()
+        bus.emit(ValidationFinished(step=step, loss=loss, rows_file=name))
+    assert bus.close()
+    [line] = [x for x in show.summary_lines(snapshot.read_run(run)) if "validation" in x]
+    assert "1.3000 (step 2) -> 1.2000 (step 4), best 1.1000 at step 3" in line
+    assert line.endswith("; 2 validations before asked other rows: no comparison")
 
 
 @pytest.mark.parametrize(("steps", "columns"), [(30, 80), (400, 80), (30_000, 120)])

@@ -1,5 +1,6 @@
 """The report at the end of a run: written in front of a person, and never in anybody's way."""
 
+import json
 import subprocess
 import sys
 import time
@@ -140,6 +141,15 @@ def test_a_run_that_is_over_says_what_may_be_typed_next(tmp_path, terminal, caps
     newer, older = max(first.id, second.id), min(first.id, second.id)
     watch._closing(RunDir(first.path.parent / newer), state, None, lived=False)
     assert f"sftui compare {older} {newer}" in capsys.readouterr().err
+    # Of another model or other data: their losses say nothing of each other.
+    other = make(tmp_path, *RUN, *END, name="third")
+    other.manifest.write_text(json.dumps({"trainer": "foreign", "command": ["x.py"]}))
+    later = RunDir(other.path.parent / f"9{other.id}")
+    other.path.rename(later.path)
+    watch._closing(later, state, None, lived=False)
+    said = capsys.readouterr().err
+    assert "sftui compare" not in said
+    assert f"sftui report {later.id}" in said
 
 
 def test_a_script_is_told_no_next_commands(tmp_path, monkeypatch, capsys):

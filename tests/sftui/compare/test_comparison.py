@@ -18,7 +18,7 @@ from engine.journal.event_bus import EventBus
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.cli import main
-from sftui.compare import comparison, pairing
+from sftui.compare import compare_text, comparison, pairing
 from sftui.compare.overlaid_runs import Contender
 from sftui.sources import snapshot
 from sftui.state.run_state import RunState
@@ -122,6 +122,30 @@ def test_other_questions_are_refused_with_the_reason(tmp_path, change, kind, wor
 
 
 @pytest.mark.parametrize(
+    ("item_set", "said"),
+    [
+        ("set-2", "unpaired: other questions"),
+        (None, "unpaired; the items of one side are not known"),
+    ],
+)
+def test_that_two_are_not_paired_is_said_once(tmp_path, capsys, item_set, said):
+    """On paper and on the screen: not once by the difference and once more behind it."""
+    a = make(tmp_path, "a", right=10, losses=BEFORE)
+    b = make(tmp_path, "b", right=30, losses=NOW, item_set=item_set)
+    assert main(["compare", str(a), str(b), "--plain"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MMLU")]
+    assert line.endswith(said)
+    assert len(re.findall("paired|questions|items", line)) == len(
+        re.findall("paired|questions|items", said)
+    )
+    # Whatever the reason, the screen has the same words.
+    found = comparison.compare(str(a), str(b))
+    assert compare_text.why_unpaired(found.tasks[0]) == said.removeprefix(
+        "unpaired: other questions"
+    ).removeprefix("unpaired; ")
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"tokenizer": "other"}, "tokenizers differ"),
@@ -166,7 +190,7 @@ def test_a_log_and_a_run_are_compared_without_pretending(tmp_path, capsys):
     run = make(tmp_path, "a", right=10, losses=BEFORE)
     assert main(["compare", str(log), str(run)]) == 0
     out = capsys.readouterr().out
-    assert "not paired: the items of one side are not known" in out
+    assert "unpaired; the items of one side are not known" in out
     assert "only A was asked: ARC-Easy" in out
     assert "train A" in out
     assert "train B" in out

@@ -160,3 +160,11 @@ def test_a_place_that_was_not_measured_is_a_hollow_mark() -> None:
     saved = [ev.CheckpointSaved(step=s, path=f"c-{s}", kind="hf") for s in (150, 200)]
     text = table_of(*told, *saved)
     assert "◇ step 150, chosen, not measured" in text
+
+
+def test_the_best_is_held_against_the_last_one_before_it_that_was_measured() -> None:
+    """Between the two lies one of which nothing is known; where nothing was measured, that one."""
+    told = [ev.ValidationFinished(step=s, loss=3.0 - s / 200) for s in (0, 100, 200)]
+    saved = [ev.CheckpointSaved(step=s, path=f"c-{s}", kind="hf") for s in (50, 100, 150, 200, 250)]
+    assert "against step 100" in table_of(*told, *saved)
+    assert "against step 150" in table_of(*told[:2], *saved[::2], *saved[3:4])

@@ -18,6 +18,8 @@ from sftui.screens.dashboard import Dashboard
 from sftui.screens.overlay import OverlayScreen
 from sftui.sources.open_log import open_replay
 from sftui.terminal.terminal_app import TerminalApp
+from sftui.view.view import SMOOTHING
+from sftui.widgets.footer import KeyFooter
 from tests.conftest import SHARED, needs_shared
 from tests.sftui.fake_run import START, ListSource, fake_run
 
@@ -82,6 +84,42 @@ async def test_a_filter_is_typed_and_no_key_acts_meanwhile():
         await pilot.press("escape")
         assert page.page.query == ""
         assert app.screen is page
+
+
+async def test_the_words_of_the_footer_are_of_the_line_while_one_is_typed():
+    """A click on a word of the page would else be a letter of the filter."""
+    app = live()
+    async with app.run_test(size=SIZE) as pilot:
+        page = await opened(app, pilot)
+        footer = next(panel for panel in page.panels if isinstance(panel, KeyFooter))
+        for line in ("slash", "L"):
+            await pilot.press(line, "7")
+            await pilot.pause()
+            assert footer.text().split() == ["enter", "Keep", "esc", "Drop", "ctrl+u", "Empty"]
+            starts = {key: start for start, _, key in footer._buttons}
+            await pilot.click(footer, offset=(starts["ctrl+u"] + 8, 0))
+            assert page.page.typed == ""
+            assert page.page.typing
+            await pilot.click(footer, offset=(starts["escape"], 0))
+            await pilot.pause()
+            assert not page.page.typing
+            assert "Pin" in footer.text()
+
+
+async def test_every_smoothing_draws_the_charts_and_those_with_none_the_points():
+    """Also none at all, which every chart of more points than dots once failed of."""
+    app = live(until=400)
+    async with app.run_test(size=SIZE) as pilot:
+        page = await opened(app, pilot)
+        shown = set()
+        for _ in SMOOTHING:
+            shown.add((app.cockpit.view.smoothing, words(page)))
+            await pilot.press("enter")
+            await pilot.pause()
+            await pilot.press("enter", "s")
+            await pilot.pause()
+        assert [smoothing for smoothing, _ in sorted(shown)] == list(range(len(SMOOTHING)))
+        assert len({text for _, text in shown}) == len(SMOOTHING)
 
 
 async def test_charts_are_walked_opened_and_pages_turned():

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 
+from engine import events as ev
 from engine.errors import UsageError
 from sftui import cli, compare_app
 from sftui.compare.overlay_feed import FRESH_SECONDS, open_overlay
@@ -133,6 +134,26 @@ def test_the_crosshair_tells_every_value(tmp_path):
         assert f"{start / 3:.4f}" in text
     assert f"▲ {1 / 3:.4f}" in text
     assert "@99" in text
+
+
+@pytest.mark.parametrize("columns", [60, 90])
+@pytest.mark.parametrize("every", [3, 10, 200])
+def test_what_a_person_did_is_whole_and_covers_no_validation(tmp_path, columns, every):
+    """However many validations stand around it; at the edge too, and twice in one place."""
+    overlay = three(tmp_path).overlay
+    state = overlay.contenders[1].state
+    for step in range(0, 200, every):
+        state.apply(ev.ValidationFinished(step=step, loss=3.0 / (1 + step / 50)))
+    before = "".join(chart(overlay, 14, columns).lines()).count("■")
+    for number, step in enumerate((60, 61, 195)):
+        state.apply(
+            ev.ControlApplied(
+                id=str(number), command="lr", argument=0.5, outcome="applied", step=step
+            )
+        )
+    drawn = "".join(chart(overlay, 14, columns).lines())
+    assert drawn.count("B lr ×0.5") == 3
+    assert drawn.count("■") == before
 
 
 def test_in_ascii_the_pinned_run_is_still_told_from_the_others(tmp_path):

@@ -543,7 +543,7 @@ def test_what_cannot_be_opened_is_said_in_one_line(tmp_path, monkeypatch):
         "empty.log": "is empty",
         "binary": "binary file",
         "novel.txt": "no training log",
-        "one.log": "no two of its lines have a step and a loss",
+        "one.log": "no two of its lines have a step and a loss, and one line holds numbers: 1 like",
         "folder": "no run directory",
         "nothere": "no run is called",
     }

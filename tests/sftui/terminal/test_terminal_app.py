@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,19 @@ async def test_a_screen_that_is_closed_as_it_opens_breaks_nothing(name: str) -> 
             await pilot.pause()
         assert app.is_running
         assert app.screen is app.screen_stack[0]
+
+
+@pytest.mark.parametrize("name", SCREENS)
+async def test_a_screen_that_opens_as_the_app_ends_breaks_nothing(name: str) -> None:
+    """`:` and SIGTERM at one moment: it stood on the stack, and its widgets were never made."""
+    for turns in range(3):
+        app = TerminalApp()
+        async with app.run_test():
+            app.push_screen(SCREENS[name]())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            app.exit()
+        assert app._exception is None
 
 
 async def test_an_error_of_an_open_screen_is_none_of_these() -> None:

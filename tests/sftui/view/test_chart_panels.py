@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from engine import events as ev
 from sftui.drawing.roles import Role
+from sftui.state.catalog import Catalog
 from sftui.state.run_state import RunState
 from sftui.view.chart_filter import parse
-from sftui.view.chart_panels import ChartRun, chart_panels, general, split_of
+from sftui.view.chart_panels import ChartRun, chart_panels, general, split_of, title_of
 from tests.sftui.fake_run import fake_run
 
 GRPO = (
@@ -47,6 +48,37 @@ def logged(*names: str, loss: bool = True) -> RunState:
 
 def keys(state: RunState, query: str = "") -> list[str]:
     return [panel.key for panel in chart_panels([ChartRun(state=state)], parse(query))]
+
+
+def test_a_number_of_ours_is_called_by_words_and_another_by_its_own_name():
+    """Where one stands alone, as in `compare`, its title says what its panel would say."""
+    state = RunState()
+    for event in fake_run(until=120):
+        state.apply(event)
+    state.apply(ev.StepFinished(
+        step=120, loss=1.0, lrs={"matrix": 0.1}, loss_by_source={"Starter-Chat": 2.0},
+    ))  # fmt: skip
+    state.apply(ev.ValidationFinished(step=120, loss=1.0, set_name="held/out"))
+    titles = {entry.name: title_of(entry.name) for entry in Catalog(state).entries()}
+    assert titles["loss_by_source/Starter-Chat"] == "loss by source: Starter-Chat"
+    assert titles["lr/matrix"] == "learning rate by group: matrix"
+    assert titles["val/loss"] == "validation loss"
+    assert titles["val/loss/held/out"] == "validation loss: held/out"
+    ours = {name for name, entry in zip(titles, Catalog(state).entries(), strict=True)
+            if entry.kind in ("rate", "source", "validation", "accuracy")}  # fmt: skip
+    assert not {
+        name for name in ours if "_" in titles[name].partition(":")[0] or titles[name] == name
+    }
+    assert title_of("eval_rewards/chosen") == "eval_rewards/chosen"
+
+
+def test_the_loss_of_the_only_source_is_not_called_the_loss():
+    state = RunState()
+    for step in range(2):
+        sources, rates = {"chat": 1.5}, {"all": 0.1}
+        state.apply(ev.StepFinished(step=step, loss=1.0, loss_by_source=sources, lrs=rates))
+    titles = [panel.title for panel in chart_panels([ChartRun(state=state)])]
+    assert titles == ["loss", "loss by source: chat", "learning rate"]
 
 
 def test_training_and_validation_of_one_number_share_a_panel():

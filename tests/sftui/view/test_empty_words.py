@@ -65,6 +65,23 @@ def test_another_programs_run_is_told_by_its_setting_alone() -> None:
     assert "first at step 20" in nothing_yet("validation", found, View(now=float))
 
 
+@pytest.mark.parametrize("end", [False, True])
+def test_another_trainers_run_is_told_of_no_flag_that_it_does_not_have(end: bool) -> None:
+    """Nor that a key asks questions where the script gave none: `e` is its validation there."""
+    found = RunState()
+    found.apply(ev.RunStarted(name="x", effective={"trainer": "trl.SFTTrainer"}))
+    if end:
+        found.apply(ev.RunFinished(status="stopped", updates=0))
+    words: tuple[What, ...] = ("evaluation", "validation", "checkpoint", "sample")
+    told = {what: nothing_yet(what, found, View(now=float)) for what in words}
+    assert not [each for each in told.values() if "--" in each]
+    assert told["evaluation"] == "no questions asked; sftui.attach(questions=...) adds some"
+    assert ("its script sets how often" in told["validation"]) == end
+    asks = {"trainer": "trl.SFTTrainer", "questions": "12 of Sums"}
+    found.apply(ev.RunStarted(name="x", effective=asks))
+    assert "questions=" not in nothing_yet("evaluation", found, View(now=float))
+
+
 def drawn(found: RunState, height: int, width: int, *, trouble: str = "") -> str:
     """The loss chart."""
     view = View(now=float)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine import events as ev
+from sftui.compare.differences import changed_words
 from sftui.state.run_state import RunState
 from sftui.statistics.families import PREVIOUS
 from sftui.view.outlook import answers, spread_seconds, widest
@@ -113,6 +114,20 @@ def test_what_comes_next_is_the_last_run_or_three_commands() -> None:
     assert widest(answers(ended, view, "")) == len("last run")
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"), [("hf", "chat report eval"), ("lightning", "report"), ("", "report")]
+)
+def test_after_the_end_nothing_is_to_be_typed_that_would_take_another_run(
+    kind: Any, names: str
+) -> None:
+    """`sftui chat` typed alone takes the newest run with a checkpoint that it can load."""
+    events: list[ev.Event] = [ev.RunStarted(name="x", effective={"trainer": "a trainer"})]
+    if kind:
+        events.append(ev.CheckpointSaved(step=4, path="/elsewhere/saved-4", kind=kind))
+    state = folded([*events, ev.RunFinished(status="finished", updates=4)])
+    assert lines(state, run_id="x")["next"] == " · ".join(f"sftui {n}" for n in names.split())
+
+
 @pytest.mark.parametrize(("size", "there"), [((160, 48), 1), ((120, 36), 1), ((80, 24), 0)])
 async def test_they_stand_under_now_where_there_is_room(size: tuple[int, int], there: int) -> None:
     """And give way where there is none."""
@@ -139,6 +154,41 @@ def test_a_run_that_is_over_says_when_and_after_how_much(updates: int, words: st
     assert said.startswith("finished")
     assert said.endswith(words)
     assert "took" not in said
+
+
+HALF = 40
+"""Cells of the half of `now` at 80x24 in which question and answer stand."""
+
+
+def test_where_a_line_is_narrow_fewer_words_stand_and_none_is_cut() -> None:
+    """Whatever is answered but what was changed, of which there may be any number: it is whole in
+    half of the smallest screen; where there is room, it is the long answer."""
+    noise = [1.5, 1.52, 1.49, 1.51, 1.5, 1.49, 1.52, 1.5, 1.51]
+    runs = [folded(fake_run(until=n)) for n in (0, 1, 60, 120)] + [folded(fake_run())]
+    runs += [validated(v) for v in ([2.0], [2.0, 1.9], noise, [2.5, *noise], [2.0, *[1.9] * 70])]
+    part = a_status(loading=True, unread=True)
+    views: list[dict[str, Any]] = [{"earlier": earlier, "folder": Path("runs/x")} for earlier in (
+        None, False, True
+    )]  # fmt: skip
+    for state in runs:
+        for more in [*views, {}, {"run_id": "x"}, {"replay": part}, {"replay": a_status()}]:
+            view = View(now=lambda: START + 90_000, **more)
+            for answer in answers(state, view, ""):
+                room = HALF - 2 - len(answer.question)
+                assert "…" not in answer.fitting(room), answer
+                assert len(answer.fitting(room)) <= room
+                assert answer.fitting(120) == answer.words
+
+
+def test_what_was_changed_says_it_in_the_first_cells() -> None:
+    """Of a list that is cut, what is seen is what is in it, not what it is a list of."""
+    changed = changed_words(*(folded([ev.RunStarted(name="x", settings={"lora": lora, "lr": lora})])
+                              for lora in (4, 8)))  # fmt: skip
+    view = View(now=lambda: START)
+    line = answers(folded(fake_run(until=60)), view, changed)[-1]
+    assert line.fitting(80) == "changed: lora 4 → 8, lr 4 → 8"
+    assert line.fitting(26) == "lora 4 → 8, lr 4 → 8"
+    assert line.fitting(14) == "lora 4 → 8, l…"
 
 
 def test_one_step_is_one_step() -> None:
