@@ -195,6 +195,15 @@ class Panel(Widget):
         super().watch_has_focus(has_focus)
         self.rebuild()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Rows of the grid as they are: a panel has no border, padding, tint or opacity of a style
+        sheet, and every cell has both its colours, so that Textual's pass over each row of each
+        frame for them (a tenth of a live screen's time) finds nothing to do."""
+        strips = [self.render_line(y) for y in crop.line_range]
+        if crop.column_span == (0, self.grid.width):
+            return strips
+        return [strip.crop(*crop.column_span) for strip in strips]
+
     def render_line(self, y: int) -> Strip:
         strip = self._strips.get(y)
         if strip is None:
@@ -207,6 +216,8 @@ class Panel(Widget):
                 strip = to_strip(codes, styles, palette)
             else:
                 strip = Strip.blank(self.size.width, palette[0])
+            for line_filter in self.get_line_filters():  # no colour, the terminal's own colours
+                strip = strip.apply_filter(line_filter, self.background_colors[1])
             self._strips[y] = strip
         return strip
 
