@@ -528,10 +528,12 @@ class Cockpit:
     def read_log(self, act: Callable[[LogBook, RunState], object]) -> None:
         """Scroll, filter or search the log."""
         log = self.view.log
+        typed = log.typing
         act(log, self.state)
         if log.reads_file:
             log.set_limit(self.mode.text_end())
-        self.dashboard.show(Topic.LOG)
+        # With a line that is typed the footer has other keys.
+        self.dashboard.show(Topic.LOG if log.typing == typed else Topic.LOG | Topic.VIEW)
 
     def search_log(self) -> bool:
         """Bring the log where it can be seen and let keys go into a query; False where it has

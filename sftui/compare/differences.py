@@ -86,8 +86,11 @@ def _change(name: str, before: Any, now: Any) -> str:
     """`init_lr_frac 0.02 → 0.1`, `by hand: lr ×0.5 from step 20`."""
     if name != BY_HAND:
         return f"{name} {value_words(before)} → {value_words(now)}"
-    # Most often a hand was laid on this run alone: that it was not on the one before is no news.
-    return f"{name}: " + (now if before == NOTHING else f"{before} → {now}")
+    # Most often a hand was laid on one of both: that it was not on the other is no news, and of a
+    # line that is cut it would be the end.
+    if NOTHING not in (before, now):
+        return f"{name}: {before} → {now}"
+    return f"{name}: {now}" if before == NOTHING else f"{name} before: {before}"
 
 
 def past_words(view: View, state: RunState) -> str:

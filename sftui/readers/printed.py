@@ -187,13 +187,15 @@ class PrintedReader(LedgerReader):
             return known  # a row of data: what is written in it is no line of a log
         if "{" in rest and ("': " in rest or '": ' in rest):
             dicts, outer = dicts_of(rest)
+            # Each dict is read with the words beside it, which a line of many has no end of.
+            beside = outer if len(outer) <= MOST_CHARACTERS else ""
             told = known
             for items in dicts:
                 said = items.get("message") or items.get("msg")
                 if isinstance(said, str):  # a logger that writes JSON
                     told = self._text(said, None) or told
                     self._like = None
-                told = self._entry(items, outer) or told
+                told = self._entry(items, beside) or told
             if told and dicts:
                 return True
             rest = outer if dicts else rest  # `loss=2.5,grad_norm={'0_default': 1.2}`

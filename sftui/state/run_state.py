@@ -434,7 +434,8 @@ class RunState:
         step, attempt = event.step, event.stamp.att
         if step is None:
             return Topic.NOTHING
-        self._enter_attempt(attempt, step)
+        if attempt not in self.attempt_starts:
+            self._enter_attempt(attempt, step)
         if self._superseded(attempt, step):
             return Topic.NOTHING
         values = step_columns.row(event)

@@ -54,13 +54,14 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def row(event: StepFinished) -> dict[str, float | None]:
-    """The columns of one update, None where unknown; all but `since_start`."""
+    """The columns of one update that are known; all but `since_start`."""
     numbers = _numbers_of(event)
     # One call for each of ten thousand updates a second: a getter gives as many as it has names.
-    values: dict[str, float | None] = dict(zip(STEP_NUMBERS, numbers))  # noqa: B905
+    known = zip(STEP_NUMBERS, numbers)  # noqa: B905
+    values: dict[str, float | None] = {name: number for name, number in known if number is not None}
     for name, other in _LESSER:
-        if values[other] is not None:
-            values[name] = None
+        if other in values:
+            values.pop(name, None)
     for field, prefix in _MAPPINGS:
         mapping = getattr(event, field)
         if mapping:

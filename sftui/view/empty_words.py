@@ -50,7 +50,7 @@ def _no_questions(state: RunState) -> str:
     run = state.run
     if run is None or not state.trainer or run.effective.get("questions"):
         return ""
-    return "no questions asked; sftui.attach(questions=...) adds some"
+    return "no questions; attach(questions=...) asks some"
 
 
 def _setting(what: What, state: RunState) -> str:

@@ -37,7 +37,7 @@ class KeyFooter(Panel):
         if self.view.jumping:
             self._letters(grid, key_style, word_style)
             return
-        if self.mode == "charts" and self.view.chart_page.typing:
+        if self.view.chart_page.typing if self.mode == "charts" else self.view.log.typing:
             self._line_keys(grid, key_style, word_style)
             return
         gap = 2
@@ -94,7 +94,7 @@ class KeyFooter(Panel):
             col = grid.text(0, col, f" {name}  " if named else "  ", word_style)
 
     def _line_keys(self, grid: Grid, key_style: int, word_style: int) -> None:
-        """While a line is typed the keys of the page are letters: only these act."""
+        """While a line is typed other keys are letters: only these act."""
         col, buttons = 1, []
         for key, shown, words in _LINE_KEYS:
             end = grid.text(0, col, shown, key_style)
@@ -170,7 +170,7 @@ _LINE_KEYS = (
     ("escape", "esc", "Drop"),
     ("ctrl+u", "ctrl+u", "Empty"),
 )
-"""Keys of a line that is typed over the page of charts, as they are pressed and shown."""
+"""Keys of a filter, limits or a search while they are typed, as they are pressed and shown."""
 
 _OVER_ONE_CHART = {
     "charts_open": "All charts",

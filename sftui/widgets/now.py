@@ -19,7 +19,7 @@ from sftui.logbook.event_lines import val_name
 from sftui.state.records import Topic
 from sftui.state.series import Series
 from sftui.text import format as fmt
-from sftui.view.outlook import answers, widest
+from sftui.view.outlook import Answer, answers, widest
 from sftui.widgets.panel import Panel
 
 LINES = 3
@@ -32,6 +32,9 @@ class Now(Panel):
     TOPICS = Topic.STEPS | Topic.VALIDATION | Topic.RUN | Topic.VIEW
     can_focus = True
     opens = "app.show_facts"
+
+    _told: tuple[tuple[object, ...], list[Answer]] | None = None
+    """What the answers were told of, and they."""
 
     def paint(self, grid: Grid) -> None:
         grid.frame([("now", style(Role.TITLE, bold=True))], border=self.border)
@@ -63,12 +66,23 @@ class Now(Panel):
 
     def _answers(self, grid: Grid, row: int) -> None:
         """A line a question, cut where the panel ends."""
-        found = answers(self.state, self.view, past_words(self.view, self.state))
+        found = self._known_answers()
         start = 2 + widest(found) + 2
         for at, answer in enumerate(found, row):
             grid.text(at, 2, answer.question, style(Role.DIM))
             number = style(Role.TEXT, bold=answer.clear)
             grid.text(at, start, answer.fitting(grid.width - 2 - start), number)
+
+    def _known_answers(self) -> list[Answer]:
+        """Of a live run they are told once a second and when more than an update has come: an end
+        that wavers with every update is no better known, and its row is repainted each time."""
+        state, view = self.state, self.view
+        ran = (state, state.badge, state.end, state.planned, len(state.validation_list()))
+        shown = (view.trouble, view.past, view.earlier, len(state.controls), int(view.now()))
+        of = (*ran, *shown)
+        if view.replay is not None or self._told is None or self._told[0] != of:
+            self._told = (of, answers(state, view, past_words(view, state)))
+        return self._told[1]
 
     def _train(self) -> tuple[str, list[Span], Series, Role]:
         state = self.state

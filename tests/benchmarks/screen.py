@@ -102,9 +102,9 @@ class Screen:
         read_all([self], seconds)
 
     def cpu(self) -> float:
-        """CPU seconds used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU seconds used so far, to the nanosecond: a tick of 10 ms is 2 % of a quiet screen."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def resident(self) -> float:
         """MiB."""

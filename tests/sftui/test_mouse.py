@@ -63,6 +63,24 @@ async def test_every_word_of_the_footer_is_a_button():
         assert app._cockpit.chart_screen is None
 
 
+async def test_a_click_on_the_footer_is_no_letter_of_a_search():
+    """While one is typed its own keys stand there."""
+    app = make()
+    async with app.run_test(size=(120, 36)) as pilot:
+        dashboard = await ready(pilot)
+        footer, log = panel_of(dashboard, "footer"), app._cockpit.view.log
+        await pilot.press("slash", "l")
+        await pilot.pause()
+        assert {key for _, _, key in footer._buttons} == {"enter", "escape", "ctrl+u"}
+        await pilot.click("#footer", offset=button(footer, "ctrl+u"))
+        await pilot.pause()
+        assert (log.typing, log.query) == (True, "")
+        await pilot.click("#footer", offset=button(footer, "escape"))
+        await pilot.pause()
+        assert not log.typing
+        assert "Log-y" in footer.text()
+
+
 @pytest.mark.parametrize("key", ["question_mark", "i", "w", "c", "b", "x", "5 enter"])
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
 async def test_whatever_a_key_opens_the_mouse_can_leave(key: str, size: tuple[int, int]):

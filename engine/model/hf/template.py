@@ -46,7 +46,7 @@ def render(
     template may use, such as `bos_token`.
 
     Raises:
-        RowFault: the template refuses the chat, or fails at it.
+        RowFault: the template refuses the chat, fails at it, or writes what is no text.
     """
     if any(mark in str(message.get("content")) for message in chat for mark in (BEGIN, END)):
         raise RowFault("a text holds U+FDD0 or U+FDD1, which Unicode keeps for programs")
@@ -66,6 +66,14 @@ def render(
     except Exception as error:  # a template is a program, which may fail in any way
         reason = str(error).partition("\n")[0]
         raise RowFault(f"the chat template refuses it: {reason}") from None
+    try:
+        marked.encode()
+    except UnicodeEncodeError as error:
+        half = ascii(marked[error.start])
+        raise RowFault(
+            f"the chat template writes {half}, half of a character (a lone surrogate), which no "
+            "tokenizer reads"
+        ) from None
     return _unmarked(marked)
 
 

@@ -26,6 +26,9 @@ WAIT_SECONDS = 60.0
 """Until it has ended: a busy machine takes longer."""
 MOST_CHARACTERS = 100_000
 """Of the text of a conversation of a hundred characters."""
+LONGEST = 500_000
+"""Characters of a template: the longest that models are published with have some 30,000, and to
+parse a million takes seconds."""
 
 _CALLS = frozenset({"namespace", "raise_exception", "caller"})
 _FILTERS = frozenset(
@@ -63,6 +66,8 @@ def try_out(template: str) -> str:
     """
     import jinja2  # noqa: PLC0415  of the extra
 
+    if len(template) > LONGEST:
+        return f"it has {len(template):,} characters, and {LONGEST:,} are read at most"
     try:
         if is_plain(template):
             return ""

@@ -162,8 +162,12 @@ def test_what_was_changed_is_one_line(tmp_path: Path) -> None:
     assert changed_words(old, new) == words
     new.apply(ev.ControlApplied(id="x", command="lr", argument=0.5, outcome="applied", step=20))
     assert "by hand: lr ×0.5 from step 20, matrix_lr" in changed_words(old, new)
-    assert changed_words(old, old) == "no setting differs"
+    # Whose hand it was is told before what it did: a narrow line is cut at its end.
+    assert "by hand before: lr ×0.5 from step 20, matrix_lr" in changed_words(new, old)
     assert changed_words(RunState(), old) == "its settings are not known"
+    old.apply(ev.ControlApplied(id="y", command="lr", argument=0.1, outcome="applied", step=30))
+    assert "by hand: lr ×0.5 from step 20 → lr ×0.1 from step 30" in changed_words(new, old)
+    assert changed_words(old, old) == "no setting differs"
 
 
 @pytest.mark.parametrize("size", [(160, 48), (80, 24)])

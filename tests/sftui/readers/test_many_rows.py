@@ -342,3 +342,29 @@ def test_a_line_of_ten_megabytes_costs_no_more_than_the_part_that_is_read(tmp_pa
     state = loaded(log)
     assert state.steps.at(20) == pytest.approx({"loss": 2.6}, rel=1e-6)
     assert time.process_time() - begin < 5
+
+
+PIECES = {
+    "a printed dict": "{'loss': 0.5, 'grad_norm': 0.18, 'learning_rate': -inf, 'epoch': 0.25}",
+    "one with words beside it": "train {'loss': 0.5, 'epoch': 0.25} of rank 1 ",
+    "an object": '{"step": 7, "loss": 0.5}',
+    "one in a bar": " 10%|#  | 1/10 [00:01<00:09, {'loss': 0.5}]",
+    "pairs": "step 7/40 | loss: 0.5 | lr: 1e-4 | ",
+    "brackets": "[[(({{",
+}
+"""Of each a line of a million characters is made."""
+
+
+@pytest.mark.parametrize("piece", PIECES.values(), ids=PIECES)
+def test_a_line_of_the_same_piece_over_and_over_takes_no_time(tmp_path, piece):
+    """Each dict was read with all words beside it: eight megabytes took six minutes."""
+    log = tmp_path / "train.log"
+    head, rest = (
+        "".join(f"step {i}/40 | loss: {3 - i / 50}\n" for i in part)
+        for part in (range(20), range(21, 40))
+    )
+    log.write_text(head + piece * (1_000_000 // len(piece)) + "\n" + rest)
+    begin = time.process_time()
+    state = loaded(log)
+    assert time.process_time() - begin < 5
+    assert state.steps.at(39)["loss"] == pytest.approx(3 - 39 / 50)

@@ -75,7 +75,7 @@ def test_another_trainers_run_is_told_of_no_flag_that_it_does_not_have(end: bool
     words: tuple[What, ...] = ("evaluation", "validation", "checkpoint", "sample")
     told = {what: nothing_yet(what, found, View(now=float)) for what in words}
     assert not [each for each in told.values() if "--" in each]
-    assert told["evaluation"] == "no questions asked; sftui.attach(questions=...) adds some"
+    assert told["evaluation"] == "no questions; attach(questions=...) asks some"
     assert ("its script sets how often" in told["validation"]) == end
     asks = {"trainer": "trl.SFTTrainer", "questions": "12 of Sums"}
     found.apply(ev.RunStarted(name="x", effective=asks))

@@ -30,6 +30,7 @@ HOSTILE = {
     "doubling": "{% set n = namespace(x='x' * 9) %}"
     + "{% for c in 'c' * 60 %}{% set n.x = n.x ~ n.x %}{% endfor %}",
     "output": "{% for i in range(9000) %}{{ 'x' * 900 }}{% endfor %}",
+    "length": "{% set x = 'x' %}" * 40_000,
 }
 
 
@@ -101,3 +102,13 @@ def test_rows_that_a_template_refuses_are_counted_and_shown_cleaned(
     said = capsys.readouterr()
     assert "3 cannot be used; the first: " in said.out
     assert not any(mark in said.out + said.err for mark in "\x1b\x07")
+
+
+@given(half=st.integers(0xD800, 0xDFFF), where=st.sampled_from(["{0}", "a{0}b", "m{0}ngle {0}"]))
+def test_half_a_character_that_a_template_writes_is_refused_row_by_row(
+    half: int, where: str
+) -> None:
+    """The tokenizer took it for no text at all and ended in a traceback."""
+    written = where.format(f"\\u{half:04x}")
+    with pytest.raises(RowFault, match=r"writes '.*half of a character"):
+        template.render(OVER + "{{ '" + written + "' }}", [], asks=False)
