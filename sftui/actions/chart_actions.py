@@ -23,7 +23,11 @@ class ChartActions(CockpitApp):
         self._cockpit.charts.toggle_whole()
 
     def action_cycle_smoothing(self) -> None:
+        view, state = self._cockpit.view, self._cockpit.state
+        before = view.smoothing_share
         self._cockpit.charts.cycle_smoothing()
+        if before and view.smoothing_share and not view.loss_line(state).window:
+            self.tell("So few points are drawn one by one, whatever the window.")
 
     def action_next_x_axis(self) -> None:
         missing = self._cockpit.charts.next_x_axis(self._cockpit.state)

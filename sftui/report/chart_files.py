@@ -128,12 +128,29 @@ def _figure(chart: ChartData) -> Figure:
             axes.set_yscale("log")
         axes.set_xlim(*chart.x_limits)
         axes.set_ylim(*chart.y_limits)
+        for curve in chart.curves:
+            _whole_marks(axes, curve, chart)
         axes.set_xlabel(label(chart.x_words))
         axes.set_ylabel(label(chart.y_words or chart.title))
         axes.set_title(label(f"{chart.source}: {chart.title}", 90), loc="right", fontsize=9)
         if any(curve.label for curve in chart.curves):
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=6, fontsize=8, frameon=False)
     return figure
+
+
+def _is_marked(curve: ChartCurve, points: int) -> bool:
+    return curve.marks and points <= MOST_MARKS
+
+
+def _whole_marks(axes: Axes, curve: ChartCurve, chart: ChartData) -> None:
+    """Marks on the very edge of what is in sight, whole: the start stands on the axis."""
+    x, y = curve.x, curve.y
+    if not _is_marked(curve, int(np.isfinite(y).sum())):
+        return
+    (left, right), (low, high) = chart.x_limits, chart.y_limits
+    inside = (x >= left) & (x <= right) & (y >= low) & (y <= high)
+    colour = COLOURS[curve.place % len(COLOURS)]
+    axes.plot(x[inside], y[inside], "o", color=colour, markersize=4, clip_on=False, zorder=3)
 
 
 def _curve(axes: Axes, curve: ChartCurve, *, alone: bool) -> None:
@@ -161,7 +178,7 @@ def _curve(axes: Axes, curve: ChartCurve, *, alone: bool) -> None:
             color=colour,
             alpha=0.3 if pale else 1.0,
             linewidth=0.7 if pale else 1.2,
-            marker="o" if curve.marks and len(x) <= MOST_MARKS else None,
+            marker="o" if _is_marked(curve, len(x)) else None,
             markersize=4,
             label=None if pale else words,
         )

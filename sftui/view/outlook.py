@@ -166,7 +166,7 @@ def _next(state: RunState, view: View, changed: str) -> Answer:
         return Answer("beside", f"{typed} behind it", shorter=(typed,))
     key = view.keys.by_id("past_run").shown
     words, short = {
-        True: (f"{key} draws it and says what was changed", f"{key} draws it"),
+        True: (f"{key} draws it and says what was changed", f"{key} draws it, with what changed"),
         False: ("none yet of this model and data", "none of this model and data"),
         None: (f"{key} looks for one of this model and data", f"{key} looks for one"),
     }[view.earlier]

@@ -5,7 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from sftui.compare.compare_text import difference_of, validation_words, why_unpaired
+from sftui.compare.compare_text import (
+    difference_of,
+    result_lines,
+    setting_lines,
+    validation_words,
+    why_unpaired,
+)
 from sftui.compare.differences import (
     BY_HAND,
     changes_the_model,
@@ -27,6 +33,10 @@ if TYPE_CHECKING:
     from sftui.compare.pairing import Comparison, TaskPair
     from sftui.state.run_state import RunState
     from sftui.statistics.paired_tests import Evaluation
+
+
+_UNBROKEN = 2000
+"""Columns of what is copied."""
 
 
 class OverlayDetails(Panel):
@@ -63,6 +73,15 @@ class OverlayDetails(Panel):
         elif overlay.scrolled:
             notes = [("pgup", style(Role.FAINT))]
         grid.frame(title, notes, border=self.border)
+
+    def copied(self) -> str:
+        """All of it, also what is scrolled away, and no line of it broken."""
+        found = self.overlay.comparison()
+        if found is None:
+            return ""
+        a, b = found.letters
+        lines = [*result_lines(found), *setting_lines(found, _UNBROKEN)]
+        return "\n".join([f"{b} against {a}", *lines])
 
     def _lines(self, width: int) -> list[list[Span]]:
         if len(self.overlay.contenders) < 2:

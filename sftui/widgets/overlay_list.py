@@ -44,6 +44,16 @@ class OverlayList(Panel):
         notes: list[Span] = [(f"{left} more", style(Role.FAINT))] if left > 0 else []
         grid.frame(title, notes, border=self.border)
 
+    def copied(self) -> str:
+        """Every run with its whole name and its numbers, a line each."""
+        lines = []
+        for place, contender in enumerate(self.overlay.contenders):
+            numbers = self._numbers(contender, place == self.overlay.pinned)
+            words = ["".join(text for text, _ in spans).strip() for spans in reversed(numbers)]
+            facts = ", ".join(word for word in words if word)
+            lines.append(f"{contender.letter} {clean(contender.title, 200)}: {facts}")
+        return "\n".join(lines)
+
     def _row(self, grid: Grid, row: int, contender: Contender) -> None:
         overlay, dim = self.overlay, style(Role.DIM)
         place = overlay.contenders.index(contender)

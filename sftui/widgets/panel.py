@@ -7,6 +7,7 @@ per event: a rebuild costs a few numpy calls and the terminal gets what moved.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -231,11 +232,13 @@ def _note_cells(key: Key) -> int:
 
 
 _FRAME = "─│╭╮╰╯┤├ "
+_BAR = re.compile("[━╸╺]+ *")
+"""How full something is: pasted, only the number beside it says something."""
 
 
 def _unframed(row: str) -> str:
-    """A row of a panel without its border; nothing of one that is border alone."""
-    return row.strip(_FRAME)
+    """A row of a panel without its border and bars; nothing of one that is border alone."""
+    return _BAR.sub("", row).strip(_FRAME)
 
 
 def to_strip(codes: NDArray[Any], styles: NDArray[Any], palette: Palette) -> Strip:

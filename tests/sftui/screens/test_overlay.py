@@ -304,6 +304,16 @@ async def test_paired_statistics_stand_beside_the_chart(tmp_path, size):
         assert "+0.0200 nats" in text
         assert "20 gained, 0 lost" in text
         assert "matrix_lr" in text
+        # What is copied is whole at any size: no line broken, no name cut, nothing scrolled away.
+        lines = details.copied().splitlines()
+        assert lines[0] == "B against A"
+        assert any("+0.0200 nats" in line and "paired over 8 rows" in line for line in lines)
+        assert [line.split() for line in lines if "matrix_lr" in line] == [
+            ["matrix_lr", "0.02", "0.04"]
+        ]
+        runs = app.board.panels[1].copied().splitlines()
+        for line, contender in zip(runs, feed.overlay.contenders, strict=True):
+            assert line.startswith(f"{contender.letter} {contender.title}: finished, 3 steps, val ")
         await pilot.press("p")
         grid = Grid(40, 70)
         details.paint(grid)
