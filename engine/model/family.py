@@ -465,12 +465,17 @@ def of(shape: ModelShape) -> Family:
     return named(shape.family)
 
 
-def shape_from(described: Mapping[str, Any], tensors: Shapes | None = None) -> ModelShape:
-    """The shape of whichever family recognises the description.
+def shape_from(described: object, tensors: Shapes | None = None) -> ModelShape:
+    """The shape of whichever family recognises the description, which may be of anybody's.
 
     Raises:
-        CheckpointError: as `Family.read_config`.
+        CheckpointError: as `Family.read_config`, or it is no table.
     """
+    if not isinstance(described, Mapping):
+        raise CheckpointError(
+            f"model_config is {checked.short(described)}; expected a table. Name another "
+            "checkpoint, or repair the file that describes the model."
+        )
     for name in FAMILIES:
         family = named(name)
         if family.recognises(described):

@@ -19,6 +19,7 @@ from engine.errors import CheckpointError
 from engine.files import checked
 from engine.files.lfs import pointer_fault
 from engine.model.family import Shapes, WeightCounts
+from engine.model.hf import trusted
 
 KEY = "transformers"
 """In a description: the model's own config.json. By it the family knows its own."""
@@ -249,13 +250,15 @@ class HfConfig:
         try:
             shapes = {name: tuple(shape) for name, shape in described["shapes"].items()}
             lora = described.get("lora")
+            folder = Path(described["folder"])
             return cls(
                 config=described[KEY],
-                folder=Path(described["folder"]),
+                folder=folder,
                 shapes=shapes,
                 fingerprint=str(described["fingerprint"]),
                 lora=None if lora is None else Lora.from_dict(lora),
-                remote_code=bool(described.get("remote_code")),
+                # Who described it may be anybody: what this user typed decides.
+                remote_code=bool(described.get("remote_code")) and trusted.is_trusted(folder),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CheckpointError(
@@ -361,7 +364,8 @@ def _refuse_other_kinds(folder: Path, config: Mapping[str, Any], *, remote_code:
     if config.get("auto_map") and not remote_code:
         raise CheckpointError(
             f"{where}{kind} brings Python code of its own, which is not run unasked. If you trust "
-            "the folder, type --trust-remote-code."
+            "the folder, type --trust-remote-code; for a run that was begun with it elsewhere, "
+            f"set {trusted.VARIABLE} to the folder."
         )
     if config.get("quantization_config"):
         raise CheckpointError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.config import LoraConfig, RunConfig
 from engine.errors import CheckpointError, ConfigError
 from engine.model.family import ModelShape
-from engine.model.hf import hf_config, hf_folders
+from engine.model.hf import hf_config, hf_folders, trusted
 from engine.model.hf.hf_config import HfConfig, Lora
 from engine.model.hf.hf_tokenizer import HfTokenizer
 
@@ -38,6 +38,8 @@ def find(config: RunConfig) -> tuple[HfConfig, HfTokenizer]:
                 f"sftui export {folder} --format hf -o MERGED"
             )
         folder, tokens = found.model, found.tokenizer
+    if start.trust_remote_code:
+        trusted.trust(folder)
     shape = hf_config.read_folder(
         folder,
         lora=adapters(config.adapters, config.data.seed),

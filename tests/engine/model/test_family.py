@@ -1,11 +1,15 @@
 """What the engine asks of a model: nobody outside a family knows a parameter name."""
 
 import ast
+import contextlib
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import engine
 from engine.config import OptimConfig
@@ -98,3 +102,31 @@ def test_a_shape_comes_back_from_what_a_run_keeps_of_it() -> None:
     config: GPTConfig = tiny_model().config
     assert family.shape_from(config.to_dict()) == config
     assert isinstance(family.of(config).build(config, tiny_model().state_dict()), GPT)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+NANOCHAT = tiny_model().config.to_dict()
+DESCRIBED: dict[str, Any] = {
+    "transformers": {"model_type": "llama"},
+    "folder": "/x",
+    "shapes": {"a": [1]},
+}
+DESCRIBED |= {"fingerprint": "0", "lora": None, "remote_code": True}
+
+
+@settings(max_examples=60)
+@given(
+    whole=st.just(NANOCHAT) | st.just(DESCRIBED) | ANYTHING,
+    changed=st.dictionaries(st.sampled_from([*NANOCHAT, *DESCRIBED]), ANYTHING, max_size=2),
+)
+def test_a_description_of_anything_is_a_shape_or_a_sentence(
+    whole: Any, changed: dict[str, Any]
+) -> None:
+    """`model_config` of a stranger's manifest was a list: `data RUN --step N` broke off."""
+    described = whole | changed if isinstance(whole, dict) else whole
+    with contextlib.suppress(CheckpointError):
+        assert family.shape_from(described).to_dict()
