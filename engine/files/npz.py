@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +42,6 @@ DAMAGED = (
     TypeError,
     SyntaxError,
     struct.error,
-    zipfile.BadZipFile,
     zlib.error,
 )
 """What a damaged or hostile archive raises, whichever part of it is wrong. RuntimeError: a member
@@ -62,12 +60,15 @@ def opened(path: Path, most: int = MOST_UNPACKED_BYTES) -> Iterator[Any]:
         ValueError: it would unpack to more than `most`; one of `DAMAGED`, there or
             while an array is read.
     """
+    import zipfile  # noqa: PLC0415  of a file that is opened: a screen that opens none spares it
+
     # Opened here: numpy leaves the file open when it turns out to be no zip.
     with checked.open_file(path) as file:
         if (claimed := _directory_bytes(file)) > _MOST_DIRECTORY_BYTES:
             raise ValueError(f"it holds too many arrays: the list of them takes {claimed:,} bytes")
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
             if len(members) > MOST_MEMBERS:
                 raise ValueError(f"it holds {len(members):,} arrays")
             total = sum(member.file_size for member in members)
@@ -76,9 +77,11 @@ def opened(path: Path, most: int = MOST_UNPACKED_BYTES) -> Iterator[Any]:
                     f"its entries are too large: they unpack to {total:,} bytes, and results take "
                     f"at most {most:,}"
                 )
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as found:
-            yield found
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as found:
+                yield found
+        except zipfile.BadZipFile as error:  # there, or while an array is read
+            raise ValueError(str(error)) from None
 
 
 def _directory_bytes(file: BinaryIO) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -190,4 +189,6 @@ def newest(run: RunDir, attempt: int) -> Resumption | None:
 
 def config_digest(flat: Mapping[str, Any]) -> str:
     """SHA-256 of all settings; two runs with the same one asked for the same."""
+    import hashlib  # noqa: PLC0415  OpenSSL's, which no screen needs
+
     return hashlib.sha256(json.dumps(flat, sort_keys=True, default=list).encode()).hexdigest()
