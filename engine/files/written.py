@@ -47,6 +47,16 @@ def refuse_place(path: Path) -> None:
         raise OSError(errno.EINVAL, f"{folder} is the system's own; expected a folder", str(path))
 
 
+def refuse_linked(folder: Path) -> None:
+    """Refuse a folder of a run that is a link: what is written there would lie somewhere else.
+
+    Raises:
+        OSError: it is one.
+    """
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link; expected a folder", str(folder))
+
+
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = False, private: bool = False) -> Iterator[Path]:
     """Write a file to the path that is given; at the end of the block it takes the place of `path`.

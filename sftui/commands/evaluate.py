@@ -76,16 +76,13 @@ def _refuse_place(output: Path, target: Target) -> None:
             link: a run may come from another person, and would write to a folder of one's own.
     """
     try:
+        if target.run is not None and output.parent == target.run.evals:
+            written.refuse_linked(output.parent)
         written.refuse_place(output)
     except OSError as error:
         raise DataError(
-            f"{output} cannot be written: {error.strerror}. Choose another place with -o."
+            f"{error.filename} cannot be written: {error.strerror}. Choose another place with -o."
         ) from None
-    if target.run is not None and output.parent == target.run.evals and output.parent.is_symlink():
-        raise DataError(
-            f"{output.parent} is a link, and nothing is written out of a run. Choose a place "
-            "with -o, or put the folder itself there."
-        )
 
 
 def _settings(target: Target, flags: EvalFlags) -> RunConfig:

@@ -38,8 +38,9 @@ def write(chart: ChartData, folder: Path, kinds: Sequence[Kind] = KINDS) -> list
     """Write the chart; returns the files.
 
     Raises:
-        OSError: the folder cannot be written; no file of this chart is left in it.
+        OSError: the folder cannot be written, or is a link; no file of this chart is left in it.
     """
+    written.refuse_linked(folder)
     folder.mkdir(parents=True, exist_ok=True)
     stem = _free_stem(chart, folder)
     files: list[Path] = []

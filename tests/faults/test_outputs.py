@@ -213,6 +213,14 @@ def test_a_written_file_may_be_read_as_any_other_and_a_private_one_not(tmp_path:
         os.umask(before)
 
 
+def test_charts_are_not_written_out_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "charts").symlink_to("mine")
+    with pytest.raises(OSError, match="it is a link"):
+        draw_chart(tmp_path / "charts" / "log-loss-step-1.csv")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
 def test_results_are_not_written_out_of_a_run_or_over_a_pipe(tmp_path: Path) -> None:
     """Said before the checkpoint is loaded: at the end it would have cost minutes."""
     desk = Desk(tmp_path)
@@ -221,7 +229,10 @@ def test_results_are_not_written_out_of_a_run_or_over_a_pipe(tmp_path: Path) -> 
     (tmp_path / "mine").mkdir()
     (run / "evals").symlink_to(tmp_path / "mine")
     os.mkfifo(tmp_path / "pipe")
-    for output, words in ((None, "is a link"), (tmp_path / "pipe", "it is a pipe")):
+    for output, words in (
+        (None, "evals cannot be written: it is a link"),
+        (tmp_path / "pipe", "it is a pipe"),
+    ):
         flags = EvalFlags(checkpoint=str(run), output=output, runs_dir=run.parent)
         with pytest.raises(UsageError, match=words):
             evaluate.evaluate_checkpoint(flags)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import events as ev
@@ -141,6 +141,8 @@ async def test_a_slow_disk_does_not_hold_the_screen(
         ),
     )
 )
+@example({"start": {"model_config": [1]}})
+@example({"trainer": "foreign", "command": 5})
 def test_no_manifest_is_too_strange_to_be_compared(
     tmp_path_factory: pytest.TempPathFactory, manifest: dict[str, Any]
 ) -> None:
