@@ -20,6 +20,12 @@ _KNOWN = {
     "OpenBookQA": "OBQA",
 }
 """As people who evaluate models shorten them."""
+_RUN_TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")
+
+
+def short_id(run: str, instead: str = "") -> str:
+    """A run's id without its day and time, where something follows them: that tells runs apart."""
+    return _RUN_TIME.sub(instead, run)
 
 
 def short_names(names: Sequence[str], cells: int) -> dict[str, str]:

@@ -9,7 +9,6 @@ Before the first update the panel tells the start-up story instead.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from sftui.drawing.canvas import BLANK, Grid, Span, bridge, fit, text_width
 from sftui.drawing.chart_data import ChartData, curve_of, x_name, x_words
 from sftui.drawing.plot import Plot
 from sftui.drawing.roles import Back, Role, style
+from sftui.drawing.short_names import short_id
 from sftui.drawing.x_axis import AXES, FORMS, WORDS, x_range
 from sftui.drawing.y_range import around, extremes, eye_range
 from sftui.logbook.event_lines import command_words, val_name
@@ -44,7 +44,6 @@ _FEW_MARKS = 4
 """Validations from which on the first does not decide the range."""
 _MANY_SPIKES, _LONE = 8, 0.05
 """Spikes beyond the range, also as a part of the columns, up to which they are marked."""
-_TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ class LossChart(ZoomChart):
         assert past is not None
         made_from = (past, len(state.controls), state.run is None)
         if self._past_words is None or self._past_words[0] != made_from:
-            words = f"against {_short_id(past.name)} · {changed_words(past.state, state)}"
+            words = f"against {short_id(past.name)} · {changed_words(past.state, state)}"
             self._past_words = (made_from, words)
         return self._past_words[1]
 
@@ -331,7 +330,7 @@ class LossChart(ZoomChart):
         past = self.view.past
         if past is None:
             return ""
-        name = _short_id(past.name)
+        name = short_id(past.name)
         if plot.x_scale is not None:
             return f"{name}: by steps alone"
         smooth = past.line(self.view.smoothing_share, plot.x_low, plot.x_high)
@@ -663,11 +662,6 @@ def _outside(plot: Plot, values: Floats) -> tuple[NDArray[np.bool_], NDArray[np.
     with np.errstate(invalid="ignore"):
         scaled = plot.scale(values)
         return scaled < plot.y_low, (scaled > plot.y_high) | np.isinf(values)
-
-
-def _short_id(name: str) -> str:
-    """A run's id without its day and time, where something follows them."""
-    return _TIME.sub("", name)
 
 
 def _is_line(event: ControlApplied) -> bool:

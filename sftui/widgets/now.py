@@ -33,8 +33,8 @@ class Now(Panel):
     can_focus = True
     opens = "app.show_facts"
 
-    _told: tuple[tuple[object, ...], list[Answer]] | None = None
-    """What the answers were told of, and they."""
+    _told: tuple[tuple[object, ...], tuple[int, list[tuple[Answer, str]]]] | None = None
+    """What the answers were told of, and they as `_fitted` gives them."""
 
     def paint(self, grid: Grid) -> None:
         grid.frame([("now", style(Role.TITLE, bold=True))], border=self.border)
@@ -65,23 +65,25 @@ class Now(Panel):
             self._answers(grid, grid.height - 1 - LINES)
 
     def _answers(self, grid: Grid, row: int) -> None:
-        """A line a question, cut where the panel ends."""
-        found = self._known_answers()
-        start = 2 + widest(found) + 2
-        for at, answer in enumerate(found, row):
+        """A line a question, in as many words as there is room for."""
+        start, found = self._fitted(grid.width)
+        for at, (answer, words) in enumerate(found, row):
             grid.text(at, 2, answer.question, style(Role.DIM))
-            number = style(Role.TEXT, bold=answer.clear)
-            grid.text(at, start, answer.fitting(grid.width - 2 - start), number)
+            grid.text(at, start, words, style(Role.TEXT, bold=answer.clear))
 
-    def _known_answers(self) -> list[Answer]:
-        """Of a live run they are told once a second and when more than an update has come: an end
-        that wavers with every update is no better known, and its row is repainted each time."""
+    def _fitted(self, width: int) -> tuple[int, list[tuple[Answer, str]]]:
+        """The column where answers begin, and each with its words. Of a live run they are told once
+        a second and when more than an update has come: an end that wavers with every update is no
+        better known, and its row is repainted each time."""
         state, view = self.state, self.view
         ran = (state, state.badge, state.end, state.planned, len(state.validation_list()))
         shown = (view.trouble, view.past, view.earlier, len(state.controls), int(view.now()))
-        of = (*ran, *shown)
+        of = (*ran, *shown, width)
         if view.replay is not None or self._told is None or self._told[0] != of:
-            self._told = (of, answers(state, view, past_words(view, state)))
+            found = answers(state, view, past_words(view, state))
+            start = 2 + widest(found) + 2
+            fitted = [(answer, answer.fitting(width - 2 - start)) for answer in found]
+            self._told = (of, (start, fitted))
         return self._told[1]
 
     def _train(self) -> tuple[str, list[Span], Series, Role]:

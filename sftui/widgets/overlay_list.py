@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import TYPE_CHECKING
 
 from textual.events import Click
 
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
+from sftui.drawing.short_names import short_id
 from sftui.text import format as fmt
 from sftui.text.clean import clean
 from sftui.widgets.panel import Panel
@@ -17,8 +17,6 @@ from sftui.widgets.panel import Panel
 if TYPE_CHECKING:
     from sftui.compare.overlaid_runs import Contender, Overlay
     from sftui.state.run_state import RunState
-
-_TIME = re.compile(r"^\d{8}-\d{6}-(?=.)")
 
 
 class OverlayList(Panel):
@@ -97,4 +95,4 @@ class OverlayList(Panel):
 
 def _shortened(title: str, cells: int) -> str:
     """A run's id loses its time of day first: what follows tells runs apart."""
-    return fit(title if text_width(title) <= cells else _TIME.sub("…", title), cells)
+    return fit(title if text_width(title) <= cells else short_id(title, "…"), cells)

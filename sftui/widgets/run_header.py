@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from engine import events as ev
 from sftui.drawing.canvas import Grid, Span, fit, text_width
 from sftui.drawing.roles import Back, Role, style
+from sftui.drawing.short_names import short_id
 from sftui.logbook.event_lines import evaluating, parameters, ranks
 from sftui.state.records import Topic
 from sftui.text import format as fmt
@@ -147,7 +148,8 @@ class RunHeader(Panel):
         # Name, then badge, then the step: the name gives way first.
         room = width - col - badge_width - len(step) - 9
         if named and room >= 8 and width >= 50:
-            name = fit(self._run_name(), min(room - 1, max(12, width // 5)))
+            # Before the run has told its name there is its id.
+            name = fit(short_id(self._run_name()), min(room - 1, max(12, width // 5)))
             col = grid.text(row, col, name + " ", dim)
         col = grid.spans(row, col, badge, width)
         if col + len(step) + 7 <= width:

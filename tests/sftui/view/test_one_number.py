@@ -272,3 +272,10 @@ def test_a_percentage_is_whole_only_when_all_is_done() -> None:
     header = line_of(RunHeader, state, View(now=lambda: 0.0))
     assert "19,999/20,000" in header
     assert "99.9%" in header
+
+
+def test_a_run_that_has_not_spoken_is_called_by_its_name() -> None:
+    """One row has no room for the day and the time before it."""
+    view = View(now=lambda: START, title="20260102-030405-rates")
+    header = line_of(RunHeader, RunState(), view)
+    assert header.split()[1:4] == ["sftui", "rates", "STARTING"]
