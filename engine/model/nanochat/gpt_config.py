@@ -215,8 +215,8 @@ class GPTConfig:
         unknown = sorted(set(found) - {*LARGEST, "window_pattern", "parts"})
         if missing or unknown:
             raise CheckpointError(
-                f"model_config has keys {', '.join(sorted(found)[:40]) or 'none'}; expected exactly "
-                f"{', '.join(LARGEST)} (and window_pattern since 2026). Name another checkpoint, "
+                f"model_config has keys {', '.join(sorted(found)[:40]) or 'none'}; expected "
+                f"exactly {', '.join(LARGEST)} (and window_pattern since 2026). Name another checkpoint, "
                 "or repair its meta file."
             )
         numbers = {name: found[name] for name in LARGEST}

@@ -34,7 +34,7 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
 def test_a_manifest_alone_lets_no_code_of_a_folder_run(
     described: dict[str, Any], tmp_path: Path
 ) -> None:
-    """`run --resume`, `chat` and `eval` of a stranger's run ran it, because its manifest said so."""
+    """`run --resume`, `chat` and `eval` of a stranger's run ran it, since its manifest said so."""
     assert described["remote_code"]
     shape = family.shape_from(described)
     assert not shape.to_dict()["remote_code"]
