@@ -216,8 +216,8 @@ class GPTConfig:
         if missing or unknown:
             raise CheckpointError(
                 f"model_config has keys {', '.join(sorted(found)[:40]) or 'none'}; expected "
-                f"exactly {', '.join(LARGEST)} (and window_pattern since 2026). Name another checkpoint, "
-                "or repair its meta file."
+                f"exactly {', '.join(LARGEST)} (and window_pattern since 2026). Name another "
+                "checkpoint, or repair its meta file."
             )
         numbers = {name: found[name] for name in LARGEST}
         cls(**numbers)
