@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.conversations.chat_format import ChatTokenizer, render_conversation
-from engine.conversations.conversation import Conversation
+from engine.conversations.conversation import Conversation, RowFault
 from engine.data.dataset import Item
 from engine.errors import DataError
 
@@ -92,7 +92,8 @@ def teacher(tokenizer: ChatTokenizer, max_tokens: int) -> Teaches:
 
 
 def require(where: str, items: Iterable[Item], teaches: Teaches, *, max_tokens: int) -> None:
-    """At least one of the rows has a supervised token.
+    """At least one of the rows has a supervised token. One that a chat template refuses ends the
+    search: whoever renders the rows names its file and line.
 
     Raises:
         DataError: none has; why, as far as it can be told.
@@ -100,7 +101,10 @@ def require(where: str, items: Iterable[Item], teaches: Teaches, *, max_tokens: 
     rows = answers = untrained = 0
     for item in items:
         conversation = item if isinstance(item, Conversation) else item.conversation()
-        if teaches(conversation):
+        try:
+            if teaches(conversation):
+                return
+        except RowFault:
             return
         rows += 1
         answers += conversation.answers

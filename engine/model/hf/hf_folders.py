@@ -150,13 +150,13 @@ def _base(adapter: Path) -> Path:
             f"{where} does not name the model that the adapters belong to; expected its folder "
             f"as {BASE_NAME}. Write it there."
         )
-    plain = Path(name).expanduser()
+    plain = Path(os.path.expanduser(name))  # noqa: PTH111  which takes any name
     here = plain if plain.is_absolute() else Path.cwd() / plain
     beside: tuple[Path, ...] = (
         () if plain.is_absolute() else (adapter / plain, adapter.parent / plain)
     )
     for folder in (here, *beside, *_cached(name, told.get("revision"))):
-        if (folder / CONFIG).is_file():
+        if _is_file(folder / CONFIG):
             return folder.absolute()
     advice = f"write the place of its folder into {where}"
     if _HUB_ID.fullmatch(name):
@@ -167,6 +167,12 @@ def _base(adapter: Path) -> Path:
     )
 
 
+def _is_file(path: Path) -> bool:
+    """Whether a path that somebody else wrote is a file; `Path.is_file` raises where a name is too
+    long for a file system."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def _cached(name: str, revision: object) -> Iterator[Path]:
     """The snapshot of a model in the hub's cache: of the revision that is named, else of main."""
     if not _HUB_ID.fullmatch(name):
@@ -174,7 +180,7 @@ def _cached(name: str, revision: object) -> Iterator[Path]:
     folder = _hub_cache() / f"models--{name.replace('/', '--')}"
     wanted = revision if isinstance(revision, str) and revision else "main"
     ref = folder / "refs" / wanted
-    if ref.is_file():
+    if ".." not in ref.parts and _is_file(ref):
         wanted = str(checked.read_typed(ref, 200).decode("ascii", "replace")).strip()
     yield folder / "snapshots" / wanted
 

@@ -15,7 +15,7 @@ from engine.data import tasks
 from engine.errors import DataError, UsageError
 from engine.processes import launch
 from engine.step import run_plan
-from tests import tiny
+from tests import hf_material, tiny
 from tests.conftest import examples
 from tests.engine.data.test_loss_flags import talk
 
@@ -183,3 +183,21 @@ def test_rows_held_out_are_trained_on_by_nobody(place: Path) -> None:
     assert not sides[0] & sides[1]
     assert len(sides[1]) == 2 + 1
     assert len(tasks.load_validation(settings, 2)) == 2
+
+
+@pytest.mark.parametrize(("refused", "line"), [(range(1), 1), (range(9, 10), 10), (range(10), 1)])
+def test_a_row_that_a_template_refuses_is_named_with_its_line(
+    refused: range, line: int, tmp_path: Path
+) -> None:
+    """Whether a row teaches anything was asked first, and ended in a traceback."""
+    hf_material.folder(tmp_path / "tiny")
+    said = {"role": "user", "content": "hi"}
+    call = {"type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tool = {"messages": [said, {"role": "assistant", "content": "", "tool_calls": [call]}]}
+    plain = {"messages": [said, {"role": "assistant", "content": "yes"}]}
+    path = tmp_path / "own.jsonl"
+    rows = [tool if i in refused else plain for i in range(10)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flat = {"model": str(tmp_path / "tiny"), "mixture": (str(path),)}
+    with pytest.raises(DataError, match=rf"own.jsonl:{line}: message 2 calls a tool, and the chat"):
+        launch.prepare(config.RunConfig().replace(**flat), frozenset(flat))

@@ -129,6 +129,10 @@ def test_a_base_is_found_in_the_hubs_cache(
     ("change", "words"),
     [
         ({"base_model_name_or_path": "/gone/model"}, r"adapters of /gone/model, .*adapter_config"),
+        ({"base_model_name_or_path": "x" * 5000}, r"adapters of x+, .*not on this machine"),
+        ({"base_model_name_or_path": "~nobody-here/x"}, r"adapters of ~nobody-here/x, .*not on"),
+        ({"base_model_name_or_path": "lab/m", "revision": "r" * 300}, r"type: hf download lab/m"),
+        ({"base_model_name_or_path": "lab/m", "revision": "../../x"}, r"type: hf download lab/m"),
         ({"base_model_name_or_path": None}, "does not name the model"),
         ("{", "cannot be read"),
         ("weights", "no adapter_model.safetensors"),
