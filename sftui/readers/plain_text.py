@@ -34,8 +34,9 @@ _HEADING = re.compile(
 """The step may stand above the loss: `[batch=3/40]:`."""
 _COUNT = re.compile(rb"step|iter|update|" + "步".encode(), re.IGNORECASE)
 _SPREAD = re.compile(
-    rb"\{[ \t]*(?:\r?\n)?(?:[ \t]*['\"][^'\"\n]{1,100}['\"]: ?[^\n{}]{1,300}\r?\n){1,60}"
-    rb"(?:[ \t]*['\"][^'\"\n]{1,100}['\"]: ?[^\n{}]{1,300})?[ \t]*\}"
+    # Every line can be matched in one way only: in two, sixty lines are tried in 2^60.
+    rb"\{[ \t]*+(?:\r?\n)?(?:[ \t]*+['\"][^'\"\n]{1,100}['\"]:[^\r\n{}]{1,300}\r?\n){1,60}+"
+    rb"(?:[ \t]*+['\"][^'\"\n]{1,100}['\"]:[^\r\n{}]{1,300})?[ \t]*\}"
 )
 """An object that is printed over several lines."""
 _UNSURE, _SURER = 0.35, 0.01

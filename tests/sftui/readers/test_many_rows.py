@@ -368,3 +368,16 @@ def test_a_line_of_the_same_piece_over_and_over_takes_no_time(tmp_path, piece):
     state = loaded(log)
     assert time.process_time() - begin < 5
     assert state.steps.at(39)["loss"] == pytest.approx(3 - 39 / 50)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("lines", [21, 60])
+def test_an_object_over_several_lines_that_does_not_end_is_looked_at_once(tmp_path, lines, end):
+    """Each of its lines could be matched in two ways: of sixty, none came to an end."""
+    log = tmp_path / "train.log"
+    begun = "{" + end + f'  "epoch": 30.0,metric": null,{end}' * lines
+    log.write_text(begun + "".join(f"step {i}/40 | loss: {3 - i / 50}{end}" for i in range(20)))
+    begin = time.process_time()
+    state = loaded(log)
+    assert time.process_time() - begin < 2
+    assert len(state.steps) == 20
