@@ -25,6 +25,7 @@ from sftui.statistics.scores import Scoreboard, Yardstick, score_lines
 from sftui.statistics.validation_scores import LossBoard
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.printed_chart import built
 from sftui.view.view import SMOOTHING
 
 
@@ -177,9 +178,7 @@ def loss_chart(state: RunState, columns: int, rows: int, *, colour: bool = False
     _round_ticks(figure, "y", [*drawn[1], *losses], max(2, rows // 4))
     # Above the curves: a box of its own would lie on them.
     figure.title(f"loss by step: {words}")
-    text: str = figure.build().string(colorless=not colour)
-    figure.clear()
-    return text.rstrip("\n")
+    return built(figure, colour=colour)
 
 
 Points = tuple[list[float], list[float]]

@@ -29,6 +29,7 @@ from sftui.statistics.paired_tests import Evaluation, Judged
 from sftui.statistics.scores import GOLD, OTHER_QUESTIONS, one_letter_words, sentence
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.printed_chart import built
 from sftui.view.chart_panels import title_of
 
 MARKERS = ("braille", "·", "+", "x", "o", "=")
@@ -272,9 +273,7 @@ def overlay(
     between = time_ticks if axis.name == "time" else ticks
     places, step = between(0.0, max(1.0, last), max(3, width // 16))
     figure.ruler("x").ticks(places, [axis_tick(axis.name, place, step) for place in places])
-    text: str = figure.build().string(colorless=not colour)
-    figure.clear()
-    return text.rstrip("\n") + "\n" + ", ".join(legend)
+    return built(figure, colour=colour) + "\n" + ", ".join(legend)
 
 
 def _marked(state: RunState, number: str) -> list[tuple[float, float]]:

@@ -53,11 +53,13 @@ def compare_all(
         UsageError: one of them is no run and no log, or there are more than letters.
     """
     check_number(len(targets))
-    shots = [
-        snapshot.read(target, runs_dir, reading=reading)
-        for target, reading in zip(targets, readings or [FOUND_OUT] * len(targets), strict=True)
-    ]
-    return of_all(list(zip(LETTERS, shots, strict=False)))
+    said = list(zip(targets, readings or [FOUND_OUT] * len(targets), strict=True))
+    # What is named twice is read once.
+    shots = {
+        (target, reading): snapshot.read(target, runs_dir, reading=reading)
+        for target, reading in dict.fromkeys(said)
+    }
+    return of_all(list(zip(LETTERS, [shots[each] for each in said], strict=False)))
 
 
 def look_of(found: Sequence[Comparison], by: AxisName, metric: str | None) -> Look:

@@ -27,6 +27,7 @@ from sftui.statistics.scores import GOLD, Scoreboard
 from sftui.statistics.seed_tests import RecipeDifference, judge_recipes, recipe_difference
 from sftui.text import format as fmt
 from sftui.text.clean import clean
+from sftui.text.printed_chart import built
 
 SCHEMA = 1
 VALIDATION = "validation loss"
@@ -348,9 +349,7 @@ def bands(recipes: Sequence[Recipe], columns: int, rows: int, *, colour: bool = 
             figure.draw(figure.signal(x, y.tolist(), marker="·").lines())
         figure.draw(figure.signal(x, table.mean(axis=0).tolist(), marker=letter.lower()))
     figure.title("validation loss by step, mean and range of the seeds")
-    text: str = figure.build().string(colorless=not colour)
-    figure.clear()
-    return text.rstrip("\n")
+    return built(figure, colour=colour)
 
 
 def _band(recipe: Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

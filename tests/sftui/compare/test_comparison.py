@@ -269,3 +269,28 @@ def test_a_difference_over_rows_names_the_means_it_is_the_difference_of(tmp_path
     before, now = float(np.mean(BEFORE)), float(np.mean(NOW))
     assert re.search(rf"B - A [a-z ]+, {re.escape(f'{now - before:+.4f}')} nats", text)
     assert f"(their means: A {before:.4f}, B {now:.4f})" in text
+
+
+@pytest.mark.parametrize("odd", [-9223372036854775809, 1e300, 0.5 + 2**-52, float("nan")])
+@pytest.mark.parametrize("where", [0, 3])
+def test_a_printed_chart_of_values_that_are_close_together_says_nothing_else(
+    tmp_path, capsys, odd, where
+):
+    """plotext printed a remark in colours above the comparison."""
+    log = tmp_path / "train.log"
+    losses = [0.5] * where + [odd] + [0.5] * (5 - where)
+    log.write_text("".join(f"{{'loss': {loss}, 'epoch': 0.25}}\n" for loss in losses))
+    for words in (["compare", str(log), str(log)], ["show", str(log)]):
+        assert main(words) == 0
+        said = capsys.readouterr()
+        assert "plotext" not in said.out + said.err
+        assert "\x1b" not in said.out + said.err
+
+
+def test_what_is_named_twice_is_read_once(tmp_path, monkeypatch):
+    log = tmp_path / "train.log"
+    log.write_text("".join(f"step {i} loss {3 - i / 50}\n" for i in range(20)))
+    read, found = snapshot.read, []
+    monkeypatch.setattr(snapshot, "read", lambda *a, **n: (found.append(a), read(*a, **n))[1])
+    comparison.compare_all([str(log)] * 3)
+    assert len(found) == 1
