@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,9 +20,6 @@ from engine.conversations.row_fault import RowFault as RowFault
 PartKind = Literal["text", "python", "python_output"]
 Role = Literal["system", "user", "assistant", "tool", "text"]
 """`text`: a row that is no conversation but a plain text, all of which is learned."""
-
-_CALL = re.compile(r"<<([^>]+)>>")
-"""A calculator call in a GSM8K answer: `<<48/2=24>>`."""
 
 _FINAL = re.compile(r"(?:^|\n)#### *[-+$]?[\d,.]*\d%?\s*\Z")
 """The last line of every GSM8K answer: `#### 1,024`."""
@@ -228,6 +225,20 @@ def is_gsm8k_answer(answer: object) -> bool:
     return isinstance(answer, str) and _FINAL.search(answer) is not None
 
 
+def _calls(answer: str) -> Iterator[tuple[int, int]]:
+    """Where calculator calls stand in a GSM8K answer, `<<48/2=24>>` without its signs.
+
+    As `<<([^>]+)>>` finds them, which looks at everything behind each `<<`: of a row of nothing
+    else that is quadratic. Until the next `>` all of them end in the same place.
+    """
+    begin = 0
+    while (start := answer.find("<<", begin) + 2) >= 2 and (stop := answer.find(">", start)) >= 0:
+        closed = stop > start and answer.startswith(">>", stop)
+        if closed:
+            yield start, stop
+        begin = stop + 1 + closed
+
+
 def parse_gsm8k(question: object, answer: object) -> Conversation:
     """Conversation of GSM8K's own form, where `<<expression=result>>` marks a calculator call.
 
@@ -238,12 +249,12 @@ def parse_gsm8k(question: object, answer: object) -> Conversation:
     asked, answered = _pair(question, answer)
     parts: list[Part] = []
     end = 0
-    for call in _CALL.finditer(answered):
-        parts.append(Part("text", answered[end : call.start()]))
-        expression, equals, result = call.group(1).rpartition("=")
+    for start, stop in _calls(answered):
+        parts.append(Part("text", answered[end : start - 2]))
+        expression, equals, result = answered[start:stop].rpartition("=")
         parts.append(Part("python", expression if equals else result))
         parts.append(Part("python_output", result if equals else ""))
-        end = call.end()
+        end = stop + 2
     parts.append(Part("text", answered[end:]))
     return Conversation((Message("user", asked), Message("assistant", tuple(parts))))
 

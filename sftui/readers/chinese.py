@@ -40,7 +40,9 @@ _WORDS = {
     "批次": "batch",
 }
 _WORD = re.compile("|".join(sorted(_WORDS, key=len, reverse=True)))
-_COUNTED = re.compile(r"第\s*(\d[\d,]*(?:\s*/\s*\d[\d,]*)?)\s*(?:个|次)?\s*(步|轮次|轮|迭代|批次)")
+_COUNTED = re.compile(
+    r"第\s*+(\d[\d,]*+(?:\s*+/\s*+\d[\d,]*+)?)\s*+(?:个|次)?\s*+(步|轮次|轮|迭代|批次)"
+)
 """The number stands before its unit: `第 3 步`, `第 1/5 轮`."""
 _WIDE = str.maketrans("：，；。（）【】＝／％｜、０１２３４５６７８９", ":,;.()[]=/%|,0123456789")
 _GAPS = re.compile(r"(?<=\S) {2,}|^ (?=\S)")

@@ -10,7 +10,9 @@ from sftui.readers.text import NUMBER, TextReader, canonical
 
 _LINE = re.compile(r"Iter (\d{1,12}): (.*)")
 _PAIR = re.compile(rf"([A-Za-z][A-Za-z/ ]{{0,30}}?) ({NUMBER})(?: ?(GB|s))?(?:, |\s*$)")
-_SAVED = re.compile(r"Saved adapter weights to .*?(\S+_adapters\.safetensors)")
+_SAVED = re.compile(
+    r"Saved adapter weights to (?:\S++\s++){0,20}?(\S{1,4096}_adapters\.safetensors)"
+)
 _START = re.compile(r"Starting training\.\.\., iters: (\d{1,12})")
 _NAMES = {"Train loss": "loss", "Learning Rate": "lrs/lr", "Tokens/sec": "tokens_per_second"}
 

@@ -21,8 +21,9 @@ from sftui.readers.record_files import RecordFileReader
 _HISTORY, _RUN, _EXIT = 2, 17, 18
 
 _ITEM = re.compile(
-    # Item and its length; key or nested keys; the value, its length, and a number in JSON.
-    rb"\n[\x00-\x7f]([\n\x12][^\x82]*)\x82\x01[\x00-\x7f]"
+    # Item and its length, a byte; key or nested keys, which are part of it; the value, its
+    # length, and a number in JSON.
+    rb"\n[\x00-\x7f]([\n\x12][^\x82]{0,125})\x82\x01[\x00-\x7f]"
     rb"(-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)(?=\n|\x12[\x00-\x7f]\x08|\Z)"
 )
 _AROUND = 5

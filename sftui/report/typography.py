@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 
-_KEPT = re.compile(r"^```.*?^```$|(`+)(?:(?!\1).)+?\1|\]\([^)\s]*\)", re.MULTILINE | re.DOTALL)
+_KEPT = re.compile(
+    r"^```.*?^```$|(?<!`)(`{1,3})(?!`)(?:(?!\1).){1,2000}?\1|\]\([^)\s]*\)",
+    re.MULTILINE | re.DOTALL,
+)
 """Fenced blocks, code spans and the targets of links."""
 
 _HAN = r"[\u3400-\u9fff\uff00-\uffef\u3001-\u303f]"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.conversations.conversation import Message, Part, RowFault, parse_gsm8k, parse_messages
 from tests.conftest import SHARED, needs_shared
@@ -145,3 +148,13 @@ def test_results_of_tools_stand_between_answers() -> None:
     with pytest.raises(RowFault, match='message 2 has role "tool"; expected "assistant"'):
         parse_messages([USER, {"role": "tool", "content": "dry"}])
     assert found.content_hash() != parse_messages(said).content_hash()
+
+
+@given(st.text("<>=1a", max_size=16))
+def test_calls_of_a_calculator_are_those_that_nanochats_pattern_finds(answer: str) -> None:
+    found = parse_gsm8k("?", answer).messages[1].content
+    assert not isinstance(found, str)
+    texts = [part.text for part in found if part.kind == "text"]
+    calls = list(re.finditer(r"<<([^>]+)>>", answer))
+    assert texts == re.split(r"<<[^>]+>>", answer)
+    assert len([part for part in found if part.kind == "python"]) == len(calls)
