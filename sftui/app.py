@@ -34,6 +34,7 @@ from sftui.keys.bindings import bindings, rebind
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.screens.first_frame import FirstFrame
+from sftui.terminal.terminal_app import BOXES
 
 if TYPE_CHECKING:
     from sftui.cockpit.cockpit import Cockpit
@@ -158,6 +159,9 @@ class SftuiApp(VerbActions):
 
         def import_next() -> None:
             if not self._exit and self.is_running:
+                if not self.stylesheet.has_source(str(BOXES), ""):
+                    self.stylesheet.read(BOXES)
+                    self.stylesheet.parse()
                 importlib.import_module(modules.pop(0))
                 self._prepare(modules)
 

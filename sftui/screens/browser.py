@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.confirm import Answer, Confirm
 from sftui.screens.copying import copy_from, copy_text
+from sftui.screens.modal import Modal
 from sftui.screens.questions import QuestionsScreen
 from sftui.text.clean import clean
 from sftui.widgets.answer_list import AnswerList
@@ -26,7 +26,7 @@ POLL_SECONDS = 1.0
 """Between two readings of the disk while the browser is open: a checkpoint is seconds of work."""
 
 
-class Browser(ModalScreen[None]):
+class Browser(Modal[None]):
     """The table, a prompt to type into, and the answers. A running job outlives the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("browser"))]

@@ -11,13 +11,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.events import Click
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.errors import UsageError
 from sftui.drawing.canvas import fit, text_width
 from sftui.keys.key_table import KeyTable
+from sftui.screens.modal import Modal
 from sftui.verbs.completion import Around, Suggestion, suggest
 from sftui.verbs.typed import NotHereError, Typed, read
 from sftui.verbs.verb_table import by_name
@@ -29,7 +29,7 @@ _BEGUN_NUMBER = re.compile(r"[x×]?[\d.,_]*")
 """What may still become a number as it is typed."""
 
 
-class CommandLine(ModalScreen[str]):
+class CommandLine(Modal[str]):
     """Dismissed with a line that can be done, or with an empty string.
 
     Any other line stays, with what to type instead under it.

@@ -9,8 +9,9 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from sftui.screens.modal import Modal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class _Row(Static):
         self.answer = answer
 
 
-class Confirm(ModalScreen[str]):
+class Confirm(Modal[str]):
     """Dismissed with the value of the answer, or with an empty string.
 
     Args:

@@ -13,10 +13,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import Click
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from sftui.keys.key_table import GROUPS, PROGRAMS, SCREENS, Key, KeyTable
+from sftui.screens.modal import Modal
 from sftui.verbs.verb_table import GROUPS as VERB_GROUPS
 from sftui.verbs.verb_table import VERBS
 from sftui.view.chart_filter import MOST_CHARACTERS, ChartFilter, parse
@@ -97,7 +97,7 @@ class Section:
         return Section(self.title, tuple(rows), self.usage)
 
 
-class Help(ModalScreen[None]):
+class Help(Modal[None]):
     """Over a run, a replay, the page of charts, or `sftui compare`."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

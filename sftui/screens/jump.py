@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from textual import events
-from textual.screen import ModalScreen
 
 from sftui.keys.key_table import JUMP_LETTERS
+from sftui.screens.modal import Modal
 
 
-class Jump(ModalScreen[tuple[str, bool] | None]):
+class Jump(Modal[tuple[str, bool] | None]):
     """Dismissed with the panel and whether it was a capital; None by any other key."""
 
     def __init__(self, panels: Iterable[str]) -> None:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import ModalScreen
 
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.copying import copy_from
+from sftui.screens.modal import Modal
 from sftui.widgets.line_page import LinePage
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sftui.view.view import View
 
 
-class LineReader(ModalScreen[bool]):
+class LineReader(Modal[bool]):
     """Shows the line under the log's cursor; returns whether to go to its point of the chart."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("line"))]

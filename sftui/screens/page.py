@@ -8,15 +8,16 @@ from textual import events
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from sftui.screens.modal import Modal
 
 CLOSES = "any key or a click closes this page"
 """On the lower border of every page."""
 _SCROLLS = ("up", "down", "pageup", "pagedown", "home", "end", "tab", "shift+tab")
 
 
-class Page(ModalScreen[None]):
+class Page(Modal[None]):
     """A modal screen with one text, wrapped again when the width changes."""
 
     PAGE_ID: ClassVar[str]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS, KeyTable
+from sftui.screens.modal import Modal
 from sftui.state.run_state import RunState
 from sftui.text import format as fmt
 from sftui.text.clean import clean
@@ -40,7 +40,7 @@ Words = tuple[str, ...]
 """A command and its targets, as `Onward.words`; empty: nothing was picked."""
 
 
-class PickerScreen(ModalScreen[None]):
+class PickerScreen(Modal[None]):
     """Over a run, or the whole of `sftui` typed alone."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

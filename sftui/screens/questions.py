@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import ModalScreen
 
 from sftui.checkpoints.pair_words import checkpoint_words
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.copying import copy_from
+from sftui.screens.modal import Modal
 from sftui.statistics.flips import KINDS, Questions, open_book
 from sftui.view.empty_words import nothing_yet
 from sftui.widgets.answer_pairs import AnswerPairs
@@ -26,7 +26,7 @@ _BOTH_FROM = 30
 """Rows of the terminal from which on the answers stand above the questions."""
 
 
-class QuestionsScreen(ModalScreen[None]):
+class QuestionsScreen(Modal[None]):
     """One task at two checkpoints; opens on the newest evaluation against the start, or on two
     that were chosen, with what both answered to prompts above the questions."""
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import ModalScreen
 
 from sftui.checkpoints.step_rows import StepRows
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.copying import copy_from
+from sftui.screens.modal import Modal
 from sftui.widgets.row_table import RowTable
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ POLL_SECONDS = 0.2
 """Between two checks whether the rows have come."""
 
 
-class RowsScreen(ModalScreen[None]):
+class RowsScreen(Modal[None]):
     """Rows of one step; opens on the newest that was trained."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEFAULT_KEYS.of_mode("rows"))]

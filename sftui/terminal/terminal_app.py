@@ -34,6 +34,10 @@ ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end a screen and nothing else: the run goes on."""
 
 
+BOXES = Path(__file__).with_name("boxes.tcss")
+"""The style sheet of the boxes over the screen."""
+
+
 class TerminalApp(App[None]):
     """An app whose screens are made of panels. Apps derive from it."""
 
