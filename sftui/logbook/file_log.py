@@ -184,9 +184,11 @@ class FileLog:
         search, seek = self._search, self._search_from
         if search is None or seek is None:
             return
+        # Asked before what it found: its thread may come to its end in between.
+        busy = search.busy
         found = search.found[: search.found.searchsorted(self.end)]
         at = int(found.searchsorted(seek)) - 1
-        if at < 0 and search.busy:
+        if at < 0 and busy:
             return
         if len(found):
             self._go(int(found[max(0, at)]), rows)

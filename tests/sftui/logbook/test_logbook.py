@@ -6,6 +6,7 @@ import random
 import re
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from engine.journal import wire
 from sftui.logbook import entry_index, file_search, text_file
 from sftui.logbook.entry_index import JournalRows
 from sftui.logbook.event_lines import entry, parameters
+from sftui.logbook.file_log import FileLog
 from sftui.logbook.file_search import FileSearch
 from sftui.logbook.kinds import CONTROL, EVERYTHING, FILTERS, PLAIN, RESULT, WARNING, kind_of
 from sftui.logbook.log_book import LogBook
@@ -541,3 +543,40 @@ def test_more_steps_are_told_as_such_whether_the_run_was_paused_or_not():
     on = entry(dataclasses.replace(more, argument=None))
     assert on is not None
     assert on.text.startswith("resumed by ctl")
+
+
+def test_a_search_that_ends_while_it_is_looked_at_goes_to_its_first_match(tmp_path):
+    """The thread found all and ended between two looks: no line was chosen any more."""
+    path = tmp_path / "a.log"
+    path.write_text("".join(f"step {i}\n" for i in range(9)))
+    log = FileLog(TextFile(path))
+    while log.busy:
+        log.work(RunState(), 4)
+    log.search_for(RunState(), Query("step"))
+
+    class Ending:
+        """A search whose thread ends once its matches were looked at."""
+
+        looked = False
+        full, share = False, 1.0
+
+        @property
+        def found(self):
+            before, self.looked = self.looked, True
+            return np.array([0, 7, 14] if before else [], dtype=np.int64)
+
+        @property
+        def busy(self):
+            return not self.looked
+
+        def reach(self, size):
+            return None
+
+        def cancel(self):
+            return None
+
+    log._search = Ending()
+    log._go_to_first_match(4)
+    log._go_to_first_match(4)
+    assert log.current == 14
+    log.close()
