@@ -172,10 +172,21 @@ class LossBoard:
         return tables[0] is None or tables[1] is None or same_rows(tables[0], tables[1])
 
     def of_other_rows(self, validations: Sequence[Validation]) -> frozenset[int]:
-        """Steps of those that asked other rows than the last of them, as far as is known."""
+        """Steps of those that asked other rows than the last of them, as far as is known.
+
+        The rows of each lie in a file, so of many MOST_JUDGED are looked at, evenly apart, and each
+        says it of those since the one before.
+        """
         if self._folder is None:
             return frozenset()
-        return frozenset(v.step for v in validations if not self.alike(v, validations[-1]))
+        last, parts = len(validations) - 1, min(len(validations) - 1, MOST_JUDGED)
+        found: set[int] = set()
+        begin = 0
+        for place in [last * part // parts for part in range(parts)]:
+            if not self.alike(validations[place], validations[-1]):
+                found |= {each.step for each in validations[begin : place + 1]}
+            begin = place + 1
+        return frozenset(found)
 
     def between(self, found: Validations, step: int, before: int) -> Compared | None:
         """The loss of one step minus that of another, whichever came first, not judged yet; None

@@ -6,6 +6,7 @@ import math
 import random
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,7 +23,7 @@ from sftui.statistics.families import BASELINE, BEST, PREVIOUS, START
 from sftui.statistics.monotone import MonotoneFit, monotone_rest
 from sftui.statistics.paired_tests import Evaluation
 from sftui.statistics.scores import Scoreboard
-from sftui.statistics.validation_scores import LossBoard, p_of_order, p_of_orders
+from sftui.statistics.validation_scores import MOST_JUDGED, LossBoard, p_of_order, p_of_orders
 from tests.conftest import examples
 from tests.sftui.statistics import judged_anew
 from tests.sftui.statistics.judged_anew import Told, told
@@ -276,3 +277,24 @@ def test_one_more_of_a_hundred_thousand_evaluations_costs_what_it_costs_of_a_hun
     # 8,000 times as much was compared anew: now some passes over columns are all that grows.
     judged = [turn - 7 * beside for turn, beside in zip(turns, passes[-TURNS:], strict=True)]
     assert min(judged) < 4 * spent[100], (spent, passes)
+
+
+@pytest.mark.parametrize("length", [1, 2, 501, 100_000])
+def test_of_many_validations_the_rows_of_few_are_read(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first third asked other rows than the rest."""
+    found = [
+        Validation(step=i, loss=2.0, metric="loss", seconds=None, t=None) for i in range(length)
+    ]
+    border, looked = length // 3, []
+
+    def alike(self: LossBoard, now: Validation, before: Validation) -> bool:
+        looked.append(now.step)
+        return now.step >= border
+
+    monkeypatch.setattr(LossBoard, "alike", alike)
+    other = LossBoard(Path("run")).of_other_rows(found)
+    assert other == set(range(len(other)))
+    assert abs(len(other) - border) <= length // MOST_JUDGED
+    assert len(looked) <= MOST_JUDGED
