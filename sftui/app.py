@@ -16,21 +16,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, NamedTuple
 
-from textual.binding import BindingType
 from textual.screen import Screen
 
 from engine.control import Command
 from engine.errors import SftuiError
 from sftui import diagnostics
+from sftui.actions.cockpit_app import CockpitApp
 from sftui.actions.verb_actions import VerbActions
 from sftui.keys import key_table
 from sftui.keys import keymap as keymap_module
 from sftui.keys import preferences as preferences_module
-from sftui.keys.bindings import bindings, rebind
+from sftui.keys.bindings import rebind
 from sftui.keys.keymap import Keymap
 from sftui.keys.preferences import Preferences
 from sftui.screens.first_frame import FirstFrame
@@ -71,8 +71,7 @@ class Outcome(enum.Enum):
     START_FAILED = "start failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScreenExit:
+class ScreenExit(NamedTuple):
     """What a command prints after the screen is gone."""
 
     outcome: Outcome
@@ -88,10 +87,8 @@ class ScreenExit:
     """What was asked to be shown next."""
 
 
-class SftuiApp(VerbActions):
+class SftuiApp(VerbActions, CockpitApp):
     """The screen over one run, or over the replay of one."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(key_table.DEFAULT_KEYS.of_app())]
 
     def __init__(
         self,

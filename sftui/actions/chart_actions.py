@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sftui.actions.cockpit_app import CockpitApp
+from sftui.actions.cockpit_app import ActionsOfApp
 
 if TYPE_CHECKING:
     from sftui.widgets.zoom_chart import ChartMoved
 
 
-class ChartActions(CockpitApp):
+class ChartActions(ActionsOfApp):
     """Actions of the groups `chart` and `panels`."""
 
     def action_toggle_log_y(self) -> None:

@@ -19,7 +19,7 @@ AGE_SECONDS = 10.0
 
 
 class CockpitApp(TerminalApp):
-    """Base of the app and of the groups of actions it is put together from."""
+    """Base of the app; what its groups of actions find in it."""
 
     cockpit: Cockpit | None = None
     """None until the first frame is out."""
@@ -67,3 +67,11 @@ class CockpitApp(TerminalApp):
     def _tell_none(self, by: int, what: str) -> None:
         """Say that there is nothing to jump to on that side."""
         self.tell(f"There is no {'later' if by > 0 else 'earlier'} {what}.")
+
+
+if TYPE_CHECKING:
+    ActionsOfApp = CockpitApp
+else:
+    ActionsOfApp = object
+"""Base of the groups of actions that the app is put together from: checked as parts of it, made as
+plain classes, because Textual collects styles and keys of every class that derives from an app."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sftui.actions.cockpit_app import CockpitApp
+from sftui.actions.cockpit_app import ActionsOfApp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sftui.state.run_state import RunState
 
 
-class LogActions(CockpitApp):
+class LogActions(ActionsOfApp):
     """Actions of the group `log`."""
 
     def _read_log(self, act: Callable[[LogBook, RunState], object]) -> None:

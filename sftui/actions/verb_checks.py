@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.control import Command
 from engine.errors import SftuiError, UsageError
 from engine.files.checked import digits
-from sftui.actions.cockpit_app import CockpitApp
+from sftui.actions.cockpit_app import ActionsOfApp
 
 if TYPE_CHECKING:
     from sftui.checkpoints.checkpoint_row import CheckpointRow
@@ -36,7 +36,7 @@ def _is_there(target: str, *, file: bool = False) -> bool:
         return False  # too long, a byte of zero, or nobody's home
 
 
-class VerbChecks(CockpitApp):
+class VerbChecks(ActionsOfApp):
     """Whether the runs, files, themes and checkpoints that verbs name are there."""
 
     def check(self, typed: Typed) -> None:

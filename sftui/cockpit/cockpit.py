@@ -10,7 +10,6 @@ from __future__ import annotations
 import getpass
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -479,7 +478,7 @@ class Cockpit:
 
     def use_baseline(self, baseline: Yardstick) -> None:
         """Compare accuracies with these as well, from now on."""
-        self.request = replace(self.request, baseline=baseline)
+        self.request = self.request._replace(baseline=baseline)
         self.view.board = Scoreboard(self.folder, baseline)
         self.front.show(Topic.EVALS | Topic.VIEW)
 

@@ -6,17 +6,15 @@ Light on purpose: it is imported before the first frame.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from sftui.sources import Source
     from sftui.statistics.scores import Yardstick
 
 
-@dataclass(frozen=True, slots=True)
-class Onward:
+class Onward(NamedTuple):
     """What is shown after a screen has closed, because a person asked for it there."""
 
     words: tuple[str, ...]
@@ -25,8 +23,7 @@ class Onward:
     """Such words again, for what is shown after that; empty for nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenRequest:
+class ScreenRequest(NamedTuple):
     """One screen over one source of events."""
 
     source: Source

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(NamedTuple):
     """One action and the keys that reach it."""
 
     id: str
@@ -2233,17 +2232,17 @@ GROUPS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class KeyTable:
     """All entries, with the keys that they have on one screen."""
 
-    entries: tuple[Key, ...] = TABLE
+    def __init__(self, entries: tuple[Key, ...] = TABLE) -> None:
+        self.entries = entries
 
     def changed(self, keys: Mapping[str, str]) -> KeyTable:
         """The same entries with other keys: id -> keys as Textual names them."""
         return KeyTable(
             tuple(
-                replace(key, keys=keys[key.id], shown=shown_name(keys[key.id].split(",")[0]))
+                key._replace(keys=keys[key.id], shown=shown_name(keys[key.id].split(",")[0]))
                 if key.id in keys
                 else key
                 for key in self.entries

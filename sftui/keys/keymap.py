@@ -11,9 +11,9 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from sftui.keys import preferences
 from sftui.keys.key_table import SCREENS, TABLE, Key
@@ -40,11 +40,10 @@ _ALIASES = {"esc": "escape", "pgup": "pageup", "pgdn": "pagedown", "return": "en
 _IDS = {key.id: key for key in TABLE}
 
 
-@dataclass(frozen=True, slots=True)
-class Keymap:
+class Keymap(NamedTuple):
     """The lines of the file that can be used, and what is wrong with the others."""
 
-    keys: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = MappingProxyType({})
     """Id -> keys as Textual names them, comma-separated."""
     problems: tuple[str, ...] = ()
     """A sentence for each line that is not used."""
@@ -128,7 +127,7 @@ def _spared(asked: Mapping[str, str]) -> dict[str, str]:
 
 def _clashes(asked: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Conflicts as (entry that gives way, entry that keeps the key, the key)."""
-    keys = [replace(key, keys=asked.get(key.id, key.keys)) for key in TABLE]
+    keys = [key._replace(keys=asked.get(key.id, key.keys)) for key in TABLE]
     for group in _together(keys):
         holders: dict[str, list[str]] = defaultdict(list)
         for key in group:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from engine.files import checked, written
+from engine.files import checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,8 @@ def load() -> Preferences:
 
 def save(preferences: Preferences) -> None:
     """Replace the file; says nothing when it cannot."""
+    from engine.files import written  # noqa: PLC0415  when a screen closes, not before it opens
+
     with contextlib.suppress(OSError):
         # A link of the user's own, as people keep their settings in one folder, stays one.
         target = path().resolve()

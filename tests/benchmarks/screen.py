@@ -13,7 +13,6 @@ seconds, key for key, so that a busy machine is as busy for the one as for the o
 from __future__ import annotations
 
 import argparse
-import ast
 import os
 import pty
 import select
@@ -34,6 +33,7 @@ from sftui.state.run_state import RunState
 from sftui.state.series import Table
 from sftui.view.view import View
 from sftui.widgets.loss_chart import LossChart
+from tests.benchmarks.other_version import program
 from tests.sftui.fake_run import fake_run
 
 HERE = Path(__file__).resolve().parents[2]
@@ -189,7 +189,7 @@ def against(tree: Path, seconds: float, rounds: int) -> None:
 
     A pair is started in turns: which of the two comes first changes with the round.
     """
-    theirs = _program(tree)
+    theirs = program(tree, "screen.py")
     _write_bytecode(OURS, HERE)
     _write_bytecode(theirs, tree)
     for rate, done in CASES:
@@ -224,15 +224,6 @@ def against(tree: Path, seconds: float, rounds: int) -> None:
                if times[0] else ""),
             flush=True,
         )  # fmt: skip
-
-
-def _program(tree: Path) -> str:
-    """The screen's program as the benchmark of another version has it: names have moved."""
-    source = (tree / "tests/benchmarks/screen.py").read_text()
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "OURS":
-            return str(ast.literal_eval(node.value))
-    raise SystemExit(f"{tree}/tests/benchmarks/screen.py has no program named OURS")
 
 
 def _quantiles(times: list[float]) -> str:
