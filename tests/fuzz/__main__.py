@@ -41,7 +41,11 @@ def fuzz(names: list[str], seed: int, seconds: float) -> dict[str, Tally]:
             left = seconds - (time.monotonic() - began)
             if left <= 0:
                 break
+            tally = running[name].tally
+            before = set(tally.findings)
             running[name].run(min(ROUND_SECONDS, left), numbers[name])
+            for kind in set(tally.findings) - before:
+                print(f"{name} --seed {seed} --at {tally.first[kind][0]}: {kind}", flush=True)
     finally:
         for child in running.values():
             child.close()
@@ -49,12 +53,14 @@ def fuzz(names: list[str], seed: int, seconds: float) -> dict[str, Tally]:
 
 
 def table(tallies: dict[str, Tally]) -> list[str]:
-    """One line a target: inputs, seconds, findings."""
-    lines = [f"{'target':<18}{'inputs':>9}{'seconds':>9}{'findings':>10}{'kinds':>7}"]
+    """One line a target: inputs, seconds, findings, and CPU seconds of the slowest input."""
+    heads = f"{'target':<18}{'inputs':>9}{'seconds':>9}{'findings':>10}{'kinds':>7}"
+    lines = [f"{heads}{'slowest':>9}  at"]
     for name, tally in tallies.items():
         found = tally.findings
         lines.append(
             f"{name:<18}{tally.inputs:>9,}{tally.seconds:>9.0f}{found.total():>10,}{len(found):>7}"
+            f"{tally.slowest[0]:>9.1f}  {tally.slowest[1]}"
         )
     total = sum(tally.inputs for tally in tallies.values())
     seconds = sum(tally.seconds for tally in tallies.values())

@@ -42,6 +42,8 @@ class Tally:
     findings: Counter[str] = field(default_factory=Counter)
     first: dict[str, tuple[int, str]] = field(default_factory=dict)
     """By kind: the number of the first input, and its story."""
+    slowest: tuple[float, int] = (0.0, 0)
+    """CPU seconds of the input that took most, and its number: how near the limit is."""
 
     def note(self, kind: str, number: int, story: str) -> None:
         self.findings[kind] += 1
@@ -72,7 +74,8 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(f"{number}\n".encode())
             process.stdin.flush()
-        answer, why = self._answer(process, before)
+        answer, why, used = self._answer(process, before)
+        self.tally.slowest = max(self.tally.slowest, (used, number))
         if answer is None:
             self.tally.note(why, number, why)
             self.kill()
@@ -99,12 +102,12 @@ class Child:
 
     def _answer(
         self, process: subprocess.Popen[bytes], before: float
-    ) -> tuple[dict[str, Any] | None, str]:
-        """What the child says of its input, or why it is to be killed."""
-        why = ""
+    ) -> tuple[dict[str, Any] | None, str, float]:
+        """What the child says of its input, or why it is to be killed; and CPU seconds it took."""
+        why, used = "", 0.0
 
         def over(waited: float) -> bool:
-            nonlocal why
+            nonlocal why, used
             used = _cpu_seconds(process.pid) - before
             if used > MOST_CPU_SECONDS:
                 why = f"more than {MOST_CPU_SECONDS:g} s of CPU"
@@ -116,9 +119,9 @@ class Child:
         if line:
             used = _cpu_seconds(process.pid) - before
             if used > MOST_CPU_SECONDS:
-                return None, f"more than {MOST_CPU_SECONDS:g} s of CPU"
-            return json.loads(line), ""
-        return None, why or f"it died: {process.wait()}"
+                return None, f"more than {MOST_CPU_SECONDS:g} s of CPU", used
+            return json.loads(line), "", used
+        return None, why or f"it died: {process.wait()}", used
 
     def kill(self) -> None:
         if self._process is not None:

@@ -134,10 +134,10 @@ def test_what_acts_on_a_terminal_is_found_in_what_a_command_says(
 
 def test_the_counts_are_printed() -> None:
     """Of each target and of all: what was tried, for how long, what was found."""
-    tally = Tally(inputs=1200, seconds=7.4)
+    tally = Tally(inputs=1200, seconds=7.4, slowest=(3.21, 41))
     tally.note("KeyError", 3, "story")
     tally.note("KeyError", 9, "another")
     lines = table({"log": tally, "wire": Tally(inputs=300, seconds=2.0)})
-    assert lines[1].split() == ["log", "1,200", "7", "2", "1"]
+    assert lines[1].split() == ["log", "1,200", "7", "2", "1", "3.2", "41"]
     assert lines[-1].split() == ["all", "1,500", "9", "2"]
     assert tally.first["KeyError"] == (3, "story")
