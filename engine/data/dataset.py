@@ -104,12 +104,12 @@ class JsonlRows:
 
     def __init__(self, path: Path, data: bytes | None = None) -> None:
         """`data`: what the file holds, where that has been read already (unpacked)."""
-        self._path = path
+        self._name = str(path)
         self._lines = rows_of_text(as_utf8(file_bytes(path, data), path), path)
 
     @property
     def name(self) -> str:
-        return str(self._path)
+        return self._name
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -121,7 +121,7 @@ class JsonlRows:
         """Nothing to do: the file is in memory."""
 
     def where(self, index: int) -> str:
-        return f"{self._path}:{self._lines[index][0]}"
+        return f"{self._name}:{self._lines[index][0]}"
 
 
 class TableRows(ABC):

@@ -18,6 +18,9 @@ _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """Half of a character that is written as two escapes; the other half may be missing."""
 _BLANK = re.compile(r"[ \t\n\r]*")
 """What JSON allows between values."""
+_BEGINS = frozenset('{["-0123456789tfnNI\n')
+"""What a value can begin with, `NaN` and `Infinity` included; or there is another line."""
+_NOT_JSON = "not valid JSON at column {} ({}); expected one JSON object or list on the line"
 
 Line = tuple[int, bytes]
 """Number of a row's first line, from 1, and the row's UTF-8 text."""
@@ -85,7 +88,12 @@ def parse_json(line: bytes) -> object:
             of two, and what the first held would be lost without a word.
     """
     try:
-        value = _DECODER.decode(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        begin = len(text) - len(text.lstrip(" \t\r"))
+        if text[begin : begin + 1] not in _BEGINS:
+            # At once: files of other kinds are all faults, and an error of `json` costs as a row.
+            raise RowFault(_NOT_JSON.format(begin + 1, "Expecting value"))
+        value = _DECODER.decode(text)
         if _HALF.search(line):
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -98,10 +106,7 @@ def parse_json(line: bytes) -> object:
     except UnicodeDecodeError as error:
         raise RowFault(f"byte {error.start + 1} is not UTF-8; expected UTF-8 text") from None
     except json.JSONDecodeError as error:
-        raise RowFault(
-            f"not valid JSON at column {error.colno} ({error.msg}); expected one JSON "
-            "object or list on the line"
-        ) from None
+        raise RowFault(_NOT_JSON.format(error.colno, error.msg)) from None
     except RowFault:
         raise
     except (ValueError, RecursionError):  # an absurdly long number, absurdly deep lists

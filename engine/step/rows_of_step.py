@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.config import from_flat
 from engine.conversations.chat_format import Rendered, render_conversation
@@ -24,8 +25,7 @@ from engine.step.plan import MicroBatch, Plan
 from engine.step.row_packing import RowPlan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenRow:
+class SeenRow(NamedTuple):
     """A row as the model sees it, or why it does not."""
 
     where: str

@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 import sys
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,12 +74,12 @@ def _shown(
 ) -> Iterator[str]:
     """The first rows, and what is to be said of all."""
     colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    found = []
+    summary = Summary(max_tokens)
     for row in seen:
-        found.append(row)
-        if len(found) <= flags.rows:
+        summary.add(row)
+        if summary.rows <= flags.rows:
             yield from _lines(row, tokenizer, colours=colours)
-    yield from ("", *_summary(found, max_tokens))
+    yield from ("", *summary.lines())
 
 
 def _form(rows: Rows) -> str:
@@ -127,22 +128,44 @@ def _printed(text: str) -> str:
     return clean(text.replace("\n", "\u23ce").replace("\t", "\u21e5"))
 
 
-def _summary(found: list[SeenRow], max_tokens: int) -> Iterator[str]:
-    seen = [row.rendered for row in found if row.rendered is not None]
-    yield f"{len(found):,} rows"
-    if faults := [row for row in found if row.rendered is None]:
-        first = f"{faults[0].where}: {faults[0].fault}"
-        yield f"{len(faults):,} cannot be used; the first: {clean(first, 1000)}"
-    if seen:
-        lengths = [len(each.ids) + each.num_dropped for each in seen]
-        middle = statistics.median(lengths)
-        yield f"{min(lengths):,} to {max(lengths):,} tokens, half of them at most {middle:,.0f}"
-        supervised = sum(sum(each.mask) for each in seen)
-        yield f"{supervised:,} of {sum(len(each.ids) for each in seen):,} tokens supervised"
-    if cut := sum(bool(each.num_dropped) for each in seen):
-        yield f"{cut:,} lose their end at {max_tokens:,} tokens (--max-tokens)"
-    if silent := sum(not any(each.mask[1:]) for each in seen):
-        yield f"{silent:,} have no supervised token"
+class Summary:
+    """What is to be said of all rows together; none of them is kept."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self.rows = self.faults = self.cut = self.silent = self.tokens = self.supervised = 0
+        self._first_fault = ""
+        self._lengths = array("q")
+        """Tokens of each row that can be used, those that are cut included."""
+
+    def add(self, row: SeenRow) -> None:
+        self.rows += 1
+        found = row.rendered
+        if found is None:
+            self.faults += 1
+            self._first_fault = self._first_fault or f"{row.where}: {row.fault}"
+            return
+        self._lengths.append(len(found.ids) + found.num_dropped)
+        self.tokens += len(found.ids)
+        self.supervised += sum(found.mask)
+        self.cut += bool(found.num_dropped)
+        # The first token is never asked for.
+        self.silent += 1 not in found.mask[1:]
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield f"{self.rows:,} rows"
+        if self.faults:
+            yield f"{self.faults:,} cannot be used; the first: {clean(self._first_fault, 1000)}"
+        if lengths := self._lengths:
+            middle = statistics.median(lengths)
+            span = f"{min(lengths):,} to {max(lengths):,} tokens"
+            yield f"{span}, half of them at most {middle:,.0f}"
+            yield f"{self.supervised:,} of {self.tokens:,} tokens supervised"
+        if self.cut:
+            yield f"{self.cut:,} lose their end at {self.max_tokens:,} tokens (--max-tokens)"
+        if self.silent:
+            yield f"{self.silent:,} have no supervised token"
 
 
 def _as_json(row: SeenRow, tokenizer: RunTokenizer) -> dict[str, object]:

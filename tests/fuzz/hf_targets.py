@@ -70,7 +70,8 @@ def place(desk: Desk) -> Path:
         return folder
     folder.mkdir()
     (desk.folder / "adapter").mkdir()
-    hf_material.chat_file(desk.folder / ROWS, 40)
+    # Few: a template writes each of them, however long it makes it.
+    hf_material.chat_file(desk.folder / ROWS, 12)
     (folder / "tokenizer.json").write_text(hf_material._trained())
     (folder / "chat_template.jinja").write_text(hf_material.template("chatml", marked=False))
     for path, value in (

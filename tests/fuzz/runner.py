@@ -24,7 +24,11 @@ MOST_CPU_SECONDS = 5.0
 """Of one input, in the child and what it started; wall time says little on a busy machine."""
 
 MOST_WAITING_SECONDS = 20.0
-"""Of one input that takes no CPU: it waits for something that does not come."""
+"""Of one input that takes no CPU: it waits for something that does not come. A disk does: what is
+waited for it does not count."""
+
+POLL_SECONDS = 0.5
+"""Between two looks at a child that has not answered."""
 
 MOST_BYTES = 10**9
 
@@ -104,14 +108,15 @@ class Child:
         self, process: subprocess.Popen[bytes], before: float
     ) -> tuple[dict[str, Any] | None, str, float]:
         """What the child says of its input, or why it is to be killed; and CPU seconds it took."""
-        why, used = "", 0.0
+        why, used, disk = "", 0.0, 0.0
 
         def over(waited: float) -> bool:
-            nonlocal why, used
+            nonlocal why, used, disk
+            disk += POLL_SECONDS * _waits_for_disk(process.pid)
             used = _cpu_seconds(process.pid) - before
             if used > MOST_CPU_SECONDS:
                 why = f"more than {MOST_CPU_SECONDS:g} s of CPU"
-            elif waited > MOST_WAITING_SECONDS and used < 0.2:
+            elif waited - disk > MOST_WAITING_SECONDS and used < 0.2:
                 why = f"waits for more than {MOST_WAITING_SECONDS:g} s"
             return bool(why)
 
@@ -146,7 +151,7 @@ def _line(process: subprocess.Popen[bytes], over: Callable[[float], bool]) -> by
     began = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while not selector.select(0.5):
+        while not selector.select(POLL_SECONDS):
             if over(time.monotonic() - began):
                 return b""
     return process.stdout.readline()
@@ -161,6 +166,16 @@ def _cpu_seconds(pid: int) -> float:
                 times = process.cpu_times()
                 total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def _waits_for_disk(pid: int) -> bool:
+    """Whether the process or one that it started is in a read or write of a disk."""
+    with contextlib.suppress(psutil.Error):
+        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                if process.status() == psutil.STATUS_DISK_SLEEP:
+                    return True
+    return False
 
 
 def _environment() -> dict[str, str]:

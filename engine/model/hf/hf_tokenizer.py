@@ -243,10 +243,12 @@ class HfTokenizer(OwnFormat):
         self._check_written(chat, text)
         places = self._answers(conversation, chat, text, marked)
         encoded = self.inner.encode(text, add_special_tokens=False)
+        length = len(encoded)
+        # First: a text that is far too long has more tokens than its row has room for.
+        encoded.truncate(max_tokens)
         # A token that lies over the border belongs to the answer: its prompt ends before it.
         mask = template.touched(places, encoded.offsets)
-        ids = list(encoded.ids)
-        return Rendered(ids[:max_tokens], mask[:max_tokens], max(0, len(ids) - max_tokens))
+        return Rendered(list(encoded.ids), mask, max(0, length - max_tokens))
 
     def for_completion(self, conversation: Conversation, max_tokens: int) -> list[int]:
         """Ids of a prompt: the last message dropped, and what comes before an answer added.

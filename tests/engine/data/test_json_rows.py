@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.conversations.conversation import RowFault
 from engine.data.dataset import open_rows
+from engine.data.json_rows import parse_json
 from engine.errors import DataError
 from tests.conftest import examples
 
@@ -195,3 +196,28 @@ def test_a_large_array_is_read_row_by_row(tmp_path: Path) -> None:
         rows[index] for index in (0, 50_000, 99_999)
     ]
     assert found.where(99_999).endswith(f":{99_999 * 3 + 2}")
+
+
+@examples(300)
+@given(
+    st.text(alphabet=" \t\n\r\x0b\xa0[]{},:\"'-+.019truefalsnNIity#qü", max_size=12).map(str.encode)
+)
+def test_what_is_no_json_is_said_in_the_words_of_the_parser(line: bytes) -> None:
+    """Whether or not its first character gave it away."""
+    expected, words = parsed(line)
+    try:
+        assert repr(parse_json(line)) == repr(expected)
+    except RowFault as fault:
+        found = str(fault)
+    else:
+        found = ""
+    assert found.startswith(words)
+    assert bool(found) == bool(words)
+
+
+def parsed(line: bytes) -> tuple[Any, str]:
+    """What Python's parser makes of a line, or what it says of it."""
+    try:
+        return json.loads(line), ""
+    except json.JSONDecodeError as error:
+        return None, f"not valid JSON at column {error.colno} ({error.msg})"

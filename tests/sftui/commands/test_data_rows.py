@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from engine.conversations.chat_format import Rendered
 from engine.errors import UsageError
+from engine.step.rows_of_step import SeenRow
 from sftui.cli import main
 from sftui.commands.checkpoint_flags import DataFlags
-from sftui.commands.data_rows import print_rows
+from sftui.commands.data_rows import Summary, print_rows
 from tests import hf_material
 
 SAID = [
@@ -63,3 +66,23 @@ def test_a_command_without_a_model_says_what_to_type(capsys: pytest.CaptureFixtu
         list(print_rows(DataFlags()))
     assert main(["data", "nowhere.jsonl", "--model", "nowhere"]) == 2
     assert "nowhere.jsonl" in capsys.readouterr().err
+
+
+def test_no_row_is_kept_for_what_is_said_of_all() -> None:
+    """A thousand rows of a thousand tokens: a file of any length needs the room of one row."""
+    summary = Summary(1000)
+    tracemalloc.start()
+    for _ in range(1000):
+        ids = [7] * 1000
+        summary.add(SeenRow(where="f:1", rendered=Rendered(ids, [0, *[1] * 999], 3)))
+        summary.add(SeenRow(where="f:2", rendered=None, fault="not JSON"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+    assert list(summary.lines()) == [
+        "2,000 rows",
+        "1,000 cannot be used; the first: f:2: not JSON",
+        "1,003 to 1,003 tokens, half of them at most 1,003",
+        "999,000 of 1,000,000 tokens supervised",
+        "1,000 lose their end at 1,000 tokens (--max-tokens)",
+    ]
