@@ -10,6 +10,7 @@ rarely has every number), never a made-up zero. NaN is a value and is kept.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
@@ -451,20 +452,13 @@ class StepBatch(Event):
 
     def rows(self) -> Iterator[StepFinished | MetricLogged | ValidationFinished | EvalFinished]:
         """The same as single events: an update, its free metrics and its results, if any."""
-        known = [name for name in self.columns if name in _NUMBER_NAMES]
-        nested = [
-            (name, *name.split("/", 1))
-            for name in self.columns
-            if name.startswith(_MAPPING_PREFIXES)
-        ]
-        results = [name for name in self.columns if is_result_column(name)]
-        free = [name for name in self.columns if not is_step_column(name) and name not in results]
+        known, counts, nested, results, free = _columns_by_kind(tuple(self.columns))
         stamp = self.stamp
         for i, step in enumerate(self.steps):
             if self.times:
                 stamp = replace(self.stamp, t=self.times[i])
             numbers: dict[str, Any] = {name: self.columns[name][i] for name in known}
-            for name in STEP_COUNTS & numbers.keys():
+            for name in counts:
                 numbers[name] = int(numbers[name])
             for column, name, key in nested:
                 numbers.setdefault(name, {})[key] = self.columns[column][i]
@@ -480,6 +474,23 @@ class StepBatch(Event):
                     yield ValidationFinished(step=step, stamp=stamp, loss=value, metric=key)
                 elif value == value:  # NaN: not measured
                     yield EvalFinished(step=step, stamp=stamp, task=key, accuracy=value)
+
+
+@functools.lru_cache(maxsize=256)
+def _columns_by_kind(
+    names: tuple[str, ...],
+) -> tuple[list[str], list[str], list[tuple[str, str, str]], list[str], list[str]]:
+    """Names of columns: numbers of an update, the whole ones of them, those of a mapping with its
+    field and key, results, and free metrics. A log of many short runs asks for every few rows."""
+    known = [name for name in names if name in _NUMBER_NAMES]
+    nested: list[tuple[str, str, str]] = []
+    for name in names:
+        if name.startswith(_MAPPING_PREFIXES):
+            mapping, _, key = name.partition("/")
+            nested.append((name, mapping, key))
+    results = [name for name in names if is_result_column(name)]
+    free = [name for name in names if not is_step_column(name) and name not in results]
+    return known, [name for name in known if name in STEP_COUNTS], nested, results, free
 
 
 AnyEvent = (

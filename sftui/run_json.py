@@ -25,6 +25,9 @@ from sftui.statistics.scores import Scoreboard, Scores, Yardstick
 
 SCHEMA = 1
 
+MOST_STAGES = 1000
+"""Of a log; a script that restarts every few lines makes tens of thousands, of fifty lines each."""
+
 
 def as_json(shot: Snapshot, baseline: Yardstick | None = None) -> str:
     """The machine-readable form, indented."""
@@ -52,15 +55,21 @@ def _finite(value: Any) -> Any:
 def to_dict(shot: Snapshot, baseline: Yardstick | None = None) -> dict[str, Any]:
     """The object `show --json` prints."""
     folder = shot.run.path if shot.run is not None else None
+    told = shot.told(MOST_STAGES)
+    left_out = len(shot.stages) - len(told)
     return {
         "schema": SCHEMA,
         "source": {"path": str(shot.path), "format": shot.format},
         "status": shot.status,
         "stages": [
-            stage(found.state, found.name, Scoreboard(folder, baseline))
+            {"number": number + 1}
+            | stage(
+                shot.stages[number].state, shot.stages[number].name, Scoreboard(folder, baseline)
+            )
             | _from_other_stages(shot, number)
-            for number, found in enumerate(shot.stages)
+            for number in told
         ],
+        "stages_left_out": left_out,
         "lines": {
             "total": shot.lines_total,
             "read": shot.lines_total - shot.lines_unrecognised,

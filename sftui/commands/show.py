@@ -28,6 +28,9 @@ from sftui.text.clean import clean
 from sftui.text.printed_chart import built
 from sftui.view.view import SMOOTHING
 
+MOST_STAGES = 40
+"""Programs of a log that have a line each: a script that restarts makes thousands."""
+
 
 def as_text(
     shot: Snapshot,
@@ -51,8 +54,7 @@ def summary_lines(shot: Snapshot, baseline: Yardstick | None = None) -> list[str
     if shot.run is None:
         lines.append(f"  {shot.format}: {clean(shot.evidence, 200)}")
         if len(shot.stages) > 1:
-            lines += map(_stage_line, shot.stages)
-            lines.append(f"  this is {clean(shot.stage, 40)}")
+            lines += _stage_lines(shot)
     if shot.leftovers.with_numbers:
         found = leftovers.sentence(shot.leftovers.with_numbers, shot.leftovers.shapes)
         lines.append(f"  {clean(found, 400)}")
@@ -115,6 +117,23 @@ def _broken_line(state: RunState) -> list[str]:
     what = "update" if state.nonfinite == 1 else "updates"
     broken = f"{what} with a loss or gradient norm that is nan or infinite"
     return [f"  {fmt.count(state.nonfinite)} {broken}"]
+
+
+def _stage_lines(shot: Snapshot) -> list[str]:
+    """The programs of a log, and which of them this is; of very many how many are not told of."""
+    told = shot.told(MOST_STAGES)
+    lines: list[str] = []
+    before = -1
+    for number in told:
+        if hidden := number - before - 1:
+            lines.append(f"  ... {fmt.counted(hidden, 'stage')} more")
+        lines.append(_stage_line(shot.stages[number]))
+        before = number
+    count = len(shot.stages)
+    which = (
+        f", stage {fmt.count(shot.shown + 1)} of {fmt.count(count)}" if len(told) < count else ""
+    )
+    return [*lines, f"  this is {clean(shot.stage, 40)}{which}"]
 
 
 def _stage_line(stage: Stage) -> str:

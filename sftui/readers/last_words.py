@@ -98,7 +98,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], LastWords | No
     (re.compile(r"^(Fatal Python error: \S.{0,300})"), _quoted),
 )
 _ANY = re.compile(
-    r"CANCELLED AT|oom[-_]kill|Out Of Memory|OOM ?Killed|^\s*what\(\):|Fatal Python error"
+    r"CANCELLED AT|oom[-_]kill|Out Of Memory|OOM ?Killed|what\(\):|Fatal Python error"
     r"|Killed|Terminated|Segmentation fault|Bus error|Aborted|Illegal instruction|Floating point"
     r"|exitcode: |exits with return code|Exited with exit code|Watchdog caught"
 )
+"""What every line of `_PATTERNS` holds: only letters to begin with, which are found fast."""

@@ -761,11 +761,15 @@ class LedgerReader(TextReader):
             self.overturned = why
 
 
-TELLING = (
-    r"loss|acc|reward|ppl|perplexity|bpb|error|norm|(?:\b|_)(?:lr|kl|entropy|scores?|returns?"
-    r"|advantages?|f1|bleu|rouge|wer|cer|mse|mae|rmse|iou|auc|psnr|fid)(?![a-z0-9])"
+TELLING = ("loss", "acc", "reward", "ppl", "perplexity", "bpb", "error", "norm")
+TELLING_ALONE = (
+    *("lr", "kl", "entropy", "score", "scores", "return", "returns", "advantage", "advantages"),
+    *("f1", "bleu", "rouge", "wer", "cer", "mse", "mae", "rmse", "iou", "auc", "psnr", "fid"),
 )
-_TELLING = re.compile(TELLING, re.IGNORECASE)
+"""Words that tell nothing as a part of another: in `lower` is no `wer`."""
+_TELLING = re.compile(
+    rf"{'|'.join(TELLING)}|(?:\b|_)(?:{'|'.join(TELLING_ALONE)})(?![a-z0-9])", re.IGNORECASE
+)
 """A row is about training when a number of it is called so; "4 of 9 shards at step 0" is not."""
 
 

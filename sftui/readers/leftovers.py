@@ -10,18 +10,18 @@ MOST_SHAPES = 1000
 _LONGEST = 400
 _SHOWN = 72
 _NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?")
-_BLANKS = re.compile(r"\s+")
+_DIGIT = re.compile(r"\d")
 
 
 def shape_of(line: str) -> str:
     """A line with `#` for its numbers, its time left out; empty if it holds none."""
-    if not any(map(str.isdigit, line[:_LONGEST])):
+    if not _DIGIT.search(line, 0, _LONGEST):
         return ""
     from sftui.readers.prefixes import take_clock  # noqa: PLC0415  most logs have no such line
 
     text, _ = take_clock(line[:_LONGEST])
     shape, found = _NUMBER.subn("#", text)
-    return _BLANKS.sub(" ", shape).strip()[:_SHOWN] if found else ""
+    return " ".join(shape.split())[:_SHOWN] if found else ""
 
 
 def note(shapes: Counter[str], shape: str) -> None:

@@ -15,7 +15,7 @@ from enum import Enum, auto
 
 from engine.errors import UsageError
 from sftui.readers.chinese import in_english
-from sftui.readers.tasks import task_of
+from sftui.readers.tasks import is_of_a_task, task_of
 
 
 class Kind(Enum):
@@ -391,6 +391,31 @@ _MAPPED = {
 }
 
 
+def may_mean(name: str) -> bool:
+    """Whether the table may know a name: False for most words of a text, at a fiftieth of the cost.
+
+    A name that means something begins with a word of the table, unless a `/` parts it: what stands
+    behind it may be a set's own name (`val codes loss`), what stands before it may not.
+    """
+    first = name.split(None, 1)[:1]
+    return not name.isascii() or "/" in name or not first or _may_begin(first[0])
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _may_begin(word: str) -> bool:
+    words = words_of(word)
+    return not words or words[0] in _known_words() or is_of_a_task(word)
+
+
+@functools.lru_cache(maxsize=1)
+def _known_words() -> frozenset[str]:
+    """Every word of the tables."""
+    tables = (_STEPS, _PLANNED, _EPOCHS, _TIMES, _FIELDS, _SECONDS, _LEFT_OUT, _LOSS_WORDS)
+    named = {word for table in tables for name in table for word in words_of(name)}
+    others = ["ep", "epoch", "rank", "local", "global", "dp"]
+    return frozenset({*named, *others, *VALIDATION_WORDS, *TRAINING_WORDS})
+
+
 class Names:
     """The table with what a person said before it; one for each reader."""
 
@@ -416,7 +441,7 @@ class Names:
     def of(self, name: str) -> Meaning:
         """What a printed name means."""
         if not self._own:
-            return meaning(name)
+            return meaning(name) if may_mean(name) else _FREE
         if own := self._own.get("_".join(words_of(name))):
             return own
         found = meaning(name)

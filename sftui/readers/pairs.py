@@ -86,6 +86,7 @@ _BLANK_THOUSANDS = re.compile(
     r"([1-9]\d{0,2}(?: \d{3})+)(?![\d.])(?:(\s?/\s?)([1-9]\d{0,2}(?: \d{3})+)(?![\d.]))?",
     re.IGNORECASE,
 )
+_PARTED = re.compile(r"\d \d{3}")
 _HEADS = re.compile(r"\b(loss|losses|acc|accuracy|ppl|perplexity)\b", re.IGNORECASE)
 
 
@@ -98,6 +99,8 @@ def with_plain_units(text: str) -> str:
 
 def with_plain_thousands(text: str) -> str:
     """`step 10 000` as `step 10_000`: behind the name of a count, blanks part its thousands."""
+    if not _PARTED.search(text):
+        return text
     return _BLANK_THOUSANDS.sub(lambda match: _joined(match[0]), text)
 
 

@@ -49,7 +49,11 @@ _DIGITS = (
 )
 _WORDS = r"(?<!of )(?<!num )[-+]?(?:[nN][aA][nN]|[iI]nf(?:inity)?|INF)|[nN]/[aA]|None|null"
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
-NUMBER = re.compile(rf"(?<![\w.])(?<![\w)]-)((?:[-+]?{_DIGITS}(?:{_UNIT})?|{_WORDS})(?!\w|\.\d))")
+_FIRST = r"(?=[-+.\dnNiI])"
+"""One look at how any of them begins: two thirds of the time go into places where none does."""
+NUMBER = re.compile(
+    rf"{_FIRST}(?<![\w.])(?<![\w)]-)((?:[-+]?{_DIGITS}(?:{_UNIT})?|{_WORDS})(?!\w|\.\d))"
+)
 """A number that stands alone, with the unit that touches it; one group."""
 
 _PARTS = re.compile(rf"([-+]?)({_DIGITS})\s?({_UNIT})?")

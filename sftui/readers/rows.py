@@ -55,6 +55,19 @@ class Rows:
             # A list is converted at once; `extend` would ask it for one number after the other.
             column.extend(array("d", values) if isinstance(values, list) else values)
 
+    def append(
+        self, step: int, names: tuple[str, ...], values: Iterable[float], t: float | None
+    ) -> None:
+        """One more row, as `extend`."""
+        if names is not self._names and names != self._names:
+            self._names = names
+            self._columns = [array("d") for _ in names]
+        self._steps.append(step)
+        if t is not None:
+            self._times.append(t)
+        for column, value in zip(self._columns, values, strict=True):
+            column.append(value)
+
     def drain(self, stamp: Stamp, *, least: int = WORTH_A_BATCH) -> list[Event]:
         """The rows as events, and none left; fewer than `least` as single ones, unless wide."""
         if not self._steps:

@@ -65,6 +65,15 @@ def task_of(name: str) -> str | None:
     return _SPELLED.get("".join(rest))
 
 
+def is_of_a_task(word: str) -> bool:
+    """Whether the first word of a name lets it be a benchmark's; True for any part of their names.
+
+    So `task_of` of a longer name need not be asked.
+    """
+    parts = [part for part in _SEPARATORS.split(word.lower()) if part]
+    return not parts or parts[0] in _AROUND or any(parts[0] in key for key in _SPELLED)
+
+
 def looks_like_a_result(name: str) -> bool:
     """Whether a number seems to be some accuracy or score, of whatever."""
     words = _SEPARATORS.split(name.lower())

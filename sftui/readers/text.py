@@ -252,9 +252,7 @@ class TextReader:
         if not self._rows.fits(names) or timed != self._rows_timed:
             self._out += self._rows.drain(self._stamp)
         self._rows_timed = timed
-        self._rows.extend(
-            [step], names, [[value] for value in values.values()], [] if t is None else [t]
-        )
+        self._rows.append(step, names, values.values(), t)
         self._step = step
         self._num_rows += 1
 

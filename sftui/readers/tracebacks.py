@@ -9,7 +9,7 @@ import re
 
 from engine.events import EndStatus
 from sftui.readers.last_words import last_words
-from sftui.readers.prefixes import take_rank
+from sftui.readers.prefixes import find_rank
 
 ERROR = re.compile(
     r"^(\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Warning|Timeout|Iteration|Empty|Full)\b(?!\.)"
@@ -87,8 +87,8 @@ class Tracebacks:
 
 def _without_rank(line: str) -> tuple[str, int | None]:
     """The line behind the rank that a launcher puts before it, with its own indentation."""
-    text, rank, _ = take_rank(line)
-    if rank is None:
+    match, _ = find_rank(line)
+    if match is None:
         return line, None
-    blanked = max(at for at, (a, b) in enumerate(zip(line, text, strict=True)) if a != b)
-    return line[blanked + 1 :].removeprefix(" "), rank
+    end = match.start() + len(match[0].rstrip(" "))
+    return line[end:].removeprefix(" "), int(match[1])

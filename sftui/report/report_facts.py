@@ -353,12 +353,8 @@ def open_facts(
     Raises:
         UsageError: there is no such run or file, or it is no log of a known format.
     """
-    by_stage: dict[int, Counts] = {}
-
-    def listener(stage: int, event: ev.Event) -> None:
-        by_stage.setdefault(stage, Counts()).count(event)
-
-    shot = snapshot.read(target, runs_dir, listener, judge_log=True, reading=reading)
+    counts = Counts()
+    shot = snapshot.read(target, runs_dir, counts.count, judge_log=True, reading=reading)
     manifest: Mapping[str, Any] = {}
     if shot.run is not None:
         try:
@@ -370,7 +366,7 @@ def open_facts(
         against = _run_of(baseline_target, runs_dir)
     return Facts(
         shot=shot,
-        counts=by_stage.get(shot.shown, Counts()),
+        counts=counts,
         baseline=baseline,
         against=against,
         manifest=manifest,

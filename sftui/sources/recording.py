@@ -382,10 +382,12 @@ class Recording:
         self.version = 0
         """Raised when all of it was thrown away, to be read again."""
         self._prelude: list[ev.Event] = []
+        self._ranked = _Ranked()
 
     def clear(self) -> None:
         """Forget everything: the log is read again from its start."""
         self.stages, self._prelude, self.where = [], [], ByteMarks()
+        self._ranked = _Ranked()
         self.version += 1
 
     def extend(self, events: Iterable[ev.Event]) -> None:
@@ -416,19 +418,46 @@ class Recording:
         One that failed, and after which nothing trained, comes before them: it is why somebody
         reads the log. `newest`: the last with updates, whatever it is, for a growing log.
         """
-        failed = [i for i, stage in enumerate(self.stages) if stage.timeline.failed]
-        if failed and not newest:
-            after = self.stages[failed[-1] + 1 :]
-            if not any(stage.timeline.num_updates for stage in after):
-                return failed[-1]
-        best, best_rank = None, -1
-        for index, stage in enumerate(self.stages):
-            rank = 2 * (stage.timeline.num_updates > 0) + bool(stage.timeline.marks)
-            if rank >= 2 and (newest or "sft" in stage.name.lower()):
-                rank = 4
-            if rank >= best_rank:
-                best, best_rank = index, rank
-        return best
+        # All but the last are over and stay as they are; a growing log is asked at every look.
+        while self._ranked.count < len(self.stages) - 1:
+            self._ranked.add(self.stages[self._ranked.count])
+        found = replace(self._ranked)
+        for stage in self.stages[found.count :]:
+            found.add(stage)
+        if found.failed is not None and not found.trained_since and not newest:
+            return found.failed
+        return found.newest if newest else found.best
+
+
+@dataclass(slots=True)
+class _Ranked:
+    """The stages from the first on, and which of them is to be opened."""
+
+    count: int = 0
+    failed: int | None = None
+    """The last that failed."""
+    trained_since: bool = False
+    """One after it had updates."""
+    best: int | None = None
+    newest: int | None = None
+    _best_rank: int = -1
+    _newest_rank: int = -1
+
+    def add(self, stage: Stage) -> None:
+        """The next one."""
+        index, timeline = self.count, stage.timeline
+        self.count += 1
+        trained = timeline.num_updates > 0
+        if timeline.failed:
+            self.failed, self.trained_since = index, False
+        elif trained:
+            self.trained_since = True
+        rank = 2 * trained + bool(timeline.marks)
+        sure = 4 if rank >= 2 else rank
+        if (of_any := sure if "sft" in stage.name.lower() else rank) >= self._best_rank:
+            self.best, self._best_rank = index, of_any
+        if sure >= self._newest_rank:
+            self.newest, self._newest_rank = index, sure
 
 
 def _kind(has_time: bool, has_duration: bool) -> str:

@@ -6,6 +6,7 @@ whose log has no end and whose processes are gone was interrupted.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from sftui.readers import LineCounts
 from sftui.readers.journal import JournalReader
 from sftui.sources import open_log
 from sftui.sources.reading import FOUND_OUT, Reading, no_stage
+from sftui.sources.recording import Timeline
 from sftui.state import deleted_checkpoints
 from sftui.state.run_state import RunState
 
@@ -32,16 +34,27 @@ _ENDS: dict[str, RunStatus] = {"finished": "finished", "failed": "failed"}
 
 _BLOCK_BYTES = 1024 * 1024
 
-Listener = Callable[[int, ev.Event], None]
-"""Called with the number of the stage and each event, after the state has applied it."""
+Listener = Callable[[ev.Event], None]
+"""Called with each event, after the state has applied it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One program of a log; a run of ours has one, `chat_sft`."""
 
-    name: str
-    state: RunState
+    __slots__ = ("_make", "_state", "name")
+
+    def __init__(self, *, name: str, state: RunState | Callable[[], RunState]) -> None:
+        """`state`: or what makes it when somebody looks; a log may hold thousands of programs."""
+        self.name = name
+        self._state = state if isinstance(state, RunState) else None
+        self._make = None if isinstance(state, RunState) else state
+
+    @property
+    def state(self) -> RunState:
+        if self._state is None:
+            assert self._make is not None
+            self._state, self._make = self._make(), None
+        return self._state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +86,15 @@ class Snapshot:
         """Name of the stage that is shown."""
         return self.stages[self.shown].name
 
+    def told(self, most: int) -> list[int]:
+        """Indices of the stages that are told of one by one, in order: all up to `most`, of more
+        the first and the last half of that and the one that is shown."""
+        count = len(self.stages)
+        if count <= most:
+            return list(range(count))
+        half = most // 2
+        return sorted({*range(half), self.shown, *range(count - half, count)})
+
     @property
     def status(self) -> RunStatus:
         """How the run stands, by what its log says and whether its processes live."""
@@ -103,7 +125,8 @@ def read(
 
     Args:
         target: None for the newest run.
-        listener: called with every event, for what the state does not keep.
+        listener: called with every event of the stage that is shown, for what the state does not
+            keep.
         judge_log: raise the alarms of another program's log, as the screen does; a run of
             ours has raised its own.
         reading: what was said of a log, and which of its stages is shown.
@@ -126,27 +149,35 @@ def read(
     found = opened.recording.stages
     if stage is not None and not 1 <= stage <= len(found):
         raise no_stage(stage, [each.name for each in found])
-    for each in found:
-        state = RunState()
-        events: Iterable[ev.Event] = each.timeline.news(0, len(each.timeline))
-        for event in with_alarms(events) if judge_log else events:
-            state.apply(event)
-            if listener is not None:
-                listener(len(stages), event)
-        stages.append(Stage(name=each.name, state=state))
+    shown = (opened.recording.preferred() or 0) if stage is None else stage - 1
+    for number, each in enumerate(found):
+        heard = listener if number == shown else None
+        make = functools.partial(_state_of, each.timeline, heard, judge_log=judge_log)
+        stages.append(Stage(name=each.name, state=make() if number == shown else make))
     lines = opened.source.lines
     return Snapshot(
         path=opened.path,
         title=opened.title,
         format=opened.source.format,
         stages=tuple(stages),
-        shown=(opened.recording.preferred() or 0) if stage is None else stage - 1,
+        shown=shown,
         alive=None,
         evidence=opened.why,
         lines_total=lines.total,
         lines_unrecognised=lines.unrecognised,
         leftovers=lines,
     )
+
+
+def _state_of(timeline: Timeline, listener: Listener | None, *, judge_log: bool) -> RunState:
+    """The state behind all events of a stage."""
+    state = RunState()
+    events: Iterable[ev.Event] = timeline.news(0, len(timeline))
+    for event in with_alarms(events) if judge_log else events:
+        state.apply(event)
+        if listener is not None:
+            listener(event)
+    return state
 
 
 def _only_stage(shot: Snapshot, stage: int | None) -> Snapshot:
@@ -171,7 +202,7 @@ def read_run(run: RunDir, listener: Listener | None = None) -> Snapshot:
     for event in by_time(_events(main, run.events), _events(supervisor, run.supervisor_events)):
         state.apply(event)
         if listener is not None:
-            listener(0, event)
+            listener(event)
     state.lose(deleted_checkpoints.missing(run, state))
     alive, evidence = lock.evidence(run)
     return Snapshot(

@@ -100,13 +100,20 @@ def _time(t: float | None) -> str | None:
         return None
 
 
+_MOST_STAGES = 40
+"""Of a log, that are named."""
+
+
 def _stages(tr: Language, facts: Facts) -> str:
     if len(facts.shot.stages) < 2:
         return ""
-    names = tr.join([md.text(stage.name, 40) for stage in facts.shot.stages])
-    return tr(
-        f" (of {len(facts.shot.stages)}: {names})", f"（共 {len(facts.shot.stages)} 个：{names}）"
-    )
+    count = len(facts.shot.stages)
+    told = facts.shot.told(_MOST_STAGES)
+    names = [md.text(facts.shot.stages[number].name, 40) for number in told]
+    if hidden := count - len(told):
+        names.insert(_MOST_STAGES // 2, tr(f"{hidden} more", f"另有 {hidden} 个"))
+    listed = tr.join(names)
+    return tr(f" (of {count}: {listed})", f"（共 {count} 个：{listed}）")
 
 
 def _start(tr: Language, facts: Facts) -> str | None:

@@ -48,7 +48,7 @@ def test_the_demo_plays_without_a_terminal_and_writes_nothing(capsys, tmp_path, 
 def test_the_recording_has_one_of_everything(recording):
     """Two ranks, both tasks, samples, checkpoints, and what a person did."""
     kinds: Counter[type[ev.Event]] = Counter()
-    shot = snapshot.read(str(recording), listener=lambda _, event: kinds.update([type(event)]))
+    shot = snapshot.read(str(recording), listener=lambda event: kinds.update([type(event)]))
     state = shot.state
     assert shot.status == "finished"
     assert state.updates == 180
