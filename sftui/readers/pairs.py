@@ -6,6 +6,7 @@ for the first line of a shape (`pairs_of_shape`), and the next ones only bring n
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from sftui.readers.meanings import (
     Kind,
     Names,
     is_split_key,
+    may_mean,
     split_of,
     word_split,
     words_of,
@@ -220,7 +222,10 @@ class _Scan:
             while longest > 1 and self.names.of(" ".join(words[-longest:])).kind not in counts:
                 longest -= 1
             self.phrase = " ".join(words[:-longest])
+        slashed = any("/" in word for word in words)
         for size in range(longest, 0, -1):
+            if not (slashed or self.names or may_mean(words[-size])):
+                continue  # no word to begin with: asked of most words of a text
             name = " ".join(words[-size:])
             kind = self.names.of(name).kind
             if kind is Kind.FREE or kind is Kind.NOTHING:
@@ -272,13 +277,18 @@ class _Scan:
         if len(words) > 8:
             return ""
         for word in words:
-            splits = [word_split(plain) for plain in _WORD.findall(word.strip("'\""))]
-            # `training_eval/mix` is an evaluation, on whichever rows.
-            if split := next((s for s in splits if s not in ("", "train")), "") or max(
-                splits, default=""
-            ):
+            if split := _split_in(word):
                 return split
         return ""
+
+
+@functools.lru_cache(maxsize=4096)
+def _split_in(word: str) -> str:
+    """The split that a printed word names."""
+    splits = [word_split(plain) for plain in _WORD.findall(word.strip("'\""))]
+    # `training_eval/mix` is an evaluation, on whichever rows.
+    other = next((split for split in splits if split not in ("", "train")), "")
+    return other or max(splits, default="")
 
 
 def _names_a_part(word: str) -> bool:

@@ -7,6 +7,7 @@ with that start, where the log holds it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -29,6 +30,11 @@ class StageOfLog(Protocol):
 
     @property
     def state(self) -> RunState: ...
+
+
+MOST_PROGRAMS = 100
+"""Programs before and behind a training that are looked at: each stage of a log asks for its own,
+and a log may hold thousands that train nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +63,14 @@ def from_other_stages(
 ) -> dict[str, FromStart]:
     """Tasks that stage `shown` did not ask its start, but another stage did; one family."""
     mine = stages[shown]
+    asked = {task: by_step for task, by_step in mine.state.evals.items() if by_step}
+    if all(min(by_step) == 0 for by_step in asked.values()):
+        return {}
     starts = start_results(stages, shown)
     ends = _results(stages, range(shown + 1, len(stages)))
     pairs: dict[str, tuple[Found, Found]] = {}
-    for task, by_step in mine.state.evals.items():
-        if not by_step or min(by_step) == 0 or task not in starts:
+    for task, by_step in asked.items():
+        if min(by_step) == 0 or task not in starts:
             continue
         # On the same number of questions where the end was asked them too: a subset differs.
         end = ends.get(task)
@@ -104,7 +113,7 @@ def from_start_words(found: FromStart) -> str:
 
 def _results(stages: Sequence[StageOfLog], order: Iterable[int]) -> Mapping[str, Found]:
     found: dict[str, Found] = {}
-    for number in order:
+    for number in itertools.islice(order, MOST_PROGRAMS):
         stage = stages[number]
         if len(stage.state.steps):
             break  # another training: these are other weights

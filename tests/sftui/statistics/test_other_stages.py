@@ -14,7 +14,7 @@ from sftui import report, run_json
 from sftui.commands import show
 from sftui.sources import snapshot
 from sftui.state.run_state import RunState
-from sftui.statistics.other_stages import from_other_stages, from_start_words
+from sftui.statistics.other_stages import MOST_PROGRAMS, from_other_stages, from_start_words
 from sftui.statistics.paired_tests import CLEAR
 from sftui.statistics.scores import Scoreboard
 from tests.conftest import SHARED, needs_shared
@@ -83,3 +83,30 @@ def test_show_and_report_say_the_same_of_a_start_that_was_evaluated_elsewhere() 
     for each in told:
         assert each["verdict"] != CLEAR
         assert f"{each['points']:+.2f} points from the start" in text
+
+
+def test_a_log_of_thousands_of_evaluations_is_not_looked_through_for_each() -> None:
+    """The nearest programs that trained nothing are asked; of all, 40,000 would ask each other."""
+    looks = 0
+
+    class Looked:
+        name = "chat_eval"
+
+        def __init__(self, part: Part) -> None:
+            self._part = part
+
+        @property
+        def state(self) -> RunState:
+            nonlocal looks
+            looks += 1
+            return self._part.state
+
+    one = Looked(Part("chat_eval", evals=((100, 300),)))
+    log = [one] * 5000
+    found = from_other_stages(log, 2500, Scoreboard())
+    assert found["MMLU"].stages == ("chat_eval", "chat_eval")
+    assert looks < 5 * MOST_PROGRAMS
+    looks = 0
+    asked_its_start = Looked(Part("chat_sft", evals=((0, 300), (9, 310))))
+    assert from_other_stages([*log, asked_its_start], 5000, Scoreboard()) == {}
+    assert looks == 1
