@@ -91,6 +91,5 @@ def test_charts_of_the_demo_are_written_where_it_was_typed(tmp_path, monkeypatch
     """Not into the folder that goes with it."""
     monkeypatch.chdir(tmp_path)
     app = make([])
-    object.__setattr__(app.request, "charts", Path.cwd())
-    object.__setattr__(app.request, "folder", tmp_path / "gone")
+    app.request = app.request._replace(charts=Path.cwd(), folder=tmp_path / "gone")
     assert app.chart_folder == tmp_path
