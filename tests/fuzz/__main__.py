@@ -5,8 +5,10 @@
 Inputs are real ones (the logs of the reference folder where it is, our own files, lines of other
 programs) with one to five things wrong, made from target, seed and number alone: `--only TARGET
 --seed N --at NUMBER` tries the same one again and prints its story. A traceback, more than 5 s of
-CPU, 20 s of waiting, more than 1 GB, or a byte that acts on a terminal is a finding. It is mended
-as its kind, with a test that says which rule was missing. Exit code 1 when there was one.
+CPU, 20 s of waiting, more than 1 GB, or a byte that acts on a terminal is a finding. The seconds
+are those of a core of its own: what shares one, as two fuzzes side by side may, gets as many more.
+A finding is mended as its kind, with a test that says which rule was missing. Exit code 1 when
+there was one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,14 @@ from typing import Any
 import psutil
 
 MOST_CPU_SECONDS = 5.0
-"""Of one input, in the child and what it started; wall time says little on a busy machine."""
+"""Of one input, in the child and what it started; wall time says little on a busy machine. They are
+seconds of a core of its own (see `slowness`)."""
+
+TOO_LONG = f"more than {MOST_CPU_SECONDS:g} s of CPU"
+
+SECONDS_AN_ADDITION = 36e-9
+"""Of a loop of Python on such a core, with nothing beside it."""
+ADDITIONS = 50_000
 
 MOST_WAITING_SECONDS = 20.0
 """Of one input that takes no CPU: it waits for something that does not come. A disk does: what is
@@ -60,11 +67,13 @@ class Child:
     def __init__(self, target: str, seed: int, module: str = "tests.fuzz.child") -> None:
         self.target, self.seed, self.module = target, seed, module
         self.tally = Tally()
+        self._most_cpu = MOST_CPU_SECONDS
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="sftui-fuzz-"))
 
     def run(self, seconds: float, numbers: Iterator[int]) -> None:
         """Try inputs for so long."""
+        self._most_cpu = MOST_CPU_SECONDS * slowness()
         began = time.monotonic()
         while time.monotonic() - began < seconds:
             self.try_one(next(numbers))
@@ -74,14 +83,15 @@ class Child:
         process = self._started()
         assert process.stdin is not None
         self.tally.inputs += 1
-        before = _cpu_seconds(process.pid)
+        before = _cpu_seconds(process.pid, living=False)
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(f"{number}\n".encode())
             process.stdin.flush()
         answer, why, used = self._answer(process, before)
         self.tally.slowest = max(self.tally.slowest, (used, number))
         if answer is None:
-            self.tally.note(why, number, why)
+            told = f"{used:.1f} s of CPU; the limit was {self._most_cpu:.1f}"
+            self.tally.note(why, number, f"{why} ({told})")
             self.kill()
             return
         if "kind" in answer:
@@ -114,17 +124,17 @@ class Child:
             nonlocal why, used, disk
             disk += POLL_SECONDS * _waits_for_disk(process.pid)
             used = _cpu_seconds(process.pid) - before
-            if used > MOST_CPU_SECONDS:
-                why = f"more than {MOST_CPU_SECONDS:g} s of CPU"
+            if used > self._most_cpu:
+                why = TOO_LONG
             elif waited - disk > MOST_WAITING_SECONDS and used < 0.2:
                 why = f"waits for more than {MOST_WAITING_SECONDS:g} s"
             return bool(why)
 
         line = _line(process, over)
         if line:
-            used = _cpu_seconds(process.pid) - before
-            if used > MOST_CPU_SECONDS:
-                return None, f"more than {MOST_CPU_SECONDS:g} s of CPU", used
+            used = max(used, _cpu_seconds(process.pid, living=False) - before)
+            if used > self._most_cpu:
+                return None, TOO_LONG, used
             return json.loads(line), "", used
         return None, why or f"it died: {process.wait()}", used
 
@@ -157,11 +167,31 @@ def _line(process: subprocess.Popen[bytes], over: Callable[[float], bool]) -> by
     return process.stdout.readline()
 
 
-def _cpu_seconds(pid: int) -> float:
-    """CPU time of a process, of its children that live, and of those that ended."""
+def slowness() -> float:
+    """How many CPU seconds one of a core of its own is now: 2 where another thread of the core is
+    busy, as beside a second fuzz; 1 at least.
+
+    Of an idle moment: a child that runs beside the runner would count as such a thread.
+    """
+    taken = sorted(_adding() for _ in range(5))
+    return max(1.0, taken[2] / (ADDITIONS * SECONDS_AN_ADDITION))
+
+
+def _adding() -> float:
+    """CPU seconds of a plain loop."""
+    begin, total = time.thread_time(), 0
+    for number in range(ADDITIONS):
+        total += number
+    return time.thread_time() - begin
+
+
+def _cpu_seconds(pid: int, *, living: bool = True) -> float:
+    """CPU time of a process and of its children that ended; `living`: and of those that live, for
+    which all processes of the machine are looked through."""
     total = 0.0
     with contextlib.suppress(psutil.Error):
-        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        child = psutil.Process(pid)
+        for process in [child, *(child.children(recursive=True) if living else ())]:
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
                 total += times.user + times.system + times.children_user + times.children_system
