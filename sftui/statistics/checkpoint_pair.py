@@ -141,7 +141,7 @@ def _task(
     asked = results.get(step), results.get(before)
     if asked[0] is None or asked[1] is None:
         missing = [at for at, result in zip((step, before), asked, strict=True) if result is None]
-        return replace(nothing, reason=_not_at(missing, "not asked")), None
+        return replace(nothing, reason=_not_at(missing, "not asked in the run")), None
     now, old = (board.evaluation(result) for result in asked if result is not None)
     found = compare_evaluations(now, old, own=board.scores(state).scatter.get(task))
     if found is None:

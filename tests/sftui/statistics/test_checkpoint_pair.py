@@ -214,3 +214,11 @@ def test_without_rows_and_counts_nothing_is_said(tmp_path: Path) -> None:
     assert unpaired.measures[0].known is False
     assert "unpaired" in measure_lines(unpaired)[1][1]
     assert told_apart(state, board, losses, 20, 20, 2).verdict == "same"
+
+
+def test_what_the_run_did_not_ask_may_have_been_asked_of_the_checkpoint() -> None:
+    """`sftui eval`, and `e` in the browser, ask a checkpoint: no line says that nobody did."""
+    world = World({10: np.ones(ROWS), 20: np.ones(ROWS)}, {10: [True] * 9, 20: [True] * 9})
+    pair = told_apart(world.state(None, (20,)), Scoreboard(None), LossBoard(None), 20, 10, 2)
+    words = {measure.name: line for measure, line in measure_lines(pair)}
+    assert words["MMLU"] == "not asked in the run at step 10"
