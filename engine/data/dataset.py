@@ -128,6 +128,7 @@ class TableRows(ABC):
     """Rows of a table of columns, turned into Python objects when they are named to `prefetch`."""
 
     _cache: Mapping[int, object] = MappingProxyType({})
+    """The rows that were named last; a `RowFault` for one that holds what Python cannot."""
 
     @abstractmethod
     def _take(self, indices: list[int]) -> list[dict[str, object]]:
@@ -136,15 +137,37 @@ class TableRows(ABC):
     def read(self, index: int) -> object:
         if index not in self._cache:
             self.prefetch([index])
-        return self._cache[index]
+        found = self._cache[index]
+        if isinstance(found, RowFault):
+            raise found
+        return found
 
     def prefetch(self, indices: Sequence[int]) -> None:
-        # A column the row does not use is null there: the same as a missing key.
-        used = [
-            {key: value for key, value in row.items() if value is not None}
-            for row in self._take(list(indices))
-        ]
-        self._cache = dict(zip(indices, used, strict=True))
+        try:
+            found: Sequence[object] = [_used(row) for row in self._take(list(indices))]
+        except _NO_VALUES:
+            found = [self._alone(index) for index in indices]
+        self._cache = dict(zip(indices, found, strict=True))
+
+    def _alone(self, index: int) -> object:
+        """One row, or what is wrong with it."""
+        try:
+            return _used(self._take([index])[0])
+        except _NO_VALUES as error:
+            return RowFault(
+                f"holds a value that cannot be read ({error}); expected UTF-8 text, and times "
+                "within the calendar"
+            )
+
+
+_NO_VALUES = (ValueError, OverflowError)
+"""Of a table's cells that are no value of Python: text that is no UTF-8, a day beyond the year
+9999. `UnicodeDecodeError` and Arrow's own errors are ValueErrors."""
+
+
+def _used(row: Mapping[str, object]) -> dict[str, object]:
+    """A column the row does not use is null there: the same as a missing key."""
+    return {key: value for key, value in row.items() if value is not None}
 
 
 class ParquetRows(TableRows):
@@ -163,7 +186,7 @@ class ParquetRows(TableRows):
             self._table: Any = None if twice else pyarrow.parquet.read_table(path)
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error}).") from None
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, *_NO_VALUES) as error:  # a column's name is no UTF-8
             reason = str(error).partition("\n")[0]
             raise DataError(f"{path}: not a Parquet file ({reason}).") from None
         if twice:

@@ -37,6 +37,13 @@ _SPACES = " "
 """Columns under each other, as a data frame is printed; an index may have no name."""
 _LINES_BEFORE_HEADER = 20
 _WORTH_A_RUN = 4
+_MOST_HEADERS, _LONGEST_KEPT = 64, 4096
+"""Of headers that are remembered, and of the characters of one."""
+_OF_A_HEADER = (
+    *("_delimiter", "_header", "_step_at", "_layouts", "_long", "_split_at", "_marked"),
+    *("_names", "_runs"),
+)
+"""What `CsvReader._take_header` finds out."""
 _RANGE = re.compile(r".*__(?:MIN|MAX)")
 _EXPORTED = re.compile(r"(.+?) - (.+)")
 _TAG = re.compile(r"run-.*?-?tag-(.+)\.csv")
@@ -72,6 +79,8 @@ class CsvReader(LedgerReader):
         self._marked = False
         """A word in a row says what its numbers are."""
         self._layouts: dict[tuple[tuple[bool, ...], str], Layout] = {}
+        self._headers: dict[str, dict[str, Any]] = {}
+        """What came of the last different headers: a script that restarts writes one again."""
 
     @classmethod
     def sniff(cls, head: bytes, names: Names | None = None) -> Sniffed:
@@ -197,6 +206,9 @@ class CsvReader(LedgerReader):
             self._header = self._names = ["timestamp", name, "step"]
             self._take_each([line])
             return
+        if known := self._headers.get(line):
+            vars(self).update(known)
+            return
         delimiter = _delimiter_of(line)
         cells = _cells(line, delimiter)
         step_at = _step_column(cells, self.names)
@@ -219,6 +231,11 @@ class CsvReader(LedgerReader):
         if cells == _TENSORBOARD:
             tag = _TAG.fullmatch(self.file_name)
             self._names[2] = tag[1] if tag else self.file_name.rsplit(".", 1)[0] or "Value"
+        if len(line) > _LONGEST_KEPT:
+            return
+        if len(self._headers) >= _MOST_HEADERS:
+            self._headers.clear()
+        self._headers[line] = {name: getattr(self, name) for name in _OF_A_HEADER}
 
     def _split_of(self, cells: Sequence[str]) -> str:
         """The split of a row; of a long table, the name of its number."""

@@ -270,7 +270,12 @@ _GAPS = re.compile(r"[^a-z0-9]+")
 
 def words_of(name: str) -> list[str]:
     """Its words, small: `trainLoss`, `train/loss` and `Train Loss` are the same two."""
-    return [word for word in _GAPS.split(_CAMEL.sub(" ", name).lower()) if word]
+    return list(_words_of(name))
+
+
+@functools.lru_cache(maxsize=4096)
+def _words_of(name: str) -> tuple[str, ...]:
+    return tuple(word for word in _GAPS.split(_CAMEL.sub(" ", name).lower()) if word)
 
 
 _HOLDERS = frozenset(["metrics", "metric", "logs", "log", "stats", "scalars", "data", "values"])
@@ -391,6 +396,7 @@ _MAPPED = {
 }
 
 
+@functools.lru_cache(maxsize=4096)
 def may_mean(name: str) -> bool:
     """Whether the table may know a name: False for most words of a text, at a fiftieth of the cost.
 

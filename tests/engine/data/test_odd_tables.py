@@ -1,0 +1,82 @@
+"""Parquet files whose cells or names are no values of Python: one row's fault, or the file's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.conversations.conversation import RowFault
+from engine.data.dataset import ParquetRows
+from engine.data.task_rows import parse_into
+from engine.errors import DataError
+from tests.conftest import examples
+
+SOUND = {
+    "messages": [{"role": "user", "content": "two?"}, {"role": "assistant", "content": "four"}]
+}
+
+
+def texts(values: list[bytes]) -> Any:
+    """A column of texts of these bytes, UTF-8 or not: other programs check them no better."""
+    return pa.array(values, pa.binary()).view(pa.string())
+
+
+LONGS = st.integers(-(2**63), 2**63 - 1)
+CELLS = st.one_of(
+    st.binary(max_size=8).map(lambda value: texts([value])),
+    st.integers(-(2**31), 2**31 - 1).map(lambda day: pa.array([day], pa.int32()).cast(pa.date32())),
+    st.integers(-(2**63), 2**63 - 1).map(
+        lambda n: pa.array([n], pa.int64()).view(pa.duration("s"))
+    ),
+    st.integers(-(2**63), 2**63 - 1).map(
+        lambda n: pa.array([n], pa.int64()).view(pa.timestamp("ms"))
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tables")
+
+
+@examples(100)
+@given(CELLS)
+def test_a_cell_costs_its_row_at_most(place: Path, cell: Any) -> None:
+    """Beside two sound rows, whatever stands in a column of the one between them."""
+    path = place / "rows.parquet"
+    pieces = [pa.table({**{name: [value] for name, value in SOUND.items()}, "more": more})
+              for more in (pa.nulls(1, cell.type), cell, pa.nulls(1, cell.type))]  # fmt: skip
+    pq.write_table(pa.concat_tables(pieces), path)
+    parsed: dict[int, Any] = {}
+    faults = parse_into(parsed, ParquetRows(path), range(3), "rows")
+    assert {0, 2} <= parsed.keys()
+    assert len(parsed) + len(faults) == 3
+    for where, fault in faults:
+        assert where.endswith("rows.parquet, row 2")
+        assert "holds a value that cannot be read" in str(fault)
+
+
+def test_text_that_is_no_text_and_a_day_of_no_calendar_are_named(place: Path) -> None:
+    path = place / "named.parquet"
+    day = pa.array([None, 2**30], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"prompt": texts([b"\xff\xfe", b"a"]), "day": day}), path)
+    rows = ParquetRows(path)
+    rows.prefetch([0, 1])
+    with pytest.raises(RowFault, match="can't decode byte 0xff"):
+        rows.read(0)
+    with pytest.raises(RowFault, match=r"days=1073741824"):
+        rows.read(1)
+
+
+def test_a_column_whose_name_is_no_text_is_refused(place: Path) -> None:
+    path = place / "broken.parquet"
+    pq.write_table(pa.table({"Zq9": ["a"], "completion": ["b"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"Zq9", b"\xf0q9"))
+    with pytest.raises(DataError, match="not a Parquet file"):
+        ParquetRows(path)
