@@ -158,7 +158,9 @@ def _split(block: bytearray) -> list[str]:
     if b"\x1b" in block:
         block = bytearray(_ANSI.sub(b"", block))
     # Decoded line by line: one emoji would widen every character of a block to four bytes.
-    return [line.decode("utf-8", "replace") for line in block[:-1].split(b"\n")]
+    lines = bytes(block[:-1]).split(b"\n")
+    # Without asking for the text of nothing: a broken writer makes millions of empty lines.
+    return [line.decode("utf-8", "replace") if line else "" for line in lines]
 
 
 def _has_overlong(block: bytearray) -> bool:

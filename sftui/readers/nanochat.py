@@ -106,6 +106,7 @@ class NanochatReader:
     def feed(self, data: bytes) -> list[Event]:
         lines = self._buffer.feed(data)
         self.lines.total += len(lines)
+        lines = [*filter(None, lines)]
         at = 0
         while at < len(lines):
             start, line = at, lines[at]

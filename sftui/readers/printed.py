@@ -114,14 +114,14 @@ class PrintedReader(LedgerReader):
         lines = self._buffer.feed(data)
         self.lines.total += len(lines)
         run: list[tuple[str, ...]] = []
-        for line in lines:
+        for line in filter(None, lines):
             if self._like is not None and (match := self._like.match(line)):
                 run.append(match.groups())
                 continue
             if run:
                 self._take_run(run)
                 run = []
-            if line and not line.isspace():
+            if not line.isspace():
                 if not self._reads(line):
                     self._unknown(line)
             else:

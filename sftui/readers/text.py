@@ -195,8 +195,8 @@ class TextReader:
     def feed(self, data: bytes) -> list[Event]:
         lines = self._buffer.feed(data)
         self.lines.total += len(lines)
-        for line in lines:
-            if line and not line.isspace():
+        for line in filter(None, lines):
+            if not line.isspace():
                 if not self._reads(line):
                     self._unknown(line)
             else:
@@ -229,7 +229,7 @@ class TextReader:
         raise NotImplementedError
 
     def _blank(self, line: str) -> None:
-        """A line of nothing, or of blanks."""
+        """A line of blanks."""
 
     def _end(self) -> None:
         """The file is at its end."""
