@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import time
 from datetime import datetime
 
 _CLOCK = re.compile(
@@ -84,15 +85,18 @@ def take_clock(line: str) -> tuple[str, float | None]:
             return _blanked(line, short), None
         return line, None
     rest = _blanked(line, match)
-    moment = _moment(match.group(1, 2, 3, 4, 5, 6))
+    moment = _moment(match.group(1, 2, 3, 4, 5, 6), time.tzname)
     if moment is None:
         return line, None
     return rest, moment + float(f"0.{match[7] or 0}")
 
 
 @functools.lru_cache(maxsize=512)
-def _moment(parts: tuple[str, ...]) -> float | None:
-    """Seconds of a printed second, of which a log has many lines; None where there is no such."""
+def _moment(parts: tuple[str, ...], zone: tuple[str, str]) -> float | None:
+    """Seconds of a printed second, of which a log has many lines; None where there is no such.
+
+    `zone`: this machine's, which a process may change.
+    """
     try:
         year, month, day, hour, minute, second = map(int, parts)
         # Read as this machine's zone, so that it is shown again as printed.

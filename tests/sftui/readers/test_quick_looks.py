@@ -149,3 +149,18 @@ def test_a_line_that_tells_nothing_costs_a_few_looks_for_its_numbers(kind, most)
         spent, plain = _cpu_seconds(data)
         ratios.append(spent / plain)
     assert min(ratios) < most
+
+
+def test_a_second_that_was_seen_is_of_the_zone_that_holds_now(monkeypatch):
+    """What is remembered of a printed second must not outlive a change of the machine's zone."""
+    moments = []
+    try:
+        for zone in ("UTC", "Etc/GMT-5", "UTC"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            moments.append(prefixes.take_clock("2025-09-16 21:23:50 step 1")[1])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert moments[0] == moments[2]
+    assert moments[1] == moments[0] - 5 * 3600
