@@ -125,13 +125,13 @@ class Table:
                 self._x.reserve(n + 1)
             self._length = n + 1
         else:
-            index = int(np.searchsorted(self.x, x))
+            index = int(self.x.searchsorted(x))
             is_new = self._x.data[index] != x
             if is_new:
                 self._open_row(index)
-            for known in self._given():
-                known.reserve(self._length)
-                if is_new or not keep:
+            if is_new or not keep:
+                for known in self._given():
+                    known.reserve(self._length)
                     known.data[index] = math.nan
             self._rewritten(index)
         self._x.data[index] = x
