@@ -20,15 +20,13 @@ from typing import Any
 
 import psutil
 
+from tests.pace import slowness
+
 MOST_CPU_SECONDS = 5.0
 """Of one input, in the child and what it started; wall time says little on a busy machine. They are
-seconds of a core of its own (see `slowness`)."""
+seconds of a core of its own (see `pace.slowness`)."""
 
 TOO_LONG = f"more than {MOST_CPU_SECONDS:g} s of CPU"
-
-SECONDS_AN_ADDITION = 36e-9
-"""Of a loop of Python on such a core, with nothing beside it."""
-ADDITIONS = 50_000
 
 MOST_WAITING_SECONDS = 20.0
 """Of one input that takes no CPU: it waits for something that does not come. A disk does: what is
@@ -165,24 +163,6 @@ def _line(process: subprocess.Popen[bytes], over: Callable[[float], bool]) -> by
             if over(time.monotonic() - began):
                 return b""
     return process.stdout.readline()
-
-
-def slowness() -> float:
-    """How many CPU seconds one of a core of its own is now: 2 where another thread of the core is
-    busy, as beside a second fuzz; 1 at least.
-
-    Of an idle moment: a child that runs beside the runner would count as such a thread.
-    """
-    taken = sorted(_adding() for _ in range(5))
-    return max(1.0, taken[2] / (ADDITIONS * SECONDS_AN_ADDITION))
-
-
-def _adding() -> float:
-    """CPU seconds of a plain loop."""
-    begin, total = time.thread_time(), 0
-    for number in range(ADDITIONS):
-        total += number
-    return time.thread_time() - begin
 
 
 def _cpu_seconds(pid: int, *, living: bool = True) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import pace
 from tests.conftest import EXAMPLES
 from tests.fuzz import doors, runner
 from tests.fuzz.__main__ import table
@@ -116,9 +117,9 @@ def test_seconds_of_a_shared_core_count_as_those_of_a_whole_one(
 ) -> None:
     """A loop that takes thrice its time makes the limit three times as long, and none shorter."""
     for factor, expected in ((3.0, 3.0), (1.0, 1.0), (0.5, 1.0)):
-        loop = factor * runner.ADDITIONS * runner.SECONDS_AN_ADDITION
-        monkeypatch.setattr(runner, "_adding", lambda loop=loop: loop)
-        assert runner.slowness() == pytest.approx(expected)
+        loop = factor * pace.ADDITIONS * pace.SECONDS_AN_ADDITION
+        monkeypatch.setattr(pace, "adding", lambda loop=loop: loop)
+        assert pace.slowness() == pytest.approx(expected)
 
 
 def test_what_acts_on_a_terminal_is_found_in_what_a_command_says(

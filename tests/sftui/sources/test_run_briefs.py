@@ -17,6 +17,7 @@ from sftui.commands import runs
 from sftui.sources import run_briefs, snapshot
 from sftui.sources.run_briefs import Brief, Briefs, brief_of
 from sftui.sources.run_entries import EntryFeed
+from tests.pace import slowness
 
 NOW = 1_800_000_000.0
 
@@ -134,22 +135,22 @@ def test_a_thousand_runs_are_listed_in_a_second(tmp_path: Path) -> None:
         (run / "run.json").write_bytes(manifest)
         for folder in ("ckpt", "evals", "heartbeat", "logs"):
             (run / folder).mkdir()
-    tables = [listed(root, None, 2), listed(root, memory, 1), listed(root, memory, 1)]
+    tables = [listed(root, None, 3), listed(root, memory, 3), listed(root, memory, 3)]
     assert tables[0] == tables[1] == tables[2]
     assert len(tables[0]) == 1001
     # And as rows of the picker.
     feed, began = EntryFeed(root, tmp_path, memory), time.process_time()
     feed.read(Briefs(memory))
-    assert time.process_time() - began < 1.0
+    assert (time.process_time() - began) / slowness() < 1.0
     assert len(feed.entries) == 1000
 
 
 def listed(root: Path, memory: Path | None, tries: int) -> list[str]:
-    """The table, which one of so many tries made in a second: other programs run beside."""
+    """The table, which one of so many tries made in a second of a core: others run beside."""
     seconds = []
     for _ in range(tries):
         began = time.process_time()
         rows = runs.table(root, NOW, memory)
-        seconds.append(time.process_time() - began)
+        seconds.append((time.process_time() - began) / slowness())
     assert min(seconds) < 1.0
     return rows
