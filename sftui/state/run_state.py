@@ -93,7 +93,7 @@ class RunState:
     other_validations: dict[str, Validations] = field(default_factory=dict)
     """Of every further set or metric, by its name."""
     evals: dict[str, Evaluations] = field(default_factory=dict)
-    """Task -> step -> result, tasks in order of appearance."""
+    """Task -> step -> result, tasks in order of appearance; each has one result at least."""
     evaluating: ev.EvalStarted | None = None
     eval_progress: ev.EvalProgress | None = None
     """Of the task that is evaluated, where it was told."""
@@ -425,10 +425,9 @@ class RunState:
                 (self.steps.x[keep:].copy(), self.steps.column(name)[keep:].copy())
             )
             self.steps.truncate(start_step)
-        for validations in (self.validations, *self.other_validations.values()):
-            validations.drop_after(start_step)
-        for by_step in self.evals.values():
-            by_step.drop_after(start_step)
+        self.validations.drop_after(start_step)
+        _drop_after(self.other_validations, start_step)
+        _drop_after(self.evals, start_step)
 
     def _step(self, event: ev.StepFinished) -> Topic:
         step, attempt = event.step, event.stamp.att
@@ -798,3 +797,12 @@ def _last_seconds(results: Sequence[Validation | ev.EvalFinished]) -> float:
         if seconds is not None and math.isfinite(seconds):
             return seconds
     return 0.0
+
+
+def _drop_after(kept: dict[str, Any], step: int) -> None:
+    """Forget the results after a step, and a task or set that has none left: whoever goes through
+    them asks each for its last."""
+    for name in list(kept):
+        kept[name].drop_after(step)
+        if not kept[name]:
+            del kept[name]
