@@ -162,7 +162,7 @@ class TableRows(ABC):
 
 _NO_VALUES = (ValueError, OverflowError)
 """Of a table's cells that are no value of Python: text that is no UTF-8, a day beyond the year
-9999. `UnicodeDecodeError` and Arrow's own errors are ValueErrors."""
+9999. `UnicodeDecodeError` and `ArrowInvalid` are ValueErrors."""
 
 
 def _used(row: Mapping[str, object]) -> dict[str, object]:
