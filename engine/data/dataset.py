@@ -145,7 +145,7 @@ class TableRows(ABC):
     def prefetch(self, indices: Sequence[int]) -> None:
         try:
             found: Sequence[object] = [_used(row) for row in self._take(list(indices))]
-        except _NO_VALUES:
+        except _no_values():
             found = [self._alone(index) for index in indices]
         self._cache = dict(zip(indices, found, strict=True))
 
@@ -153,16 +153,56 @@ class TableRows(ABC):
         """One row, or what is wrong with it."""
         try:
             return _used(self._take([index])[0])
-        except _NO_VALUES as error:
+        except _no_values() as error:
             return RowFault(
                 f"holds a value that cannot be read ({error}); expected UTF-8 text, and times "
                 "within the calendar"
             )
 
 
-_NO_VALUES = (ValueError, OverflowError)
-"""Of a table's cells that are no value of Python: text that is no UTF-8, a day beyond the year
-9999. `UnicodeDecodeError` and `ArrowInvalid` are ValueErrors."""
+def _no_values() -> tuple[type[Exception], ...]:
+    """What a table's cells raise that are no value of Python.
+
+    Text that is no UTF-8 and a day beyond the year 9999 are ValueErrors, a duration that is too
+    long an OverflowError; a type of column that Arrow cannot index is an error of Arrow's own.
+    """
+    import pyarrow  # noqa: PLC0415  as in `ParquetRows`
+
+    return pyarrow.ArrowException, ValueError, OverflowError
+
+
+def _takeable(table: Any) -> Any:
+    """The table with its views of text and bytes as plain columns: `take` does not know views.
+
+    Polars and DuckDB keep text that way, and Parquet files of theirs may say so.
+    """
+    import pyarrow  # noqa: PLC0415  as in `ParquetRows`
+
+    fields = [_takeable_field(field) for field in table.schema]
+    plain = pyarrow.schema(fields, table.schema.metadata)
+    return table if plain == table.schema else table.cast(plain)
+
+
+def _takeable_type(kind: Any) -> Any:
+    """A type of Arrow with the views in it, at any depth of lists and structs, made plain."""
+    import pyarrow  # noqa: PLC0415  as in `ParquetRows`
+
+    types = pyarrow.types
+    if types.is_string_view(kind):
+        return pyarrow.large_string()
+    if types.is_binary_view(kind):
+        return pyarrow.large_binary()
+    if types.is_list(kind):
+        return pyarrow.list_(_takeable_field(kind.value_field))
+    if types.is_large_list(kind):
+        return pyarrow.large_list(_takeable_field(kind.value_field))
+    if types.is_struct(kind):
+        return pyarrow.struct([_takeable_field(field) for field in kind])
+    return kind
+
+
+def _takeable_field(field: Any) -> Any:
+    return field.with_type(_takeable_type(field.type))
 
 
 def _used(row: Mapping[str, object]) -> dict[str, object]:
@@ -183,10 +223,10 @@ class ParquetRows(TableRows):
             raise DataError(f"{fault}.")
         try:
             twice = _twice(pyarrow.parquet.read_schema(path))
-            self._table: Any = None if twice else pyarrow.parquet.read_table(path)
+            self._table: Any = None if twice else _takeable(pyarrow.parquet.read_table(path))
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error}).") from None
-        except (pyarrow.ArrowException, *_NO_VALUES) as error:  # a column's name is no UTF-8
+        except _no_values() as error:  # a column's name is no UTF-8
             reason = str(error).partition("\n")[0]
             raise DataError(f"{path}: not a Parquet file ({reason}).") from None
         if twice:

@@ -80,3 +80,45 @@ def test_a_column_whose_name_is_no_text_is_refused(place: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Zq9", b"\xf0q9"))
     with pytest.raises(DataError, match="not a Parquet file"):
         ParquetRows(path)
+
+
+SAID = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None}]
+VIEWS: dict[str, tuple[Any, list[Any]]] = {
+    "text": (pa.string_view(), ["a", None, "c" * 40]),
+    "bytes": (pa.binary_view(), [b"a", None, b"c" * 40]),
+    "list": (pa.list_(pa.string_view()), [["a", None], None, []]),
+    "large list": (pa.large_list(pa.string_view()), [["a"], [], None]),
+    "struct": (
+        pa.struct([("role", pa.string_view()), ("content", pa.string_view())]),
+        [SAID[0], None, SAID[1]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_text_are_read_as_text(place: Path, name: str) -> None:
+    """Polars and DuckDB keep text as views, of which Arrow cannot take single rows."""
+    kind, values = VIEWS[name]
+    path = place / "views.parquet"
+    pq.write_table(pa.table({"rows": pa.array(values, kind)}), path)
+    rows = ParquetRows(path)
+    rows.prefetch([2, 0, 1])
+    assert [rows.read(index) for index in range(3)] == [
+        {} if value is None else {"rows": value} for value in values
+    ]
+
+
+def test_a_type_that_arrow_cannot_index_is_a_fault_of_the_row(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = place / "unknown.parquet"
+    pq.write_table(pa.table({"rows": ["a", "b"]}), path)
+
+    def no_kernel(_: ParquetRows, __: list[int]) -> list[dict[str, object]]:
+        raise pa.ArrowNotImplementedError("no kernel")
+
+    monkeypatch.setattr(ParquetRows, "_take", no_kernel)
+    rows = ParquetRows(path)
+    rows.prefetch([0, 1])
+    with pytest.raises(RowFault, match="no kernel"):
+        rows.read(0)
