@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 Scalar = bool | int | float | str | None
@@ -79,6 +79,18 @@ class Stamp:
     """Monotonic clock, seconds; durations are taken from it, within one boot only."""
     boot: str = ""
     """Boot id of the machine that wrote it."""
+
+    def at(self, t: float | None) -> Stamp:
+        """The same at another time; a third of what `replace` takes."""
+        return Stamp(
+            run=self.run,
+            src=self.src,
+            att=self.att,
+            seq=self.seq,
+            t=t,
+            m=self.m,
+            boot=self.boot,
+        )
 
 
 UNSTAMPED = Stamp()
@@ -456,7 +468,7 @@ class StepBatch(Event):
         stamp = self.stamp
         for i, step in enumerate(self.steps):
             if self.times:
-                stamp = replace(self.stamp, t=self.times[i])
+                stamp = self.stamp.at(self.times[i])
             numbers: dict[str, Any] = {name: self.columns[name][i] for name in known}
             for name in counts:
                 numbers[name] = int(numbers[name])

@@ -135,8 +135,9 @@ class LedgerReader(TextReader):
         loss = _get(numbers, layout.losses[0][0]) if layout.losses else None
         if rank is not None and not self._leads(rank, loss is not None):
             return True
-        has_result = any(_get(numbers, at_) is not None for at_, *_ in layout.validations)
-        has_result = has_result or bool(layout.accuracies)
+        has_result = bool(layout.accuracies)
+        for place, *_ in layout.validations:
+            has_result = has_result or _get(numbers, place) is not None
         if loss is None and not has_result:
             return self._other_row(layout, numbers, bar=bar, t=t, at=at)
         step, total, stepped = self._step_of(layout, numbers, bar, at, loss is not None, entry)
@@ -436,6 +437,9 @@ class LedgerReader(TextReader):
     def _best(self, layout: Layout, numbers: Numbers, has_loss: bool) -> Counter | None:
         """The counter of a row that is the step, going by how each of them moves."""
         settled = self.settled
+        if len(layout.counters) == 1:
+            only = layout.counters[0]
+            return None if whole(_get(numbers, only.at)) is None else only
         known = [c for c in layout.counters if whole(_get(numbers, c.at)) is not None]
         good = [c for c in known if c.name not in settled.demoted] or known
         if not good:
@@ -564,14 +568,13 @@ class LedgerReader(TextReader):
         for at, column, scale in layout.columns:
             if (value := _get(numbers, at)) is not None:
                 row[column] = value if scale == 1.0 else value / round(1 / scale)
-        free: dict[str, float] = {}
-        for at, name in layout.free:
-            if (value := _get(numbers, at)) is not None:
-                free.setdefault(name, value)
         epoch = _get(numbers, layout.epoch)
         if epoch is not None and (row or layout.losses):
             row["epoch"] = epoch
-        return {**row, **{name: v for name, v in free.items() if name not in row}}
+        for at, name in layout.free:
+            if (value := _get(numbers, at)) is not None:
+                row.setdefault(name, value)
+        return row
 
     def _plain_row(
         self,

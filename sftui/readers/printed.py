@@ -275,7 +275,7 @@ class PrintedReader(LedgerReader):
         if (layout.counters or layout.epoch >= 0) and not inner:
             self._framed = bool(_FRAMED.fullmatch(text) or _COUNT_ALONE.match(text))
             heading = "" if layout.tells else _heading(text, framed=self._framed)
-            short = len(NUMBER.split(heading)) <= _MOST_IN_HEADING
+            short = heading and len(NUMBER.split(heading)) <= _MOST_IN_HEADING
             self._above = heading if short else ""
         if self._take(layout, numbers, rank=rank, t=t, bar=bar):
             alone = layout.goes_in_blocks and layout.losses and rank is None

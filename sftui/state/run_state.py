@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, assert_never, cast
 
-import numpy as np
-
 from engine import events as ev
 from engine.control import Command
 from sftui.state import step_columns
@@ -34,7 +32,7 @@ from sftui.state.records import (
     closed,
 )
 from sftui.state.results import Evaluations, Validations
-from sftui.state.series import Series, Table
+from sftui.state.series import Doubles, Floats, Series, Table
 
 Value = TypeVar("Value")
 
@@ -480,43 +478,37 @@ class RunState:
             return Topic.NOTHING
         attempt, first = batch.stamp.att, batch.steps[0]
         self.reached = max(self.reached, int(x.max()))
-        simple = bool((x[1:] > x[:-1]).all()) and list(batch.times) == sorted(batch.times)
-        simple = simple and (bool(batch.times) or batch.stamp.t is None)
+        updates = step_columns.has_updates(batch)
         free = step_columns.free_columns(batch)
         results = step_columns.result_columns(batch)
         tables = [self.metrics[name] for name in free if name in self.metrics]
         tables += [
             found.table for name in results if (found := self._results(name, new=False)) is not None
         ]
-        if step_columns.has_updates(batch):
+        known = bool(batch.times) or batch.stamp.t is None
+        if updates:
             self._enter_attempt(attempt, first)
-            simple = simple and not self._superseded(attempt, batch.steps[-1])
-            tables.append(self.steps)
+            known = known and not self._superseded(attempt, int(x.max()))
         if results:
-            simple = simple and not self._superseded(attempt, batch.steps[-1] - 1)
-        if not simple or any(len(table) and table.x[-1] >= x[0] for table in tables):
+            known = known and not self._superseded(attempt, batch.steps[-1] - 1)
+        if tables or free or results:  # rows in any order are known of updates alone
+            known = known and bool((x[1:] > x[:-1]).all())
+            known = known and list(batch.times) == sorted(batch.times)
+            tables += [self.steps] if updates else []
+            known = known and not any(len(table) and table.x[-1] >= x[0] for table in tables)
+        if not known:
             return self._rows(batch)
         touched = Topic.STEPS
         if batch.stamp.run and not self.run_id:
             self.run_id = batch.stamp.run
+        since = None
         if batch.times:
-            low, high = batch.times[0], batch.times[-1]
+            since = step_columns.seconds_since(self.first_t, batch.times)
+            low, high = min(batch.times), max(batch.times)
             self.first_t = low if self.first_t is None else min(low, self.first_t)
             self.last_t = high if self.last_t is None else max(high, self.last_t)
-        if step_columns.has_updates(batch):
-            columns = self._known_or_new(step_columns.columns(batch))
-            if batch.times and self.first_t is not None:
-                since = np.asarray(batch.times, dtype=np.float64) - self.first_t
-                columns["since_start"] = since.astype(np.float32)
-            self.steps.extend(x, columns)
-            self.nonfinite += step_columns.num_nonfinite(batch, ("loss", "grad_norm"))
-            newest = cast(ev.StepFinished, next(batch.cut(len(x) - 1, len(x)).rows()))
-            if self.last_step is None or batch.steps[-1] >= (self.last_step.step or 0):
-                self.last_step = newest
-                self.updates = batch.steps[-1] + 1
-            if self.badge == "starting" and not self.ended:
-                self.badge = "running"
-                touched |= Topic.RUN
+        if updates:
+            touched |= self._updates(batch, x, since)
         for name, measured in results.items():
             touched |= self._extend_results(name, measured, batch.stamp)
         for name, values in free.items():
@@ -525,6 +517,25 @@ class RunState:
                 continue
             self.metrics.setdefault(name, Table([name])).extend(x, {name: values})
         return touched
+
+    def _updates(self, batch: ev.StepBatch, x: Doubles, since: Floats | None) -> Topic:
+        """The updates of a batch, in any order: of a step's rows the last one counts."""
+        columns = self._known_or_new(step_columns.columns(batch))
+        if since is not None:
+            columns["since_start"] = since
+        kept = step_columns.last_of_each(x)
+        if len(kept) < len(x) or bool((x[1:] < x[:-1]).any()):
+            x, columns = x[kept], {name: column[kept] for name, column in columns.items()}
+        self.steps.merge(x, columns)
+        self.nonfinite += step_columns.num_nonfinite(batch, ("loss", "grad_norm"))
+        last = int(kept[-1])
+        if self.last_step is None or batch.steps[last] >= (self.last_step.step or 0):
+            self.last_step = cast(ev.StepFinished, next(batch.cut(last, last + 1).rows()))
+            self.updates = batch.steps[last] + 1
+        if self.badge == "starting" and not self.ended:
+            self.badge = "running"
+            return Topic.RUN
+        return Topic.NOTHING
 
     def _results(self, column: str, *, new: bool) -> Validations | Evaluations | None:
         """Where the results of a batch's column are kept; None as in `_set_of`."""

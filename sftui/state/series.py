@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Places = NDArray[np.intp]
 Rows = NDArray[np.intp]
 
 FAN_OUT = 4
@@ -162,6 +163,17 @@ class Table:
             if not isinstance(numbers, np.ndarray):
                 numbers = np.fromiter(numbers, dtype=np.float32, count=len(x))
             column.data[n:end] = numbers
+
+    def merge(self, x: Doubles, values: Mapping[str, Floats]) -> None:
+        """As `extend`, but `x` may start before the last row: a row that is there keeps what
+        `values` do not name, as of `put` with `keep`."""
+        later = int(np.searchsorted(x, self.x[-1], "right")) if self._length else 0
+        for index in range(later):
+            row = {name: float(column[index]) for name, column in values.items()}
+            self.put(float(x[index]), row, keep=True)
+        if later:
+            x, values = x[later:], {name: column[later:] for name, column in values.items()}
+        self.extend(x, values)
 
     def truncate(self, x: float) -> int:
         """Drop every row at or after `x`; the number of rows dropped."""

@@ -21,7 +21,7 @@ from engine.events import (
     is_result_column,
     is_step_column,
 )
-from sftui.state.series import Doubles, Floats
+from sftui.state.series import Doubles, Floats, Places
 
 STEP_COLUMNS = (*STEP_NUMBERS, "since_start")
 """Names of the columns; `since_start` is the time of the update, seconds since the first event."""
@@ -86,6 +86,21 @@ def columns(batch: StepBatch) -> dict[str, Floats]:
 def steps(batch: StepBatch) -> Doubles:
     """The x of each row."""
     return np.asarray(batch.steps, dtype=np.float64)
+
+
+def last_of_each(x: Doubles) -> Places:
+    """Of rows with these steps, in any order: the places of each step's last one, steps rising."""
+    order: Places = np.argsort(x, kind="stable")
+    rising = x[order]
+    last: Places = order[np.append(rising[1:] != rising[:-1], True)]
+    return last
+
+
+def seconds_since(start: float | None, times: Sequence[float]) -> Floats:
+    """Since the first event, as it was known when each row came; `start`: before these rows."""
+    wide = np.asarray(times, dtype=np.float64)
+    first = np.minimum.accumulate(np.append(wide[0] if start is None else start, wide))[1:]
+    return (wide - first).astype(np.float32)
 
 
 def has_updates(batch: StepBatch) -> bool:

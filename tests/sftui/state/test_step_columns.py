@@ -83,3 +83,52 @@ def test_results_of_later_steps_stay():
     )
     assert state.validations[0].loss == 1.0
     assert state.steps.column("loss").tolist() == [3, 2, 1]
+
+
+_UPDATES = ("loss", "grad_norm", "lrs/wte", "tokens")
+
+
+@st.composite
+def updates_in_any_order(draw) -> StepBatch:
+    """Updates whose steps and times rise, fall and come again, as ranks print into one log."""
+    rows = draw(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 30)), min_size=9))
+    names = draw(st.lists(st.sampled_from(_UPDATES), min_size=1, unique=True))
+    columns = {}
+    for name in names:
+        value = st.integers(0, 10**6) if name == "tokens" else _value.filter(lambda v: v == v)
+        columns[name] = array("d", draw(st.lists(value, min_size=len(rows), max_size=len(rows))))
+    times = array("d", [1e9 + t for _, t in rows]) if draw(st.booleans()) else array("d")
+    stamp = Stamp(att=draw(st.integers(1, 3)), t=times[-1] if times else None)
+    steps = array("q", [step for step, _ in rows])
+    return StepBatch(step=steps[-1], stamp=stamp, steps=steps, columns=columns, times=times)
+
+
+@given(st.lists(st.one_of(updates_in_any_order(), batches()), max_size=4))
+def test_updates_in_any_order_give_the_state_of_their_rows(parts):
+    whole, single = RunState(), RunState()
+    for batch in parts:
+        whole.apply(batch)
+        for event in batch.rows():
+            single.apply(event)
+    assert facts(whole) == facts(single)
+
+
+def test_a_step_that_stands_thousands_of_times_is_folded_once(monkeypatch):
+    """Eight ranks that print every step into one log: columns, not 100,000 events."""
+    steps = array("q", [at // 16 + at % 2 for at in range(100_000)])
+    batch = StepBatch(
+        step=steps[-1], steps=steps, columns={"loss": array("d", map(float, range(100_000)))}
+    )
+    made = []
+    rows = StepBatch.rows
+
+    def counted(self):
+        made.append(len(self.steps))
+        return rows(self)
+
+    monkeypatch.setattr(StepBatch, "rows", counted)
+    state = RunState()
+    state.apply(batch)
+    assert len(state.steps) == len(set(steps))
+    assert state.steps.last("loss") == 99_999.0
+    assert sum(made) <= 1
