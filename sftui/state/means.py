@@ -58,7 +58,10 @@ class Means:
             places = np.arange(-beyond, num_columns + beyond + 1, dtype=np.float64)
             limits = np.asarray(x_low + width * places, dtype=np.float64)
         edges = np.searchsorted(self.source.x, limits)
-        return self.around(edges, half)[beyond : beyond + num_columns]
+        mean = self.around(edges, half)
+        # A window reaches past the first and the last value; a line there would be of no value.
+        mean[(edges[1:] == 0) | (edges[:-1] == len(self.source))] = np.nan
+        return mean[beyond : beyond + num_columns]
 
     def around(self, edges: Rows, half: int) -> Floats:
         """The mean of the rows between consecutive `edges` and of `half` parts on either side."""

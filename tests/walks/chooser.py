@@ -37,7 +37,7 @@ def by_keys(t: Terminal, _: World) -> None:
     t.see("[Cc]opied")
     t.picture("questions")
     t.press("Escape", "c")
-    t.see("step 41|step 40")
+    t.see("step 41|step 40", "on disk")
     t.picture("checkpoints")
     t.press("y")
     t.copied("ckpt/")
@@ -95,7 +95,7 @@ def by_mouse(t: Terminal, _: World) -> None:
         t.gone("esc Close")
     else:
         t.click("c Checkpoints")
-        t.see("step 20")
+        t.see("step 20", "on disk")
         t.picture("mouse checkpoints")
         t.click("esc Close")
         t.gone("esc Close")

@@ -155,7 +155,8 @@ class Terminal:
             force_terminal=True,
         )
         # One decoder for all rows: tmux names a style once and goes on with it in the next row.
-        rows = AnsiDecoder().decode(self.call("capture-pane", "-e", "-p").rstrip("\n"))
+        # -N: blanks at the end of a row have a background too.
+        rows = AnsiDecoder().decode(self.call("capture-pane", "-e", "-N", "-p").rstrip("\n"))
         for row in rows:
             console.print(row, no_wrap=True, overflow="crop", crop=True)
         path = self.pictures / f"{self.name}-{width}x{height}-{self._shots:02}-{title}.svg"

@@ -40,6 +40,8 @@ def test_the_mean_around_a_column_is_that_of_the_points_around_it(values, column
         # A group of points counts where it starts: of many points a column that is a hair.
         if len(values) < 8 * columns:
             expected = inside.mean() if len(inside) else math.nan
+            if edges[half + i] == len(values):
+                expected = math.nan  # behind the last value there is no line
             assert found[i] == pytest.approx(expected, abs=1e-3, nan_ok=True)
 
 
@@ -78,6 +80,17 @@ def test_an_outlier_at_the_start_bends_no_more_than_half_a_window(points):
         assert drawn.at(nearest) == pytest.approx(2.0)
     _, high = drawn.columns(0.0, 800.0, 100)
     assert np.nanmax(high[5:]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("limits", [None, np.linspace(0.0, 400.0, 201)])
+def test_the_line_begins_and_ends_with_its_values(limits):
+    """Of updates 100 to 300 on an axis of 400 nothing is drawn before or after."""
+    table = Table(["y"])
+    table.extend(np.arange(100.0, 301.0), {"y": np.linspace(3.0, 1.0, 201)})
+    means = Means(table.series("y"))
+    found = means.columns(0.0, 400.0, 200, 20.0, limits)
+    known = np.flatnonzero(np.isfinite(found))
+    assert known.tolist() == list(range(50, 151))
 
 
 def test_a_spike_does_not_spoil_what_comes_after_it():
