@@ -185,6 +185,8 @@ class CsvReader(LedgerReader):
                 width, step_at, delimiter = len(self._header), self._step_at, self._delimiter
                 continue
             if len(cells) != width:
+                self._convert(kind, block)
+                block = []
                 self._unknown(line)
                 continue
             found = tuple(map(bool, cells)), self._split_of(cells) if self._marked else ""

@@ -42,6 +42,8 @@ _ROWS_OF_A_RUN = 3
 _PERCENT = 1.5
 """More than that is no fraction with a rounding error."""
 _WORTH_A_BLOCK = 4
+_WORTH_A_RISE = 16
+"""Rows of rising steps among others that are worth a try as a block."""
 _MOST_STEPS = 10**12
 _FIRST_MOMENT = 1e8
 """Seconds since 1970 are more; a duration is less."""
@@ -180,9 +182,30 @@ class LedgerReader(TextReader):
         """
         if self.overturned or self._take_block(layout, columns, num_rows, times, given):
             return
-        width = max(columns, default=-1) + 1
-        by_index = [columns.get(at, ()) for at in range(width)]
-        for row in range(num_rows):
+        first = 0
+        for end in _ends_of_rises(layout, columns, num_rows, given):
+            if end - first > _WORTH_A_RISE:
+                # The first may be another run's, which is for `_take` to say.
+                self._take_singly(layout, columns, range(first, first + 1), times, given)
+                first += 1
+                rise = {at: column[first:end] for at, column in columns.items()}
+                here = times[first:end], given[first:end]
+                if self.overturned or self._take_block(layout, rise, end - first, *here):
+                    first = end
+            self._take_singly(layout, columns, range(first, end), times, given)
+            first = end
+
+    def _take_singly(
+        self,
+        layout: Layout,
+        columns: Columns,
+        rows: range,
+        times: Sequence[float | None],
+        given: Sequence[int],
+    ) -> None:
+        """Some rows of a block, one by one."""
+        by_index = [columns.get(at, ()) for at in range(max(columns, default=-1) + 1)]
+        for row in rows:
             numbers = [column[row] if column else None for column in by_index]
             t = times[row] if times else None
             self._take_row(layout, numbers, t=t, at=given[row] if given else None)
@@ -228,8 +251,13 @@ class LedgerReader(TextReader):
         if not (self._is_main(name) if name else given or _is_telling(layout)):
             return False
         results = self._result_columns(layout, columns)
+        if name:  # a column of words has no number at all
+            empty = {at for _, at, _ in parts if columns[at].count(None) == num_rows}
+            parts = tuple(part for part in parts if part[1] not in empty)
         if results is None or any(None in columns[at] for _, at, _ in parts):
             return False
+        if name and parts[:1] != (layout.parts or ())[:1]:
+            return False  # no loss
         placed = self._places_of_block(layout, columns, given, apart=bool(results))
         if placed is None:
             return False
@@ -246,7 +274,8 @@ class LedgerReader(TextReader):
         if layout.time >= 0 and not times:
             times = [_moment(value) for value in columns[layout.time]]
         wanted = [_divided(columns[at], per) for _, at, per in parts]
-        self._keep_block(layout.part_names, steps, wanted, results, times)
+        names = tuple(part[0] for part in parts)
+        self._keep_block(names, steps, wanted, results, times)
         if name:
             self._num_rows += num_rows
             self._loss_step = self._step
@@ -778,6 +807,21 @@ _TELLING = re.compile(
 
 def _is_telling(layout: Layout) -> bool:
     return bool(layout.columns) or any(_TELLING.search(name) for _, name in layout.free)
+
+
+def _ends_of_rises(
+    layout: Layout, columns: Columns, num_rows: int, given: Sequence[int]
+) -> list[int]:
+    """Where rows of rising steps end, each the place of the next row; the last is `num_rows`."""
+    numbered: Sequence[float | None] = given
+    if layout.counters:
+        numbered = columns.get(layout.counters[0].at, ())
+    if len(numbered) != num_rows:
+        return [num_rows]
+    steps = np.asarray(numbered, dtype=np.float64)
+    apart = 1 if layout.result_parts else 0  # results of one step are looked at one by one
+    falls = np.flatnonzero(~(np.diff(steps) >= apart))
+    return [*(falls + 1).tolist(), num_rows]
 
 
 def _is_of_a_batch(layout: Layout, bar: Bar | None) -> bool:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.events import LogLine, StepBatch, StepFinished
+from engine.events import LogLine, RunStarted, StepBatch, StepFinished
 from sftui.readers import Reader
 from sftui.readers.csv_metrics import CsvReader
 from sftui.readers.protobuf import ProtobufError, fields
@@ -148,17 +148,27 @@ HEADER = ["epoch", "step", "train_loss", "val_loss", "lr-AdamW", "note"]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32), st.sampled_from([0, 1, 30]), st.integers(20, 3000))
-def test_a_table_read_at_once_says_what_its_rows_say_one_by_one(seed, odd, size):
-    """Runs of rows with numbers in the same columns; of thirty rows, `odd` hold anything, their
-    step too, or are no row at all."""
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([0, 1, 30]),
+    st.sampled_from([0.0, 0.01, 0.1]),
+    st.integers(20, 3000),
+)
+def test_a_table_read_at_once_says_what_its_rows_say_one_by_one(seed, odd, falls, size):
+    """Runs of rows with numbers in the same columns, or words in one of them; of thirty rows,
+    `odd` hold anything, their step too, or are no row at all. Steps fall now and then."""
     noise = random.Random(seed)
     lines, step = [",".join(HEADER)], 0
     for _ in range(noise.randrange(1, 5)):
         filled = [noise.random() < 0.7 for _ in HEADER]
-        for _ in range(noise.choice([2, 6, 60])):
+        words = noise.random() < 0.5
+        for _ in range(noise.choice([2, 6, 60, 100])):
             row = [f"{noise.random():.6f}" if full else "" for full in filled]
             row[0], row[1] = str(step // 20), str(step)
+            if words:
+                row[-1] = noise.choice(["good", "bad", "n/a"])
+            if noise.random() < falls:
+                step = noise.choice([0, 0, max(0, step - 5)])
             if noise.randrange(30) < odd:
                 row[noise.randrange(1, len(row))] = noise.choice(
                     [*CELLS, '"a, b"', "+4", "7.0", "x,y"]
@@ -193,6 +203,19 @@ def test_rows_of_numbers_are_cut_and_converted_by_the_block(monkeypatch):
     events = read(CsvReader, "\n".join([*lines, ""]).encode())
     assert sum(isinstance(event, StepFinished) for event in events) == 3_000
     assert len(looked_at) == 31, "the header and the validations"
+
+
+def test_a_column_of_words_and_runs_one_after_another_keep_rows_together():
+    """Of 6,000 rows in 30 runs, a note beside each: batches, not an event a number."""
+    lines = ["step,train_loss,val_loss,note"]
+    for at in range(6_000):
+        lines.append(f"{at % 200},{1 + at / 7:.6f},{1 + at / 9:.6f},good")
+    reader = CsvReader()
+    events = [*reader.feed("\n".join([*lines, ""]).encode()), *reader.close()]
+    assert sum(isinstance(event, RunStarted) for event in events) == 30
+    assert len(events) < 6_000 / 20
+    rows = sum(len(event.steps) for event in events if isinstance(event, StepBatch))
+    assert rows == 6_000 - 30, "the first of a run is looked at alone"
 
 
 def long_files(rows: int) -> Iterator[tuple[type[Reader], bytes]]:
