@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +55,11 @@ class AccuracyChart(Panel):
     """As it was painted last."""
     _error_drawn = False
     """Whether an error had a shape in it."""
+
+    @property
+    def clock(self) -> Hashable:
+        """Its axis ends with the updates, as the loss chart's does."""
+        return self._x_limits() if self.state.evals else None
 
     def paint(self, grid: Grid) -> None:
         self._error_drawn = False
@@ -186,14 +192,13 @@ class AccuracyChart(Panel):
                 continue  # more than a mark a cell would be a wall
             for step, value in zip(task.steps.tolist(), task.values.tolist(), strict=True):
                 row, col = plot.y_cell(value), plot.x_cell(step)
-                if row is None:
+                if row is None or not plot.holds_column(col):
                     continue
                 sides = (0, 1, -1, 2, -2, 3, -3)
                 free = (col + by for by in sides if (row, col + by) not in taken)
                 at = next((c for c in free if plot.holds_column(c)), col)
-                if plot.holds_column(at):
-                    taken.add((row, at))
-                    plot.grid.put(row, at, task.mark, style(task.role))
+                taken.add((row, at))
+                plot.grid.put(row, at, task.mark, style(task.role))
         return taken
 
     def _errors(self, plot: Plot, points: list[_Points], marked: set[tuple[int, int]]) -> None:

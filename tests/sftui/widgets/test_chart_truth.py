@@ -258,3 +258,37 @@ def test_the_crosshair_shows_the_error_of_its_evaluation() -> None:
         if chr(int(grid.codes[row, col])) == "│" and role_at(grid, row, col) in TASK_ROLES
     }
     assert len(stems) == 1, panel
+
+
+def marks_of(grid: Grid) -> list[tuple[int, int]]:
+    return [
+        (row, col)
+        for row, line in enumerate(grid.lines()[1:-3], 1)
+        for col, char in enumerate(line)
+        if role_at(grid, row, col) in TASK_ROLES and char in "●■▲○□△▼×"
+    ]
+
+
+@pytest.mark.parametrize("part", [(57.0, 79.0), (121.0, 160.0), (1.0, 239.0)])
+def test_what_lies_outside_a_zoomed_axis_has_no_mark_on_it(part: tuple[float, float]) -> None:
+    """Those beyond an edge stood beside it, as if they had been measured there."""
+    view = View(now=lambda: 0.0)
+    view.viewport = Viewport(part=part)
+    steps = (0, 60, 120, 240)
+    grid, _ = painted(AccuracyChart, evaluated(TASKS[:2], steps), 100, 16, view)
+    inside = [step for step in steps if part[0] <= step <= part[1]]
+    assert len(marks_of(grid)) == len(inside) * 2
+
+
+def test_the_accuracy_axis_ends_with_the_updates() -> None:
+    """Evaluations are rare: between two of them the clock says that the axis grew."""
+    state = RunState()
+    events = evaluated(TASKS[:1], (0,))
+    for event in [*events, *(ev.StepFinished(step=step, loss=1.0) for step in range(20))]:
+        state.apply(event)
+    panel = AccuracyChart(state, View(now=lambda: 0.0), id="accuracy")
+    before = panel.clock
+    assert panel.clock == before
+    for step in range(20, 60):
+        state.apply(ev.StepFinished(step=step, loss=1.0))
+    assert panel.clock != before
