@@ -127,7 +127,8 @@ def _compiled(template: str) -> Any:
 @lru_cache(maxsize=1)
 def environment() -> Any:
     """The sandbox that templates run in."""
-    from jinja2.ext import Extension, loopcontrols  # noqa: PLC0415  of the extra
+    from jinja2 import pass_context  # noqa: PLC0415  of the extra
+    from jinja2.ext import Extension, loopcontrols  # noqa: PLC0415
     from jinja2.nodes import CallBlock  # noqa: PLC0415
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
@@ -144,8 +145,19 @@ def environment() -> Any:
         def _mark(self, caller: Callable[[], str]) -> str:
             return f"{BEGIN}{caller()}{END}"
 
+    @pass_context
+    def as_it_is(_: Any, value: object) -> object:
+        return value
+
+    # Nothing is worked out while a template is compiled: neither by the optimizer, nor what is
+    # written at once, which Jinja leaves to a `finalize` that takes the context. What the trial in
+    # a child never came to would be worked out here, gigabytes of `'%2147483648d' % 1`.
     found = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[Generation, loopcontrols],
+        optimized=False,
+        finalize=as_it_is,
     )
     found.filters["tojson"] = _as_json
     found.globals["raise_exception"] = _refuse

@@ -59,7 +59,7 @@ _CHATS: tuple[list[dict[str, str]], ...] = (
 def try_out(template: str) -> str:
     """Why a template is not to be used; "" when nothing speaks against it.
 
-    To be asked before it is compiled: Jinja works out `'x' * 10**10` while it compiles.
+    To be asked before it is rendered.
 
     Raises:
         CheckpointError: no process can be started to try it in.

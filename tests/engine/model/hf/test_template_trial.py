@@ -112,3 +112,24 @@ def test_half_a_character_that_a_template_writes_is_refused_row_by_row(
     written = where.format(f"\\u{half:04x}")
     with pytest.raises(RowFault, match=r"writes '.*half of a character"):
         template.render(OVER + "{{ '" + written + "' }}", [], asks=False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "'%5000000d' % 1",
+        "'x' * 5000000",
+        "'x'|center(5000000)",
+        "'x'.ljust(5000000)",
+        "'{:5000000}'.format(1)",
+        "(7 ** 500000) > 1",
+        "['x' * 5000000, 1]",
+    ],
+)
+@pytest.mark.parametrize(
+    "form", ["{{ VALUE }}", "{% set x = VALUE %}", "{% if VALUE %}{% endif %}"]
+)
+def test_nothing_is_worked_out_while_a_template_is_compiled(value: str, form: str) -> None:
+    """A trial may end before it comes to such a text; compiling has no limits at all."""
+    program = template.environment().compile(form.replace("VALUE", value), raw=True)
+    assert len(program) < 10_000
