@@ -203,6 +203,11 @@ async def test_a_foreign_log_is_searched_line_by_line(tmp_path):
         await quiet(pilot)
         step = app.source.step
         assert 50 < step < 200
+        for _ in range(100):  # until the file, too, is seen up to the clock
+            if f"Step {step:05}/" in pane_text(dashboard):
+                break
+            await quiet(pilot)
+        assert f"Step {step:05}/" in pane_text(dashboard)
         await pilot.press("slash", *"| Training", "enter")
         await quiet(pilot)
         assert f"{step + 1} of {step + 1}" in pane_text(dashboard)
