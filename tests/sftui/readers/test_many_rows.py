@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from engine.events import LogLine, RunStarted, StepBatch, StepFinished
 from sftui.readers import Reader
 from sftui.readers.csv_metrics import CsvReader
+from sftui.readers.plain_text import PlainTextReader
 from sftui.readers.protobuf import ProtobufError, fields
 from sftui.readers.tensorboard import TensorBoardReader
 from sftui.readers.wandb_offline import WandbReader
@@ -183,6 +184,46 @@ def test_a_table_read_at_once_says_what_its_rows_say_one_by_one(seed, odd, falls
     assert_same(read(CsvReader, b"".join(data)), alone)
     whole = b"".join(data)
     assert_same(read(CsvReader, *(whole[i : i + size] for i in range(0, len(whole), size))), alone)
+
+
+PRINTED = (
+    "step {step} loss {x:.4f}",
+    "step {step}/{length} | loss {x:.4f} | lr 1e-4",
+    "Epoch {epoch} step {step}/{length} loss: {x:.4f} val_loss {y:.4f}",
+    "epoch {epoch} | step {step} | loss {x:.4f} | accuracy {y:.3f}",
+    "[2026-06-26 10:{minute:02}:{second:02}] iter {step}: loss {x:.4f}, grad_norm {y:.3f}",
+    "epoch: {epoch}, loss: {x:.4f}",
+    "[{step}/{length}] loss {x:.4f}",
+)
+BETWEEN = ("words", "step", "val loss 0.5", "Evaluation accuracy: 0.4")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from(PRINTED),
+    st.sampled_from([0.0, 0.01, 0.1]),
+    st.sampled_from([1, 20, 50, 100]),
+)
+def test_printed_lines_read_at_once_say_what_they_say_one_by_one(seed, form, falls, length):
+    """Epochs whose steps begin again, runs one after another, steps that fall or stand still."""
+    noise = random.Random(seed)
+    step = epoch = 0
+    lines: list[str] = []
+    nested = noise.random() < 0.5
+    for at in range(noise.choice([10, 40, 150])):
+        x, y = noise.random(), noise.choice([noise.random(), 0.5])
+        minute, second = at // 60, at % 60
+        lines.append(form.format(**locals()))
+        step += noise.choice([1, 1, 1, 1, 0, 3]) if noise.random() < 0.2 else 1
+        if step >= length and nested:
+            step, epoch = 0, epoch + 1
+        if noise.random() < falls:
+            step = noise.choice([0, 0, max(0, step - 5)])
+        if noise.random() < 0.02:
+            lines.append(noise.choice(BETWEEN))
+    data = [line.encode() + b"\n" for line in lines]
+    assert_same(read(PlainTextReader, b"".join(data)), read(PlainTextReader, *data))
 
 
 def test_rows_of_numbers_are_cut_and_converted_by_the_block(monkeypatch):
