@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 
@@ -15,11 +16,16 @@ _DIGIT = re.compile(r"\d")
 
 def shape_of(line: str) -> str:
     """A line with `#` for its numbers, its time left out; empty if it holds none."""
-    if not _DIGIT.search(line, 0, _LONGEST):
+    return _shape(line[:_LONGEST])
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(line: str) -> str:
+    if not _DIGIT.search(line):
         return ""
     from sftui.readers.prefixes import take_clock  # noqa: PLC0415  most logs have no such line
 
-    text, _ = take_clock(line[:_LONGEST])
+    text, _ = take_clock(line)
     shape, found = _NUMBER.subn("#", text)
     return " ".join(shape.split())[:_SHOWN] if found else ""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sftui.readers.layouts import Pair
@@ -118,7 +118,7 @@ def _with_plain_unit(match: re.Match[str]) -> str:
 class _Scan:
     """One line's words and numbers on their way to pairs."""
 
-    def __init__(self, parts: list[str], names: Names) -> None:
+    def __init__(self, parts: Sequence[str], names: Names) -> None:
         self.texts, self.numbers = parts[::2], parts[1::2]
         self.names = names
         self.pairs: list[Pair] = []
@@ -296,7 +296,7 @@ def _names_a_part(word: str) -> bool:
     return words_of(word)[-1:] != [] and words_of(word)[-1] in PARTS_OF_A_LOSS
 
 
-def pairs_of_shape(parts: list[str], names: Names) -> list[Pair]:
+def pairs_of_shape(parts: Sequence[str], names: Names) -> list[Pair]:
     """The pairs of a line that was cut into texts and numbers in turn.
 
     `#` names a count that begins the line, `/` one of many without a name.
@@ -340,6 +340,21 @@ def dicts_of(line: str) -> tuple[list[dict[str, Any]], str]:
     return found, " | ".join(rest)
 
 
+def rows_of(line: str) -> tuple[Sequence[tuple[dict[str, Any], Row]], str]:
+    """`dicts_of`, each dict with its row; not to be changed, for a line that comes again is
+    remembered."""
+    return _remembered(line) if len(line) <= _LONGEST_KEPT else _read(line)
+
+
+def _read(line: str) -> tuple[tuple[tuple[dict[str, Any], Row], ...], str]:
+    found, rest = dicts_of(line)
+    return tuple((items, Row(items)) for items in found), rest
+
+
+_LONGEST_KEPT = 2000
+_remembered = functools.lru_cache(maxsize=512)(_read)
+
+
 def long_named(items: Mapping[str, Any]) -> Mapping[str, Any]:
     """`{"name": "train/loss", "value": 2.5}` as `{"train/loss": 2.5}`."""
     values = [name for name in items if name in VALUES]
@@ -370,6 +385,9 @@ class Row:
             self._take(name, value)
 
     def _take(self, name: str, value: Any) -> None:
+        if type(value) is str:  # of all that is printed
+            self._text(name, value)
+            return
         if isinstance(value, bool):
             return
         if isinstance(value, int | float):
@@ -380,6 +398,12 @@ class Row:
             self._text(name, value)
 
     def _text(self, name: str, value: str) -> None:
+        try:
+            self._number(name, float(value))
+        except ValueError:
+            pass
+        else:
+            return
         if count := _COUNT.fullmatch(value):
             self._number(name, float(count[1]))
             self.pairs[-1] = Pair(name, self.pairs[-1].at, len(self.numbers), self.split)

@@ -7,7 +7,10 @@ long log costs a cut and a look-up a line.
 
 from __future__ import annotations
 
+import functools
 import re
+import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from engine.events import CheckpointSaved, Event, LogLine
@@ -20,8 +23,8 @@ from sftui.readers.meanings import split_of
 from sftui.readers.pairs import (
     MOST_NUMBERS,
     Row,
-    dicts_of,
     pairs_of_shape,
+    rows_of,
     with_plain_thousands,
     with_plain_units,
 )
@@ -103,6 +106,8 @@ class PrintedReader(LedgerReader):
         """It was said that lines hold more numbers than are read."""
         self._inner: list[str] = []
         """Lines of an object that has not ended yet."""
+        self._depth = 0
+        """Brackets that are open in them."""
         self._ranked_bars = False
         """Bars stand behind a rank: `0:  10%|...`."""
 
@@ -161,11 +166,13 @@ class PrintedReader(LedgerReader):
             self._give_inner()
             return self._line(line)
         self._inner.append(line)
-        text = " ".join(each.strip() for each in self._inner)
-        if text.count("{") > text.count("}"):
+        self._depth += line.count("{") - line.count("}")
+        if self._depth > 0:
             return True
+        text = " ".join(map(str.strip, self._inner))
         # A config is printed like that too: only an object with a loss or a result is a row.
-        if any(self._layout_of_row(Row(items)).tells for items in dicts_of(text)[0]):
+        if any(self._layout_of_row(row).tells for _, row in rows_of(text)[0]):
+            self._depth = 0
             self._inner = []
             return self._whole_line(text)
         self._give_inner()
@@ -173,7 +180,7 @@ class PrintedReader(LedgerReader):
 
     def _give_inner(self) -> None:
         """Lines that only looked like an object of the run."""
-        lines, self._inner = self._inner, []
+        lines, self._inner, self._depth = self._inner, [], 0
         for each in lines:
             if not self._whole_line(each):
                 self._unknown(each)
@@ -190,16 +197,16 @@ class PrintedReader(LedgerReader):
         if line[:1] == "{" and _ROWS.search(line):
             return known  # a row of data: what is written in it is no line of a log
         if "{" in rest and ("': " in rest or '": ' in rest):
-            dicts, outer = dicts_of(rest)
+            dicts, outer = rows_of(rest)
             # Each dict is read with the words beside it, which a line of many has no end of.
             beside = outer if len(outer) <= MOST_CHARACTERS else ""
             told = known
-            for items in dicts:
+            for items, row in dicts:
                 said = items.get("message") or items.get("msg")
                 if isinstance(said, str):  # a logger that writes JSON
                     told = self._text(said, None) or told
                     self._like = None
-                told = self._entry(items, beside) or told
+                told = self._entry(items, row, beside) or told
             if told and dicts:
                 return True
             rest = outer if dicts else rest  # `loss=2.5,grad_norm={'0_default': 1.2}`
@@ -241,10 +248,8 @@ class PrintedReader(LedgerReader):
         if not (self.names or is_worth_a_look(text.lower())):
             return self._facts(text)
         line, text_was = text, len(text)
-        text, t = take_clock(text)
-        text, rank, unsure = take_rank(text)
-        text = with_plain_thousands(with_plain_units(without_noise(text)))
-        parts = NUMBER.split(text)
+        cut = _cut_kept if len(line) <= _LONGEST_KEPT else _cut
+        text, t, rank, unsure, parts = cut(line, time.tzname)
         if len(parts) == 1:
             return self._words(text)
         if len(parts) > 2 * MOST_NUMBERS + 1:
@@ -253,7 +258,7 @@ class PrintedReader(LedgerReader):
         layout = self._layout(parts)
         if unsure and rank is not None and layout.tells and not layout.counters:
             # `12: loss 0.5` begins with its step, `0: step 12 loss 0.5` with a rank.
-            parts, rank = ["", str(rank), ": " + parts[0], *parts[1:]], None
+            parts, rank = ("", str(rank), ": " + parts[0], *parts[1:]), None
             text_was = -1
             layout = self._layout(parts)
         try:
@@ -262,7 +267,7 @@ class PrintedReader(LedgerReader):
             return False
         label, self._label = self._label, ""
         if label and layout.losses and not layout.counters and layout.epoch < 0:
-            layout = self._layout([label + ": " + parts[0], *parts[1:]])
+            layout = self._layout((label + ": " + parts[0], *parts[1:]))
             text_was = -1
         indented = line[:1].isspace()  # a clock that was taken leaves blanks in the text
         below = self._above and (self._framed or indented)
@@ -291,7 +296,7 @@ class PrintedReader(LedgerReader):
             text = f"a line holds {count:,} numbers; of each the first {MOST_NUMBERS:,} are read."
             self._emit(LogLine(text=f"sftui: {text}", level="warn", stamp=self._stamp))
 
-    def _quantities(self, parts: list[str], layout: Layout) -> list[float | None]:
+    def _quantities(self, parts: Sequence[str], layout: Layout) -> list[float | None]:
         commas = self.settled.decimal_commas
         losses = [*layout.losses, *layout.validations]
         if not commas and any(is_decimal_comma(parts[2 * at + 1]) for at, *_ in losses):
@@ -299,7 +304,7 @@ class PrintedReader(LedgerReader):
             commas = True
         return [quantity(part, decimal_commas=commas) for part in parts[1::2]]
 
-    def _layout(self, parts: list[str]) -> Layout:
+    def _layout(self, parts: Sequence[str]) -> Layout:
         key = tuple(parts[::2])
         found = self._shapes.get(key)
         if found is None:
@@ -338,10 +343,11 @@ class PrintedReader(LedgerReader):
 
     # ---- dicts -----------------------------------------------------------------------------
 
-    def _entry(self, items: dict[str, Any], outer: str) -> bool:
+    def _entry(self, items: dict[str, Any], row: Row, outer: str) -> bool:
         """One printed dict; `outer` is what its line says besides."""
         split = split_of(outer[-60:])
-        row = Row(items, "" if split == "train" else split)
+        if split not in ("", "train"):
+            row = Row(items, split)
         layout = self._layout_of_row(row)
         numbers = row.numbers
         if items.keys() >= _EXPECTED_END and "loss" not in items:
@@ -428,6 +434,22 @@ class PrintedReader(LedgerReader):
             self._last_items = {}
             return True
         return False
+
+
+def _cut(
+    line: str, zone: tuple[str, str]
+) -> tuple[str, float | None, int | None, bool, tuple[str, ...]]:
+    """A line without what loggers put around it, its time and rank, whether that might be a step,
+    and its texts and numbers in turn. `zone`: this machine's, which a process may change."""
+    text, t = take_clock(line)
+    text, rank, unsure = take_rank(text)
+    text = with_plain_thousands(with_plain_units(without_noise(text)))
+    return text, t, rank, unsure, tuple(NUMBER.split(text))
+
+
+_LONGEST_KEPT = 500
+_cut_kept = functools.lru_cache(maxsize=1024)(_cut)
+"""Settings, headings and warnings come again, word by word, with every start of a script."""
 
 
 def is_worth_a_look(small: str) -> bool:
