@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.conversations.conversation import RowFault
+from engine.data.collector import collector_paused
 from engine.data.dataset import JsonlRows, ParquetRows, Rows, TableRows, file_bytes
 from engine.data.json_rows import as_utf8
 from engine.data.long_jsonl import LongJsonl, is_long, rows_stay_on_disk, stays_on_disk
@@ -179,10 +180,11 @@ class CsvRows:
         try:
             first = 1
             reader = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter(text))
-            for cells in reader:
-                if any(cells):
-                    self._rows.append((first, cells))
-                first = reader.line_num + 1
+            with collector_paused():
+                for cells in reader:
+                    if any(cells):
+                        self._rows.append((first, cells))
+                    first = reader.line_num + 1
         except csv.Error as error:
             raise DataError(f"{self._path}:{first}: no table ({error}).") from None
         finally:

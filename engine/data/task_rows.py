@@ -10,6 +10,7 @@ from typing import Literal
 
 from engine.conversations.conversation import RowFault
 from engine.data import mixture_plan
+from engine.data.collector import collector_paused
 from engine.data.dataset import Item, Rows, find_file, open_rows, parse_row, row_id
 from engine.data.entries import DataEntry, DataSettings
 from engine.data.hub import HubRows, require_hub
@@ -188,12 +189,13 @@ def parse_into(
     """Parse rows into `parsed`; the faults with their places, in the order of `indices`."""
     rows.prefetch(indices)
     faults: list[Fault] = []
-    for index in indices:
-        try:
-            raw = rows.read(index)
-            parsed[index] = (parse_row(raw, subject=subject), row_id(raw))
-        except RowFault as fault:
-            faults.append((rows.where(index), fault))
+    with collector_paused():
+        for index in indices:
+            try:
+                raw = rows.read(index)
+                parsed[index] = (parse_row(raw, subject=subject), row_id(raw))
+            except RowFault as fault:
+                faults.append((rows.where(index), fault))
     return faults
 
 
