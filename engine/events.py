@@ -81,7 +81,7 @@ class Stamp:
     """Boot id of the machine that wrote it."""
 
     def at(self, t: float | None) -> Stamp:
-        """The same at another time; a third of what `replace` takes."""
+        """The same at another time: `replace`, without its look at every field."""
         return Stamp(
             run=self.run,
             src=self.src,

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """No search for cycles inside: of half a million rows it takes a quarter of the time.
-
-    Left as it was found, so that one may stand in another.
+    """No search for cycles inside; the collector is left as it was found, so that one of these
+    may stand in another.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -10,6 +10,8 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
+from engine.data.collector import collector_paused
+
 
 @contextlib.contextmanager
 def put_off(*, collect: bool) -> Iterator[None]:
@@ -19,13 +21,8 @@ def put_off(*, collect: bool) -> Iterator[None]:
     where models are made: transformers' hold cycles, and one that is dropped keeps its weights
     until it is found. Costs 0.4 s behind those imports.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with collector_paused():
         yield
         if collect:
             gc.collect()
         gc.freeze()
-    finally:
-        if was_enabled:
-            gc.enable()

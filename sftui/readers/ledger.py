@@ -12,7 +12,6 @@ import math
 import re
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -137,9 +136,9 @@ class LedgerReader(TextReader):
         loss = _get(numbers, layout.losses[0][0]) if layout.losses else None
         if rank is not None and not self._leads(rank, loss is not None):
             return True
-        has_result = bool(layout.accuracies)
-        for place, *_ in layout.validations:
-            has_result = has_result or _get(numbers, place) is not None
+        has_result = bool(layout.accuracies) or any(
+            _get(numbers, place) is not None for place, *_ in layout.validations
+        )
         if loss is None and not has_result:
             return self._other_row(layout, numbers, bar=bar, t=t, at=at)
         step, total, stepped = self._step_of(layout, numbers, bar, at, loss is not None, entry)
@@ -252,12 +251,11 @@ class LedgerReader(TextReader):
             return False
         results = self._result_columns(layout, columns)
         if name:  # a column of words has no number at all
-            empty = {at for _, at, _ in parts if columns[at].count(None) == num_rows}
-            parts = tuple(part for part in parts if part[1] not in empty)
+            loss, *others = parts
+            others = [part for part in others if columns[part[1]].count(None) < num_rows]
+            parts = (loss, *others)
         if results is None or any(None in columns[at] for _, at, _ in parts):
             return False
-        if name and parts[:1] != (layout.parts or ())[:1]:
-            return False  # no loss
         placed = self._places_of_block(layout, columns, given, apart=bool(results))
         if placed is None:
             return False
@@ -758,7 +756,7 @@ class LedgerReader(TextReader):
         for step, metric, name, value, scored, t in results:
             if not self._running:
                 self._enter_stage(step, None)
-            stamp = self._stamp if t is None else replace(self._stamp, t=t)
+            stamp = self._stamp if t is None else self._stamp.at(t)
             self._measured = max(self._measured, step)
             if scored:
                 self._emit(EvalFinished(step=step, task=name, accuracy=value, stamp=stamp))

@@ -12,7 +12,6 @@ import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from engine.events import (
@@ -354,7 +353,7 @@ class TextReader:
                 name=self.stage_name,
                 num_iterations=self._total,
                 settings=dict(self._settings),
-                stamp=replace(self._stamp, t=self._began),
+                stamp=self._stamp.at(self._began),
             )
         )
 

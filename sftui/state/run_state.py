@@ -491,7 +491,7 @@ class RunState:
             known = known and not self._superseded(attempt, int(x.max()))
         if results:
             known = known and not self._superseded(attempt, batch.steps[-1] - 1)
-        if tables or free or results:  # rows in any order are known of updates alone
+        if free or results:  # rows in any order are known of updates alone
             known = known and bool((x[1:] > x[:-1]).all())
             known = known and list(batch.times) == sorted(batch.times)
             tables += [self.steps] if updates else []
@@ -523,12 +523,13 @@ class RunState:
         columns = self._known_or_new(step_columns.columns(batch))
         if since is not None:
             columns["since_start"] = since
-        kept = step_columns.last_of_each(x)
-        if len(kept) < len(x) or bool((x[1:] < x[:-1]).any()):
+        last = len(x) - 1
+        if not (x[1:] > x[:-1]).all():
+            kept = step_columns.last_of_each(x)
+            last = int(kept[-1])
             x, columns = x[kept], {name: column[kept] for name, column in columns.items()}
         self.steps.merge(x, columns)
         self.nonfinite += step_columns.num_nonfinite(batch, ("loss", "grad_norm"))
-        last = int(kept[-1])
         if self.last_step is None or batch.steps[last] >= (self.last_step.step or 0):
             self.last_step = cast(ev.StepFinished, next(batch.cut(last, last + 1).rows()))
             self.updates = batch.steps[last] + 1

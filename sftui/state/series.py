@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Places = NDArray[np.intp]
 Rows = NDArray[np.intp]
 
 FAN_OUT = 4

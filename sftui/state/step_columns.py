@@ -21,7 +21,7 @@ from engine.events import (
     is_result_column,
     is_step_column,
 )
-from sftui.state.series import Doubles, Floats, Places
+from sftui.state.series import Doubles, Floats, Rows
 
 STEP_COLUMNS = (*STEP_NUMBERS, "since_start")
 """Names of the columns; `since_start` is the time of the update, seconds since the first event."""
@@ -88,11 +88,11 @@ def steps(batch: StepBatch) -> Doubles:
     return np.asarray(batch.steps, dtype=np.float64)
 
 
-def last_of_each(x: Doubles) -> Places:
+def last_of_each(x: Doubles) -> Rows:
     """Of rows with these steps, in any order: the places of each step's last one, steps rising."""
-    order: Places = np.argsort(x, kind="stable")
+    order: Rows = np.argsort(x, kind="stable")
     rising = x[order]
-    last: Places = order[np.append(rising[1:] != rising[:-1], True)]
+    last: Rows = order[np.append(rising[1:] != rising[:-1], True)]
     return last
 
 
