@@ -54,6 +54,9 @@ MAX_EVENTS, MAX_SECONDS = 2000, 0.02
 """Events taken in a tick: whichever comes first, so that a key never waits longer."""
 JUDGE_SECONDS = 0.02
 """Time a tick spends on judging events for alarms."""
+LOOK_EVERY = 20.0
+"""Checkpoints that are gone from disk are looked for again after so many times as long as the last
+look took: of a hundred thousand, or over a slow network, each save would ask for all."""
 MANY_EVENTS, BEHIND_SECONDS = 64, 0.03
 """A poll that gave so many and ran out of its time has left some: the next one comes so soon."""
 UNMOVED_SECONDS, DOTS = 1.0, 400
@@ -126,6 +129,9 @@ class Cockpit:
         self._rows = 0
         self._second = -1
         self._next_alive = 0.0
+        self._look_due = False
+        self._next_look = 0.0
+        """When checkpoints that are gone from disk may be looked for again."""
         self._past: past_runs.LookBack | None = None
         """Looks for an earlier run to compare with; None before the first update."""
 
@@ -221,7 +227,8 @@ class Cockpit:
             alike = view.replay is not None and view.replay.setting == replay.setting
             touched |= Topic.STEPS if alike else Topic.VIEW
             view.replay = replay
-        if touched & (Topic.CHECKPOINTS | Topic.VIEW):
+        self._look_due |= bool(touched & (Topic.CHECKPOINTS | Topic.VIEW))
+        if self._look_due and time.monotonic() >= self._next_look:
             touched |= self._note_deleted()
         touched |= self._look_back()
         if touched & Topic.CONTROLS and view.pending:
@@ -438,7 +445,11 @@ class Cockpit:
         """Mark checkpoints that are gone from disk, deleted here or on another screen."""
         if self.checkpoints.run is None or not self.mode.at_present:
             return Topic.NOTHING
-        return self.state.lose(deleted_checkpoints.missing(self.checkpoints.run, self.state))
+        begun, self._look_due = time.monotonic(), False
+        touched = self.state.lose(deleted_checkpoints.missing(self.checkpoints.run, self.state))
+        ended = time.monotonic()
+        self._next_look = ended + (ended - begun) * LOOK_EVERY
+        return touched
 
     # ---- the clock of a replay -------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class CheckpointRows(_Made):
         """What was not removed, but the start; the resumable ones rising by step."""
         rows = self._shelf.rows.data[: self._shelf.number][~self.removed].tolist()
         rows += [row for row in self._shelf.others if not self._saved.is_removed(row)]
-        return [self._saved.at(row) for row in rows]
+        return list(self._saved.at_all(rows))
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -190,8 +190,13 @@ class Shelf:
         else:
             self._stale = True
 
+    def change_many(self, saved: Checkpoints) -> None:
+        """Any number were removed."""
+        gone = np.frombuffer(saved.removed, dtype=np.bool_)
+        self.removed.data[: self.number] = gone[self.rows.data[: self.number]]
+
     def forget(self) -> None:
-        """One was saved again, and comes last now; or so many changed that all are looked at."""
+        """One was saved again, and comes last now."""
         self._stale = True
 
     def ordered(self, saved: Checkpoints) -> Shelf:

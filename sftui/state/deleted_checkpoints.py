@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from engine.run.run_dir import RunDir
 from sftui.state.records import Checkpoint
@@ -26,16 +29,13 @@ def _looker(run: RunDir) -> Callable[[str], bool]:
 
     The folder of checkpoints is listed once: a run may name a hundred thousand.
     """
-    folder = run.relative(run.checkpoints)
-    try:
-        names = {path.name for path in run.checkpoints.iterdir()}
-    except OSError:
-        names = set()
+    folder, names = run.relative(run.checkpoints), set[str]()
+    with contextlib.suppress(OSError), os.scandir(run.checkpoints) as entries:
+        # A link may lead to nothing.
+        names = {each.name for each in entries if not each.is_symlink() or Path(each).exists()}
 
     def is_there(path: str) -> bool:
         parent, _, name = path.rpartition("/")
-        if parent == folder and name not in names:
-            return False
-        return (run.path / path).exists()
+        return name in names if parent == folder else (run.path / path).exists()
 
     return is_there

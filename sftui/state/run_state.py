@@ -746,14 +746,13 @@ class RunState:
 
     def lose(self, missing: Sequence[Checkpoint]) -> Topic:
         """Mark checkpoints of this state as removed which the disk lacks: no event says so."""
+        if not missing:
+            return Topic.NOTHING
         for known in missing:
             assert known.path is not None, "only the start has none"
-            row = self.checkpoints.remove(known.path)
-            if row is not None and len(missing) <= FEW_ROWS:
-                self._shelf.change(self.checkpoints, row)
-        if len(missing) > FEW_ROWS:
-            self._shelf.forget()
-        return Topic.CHECKPOINTS if missing else Topic.NOTHING
+            self.checkpoints.remove(known.path)
+        self._shelf.change_many(self.checkpoints)
+        return Topic.CHECKPOINTS
 
     def _control(self, event: ev.ControlApplied) -> Topic:
         self.controls.append(event)

@@ -1,6 +1,7 @@
 """The checkpoint browser: what is on disk, what a person may do with it, and by which keys."""
 
 import dataclasses
+import itertools
 import json
 import time
 from datetime import datetime
@@ -20,6 +21,7 @@ from sftui.cockpit.screen_request import ScreenRequest
 from sftui.drawing.canvas import Grid
 from sftui.drawing.roles import Role, parts
 from sftui.sources.replay import replay_events
+from sftui.state import deleted_checkpoints
 from sftui.state.run_state import RunState
 from sftui.view.view import View
 from sftui.widgets.checkpoint_table import CheckpointTable
@@ -245,6 +247,31 @@ async def test_what_was_deleted_on_another_screen_is_gone_on_this_one(run):
         lines = panel_of(dashboard, "checkpoints").text().splitlines()
         assert "1 to resume from" in lines[-1]
         assert "gone" in next(line for line in lines if "step 300" in line)
+
+
+async def test_a_slow_disk_is_not_asked_at_every_save(run, monkeypatch):
+    """Each save asked for every checkpoint; now one look waits twenty times as long as the last
+    took, and what was saved meanwhile is looked for then."""
+    app, looks, look = app_over(run), [], deleted_checkpoints.missing
+
+    def slowly(*asked):
+        looks.append(time.monotonic())
+        time.sleep(0.02)
+        return look(*asked)
+
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        monkeypatch.setattr(deleted_checkpoints, "missing", slowly)
+        for step in range(500, 520):
+            saved = ev.CheckpointSaved(step=step, path=f"ckpt/step-{step}", size_bytes=1)
+            app.source.events.append(saved)
+            app.cockpit.tick()
+        assert len(looks) < 20
+        assert len(app.cockpit.state.checkpoints) > 20
+        while not app.cockpit.state.checkpoints["ckpt/step-519"].removed:
+            app.cockpit.tick()
+            await pilot.pause(0.05)
+        assert min(b - a for a, b in itertools.pairwise(looks)) >= 0.4
 
 
 async def test_in_the_middle_of_a_replay_the_disk_says_nothing(run):

@@ -10,7 +10,7 @@ from engine import events as ev
 from engine.run.run_dir import RunDir
 from sftui.state import deleted_checkpoints
 from sftui.state.records import Checkpoint
-from sftui.state.run_state import FEW_ROWS, RunState
+from sftui.state.run_state import RunState
 
 
 def saved(number: int) -> RunState:
@@ -20,7 +20,7 @@ def saved(number: int) -> RunState:
     return state
 
 
-@pytest.mark.parametrize("number", [3, FEW_ROWS + 5])
+@pytest.mark.parametrize("number", [3, 500])
 def test_checkpoints_that_the_disk_lacks_are_marked_at_once(tmp_path: Path, number: int) -> None:
     """Few or many, the state is that of as many removals."""
     run = RunDir(tmp_path)
@@ -48,3 +48,24 @@ def test_what_was_removed_is_not_looked_for_again(tmp_path: Path) -> None:
     state.apply(ev.CheckpointSaved(step=50, path="export-50", kind="nanochat"))
     there: list[Checkpoint] = state.checkpoint_rows().there
     assert [known.step for known in there] == [*range(45, 50), 50]
+
+
+def test_a_link_to_nothing_is_no_checkpoint(tmp_path: Path) -> None:
+    """The folder is listed once, and what it lists is not asked again, but for links."""
+    run = RunDir(tmp_path)
+    run.checkpoint(1).mkdir(parents=True)
+    run.checkpoint(0).symlink_to(run.checkpoint(1))
+    run.checkpoint(2).symlink_to(tmp_path / "nowhere")
+    state = RunState()
+    for step in range(3):
+        path = run.relative(run.checkpoint(step))
+        state.apply(ev.CheckpointSaved(step=step, path=path, size_bytes=9))
+    assert [known.step for known in deleted_checkpoints.missing(run, state)] == [2]
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_records_made_together_are_those_made_singly(few: bool) -> None:
+    state = saved(300)
+    rows = [7, 299, 3] if few else list(range(299, -1, -1))
+    known = state.checkpoints
+    assert list(known.at_all(rows)) == [known.at(row) for row in rows]
