@@ -140,7 +140,11 @@ def read_bytes(path: Path, limit: int = MOST_JSON_BYTES) -> bytes:
         OSError: as `open_descriptor`, or the file is larger than `limit` bytes.
     """
     with open_file(path) as file:
-        data = file.read(limit + 1)
+        size = min(limit, os.fstat(file.fileno()).st_size)
+        # A byte more shows that it ended; room for `limit` would be asked for at every read.
+        data = file.read(size + 1)
+        if size < len(data) <= limit:
+            data += file.read(limit + 1 - len(data))
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit:,} bytes", str(path))
     return data

@@ -1,7 +1,11 @@
 """Numbers that texts write: typed by a person, or names of somebody else's files."""
 
+import contextlib
 import json
+import os
+import tracemalloc
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -39,3 +43,31 @@ def test_no_such_text_stops_a_run(tmp_path, monkeypatch, text):
         RunConfig().replace(nodes=2, gpus=2, rendezvous=f"host:{text}").check()
     assert run_plan._split_entry(f"MMLU:{text}") == (f"MMLU:{text}", None)
     assert foreign.start_number({foreign.ATTEMPT_VARIABLE: text}) == 1
+
+
+def test_a_file_is_read_into_as_much_room_as_it_takes(tmp_path):
+    """Each read of a small file asked the system for room for the largest one allowed."""
+    path = tmp_path / "few"
+    path.write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        assert checked.read_bytes(path, 256 * 2**20) == b"12345"
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 2**20
+
+
+@pytest.mark.parametrize("limit", [5, 6, 1000])
+@pytest.mark.parametrize("said", [0, 2, 5, 9])
+def test_a_file_of_another_size_than_it_said_is_read_whole(tmp_path, monkeypatch, said, limit):
+    """One that grows while it is read, and those of the kernel, which say that they are empty."""
+    path = tmp_path / "grows"
+    path.write_bytes(b"12345")
+    monkeypatch.setattr(os, "fstat", lambda _: SimpleNamespace(st_size=said, st_mode=0o100644))
+    with path.open("rb") as file:
+        monkeypatch.setattr(checked, "open_file", lambda _: contextlib.nullcontext(file))
+        assert checked.read_bytes(path, limit) == b"12345"
+        file.seek(0)
+        with pytest.raises(OSError, match="larger than 4 bytes"):
+            checked.read_bytes(path, 4)
