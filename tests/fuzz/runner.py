@@ -103,10 +103,14 @@ class Child:
         if self._process is not None:
             return self._process
         shutil.rmtree(self._folder)
-        self._folder.mkdir()
-        words = [sys.executable, "-m", self.module, self.target, str(self.seed), str(self._folder)]
+        desk, scratch = self._folder / "desk", self._folder / "tmp"
+        for folder in (desk, scratch):
+            folder.mkdir(parents=True)
+        words = [sys.executable, "-m", self.module, self.target, str(self.seed), str(desk)]
+        # A child that is killed leaves its temporary files, and here they go with its folder.
+        environment = _environment() | {"TMPDIR": str(scratch)}
         self._process = subprocess.Popen(
-            words, stdin=-1, stdout=-1, cwd=ROOT, start_new_session=True, env=_environment()
+            words, stdin=-1, stdout=-1, cwd=ROOT, start_new_session=True, env=environment
         )
         ready = _line(self._process, lambda waited: waited > START_SECONDS)
         assert ready == b"ready\n", f"the child of {self.target} did not start: {ready!r}"

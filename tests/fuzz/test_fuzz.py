@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,21 @@ def test_what_it_looks_for_is_found(
     [(found, count)] = tried.tally.findings.items()
     assert kind in found
     assert count == 2
+
+
+def test_what_a_killed_child_leaves_goes_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an hour left twenty-six unpacked runs beside everybody's temporary files."""
+    code = "import tempfile; raise KeyError(tempfile.mkdtemp(prefix='left-'))"
+    (tmp_path / "broken_child.py").write_text(BROKEN.format(code=code))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(runner.ROOT), str(tmp_path)]))
+    tried = Child("keys", 1, module="broken_child")
+    with contextlib.closing(tried):
+        tried.try_one(0)
+    [(_, story)] = tried.tally.first.values()
+    [left] = re.findall(r"KeyError: '(/[^']*left-[^']*)'", story)
+    assert not Path(left).exists()
 
 
 def test_seconds_of_a_shared_core_count_as_those_of_a_whole_one(
