@@ -319,6 +319,7 @@ def try_baseline(desk: Desk, rng: random.Random, data: bytes) -> None:
 
 
 LONG_AGO = 1.7e9
+"""Seconds since the epoch; before any test."""
 
 
 def try_tree(desk: Desk, rng: random.Random, data: bytes) -> None:
