@@ -96,7 +96,7 @@ def test_showing_a_run_reads_its_log_once_and_its_folder_once(
         asked.append(path)
         return exists(path)
 
-    def listing(path: Path) -> object:
+    def listing(path: Path = Path()) -> object:
         listed.append(path)
         return scandir(path)
 

@@ -64,8 +64,11 @@ def test_a_file_of_another_size_than_it_said_is_read_whole(tmp_path, monkeypatch
     """One that grows while it is read, and those of the kernel, which say that they are empty."""
     path = tmp_path / "grows"
     path.write_bytes(b"12345")
-    monkeypatch.setattr(os, "fstat", lambda _: SimpleNamespace(st_size=said, st_mode=0o100644))
+    fstat = os.fstat
     with path.open("rb") as file:
+        sizes = {file.fileno(): SimpleNamespace(st_size=said, st_mode=0o100644)}
+        # Another thread may ask for a file of its own in the meantime.
+        monkeypatch.setattr(os, "fstat", lambda each: sizes.get(each) or fstat(each))
         monkeypatch.setattr(checked, "open_file", lambda _: contextlib.nullcontext(file))
         assert checked.read_bytes(path, limit) == b"12345"
         file.seek(0)
