@@ -203,14 +203,17 @@ class _Lines:
         return found
 
     def _find(self, word: bytes, start: int = 0) -> list[int]:
-        """Where the lines with that word begin, from `start` on."""
+        """Where the lines with that word begin, from `start` (of a line) on.
+
+        From the end to the start: `rfind` takes half the time of `find` for a word that is not
+        there.
+        """
         found: list[int] = []
-        at = start - 1
-        while (at := self.data.find(word, at + 1)) >= 0:
-            line = self.data.rfind(b"\n", 0, at) + 1
-            if not found or line != found[-1]:
-                found.append(line)
-        return found
+        at = len(self.data)
+        while (at := self.data.rfind(word, start, at)) >= 0:
+            at = self.data.rfind(b"\n", start, at) + 1 or start
+            found.append(at)
+        return found[::-1]
 
     def _event(self, start: int) -> ev.Event | None:
         if start not in self._decoded:
