@@ -23,7 +23,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -358,6 +358,28 @@ def owner(run: RunDir) -> str:
         return f"user {uid}"
 
 
+def other_owner(run: RunDir) -> str:
+    """As `owner`, for a run of another user; empty for one's own."""
+    try:
+        mine = os.lstat(run.path).st_uid == os.geteuid()
+    except OSError:
+        return ""
+    return "" if mine else owner(run)
+
+
+def none_under(root: Path, private: Sequence[RunDir]) -> str:
+    """The sentence about a folder without a run one may read, of which `private` are others'."""
+    if not private:
+        return f"no runs under {root}. Start one with `sftui run`."
+    owners = sorted({owner(run) for run in private})
+    whose = ", ".join(owners[:5]) + (", …" if len(owners) > 5 else "")
+    many = "its owner" if len(private) == 1 else "their owners"
+    return (
+        f"no runs under {root} that you may read, and {len(private)} of {whose}. Ask {many} for "
+        "the right to read, or start one with `sftui run`."
+    )
+
+
 def find(target: str | None, root: Path) -> RunDir:
     """The run that `target` names: a path, an id, its beginning or its name; else the newest.
 
@@ -378,7 +400,7 @@ def find(target: str | None, root: Path) -> RunDir:
     runs, private = _runs_in(root)
     if not target:
         if not runs:
-            raise RunDirError(f"no runs under {root}. Start one with `sftui run`.")
+            raise RunDirError(none_under(root, private))
         return runs[0]
     exact = [run for run in runs if run.id == target]
     if exact:

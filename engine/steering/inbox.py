@@ -7,6 +7,7 @@ the event log has already answered is passed over.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from engine.events import ControlApplied, ControlOutcome
 from engine.files import checked
 from engine.journal import wire
 from engine.journal.event_files import ends_a_line, scan
-from engine.run.run_dir import RunDir
+from engine.run.run_dir import RunDir, other_owner
 
 HISTORY_VARIABLE = "SFTUI_CONTROL_BYTES"
 """Size of `control.jsonl` when the present supervisor took a run up again."""
@@ -235,6 +236,10 @@ def post(run_dir: RunDir, request: Request) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         descriptor = checked.open_descriptor(run_dir.control, flags)
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM) and (name := other_owner(run_dir)):
+            raise RunDirError(
+                f"the run is {name}'s, and only who may write {run_dir.control} can steer it."
+            ) from None
         raise RunDirError(f"cannot open {run_dir.control}: {error.strerror}.") from None
     try:
         # A writer that died in the middle of a line must not spoil this one.

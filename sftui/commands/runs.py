@@ -30,7 +30,7 @@ def table(root: Path, now: float, memory: Path | None = None) -> list[str]:
     """
     found, private = run_dir.list_runs(root), run_dir.private_runs(root)
     if not found and not private:
-        return [f"no runs under {root}. Start one with `sftui run`."]
+        return [run_dir.none_under(root, private)]
     rows = [["run", "status", "step", "best val", "age", "size"]]
     briefs = Briefs(memory)
     rows += [_row_or_why(briefs, run, now) for run in found]

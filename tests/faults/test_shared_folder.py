@@ -118,3 +118,55 @@ def test_another_users_run_is_refused_with_its_owner(shared: Shared, words: list
         assert f"a run of user {USERS['bob']}" in said(done), words
         assert done.returncode == 2
     assert (shared.root / "20260102-000000-bob" / "run.json").is_file()
+
+
+@pytest.mark.parametrize("words", [("show",), ("attach", "--headless"), ("runs",)])
+def test_where_all_runs_are_others_it_is_not_said_that_there_are_none(
+    shared: Shared, words: tuple[str, ...]
+) -> None:
+    shutil.rmtree(shared.root / "20260101-000000-alice")
+    text = said(shared.type("alice", *words))
+    assert str(USERS["bob"]) in text
+    assert "no runs under" not in text or "that you may read" in text
+
+
+POST_AS = """
+import os, sys
+from pathlib import Path
+from engine.control import Command, Request
+from engine.errors import RunDirError
+from engine.run.run_dir import RunDir, other_owner
+from engine.steering import inbox
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+run = RunDir(Path(sys.argv[2]))
+print("owner", other_owner(run))
+try:
+    inbox.post(run, Request(id="x", command=Command.PAUSE))
+except RunDirError as error:
+    print(error)
+"""
+
+
+def test_a_request_to_another_users_run_says_whose_it_is(shared: Shared) -> None:
+    """`Permission denied` about a file of the run was all that was said."""
+    run = shared.root / "20260102-000000-bob"
+    (run / "control.jsonl").touch()
+    os.chown(run / "control.jsonl", USERS["bob"], USERS["bob"])
+    for path in (run, *run.iterdir()):
+        path.chmod(0o755 if path is run else 0o644)
+    told = {}
+    for user in USERS:
+        told[user] = subprocess.run(
+            [sys.executable, "-c", POST_AS, str(USERS[user]), str(run)],
+            capture_output=True,
+            text=True,
+            env=environment(),
+            timeout=60,
+            check=True,
+        ).stdout
+    assert f"the run is user {USERS['bob']}'s" in told["alice"]
+    assert "control.jsonl" in told["alice"]
+    assert told["bob"].strip() == "owner"
+    assert len((run / "control.jsonl").read_text().splitlines()) == 1
