@@ -148,6 +148,8 @@ class EventTail:
         self._undecoded: collections.deque[bytes] = collections.deque()
         self._head: Event | None = None
         self._reopened = 0
+        self.num_reads = 0
+        """How often the file was asked for more."""
 
     @property
     def num_bad_lines(self) -> int:
@@ -185,6 +187,7 @@ class EventTail:
         while True:
             if not self._undecoded:
                 self._undecoded.extend(self._lines.read())
+                self.num_reads += 1
                 if self._lines.num_reopened != self._reopened:
                     self._reopened = self._lines.num_reopened
                     self._seen.restart()
@@ -270,10 +273,13 @@ class TailSource:
         self._main = EventTail(run_dir.events)
         self._supervisor = EventTail(run_dir.supervisor_events)
         self._liveness = RunLiveness(run_dir)
+        self._looked_at = -1
+        """Reads of the main log when the supervisor's was last found to hold no more."""
 
     def poll(self, max_events: int = 2000, max_seconds: float = 0.05) -> list[Event]:
         deadline = time.monotonic() + max_seconds
         events: list[Event] = []
+        self._looked_at = -1
         while len(events) < max_events:
             event = self._earliest()
             if event is None:
@@ -316,9 +322,15 @@ class TailSource:
 
     def _earliest(self) -> Event | None:
         """The older of the two heads: the loss of a rank comes between the two attempts."""
-        main, supervisor = self._main.peek(), self._supervisor.peek()
+        main = self._main.peek()
         if main is None:
             return self._supervisor.take()
-        if supervisor is None or (main.stamp.t or 0.0) <= (supervisor.stamp.t or 0.0):
-            return self._main.take()
-        return self._supervisor.take()
+        # What is older than these events of the main log stood in the supervisor's when they
+        # were read: it is asked once for each such read, not for each of them.
+        if self._looked_at != self._main.num_reads:
+            supervisor = self._supervisor.peek()
+            if supervisor is None:
+                self._looked_at = self._main.num_reads
+            elif (main.stamp.t or 0.0) > (supervisor.stamp.t or 0.0):
+                return self._supervisor.take()
+        return self._main.take()

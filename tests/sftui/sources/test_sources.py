@@ -342,6 +342,49 @@ def test_a_lost_rank_is_told_between_the_attempts_it_parts(run):
     assert kinds == [LogLine, LogLine, RankLost, AttemptStarted]
 
 
+def test_a_quiet_log_beside_a_long_one_is_asked_for_more_once_a_read(run, monkeypatch):
+    """The supervisor's was asked of the disk for each of the ranks' events: a third of reading."""
+    number = 30_000
+    run.events.write_bytes(b"".join(line(seq, float(seq)) for seq in range(1, number + 1)))
+    run.supervisor_events.write_bytes(line(1, 0.5, LogLine(text="first")))
+    asked, stat = [], os.stat
+
+    def noted(path, *args, **kwargs):
+        asked.append(str(path))
+        return stat(path, *args, **kwargs)
+
+    source = TailSource(run)
+    monkeypatch.setattr(os, "stat", noted)
+    found, polls = [], 1
+    while more := source.poll():
+        polls += 1
+        found += more
+    assert len(found) == number + 1
+    assert found[0].text == "first"
+    main = asked.count(str(run.events))
+    assert main < 100
+    assert asked.count(str(run.supervisor_events)) <= main + 2 * polls
+
+
+@given(
+    own=st.lists(st.integers(1, 30), max_size=30).map(sorted),
+    others=st.lists(st.integers(1, 30), max_size=8).map(sorted),
+    most=st.integers(1, 40),
+)
+@examples(100)
+def test_two_logs_are_told_in_the_order_of_their_times(own, others, most, tmp_path_factory):
+    """However many are taken at once; of one moment, the ranks' come first."""
+    run = make_run(tmp_path_factory.mktemp("two"))
+    for path, times, text in ((run.events, own, "own"), (run.supervisor_events, others, "other")):
+        lines = (line(n, float(t), LogLine(text=text)) for n, t in enumerate(times, start=1))
+        path.write_bytes(b"".join(lines))
+    source = TailSource(run)
+    found = []
+    while more := source.poll(max_events=most):
+        found += [(event.stamp.t, event.text == "other") for event in more]
+    assert found == sorted([(t, False) for t in own] + [(t, True) for t in others])
+
+
 # ---- life and wishes ---------------------------------------------------------------------------
 
 
