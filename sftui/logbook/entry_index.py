@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -179,10 +180,13 @@ class JournalRows(Indexed):
                             self._indexed += len(torn)
                             torn = b""
                         continue
+                    begun = time.thread_time()
                     block = torn + whole + newline
                     self._add(block, self._indexed)
                     self._indexed += len(block)
                     torn = rest
+                    # The interpreter is the screen's for as long: keys are pressed meanwhile.
+                    self._stop.wait(time.thread_time() - begun)
         except OSError:
             return  # gone: what was indexed stays
 

@@ -4,6 +4,7 @@ looking at every line."""
 import dataclasses
 import random
 import re
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -127,6 +128,18 @@ def test_the_index_follows_a_growing_file_and_a_torn_line(journal):
     rows.follow()
     rows.join()
     assert len(rows) == len(indexed(path))
+
+
+def test_the_index_leaves_half_of_the_interpreter_to_the_screen(journal, monkeypatch):
+    """After `home` the next key took as long as the index of a long log."""
+    monkeypatch.setattr(entry_index, "BLOCK_BYTES", 4096)
+    rows, waited = JournalRows(journal[0]), []
+    monkeypatch.setattr(rows._stop, "wait", waited.append)
+    begun = time.thread_time()
+    rows._index()
+    taken = time.thread_time() - begun
+    assert len(waited) > 10
+    assert sum(waited) > taken / 2
 
 
 def test_a_field_called_like_an_entry_is_none(tmp_path):
