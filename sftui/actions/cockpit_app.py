@@ -6,7 +6,12 @@ Light on purpose: it is imported before the first frame.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from textual.actions import ActionParseResult
+from textual.dom import DOMNode
 
 from sftui.terminal.terminal_app import TerminalApp
 
@@ -16,6 +21,10 @@ if TYPE_CHECKING:
 
 AGE_SECONDS = 10.0
 """Between two looks at the ages of checkpoints, after a run has ended."""
+PAINT_SECONDS = 0.025
+"""From what a key did to its paint: a frame of Textual's and half. A tick that is due waits."""
+TICK_AT_LATEST = 0.2
+"""Seconds after the last tick, however fast keys come."""
 
 
 class CockpitApp(TerminalApp):
@@ -27,6 +36,19 @@ class CockpitApp(TerminalApp):
     """Whether another tick is due; where nothing comes by itself, none is."""
     _aging: asyncio.TimerHandle | None = None
     """The next look at the ages of a run that has ended."""
+    _ticked = _next_at = 0.0
+    """By the monotonic clock: the last tick, and before when there is none."""
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """As Textual's; what it changed is painted before the next tick's work begins."""
+        handled = await super().run_action(action, default_namespace, namespaces)
+        self._next_at = min(time.monotonic() + PAINT_SECONDS, self._ticked + TICK_AT_LATEST)
+        return handled
 
     @property
     def _cockpit(self) -> Cockpit:
@@ -35,6 +57,7 @@ class CockpitApp(TerminalApp):
 
     def _tick(self) -> None:
         cockpit = self._cockpit
+        self._ticked = time.monotonic()
         cockpit.tick()
         pace = cockpit.pace
         self.ticking = bool(pace)
@@ -53,6 +76,9 @@ class CockpitApp(TerminalApp):
         # timer, so it must end and fail as one. This may go when a timer of Textual's needs no
         # task of its own.
         if self._exit or not self.is_running:
+            return
+        if (early := self._next_at - time.monotonic()) > 0:
+            asyncio.get_running_loop().call_later(early, self._next_tick)
             return
         try:
             self._tick()

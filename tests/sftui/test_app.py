@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import dataclasses
+import itertools
 import math
 import os
 import pty
@@ -524,6 +525,27 @@ async def test_hostile_text_is_literal():
             text = text_of(dashboard)
             assert "\x1b" not in text
             assert "\u202e" not in text
+
+
+async def test_what_a_key_did_is_painted_before_a_tick_that_is_due(monkeypatch):
+    """A tick of catching up came between the two; with keys all the time, ticks still come."""
+    app = make()
+    async with app.run_test(size=(120, 36)) as pilot:
+        await ready(pilot)
+        ticked = []
+        monkeypatch.setattr(app.cockpit, "tick", lambda: ticked.append(time.monotonic()))
+        app._tick()
+        for _ in range(3):
+            await app.run_action("toggle_log_y")
+            assert len(ticked) == 1
+            app._next_tick()
+            assert len(ticked) == 1, "not before the paint"
+        ends = time.monotonic() + 1.5
+        while time.monotonic() < ends:
+            await app.run_action("toggle_log_y")
+            await asyncio.sleep(0.01)
+        longest = max(later - sooner for sooner, later in itertools.pairwise([*ticked, ends]))
+        assert longest < 1.0
 
 
 async def test_idle_screen_paints_nothing():
