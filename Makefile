@@ -41,7 +41,7 @@ run: $(VENV)/.installed ## train the starter recipe on screen; more flags: make 
 test fast torture: export OMP_NUM_THREADS = 1
 test fast torture: export OMP_WAIT_POLICY = PASSIVE
 
-test: $(VENV)/.installed-dev ## run the tests, the slow ones included (under 15 minutes on 2 cores)
+test: $(VENV)/.installed-dev ## run the tests, the slow ones included (18 minutes on 2 quiet cores)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not torture" $(ARGS)
 
 fast: $(VENV)/.installed-dev ## run the tests a person runs all the time
