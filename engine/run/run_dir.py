@@ -373,10 +373,10 @@ def none_under(root: Path, private: Sequence[RunDir]) -> str:
         return f"no runs under {root}. Start one with `sftui run`."
     owners = sorted({owner(run) for run in private})
     whose = ", ".join(owners[:5]) + (", …" if len(owners) > 5 else "")
-    many = "its owner" if len(private) == 1 else "their owners"
+    one = len(private) == 1
     return (
-        f"no runs under {root} that you may read, and {len(private)} of {whose}. Ask {many} for "
-        "the right to read, or start one with `sftui run`."
+        f"no runs under {root} that you may read; {len(private)} belong{'s' * one} to {whose}. "
+        "Ask for the right to read, or start one with `sftui run`."
     )
 
 

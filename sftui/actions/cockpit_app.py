@@ -10,12 +10,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from textual.actions import ActionParseResult
-from textual.dom import DOMNode
-
 from sftui.terminal.terminal_app import TerminalApp
 
 if TYPE_CHECKING:
+    from textual.actions import ActionParseResult
+    from textual.dom import DOMNode
+
     from sftui.cockpit.cockpit import Cockpit
 
 
