@@ -47,7 +47,8 @@ KEYS = {
 PAUSE_SECONDS = 0.25
 """Between the answer to a key and the next key."""
 MOST_SECONDS = 5.0
-"""A key that is not answered by then had nothing to paint, as `home` at the start."""
+"""A key that is not answered by then had nothing to paint, as `end` at the end: it is not
+counted."""
 TARGET_SECONDS = 0.1
 
 CHILD = """
@@ -80,8 +81,11 @@ def displayed(self, *args, **kwargs):
     display(self, *args, **kwargs)
     while ran:
         key, cpu, clock = ran.pop()
-        found.append((key, time.process_time() - cpu, time.monotonic() - clock))
-        os.write(int(sys.argv[3]), b".")
+        seconds = time.monotonic() - clock
+        # One that had nothing to paint is no time of a key: the next one's paint found it here.
+        if seconds < float(sys.argv[5]):
+            found.append((key, time.process_time() - cpu, seconds))
+            os.write(int(sys.argv[3]), b".")
 
 tick = SftuiApp._tick
 
@@ -123,6 +127,8 @@ class Times:
     """How many of the run's updates were read when the screen was left."""
     whole: bool
     """Whether the run was read to its end by then."""
+    unanswered: int
+    """Keys after which nothing was painted for `MOST_SECONDS`."""
 
     def said(self, when: str) -> str:
         """One line for a person."""
@@ -131,8 +137,9 @@ class Times:
         clock = statistics.median(clock for *_, clock in self.keys)
         late = sum(each > TARGET_SECONDS for each in cpu)
         read = "all" if self.whole else f"{self.updates:,}"
+        none = f" and {self.unanswered} without a paint" if self.unanswered else ""
         return (
-            f"{len(cpu)} keys {when}: {statistics.median(cpu):.3f} s of CPU ({clock:.3f} s), "
+            f"{len(cpu)} keys{none} {when}: {statistics.median(cpu):.3f} s of CPU ({clock:.3f} s), "
             f"{slowest[1]:.3f} s at most ({slowest[0]}), {late} above {TARGET_SECONDS} s; "
             f"{read} updates read (target {TARGET_SECONDS} s)"
         )
@@ -145,7 +152,7 @@ def press(run: Path, wait_seconds: float, rounds: int = 1, *, whole: bool = Fals
         os.environ["SFTUI_CONFIG"] = str(Path(folder) / "config.json")
         answers, answered = os.pipe()
         os.set_inheritable(answered, True)
-        words = (str(run), str(out), str(answered), "whole" if whole else "read")
+        words = (str(run), str(out), str(answered), "whole" if whole else "read", str(MOST_SECONDS))
         screen = Screen(CHILD, *words)
         os.close(answered)
         wait_for_answer(screen, answers, 60)  # to the panels' first tick
@@ -157,7 +164,8 @@ def press(run: Path, wait_seconds: float, rounds: int = 1, *, whole: bool = Fals
         screen.close()
         os.close(answers)
         *keys, (_, updates, whole) = json.loads(out.read_text())
-    return Times([(key, cpu, clock) for key, cpu, clock in keys], updates, whole)
+    times = [(key, cpu, clock) for key, cpu, clock in keys]
+    return Times(times, updates, whole, len(KEYS) * rounds - len(times))
 
 
 def wait_for_answer(screen: Screen, answers: int, seconds: float) -> None:
