@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from textual.widgets import Static
 
 from engine import events as ev
 from engine.checkpoints import checkpoint_dir
@@ -236,6 +237,24 @@ async def test_a_deleted_checkpoint_is_gone_on_the_dashboard(run):
         lines = panel_of(dashboard, "checkpoints").text().splitlines()
         assert "1 to resume from" in lines[-1]
         assert "gone" in next(line for line in lines if "step 300" in line)
+
+
+@pytest.mark.parametrize(("other", "said"), [("alice", True), ("", False)])
+async def test_whoever_deletes_for_somebody_else_reads_whose_run_it_is(
+    run, monkeypatch, other, said
+):
+    """The rights of a shared folder may let one user delete what another saved."""
+    monkeypatch.setattr(run_dir, "other_owner", lambda _: other)
+    app = app_over(run)
+    async with app.run_test(size=(160, 48)) as pilot:
+        await ready(pilot)
+        await pilot.press("c")
+        await pilot.pause()
+        await pilot.press("down", "d")
+        await pilot.pause()
+        text = " ".join(str(part.render()) for part in app.screen.query(Static))
+        assert "It cannot be brought back." in text
+        assert ("The run is alice's." in text) is said
 
 
 async def test_what_was_deleted_on_another_screen_is_gone_on_this_one(run):
