@@ -350,7 +350,7 @@ def _locate(
         hint = (
             f"The newest run is {runs[0].id}: `sftui replay {runs[0].id}`."
             if runs
-            else f"There are no runs under {root} either; `sftui run` starts one."
+            else f"There are {run_dir.none_under(root, run_dir.private_runs(root))}"
         )
         raise UsageError(f"{target} does not exist. {hint}") from None
     return run.events, run

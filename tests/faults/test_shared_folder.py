@@ -120,7 +120,9 @@ def test_another_users_run_is_refused_with_its_owner(shared: Shared, words: list
     assert (shared.root / "20260102-000000-bob" / "run.json").is_file()
 
 
-@pytest.mark.parametrize("words", [("show",), ("attach", "--headless"), ("runs",)])
+@pytest.mark.parametrize(
+    "words", [("show",), ("show", "no.log"), ("attach", "--headless"), ("runs",)]
+)
 def test_where_all_runs_are_others_it_is_not_said_that_there_are_none(
     shared: Shared, words: tuple[str, ...]
 ) -> None:
