@@ -345,6 +345,9 @@ def _runs_in(root: Path) -> tuple[list[RunDir], list[RunDir]]:
 
 _IS_RUN_ID = re.compile(r"\d{8}-\d{6}-")
 
+# What to type where no run is.
+_FIRST_RUN = "`sftui run` starts one, `sftui demo` shows one."
+
 
 def owner(run: RunDir) -> str:
     """Name of the user whose run it is; the number where the machine knows no name."""
@@ -370,7 +373,7 @@ def other_owner(run: RunDir) -> str:
 def none_under(root: Path, private: Sequence[RunDir]) -> str:
     """The sentence about a folder without a run one may read, of which `private` are others'."""
     if not private:
-        return f"no runs under {root}. Start one with `sftui run`."
+        return f"no runs under {root}. {_FIRST_RUN}"
     owners = sorted({owner(run) for run in private})
     whose = ", ".join(owners[:5]) + (", …" if len(owners) > 5 else "")
     one = len(private) == 1
@@ -414,8 +417,7 @@ def find(target: str | None, root: Path) -> RunDir:
         raise _private(hidden[0])
     if not runs:
         raise RunDirError(
-            f"no run is called {target[:120]!r} under {root}, where there is none yet. `sftui run` "
-            "starts one, `sftui demo` shows one."
+            f"no run is called {target[:120]!r} under {root}, where there is none yet. {_FIRST_RUN}"
         )
     names = ", ".join(run.id for run in (matching or runs)[:5])
     what = "no run is called"
