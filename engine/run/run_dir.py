@@ -20,7 +20,6 @@ runs/<id>/
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from typing import Any
 
 from engine.errors import RunDirError
 from engine.files import checked, written
+from engine.run.owners import owner
 
 SCHEMA = 1
 
@@ -306,19 +306,17 @@ def create(root: Path, name: str, now: datetime) -> RunDir:
 
 def list_runs(root: Path) -> list[RunDir]:
     """Runs under `root`, newest first (by name, which starts with the time)."""
-    return _runs_in(root)[0]
+    return runs_and_private(root)[0]
 
 
-def private_runs(root: Path) -> list[RunDir]:
-    """Folders under `root` that look like runs and may not be looked into, newest first.
+def runs_and_private(root: Path) -> tuple[list[RunDir], list[RunDir]]:
+    """Runs under `root`, and folders that look like runs and may not be looked into, newest first.
 
     In a folder that several people share, each sees that the others have runs, and no more.
+
+    Raises:
+        RunDirError: the folder cannot be listed.
     """
-    return _runs_in(root)[1]
-
-
-def _runs_in(root: Path) -> tuple[list[RunDir], list[RunDir]]:
-    """Runs that may be read, and folders that may not."""
     readable, private = [], []
     try:
         with os.scandir(root) as entries:
@@ -349,32 +347,11 @@ _IS_RUN_ID = re.compile(r"\d{8}-\d{6}-")
 _FIRST_RUN = "`sftui run` starts one, `sftui demo` shows one."
 
 
-def owner(run: RunDir) -> str:
-    """Name of the user whose run it is; the number where the machine knows no name."""
-    try:
-        uid = os.lstat(run.path).st_uid
-    except OSError:
-        return "nobody"
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
-
-
-def other_owner(run: RunDir) -> str:
-    """As `owner`, for a run of another user; empty for one's own."""
-    try:
-        mine = os.lstat(run.path).st_uid == os.geteuid()
-    except OSError:
-        return ""
-    return "" if mine else owner(run)
-
-
 def none_under(root: Path, private: Sequence[RunDir]) -> str:
     """The sentence about a folder without a run one may read, of which `private` are others'."""
     if not private:
         return f"no runs under {root}. {_FIRST_RUN}"
-    owners = sorted({owner(run) for run in private})
+    owners = sorted({owner(run.path) for run in private})
     whose = ", ".join(owners[:5]) + (", …" if len(owners) > 5 else "")
     one = len(private) == 1
     return (
@@ -400,7 +377,7 @@ def find(target: str | None, root: Path) -> RunDir:
         except (OSError, ValueError):
             # Longer than a name may be, or with a byte of zero: no path, and no run either.
             pass
-    runs, private = _runs_in(root)
+    runs, private = runs_and_private(root)
     if not target:
         if not runs:
             raise RunDirError(none_under(root, private))
@@ -428,8 +405,8 @@ def find(target: str | None, root: Path) -> RunDir:
 
 def _private(run: RunDir) -> RunDirError:
     return RunDirError(
-        f"{run.path} is a run of {owner(run)}, and may not be read by you. Ask its owner for the "
-        "right to read it."
+        f"{run.path} is a run of {owner(run.path)}, and may not be read by you. Ask its owner for "
+        "the right to read it."
     )
 
 

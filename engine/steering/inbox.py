@@ -19,7 +19,8 @@ from engine.events import ControlApplied, ControlOutcome
 from engine.files import checked
 from engine.journal import wire
 from engine.journal.event_files import ends_a_line, scan
-from engine.run.run_dir import RunDir, other_owner
+from engine.run.owners import other_owner
+from engine.run.run_dir import RunDir
 
 HISTORY_VARIABLE = "SFTUI_CONTROL_BYTES"
 """Size of `control.jsonl` when the present supervisor took a run up again."""
@@ -236,7 +237,7 @@ def post(run_dir: RunDir, request: Request) -> None:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         descriptor = checked.open_descriptor(run_dir.control, flags)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM) and (name := other_owner(run_dir)):
+        if error.errno in (errno.EACCES, errno.EPERM) and (name := other_owner(run_dir.path)):
             raise RunDirError(
                 f"the run is {name}'s, and only who may write {run_dir.control} can steer it."
             ) from None

@@ -15,6 +15,7 @@ from pathlib import Path
 from engine.checkpoints import checkpoint_dir
 from engine.errors import RunDirError
 from engine.run import lock, run_dir
+from engine.run.owners import owner
 from engine.run.run_dir import RunDir
 from sftui.sources import snapshot
 from sftui.sources.run_briefs import SILENT_SECONDS, Brief, Briefs, brief_of
@@ -28,14 +29,14 @@ def table(root: Path, now: float, memory: Path | None = None) -> list[str]:
 
     `memory`: where what was read of runs that are over is remembered (see `run_briefs`).
     """
-    found, private = run_dir.list_runs(root), run_dir.private_runs(root)
+    found, private = run_dir.runs_and_private(root)
     if not found and not private:
         return [run_dir.none_under(root, private)]
     rows = [["run", "status", "step", "best val", "age", "size"]]
     briefs = Briefs(memory)
     rows += [_row_or_why(briefs, run, now) for run in found]
     briefs.save()
-    rows += [_row_of(run, f"private to {run_dir.owner(run)}") for run in private]
+    rows += [_row_of(run, f"private to {owner(run.path)}") for run in private]
     rows[1:] = sorted(rows[1:], reverse=True)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

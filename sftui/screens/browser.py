@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.widgets import Input
 
-from engine.run import run_dir
+from engine.run import owners
 from sftui.keys.bindings import bindings, rebind
 from sftui.keys.key_table import DEFAULT_KEYS
 from sftui.screens.confirm import Answer, Confirm
@@ -158,7 +158,7 @@ class Browser(Modal[None]):
         if problem := checkpoints.why_not_delete(row, alive=alive):
             self._say(problem)
             return
-        other = run_dir.other_owner(checkpoints.run) if checkpoints.run is not None else ""
+        other = owners.other_owner(checkpoints.run.path) if checkpoints.run is not None else ""
         facts = [
             f"The run is {other}'s." if other else "",
             "It is the best one so far." if row.best else "",

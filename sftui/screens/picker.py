@@ -134,15 +134,29 @@ class PickerScreen(Modal[None]):
         self.list.page(by)
 
     def action_pick_mark(self) -> None:
-        self.list.toggle_mark()
+        if self._may_be_read():
+            self.list.toggle_mark()
 
     def action_pick_open(self) -> None:
         """The row under the cursor, or those that are marked beside each other."""
         marked = self.list.marked
         if len(marked) > 1:
             self._choose(("compare", *marked))
-        elif self.list.chosen is not None:
+        else:
+            self._open_chosen()
+
+    def _open_chosen(self) -> None:
+        if self.list.chosen is not None and self._may_be_read():
             self._choose(self.list.chosen.words)
+
+    def _may_be_read(self) -> bool:
+        """Whether the row under the cursor can be shown; says why it cannot."""
+        chosen = self.list.chosen
+        if chosen is None or chosen.readable:
+            return True
+        why = f"{chosen.name} is {chosen.state}. Ask its owner for the right to read it."
+        self.notify(why, title="Not opened", severity="warning", markup=False)
+        return False
 
     def action_pick_close(self) -> None:
         """The filter goes first, then the marks, then the list."""
@@ -159,8 +173,7 @@ class PickerScreen(Modal[None]):
         self._choose(())
 
     def on_picked_by_mouse(self, message: PickedByMouse) -> None:
-        if self.list.chosen is not None:
-            self._choose(self.list.chosen.words)
+        self._open_chosen()
 
 
 def _title(entry: Entry) -> str:

@@ -346,11 +346,11 @@ def _locate(
     try:
         run = run_dir.find(target, root)
     except RunDirError:
-        runs = run_dir.list_runs(root)
+        runs, private = run_dir.runs_and_private(root)
         hint = (
             f"The newest run is {runs[0].id}: `sftui replay {runs[0].id}`."
             if runs
-            else f"There are {run_dir.none_under(root, run_dir.private_runs(root))}"
+            else f"There are {run_dir.none_under(root, private)}"
         )
         raise UsageError(f"{target} does not exist. {hint}") from None
     return run.events, run

@@ -15,6 +15,7 @@ from typing import Literal
 
 from engine.errors import RunDirError
 from engine.run import run_dir
+from engine.run.owners import owner
 from engine.run.run_dir import RunDir
 from sftui.sources import recent_logs
 from sftui.sources.recent_logs import RecentLog
@@ -38,6 +39,8 @@ class Entry:
     name: str
     state: str
     """In words: `running`, `finished`, `log`, ..."""
+    readable: bool = True
+    """Whether one may look into it."""
     live: bool = False
     done: int | None = None
     planned: int | None = None
@@ -157,10 +160,11 @@ class EntryFeed:
     def read(self, briefs: Briefs) -> None:
         """Read the folder once."""
         try:
-            runs, self.problem = run_dir.list_runs(self.root), ""
+            (runs, private), self.problem = run_dir.runs_and_private(self.root), ""
         except RunDirError as error:
-            runs, self.problem = [], str(error)
-        entries = [entry_of_log(log, self._here) for log in recent_logs.listed(self._here)]
+            runs, private, self.problem = [], [], str(error)
+        entries = [_private(run) for run in private]
+        entries += [entry_of_log(log, self._here) for log in recent_logs.listed(self._here)]
         for number, run in enumerate(runs):
             if self._closed.is_set():
                 return
@@ -180,6 +184,13 @@ class EntryFeed:
                 return
             self._entries = ordered
         self.version += 1
+
+
+def _private(run: RunDir) -> Entry:
+    """The row of a run that may not be read."""
+    state = f"private to {clean(owner(run.path), 60)}"
+    name = clean(run.id, 120)
+    return Entry(kind="run", target=str(run.path), name=name, state=state, readable=False)
 
 
 def _of(run: RunDir, briefs: Briefs) -> Entry:

@@ -98,8 +98,11 @@ class RunList(Panel):
         self.move(by * max(1, self._room(self.size.height) - 1))
 
     def toggle_mark(self) -> None:
-        """Mark the row under the cursor, or not any more, and go on to the next."""
-        if self.chosen is None:
+        """Mark the row under the cursor, or not any more, and go on to the next.
+
+        What may not be read is not marked.
+        """
+        if self.chosen is None or not self.chosen.readable:
             return
         target = self.chosen.target
         if target in self.marked:

@@ -132,18 +132,52 @@ def test_where_all_runs_are_others_it_is_not_said_that_there_are_none(
     assert "no runs under" not in text or "that you may read" in text
 
 
+LIST_AS = """
+import os, sys
+from pathlib import Path
+from sftui.sources.run_briefs import Briefs
+from sftui.sources.run_entries import EntryFeed
+feed = EntryFeed(Path(sys.argv[2]), Path("/nowhere"), None)
+feed.read(Briefs(None))  # as root, for the modules: see AS_USER
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+feed.read(Briefs(None))
+for entry in feed.entries:
+    print(entry.name, entry.state, "open" if entry.readable else "not open", sep="|")
+"""
+
+
+@pytest.mark.parametrize(("user", "other"), [("alice", "bob"), ("bob", "alice")])
+def test_the_picker_lists_what_the_list_of_runs_does(shared: Shared, user: str, other: str) -> None:
+    """It said that there were no runs where all were others'."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_AS, str(USERS[user]), str(shared.root)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=60,
+    )
+    rows = dict(row.split("-")[-1].split("|", 1) for row in said(done).splitlines())
+    assert rows == {
+        user: "finished|open",
+        other: f"private to user {USERS[other]}|not open",
+    }
+
+
 POST_AS = """
 import os, sys
 from pathlib import Path
 from engine.control import Command, Request
 from engine.errors import RunDirError
-from engine.run.run_dir import RunDir, other_owner
+from engine.run.owners import other_owner
+from engine.run.run_dir import RunDir
 from engine.steering import inbox
 os.setgroups([])
 os.setgid(int(sys.argv[1]))
 os.setuid(int(sys.argv[1]))
 run = RunDir(Path(sys.argv[2]))
-print("owner", other_owner(run))
+print("owner", other_owner(run.path))
 try:
     inbox.post(run, Request(id="x", command=Command.PAUSE))
 except RunDirError as error:

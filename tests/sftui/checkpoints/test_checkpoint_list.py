@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from engine import events as ev
 from engine.checkpoints import checkpoint_dir
-from engine.run import run_dir
+from engine.run import owners, run_dir
 from engine.run.run_dir import RunDir
 from sftui.app import SftuiApp
 from sftui.checkpoints import checkpoint_list as shelf_module
@@ -244,7 +244,7 @@ async def test_whoever_deletes_for_somebody_else_reads_whose_run_it_is(
     run, monkeypatch, other, said
 ):
     """The rights of a shared folder may let one user delete what another saved."""
-    monkeypatch.setattr(run_dir, "other_owner", lambda _: other)
+    monkeypatch.setattr(owners, "other_owner", lambda _: other)
     app = app_over(run)
     async with app.run_test(size=(160, 48)) as pilot:
         await ready(pilot)

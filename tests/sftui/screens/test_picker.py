@@ -103,6 +103,29 @@ async def test_runs_and_logs_stand_with_state_loss_and_results(
         assert app.onward == Onward(words=("replay", log), back=("pick",))
 
 
+@pytest.mark.parametrize("size", [(120, 36), (80, 24)])
+async def test_another_users_run_is_a_row_that_is_neither_opened_nor_marked(
+    place: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names its owner instead; the screen from which the list was opened stays."""
+    runs = run_dir.list_runs(place / "runs")
+    monkeypatch.setattr(run_dir, "runs_and_private", lambda _: (runs[1:], runs[:1]))
+    monkeypatch.setattr("sftui.sources.run_entries.owner", lambda _: "bob[red]")
+    app = app_over(place)
+    async with app.run_test(size=size) as pilot:
+        await loaded(app, pilot)
+        assert names(app) == ["live", "starter", "logs/other.log", "sweep"]
+        await pilot.press("end", "down", "down", "down")
+        assert "private to bob[red]" in app.picker.list.text()
+        await pilot.press("enter", "tab")
+        await pilot.pause()
+        assert app.onward is None
+        assert app.picker.list.marked == []
+        said = [note.message for note in app._notifications]
+        assert len(said) == 2
+        assert all("sweep is private to bob[red]. Ask" in each for each in said)
+
+
 FILTERS = [
     ("starter", ["starter"]),
     ("FAILED", ["sweep"]),
