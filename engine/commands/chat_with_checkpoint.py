@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from engine.checkpoints import checkpoint_target
 from engine.errors import SftuiError, UsageError
+from engine.files import checked
+from engine.processes import orphan
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,8 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 def main() -> int:
+    # Without it one whose starter is killed loads its model to the end before it reads.
+    orphan.end_with_parent()
     # Ctrl-C is for whoever started this: it says `stop`, or closes the input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -76,7 +80,7 @@ class Orders:
 
     def _read(self) -> None:
         for line in self._lines:
-            order = json.loads(line)
+            order = checked.parse_json(line)
             if "stop" in order:
                 self.stopped = int(order["stop"])
             else:

@@ -15,17 +15,23 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.errors import RunFailedError, SftuiError, UsageError
+from engine.files import checked
+from engine.processes import orphan
 
 
 def serve(work: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """The child's side: do the job on stdin and write its answer; returns the exit code."""
+    """The child's side: do the job on stdin and write its answer; returns the exit code.
+
+    It ends with the process that started it: nobody would read the answer.
+    """
+    orphan.end_with_parent()
     answer_to = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # From here on whatever is printed, by C code too, is no part of the answer.
     os.dup2(2, 1)
     with answer_to:
         answer: dict[str, Any]
         try:
-            answer = {"answer": work(json.load(sys.stdin))}
+            answer = {"answer": work(checked.parse_json(sys.stdin.read()))}
         except SftuiError as error:
             answer = {"error": str(error), "usage": isinstance(error, UsageError)}
         json.dump(answer, answer_to)
@@ -57,7 +63,7 @@ def run(module: str, job: Mapping[str, Any]) -> dict[str, Any]:
             process.kill()
             process.wait()
     try:
-        found = json.loads(out)
+        found = checked.parse_json(out)
     except ValueError:
         raise RunFailedError(
             f"{module} ended with exit code {process.returncode} and no answer; what it printed "

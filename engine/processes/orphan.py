@@ -1,8 +1,9 @@
-"""Make the kernel end a rank whose parent died, so that no orphan trains on.
+"""Make the kernel end a process whose parent died, so that no orphan trains on.
 
 Importing torch takes seconds in which a rank checks nothing. If its supervisor dies
 meanwhile, the rank must not come up, train and write as if it still belonged to the
-run, which may have been resumed by then.
+run, which may have been resumed by then. What evaluates, exports or answers for a command
+would go on for hours.
 """
 
 from __future__ import annotations

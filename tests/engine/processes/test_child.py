@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.errors import ConfigError, RunFailedError, UsageError
 from engine.processes import child
+from tests.processes import environment, wait_for
 
 
 def work(job):
     """What the child does in these tests."""
     if job["do"] == "mistype":
         raise ConfigError("there is no such thing")
+    if job["do"] == "linger":
+        Path(job["pid"]).write_text(str(os.getpid()))
+        time.sleep(60)
     if job["do"] == "crash":
         raise ValueError("never told to a person")
-    import os
-
     print("from Python")
     os.write(1, b"from C\n")
     return {"job": job, "torch": "torch" in sys.modules}
@@ -55,3 +63,23 @@ def test_a_crash_is_a_failure(monkeypatch, capfd):
     with pytest.raises(RunFailedError, match="exit code 1 and no answer"):
         run({"do": "crash"}, monkeypatch)
     assert "never told to a person" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing tells of a parent's death")
+def test_a_child_ends_with_who_started_it(tmp_path):
+    """Also where that one was killed: an evaluation went on for hours, for nobody."""
+    pid_file = tmp_path / "pid"
+    job = {"do": "linger", "pid": str(pid_file)}
+    words = f"child.run('tests.engine.processes.test_child', {json.dumps(job)})"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", f"from engine.processes import child; {words}"], env=environment()
+    )
+    wait_for(lambda: pid_file.exists() and pid_file.read_text())
+    lingers = psutil.Process(int(pid_file.read_text()))
+    parent.kill()
+    parent.wait()
+    try:
+        wait_for(lambda: not lingers.is_running() or lingers.status() == psutil.STATUS_ZOMBIE, 5)
+    finally:
+        if lingers.is_running():
+            lingers.kill()
