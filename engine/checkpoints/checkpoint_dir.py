@@ -175,6 +175,8 @@ def read(path: Path) -> CheckpointInfo:
             entry = (path / name).lstat()
             if not stat.S_ISREG(entry.st_mode):
                 raise CheckpointError(f"{path / name} is a link or a folder; expected a file")
+            if fault := checked.hollow_fault(path / name, entry):
+                raise CheckpointError(fault)
             found = entry.st_size
             if found != size:
                 raise CheckpointError(f"{path / name} has {found} bytes; expected {size}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import collections
 import io
-import json
 import math
+import os
 import pickle
 import pickletools
 import zipfile
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import CheckpointError
+from engine.files import checked
 from engine.files.lfs import pointer_fault
 from engine.model import family
 from engine.model.family import ModelShape, Shapes
@@ -139,8 +140,7 @@ def content(path: Path, advice: str) -> object:
     """
     try:
         with path.open("rb") as file:
-            if fault := pointer_fault(path, file.read(1024)):
-                raise CheckpointError(f"{fault}.")
+            _refuse_stand_in(path, file, file.read(1024))
             return _table(path, _open(path, file))[1]
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {advice}") from None
@@ -160,8 +160,7 @@ def check(path: Path, config: ModelShape) -> Checked:
     """
     try:
         with path.open("rb") as file:
-            if fault := pointer_fault(path, file.read(1024)):
-                raise CheckpointError(f"{fault}.")
+            _refuse_stand_in(path, file, file.read(1024))
             archive = _open(path, file)
             found = _tensors(path, archive)
             tensors = {name.removeprefix(COMPILE_PREFIX): each for name, each in found.items()}
@@ -190,8 +189,7 @@ def check_safetensors(path: Path) -> None:
     try:
         with path.open("rb") as file:
             head = file.read(1024)
-            if fault := pointer_fault(path, head):
-                raise CheckpointError(f"{fault}.")
+            _refuse_stand_in(path, file, head)
             size = path.stat().st_size
             length = int.from_bytes(head[:8], "little")
             if size < 8 or not 2 <= length <= min(MOST_SAFETENSORS_HEADER, size - 8):
@@ -201,9 +199,9 @@ def check_safetensors(path: Path) -> None:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}). {_COPY}") from None
     try:
-        header = json.loads(content)
+        header = checked.parse_json(content)
         ends = [_safetensors_end(each) for name, each in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its header is damaged ({error!r}). {_COPY}") from None
     wanted = 8 + length + max(ends, default=0)
     if size != wanted:
@@ -211,6 +209,13 @@ def check_safetensors(path: Path) -> None:
             f"{path}: has {size:,} bytes, its header says {wanted:,}; expected the whole file. "
             f"{_COPY}"
         )
+
+
+def _refuse_stand_in(path: Path, file: BinaryIO, head: bytes) -> None:
+    """Refuse what only stands for a file: a Git LFS pointer, or a hole of the file's size."""
+    fault = pointer_fault(path, head) or checked.hollow_fault(path, os.fstat(file.fileno()))
+    if fault:
+        raise CheckpointError(f"{fault}.")
 
 
 _COPY = "Copy it again from where it was written."

@@ -66,11 +66,8 @@ def refuse_hollow(path: Path, found: os.stat_result) -> None:
     Raises:
         DataError: it says that it has gigabytes, and they are a hole.
     """
-    if checked.is_hollow(found):
-        raise DataError(
-            f"{path}: says that it has {found.st_size:,} bytes, of which {found.st_blocks * 512:,} "
-            "are written; expected a whole file. Copy it again from where it was made."
-        )
+    if fault := checked.hollow_fault(path, found):
+        raise DataError(f"{fault}.")
 
 
 def file_bytes(path: Path, data: bytes | None = None) -> bytes:

@@ -133,6 +133,19 @@ def is_hollow(found: os.stat_result) -> bool:
     return found.st_size > _HOLLOW_BYTES and found.st_blocks * 512 * 100 < found.st_size
 
 
+def hollow_fault(path: Path, found: os.stat_result) -> str:
+    """What to say of a file of which nearly nothing was written; an empty text of any other.
+
+    A checksum of a terabyte of zeros takes half an hour, and loading it all of the memory.
+    """
+    if not is_hollow(found):
+        return ""
+    return (
+        f"{path}: says that it has {found.st_size:,} bytes, of which {found.st_blocks * 512:,} are "
+        "written; expected a whole file. Copy it again from where it was made"
+    )
+
+
 def read_bytes(path: Path, limit: int = MOST_JSON_BYTES) -> bytes:
     """The whole of a regular file.
 
@@ -164,12 +177,14 @@ def parse_json(text: bytes | str) -> Any:
     try:
         if type(text) is str and text.startswith("{"):
             # What `json.loads` does with an object, without its three layers: a run has millions.
-            value, end = _scan(text, 0)
-            if end == len(text) or not text[end:].strip(_JSON_BLANKS):
-                return value
-        return json.loads(text)
-    except StopIteration:
-        return json.loads(text)  # for its words
+            try:
+                value, end = _scan(text, 0)
+            except StopIteration:
+                pass  # it ends too early: `loads` has the words
+            else:
+                if end == len(text) or not text[end:].strip(_JSON_BLANKS):
+                    return value
+        return json.loads(text)  # noqa: TID251  here its errors are caught
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

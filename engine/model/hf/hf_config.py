@@ -411,12 +411,15 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
         raise CheckpointError(f"{fault}.")
     advice = "Download it again."
     try:
-        whole = path.stat().st_size
+        found = path.stat()
+        if fault := checked.hollow_fault(path, found):
+            raise CheckpointError(f"{fault}.")
+        whole = found.st_size
         with path.open("rb") as file:
             (size,) = struct.unpack("<Q", file.read(8))
             if not 2 <= size <= min(MAX_HEADER_BYTES, whole - 8):
                 raise ValueError("its header does not fit it")
-            header = json.loads(file.read(size))
+            header = checked.parse_json(file.read(size))
         header.pop("__metadata__", None)
         ends = [entry["data_offsets"][1] for entry in header.values()]
         shapes = [entry["shape"] for entry in header.values()]

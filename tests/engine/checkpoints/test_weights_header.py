@@ -8,7 +8,9 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engine.checkpoints import checkpoint_target, weights_header
+from engine.checkpoints import checkpoint_dir, checkpoint_target, weights_header
 from engine.checkpoints.nanochat_io import load_weights
 from engine.checkpoints.nanochat_paths import find_checkpoint
 from engine.config import RunConfig
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
+from engine.model.hf.hf_config import read_folder
 from engine.model.nanochat.gpt_config import GPTConfig
 from engine.processes import launch
 from tests import tiny
@@ -302,3 +305,52 @@ def test_nanochats_own_files_are_whole() -> None:
         ref = find_checkpoint(source, base=SHARED / "nanochat/base")
         checked = weights_header.check(ref.model_path, ref.config)
         assert checked.looked_at == checked.numbers == ref.config.num_parameters
+
+
+TERABYTE = 2**40
+
+
+def write_hollow_safetensors(path: Path) -> None:
+    """One tensor of a terabyte that nobody wrote; the header agrees with the file's size."""
+    header = b""
+    for _ in range(2):
+        numbers = TERABYTE - 8 - len(header)
+        tensor = {"dtype": "U8", "shape": [numbers], "data_offsets": [0, numbers]}
+        header = json.dumps({"lm_head.weight": tensor}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, TERABYTE)
+
+
+def test_weights_that_are_a_hole_are_refused_at_once(tmp_path: Path, cache: Path) -> None:
+    """Also where header and manifest agree: to take a checksum of them takes half an hour."""
+    weights = tmp_path / "model.safetensors"
+    write_hollow_safetensors(weights)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / checkpoint_dir.STATE).write_text("{}")
+    files = {weights.name: {"size": TERABYTE, "sha256": "0" * 64}}
+    manifest = {"step": 1, "created": 1.0, "files": files}
+    (tmp_path / checkpoint_dir.MANIFEST).write_text(json.dumps(manifest))
+    torch_file = put(cache, STATE)
+    os.truncate(torch_file, TERABYTE)
+    readers: list[Callable[[], object]] = [
+        lambda: checkpoint_dir.read(tmp_path),
+        lambda: weights_header.check_safetensors(weights),
+        lambda: weights_header.check(torch_file, CONFIG),
+        lambda: read_folder(tmp_path),
+    ]
+    began = time.monotonic()
+    for read in readers:
+        with pytest.raises(CheckpointError, match=r"of which [\d,]+ are written"):
+            read()
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b'{"a":' * 100_000])
+def test_a_header_nested_too_deeply_is_damaged(tmp_path: Path, header: bytes) -> None:
+    """It was a traceback for a model's folder."""
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    for read in (lambda: weights_header.check_safetensors(weights), lambda: read_folder(tmp_path)):
+        with pytest.raises(CheckpointError, match="nested too deeply"):
+            read()
