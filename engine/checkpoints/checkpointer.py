@@ -140,7 +140,7 @@ class Checkpointer:
             optimizer=self._host_copy("optim", own.optimizer),
             random=self._host_copy("random", own.random),
             model=None if own.model is None else self._host_copy("model", own.model),
-            state=None if own.state is None else json.loads(json.dumps(own.state)),
+            state=None if own.state is None else checked.parse_json(json.dumps(own.state)),
         )
 
     def _host_copy(self, kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

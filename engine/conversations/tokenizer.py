@@ -243,12 +243,12 @@ class Tokenizer:
             CheckpointError: damaged, or not a tokenizer.
         """
         try:
-            found = json.loads(content)
+            found = checked.parse_json(content)
             if found["format"] != _JSON_FORMAT:
                 _refuse(f"its format is {found['format']!r}")
             name, pattern, special = found["name"], found["pattern"], found["special_tokens"]
             merges = [base64.b64decode(piece, validate=True) for piece in found["merges"]]
-        except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, binascii.Error) as error:
             raise CheckpointError(
                 f"This tokenizer file is damaged ({error!r}). {_ADVICE}"
             ) from error

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.conversations.row_fault import RowFault
+from engine.files import checked
 
 REASONING = ("reasoning_content", "thinking")
 """What an answer was thought out with, as reasoning models' data sets call it."""
@@ -89,6 +90,6 @@ def _without_nulls(value: Any) -> Any:
 
 def _parsed(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return checked.parse_json(text)
+    except ValueError:
         raise RowFault(f"{what} that is a text and no JSON; expected JSON") from None

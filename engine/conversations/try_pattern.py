@@ -7,13 +7,13 @@ A process of its own, because a pattern may bring down or hold up the one that u
 from __future__ import annotations
 
 import contextlib
-import json
 import resource
 import sys
 from pathlib import Path
 
 from engine.conversations.tokenizer import Tokenizer
 from engine.errors import CheckpointError
+from engine.files import checked
 
 MOST_BYTES = 2**30
 """Beyond what this program takes before it has seen the pattern; the time is its parent's limit."""
@@ -29,7 +29,7 @@ def limit_memory() -> None:
 
 
 def main() -> int:
-    job = json.load(sys.stdin)
+    job = checked.parse_json(sys.stdin.read())
     limit_memory()
     try:
         tokenizer = Tokenizer.from_json(job["tokenizer"].encode())

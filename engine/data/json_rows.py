@@ -12,6 +12,7 @@ from pathlib import Path
 
 from engine.conversations.conversation import RowFault
 from engine.errors import DataError
+from engine.files import checked
 
 UTF8_MARK = b"\xef\xbb\xbf"
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -134,8 +135,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once)
 def is_row(line: bytes) -> bool:
     """Whether a line is JSON by itself."""
     try:
-        json.loads(line)
-    except (ValueError, RecursionError):
+        checked.parse_json(line)
+    except ValueError:
         return False
     return True
 
@@ -143,8 +144,8 @@ def is_row(line: bytes) -> bool:
 def _is_conversation(text: str) -> bool:
     """Whether an array is one row of nanochat's identity form: a list of messages."""
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = checked.parse_json(text)
+    except ValueError:
         return False
     return any(isinstance(each, dict) and "role" in each for each in found)
 

@@ -7,12 +7,12 @@ conversation already.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.conversations.conversation import ROW_LOSS_KEYS, RowFault, plain_text, says_loss
+from engine.files import checked
 
 Row = Mapping[str, Any]
 
@@ -315,6 +315,6 @@ def listed(value: object) -> list[Any] | None:
 
 def _json(text: str) -> object:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return checked.parse_json(text)
+    except ValueError:
         return None

@@ -23,6 +23,7 @@ from engine.conversations.chat_format import (
 from engine.conversations.problems import Problem, free_number, number_of, problem_set
 from engine.errors import DataError
 from engine.evaluation.eval_items import EvalResult
+from engine.files import checked
 from engine.model.batch_generate import generate
 from engine.model.family import Decoder, RunTokenizer
 from engine.sandbox.program_sandbox import Sandbox
@@ -175,7 +176,7 @@ def _packed(predicted: str, answer: str) -> bytes:
 
 
 def _result(prepared: PreparedProblems, table: npt.NDArray[np.uint8]) -> EvalResult:
-    told = [json.loads(row.tobytes().rstrip(b"\0").decode("utf-8")) for row in table]
+    told = [checked.parse_json(row.tobytes().rstrip(b"\0").decode("utf-8")) for row in table]
     problems = prepared.problems
     return EvalResult(
         task=prepared.task,

@@ -7,7 +7,6 @@ rank's stderr.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -22,6 +21,8 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing import LogsDest, LogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from engine.files import checked
 
 _FAILED = re.compile(r"failed \(exitcode: (?P<code>-?\d+)\) local_rank: (?P<rank>\d+)")
 _TAIL_BYTES = 16 * 1024
@@ -228,7 +229,7 @@ def wait_before_restart(num_restarts: int) -> None:
 
 def _recorded_error(path: Path) -> str:
     try:
-        message = json.loads(path.read_bytes())["message"]
+        message = checked.parse_json(path.read_bytes())["message"]
         return str(message["message"] if isinstance(message, dict) else message)[:2000]
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -6,7 +6,6 @@ makes a context on each card (`probe`), which is the only way to know that torch
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -18,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from engine.files import checked
 from engine.files.sizes import GIB, MIB, in_words
 from engine.processes import devices
 from engine.processes.cuda_environment import ALLOCATOR_VARIABLES
@@ -256,7 +256,7 @@ def _probe() -> dict[str, Any]:
             timeout=PROBE_SECONDS,
             check=False,
         )
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found: dict[str, Any] = checked.parse_json(done.stdout.splitlines()[-1])
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
         return {"error": f"asking torch failed ({type(error).__name__})"}
     return found

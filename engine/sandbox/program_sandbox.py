@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import UsageError
+from engine.files import checked
 from engine.sandbox import answer_runner, bubblewrap, syscall_filter
 from engine.sandbox.watched_process import WatchedProcess
 
@@ -175,7 +176,7 @@ def _verdict(why: str, told: bytes, word: str, status: int | None) -> Verdict:
     if why:
         return Verdict(passed=False, reason=why)
     try:
-        found = json.loads(told)
+        found = checked.parse_json(told)
         right_word, error = found["word"] == word, str(found["error"])
     except (ValueError, KeyError, TypeError):
         right_word, error = False, ""

@@ -7,11 +7,11 @@ loaded here is checked against them, so a damaged install is told from a bad run
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import CheckpointError
+from engine.files import checked
 from engine.model.nanochat.gpt_config import GPTConfig
 
 ASSETS = Path(__file__).parent / "assets"
@@ -40,7 +40,7 @@ def base_info(assets: Path = ASSETS) -> BaseInfo:
         CheckpointError: a file is missing or `base.json` cannot be read.
     """
     try:
-        found = json.loads((assets / INFO).read_text(encoding="utf-8"))
+        found = checked.parse_json((assets / INFO).read_text(encoding="utf-8"))
         info = BaseInfo(
             config=GPTConfig.from_dict(found["model_config"]),
             tokenizer_path=assets / TOKENIZER,

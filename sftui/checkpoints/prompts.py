@@ -6,13 +6,13 @@ waiting. Greedy, so that two checkpoints differ by their weights alone.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import SftuiError, UsageError
+from engine.files import checked
 from sftui.checkpoints.answers import Answer, Group
 from sftui.checkpoints.jobs import Job
 
@@ -158,7 +158,7 @@ def target_of(run: RunDir | None, row: CheckpointRow) -> str:
 def _answered(sample: Sample, job: Job) -> Sample:
     for line in reversed(job.output().split("\n")):
         if job.code == 0 and line.startswith("{"):
-            found = json.loads(line)
+            found = checked.parse_json(line)
             return replace(sample, text=found["text"], stopped_by=found["stopped_by"])
     said = job.lines() or [f"exit code {job.code}"]
     errors = [line for line in said if line.startswith("sftui: error: ")] or said

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.files import checked
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.jobs import Job
 from sftui.text.clean import clean
@@ -98,7 +98,7 @@ class StepRows:
 
 
 def _row(line: str) -> ShownRow:
-    found = json.loads(line)
+    found = checked.parse_json(line)
     where, source = clean(found["where"], 400), clean(found.get("source", ""), 80)
     if "fault" in found:
         return ShownRow(where, source, fault=clean(found["fault"], 1000))

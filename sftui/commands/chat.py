@@ -18,6 +18,7 @@ from typing import Any, TextIO
 
 from engine.checkpoints import checkpoint_target
 from engine.errors import RunFailedError, UsageError
+from engine.files import checked
 from engine.processes import devices
 from engine.run import run_dir
 from sftui import diagnostics
@@ -159,7 +160,7 @@ class Partner:
             raise RunFailedError(
                 f"the model's process ended with exit code {code}; what it printed is above."
             )
-        message: dict[str, Any] = json.loads(line)
+        message: dict[str, Any] = checked.parse_json(line)
         if "error" in message:
             raise (UsageError if message["usage"] else RunFailedError)(message["error"])
         return message

@@ -7,7 +7,6 @@ still shown; it is then never paired, and `note` says why.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -80,7 +79,7 @@ def load(target: str, runs_dir: str | Path | None = None) -> Baseline:
 def _file(path: Path) -> Baseline:
     try:
         text = checked.read_typed(path).decode("utf-8")
-        raw = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        raw = tomllib.loads(text) if path.suffix.lower() == ".toml" else checked.parse_json(text)
     except OSError as error:
         raise UsageError(f"--baseline {path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:

@@ -7,10 +7,11 @@ gives those of the log. Nothing is taken out whole: a gigabyte costs megabytes.
 from __future__ import annotations
 
 import codecs
-import json
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
+
+from engine.files import checked
 
 MOST_OUT = 1024 * 1024
 """Given at once; a packed megabyte may hold a thousand."""
@@ -136,9 +137,9 @@ class _Container:
 
 def _printed(line: bytes) -> bytes:
     try:
-        raw = json.loads(line)
+        raw = checked.parse_json(line)
         text = raw["log"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return line + b"\n"
     return text.encode("utf-8", "replace") if isinstance(text, str) else line + b"\n"
 
@@ -219,7 +220,7 @@ def _order_of_zeros(head: bytes) -> str | None:
 def _is_container(head: bytes) -> bool:
     first = head.split(b"\n", 1)[0]
     try:
-        raw = json.loads(first)
-    except (ValueError, RecursionError):
+        raw = checked.parse_json(first)
+    except ValueError:
         return False
     return isinstance(raw, dict) and isinstance(raw.get("log"), str) and "stream" in raw

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.events import Event, Stamp, Unknown
+from engine.files import checked
 
 _COUNT = r"(?:0|[1-9]\d{0,14})"
 _PATTERNS: dict[type, tuple[str, Callable[[str], Any]]] = {
@@ -40,7 +41,7 @@ class EventSkeleton:
         """
         if isinstance(event, Unknown):
             raise ValueError("a kind of tomorrow")
-        raw = json.loads(line)
+        raw = checked.parse_json(line)
         if json.dumps(raw, separators=(",", ":"), ensure_ascii=False) != line:
             raise ValueError("no line of our writer's")
         stamp = event.stamp

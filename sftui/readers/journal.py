@@ -9,7 +9,6 @@ Their times are without the jumps of the wall clock, as `RunState` has them of s
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -228,8 +227,8 @@ class JournalReader:
         if _STEP not in line and _METRIC not in line:
             return False
         try:
-            raw = json.loads(line)
-        except (ValueError, RecursionError):
+            raw = checked.parse_json(line)
+        except ValueError:
             return False
         row = _flattened(raw) if isinstance(raw, dict) else None
         if row is None:

@@ -8,11 +8,11 @@ known.
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any, ClassVar
 
 from engine.events import Event
+from engine.files import checked
 from sftui.readers.record_files import RecordFileReader
 
 
@@ -35,9 +35,9 @@ class SwanLabReader(RecordFileReader):
 
     def _record(self, record: bytes) -> bool:
         try:
-            raw = json.loads(record)
+            raw = checked.parse_json(record)
             kind, data = raw["model_type"], raw["data"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return False
         if not isinstance(data, dict):
             return False

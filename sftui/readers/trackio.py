@@ -8,13 +8,13 @@ its write-ahead log (`NAME.db-wal`) into the database is read from there.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from engine.events import Event
+from engine.files import checked
 from sftui.readers import Sniffed
 from sftui.readers.objects import ObjectReader
 
@@ -161,8 +161,8 @@ def _runs_of(connection: sqlite3.Connection) -> Iterator[tuple[str, list[tuple[i
 def _numbers(text: Any) -> dict[str, Any] | None:
     """The numbers of a row; pictures and tables, which say their `_type`, are left out."""
     try:
-        items = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
+        items = checked.parse_json(text)
+    except (TypeError, ValueError):
         return None
     if not isinstance(items, dict):
         return None

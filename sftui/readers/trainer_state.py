@@ -6,11 +6,11 @@ One JSON value, so nothing can be said before its end: it is gathered, then read
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, ClassVar
 
 from engine.events import Event
+from engine.files import checked
 from sftui.readers import Sniffed
 from sftui.readers.counters import Decisions
 from sftui.readers.meanings import Names
@@ -67,13 +67,13 @@ class TrainerStateReader(ObjectReader):
         self.lines.total = self._data.count(b"\n") + 1
         raw: dict[str, Any] = {}
         try:
-            found = json.loads(self._data.decode("utf-8-sig", "replace"))
+            found = checked.parse_json(self._data.decode("utf-8-sig", "replace"))
             self._is_list = isinstance(found, list)
             raw = {} if self._is_list else found
             history = found if self._is_list else found.get("log_history") or _rows_of(found)
             history = history or _rows_of_series(found)
             entries = [entry for entry in history if isinstance(entry, dict)]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             self.lines.unrecognised = self.lines.total
             return []
         self._settings = {
@@ -123,6 +123,6 @@ def _is_lines(head: bytes) -> bool:
     first, *others = re.split(rb"[\r\n]+", head.lstrip(), maxsplit=1)
     rest = others[0] if others else b""
     try:
-        return isinstance(json.loads(first), dict) and rest.lstrip()[:1] == b"{"
-    except (ValueError, RecursionError):
+        return isinstance(checked.parse_json(first), dict) and rest.lstrip()[:1] == b"{"
+    except ValueError:
         return False

@@ -7,13 +7,13 @@ expression and converted together; any other row is read field by field.
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeGuard
 
 from engine.events import Event, RunFinished, Scalar
+from engine.files import checked
 from sftui.readers.protobuf import ProtobufError, fields, signed
 from sftui.readers.record_files import RecordFileReader
 
@@ -133,7 +133,9 @@ class WandbReader(RecordFileReader):
         counts = b"".join(texts[_STEP]).isdigit() and max(map(len, texts[_STEP])) < _STEP_DIGITS
         if not small or not counts:
             for row in rows:  # each to be looked at
-                self._history_of(dict(zip(alike.names, map(json.loads, row), strict=True)), None)
+                self._history_of(
+                    dict(zip(alike.names, map(checked.parse_json, row), strict=True)), None
+                )
             return
         steps = list(map(int, texts[_STEP]))
         self._auto_step = steps[-1] + 1
@@ -218,8 +220,8 @@ def _item(message: bytes) -> tuple[str, Any]:
             nested.append(content.decode("utf-8", "replace"))
         elif number == 16:
             try:
-                value = json.loads(content)
-            except (ValueError, RecursionError):
+                value = checked.parse_json(content)
+            except ValueError:
                 value = None
     return (key or "/".join(nested))[:200], value
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from functools import lru_cache
 
 from engine import config
 from engine.events import RunStarted, Scalar
+from engine.files import checked
 from sftui.logbook.event_lines import ranks
 from sftui.state.run_state import RunState
 from sftui.state.weight_change import share, weight_changes
@@ -135,7 +135,7 @@ def _identity(state: RunState, run: RunStarted) -> list[Fact]:
     notes = effective.get("notes")
     if isinstance(notes, str):
         try:
-            found = json.loads(notes)
+            found = checked.parse_json(notes)
         except ValueError:
             found = []
         for note in found if isinstance(found, list) else []:

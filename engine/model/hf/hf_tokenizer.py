@@ -350,7 +350,7 @@ class HfTokenizer(OwnFormat):
             for text in (plain(message), message.extra):
                 self._refuse_controls(text, f"message {number}")
         self._refuse_controls(conversation.tools, "the tools of the row")
-        tools = json.loads(conversation.tools) if conversation.tools else None
+        tools = checked.parse_json(conversation.tools) if conversation.tools else None
         chat = Chat([as_message(message) for message in messages], tools)
         if chat[0]["role"] == "system" and len(chat) > 1 and not self.takes_system:
             system, first = chat[0]["content"], chat[1]["content"]

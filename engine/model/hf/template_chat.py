@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from engine.conversations.conversation import Message
+from engine.files import checked
 
 
 class Chat(list[dict[str, Any]]):
@@ -42,7 +42,7 @@ def plain(message: Message) -> str:
 def as_message(message: Message) -> dict[str, Any]:
     """As a template takes it."""
     found = said(message.role, plain(message))
-    return found | json.loads(message.extra) if message.extra else found
+    return found | checked.parse_json(message.extra) if message.extra else found
 
 
 def said(role: str, content: str) -> dict[str, Any]:

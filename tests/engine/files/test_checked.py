@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import sys
 import tracemalloc
 from datetime import datetime
 from types import SimpleNamespace
@@ -29,6 +30,19 @@ def test_digits_are_0_to_9_and_few(text):
     plain = 0 < len(text) <= checked.MOST_DIGITS and set(text) <= set("0123456789")
     assert found == (int(text) if plain else None)
     assert found is None or found < checked.LARGEST_WHOLE
+
+
+@pytest.mark.parametrize("opened", ['{"a":', "[", '[{"a":[', '{"a":[1,{"b":2},'])
+def test_json_of_any_depth_is_a_value_or_a_value_error(opened):
+    """Whole or cut off, also where the last of several layers of calls has no room."""
+    closed = "".join({"{": "}", "[": "]"}[c] for c in reversed(opened) if c in "{[")
+    closed = closed.replace("}", "", 1) if '{"b"' in opened else closed
+    most = sys.getrecursionlimit()
+    for depth in [1, *range(most // 4 - 60, most // 4 + 60), *range(most - 90, most + 20), 99_999]:
+        for text in (opened * depth, opened * depth + "1" + closed * depth):
+            for form in (text, text.encode()):
+                with contextlib.suppress(ValueError):
+                    checked.parse_json(form)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -128,6 +128,15 @@ for descriptor in range(3, 64):
         pass
 os._exit(0)
 """,
+    "a verdict nested without end": """
+import os
+for descriptor in range(3, 64):
+    try:
+        os.write(descriptor, b"[" * 4000)
+    except OSError:
+        pass
+os._exit(0)
+""",
     "namespaces anew": """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)

@@ -195,3 +195,11 @@ async def test_i_opens_and_any_key_closes():
         await pilot.pause()
         assert app.screen is app.cockpit.dashboard
         assert app.source.sent == []
+
+
+@pytest.mark.parametrize("notes", ["[" * 100_000, '["' + "x" * 1000, "9" * 5000, '{"a": 1}'])
+def test_notes_that_are_no_list_are_left_out(notes):
+    """An event log may come from anywhere: such notes ended the screen that showed the run."""
+    started = dataclasses.replace(STARTED, effective={"notes": notes, "n_layer": 16})
+    shown = facts(started)["The run"]
+    assert [fact for fact in shown if fact.name == "note"] == []
