@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import tomllib
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -581,11 +580,10 @@ def _canonical(name: str) -> str:
 def _flat_toml(path: Path) -> dict[str, Any]:
     """The settings of a TOML file by their names as written, groups removed."""
     try:
-        raw = tomllib.loads(checked.read_typed(path).decode("utf-8"))
+        raw = checked.parse_toml(checked.read_typed(path).decode("utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
-        # A number of 5,000 digits is a ValueError, 5,000 brackets are a RecursionError.
+    except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from None
     flat: dict[str, Any] = {}
     for key, value in raw.items():

@@ -189,6 +189,16 @@ def parse_json(text: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """`tomllib.loads`, whose every failure is a ValueError."""
+    import tomllib  # noqa: PLC0415  the first frame needs it of those alone who have such a file
+
+    try:
+        return tomllib.loads(text)  # noqa: TID251  here its errors are caught
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def read_json(path: Path, limit: int = MOST_JSON_BYTES) -> Any:
     """The value of a small JSON file.
 

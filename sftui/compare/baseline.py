@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -79,10 +78,11 @@ def load(target: str, runs_dir: str | Path | None = None) -> Baseline:
 def _file(path: Path) -> Baseline:
     try:
         text = checked.read_typed(path).decode("utf-8")
-        raw = tomllib.loads(text) if path.suffix.lower() == ".toml" else checked.parse_json(text)
+        is_toml = path.suffix.lower() == ".toml"
+        raw = checked.parse_toml(text) if is_toml else checked.parse_json(text)
     except OSError as error:
         raise UsageError(f"--baseline {path} cannot be read: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"--baseline {path} is no {path.suffix[1:].upper()}: {error}.") from None
     if not isinstance(raw, dict):
         raise UsageError(f"--baseline {path} is no table of task = percentage.")

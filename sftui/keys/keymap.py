@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from engine.files.checked import parse_toml, read_typed
 from sftui.keys import preferences
 from sftui.keys.key_table import SCREENS, TABLE, Key
 from sftui.text.clean import clean
@@ -66,22 +67,16 @@ def path() -> Path:
 def load() -> Keymap:
     """The user's keys; without a file, none."""
     try:
-        with path().open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+        data = read_typed(path(), MOST_BYTES)
     except FileNotFoundError:
         return Keymap()
     except OSError as error:
         return Keymap(problems=(f"it cannot be read: {error.strerror}.",))
-    if len(data) > MOST_BYTES:
-        return Keymap(problems=("it is far too long for a list of keys.",))
-    # Before the first frame, only for those who have such a file.
-    import tomllib  # noqa: PLC0415
-
     try:
-        raw = tomllib.loads(data.decode())
+        raw = parse_toml(data.decode())
     except UnicodeDecodeError:
         return Keymap(problems=("it is no UTF-8 text.",))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except ValueError as error:
         return Keymap(problems=(f'{clean(str(error), 120)}. Lines look like: pause = "p"',))
     return checked(raw)
 

@@ -48,7 +48,7 @@ def path() -> Path:
 def load() -> Preferences:
     """What was saved; the default for each value that is missing or of another type."""
     raw: Any = None
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError, ValueError):
         raw = checked.parse_json(checked.read_typed(path()))
     if not isinstance(raw, dict):
         return Preferences()

@@ -126,7 +126,7 @@ class EventSkeletons:
         known = self._known.setdefault(kind, [])
         try:
             known.insert(0, EventSkeleton(line, event))
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # also of what is written again
             return
         del known[_MOST_OF_A_KIND:]
 

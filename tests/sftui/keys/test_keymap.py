@@ -87,7 +87,8 @@ def test_without_a_file_nothing_changes(monkeypatch, tmp_path):
         ("a = " + "[" * 5000, ""),
         ('"[bold]\\u001b]52;c;aGk=\\u0007" = "p"', "nothing is called [bold]"),
         ('pause = "\\u001b[2J"', "no key is called"),
-        ("x" * 300_000, "far too long"),
+        ("pause = " + "9" * 5000, "Exceeds the limit"),
+        ("x" * 300_000, "larger than"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(written, text, words):
