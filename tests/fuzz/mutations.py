@@ -20,7 +20,7 @@ NUMBERS = (
     "0", "-0", "-1", "1", "0.5", "1e308", "-1e308", "1e999", "5e-324", "NaN", "nan", "inf",
     "Infinity", "-inf", "1_000", "1,234.5", "0x10", "2147483648", "9223372036854775807",
     "9223372036854775808", "18446744073709551616", "-9223372036854775809", "9" * 31, "9" * 400,
-    "1e-400", "1.", ".5", "+7", "007", "1e5", "١٢", "½", "100%", "3.5k", "2.1M",
+    "9" * 5000, "1e-400", "1.", ".5", "+7", "007", "1e5", "١٢", "½", "100%", "3.5k", "2.1M",
 )  # fmt: skip
 
 TEXTS = (
@@ -28,12 +28,17 @@ TEXTS = (
     "[bold]x", "[x](javascript:1)", "<img src=x onerror=1>", "| a | b |", "# no", "\u202eabc",
     "e" + "\u0301" * 300, "\U0001f469\u200d\U0001f680" * 40, "\ud800", "../../etc/passwd", "/",
     "~nobody/x", "$(id)", "`id`", "'; id; '", "%s%n", "{0}", "x" * 70_000, "\u3000 ", "\ufeff",
+    "[" * 5000, '{"a":' * 3000, '{"a": ' + "9" * 5000 + "}",
 )  # fmt: skip
+
+DEEP = "@deep@"
+"""Stands for a value that `json` cannot write: `_dumped` puts lists within lists there."""
 
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**53 + 1, 2**63 - 1, 2**63, -(2**63) - 1, 2**64, BIG, -BIG,
     0.5, -0.0, 1e308, 5e-324, float("nan"), float("inf"), float("-inf"), [], {}, [[]], [None],
     [1, "a"], {"": None}, {"a": {"b": [1]}}, [0] * 5000, {str(n): n for n in range(2000)}, *TEXTS,
+    DEEP,
 )  # fmt: skip
 
 TOKENS = (
@@ -41,7 +46,7 @@ TOKENS = (
     b"\x1b]0;t\x07", b"\r", b"\r\n", b"\n", b"\x0b", b"\x85", b"\xe2\x80\xa8", b"{", b"}", b"[",
     b"]", b'"', b"\\", b"\\u", b"\\ud800", b",", b":", b"|", b"=", b"'", b"NaN", b"null",
     b"Infinity",
-    b"[" * 5000, b'{"a":' * 3000, b"9" * 400, b"x" * 70_000,
+    b"[" * 5000, b'{"a":' * 3000, b"9" * 400, b"9" * 5000, b"x" * 70_000,
 )  # fmt: skip
 
 NUMBER = re.compile(rb"(?<![\w.])[-+]?\d[\d_,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
@@ -165,7 +170,12 @@ def _text(rng: random.Random, data: bytes) -> bytes:
 
 
 def _json(rng: random.Random, data: bytes) -> bytes:
-    """One value of the JSON of the whole, or of one line, becomes another."""
+    """One value of the JSON of the whole, of a header or of one line, becomes another."""
+    length = int.from_bytes(data[:8], "little")
+    if data[8:9] == b"{" and length <= len(data) - 8:
+        # A safetensors file, whose header tells its length before it.
+        header = _json(rng, data[8 : 8 + length])
+        return len(header).to_bytes(8, "little") + header + data[8 + length :]
     whole = data.lstrip()[:1] in (b"{", b"[") and len(data) < 2_000_000
     if whole and (found := _parsed(data)) is not None:
         return _dumped(_changed(rng, found))
@@ -185,7 +195,8 @@ def _parsed(data: bytes) -> Any:
 
 
 def _dumped(value: Any) -> bytes:
-    return json.dumps(value).encode("utf-8", "replace")
+    text = json.dumps(value).replace(f'"{DEEP}"', "[" * 5000 + "]" * 5000)
+    return text.encode("utf-8", "replace")
 
 
 def _changed(rng: random.Random, value: Any) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.conftest import SHARED
 from tests.faults.test_strangers import PLACEHOLDER, Desk
-from tests.fuzz import foreign_targets, hf_targets
+from tests.fuzz import answer_targets, foreign_targets, hf_targets
 from tests.fuzz.doors import (
     ACTS_ON_A_TERMINAL,
     OLD,
@@ -162,6 +162,7 @@ def key_files(desk: Desk) -> list[bytes]:
     return [
         b'{"theme": "sftui-day", "smoothing": 3, "keys": {"pause": "f5", "stop": "ctrl+x"}}',
         b'{"keys": {"help": "f1"}, "log_y": true, "smoothing": 0.9, "charts": {"order": "name"}}',
+        b'pause = "f5"\nstop = ["ctrl+x", "f9"]\n',
     ]
 
 
@@ -169,7 +170,7 @@ def try_keys(desk: Desk, rng: random.Random, data: bytes) -> None:
     from sftui.keys import keymap, preferences
     from sftui.keys.key_table import DEFAULT_KEYS
 
-    with in_place(Path(os.environ["SFTUI_CONFIG"]), data):
+    with in_place(rng.choice((preferences.path(), keymap.path())), data):
         found = keymap.load()
         DEFAULT_KEYS.changed(found.keys)
         clean = set(found.said) & set(ACTS_ON_A_TERMINAL)
@@ -388,6 +389,7 @@ TARGETS: dict[str, Target] = {
     "hints": Target(lambda _: list(foreign_targets.HINTS), foreign_targets.try_hints),
     "exported": Target(logs, foreign_targets.try_exported, cut=True),
     "baseline": Target(lambda _: list(BASELINES), try_baseline),
+    "answers": Target(lambda _: list(answer_targets.ANSWERS), answer_targets.try_answer),
 }
 
 
