@@ -194,7 +194,7 @@ def read(path: Path) -> CheckpointInfo:
         size_bytes=sum(size for size, _ in files.values()),
         created=created,
         val_loss=_number_or_none(state.get("val_loss")),
-        marked=path.with_name(path.name + KEEP_SUFFIX).exists(),
+        marked=is_marked(path),
         state=state,
         files=frozenset(files),
     )
@@ -296,15 +296,54 @@ def to_prune(
     return [info for info in ordered if info.step not in stay]
 
 
+def is_marked(path: Path) -> bool:
+    """Whether a checkpoint is marked to be kept; a link is no mark."""
+    try:
+        return stat.S_ISREG(_mark_of(path).lstat().st_mode)
+    except OSError:
+        return False
+
+
+def mark(path: Path) -> None:
+    """Mark a checkpoint: it is never pruned.
+
+    Raises:
+        OSError: the mark cannot be written, or something else stands in its place.
+    """
+    _refuse_links(path)
+    if not is_marked(path):
+        # Nothing is made where a link of that name leads.
+        os.close(os.open(_mark_of(path), os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def unmark(path: Path) -> None:
+    """Take the mark of a checkpoint away.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    _refuse_links(path)
+    _mark_of(path).unlink(missing_ok=True)
+
+
+def _mark_of(path: Path) -> Path:
+    return path.with_name(path.name + KEEP_SUFFIX)
+
+
+def _refuse_links(path: Path) -> None:
+    """A checkpoint or its folder that is a link: another run's lie there."""
+    for place in (path, path.parent):
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, f"{place.name} is a link", str(place))
+
+
 def remove(path: Path) -> None:
     """Delete one checkpoint: renamed first, so that a kill leaves no half one under its name.
 
     Raises:
         OSError: it cannot be renamed, or it or its folder is a link (another run's lie there).
     """
-    for place in (path, path.parent):
-        if place.is_symlink():
-            raise OSError(errno.ELOOP, f"{place.name} is a link", str(place))
+    _refuse_links(path)
     leftover = path.with_name(f".{path.name}.removed.partial")
     path.rename(leftover)
     shutil.rmtree(leftover, ignore_errors=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from engine.checkpoints import checkpoint_dir
-from engine.checkpoints.checkpoint_dir import KEEP_SUFFIX
 from engine.errors import SftuiError
 from engine.run.run_dir import RunDir
 from sftui.checkpoints.checkpoint_order import Rows
@@ -77,15 +76,13 @@ class CheckpointList:
         if problem := self.why_not(row):
             return problem
         assert row.info is not None
-        path = row.info.path
-        mark = path.with_name(path.name + KEEP_SUFFIX)
         try:
             if row.marked:
-                mark.unlink(missing_ok=True)
+                checkpoint_dir.unmark(row.info.path)
                 return f"{row.name} may be pruned again."
-            mark.touch()
+            checkpoint_dir.mark(row.info.path)
         except OSError as error:
-            return f"{mark} cannot be written: {error.strerror}."
+            return f"The mark of {row.name} cannot be written: {error.strerror}."
         return f"{row.name} is marked: it is never pruned."
 
     def why_not_delete(self, row: CheckpointRow, *, alive: bool) -> str:
@@ -108,7 +105,7 @@ class CheckpointList:
         path = row.info.path
         try:
             checkpoint_dir.remove(path)
-            path.with_name(path.name + KEEP_SUFFIX).unlink(missing_ok=True)
+            checkpoint_dir.unmark(path)
         except OSError as error:
             return f"{row.name} cannot be deleted: {error.strerror}."
         return f"{row.name} is deleted."

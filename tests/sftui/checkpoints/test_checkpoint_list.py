@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,6 +90,26 @@ def test_a_mark_is_the_file_that_pruning_looks_for(run):
     assert checkpoint_dir.to_prune(infos, keep=1) == []
     assert "pruned again" in shelf.toggle_mark(row_of(shelf, 300))
     assert not any(info.marked for info in checkpoint_dir.list_checkpoints(run))
+
+
+@pytest.mark.parametrize("what", ["mark", "ckpt"])
+def test_a_mark_is_made_and_removed_in_the_run_alone(run, tmp_path, what):
+    """A link of the mark's name made a file outside; one in the place of `ckpt` marked theirs."""
+    shelf = CheckpointList(run)
+    row = row_of(shelf, 300)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    if what == "mark":
+        row.info.path.with_name("step-300.keep").symlink_to(outside / "made")
+        assert not row_of(shelf, 300).marked
+    else:
+        run.checkpoints.rename(outside / "ckpt")
+        run.checkpoints.symlink_to(outside / "ckpt")
+    before = sorted(outside.rglob("*"))
+    said = [shelf.toggle_mark(row), shelf.toggle_mark(replace(row, marked=True))]
+    assert sorted(outside.rglob("*")) == before
+    assert "cannot be written" in said[0]
+    assert ("pruned again" if what == "mark" else "cannot be written") in said[1]
 
 
 def test_the_only_checkpoint_is_never_deleted(run):
