@@ -32,6 +32,10 @@ START_TOLERANCE_SECONDS = 5.0
 HEARTBEAT_FRESH_SECONDS = 15.0
 """Heartbeats are written every second; 15 s allow for a busy machine."""
 
+CLOCKS_APART_SECONDS = 24 * 3600.0
+"""Clocks of machines that share a folder differ by less: a file from further ahead was not
+written just now, whatever it says."""
+
 SUPERVISOR_PID_VARIABLE = "SFTUI_SUPERVISOR_PID"
 """Pid of a rank's parent, set by the parent: it may die before the rank asks the system."""
 
@@ -207,7 +211,7 @@ def evidence(run_dir: RunDir) -> tuple[bool, str]:
         return True, rank
     last = last_holder(run_dir)
     if last is None:
-        said = _last_words(run_dir.supervisor_log)
+        said = "" if run_dir.logs.is_symlink() else _last_words(run_dir.supervisor_log)
         return False, said or "no supervisor has held this run"
     if last.boot and boot_id() and last.host == socket.gethostname() and last.boot != boot_id():
         return False, f"the machine was restarted since (the {last.role} was pid {last.pid})"
@@ -289,10 +293,12 @@ def _last_words(log: Path) -> str:
 def _living_rank(run_dir: RunDir) -> str | None:
     """A rank with a fresh heartbeat and, on this machine, a living process; None without one."""
     here = socket.gethostname()
+    if run_dir.heartbeats.is_symlink():
+        return None  # another run's beat there
     for path in sorted(run_dir.heartbeats.glob("rank-*.json")):
         try:
             age = time.time() - path.lstat().st_mtime
-            if age > HEARTBEAT_FRESH_SECONDS:
+            if not -CLOCKS_APART_SECONDS < age <= HEARTBEAT_FRESH_SECONDS:
                 continue
             raw = checked.table(checked.read_json(path, _MOST_BYTES))
             pid, host = _pid(raw["pid"]), checked.text(raw["host"])

@@ -128,7 +128,7 @@ def _grows(opened: Opened, now: float) -> bool:
     if opened.run is not None:
         return lock.is_running(opened.run)
     try:
-        return now - opened.path.stat().st_mtime < FRESH_SECONDS
+        return abs(now - opened.path.stat().st_mtime) < FRESH_SECONDS
     except OSError:
         return False
 

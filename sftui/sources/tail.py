@@ -210,7 +210,7 @@ class RunLiveness:
         self._last_alive = ""
         self._ended = False
         # Taken up again after its end: an end from before is history.
-        self._resumed_at = _changed_at(run_dir.resume)
+        self._resumed_at = self._changed_at(run_dir.resume)
 
     def saw(self, event: Event) -> None:
         """Note the events that begin and end a run."""
@@ -252,18 +252,20 @@ class RunLiveness:
 
     def _asked_at(self) -> float:
         """When the run was started or resumed."""
-        return max(_changed_at(self._run_dir.manifest), self._resumed_at)
+        return max(self._changed_at(self._run_dir.manifest), self._resumed_at)
 
     def _young(self) -> bool:
-        return self._now() - self._asked_at() < _STARTING_SECONDS
+        # In the future as well: a clock ahead of ours must not keep anybody waiting.
+        return abs(self._now() - self._asked_at()) < _STARTING_SECONDS
 
-
-def _changed_at(path: Path) -> float:
-    """When a file was written, seconds since the epoch; 0 when there is none."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
+    def _changed_at(self, path: Path) -> float:
+        """When a file was written, seconds since the epoch; 0 when there is none, and where its
+        time is ahead of any clock (an archive, a clock that was set back)."""
+        try:
+            t = path.stat().st_mtime
+        except OSError:
+            return 0.0
+        return t if t < self._now() + lock.CLOCKS_APART_SECONDS else 0.0
 
 
 class TailSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.checkpoints import checkpoint_dir
-from engine.events import LogLine, RunFinished, StepFinished
+from engine.events import LogLine, RunFinished, Stamp, StepFinished
 from engine.journal.event_bus import EventBus
 from engine.run import lock
 from engine.run.run_dir import RunDir
@@ -134,3 +135,21 @@ def test_a_newer_versions_run_says_which_version_it_needs(tmp_path: Path) -> Non
     run.manifest.write_text(json.dumps({"world_size": "many"}))
     with pytest.raises(Exception, match="world_size is 'many'; expected a whole number"):
         run.read_manifest()
+
+
+@pytest.mark.parametrize("name", ["resume.json", "run.json"])
+@pytest.mark.parametrize("ahead", [3600, 10 * 24 * 3600, 2e9])
+def test_a_file_from_the_future_keeps_nobody_waiting(
+    tmp_path: Path, name: str, ahead: float
+) -> None:
+    """An archive, or a clock that was set back: whoever attached waited until that moment."""
+    run = make_run(tmp_path)
+    (run.path / name).touch()
+    os.utime(run.manifest, (1e9, 1e9))
+    t = time.time() + ahead
+    os.utime(run.path / name, (t, t))
+    watcher = RunLiveness(run)
+    assert watcher.over()
+    if ahead > lock.CLOCKS_APART_SECONDS:
+        watcher.saw(RunFinished(status="finished", stamp=Stamp(t=time.time() - 60)))
+        assert watcher._ended

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -107,6 +108,16 @@ def test_a_beating_rank_without_a_supervisor_is_a_living_run(run):
     old = path.stat().st_mtime - 100
     os.utime(path, (old, old))
     assert not lock.evidence(run)[0]
+
+
+@pytest.mark.parametrize(("ahead", "alive"), [(60, True), (3 * 24 * 3600, False), (2e9, False)])
+def test_a_beat_from_the_future_is_no_life(run, ahead, alive):
+    """Clocks of two machines differ by less than a day; an archive holds any time."""
+    record = {"rank": 0, "pid": os.getpid(), "host": lock.socket.gethostname()}
+    run.heartbeat(0).write_text(json.dumps(record))
+    t = time.time() + ahead
+    os.utime(run.heartbeat(0), (t, t))
+    assert lock.evidence(run)[0] == alive
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "x"}', '{"pid": 1, "host": 3}'])
