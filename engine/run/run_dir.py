@@ -235,10 +235,11 @@ def refuse_links(run: RunDir) -> None:
     """Refuse to drive a run whose folder leads out of itself.
 
     A run that is taken up is written to. Where the folder came from another person, a link in it
-    would make that a write to a file of one's own, and a pipe would make it wait for ever.
+    would make that a write to a file of one's own, and a pipe would make it wait for ever. A copy
+    of hard links (`cp -al`) would write into the run it was made of.
 
     Raises:
-        RunDirError: naming what is neither a file nor a folder.
+        RunDirError: naming what is neither a folder nor a file of this run alone.
     """
     found = sorted(_foreign(run))
     if found:
@@ -246,7 +247,8 @@ def refuse_links(run: RunDir) -> None:
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
         raise RunDirError(
             f"{run.path} holds what is no file of a run: {names}{more}. A run is written to, so "
-            "nothing in it may lead elsewhere. Put the files themselves there, or remove these."
+            "nothing in it may lead elsewhere. Put the files themselves there (`cp -rL` copies "
+            "them), or remove these."
         )
 
 
@@ -260,15 +262,25 @@ def _foreign(run: RunDir) -> Iterator[tuple[str, str]]:
                 for entry in entries:
                     name = str(Path(entry.path).relative_to(run.path))
                     is_folder = entry.is_dir(follow_symlinks=False)
+                    # Others are written anew and renamed: another name keeps the old bytes.
+                    written_in_place = folder in (run.path, run.heartbeats, run.logs)
                     if is_folder and (folder != run.path or entry.name in _FOLDERS):
                         waiting.append(Path(entry.path))
-                    elif not is_folder and not entry.is_file(follow_symlinks=False):
-                        mode = entry.stat(follow_symlinks=False).st_mode
-                        yield name, checked.kind_of(mode)
+                    elif not is_folder and (kind := _leads_elsewhere(entry, written_in_place)):
+                        yield name, kind
         except FileNotFoundError:
             continue
         except OSError as error:
             raise RunDirError(f"{folder} cannot be looked through: {error.strerror}.") from None
+
+
+def _leads_elsewhere(entry: os.DirEntry[str], written_in_place: bool) -> str:
+    """What an entry that is no folder is, where writing to it would not stay in the run."""
+    if not entry.is_file(follow_symlinks=False):
+        return checked.kind_of(entry.stat(follow_symlinks=False).st_mode)
+    if written_in_place and entry.stat(follow_symlinks=False).st_nlink > 1:
+        return "a hard link: its bytes have another name as well"
+    return ""
 
 
 def runs_root(runs_dir: str | Path | None = None) -> Path:
@@ -317,14 +329,20 @@ def runs_and_private(root: Path) -> tuple[list[RunDir], list[RunDir]]:
     Raises:
         RunDirError: the folder cannot be listed.
     """
-    readable, private = [], []
+    readable: list[RunDir] = []
+    private: list[RunDir] = []
+    user = os.geteuid()
     try:
         with os.scandir(root) as entries:
             for entry in entries:
                 path = Path(entry.path)
                 try:
-                    if stat.S_ISREG(os.lstat(path / "run.json").st_mode):
-                        readable.append(RunDir(path))
+                    found = os.lstat(path / "run.json")
+                    if stat.S_ISREG(found.st_mode):
+                        run = RunDir(path)
+                        # Of one's own nothing more is asked: there may be thousands.
+                        opens = found.st_uid == user or _may_be_read(run)
+                        (readable if opens else private).append(run)
                 except PermissionError:
                     if _IS_RUN_ID.match(entry.name):
                         private.append(RunDir(path))
@@ -336,12 +354,21 @@ def runs_and_private(root: Path) -> tuple[list[RunDir], list[RunDir]]:
         raise RunDirError(
             f"{root} cannot be listed: {error.strerror}. Name another place with --runs-dir."
         ) from None
-    for found in (readable, private):
-        found.sort(key=lambda run: run.id, reverse=True)
+    for runs in (readable, private):
+        runs.sort(key=lambda run: run.id, reverse=True)
     return readable, private
 
 
 _IS_RUN_ID = re.compile(r"\d{8}-\d{6}-")
+
+
+def _may_be_read(run: RunDir) -> bool:
+    """Whether its files may be: a folder can be open to all, and what lies in it to nobody."""
+    return all(
+        os.access(path, os.R_OK) or not os.access(path, os.F_OK)
+        for path in (run.manifest, run.events)
+    )
+
 
 # What to type where no run is.
 _FIRST_RUN = "`sftui run` starts one, `sftui demo` shows one."
@@ -370,10 +397,13 @@ def find(target: str | None, root: Path) -> RunDir:
     """
     if target:
         try:
-            if (Path(target) / "run.json").is_file():
-                return RunDir(Path(target).absolute())
+            there = RunDir(Path(target).absolute())
+            if there.manifest.is_file():
+                if not _may_be_read(there):
+                    raise _private(there)
+                return there
         except PermissionError:
-            raise _private(RunDir(Path(target).absolute())) from None
+            raise _private(there) from None
         except (OSError, ValueError):
             # Longer than a name may be, or with a byte of zero: no path, and no run either.
             pass

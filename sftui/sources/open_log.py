@@ -322,10 +322,10 @@ def _locate(
         try:
             is_run = (path / "run.json").is_file()
         except PermissionError:
-            # It says whose it is.
-            is_run = bool(run_dir.find(target, path.parent))
+            is_run = True
         if is_run:
-            run = RunDir(path.absolute())
+            # Of one that may not be read, `find` says whose it is.
+            run = run_dir.find(target, path.parent)
             return run.events, run
         return _only_log_in(path), None
     if path.exists():

@@ -120,6 +120,20 @@ def test_another_users_run_is_refused_with_its_owner(shared: Shared, words: list
     assert (shared.root / "20260102-000000-bob" / "run.json").is_file()
 
 
+def test_a_run_whose_files_are_private_in_an_open_folder_is_private(shared: Shared) -> None:
+    """`chmod 755` of the folder alone made it the newest run, of which nothing could be read."""
+    (shared.root / "20260102-000000-bob").chmod(0o755)
+    rows = said(shared.type("alice", "runs")).splitlines()
+    assert any("000000-bob" in row and f"private to user {USERS['bob']}" in row for row in rows)
+    for words in (["show"], ["attach", "--headless"]):
+        assert "000000-alice" in said(shared.type("alice", *words)), words
+    for target in ("bob", str(shared.root / "20260102-000000-bob")):
+        for words in (["show", target], ["runs", "rm", target]):
+            done = shared.type("alice", *words)
+            assert f"a run of user {USERS['bob']}" in said(done), words
+            assert done.returncode == 2
+
+
 @pytest.mark.parametrize(
     "words", [("show",), ("show", "no.log"), ("attach", "--headless"), ("runs",)]
 )

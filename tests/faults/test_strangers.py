@@ -16,11 +16,15 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from engine.errors import RunDirError
+from engine.run import lock, run_dir
+from engine.run.run_dir import RunDir
 from tests.faults.terminal import Terminal
 from tests.faults.warm import warm
 from tests.processes import children
@@ -114,6 +118,47 @@ def test_a_run_is_not_taken_up_through_links(desk: Desk, name: str) -> None:
     assert "link" in said(done)
     assert done.returncode == 2
     assert victim.read_bytes() == before
+
+
+WRITTEN_IN_PLACE = ("lock", "run.log", "heartbeat/rank-0.json", "events.jsonl", "control.jsonl")
+
+
+@pytest.mark.parametrize("name", [*WRITTEN_IN_PLACE, "logs/supervisor.log", "supervisor.jsonl"])
+def test_a_run_is_not_taken_up_through_hard_links(tmp_path: Path, name: str) -> None:
+    """Another name of the same bytes is a link that no look at its kind shows."""
+    run = run_dir.create(tmp_path / "runs", "x", datetime(2026, 1, 1))
+    victim = tmp_path / "victim"
+    victim.write_text("DEAR\n")
+    os.link(victim, run.path / name)
+    with pytest.raises(RunDirError, match=rf"{name} \(a hard link"):
+        run_dir.refuse_links(run)
+
+
+def test_checkpoints_that_share_their_bytes_are_taken_up(tmp_path: Path) -> None:
+    """They are never written to again, and tools that save room make them share."""
+    run = run_dir.create(tmp_path / "runs", "x", datetime(2026, 1, 1))
+    folder = run.checkpoint(1)
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"x")
+    os.link(folder / "model.safetensors", tmp_path / "again")
+    run_dir.refuse_links(run)
+
+
+@pytest.mark.parametrize("name", ["logs", "heartbeat"])
+def test_no_evidence_of_life_comes_from_outside(desk: Desk, name: str) -> None:
+    """The last line of any supervisor.log was told, and another run's beat was taken for life."""
+    run = RunDir(desk.copy("evidence"))
+    run.lock.unlink(missing_ok=True)
+    outside = desk.folder / "outside"
+    outside.mkdir()
+    (outside / "supervisor.log").write_text("sftui: error: SECRET\n")
+    record = {"rank": 0, "pid": os.getpid(), "host": socket.gethostname()}
+    (outside / "rank-0.json").write_text(json.dumps(record))
+    shutil.rmtree(run.path / name, ignore_errors=True)
+    (run.path / name).symlink_to(outside)
+    alive, words = lock.evidence(run)
+    assert not alive
+    assert "SECRET" not in words
 
 
 def test_a_run_is_not_taken_up_with_a_pipe_or_a_linked_folder_in_it(desk: Desk) -> None:
