@@ -38,6 +38,8 @@ from engine.journal.folder_watch import (
     FolderWatch,
     lines_to_write_again,
     log_was_replaced,
+    no_copy,
+    put_aside,
 )
 from engine.journal.live_queue import LivePublisher
 from engine.journal.run_log import RunLog
@@ -128,6 +130,8 @@ class EventBus:
         self._run_dir = run_dir
         self._folder = FolderWatch(run_dir)
         self._look_at = 0.0
+        self._refused = False
+        """Whether it was said that the log has lost its name and gets no new file."""
         self.lost_folder = ""
         """What became of the run's folder, in words; empty while it is in its place."""
 
@@ -175,6 +179,10 @@ class EventBus:
             self._folder.close()
         return flushed
 
+    def folder_in_place(self) -> bool:
+        """Whether what has the name of the run's folder is still that folder, at this moment."""
+        return self._folder.in_place()
+
     @property
     def last_seq(self) -> int:
         """Sequence number of the newest event that has been stamped."""
@@ -205,19 +213,49 @@ class EventBus:
     def _look_at_folder(self) -> None:
         """Notice a folder that is gone, and take up an event log that was replaced."""
         now = time.monotonic()
-        if now < self._look_at or self.lost_folder:
+        # At the end once more: what was replaced in the last second would keep the end for itself.
+        if (now < self._look_at and not self._stopping) or self.lost_folder:
             return
         self._look_at = now + LOOK_SECONDS
         self.lost_folder = self._folder.lost()
-        if not self.lost_folder and log_was_replaced(self._run_dir.events, self._file):
-            with contextlib.suppress(OSError):
-                # The disk may refuse, or the folder be going just now: the next look tries again.
+        # In another folder lies another run's log: what is missing from its place is not replaced.
+        if not self._folder.in_place():
+            return
+        if log_was_replaced(self._run_dir.events, self._file):
+            try:
                 self._take_up_new_log()
+            except OSError as error:
+                # The disk may refuse, or the folder be going just now: the next look tries again.
+                self._tell_refusal(error.strerror or str(error))
+        elif (size := os.fstat(self._file).st_size) < self._offset:
+            text = (
+                f"events.jsonl was cut under the run, from {self._offset:,} bytes to {size:,}: "
+                f"the events in them are lost (rank 0 is pid {os.getpid()}). The run goes on"
+            )
+            self._offset, self._torn = size, not ends_a_line(self._file)
+            self.emit(LogLine(level="warn", text=text))
+
+    def _tell_refusal(self, reason: str) -> None:
+        """Say once that the log has lost its name and gets no new file."""
+        if not self._refused:
+            text = (
+                f"events.jsonl was deleted or replaced under the run, and no other can be made of "
+                f"it ({reason}). Rank 0 (pid {os.getpid()}) keeps the events, and writes them once "
+                f"it can: see what stands at {self._run_dir.events}"
+            )
+            self.emit(LogLine(level="error", text=text))
+        self._refused = True
 
     def _take_up_new_log(self) -> None:
-        """Go on in the file that has the name now, with every line that it lacks."""
-        last = last_stamp(self._run_dir.events)
-        fresh = open_to_append(self._run_dir.events)
+        """Go on in the file that has the name now, with every line that it lacks.
+
+        What has the name and is no copy of the log is put aside first, never written to.
+        """
+        path = self._run_dir.events
+        what = no_copy(path, self._file)
+        aside = put_aside(path) if what else None
+        last = last_stamp(path)
+        fresh = open_to_append(path)
         try:
             # It may not be locked by anybody; where there are no locks this changes nothing.
             with contextlib.suppress(OSError):
@@ -232,14 +270,18 @@ class EventBus:
             raise
         old, self._file = self._file, fresh
         os.close(old)
-        self._offset, self._torn = os.fstat(fresh).st_size, torn
-        self.emit(
-            LogLine(
-                level="warn",
-                text=f"events.jsonl was deleted or replaced under the run; {count:,} lines were "
-                "written again, and the run goes on in the new file",
+        self._offset, self._torn, self._refused = os.fstat(fresh).st_size, torn, False
+        how = "deleted or replaced under the run"
+        if aside is not None:
+            how = (
+                f"replaced by {what} under the run (rank 0 is pid {os.getpid()}), which was put "
+                f"aside as {aside.name}: remove it when nobody needs it"
             )
+        text = (
+            f"events.jsonl was {how}; {count:,} lines were written again, and the run goes on in "
+            "the new file"
         )
+        self.emit(LogLine(level="warn", text=text))
 
     def _stamp_arrived(self) -> tuple[list[bytes], list[threading.Event]]:
         """Stamp and encode what has arrived; returns the lines, and the waiting flushes."""

@@ -12,7 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import WireError
+from engine.events import Stamp
+from engine.files import checked
 from engine.journal import wire
+from engine.journal.event_files import last_stamp
+from engine.run.held_folder import HeldFolder, is_open_as
 from engine.run.run_dir import RunDir
 
 LOOK_SECONDS = 1.0
@@ -25,45 +29,72 @@ _BLOCK_BYTES = 1024 * 1024
 
 
 class FolderWatch:
-    """The identity of a run's folder, taken when it was opened."""
+    """Whether a run's folder is lost: not in its place for longer than a rename takes."""
 
     def __init__(self, run: RunDir) -> None:
-        self._run = run
-        # Held open: it tells where the folder went. Closed by the end of the process.
-        self._folder = os.open(run.path, os.O_RDONLY | os.O_DIRECTORY)
+        self._held = HeldFolder(run.path)
         self._missed = 0
 
     def close(self) -> None:
-        os.close(self._folder)
+        self._held.close()
+
+    def in_place(self) -> bool:
+        """Whether it is in its place at this moment: what is written by path lies in it."""
+        return self._held.in_place()
 
     def lost(self) -> str:
         """What became of the folder, in words; empty while it is in its place."""
-        if _same(self._run.path, self._folder):
+        if self._held.in_place():
             self._missed = 0
             return ""
         self._missed += 1
         if self._missed < LOOKS_BEFORE_LOST:
             return ""
-        there = self._where()
+        there, fate = self._held.where(), self._held.fate()
+        if not fate:
+            return ""
+        words = f"{fate} (rank 0 is pid {os.getpid()})"
         if there is None:
-            return f"its folder {self._run.path} was deleted under it (rank 0 is pid {os.getpid()})"
+            return words
         return (
-            f"its folder was moved to {there} under it (rank 0 is pid {os.getpid()}); "
-            f"go on with `sftui run --resume {there}`"
+            f"{words}; what was trained since its newest checkpoint is lost, go on from that with "
+            f"`sftui run --resume {there}`"
         )
-
-    def _where(self) -> Path | None:
-        """Where the folder is now; None when it is deleted, or the system does not tell."""
-        with contextlib.suppress(OSError):
-            there = Path(f"/proc/self/fd/{self._folder}").readlink()
-            if _same(there, self._folder):
-                return there
-        return None
 
 
 def log_was_replaced(path: Path, descriptor: int) -> bool:
     """Whether the name of an event log stands for another file than the open one, or for none."""
-    return not _same(path, descriptor)
+    return not is_open_as(path, descriptor)
+
+
+def no_copy(path: Path, old: int) -> str:
+    """What has the name of the event log and is no copy of it, in words; empty for a copy or none.
+
+    A person's editor leaves a file with the lines of the log, or their beginning. The run goes on
+    in that one; what else stands there is another's, and is not written to.
+    """
+    try:
+        if kind := checked.kind_of(os.lstat(path).st_mode):
+            return kind
+        os.close(checked.open_descriptor(path, os.O_RDWR | os.O_APPEND))
+    except FileNotFoundError:
+        return ""
+    except PermissionError:
+        return "a file that may not be written"
+    last = last_stamp(path)
+    ours = last is None or any(stamp == last for stamp, _ in _lines_of(old))
+    return "" if ours else "the log of another run"
+
+
+def put_aside(path: Path) -> Path:
+    """Give what stands at `path` another name beside it, which is free; returns it.
+
+    Raises:
+        OSError: the folder may not be written.
+    """
+    names = (path.with_name(f"{path.name}.aside{n}") for n in ("", *range(2, 1000)))
+    aside = next(name for name in names if not os.path.lexists(name))
+    return path.rename(aside)
 
 
 def lines_to_write_again(old: int, last_seq: int) -> Iterator[bytes]:
@@ -71,27 +102,12 @@ def lines_to_write_again(old: int, last_seq: int) -> Iterator[bytes]:
 
     They are what a copy lacks that an editor made before they were written; 0 gives all.
     """
-    with open(os.dup(old), "rb") as file:  # noqa: PTH123  a descriptor, not a path
+    return (line for stamp, line in _lines_of(old) if stamp.seq > last_seq)
+
+
+def _lines_of(log: int) -> Iterator[tuple[Stamp, bytes]]:
+    with open(os.dup(log), "rb") as file:  # noqa: PTH123  a descriptor, not a path
         file.seek(0)
         for line in iter(lambda: file.readline(_BLOCK_BYTES), b""):
-            try:
-                stamp = wire.decode(line).stamp
-            except WireError:
-                continue
-            if stamp.seq > last_seq:
-                yield line
-
-
-def _same(path: Path, descriptor: int) -> bool:
-    """Whether `path` is what the descriptor has open; True where it cannot be told.
-
-    A network disk that does not answer for a while is no deleted folder.
-    """
-    mine = os.fstat(descriptor)
-    try:
-        there = os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+            with contextlib.suppress(WireError):
+                yield wire.decode(line).stamp, line

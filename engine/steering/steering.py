@@ -323,7 +323,7 @@ class Steering:
 
     def finish(self, step: int) -> None:
         """Refuse what came too late, so that no request is left without an answer."""
-        if self._inbox is None or self._bus is None:
+        if self._inbox is None or self._bus is None or not self._bus.folder_in_place():
             return
         batch = self._inbox.read()
         for refusal in batch.refusals:
@@ -460,6 +460,9 @@ class Steering:
         if pending.pause_at is not None and step >= pending.pause_at:
             pending.paused, pending.pause_at = True, None
             self._state_reason = "after the number of steps asked for"
+        if self._bus is not None and not self._bus.folder_in_place():
+            # What has the name now is another run's folder, and so are its requests.
+            return
         batch = self._inbox.read()
         self._answers += batch.refusals
         for request in batch.requests:

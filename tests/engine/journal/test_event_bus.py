@@ -18,11 +18,13 @@ from engine.events import (
     EventsDropped,
     LogLine,
     RunFinished,
+    Stamp,
     StepFinished,
 )
-from engine.journal import wire
+from engine.journal import event_bus, wire
 from engine.journal.event_bus import EventBus
 from engine.journal.event_files import last_stamp
+from engine.run.run_dir import RunDir
 from tests.processes import children, events, make_run, wait_for
 
 
@@ -256,3 +258,145 @@ def test_a_flush_after_the_end_does_not_wait(tmp_path):
     began = time.monotonic()
     assert not bus.flush(timeout=30)
     assert time.monotonic() - began < 10
+
+
+def to_a_link(path, victim):
+    path.symlink_to(victim)
+
+
+def to_a_folder(path, victim):
+    path.mkdir()
+    (path / "kept").write_text("theirs")
+
+
+def to_a_pipe(path, victim):
+    os.mkfifo(path)
+
+
+def to_another_runs_log(path, victim):
+    victim.rename(path)
+
+
+@pytest.mark.parametrize(
+    ("replace", "named"),
+    [
+        (to_a_link, "a link"),
+        (to_a_folder, "a folder"),
+        (to_a_pipe, "a pipe"),
+        (to_another_runs_log, "the log of another run"),
+    ],
+)
+def test_what_takes_the_logs_name_is_put_aside_and_no_event_is_lost(
+    replace, named, run, tmp_path, monkeypatch
+):
+    """A link, a folder, a pipe, a foreign log: not written to, named with what to do, healed.
+
+    The run wrote on into a file without a name, its end was lost, and it counted as failed.
+    """
+    monkeypatch.setattr(event_bus, "LOOK_SECONDS", 0.02)
+    foreign = wire.encode(
+        StepFinished(step=99, stamp=Stamp(run="other", src="r0", att=1, seq=40, t=5.0))
+    )
+    victim = tmp_path / "victim"
+    victim.write_bytes(foreign)
+    bus = bus_for(run)
+    bus.emit(StepFinished(step=0))
+    assert bus.flush()
+    run.events.unlink()
+    replace(run.events, victim)
+    time.sleep(0.2)
+    bus.emit(StepFinished(step=1))
+    bus.emit(RunFinished(status="finished"))
+    assert bus.close()
+    assert run.events.is_file(), "the run has its log again"
+    assert not run.events.is_symlink()
+    found = events(run.events)
+    assert [event.step for event in found if isinstance(event, StepFinished)] == [0, 1]
+    assert isinstance(found[-1], RunFinished)
+    assert [event.stamp.seq for event in found] == list(range(1, len(found) + 1))
+    [line] = [event.text for event in found if isinstance(event, LogLine)]
+    assert f"replaced by {named}" in line
+    assert f"pid {os.getpid()}" in line
+    aside = run.path / "events.jsonl.aside"
+    assert aside.name in line
+    if replace is to_a_folder:
+        assert (aside / "kept").read_text() == "theirs"
+    else:
+        assert os.path.lexists(aside)
+    theirs = aside if replace is to_another_runs_log else victim
+    assert theirs.read_bytes() == foreign
+
+
+def test_a_log_that_is_replaced_in_the_last_moment_has_the_end(run, monkeypatch):
+    """The next look would come after the end of the run."""
+    monkeypatch.setattr(event_bus, "LOOK_SECONDS", 60.0)
+    bus = bus_for(run)
+    bus.emit(StepFinished(step=0))
+    assert bus.flush()
+    copy = run.path / "copy"
+    copy.write_bytes(run.events.read_bytes())
+    copy.replace(run.events)
+    bus.emit(RunFinished(status="finished"))
+    bus.close()
+    assert any(isinstance(event, RunFinished) for event in events(run.events))
+
+
+def test_a_log_that_cannot_be_made_again_is_said_once(run, monkeypatch):
+    """The sentence reaches run.log and the screens; the events follow when a file can be made."""
+    monkeypatch.setattr(event_bus, "LOOK_SECONDS", 0.02)
+    bus = bus_for(run)
+    bus.emit(StepFinished(step=0))
+    assert bus.flush()
+
+    def refuse(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(event_bus, "open_to_append", refuse)
+        run.events.unlink()
+        time.sleep(0.2)
+    wait_for(run.events.exists, 5)
+    bus.close()
+    said = [event.text for event in events(run.events) if isinstance(event, LogLine)]
+    assert len(said) == 2
+    assert "Read-only file system" in said[0]
+    assert "written again" in said[1]
+
+
+def test_a_log_that_is_cut_says_what_was_lost(run, monkeypatch):
+    """`> events.jsonl` leaves the file and takes its lines; nobody said so."""
+    monkeypatch.setattr(event_bus, "LOOK_SECONDS", 0.02)
+    bus = bus_for(run)
+    bus.emit(StepFinished(step=0))
+    assert bus.flush()
+    size = run.events.stat().st_size
+    os.truncate(run.events, 5)
+    time.sleep(0.2)
+    bus.emit(StepFinished(step=1))
+    bus.close()
+    found = events(run.events)
+    assert [event.step for event in found if isinstance(event, StepFinished)] == [1]
+    said = [event.text for event in found if isinstance(event, LogLine)]
+    assert len(said) == 1
+    assert f"from {size:,} bytes to 5" in said[0]
+
+
+def test_a_folder_that_takes_the_runs_place_is_not_written_to(run, tmp_path, monkeypatch):
+    """`mv RUN elsewhere; mv OTHER RUN`: its log was taken for our own, replaced one."""
+    monkeypatch.setattr(event_bus, "LOOK_SECONDS", 0.1)
+    bus = bus_for(run)
+    bus.emit(StepFinished(step=0))
+    assert bus.flush()
+    other = tmp_path / "other"
+    other.mkdir()
+    moved = RunDir(run.path.rename(tmp_path / "elsewhere"))
+    other.rename(run.path)
+    bus.emit(StepFinished(step=1))
+    wait_for(lambda: bus.lost_folder, 5)
+    bus.emit(RunFinished(status="stopped", reason=bus.lost_folder))
+    bus.close()
+    assert list(run.path.iterdir()) == []
+    found = events(moved.events)
+    assert [event.step for event in found if isinstance(event, StepFinished)] == [0, 1]
+    assert f"moved to {moved.path}" in found[-1].reason
+    assert "since its newest checkpoint is lost" in found[-1].reason

@@ -30,6 +30,9 @@ class Notes:
     def emit(self, event: Event) -> None:
         self.events.append(event)
 
+    def folder_in_place(self) -> bool:
+        return True
+
 
 ASKED = st.lists(
     st.tuples(

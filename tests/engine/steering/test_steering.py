@@ -32,6 +32,9 @@ class Notes:
         self.events = []
         self.lost_folder = ""
 
+    def folder_in_place(self):
+        return True
+
     def emit(self, event):
         self.events.append(event)
 
