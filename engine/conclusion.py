@@ -75,8 +75,8 @@ def export_result(session: Session, step: int, *, finished: bool) -> bool:
         text = "no update was made, so nothing is exported: the model is the one it began with"
         session.emit(LogLine(step=step, text=text, level="warn"))
         return False
-    if not session.run.manifest.exists():
-        # The run's folder was deleted or moved under it: nothing of it is made anew.
+    if not session.checkpointer.folder.in_place():
+        # Deleted, moved or replaced under the run, as its end says: nothing of it is made anew.
         return False
     session.emit(PhaseStarted(phase="export", step=step))
     started = time.monotonic()
@@ -122,7 +122,10 @@ def _write_result(session: Session, step: int, *, finished: bool) -> tuple[Check
 
     Raises:
         CheckpointError: it cannot be written.
+        OSError: the same, or its place is a link.
     """
+    # It may have become a link while the run trained, and lead anywhere.
+    written.refuse_linked(session.run.export)
     progress, shape = session.progress, session.model.config
     own = family.of(shape)
     if own.in_folders:

@@ -36,6 +36,7 @@ from engine.events import (
     PhaseStarted,
     ValidationFinished,
 )
+from engine.files import written
 from engine.session import Session
 from engine.steering.steering import EvalMeeting, Failure, OwnProgress, Steering
 from engine.step.step_losses import AllReduceSum
@@ -320,11 +321,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _save(session: Session, step: int, write: Callable[[], object]) -> bool:
-    """Write a result file; a full disk costs the file, never the run."""
+    """Write a result file; what its place refuses costs the file, never the run."""
     try:
+        session.checkpointer.folder.refuse_moved()
         write()
     except OSError as error:
-        text = f"results of step {step} were not saved: {error.strerror or error}"
+        text = f"results of step {step} were not saved: {written.reason(error)}"
         session.emit(LogLine(step=step, text=text, level="error"))
         return False
     return True

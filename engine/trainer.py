@@ -245,6 +245,7 @@ def save_checkpoint(session: Session, step: int, reason: CheckpointReason) -> bo
 def save_last(session: Session, steering: Steering, step: int, reason: CheckpointReason) -> None:
     """Save what nobody can compute again: where there is no room, wait for it and try again.
 
+    Only where that can help: a link or a file in the place of the folder stays one.
     All ranks count the same tries and learn of the same stop, so they give up together.
     """
     for attempt in range(SAVE_TRIES):
@@ -252,12 +253,15 @@ def save_last(session: Session, steering: Steering, step: int, reason: Checkpoin
         wait_for_disk(session)
         failure = session.checkpointer.wait()
         # Collective: one rank's full disk sends all of them into the next try.
-        failed = torch.tensor([int(failure is not None)])
-        if not session.ranks.max(failed).item():
+        for_good = failure is not None and not session.checkpointer.waiting_helps
+        failed, in_vain = session.ranks.max(
+            torch.tensor([int(failure is not None), int(for_good)])
+        ).tolist()
+        if not failed:
             session.unsaved = ""
             return
         session.unsaved = failure or "another rank could not write its part"
-        if attempt == SAVE_TRIES - 1:
+        if in_vain or attempt == SAVE_TRIES - 1:
             return
         if attempt == 0:
             minutes = SAVE_TRIES * SAVE_RETRY_SECONDS / 60

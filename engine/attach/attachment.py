@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import math
 import os
 import sys
@@ -283,6 +284,15 @@ class Attachment:
         """Hand an event of rank 0 to the bus; nothing on other ranks."""
         if self._bus is not None and not self.dark:
             self._bus.emit(event)
+
+    def refuse_moved(self) -> None:
+        """Refuse to write a file into what stands in the place of the run's folder.
+
+        Raises:
+            OSError: the folder was moved, deleted or replaced.
+        """
+        if self._bus is not None and not self._bus.folder_in_place():
+            raise OSError(errno.ENOENT, f"{self.run.path} is not the run's folder any more")
 
     def meet_next(self) -> None:
         """Make the next boundary a meeting; call it on all ranks."""

@@ -218,7 +218,7 @@ def _tell(attachment: Attachment, step: int, result: EvalResult, seconds: float)
     path = attachment.run.eval_items(step, result.task)
     kept = True
     try:
-        path.parent.mkdir(exist_ok=True)
+        attachment.refuse_moved()
         save_items(path, result)
     except OSError as error:
         kept = False

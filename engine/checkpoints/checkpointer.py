@@ -9,8 +9,12 @@ renames. No collective runs in a thread: the ranks meet through files only.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
+import shlex
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -41,8 +45,19 @@ from engine.events import (
     Event,
     LogLine,
 )
-from engine.files import checked
+from engine.files import checked, written
+from engine.run.held_folder import HeldFolder
 from engine.run.run_dir import RunDir
+
+_PASSING = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EAGAIN, errno.EINTR),
+        *(errno.ETIMEDOUT, errno.ESTALE, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.EBUSY),
+        # Another rank that had no room deletes the folder that this one writes into.
+        errno.ENOENT,
+    }
+)
+"""Errors of a disk that is full or away for a while; of others a second try ends the same way."""
 
 PEERS_TIMEOUT_SECONDS = 600.0
 """How long rank 0's thread waits for the other ranks' files: a slow network disk writes 4 GB."""
@@ -86,6 +101,10 @@ class Checkpointer:
         self._thread: threading.Thread | None = None
         self._buffers: dict[str, Tensor] = {}
         self._failure: str | None = None
+        self.waiting_helps = False
+        """Whether the save that failed last may succeed by itself, or once there is room."""
+        self.folder = HeldFolder(run.path)
+        """The run's folder: who writes a file into it by path asks first whether it is there."""
         self._saves = 0
 
     def has(self, step: int) -> bool:
@@ -94,7 +113,9 @@ class Checkpointer:
         Ask on rank 0 and tell the others: the answer of another rank may be older.
         """
         self._join()
-        return any(info.step == step for info in checkpoint_dir.list_checkpoints(self.run))
+        return self.folder.in_place() and any(
+            info.step == step for info in checkpoint_dir.list_checkpoints(self.run)
+        )
 
     def save(self, step: int, own: RankState, reason: CheckpointReason) -> None:
         """Start saving the state after `step` updates.
@@ -170,20 +191,24 @@ class Checkpointer:
             self._write(partial, step, own, reason, started)
         except (OSError, CheckpointError, RuntimeError, SafetensorError) as error:
             # Training goes on: the last good checkpoint stands, and the screen says why.
-            self._failure = f"checkpoint of step {step} was not saved: {error}"
-            if self.rank == 0:
+            why = written.reason(error) if isinstance(error, OSError) else str(error)
+            self._failure = f"checkpoint of step {step} was not saved: {why}"
+            self.waiting_helps = not isinstance(error, OSError) or error.errno in _PASSING
+            if not self.folder.in_place():
+                # What lies at that path now is another's.
+                self.waiting_helps = False
+                if self.rank == 0:
+                    self._emit(LogLine(step=step, text=self._failure, level="error"))
+            elif self.rank == 0:
                 shutil.rmtree(partial, ignore_errors=True)
                 self._emit(LogLine(step=step, text=self._failure, level="error"))
             else:
-                _give_up(partial, self.rank, str(error))
+                _give_up(partial, self.rank, why)
 
     def _write(
         self, partial: Path, step: int, own: RankState, reason: CheckpointReason, started: float
     ) -> None:
-        # The folder of checkpoints may have been deleted or moved away; the run's own is not made
-        # anew, a run without it has ended.
-        if not self.run.checkpoints.is_dir():
-            self.run.checkpoints.mkdir(exist_ok=True)
+        self._refuse_place()
         if self.rank == 0:
             checkpoint_dir.remove_partials(self.run, but=partial)
             wanted = self._wanted_bytes(own)
@@ -205,6 +230,8 @@ class Checkpointer:
             files += _wait_for_record(partial, peer)
         # A run that resumes here must not lack the events of the steps it stands on.
         self._settle_log()
+        # Once more: a large model is minutes on the way to the disk.
+        self._refuse_place()
         target = checkpoint_dir.commit(self.run, partial, step, files, time.time())
         self._emit(
             CheckpointSaved(
@@ -217,6 +244,27 @@ class Checkpointer:
             )
         )
         self._prune()
+
+    def _refuse_place(self) -> None:
+        """See that the folder of checkpoints is this run's own folder, and make it if it is gone.
+
+        Raises:
+            OSError: the run's folder was moved or replaced, or its `ckpt` is something else.
+        """
+        # The run's own folder is not made anew: a run without it has ended.
+        self.folder.refuse_moved()
+        folder = self.run.checkpoints
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            mode = os.lstat(folder).st_mode
+            if not stat.S_ISDIR(mode):
+                kind = checked.kind_of(mode) or "a file"
+                here, aside = (shlex.quote(str(folder) + end) for end in ("", ".aside"))
+                raise OSError(
+                    errno.ENOTDIR,
+                    f"{folder} is {kind}; expected a folder. Move it away: `mv {here} {aside}`",
+                ) from None
 
     def _wanted_bytes(self, own: RankState) -> int:
         """Estimated bytes of the whole checkpoint: every rank's shard as large as this one's."""

@@ -102,6 +102,8 @@ def save_items(path: Path, result: EvalResult) -> None:
     """Write the result as a compressed npz (log-probabilities as fp16); whole or not at all."""
     # Of a run whose folder was deleted nothing is made anew.
     path.parent.mkdir(exist_ok=True)
+    # A link may have been put there while the run trains.
+    written.refuse_linked(path.parent)
     with written.replacing(path, sync=True) as fresh, fresh.open("wb") as file:
         np.savez_compressed(
             file,

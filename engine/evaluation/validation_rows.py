@@ -35,6 +35,8 @@ def save_rows(path: Path, found: RowLosses) -> None:
     """Write the file; whole or not at all."""
     # Of a run whose folder was deleted nothing is made anew.
     path.parent.mkdir(exist_ok=True)
+    # A link may have been put there while the run trains.
+    written.refuse_linked(path.parent)
     with written.replacing(path, sync=True) as fresh, fresh.open("wb") as file:
         columns: dict[str, Any] = {"losses": found.losses, "rows": found.rows}
         if found.weights is not None:

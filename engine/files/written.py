@@ -57,6 +57,12 @@ def refuse_linked(folder: Path) -> None:
         raise OSError(errno.ELOOP, "it is a link; expected a folder", str(folder))
 
 
+def reason(error: OSError) -> str:
+    """Why a file could not be written, and which one, for the end of a sentence."""
+    words = error.strerror or str(error)
+    return f"{words} ({error.filename})" if error.filename else words
+
+
 @contextlib.contextmanager
 def replacing(path: Path, *, sync: bool = False, private: bool = False) -> Iterator[Path]:
     """Write a file to the path that is given; at the end of the block it takes the place of `path`.

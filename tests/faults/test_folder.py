@@ -6,18 +6,32 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from engine import conclusion, trainer
 from engine.checkpoints import checkpoint_dir
-from engine.events import LogLine, RunFinished, Stamp, StepFinished
+from engine.control import Command, Request
+from engine.events import (
+    AttemptStarted,
+    ControlApplied,
+    LogLine,
+    RunFinished,
+    Stamp,
+    StepFinished,
+)
+from engine.journal import event_bus, wire
 from engine.journal.event_bus import EventBus
 from engine.run import lock
 from engine.run.run_dir import RunDir
+from engine.session import Session
+from engine.steering import inbox
+from engine.step.dataloader import StepBatch
+from engine.step.step_losses import StepLosses
 from sftui.sources.tail import RunLiveness
-from tests.faults.place import Place, end_of, told
+from tests.faults.place import Place, end_of, told, work
 from tests.processes import children, events, make_run, wait_for
 
 
@@ -125,6 +139,97 @@ def test_a_log_that_is_replaced_often_and_while_written_keeps_its_order(tmp_path
     assert steps == list(range(30_000))
     seqs = [event.stamp.seq for event in found]
     assert seqs == sorted(set(seqs))
+
+
+def at_steps(monkeypatch: pytest.MonkeyPatch, actions: dict[int, Callable[[], object]]) -> None:
+    """Do these things when a step of a run in this process begins; its steps take a while."""
+    monkeypatch.setattr(event_bus, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(trainer, "SAVE_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(trainer, "SAVE_TRIES", 3)
+    accumulate = trainer.accumulate_gradients
+
+    def accumulated(session: Session, batch: StepBatch) -> StepLosses:
+        time.sleep(0.1)
+        if batch.step in actions:
+            actions[batch.step]()
+        return accumulate(session, batch)
+
+    monkeypatch.setattr(trainer, "accumulate_gradients", accumulated)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_run_that_takes_the_place_of_a_running_one_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mv RUN elsewhere; mv OTHER RUN`: events, checkpoints and results went into the other run,
+    and its requests were carried out."""
+    place = Place(tmp_path)
+    run, other = place.make("--run=own", "--checkpoint-every=2"), place.make("--run=other")
+    other.events.write_bytes(
+        wire.encode(AttemptStarted(stamp=Stamp(run=other.id, src="r0", att=1, seq=1, t=1.0)))
+    )
+    asked = Request(id="1", command=Command.CHECKPOINT, author="a person", t=time.time())
+    inbox.post(other, asked)
+    there = RunDir(tmp_path / "elsewhere")
+    before = contents(other.path)
+
+    def swap() -> None:
+        run.path.rename(there.path)
+        other.path.rename(run.path)
+
+    at_steps(monkeypatch, {5: swap})
+    assert work(run) == 0
+    assert contents(run.path) == before
+    end = end_of(there)
+    assert end is not None
+    assert end.status == "stopped"
+    assert f"was moved to {there.path}" in end.reason
+    assert "since its newest checkpoint is lost" in end.reason
+    assert [info.step for info in checkpoint_dir.list_checkpoints(there)] == [2, 4]
+    steps = [event.step for event in told(there, StepFinished)]
+    assert steps == list(range(end.updates))
+    assert told(there, ControlApplied) == []
+
+
+def test_links_that_are_put_into_a_running_run_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results, checkpoints and the export went wherever they led; now each is said, and the run
+    trains on. What no waiting heals is not waited for."""
+    run = Place(tmp_path).make()
+    victim = tmp_path / "victim"
+    victim.mkdir()
+
+    def put_links() -> None:
+        for folder in (run.evals, run.checkpoints, run.export):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.symlink_to(victim)
+
+    # In the run directory, as an export of a run from elsewhere is.
+    monkeypatch.setattr(conclusion, "_free_cache", lambda *_: None)
+    at_steps(monkeypatch, {5: put_links})
+    work(run)
+    assert contents(victim) == {}
+    said = [event.text for event in told(run, LogLine) if event.level == "error"]
+    for words in (
+        f"results of step 8 were not saved: it is a link; expected a folder ({run.evals})",
+        f"checkpoint of step 8 was not saved: {run.checkpoints} is a link; expected a folder",
+        f"checkpoint of step 12 was not saved: {run.checkpoints} is a link; expected a folder",
+        "the result was not exported: ",
+    ):
+        assert any(text.startswith(words) for text in said), (words, said)
+    assert not any("waits to save" in text for text in said)
+    end = end_of(run)
+    assert end is not None
+    assert (end.status, end.updates) == ("failed", 12)
+    assert f"`mv {run.checkpoints} {run.checkpoints}.aside`" in end.reason
 
 
 def test_a_newer_versions_run_says_which_version_it_needs(tmp_path: Path) -> None:

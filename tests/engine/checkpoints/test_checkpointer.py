@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import threading
 import time
 from datetime import datetime
@@ -226,3 +227,61 @@ def test_the_random_state_of_the_boundary_is_restored(run):
     torch.manual_seed(99)
     checkpoint.restore_random_state(checkpoint_dir.read(run.checkpoint(1)), 0)
     assert torch.equal(torch.rand(4), expected)
+
+
+PLACES = {
+    "a file": lambda path, victim: path.write_text("theirs"),
+    "a pipe": lambda path, victim: os.mkfifo(path),
+    "a link": lambda path, victim: path.symlink_to(victim),
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_what_stands_in_the_place_of_the_folder_is_named(kind, run, tmp_path):
+    """Nothing is written through a link; the sentence says what to type, and that heals it."""
+    saver = Saver(run)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    run.checkpoints.rmdir()
+    PLACES[kind](run.checkpoints, victim)
+    saver.save(1)
+    failure = saver.checkpointer.wait()
+    assert list(victim.iterdir()) == []
+    assert failure is not None
+    assert f"{run.checkpoints} is {kind}; expected a folder" in failure
+    assert not saver.checkpointer.waiting_helps, "room is not what is missing"
+    command = f"mv {run.checkpoints} {run.checkpoints}.aside"
+    assert f"`{command}`" in failure
+    subprocess.run(command.split(), check=True)
+    saver.save(1)
+    assert saver.checkpointer.wait() is None
+    assert checkpoint_dir.verify(run.checkpoint(1)).step == 1
+
+
+@pytest.mark.parametrize("when", ["before", "while it is written"])
+def test_another_runs_folder_in_the_place_of_its_own_gets_no_checkpoint(
+    when, run, tmp_path, monkeypatch
+):
+    """`mv RUN elsewhere; mv OTHER RUN`: the checkpoint became one of the other run."""
+    saver = Saver(run)
+    other = run_dir.create(tmp_path / "others", "other", datetime(2026, 1, 2, 3, 4, 5))
+
+    def swap():
+        run.path.rename(tmp_path / "elsewhere")
+        other.path.rename(run.path)
+
+    if when == "before":
+        swap()
+    else:
+        # A partial folder of that name, too: nothing of another run is cleared away.
+        partial = checkpoint_dir.partial_path(other, 3, 1, 1)
+        partial.mkdir()
+        saver.checkpointer._settle_log = swap
+    saver.save(3)
+    failure = saver.checkpointer.wait()
+    left = [path.name for path in run.checkpoints.iterdir()]
+    assert left == ([] if when == "before" else [partial.name])
+    assert failure is not None
+    assert f"was moved to {tmp_path / 'elsewhere'}" in failure
+    assert not saver.checkpointer.waiting_helps
+    assert not saver.checkpointer.has(3)

@@ -102,3 +102,14 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "later.npz", format=np.array(99))
     with pytest.raises(DataError, match="format 99; expected 1"):
         load_items(tmp_path / "later.npz")
+
+
+def test_nothing_is_written_through_a_link_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    """It can be put there while a run trains, and led the results anywhere."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (tmp_path / "evals").symlink_to(victim)
+
+    with pytest.raises(OSError, match="it is a link; expected a folder"):
+        save_items(tmp_path / "evals" / "step-0.MMLU.npz", result())
+    assert list(victim.iterdir()) == []

@@ -67,3 +67,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     np.savez_compressed(path, losses=BASE)
     with pytest.raises(DataError, match="rows"):
         load_rows(path)
+
+
+def test_nothing_is_written_through_a_link_in_the_place_of_the_folder(tmp_path):
+    """It can be put there while a run trains, and led the results anywhere."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (tmp_path / "evals").symlink_to(victim)
+    with pytest.raises(OSError, match="it is a link; expected a folder"):
+        save_rows(tmp_path / "evals" / "step-0.val.npz", rows(BASE))
+    assert list(victim.iterdir()) == []
