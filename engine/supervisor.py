@@ -29,6 +29,7 @@ from engine.journal import event_files, wire
 from engine.processes import collecting, cuda_environment, machines, reaper
 from engine.processes.silence import SilenceWatch
 from engine.run import resume_file
+from engine.run.held_folder import HeldFolder
 from engine.run.lock import SUPERVISOR_PID_VARIABLE, RunLock, hold_event_log
 from engine.run.run_dir import RunDir, refuse_links
 from engine.steering import inbox, undelivered_stop
@@ -79,11 +80,11 @@ class Supervisor:
 
     def __init__(self, run_dir: RunDir, manifest: dict[str, Any]) -> None:
         self._run_dir = run_dir
+        self._folder = HeldFolder(run_dir.path)
         self._manifest = manifest
         last = event_files.last_stamp(run_dir.events)
         self._first_seq = last.seq if last else 0
         self._attempt = event_files.next_log_attempt(run_dir)
-        self._journal = event_files.JournalWriter(run_dir.supervisor_events, run_dir.id, "sup")
         self._num_signals = 0
         self._launching = False
         self._reasons: list[str] = []
@@ -178,9 +179,12 @@ class Supervisor:
         if self._end() is not None:
             # A rank that aborts while tearing down after the end changes nothing.
             raise elastic.GiveUp
-        if not self._run_dir.manifest.exists():
-            raise elastic.GiveUp(f"the run's folder {self._run_dir.path} is gone")
+        if fate := self._folder.fate():
+            raise elastic.GiveUp(fate)
         assert failure is not None
+        if damage := self._damaged_settings():
+            # Every rank reads them first: none of the restarts would get any further.
+            raise elastic.GiveUp(f"{failure.reason}; the ranks were not started again: {damage}")
         self._reasons.append(failure.reason)
         if self._num_signals:
             # A machine that is being taken away has no time for another start.
@@ -191,6 +195,22 @@ class Supervisor:
         elastic.wait_before_restart(num_starts)
         self._attempt = max(self._attempt + 1, event_files.next_log_attempt(self._run_dir))
 
+    def _damaged_settings(self) -> str:
+        """What is wrong with the files that the next ranks would read first; empty if nothing is.
+
+        They were whole when the run began, so they changed under it.
+        """
+        manifest = self._run_dir.manifest
+        try:
+            resume_file.manifest_now(self._run_dir)
+        except RunDirError as error:
+            fault = str(error) if os.path.lexists(manifest) else f"{manifest} is gone."
+            return (
+                f"{fault} It changed under the run: put back the file that it began with, and go "
+                f"on with `sftui run --resume {self._run_dir.id}`"
+            )
+        return ""
+
     def _out_of_memory_again(self) -> bool:
         """Whether the last two attempts both ended for want of memory: a third would too."""
         last = [reason.lower() for reason in self._reasons[-2:]]
@@ -199,7 +219,13 @@ class Supervisor:
         )
 
     def _end(self) -> RunFinished | None:
-        return event_files.finished(self._run_dir, self._first_seq)
+        here = self._here()
+        return None if here is None else event_files.finished(here, self._first_seq)
+
+    def _here(self) -> RunDir | None:
+        """The run where its folder is now, whatever stands at its path; None when it is deleted."""
+        there = self._folder.where()
+        return None if there is None else RunDir(there)
 
     def _conclude(self, failure: Failure | None, stop: Request | None) -> int:
         """Write the run's end if no rank did; returns the exit code.
@@ -209,14 +235,15 @@ class Supervisor:
         end = self._end()
         if end is None and stop is not None:
             self._tell(inbox.answer(stop, reason="no rank was running"))
-            saved = checkpoint_dir.list_checkpoints(self._run_dir)
+            here = self._here()
+            saved = [] if here is None else checkpoint_dir.list_checkpoints(here)
             step = saved[-1].step if saved else 0
             reason = f"stop asked for by {stop.author}"
             end = RunFinished(status="stopped", reason=reason, step=step, updates=step)
             self._tell(end)
         elif end is None:
             if failure is None:
-                reason = "the ranks ended without finishing the run"
+                reason = self._folder.fate() or "the ranks ended without finishing the run"
             else:
                 who = "" if failure.rank is None else f"rank {failure.rank}: "
                 reason = f"{who}{failure.reason}"
@@ -230,16 +257,25 @@ class Supervisor:
 
     def _answer_the_rest(self) -> None:
         """Answer every open request, so that a resumed run does not carry it out."""
-        requests, refusals = inbox.Inbox(self._run_dir, self._attempt).read()
+        here = self._here()
+        if here is None:
+            return
+        requests, refusals = inbox.Inbox(here, self._attempt).read()
         for event in [*refusals, *(inbox.late_answer(request) for request in requests)]:
             self._tell(event)
 
     def _tell(self, event: Event) -> None:
+        # Looked up at each event: the folder may be moved by now, and another's in its place.
+        here = self._here()
+        if here is None:
+            return
+        journal = event_files.JournalWriter(here.supervisor_events, self._run_dir.id, "sup")
         try:
-            self._journal.write(event, self._attempt)
+            journal.write(event, self._attempt)
         except OSError as error:
             # The disk is full: the supervisor's log and the free lock must say it.
-            sys.stderr.write(f"{self._run_dir.supervisor_events}: {error.strerror}: {event}\n")
+            lost = wire.encode(event).decode().strip()
+            sys.stderr.write(f"{here.supervisor_events}: {error.strerror}; not written: {lost}\n")
 
     # ---- signals -----------------------------------------------------------------------------
 
@@ -264,9 +300,10 @@ class Supervisor:
             t=time.time(),
         )
         try:
+            self._folder.refuse_moved()
             inbox.post(self._run_dir, request)
-        except SftuiError:
-            # No room for a request: the ranks handle the signal itself as well.
+        except (SftuiError, OSError):
+            # No room for a request, or no place: the ranks handle the signal itself as well.
             _signal_children(signum)
 
     def _on_undelivered_stop(self, signum: int, frame: FrameType | None) -> None:

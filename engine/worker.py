@@ -54,7 +54,14 @@ def main(arguments: list[str]) -> int:
             return 1
     attempt = next_attempt(run)
     if writer is not None:
-        settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
+        try:
+            settings = config.from_flat(resume_file.manifest_now(run)["config"], None)
+        except SftuiError as error:
+            bus = EventBus(run, run.id, attempt)
+            bus.emit(RunFinished(status="failed", reason=str(error)))
+            bus.close()
+            os.close(writer)
+            return 0
         alarms = RunAlarms(run, settings.runtime)
         # The run's seconds count from its first attempt, not from the last.
         started = min(started, began(run.events) or started)

@@ -29,6 +29,7 @@ from engine.journal import event_files, wire
 from engine.processes import reaper
 from engine.processes.output_events import Follower, OutputEvents
 from engine.run import foreign, resume_file
+from engine.run.held_folder import HeldFolder
 from engine.run.lock import RunLock
 from engine.run.run_dir import RunDir, refuse_links
 from engine.steering import inbox
@@ -79,12 +80,12 @@ class Keeper:
         self, run: RunDir, manifest: Mapping[str, Any], make_follower: Callable[[], Follower]
     ) -> None:
         self._run = run
+        self._folder = HeldFolder(run.path)
         self._manifest = manifest
         self._make_follower = make_follower
         last = event_files.last_stamp(run.events)
         self._first_seq = last.seq if last else 0
         self._attempt = event_files.next_log_attempt(run)
-        self._journal = event_files.JournalWriter(run.supervisor_events, run.id, "sup")
         self._history = _size(run.control) if self._first_seq else 0
         self._attaches = bool(manifest.get("attach", True))
         self._num_signals = 0
@@ -224,9 +225,10 @@ class Keeper:
             t=time.time(),
         )
         try:
+            self._folder.refuse_moved()
             # The trainer's rank 0 reads it, or the keeper itself, where nobody is attached.
             inbox.post(self._run, request)
-        except SftuiError:
+        except (SftuiError, OSError):
             if self._child is not None:
                 with contextlib.suppress(OSError):
                     self._child.terminate()
@@ -268,7 +270,13 @@ class Keeper:
     # ---- the end -----------------------------------------------------------------------------
 
     def _end(self) -> RunFinished | None:
-        return event_files.finished(self._run, self._first_seq)
+        here = self._here()
+        return None if here is None else event_files.finished(here, self._first_seq)
+
+    def _here(self) -> RunDir | None:
+        """The run where its folder is now, whatever stands at its path; None when it is deleted."""
+        there = self._folder.where()
+        return None if there is None else RunDir(there)
 
     def _is_over(self, code: int) -> bool:
         """Whether nothing is to be started again."""
@@ -278,6 +286,7 @@ class Keeper:
             or self._stopped_by
             or self._num_signals
             or not self._run.manifest.exists()
+            or not self._folder.in_place()
         )
 
     def _why_not_again(self, reason: str, spent: bool) -> str:
@@ -298,9 +307,10 @@ class Keeper:
             self._tell_end(end)
         elif code != 0 and end.status != "failed":
             self._tell(LogLine(text=f"after the training: {reason}", level="warn"))
-        requests, refusals = inbox.Inbox(self._run, self._attempt).read()
-        for event in [*refusals, *(inbox.late_answer(request) for request in requests)]:
-            self._tell(event)
+        if (here := self._here()) is not None:
+            requests, refusals = inbox.Inbox(here, self._attempt).read()
+            for event in [*refusals, *(inbox.late_answer(request) for request in requests)]:
+                self._tell(event)
         if self._num_signals or self._stopped_by:
             self._sweep()
         sys.stderr.write(f"{end.status}: {end.reason}\n")
@@ -329,11 +339,17 @@ class Keeper:
             self._tell(end)
 
     def _tell(self, event: Event) -> None:
+        # Looked up at each event: the folder may be moved by now, and another's in its place.
+        here = self._here()
+        if here is None:
+            return
+        journal = event_files.JournalWriter(here.supervisor_events, self._run.id, "sup")
         try:
-            self._journal.write(event, self._attempt)
+            journal.write(event, self._attempt)
         except OSError as error:
             # The disk is full: the log and the free lock must say it.
-            sys.stderr.write(f"{self._run.supervisor_events}: {error.strerror}: {event}\n")
+            lost = wire.encode(event).decode().strip()
+            sys.stderr.write(f"{here.supervisor_events}: {error.strerror}; not written: {lost}\n")
 
 
 class _Watch:

@@ -14,6 +14,7 @@ from engine.journal import wire
 from engine.processes.elastic import backoff_seconds, last_words
 from engine.run import lock
 from engine.run.lock import RunLock
+from engine.run.run_dir import RunDir
 from engine.steering.inbox import Inbox, post
 from tests.processes import children, environment, events, make_run, wait_for
 
@@ -98,6 +99,44 @@ def test_memory_that_did_not_suffice_twice_is_not_tried_again(tmp_path, started)
     assert ended(started, supervise(started, run)) == 1
     assert len(told(run, AttemptStarted)) == 2
     assert "out of memory" in told(run, RunFinished)[0].reason
+
+
+@pytest.mark.slow
+def test_ranks_are_not_started_again_without_the_settings_they_began_with(tmp_path, started):
+    """run.json damaged under the run, and a rank lost: each restart failed at its first line."""
+    run = prepare(tmp_path, steps=300)
+    process = supervise(started, run)
+    wait_for(lambda: told(run, AttemptStarted))
+    run.manifest.write_text("{garbage")
+    os.kill(int((run.path / "pid-1-0").read_text()), signal.SIGKILL)
+    assert ended(started, process) == 1
+    assert len(told(run, AttemptStarted)) == 1
+    [end] = told(run, RunFinished)
+    assert "killed by SIGKILL; the ranks were not started again" in end.reason
+    assert f"{run.manifest} cannot be read" in end.reason
+    assert "It changed under the run" in end.reason
+    assert f"--resume {run.id}" in end.reason
+
+
+@pytest.mark.slow
+def test_the_end_is_found_where_the_run_was_moved_to(tmp_path, started):
+    """`mv runs runs2`: the run had its end, and was told as failed for want of one."""
+    (tmp_path / "runs").mkdir()
+    run = prepare(tmp_path / "runs", steps=100)
+    process = supervise(started, run)
+    wait_for(lambda: told(run, AttemptStarted))
+    moved = RunDir((tmp_path / "runs").rename(tmp_path / "runs2") / run.id)
+    # Another run has taken its place: its end is not ours.
+    other = make_run(tmp_path / "runs")
+    end = RunFinished(
+        status="failed", reason="another's", stamp=Stamp(run=other.id, src="r0", seq=900)
+    )
+    other.events.write_bytes(wire.encode(end))
+    assert other.path == run.path
+    assert ended(started, process) == 0
+    assert [event.status for event in told(moved, RunFinished)] == ["finished"]
+    assert moved.supervisor_log.read_text().splitlines()[-1].startswith("finished: ")
+    assert not other.supervisor_events.exists()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from engine import conclusion, trainer
 from engine.checkpoints import checkpoint_dir
 from engine.control import Command, Request
+from engine.errors import RunDirError
 from engine.events import (
     AttemptStarted,
     ControlApplied,
@@ -230,6 +232,18 @@ def test_links_that_are_put_into_a_running_run_are_not_followed(
     assert end is not None
     assert (end.status, end.updates) == ("failed", 12)
     assert f"`mv {run.checkpoints} {run.checkpoints}.aside`" in end.reason
+
+
+def test_a_rank_that_finds_no_settings_ends_the_run_with_the_reason(tmp_path: Path) -> None:
+    """It failed with a traceback, and was started again as often as is allowed."""
+    run = Place(tmp_path).make()
+    run.manifest.write_text("{garbage")
+    with contextlib.suppress(RunDirError):
+        work(run)
+    end = end_of(run)
+    assert end is not None
+    assert end.status == "failed"
+    assert f"{run.manifest} cannot be read" in end.reason
 
 
 def test_a_newer_versions_run_says_which_version_it_needs(tmp_path: Path) -> None:

@@ -292,3 +292,18 @@ def test_its_words_are_in_its_own_journal(tmp_path: Path) -> None:
     assert keep(run) == 0
     lines = [e.text for e in told(run, LogLine)]
     assert any(line.startswith("started ") and "script.py" in line for line in lines)
+
+
+def test_a_folder_that_takes_the_runs_place_is_not_written_to(tmp_path: Path) -> None:
+    """Its words and the end of the run are where the run's own folder is now."""
+    run = make(
+        tmp_path,
+        "import os, pathlib\n"
+        f"run = pathlib.Path(os.environ[{foreign.RUN_DIR_VARIABLE!r}])\n"
+        "run.rename(run.with_name('elsewhere'))\n"
+        "run.mkdir()\n",
+    )
+    assert keep(run) == 0
+    assert list(run.path.iterdir()) == []
+    (end,) = told(RunDir(run.path.with_name("elsewhere")), RunFinished)
+    assert end.status == "finished"
