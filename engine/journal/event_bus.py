@@ -229,8 +229,8 @@ class EventBus:
                 self._tell_refusal(error.strerror or str(error))
         elif (size := os.fstat(self._file).st_size) < self._offset:
             text = (
-                f"events.jsonl was cut under the run, from {self._offset:,} bytes to {size:,}: "
-                f"the events in them are lost (rank 0 is pid {os.getpid()}). The run goes on"
+                f"events.jsonl was cut under the run: {self._offset - size:,} bytes of events are "
+                f"lost (rank 0 is pid {os.getpid()}), and the run goes on"
             )
             self._offset, self._torn = size, not ends_a_line(self._file)
             self.emit(LogLine(level="warn", text=text))

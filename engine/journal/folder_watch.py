@@ -82,8 +82,9 @@ def no_copy(path: Path, old: int) -> str:
     except PermissionError:
         return "a file that may not be written"
     last = last_stamp(path)
-    ours = last is None or any(stamp == last for stamp, _ in _lines_of(old))
-    return "" if ours else "the log of another run"
+    if last is None or any(stamp == last for stamp, _ in _lines_of(old, f'"seq":{last.seq}')):
+        return ""
+    return "the log of another run"
 
 
 def put_aside(path: Path) -> Path:
@@ -105,9 +106,12 @@ def lines_to_write_again(old: int, last_seq: int) -> Iterator[bytes]:
     return (line for stamp, line in _lines_of(old) if stamp.seq > last_seq)
 
 
-def _lines_of(log: int) -> Iterator[tuple[Stamp, bytes]]:
+def _lines_of(log: int, needle: str = "") -> Iterator[tuple[Stamp, bytes]]:
+    """Events of the open log, as stamp and line; those without the needle are not even decoded."""
+    wanted = needle.encode()
     with open(os.dup(log), "rb") as file:  # noqa: PTH123  a descriptor, not a path
         file.seek(0)
         for line in iter(lambda: file.readline(_BLOCK_BYTES), b""):
-            with contextlib.suppress(WireError):
-                yield wire.decode(line).stamp, line
+            if wanted in line:
+                with contextlib.suppress(WireError):
+                    yield wire.decode(line).stamp, line

@@ -378,7 +378,7 @@ def test_a_log_that_is_cut_says_what_was_lost(run, monkeypatch):
     assert [event.step for event in found if isinstance(event, StepFinished)] == [1]
     said = [event.text for event in found if isinstance(event, LogLine)]
     assert len(said) == 1
-    assert f"from {size:,} bytes to 5" in said[0]
+    assert f"{size - 5:,} bytes of events are lost" in said[0]
 
 
 def test_a_folder_that_takes_the_runs_place_is_not_written_to(run, tmp_path, monkeypatch):
