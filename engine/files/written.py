@@ -57,6 +57,19 @@ def refuse_linked(folder: Path) -> None:
         raise OSError(errno.ELOOP, "it is a link; expected a folder", str(folder))
 
 
+def put_aside(path: Path) -> Path:
+    """Give what stands at `path` another name beside it, which nothing has; returns that name.
+
+    Raises:
+        OSError: the folder may not be written.
+    """
+    names = (path.with_name(f"{path.name}.aside{n}") for n in ("", *range(2, 1000)))
+    aside = next((name for name in names if not os.path.lexists(name)), None)
+    if aside is None:
+        raise OSError(errno.EEXIST, "999 of that name were put aside already", str(path))
+    return path.rename(aside)
+
+
 def reason(error: OSError) -> str:
     """Why a file could not be written, and which one, for the end of a sentence."""
     words = error.strerror or str(error)

@@ -31,6 +31,7 @@ from engine.events import (
     Stamp,
     StateChanged,
 )
+from engine.files import written
 from engine.journal import wire
 from engine.journal.event_files import ends_a_line, last_stamp, open_to_append
 from engine.journal.folder_watch import (
@@ -39,7 +40,6 @@ from engine.journal.folder_watch import (
     lines_to_write_again,
     log_was_replaced,
     no_copy,
-    put_aside,
 )
 from engine.journal.live_queue import LivePublisher
 from engine.journal.run_log import RunLog
@@ -253,7 +253,7 @@ class EventBus:
         """
         path = self._run_dir.events
         what = no_copy(path, self._file)
-        aside = put_aside(path) if what else None
+        aside = written.put_aside(path) if what else None
         last = last_stamp(path)
         fresh = open_to_append(path)
         try:

@@ -87,17 +87,6 @@ def no_copy(path: Path, old: int) -> str:
     return "the log of another run"
 
 
-def put_aside(path: Path) -> Path:
-    """Give what stands at `path` another name beside it, which is free; returns it.
-
-    Raises:
-        OSError: the folder may not be written.
-    """
-    names = (path.with_name(f"{path.name}.aside{n}") for n in ("", *range(2, 1000)))
-    aside = next(name for name in names if not os.path.lexists(name))
-    return path.rename(aside)
-
-
 def lines_to_write_again(old: int, last_seq: int) -> Iterator[bytes]:
     """Lines of the event log that is still open as `old`, from behind `last_seq` on.
 
