@@ -23,6 +23,8 @@ from textual.driver import Driver
 from textual.keys import Keys
 from textual.message import Message
 
+from sftui.text.clean import without_escapes
+
 MOST_CELLS = 2000
 """Width and height of a terminal that is believed: a row of 65,535 cells takes seconds to draw."""
 
@@ -42,7 +44,11 @@ _POLL_SECONDS = 0.1
 _UNREADABLE = "\ufffd"
 
 _STRING_BEGINS = re.compile(r"\x1b[P\]_^X]")
-_STRING_ENDS = re.compile(r"\x1b\\|\x07|\x18|\x1a")
+_STRING_ENDS = re.compile(r"\x1b\\|\x07|\x18|\x1a|(?=\x1b\[200~)")
+"""Also where a paste begins, which is none of it."""
+
+_TYPED = 2
+"""Characters of the beginning of a paste that a key sends too: Escape, and Alt with `[`."""
 
 _WHOLE_CSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-Z\\-~]")
 """Up to its final character; `[` is none here, because keys of the Linux console go on after it."""
@@ -54,32 +60,57 @@ _HAS_MORE = re.compile(
 
 
 class Keyboard(XTermParser):
-    """Textual's parser, which no input ends."""
+    """Textual's parser, which no input ends.
+
+    Pastes do not reach it: a sequence in one that it does not know would become keys.
+    """
 
     def __init__(self, debug: bool = False) -> None:
         super().__init__(debug)
-        self._paste_open = False
-        self._recent = ""
-        self._pasted = 0
+        self._paste: _Paste | None = None
         self._string: _ControlString | None = None
+        self._recent = ""
+        """What the input so far ends with, where a paste may begin with it."""
+        self._owed = ""
+        """The rest of the end of a paste that was taken for finished."""
+        self._heard = 0.0
 
     @property
     def in_paste(self) -> bool:
         """Whether the end of a paste has not come yet."""
-        return self._paste_open
+        return self._paste is not None
 
     def feed(self, data: str) -> Iterable[Message]:
         """Messages of a piece of input; what is no message of a terminal is left out."""
-        data = self._limited(self._without_strings(data))
-        return [message for message in super().feed(data) if _is_sane(message)] if data else []
+        found: list[Message] = []
+        self._heard = time.monotonic()
+        if data and self._owed:
+            data, self._owed = data.removeprefix(self._owed), ""
+        while data:
+            if self._paste is not None:
+                data = self._paste.take(data)
+                if self._paste.ended:
+                    found += self._pasted()
+            elif self._string is None:
+                data = self._take_keys(data, found)
+            elif self._string.over():
+                found += self._parsed(self._end_string())
+            else:
+                data = self._string.take(data)
+                if self._string.ended:
+                    self._end_string()
+        return found
 
     def tick(self) -> Iterable[Message]:
         """Messages of what is over because nothing came after it."""
         found: list[Message] = []
         if self._string is not None and self._string.over():
             # `Alt+P` sends what a control string begins with, and nothing else.
-            keys, self._string = self._string.typed(), None
-            found += self.feed_keys(keys)
+            found += self.feed_keys(self._end_string())
+        silent = time.monotonic() - self._heard
+        if len(self._recent) > _TYPED and silent < STRING_PATIENCE_SECONDS:
+            # Nobody types this much of what a paste begins with: the rest is on its way.
+            return found
         return [*found, *super().tick()]
 
     def feed_keys(self, data: str) -> Iterable[Message]:
@@ -93,7 +124,60 @@ class Keyboard(XTermParser):
 
     def end_paste(self) -> Iterable[Message]:
         """Take a paste whose end did not come for finished."""
-        return self.feed(BRACKETED_PASTE_END)
+        if self._paste is None:
+            return []
+        if self._paste.held:
+            self._owed = BRACKETED_PASTE_END.removeprefix(self._paste.held)
+        return self._pasted()
+
+    def _take_keys(self, data: str, found: list[Message]) -> str:
+        """Add the messages up to the next paste or control string; returns what is behind its
+        beginning."""
+        before = len(self._recent)
+        seen = self._recent + data
+        pasted = seen.find(BRACKETED_PASTE_START)
+        string = _STRING_BEGINS.search(data)
+        if string is not None and (pasted < 0 or before + string.start() < pasted):
+            self._recent = ""
+            found += self._parsed(data[: string.start()])
+            self._string = _ControlString(string.group())
+            return data[string.end() :]
+        if pasted < 0:
+            self._recent = _begun(seen, BRACKETED_PASTE_START)
+            found += self._parsed(data)
+            return ""
+        self._recent = ""
+        if pasted < before:
+            # The parser has a part of this beginning and waits for more.
+            self._gen.close()
+            self._gen = self.parse(self._tokens.append)
+            self._awaiting, self._timeout_time = next(self._gen), None
+        else:
+            found += self._parsed(data[: pasted - before])
+            if self._timeout_time is not None:
+                # An Escape before it is a key, and does not belong to the one after it.
+                self._timeout_time = 0.0
+                found += super().tick()
+        self._paste = _Paste()
+        return seen[pasted + len(BRACKETED_PASTE_START) :]
+
+    def _parsed(self, data: str) -> list[Message]:
+        """The sane messages of what is neither pasted nor a control string."""
+        return [message for message in super().feed(data) if _is_sane(message)] if data else []
+
+    def _pasted(self) -> list[Message]:
+        """Close the paste; its message, if anything is left of it."""
+        text = "" if self._paste is None else without_escapes(self._paste.text)
+        self._paste = None
+        return [events.Paste(text)] if text else []
+
+    def _end_string(self) -> str:
+        """Close the control string; returns what of it was typed."""
+        string, self._string = self._string, None
+        if string is None:
+            return ""
+        self._recent = string.held
+        return string.typed()
 
     def parse_mouse_code(self, code: str) -> Message | None:
         try:
@@ -112,40 +196,33 @@ class Keyboard(XTermParser):
             found = [events.Key(Keys.Ignore, sequence)]
         return iter(found)
 
-    def _without_strings(self, data: str) -> str:
-        """Leave control strings out: answers of the terminal, of no use to anybody here."""
-        kept = ""
-        while data:
-            if self._string is not None:
-                if self._string.over():
-                    kept += self._string.typed()
-                    self._string = None
-                    continue
-                data = self._string.take(data)
-                if self._string.ended:
-                    self._string = None
-                continue
-            begins = None if self._paste_open else _STRING_BEGINS.search(data)
-            if begins is None:
-                return kept + data
-            kept += data[: begins.start()]
-            self._string = _ControlString(begins.group())
-            data = data[begins.end() :]
-        return kept
 
-    def _limited(self, data: str) -> str:
-        """Note where a paste begins and ends, and cut one that is too long."""
-        seen = self._recent + data
-        opened, closed = seen.rfind(BRACKETED_PASTE_START), seen.rfind(BRACKETED_PASTE_END)
-        if opened > closed:
-            self._paste_open = True
-        elif closed >= 0:
-            self._paste_open, self._pasted = False, 0
-        self._recent = seen[-(len(BRACKETED_PASTE_END) - 1) :]
-        if not self._paste_open:
-            return data
-        self._pasted += len(data)
-        return data if self._pasted <= MOST_PASTED else ""
+class _Paste:
+    """A paste whose end has not come yet: whatever it holds is text."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.held = ""
+        """What came last, where the end may begin with it."""
+        self._kept: list[str] = []
+        self._room = MOST_PASTED
+
+    def take(self, data: str) -> str:
+        """Keep what belongs to it; the rest of `data`."""
+        seen = self.held + data
+        end = seen.find(BRACKETED_PASTE_END)
+        self.ended = end >= 0
+        self.held = "" if self.ended else _begun(seen, BRACKETED_PASTE_END)
+        kept = seen[: min(end if self.ended else len(seen) - len(self.held), self._room)]
+        if kept:
+            self._kept.append(kept)
+            self._room -= len(kept)
+        return seen[end + len(BRACKETED_PASTE_END) :] if self.ended else ""
+
+    @property
+    def text(self) -> str:
+        """What was pasted so far, as it came."""
+        return "".join(self._kept)
 
 
 class _ControlString:
@@ -156,18 +233,19 @@ class _ControlString:
         self._introducer = introducer
         self._began = self._heard = time.monotonic()
         self._length = 0
-        self._last = ""
+        self.held = ""
+        """What came last, where its end or a paste may begin with it."""
 
     def take(self, data: str) -> str:
         """Swallow what belongs to it; the rest of `data`."""
         self._heard = time.monotonic()
-        seen = self._last + data
+        seen = self.held + data
         end = _STRING_ENDS.search(seen)
         if end is not None:
-            self.ended = True
+            self.ended, self.held = True, ""
             return seen[end.end() :]
         self._length += len(data)
-        self._last = seen[-1:] if seen.endswith("\x1b") else ""
+        self.held = _begun(seen, BRACKETED_PASTE_START)
         self.ended = self._length > MOST_STRING
         return ""
 
@@ -180,6 +258,14 @@ class _ControlString:
     def typed(self) -> str:
         """What was typed, where it is a key and no control string."""
         return "" if self._length else self._introducer
+
+
+def _begun(text: str, sequence: str) -> str:
+    """The end of `text` that `sequence` begins with and does not end with."""
+    for length in range(len(sequence) - 1, 0, -1):
+        if text.endswith(sequence[:length]):
+            return sequence[:length]
+    return ""
 
 
 def _is_sane(message: Message) -> bool:

@@ -25,6 +25,14 @@ _CONTROLS = re.compile(
 )
 
 
+_NO_LAYOUT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def without_escapes(text: str) -> str:
+    """What was pasted, without escape sequences and controls; tabs and line breaks stay."""
+    return _NO_LAYOUT.sub("", _ESCAPES.sub("", text))
+
+
 def clean(text: str | bytes, limit: int = 2000) -> str:
     """One printable line of at most `limit` characters.
 

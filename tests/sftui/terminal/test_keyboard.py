@@ -308,3 +308,117 @@ def test_two_keys_that_close_a_screen_close_it_once(tmp_path: Path) -> None:
             assert screen.process.poll() is None, screen.words()[-2000:]
         finally:
             screen.close()
+
+
+def typed_and_pasted(keyboard: Keyboard, data: str, piece: int) -> list[tuple[str, str]]:
+    """(kind, key or text) of all messages of a text that comes in pieces."""
+    messages = []
+    for at in range(0, len(data), piece):
+        messages += [*keyboard.feed(data[at : at + piece]), *keyboard.tick()]
+    return [(type(m).__name__, getattr(m, "key", None) or getattr(m, "text", "")) for m in messages]
+
+
+PASTED = {
+    "colour": ("a\x1b[31mxy", "axy"),
+    "mode": ("a\x1b[?1049lb", "ab"),
+    "arrow": ("rm\x1b[Axy", "rmxy"),
+    "title": ("a\x1b]0;t\x07x", "ax"),
+    "answer": ("a\x1bP1$r0 q\x1b\\x", "ax"),
+    "mouse": ("a\x1b[<0;3;4Mq", "aq"),
+    "focus": ("a\x1b[I\x1b[Oq", "aq"),
+    "size": ("a\x1b[48;30;100;600;1000tq", "aq"),
+    "beginning": ("a\x1b[200~q", "aq"),
+    "C1": ("a\x9b31mxq\x9d0;t\x9cx", "axqx"),
+    "escape": ("a\x1b", "a"),
+    "escapes": ("a\x1b\x1b\x1b[", "a"),
+    "long": ("a\x1b[" + "1;" * 40 + "mq", "aq"),
+    "lines": ("a\r\tq\n\x00x", "a\r\tq\nx"),
+}
+
+
+@pytest.mark.parametrize("piece", [1, 2, 7, 99])
+@pytest.mark.parametrize("name", PASTED)
+def test_an_escape_sequence_in_a_paste_is_no_key(name: str, piece: int) -> None:
+    """Coloured output of a terminal, pasted into the screen, pressed `3`, `1` and `m`."""
+    content, text = PASTED[name]
+    found = typed_and_pasted(Keyboard(), f"\x1b[200~{content}\x1b[201~j", piece)
+    assert found == [("Paste", text), ("Key", "j")]
+
+
+PIECES = [
+    *(b"\x1b", b"[", b"201", b"~", b"\x1b[20", b"\x1b[201", b"\x1b[200~", b"q", b"k"),
+    *(b"\x1b[31m", b"\x1b[A", b"\x1b]0;t", b"\x07", b"\x1bP", b"\x1b[M", b"\xc2\x9b"),
+]
+
+
+@given(
+    st.one_of(
+        st.binary(max_size=80),
+        st.lists(st.sampled_from(PIECES)).map(b"".join),
+    ).filter(lambda content: b"\x1b[201~" not in content + b"\x1b[201"),
+    st.lists(st.integers(1, 20), min_size=1),
+    st.booleans(),
+)
+def test_all_that_a_paste_holds_is_text(content: bytes, lengths: list[int], closed: bool) -> None:
+    """However it is cut, and whether its end comes or is waited for; the key behind it arrives."""
+    keyboard = Keyboard()
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    data = b"\x1b[200~" + content + (b"\x1b[201~" if closed else b"")
+    messages, at = [], 0
+    for length in lengths * len(data):
+        messages += [*keyboard.feed(decode(data[at : at + length])), *keyboard.tick()]
+        at += length
+        if at >= len(data):
+            break
+    if not closed:
+        assert keyboard.in_paste
+        messages += keyboard.end_paste()
+    assert [type(m) for m in messages] in ([], [events.Paste])
+    assert all("\x1b" not in m.text for m in messages if isinstance(m, events.Paste))
+    assert not keyboard.in_paste
+    assert keys(keyboard, "j") == ["j"]
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+@pytest.mark.parametrize("mark", ["\x1b[200~", "\x1b[201~"])
+def test_a_pause_within_the_mark_of_a_paste_types_none_of_it(mark: str, at: int) -> None:
+    """A slow connection stops anywhere; only Escape and Alt with `[` are keys by then."""
+    keyboard = Keyboard()
+    before, after = ("", "q\x1b[201~") if mark == "\x1b[200~" else ("\x1b[200~q", "")
+    messages = list(keyboard.feed(before + mark[:at]))
+    time.sleep(0.12)
+    messages += [*keyboard.tick(), *keyboard.feed(mark[at:] + after), *keyboard.feed("j")]
+    found = [m.key if isinstance(m, events.Key) else "" for m in messages]
+    assert [key for key in found if key not in ("escape", "left_square_bracket")] == ["", "j"]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_the_late_end_of_a_paste_is_no_key(at: int) -> None:
+    """It came after the patience was over: what is left of it was typed."""
+    keyboard = Keyboard()
+    list(keyboard.feed("\x1b[200~q" + "\x1b[201~"[:at]))
+    assert [type(m) for m in keyboard.end_paste()] == [events.Paste]
+    assert keys(keyboard, "\x1b[201~"[at:] + "j") == ["j"]
+
+
+def test_a_paste_behind_an_escape_or_in_an_answer_is_one() -> None:
+    """An Escape before it is a key of its own; an answer without an end ends where it begins."""
+    paste = "\x1b[200~q\x1b[201~j"
+    assert typed_and_pasted(Keyboard(), "\x1b" + paste, 99) == [
+        ("Key", "escape"),
+        ("Paste", "q"),
+        ("Key", "j"),
+    ]
+    for piece in (1, 3, 99):
+        found = typed_and_pasted(Keyboard(), "\x1b]11;rgb:00" + paste, piece)
+        assert found[-2:] == [("Paste", "q"), ("Key", "j")]
+
+
+def test_a_paste_of_a_megabyte_of_sequences_is_read_at_once() -> None:
+    """In the pieces in which the screen reads."""
+    keyboard = Keyboard()
+    data = "\x1b[200~" + "\x1b[31mab\x1b]\x1b[2" * (MOST_PASTED // 14) + "\x1b[201~j"
+    began = time.process_time()
+    found = typed_and_pasted(keyboard, data, 4096)
+    assert time.process_time() - began < 2
+    assert [kind for kind, _ in found] == ["Paste", "Key"]
