@@ -12,10 +12,10 @@ import difflib
 import json
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from engine.errors import ConfigError
 from engine.files import checked
@@ -672,15 +672,26 @@ def _coerce(value: Any, hint: Any) -> Any:
             return tuple(value)
         raise ValueError("a list of names")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return value if isinstance(value, float) else checked.number(value)
+        return value if isinstance(value, float) else _expected(checked.number, value)
     if hint is bool and isinstance(value, bool):
         return value
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return checked.whole(value)
+        return _expected(checked.whole, value)
     if hint is str and isinstance(value, str):
         return value
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     raise ValueError(words[hint])
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+def _expected(take: Callable[[object], _Number], value: object) -> _Number:
+    """What `take` makes of a value; its error says what was expected, and not of what."""
+    try:
+        return take(value)
+    except ValueError as error:
+        raise ValueError(str(error).partition("; expected ")[2]) from None
 
 
 def _at_least(name: str, value: int, low: int) -> list[str]:

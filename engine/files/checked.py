@@ -219,7 +219,10 @@ def whole(value: object) -> int:
         return value
     if type(value) is float and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    raise ValueError(f"{short(value)}; expected a whole number")
+    bound = ""
+    if type(value) is int:
+        bound = " below 2^63" if value > 0 else " of at least -2^63"
+    raise ValueError(f"{short(value)}; expected a whole number{bound}")
 
 
 def digits(text: str) -> int | None:
@@ -241,7 +244,8 @@ def number(value: object) -> float:
             found = float(value)
             if math.isfinite(found):
                 return found
-    raise ValueError(f"{short(value)}; expected a number")
+    bound = " of at most 1.7e308" if type(value) is int else ""
+    raise ValueError(f"{short(value)}; expected a number{bound}")
 
 
 def text(value: object) -> str:

@@ -1,6 +1,7 @@
 """Settings: one source over another, all faults at once, nothing unknown accepted."""
 
 import dataclasses
+import re
 import time
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
@@ -57,6 +58,23 @@ def test_all_faults_of_a_file_are_named_at_once(tmp_path: Path):
     assert "'matrx_lr'; did you mean matrix_lr?" in text
     assert "num_epochs is 'three'; expected a whole number" in text
     assert "layout is 'heap'" in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("num_iterations = 9999999999999999999999", "expected a whole number below 2^63"),
+        ("num_iterations = -9223372036854775809", "expected a whole number of at least -2^63"),
+        ("matrix_lr = 1" + "0" * 400, "expected a number of at most 1.7e308"),
+    ],
+)
+def test_a_number_that_is_too_large_is_told_what_it_may_be(tmp_path: Path, setting, fault):
+    """It was told twice what it is, and that a whole number is no whole number."""
+    path = tmp_path / "c.toml"
+    path.write_text(setting)
+    name, _, value = setting.partition(" = ")
+    with pytest.raises(ConfigError, match=re.escape(f"{name} is {value}; {fault}.")):
+        config.load_toml(path, RunConfig())
 
 
 def test_values_out_of_range_are_named_at_once():
