@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import enum
 import io
+import signal
 import sys
 import unicodedata
 
@@ -44,15 +45,23 @@ _MOST_CHARACTERS = 4000
 
 
 class ExitCode(enum.IntEnum):
-    """The ways a command ends."""
+    """The ways a command ends. From 128 on, as shells have it, 128 and the number of the signal
+    that ended the screen: those of signals without a name here are made when they are met."""
 
     DONE = 0
     RUN_FAILED = 1
     USAGE = 2
     HUNG_UP = 129
-    """As shells have it: 128 and the number of the signal that ended the screen."""
     INTERRUPTED = 130
     TERMINATED = 143
+
+    @classmethod
+    def _missing_(cls, value: object) -> ExitCode | None:
+        if not isinstance(value, int) or not 128 < value < 128 + signal.NSIG:
+            return None
+        made = int.__new__(cls, value)
+        made._name_, made._value_ = f"SIGNAL_{value - 128}", value
+        return made
 
 
 def report(error: SftuiError) -> ExitCode:

@@ -32,6 +32,13 @@ from sftui.terminal.way_out import WayOut
 
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 """Signals that end a screen and nothing else: the run goes on."""
+_OTHERS = ["QUIT", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "XCPU", "IO", "PWR", "STKFLT"]
+ALSO_ENDING = tuple(
+    getattr(signal, f"SIG{name}") for name in _OTHERS if hasattr(signal, f"SIG{name}")
+)
+"""Signals that do the same where their default action stands: to end the process at once, which
+would leave the terminal raw. Slurm sends SIGUSR1 before a job's time is over. Not those of faults
+of the program, which come again when their handler returns."""
 
 
 BOXES = Path(__file__).with_name("boxes.tcss")
@@ -154,7 +161,11 @@ class TerminalApp(App[None]):
 
         continued = signal.getsignal(signal.SIGCONT)
         try:
-            before = {number: signal.signal(number, note) for number in ENDING}
+            ending = [
+                *ENDING,
+                *(each for each in ALSO_ENDING if signal.getsignal(each) == signal.SIG_DFL),
+            ]
+            before = {number: signal.signal(number, note) for number in ending}
         except ValueError:
             # Not the main thread: whoever is there gets the signals.
             self.run()

@@ -679,7 +679,10 @@ def test_leaving_in_a_real_terminal(kind, outcome):
     assert out.index(b"\x1b[?1049l") < out.index(b"OUTCOME " + outcome + b" []")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGALRM],
+)
 def test_signals_restore_the_terminal(number):
     """A terminal that closes, or a cluster that says stop, leaves no alternate screen behind."""
     out, status = in_terminal("running", lambda pid, fd: os.kill(pid, number))
