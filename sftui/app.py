@@ -410,11 +410,21 @@ def run_screen(request: ScreenRequest) -> ScreenExit:
         known = {"finished": Outcome.FINISHED, "stopped": Outcome.STOPPED}
         outcome = known.get(state.end.status, Outcome.FAILED)
         return ScreenExit(
-            outcome=outcome, state=state, reason=state.end.reason, error=broken, onward=onward
+            outcome=outcome,
+            state=state,
+            reason=state.end.reason,
+            error=broken,
+            ended_by=app.ended_by,
+            onward=onward,
         )
     if trouble:
         return ScreenExit(
-            outcome=Outcome.LOST, state=state, reason=trouble, error=broken, onward=onward
+            outcome=Outcome.LOST,
+            state=state,
+            reason=trouble,
+            error=broken,
+            ended_by=app.ended_by,
+            onward=onward,
         )
     return ScreenExit(
         outcome=Outcome.LEFT_RUNNING,

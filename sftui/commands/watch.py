@@ -176,10 +176,10 @@ def show_replay(
             from sftui.commands import plain as plain_lines  # noqa: PLC0415  the screen does not need it
 
             diagnostics.note(f"{opened.title}: {opened.source.format} ({opened.why})")
-            state, _ = plain_lines.watch(opened.source, send_stop=False)
+            state, left = plain_lines.watch(opened.source, send_stop=False)
             folder = opened.run.path if opened.run is not None else None
             _say_scores(folder, baseline, state)
-            return ExitCode.DONE, None
+            return ExitCode.INTERRUPTED if left else ExitCode.DONE, None
         from sftui import app  # noqa: PLC0415  Textual, as above
 
         end = app.run_screen(

@@ -1,6 +1,7 @@
 """The report at the end of a run: written in front of a person, and never in anybody's way."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -9,10 +10,13 @@ import pytest
 
 from engine.run.run_dir import RunDir
 from sftui import cli
-from sftui.commands import watch
+from sftui.commands import plain, watch
 from sftui.compare import baseline
+from sftui.diagnostics import ExitCode
 from sftui.sources.tail import RunLiveness, TailSource
 from sftui.state.run_state import RunState
+from tests.faults.terminal import Terminal
+from tests.processes import children, environment
 from tests.sftui.report.test_report import END, RUN, make
 
 
@@ -158,3 +162,36 @@ def test_a_script_is_told_no_next_commands(tmp_path, monkeypatch, capsys):
     run = make(tmp_path, *RUN, *END)
     watch._closing(run, RunState(), None, lived=False)
     assert "look again" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_replay_that_a_signal_ends_exits_with_it(tmp_path, number):
+    """That of a log with an end exited with 0, as if the person had left."""
+    run = make(tmp_path, *RUN, *END)
+    env = environment(SFTUI_CONFIG=str(tmp_path / "config.json"))
+    with children() as started:
+        screen = Terminal(started, "-m", "sftui", "replay", str(run.path), env=env)
+        try:
+            screen.wait_for("finished")
+            screen.process.send_signal(number)
+            assert screen.wait() == 128 + number
+            assert screen.cooked()
+        finally:
+            screen.close()
+
+
+@pytest.mark.parametrize(("left", "code"), [(True, 130), (False, 0)])
+def test_lines_of_a_replay_that_ctrl_c_ends_exit_with_it(tmp_path, monkeypatch, left, code):
+    """As those of a run do."""
+    run = make(tmp_path, *RUN, *END)
+    monkeypatch.setattr(plain, "watch", lambda *_, **__: (RunState(), left))
+    assert cli.main(["replay", str(run.path), "--headless"]) == code
+
+
+def test_a_signal_has_an_exit_code():
+    """Also one that has no name of its own."""
+    assert ExitCode(128 + signal.SIGUSR1) == 138
+    assert ExitCode(143) is ExitCode.TERMINATED
+    for number in (3, 128, 1000):
+        with pytest.raises(ValueError, match="ExitCode"):
+            ExitCode(number)
