@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.files import written
 from sftui.drawing.chart_data import ChartCurve, ChartData
-from sftui.report.pictures import COLOURS, SETTINGS, label
+from sftui.report.pictures import COLOURS, SETTINGS, label, quiet_matplotlib
 from sftui.report.series_table import Column, table
 
 if TYPE_CHECKING:
@@ -94,17 +94,14 @@ def _whole(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def _save(figure: Figure, kind: str, path: Path) -> None:
-    import matplotlib  # noqa: PLC0415  half a second, and only who writes a chart needs it
-
     metadata: Any = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     settings: Any = SETTINGS
-    with matplotlib.rc_context(settings):
+    with quiet_matplotlib().rc_context(settings):
         figure.savefig(path, format=kind, metadata=metadata, dpi=150)
 
 
 def _figure(chart: ChartData) -> Figure:
-    import matplotlib  # noqa: PLC0415  as above
-
+    matplotlib = quiet_matplotlib()
     # Not pyplot, which looks for a display.
     from matplotlib.figure import Figure  # noqa: PLC0415
 

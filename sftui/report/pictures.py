@@ -8,6 +8,7 @@ Chinese, and the caption says what there is to see.
 from __future__ import annotations
 
 import itertools
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +60,7 @@ def draw(facts: Facts, folder: Path, stem: str) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    # matplotlib: half a second of imports that only a report is worth.
-    import matplotlib  # noqa: PLC0415
-
+    matplotlib = quiet_matplotlib()
     # Not pyplot, which looks for a display; this class only draws into files.
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -80,6 +79,19 @@ def draw(facts: Facts, folder: Path, stem: str) -> list[Path]:
                     figure.savefig(fresh, format=ending, metadata=metadata)
                 drawn.append(path)
     return drawn
+
+
+def quiet_matplotlib() -> Any:
+    """matplotlib, whose log says nothing: where it cannot write into the home directory it has a
+    folder of its own until the process ends, and would tell of it on stderr.
+
+    Half a second of imports that only a picture is worth.
+    """
+    # Before the import, during which it looks for its folders.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib  # noqa: PLC0415  as above
+
+    return matplotlib
 
 
 def label(text: str, limit: int = 40) -> str:

@@ -5,6 +5,8 @@ import json
 import math
 import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from datetime import datetime
@@ -29,6 +31,7 @@ from sftui.statistics.families import BASELINE, START
 from sftui.statistics.paired_tests import CLEAR, NO_EVIDENCE, SUGGESTIVE
 from sftui.statistics.scores import Scoreboard, score_lines
 from tests.conftest import SHARED, needs_shared
+from tests.processes import environment
 from tests.sftui.report import reference_writeup
 
 
@@ -537,3 +540,19 @@ def test_a_report_leaves_a_pipe_where_it_is(tmp_path, capsys):
     assert main(["report", str(log), "-o", str(tmp_path / "pipe")]) == 2
     assert "it is a pipe; expected a file" in capsys.readouterr().err
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_home_that_cannot_be_written_costs_no_words(tmp_path):
+    """matplotlib told of the folder that it could not make, and of the one that it took."""
+    log = tmp_path / "run.log"
+    log.write_text("\n".join(f"step {i} loss {3 - i / 100}" for i in range(50)))
+    env = {k: v for k, v in environment().items() if not k.startswith(("XDG_", "MPL"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "sftui", "report", str(log), "-o", str(tmp_path / "r.md")],
+        env=env | {"HOME": str(log / "nobody")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line for line in done.stderr.splitlines() if not line.startswith("sftui: ")] == []
+    assert (tmp_path / "r-loss.svg").exists()
