@@ -249,7 +249,7 @@ def _plot(
     limits = around(limits, np.array([h for h in heights if h is not None], dtype=np.float64))
     if limits is not None:
         room = 0.05 * (limits[1] - limits[0]) or 0.5 * abs(limits[0]) or 1.0
-        plot.y_low, plot.y_high = limits[0] - room, limits[1] + room
+        plot.show(limits[0] - room, limits[1] + room)
     return plot
 
 

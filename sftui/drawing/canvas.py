@@ -27,11 +27,24 @@ Span = tuple[str, int]
 
 BLANK = ord(" ")
 BRAILLE = 0x2800
+FARTHEST = 1e300
+"""Numbers beyond it are drawn as if they were it: the distance of two, and a few times that, stay
+finite."""
 CONTINUED = 0
 """Code of the right half of a two-cell character."""
 
 _LEFT_BITS, _RIGHT_BITS = (0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80)
 """Bits of a braille code by row of dots."""
+
+
+def within(value: float) -> float:
+    """`value`, at most `FARTHEST` from 0."""
+    return min(max(value, -FARTHEST), FARTHEST)
+
+
+def all_within(values: NDArray[Any]) -> Doubles:
+    """`within` of each."""
+    return np.clip(np.asarray(values, dtype=np.float64), -FARTHEST, FARTHEST)
 
 
 def _pictures(bits: Sequence[int]) -> Codes:
@@ -362,11 +375,16 @@ def _codes(bands: Sequence[Band]) -> Codes:
     last, first = np.full((2, len(bands), most), math.nan)
     for i, band in enumerate(bands):
         last[i, : len(band.low)], first[i, : len(band.high)] = band.low, band.high
+    edges = [(within(b.top), within(b.bottom)) for b in bands]
     top, span, height, thick = np.array(
-        [(b.top, b.top - b.bottom, 4.0 * b.num_rows, b.thick) for b in bands]
+        [
+            (top, top - bottom, 4.0 * b.num_rows, b.thick)
+            for b, (top, bottom) in zip(bands, edges, strict=True)
+        ]
     ).T[..., None]
-    scale = (height - 1) / span
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # Finite, so that what lies on the edge has a place.
+        scale = np.minimum((height - 1) / span, FARTHEST)
         # Row 0 is the top. Far outside values are pulled to just outside the picture, so
         # that a connection to them still leaves it at the right edge.
         for rows in (first, last):
@@ -405,9 +423,10 @@ def bridge(low: NDArray[Any], high: NDArray[Any]) -> tuple[NDArray[Any], NDArray
     known = np.flatnonzero(filled_columns)
     if len(known) < 2 or len(known) == known[-1] - known[0] + 1:
         return low, high
-    middle = (low[known] + high[known]) / 2
+    # Halved first: the sum of two may be infinite.
+    middle = low[known] / 2 + high[known] / 2
     inside = np.arange(known[0], known[-1] + 1)
-    filled = np.interp(inside, known, middle).astype(np.float32)
+    filled = np.interp(inside, known, all_within(middle)).astype(low.dtype)
     out_low, out_high = low.copy(), high.copy()
     hole = ~filled_columns[inside]
     out_low[inside[hole]] = filled[hole]
@@ -423,10 +442,11 @@ def line_through(
     NaN outside the first and last known point; for the few points of a validation curve.
     """
     out = np.full(num_columns, np.nan, dtype=np.float64)
+    x_low, x_high = within(x_low), within(x_high)
     known = np.isfinite(y)
     if not known.any() or num_columns < 1 or not x_high > x_low:
         return out
-    x, y = x[known], y[known]
+    x, y = all_within(x[known]), all_within(y[known])
     at = x_low + (np.arange(num_columns) + 0.5) * (x_high - x_low) / num_columns
     half = (x_high - x_low) / num_columns / 2
     inside = (at >= x[0] - half) & (at <= x[-1] + half)
@@ -439,6 +459,7 @@ def sparkline(values: NDArray[Any], num_cells: int, *, from_zero: bool = False) 
     if num_cells <= 0:
         return ""
     values = np.asarray(values[-num_cells:], dtype=np.float64)
+    values = np.where(np.isinf(values), np.nan, all_within(values))
     finite = values[np.isfinite(values)]
     if not len(finite):
         return " " * num_cells
@@ -460,7 +481,8 @@ def tick_step(span: float, most: int) -> float:
     """The smallest of 1, 2, 2.5, 5 x 10^n that cuts `span` into at most `most` parts."""
     if not (span > 0 and math.isfinite(span)):
         return 1.0
-    rough = span / max(1, most)
+    # No closer than a power of ten can say.
+    rough = max(span / max(1, most), 1 / FARTHEST)
     base = 10.0 ** math.floor(math.log10(rough))
     for factor in (1.0, 2.0, 2.5, 5.0, 10.0):
         if factor * base >= rough * (1 - 1e-9):
@@ -470,12 +492,17 @@ def tick_step(span: float, most: int) -> float:
 
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> tuple[list[float], float]:
     """Round values within [low, high] and the step between them."""
+    low, high = within(low), within(high)
     step = tick_step(high - low, most)
     if whole:
         step = max(1.0, step if step != 2.5 else 5.0)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
-    return [n * step for n in range(first, last + 1)][: most + 2], step
+    return _multiples(low, high, step, most), step
+
+
+def _multiples(low: float, high: float, step: float, most: int) -> list[float]:
+    """Multiples of `step` within [low, high], the first `most` + 2 of them."""
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, min(last + 1, first + most + 2))]
 
 
 _TIME_STEPS = (
@@ -487,12 +514,12 @@ _TIME_STEPS = (
 
 def time_ticks(low: float, high: float, most: int) -> tuple[list[float], float]:
     """Round times within [low, high], in seconds, and the step between them."""
+    low, high = within(low), within(high)
     rough = (high - low) / max(1, most)
     step = next((step for step in _TIME_STEPS if step >= rough), 0.0)
     if not step:
         step = 86400.0 * max(1.0, math.ceil(tick_step((high - low) / 86400.0, most)))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [n * step for n in range(first, last + 1)][: most + 2], step
+    return _multiples(low, high, step, most), step
 
 
 def ratchet(value: float) -> float:
@@ -501,7 +528,7 @@ def ratchet(value: float) -> float:
     By half while the run is young (a jump repaints the whole chart, and steps come fast),
     by a quarter, then by 8 %.
     """
-    end = 16.0
+    end, value = 16.0, within(value)
     for factor, limit in ((1.5, 256.0), (1.25, 1024.0)):
         while end < value and end < limit:
             end = math.ceil(end * factor)
@@ -517,6 +544,7 @@ def settle(before: tuple[float, float] | None, low: float, high: float) -> tuple
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return before or (0.0, 1.0)
+    low, high = within(low), within(high)
     if high - low < 1e-9 * max(1.0, abs(high)):
         pad = abs(high) * 0.05 or 0.5
         low, high = low - pad, high + pad

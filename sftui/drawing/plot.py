@@ -15,12 +15,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sftui.drawing.canvas import Band, Codes, Grid, curves, line_through, ticks, time_ticks
+from sftui.drawing.canvas import (
+    FARTHEST,
+    Band,
+    Codes,
+    Grid,
+    all_within,
+    curves,
+    line_through,
+    ticks,
+    time_ticks,
+    within,
+)
 from sftui.drawing.roles import Back, Role, style
 from sftui.drawing.x_axis import XScale
 from sftui.state.means import Line
 from sftui.state.series import Floats, Series
 from sftui.text import format as fmt
+
+_LOGARITHMS = (-320.0, 308.0)
+"""Limits of a logarithmic axis: ten to their power is a number, and not 0."""
+
+
+def _apart(low: float, high: float) -> tuple[float, float]:
+    """Limits of an axis, which has a length: two numbers that are equal have none."""
+    return low, math.nextafter(low, math.inf) if high == low else high
 
 
 def percentiles(values: NDArray[Any], percents: Sequence[float]) -> list[float]:
@@ -29,7 +48,8 @@ def percentiles(values: NDArray[Any], percents: Sequence[float]) -> list[float]:
     The same as numpy's, which imports its masked arrays for it: a fortieth of the time to a first
     curve.
     """
-    ordered = np.sort(values).astype(np.float64)
+    # Between two that are further apart there is no finite slope.
+    ordered = all_within(np.sort(values))
     places = [percent / 100 * (len(ordered) - 1) for percent in percents]
     return np.interp(places, np.arange(len(ordered)), ordered).tolist()
 
@@ -69,8 +89,17 @@ class Plot:
     """Of the x axis, in what it measures."""
 
     def __post_init__(self) -> None:
+        self.show(self.y_low, self.y_high)
+        self.x_low, self.x_high = _apart(within(self.x_low), within(self.x_high))
         low, high, x_scale = self.x_low, self.x_high, self.x_scale
-        self.axis_limits = (low, high) if x_scale is None else (x_scale.to(low), x_scale.to(high))
+        self.axis_limits = (low, high)
+        if x_scale is not None:
+            self.axis_limits = _apart(x_scale.to(low), x_scale.to(high))
+
+    def show(self, low: float, high: float) -> None:
+        """Make these the limits of the y axis, in its units, as far as it can have such."""
+        least, most = _LOGARITHMS if self.log else (-FARTHEST, FARTHEST)
+        self.y_low, self.y_high = _apart(*(min(max(y, least), most) for y in (low, high)))
 
     def on(self, x_scale: XScale | None, last: float = -math.inf) -> Plot:
         """The same cells and limits for the updates of another run, whose scale this is.
@@ -139,7 +168,7 @@ class Plot:
         at = x if self.x_scale is None else self.x_scale.to(x)
         if at == high:
             return self.col + self.width - 1
-        part = (at - low) / (high - low)
+        part = min(2.0, max(-1.0, (at - low) / (high - low)))
         return self.col + min(self.width, max(-1, math.floor(part * self.width)))
 
     @property
@@ -153,7 +182,9 @@ class Plot:
         low, high = self.axis_limits
         steps = np.asarray(x, dtype=np.float64)
         at = steps if self.x_scale is None else self.x_scale.to(steps)
-        cells = self.col + np.clip(np.floor((at - low) / (high - low) * self.width), -1, self.width)
+        with np.errstate(over="ignore"):
+            part = np.floor((at - low) / (high - low) * self.width)
+        cells = self.col + np.clip(part, -1, self.width)
         last = (steps == self.x_high) | (at == high)
         return np.where(last, self.col + self.width - 1, cells).astype(np.int64)
 

@@ -265,7 +265,7 @@ class LossChart(ZoomChart):
         average = plot.columns(smooth) if smooth.window else (low, high)
         steps, losses = self._validations(x_low, x_high)
         val = self._val_line(x_low, x_high)
-        plot.y_low, plot.y_high = self._y_limits(plot, (low, high), average, (steps, losses), val)
+        plot.show(*self._y_limits(plot, (low, high), average, (steps, losses), val))
         plot.draw_y_axis(edge)
         axis_row = self.axis_row = plot.row + plot.height + strip
         plot.draw_x_axis(axis_row, labels=labels)

@@ -195,7 +195,7 @@ class OverlayChart(ZoomChart):
         )
         if view.viewport.part is None:
             plot.axis_limits = axis_limits
-        plot.y_low, plot.y_high = self._y_limits(drawn, plot)
+        plot.show(*self._y_limits(drawn, plot))
         self._y_axis(plot, edge)
         plot.draw_x_axis(edge + plot_height, labels=labels)
         reference = self.overlay.reference
@@ -221,9 +221,9 @@ class OverlayChart(ZoomChart):
         labels = replace(plot)
         if plot.log:
             by = math.log10(factor)
-            labels.y_low, labels.y_high = plot.y_low + by, plot.y_high + by
+            labels.show(plot.y_low + by, plot.y_high + by)
         else:
-            labels.y_low, labels.y_high = plot.y_low * factor, plot.y_high * factor
+            labels.show(plot.y_low * factor, plot.y_high * factor)
         labels.draw_y_axis(edge)
 
     def _curves(self, plot: Plot, drawn: list[Contender]) -> None:

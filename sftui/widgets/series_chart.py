@@ -466,7 +466,7 @@ class SeriesCharts(ZoomChart):
                 return
             drawn = self._read(plot, panel, runs)
             plot.log = look.log_y and any(bool((each.high > 0).any()) for each in drawn)
-            plot.y_low, plot.y_high = self._y_limits(plot, panel, drawn, look)
+            plot.show(*self._y_limits(plot, panel, drawn, look))
             values, step = plot.y_ticks()
             wanted = max((len(tick_words(value, step)) for value in values), default=5)
             cells = min(max(_LABEL_CELLS, wanted + 2), 12)

@@ -253,3 +253,71 @@ def test_sparkline_shows_the_last_values():
     assert canvas.sparkline(np.array([0.0, 1.0, math.nan, 0.5]), 3) == "█ ▁"
     assert canvas.sparkline(np.array([]), 3) == "   "
     assert canvas.sparkline(np.array([2.0]), 4) == "▁   "
+
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(
+    [
+        *(0.0, 1.0, 5e-324, -5e-324, 1e-308, 3.4e38, -3.4e38, 1e300, -1e300),
+        *(9e307, -9e307, 1.7976931348623157e308, -1.7976931348623157e308),
+    ]
+)
+"""Any finite numbers, and those whose sums and distances are not."""
+
+
+@given(FINITE, FINITE, st.integers(1, 40), st.booleans())
+@example(-1.7e308, 1.7e308, 4, False)
+@example(0.0, 5e-324, 4, False)
+def test_ticks_of_any_two_numbers_are_few_and_finite(one, other, most, whole):
+    """A range of 1e308 tick values was made before it was cut."""
+    low, high = sorted((one, other))
+    for found, step in (
+        canvas.ticks(low, high, most, whole=whole),
+        canvas.time_ticks(low, high, most),
+    ):
+        assert len(found) <= most + 2
+        assert all(map(math.isfinite, [*found, step]))
+        assert step > 0
+    assert 0 < canvas.tick_step(high - low, most) < math.inf
+
+
+@given(FINITE, FINITE, st.none() | st.tuples(FINITE, FINITE))
+@example(-1.7e308, 1.7e308, None)
+def test_limits_of_any_two_numbers_are_finite(one, other, before):
+    """And hold both, as far as numbers are drawn."""
+    low, high = map(canvas.within, sorted((one, other)))
+    if before is not None:
+        before = canvas.settle(None, *sorted(before))
+    found = canvas.settle(before, *sorted((one, other)))
+    assert 0 < found[1] - found[0] < math.inf
+    slack = 1e-6 * max(abs(low), abs(high), found[1] - found[0])
+    assert found[0] <= low + slack
+    assert found[1] >= high - slack
+    assert all(math.isfinite(canvas.ratchet(end)) for end in (high - low, other))
+
+
+@pytest.mark.filterwarnings("error")
+@given(st.lists(FINITE, min_size=2, max_size=12), FINITE, FINITE, st.integers(1, 9))
+def test_any_finite_numbers_are_drawn(values, one, other, cells):
+    """Curves, lines, filled holes and sparklines; a warning would stand on the screen."""
+    low, high = sorted((one, other))
+    y = np.array(values)
+    y = np.repeat(y, 2)
+    canvas.curve(y, y, low, high, cells)
+    line = canvas.line_through(np.arange(len(y), dtype=float), y, low, high, cells)
+    assert not np.isinf(line).any()
+    assert len(canvas.sparkline(y, cells)) == cells
+    with np.errstate(over="ignore"):
+        narrow = np.clip(y, -3.4e38, 3.4e38).astype(np.float32)
+    for each in (y, narrow):
+        holes = each.copy()
+        holes[1:-1:2] = np.nan
+        for edge in canvas.bridge(holes, holes):
+            assert np.isfinite(edge[[0, -1]]).all()
+            assert not np.isinf(edge).any()
+
+
+def test_a_curve_on_its_edge_has_a_place_on_an_axis_of_any_height():
+    """Of an axis of the smallest number there is."""
+    low, high = 0.0, 5e-324
+    found = dots(canvas.curve(np.full(4, high), np.full(4, high), low, high, 2))
+    assert found[0].all()
