@@ -30,7 +30,7 @@ from engine.alarms.rules import (
     StragglerRule,
     ValidationRule,
 )
-from engine.alarms.windows import Reading
+from engine.alarms.windows import Reading, bounded
 
 RANK_SILENT_SECONDS = 30.0
 CHECKPOINTS_LEFT = 2
@@ -239,7 +239,7 @@ class AlarmEngine:
                 self._since_bad = None
                 self._end_nonfinite()
         if loss is not None and math.isfinite(loss):
-            self._take_loss(loss)
+            self._take_loss(bounded(loss))
         self._take_speed(numbers.seconds, numbers.tokens, numbers.tokens_per_second)
 
     def _raise_nonfinite(self, what: str, value: float) -> None:
@@ -285,7 +285,7 @@ class AlarmEngine:
             unit = "tokens/s" if tokens else "steps/s"
         if rate is None or not 0 < rate < math.inf:
             return
-        self._speed.add(rate)
+        self._speed.add(bounded(rate))
         slow, normal = self._speed.slow, self._speed.normal or 0.0
         self._board.judge("slowdown", slow, lambda found: alarm_texts.slowdown(found, normal, unit))
 
@@ -302,7 +302,7 @@ class AlarmEngine:
             return
         rule = self._validation.setdefault(rows, ValidationRule())
         step = event.step if event.step is not None else (self._board.step or 0)
-        rule.add(step, event.loss, event.paired_error, event.loss_by_source)
+        rule.add(step, bounded(event.loss), event.paired_error, event.loss_by_source)
         if rule.overfitting is None and any(r.overfitting for r in self._validation.values()):
             return  # one set of rows is well, another is not: that is not over
         best = rule.best or 0.0

@@ -13,10 +13,17 @@ from collections import deque
 from dataclasses import dataclass
 
 RECENT = 20
+LARGEST = 1e100
+"""Numbers are judged up to it: squares and distances of larger ones are not finite."""
 MIN_SIGMA = 1e-3
 
 MAD_TO_SIGMA = 1.4826
 """A normal distribution's standard deviation over its median absolute deviation, 1 / 0.6745."""
+
+
+def bounded(value: float) -> float:
+    """A finite number, at most `LARGEST` from 0."""
+    return min(max(value, -LARGEST), LARGEST)
 
 
 def scatter_around_trend(median_difference: float, order: int) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine import events as ev
@@ -713,3 +713,21 @@ def test_an_alarm_about_one_of_several_sets_names_it() -> None:
     assert first(events).text.startswith("validation of held out 1.9")
     alone = [e for e in events if isinstance(e, ev.ValidationFinished) and e.set_name != "seen"]
     assert first(alone).text.startswith("validation 1.9")
+
+
+@given(
+    st.lists(
+        st.sampled_from([1.7e308, -1.7e308, 1e300, 0.0, 5e-324, 1.0])
+        | st.floats(allow_nan=False, allow_infinity=False),
+        min_size=1,
+        max_size=7,
+    )
+)
+@example([1e300, 0.0, 0.0])
+def test_losses_of_any_size_are_judged(losses: list[float]) -> None:
+    """The square of one overflowed, and with it went the run that it warned of."""
+    engine = AlarmEngine()
+    for step in range(60):
+        loss = losses[step % len(losses)]
+        engine.observe(ev.StepFinished(step=step, loss=loss, tokens_per_second=abs(loss)))
+        engine.observe(ev.ValidationFinished(step=step, loss=loss))
