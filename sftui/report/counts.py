@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from engine import events as ev
+from sftui.state.series import all_bounded, bounded
 
 MOST = 256
 """Names, alarms or incidents kept: a log that invents them must not eat memory."""
@@ -78,12 +79,12 @@ class Sum:
         """Values of one update or of many."""
         kind = type(self.total)
         if len(values) == 1:
-            finite = [value for value in values if math.isfinite(value)]
+            finite = [bounded(value) for value in values if math.isfinite(value)]
             self.total += kind(sum(finite))
             self.updates += len(finite)
             return
         numbers = np.asarray(values, dtype=np.float64)
-        numbers = numbers[np.isfinite(numbers)]
+        numbers = all_bounded(numbers[np.isfinite(numbers)])
         self.total += kind(numbers.sum())
         self.updates += len(numbers)
 
@@ -209,7 +210,7 @@ class Counts:
         if name in self.sources or len(self.sources) < MOST:
             source = self.sources.setdefault(name, SourceCounts())
             source.steps.extend(steps)
-            source.losses.extend(losses)
+            source.losses.extend(map(bounded, losses))
 
     def _state(self, state: str, t: float | None) -> None:
         if state == "paused":

@@ -19,7 +19,7 @@ import numpy as np
 
 from engine import events as ev
 from sftui.state.records import Validation
-from sftui.state.series import Doubles, Floats, Series, Table
+from sftui.state.series import Doubles, Floats, Series, Table, bounded
 from sftui.state.step_columns import Results as Columns
 
 Record = TypeVar("Record")
@@ -149,7 +149,8 @@ class Ordered(Sequence[Record]):
 
 
 class Validations(Results[Validation]):
-    """Validation losses of one set of rows."""
+    """Validation losses of one set of rows; finite ones no larger than a training loss is kept, so
+    that squares and distances of them are finite too."""
 
     def __init__(self) -> None:
         super().__init__(Table(wide=("loss", "seconds", "t")))
@@ -181,6 +182,9 @@ class Validations(Results[Validation]):
 
     def put(self, found: Validation) -> None:
         """Add one; it replaces an earlier one of its step."""
+        loss = bounded(found.loss)
+        if loss != found.loss and not math.isnan(loss):
+            found = replace(found, loss=loss)
         if self._first is None:
             self._first = found
         self.table.put(found.step, {"loss": found.loss, "seconds": found.seconds, "t": found.t})

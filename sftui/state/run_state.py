@@ -32,7 +32,7 @@ from sftui.state.records import (
     closed,
 )
 from sftui.state.results import Evaluations, Validations
-from sftui.state.series import Doubles, Floats, Series, Table
+from sftui.state.series import Doubles, Floats, Series, Table, bounded
 
 Value = TypeVar("Value")
 
@@ -726,7 +726,7 @@ class RunState:
                 size_bytes=event.size_bytes,
                 reason=event.reason,
                 kind=event.kind,
-                val_loss=event.val_loss,
+                val_loss=None if event.val_loss is None else bounded(event.val_loss),
                 t=self._clock.at(event.stamp),
             )
         )

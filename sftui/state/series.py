@@ -20,8 +20,24 @@ Doubles = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 FAN_OUT = 4
+LARGEST = 2.0**126
+"""Finite numbers are kept up to it, a quarter of what float32 holds: so the distance and the sum of
+two, and the limits of an axis that holds them, are finite in float32 too."""
 _GROWTH = 1.25
 """Doubling would leave a quarter of the memory empty on average, this a tenth."""
+
+
+def bounded(value: float) -> float:
+    """A number as columns keep it: a finite one must not become an infinity."""
+    if -LARGEST <= value <= LARGEST or not math.isfinite(value):
+        return value
+    return math.copysign(LARGEST, value)
+
+
+def all_bounded(values: NDArray[np.float64]) -> Doubles:
+    """`bounded` of each."""
+    found: Doubles = np.clip(values, -LARGEST, LARGEST)
+    return np.where(np.isfinite(values), found, values)
 
 
 class Column:
@@ -144,10 +160,9 @@ class Table:
                 column = columns[name] = Column(np.float32)
             if index >= len(column.data):
                 column.reserve(self._length)
-            inside = -_FLOAT32_MAX <= value <= _FLOAT32_MAX
-            if not inside and column.data.dtype == np.float32 and math.isfinite(value):
-                # A finite double beyond float32 must not become an infinity.
-                value = math.copysign(_FLOAT32_MAX, value)
+            inside = -LARGEST <= value <= LARGEST
+            if not inside and column.data.dtype == np.float32:
+                value = bounded(value)
             column.data[index] = value
 
     def extend(self, x: Doubles, values: Mapping[str, Iterable[float]]) -> None:
@@ -224,7 +239,6 @@ class Table:
             series.forget(index)
 
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 _UNKNOWN = np.float32(np.nan)
 
 

@@ -21,7 +21,7 @@ from engine.events import (
     is_result_column,
     is_step_column,
 )
-from sftui.state.series import Doubles, Floats, Rows
+from sftui.state.series import Doubles, Floats, Rows, all_bounded
 
 STEP_COLUMNS = (*STEP_NUMBERS, "since_start")
 """Names of the columns; `since_start` is the time of the update, seconds since the first event."""
@@ -50,7 +50,6 @@ _PREFIXES = {
 """Mappings of an update that are kept, and what the names of their columns begin with."""
 _numbers_of = attrgetter(*STEP_NUMBERS)
 _LESSER, _MAPPINGS = tuple(_UNLESS_KNOWN.items()), tuple(_PREFIXES.items())
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def row(event: StepFinished) -> dict[str, float | None]:
@@ -119,7 +118,8 @@ def free_columns(batch: StepBatch) -> dict[str, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """The rows of one column of results that have one; all float64, in order of rows."""
+    """The rows of one column of results that have one; all float64, in order of rows. Finite values
+    are those that columns keep (`bounded`)."""
 
     steps: Doubles
     values: Doubles
@@ -133,7 +133,7 @@ def result_columns(batch: StepBatch) -> dict[str, Results]:
     times = np.asarray(batch.times, dtype=np.float64) if batch.times else None
     for name, values in batch.columns.items():
         if is_result_column(name):
-            wide = np.asarray(values, dtype=np.float64)
+            wide = all_bounded(np.asarray(values, dtype=np.float64))
             known = ~np.isnan(wide)
             if known.any():
                 at = None if times is None else times[known]
@@ -151,7 +151,4 @@ def num_nonfinite(batch: StepBatch, names: Collection[str]) -> int:
 
 
 def _float32(values: Sequence[float]) -> Floats:
-    wide = np.asarray(values, dtype=np.float64)
-    # A finite double beyond float32 must not become an infinity.
-    clipped = np.where(np.isfinite(wide), np.clip(wide, -_FLOAT32_MAX, _FLOAT32_MAX), wide)
-    return clipped.astype(np.float32)
+    return all_bounded(np.asarray(values, dtype=np.float64)).astype(np.float32)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.state.series import all_bounded
 from sftui.statistics.accuracy import ALPHA, special_functions
 from sftui.statistics.loss_statistics import Floats, Trend, fit_trend
 
@@ -24,7 +25,7 @@ MIN_BLOCKS = 8
 def _means(x: NDArray[Any], y: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Means of every `BLOCK` finite points; None with fewer than `MIN_BLOCKS` of them."""
     known = np.isfinite(x) & np.isfinite(y)
-    x, y = x[known], y[known]
+    x, y = all_bounded(x[known]), all_bounded(y[known])
     blocks = len(x) // BLOCK
     if blocks < MIN_BLOCKS:
         return None

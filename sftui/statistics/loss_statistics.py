@@ -15,9 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.state.series import all_bounded
 from sftui.statistics.accuracy import ALPHA, special_functions
 
 Floats = Sequence[float] | NDArray[Any]
+_NO_SPREAD = 1e-200
+"""Of the places of a line: what is divided by less has no finite quotient."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ def compare_losses(
     `weights` [rows], each row's part in the printed loss, mean, error and interval are those of
     the printed losses' difference; without them every row counts the same.
     """
-    new, old = np.asarray(now, dtype=float), np.asarray(before, dtype=float)
+    new, old = (all_bounded(np.asarray(each, dtype=float)) for each in (now, before))
     if new.shape != old.shape:
         return f"{len(new)} and {len(old)} rows: not the same validation rows"
     if list(ids_now) != list(ids_before):
@@ -103,14 +106,14 @@ class Trend:
 
 def fit_trend(steps: Floats, values: Floats) -> Trend | None:
     """The line through all finite points; None with fewer than three, or one step only."""
-    x, y = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
+    x, y = (all_bounded(np.asarray(each, dtype=float)) for each in (steps, values))
     known = np.isfinite(x) & np.isfinite(y)
     x, y = x[known], y[known]
     if len(x) < 3:
         return None
     x, y = x - x.mean(), y - y.mean()
     spread = float(x @ x)
-    if spread == 0.0:
+    if spread < _NO_SPREAD:
         return None
     slope = float(x @ y) / spread
     rest = y - slope * x

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.state.series import all_bounded
+
 
 def monotone_rest(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, int]:
     """(sum of squares left, levels used) of the better of the rising and the falling fit.
@@ -16,7 +18,7 @@ def monotone_rest(values: Sequence[float] | NDArray[np.float64]) -> tuple[float,
     Least squares by pooling neighbours that are out of order. For independent noise of variance
     s^2 the sum is s^2 (K - expected levels): Meyer and Woodroofe, Annals of Statistics 28 (2000).
     """
-    return MonotoneFit().rest(np.asarray(values, dtype=np.float64))
+    return MonotoneFit().rest(all_bounded(np.asarray(values, dtype=np.float64)))
 
 
 class MonotoneFit:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.state.series import all_bounded
 from sftui.statistics.monotone import monotone_rest
 from sftui.statistics.paired_tests import Evaluation, why_not_paired
 from sftui.statistics.scatter import FEWEST, SQUARES, WEIGHTS, Fit, Scatter, scatter
@@ -74,7 +75,7 @@ def row_share(
     """
     if len(table) < FEWEST:
         return np.empty(0)
-    thirds = np.diff(table, n=3, axis=0)
+    thirds = np.diff(all_bounded(table), n=3, axis=0)
     if weights is None:
         return np.asarray(np.nanvar(thirds, axis=1) / thirds.shape[1], dtype=np.float64)
     rest = thirds - thirds @ weights[:, None]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.state.series import all_bounded
 from sftui.statistics.accuracy import special_functions
 from sftui.statistics.monotone import monotone_rest
 
@@ -90,7 +91,7 @@ def scatter(
             one that only rises or only falls leaves, where that is less.
         fit: gives what that one leaves.
     """
-    found = np.asarray(values, dtype=np.float64)
+    found = all_bounded(np.asarray(values, dtype=np.float64))
     thirds = third_differences(found)
     thirds = thirds[np.isfinite(thirds)]
     if not len(thirds):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 
 UNKNOWN = "–"
+_LARGEST_KEPT = 2.0**126
+"""`state.series.LARGEST`, which stands for all that is larger."""
 _LARGEST = 1e15
 """From here on no unit is left but the exponent."""
 
@@ -36,6 +38,8 @@ def loss(value: float | None, digits: int = 4) -> str:
     if not math.isfinite(value):
         return _nonfinite(value)
     size = abs(value)
+    if size == _LARGEST_KEPT:
+        return f"{'>' if value > 0 else '<'}{value:.2e}"
     if size >= 1e5:
         return f"{value:.2e}"
     if size >= 10:

@@ -13,6 +13,7 @@ from sftui.state.checkpoint_columns import Figures
 from sftui.state.records import Checkpoint, Validation
 from sftui.state.results import Evaluations, Validations
 from sftui.state.run_state import RunState
+from sftui.state.series import LARGEST, bounded
 from tests.conftest import examples
 
 NUMBERS = st.sampled_from([None, 0.0, -0.0, 0.25, 1.5, math.nan, math.inf, 1e300])
@@ -45,7 +46,7 @@ FOUND = st.builds(
 LOSSES = st.builds(
     Validation,
     step=st.integers(0, 6),
-    loss=st.sampled_from([0.5, 2.0, -0.0, math.nan, math.inf]),
+    loss=st.sampled_from([0.5, 2.0, -0.0, math.nan, math.inf, LARGEST, -1.1]),
     metric=st.just("loss"),
     seconds=NUMBERS,
     t=NUMBERS,
@@ -126,7 +127,7 @@ def test_checkpoints_come_back_whole(told: list[ev.Event], moment: int) -> None:
                 size_bytes=event.size_bytes,
                 reason=event.reason,
                 kind=event.kind,
-                val_loss=event.val_loss,
+                val_loss=None if event.val_loss is None else bounded(event.val_loss),
                 t=event.stamp.t,
             )
         elif isinstance(event, ev.CheckpointRemoved) and event.path in wanted:

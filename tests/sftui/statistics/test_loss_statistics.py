@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sftui.state.records import Validation
+from sftui.statistics.block_trend import block_trend, mean_error
 from sftui.statistics.loss_statistics import (
     LossDifference,
     compare_losses,
@@ -19,6 +20,9 @@ from sftui.statistics.loss_statistics import (
     trend,
     weighted_mean,
 )
+from sftui.statistics.monotone import monotone_rest
+from sftui.statistics.run_scatter import row_share
+from sftui.statistics.scatter import scatter
 from sftui.statistics.validation_scores import LossBoard, LossChange, p_of_order
 
 
@@ -184,3 +188,36 @@ def test_a_loss_that_mostly_stands_still_is_no_trend() -> None:
     flat = [0.43] * 12
     flat[3] = 0.44
     assert not validated([*flat, 0.42]).clear
+
+
+ANY_SIZE = st.lists(
+    st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from([1.7e308, -1.7e308, 1e300, -1e300, 1e160, 5e-324, 0.0, 1.0]),
+    min_size=5,
+    max_size=12,
+)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@given(ANY_SIZE, ANY_SIZE, st.booleans())
+@example([1e300, -1e300] * 5, [1.0] * 10, True)
+def test_numbers_of_any_size_have_finite_statistics(
+    one: list[float], other: list[float], robust: bool
+) -> None:
+    """A square of 1e300 ended the report; what overflowed was told on stderr."""
+    length = min(len(one), len(other))
+    one, other = one[:length], other[:length]
+    found = scatter(one, robust=robust, jumps_from=0.0)
+    assert found is not None
+    assert math.isfinite(found.total)
+    assert math.isfinite(found.beyond)
+    assert math.isfinite(monotone_rest(one)[0])
+    difference = compare_losses(one, other)
+    assert not isinstance(difference, str)
+    assert math.isfinite(difference.low)
+    assert math.isfinite(difference.high)
+    for line in (fit_trend(one, other), block_trend(np.arange(20.0 * length), one * 20)):
+        assert line is None or all(map(math.isfinite, (line.slope, line.low, line.high, line.p)))
+    error = mean_error(one * 20)
+    assert error is None or math.isfinite(error)
+    assert np.isfinite(row_share(np.array([one, other] * 3))).all()
