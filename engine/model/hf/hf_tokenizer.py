@@ -26,7 +26,8 @@ from engine.conversations.conversation import Conversation, Message, RowFault
 from engine.conversations.tool_words import REASONING
 from engine.errors import CheckpointError
 from engine.files import checked
-from engine.model.hf import template, template_trial
+from engine.model.hf import template, template_trial, tokenizer_trial
+from engine.model.hf.inner_tokenizer import InnerTokenizer
 from engine.model.hf.template import Place
 from engine.model.hf.template_chat import Chat, as_message, plain, said
 from engine.model.hf.tokenizer_files import (
@@ -77,7 +78,7 @@ class HfTokenizer(OwnFormat):
         """
         try:
             import jinja2  # noqa: F401, PLC0415  of the extra
-            import tokenizers  # noqa: PLC0415  of the extra
+            import tokenizers  # noqa: F401, PLC0415  of the extra
         except ImportError as error:
             raise CheckpointError(
                 f"{name}: reading its tokenizer needs {error.name}, which is not installed. "
@@ -88,14 +89,19 @@ class HfTokenizer(OwnFormat):
         self.named: dict[str, str] = dict(content["named"])
         self.template = str(content["template"])
         self.last_answer_only = bool(content.get("last_answer_only"))
+        text = content["tokenizer"]
+        outlined, unbounded = tokenizer_trial.outline(text)
+        faults = template_trial.try_out(self.template, outlined)
+        if fault := unbounded or faults.tokenizer:
+            raise CheckpointError(
+                f"{name}: its {TOKENIZER} is not used: {fault}; expected one that splits texts "
+                "into words and tokens. Take another model's."
+            )
         try:
-            self.inner = tokenizers.Tokenizer.from_str(content["tokenizer"])
-        except Exception as error:  # the library raises plain ones
-            reason = str(error).partition("\n")[0]
-            raise CheckpointError(f"{name}: {TOKENIZER} cannot be used ({reason}).") from None
-        self.inner.no_truncation()
-        self.inner.no_padding()
-        if fault := template_trial.try_out(self.template):
+            self.inner = InnerTokenizer(text, may_panic=bool(outlined))
+        except CheckpointError as error:
+            raise CheckpointError(f"{name}: {TOKENIZER} cannot be used ({error}).") from None
+        if fault := faults.template:
             raise CheckpointError(
                 f"{name}: the chat template is not used: {fault}; expected one that writes the "
                 "messages. Name another with --chat-template FILE."
@@ -195,7 +201,7 @@ class HfTokenizer(OwnFormat):
         return int(found)
 
     def decode(self, ids: Sequence[int]) -> str:
-        return str(self.inner.decode(list(ids), skip_special_tokens=False))
+        return self.inner.decode(ids)
 
     def bytes_of(self, token: int) -> bytes:
         """Of one token alone."""
@@ -204,7 +210,7 @@ class HfTokenizer(OwnFormat):
     @property
     def vocab_size(self) -> int:
         """Ids it can give: one more than the largest."""
-        return max(self.inner.get_vocab(with_added_tokens=True).values()) + 1
+        return max(self.inner.get_vocab().values()) + 1
 
     @cached_property
     def pad_id(self) -> int:

@@ -1,22 +1,29 @@
-"""Try a chat template on short conversations, in a child that may take little time and memory.
+"""Try a chat template and a tokenizer, in a child that may take little time and memory.
 
 Jinja's sandbox keeps a template from files and programs, not from counting to 10**10 or writing
 gigabytes. Most templates only loop over the messages and write what is in them: those need no
-trial. Any other is tried before it is used: `python -m engine.model.hf.template_trial SECONDS`,
-the template on stdin. It prints `fine`, or what is wrong.
+trial, and most tokenizers need none either (`tokenizer_trial`). Any other is tried before it is
+used: `python -m engine.model.hf.template_trial SECONDS`, both as JSON on stdin. It prints `fine`
+for each, the tokenizer first, or what is wrong.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from engine.conversations.conversation import RowFault
 from engine.errors import CheckpointError
+from engine.files import checked
 from engine.model.hf import template as chat_template
+from engine.model.hf import tokenizer_trial
 
 MOST_BYTES = 2**30
 """Of address space in the child: Python and Jinja take a tenth."""
@@ -55,37 +62,72 @@ _CHATS: tuple[list[dict[str, str]], ...] = (
 )
 
 
-@lru_cache(maxsize=64)
-def try_out(template: str) -> str:
-    """Why a template is not to be used; "" when nothing speaks against it.
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Why a template, or a tokenizer, is not to be used; "" when nothing speaks against it."""
 
-    To be asked before it is rendered.
+    template: str = ""
+    tokenizer: str = ""
+
+
+@lru_cache(maxsize=64)
+def try_out(template: str, tokenizer: str = "") -> Faults:
+    """What speaks against the two, tried in one child; in none where neither needs a trial.
+
+    To be asked before the template is rendered and the tokenizer made. `tokenizer`: what
+    `tokenizer_trial.outline` gives of it.
 
     Raises:
-        CheckpointError: no process can be started to try it in.
+        CheckpointError: no process can be started to try them in.
     """
-    import jinja2  # noqa: PLC0415  of the extra
-
     if len(template) > LONGEST:
-        return f"it has {len(template):,} characters, and {LONGEST:,} are read at most"
-    try:
-        if is_plain(template):
-            return ""
-    except (jinja2.TemplateError, RecursionError):
-        return ""  # it cannot be compiled either, and `template.check` says why
+        return Faults(f"it has {len(template):,} characters, and {LONGEST:,} are read at most")
+    tried = None if _needs_no_trial(template) else template
+    if tried is None and not tokenizer:
+        return Faults()
     command = [sys.executable, "-P", "-m", "engine.model.hf.template_trial", str(MOST_SECONDS)]
     try:
         done = subprocess.run(
-            command, input=template.encode(), capture_output=True, timeout=WAIT_SECONDS
+            command,
+            input=json.dumps({"template": tried, "tokenizer": tokenizer}).encode(),
+            capture_output=True,
+            timeout=WAIT_SECONDS,
+            # Threads of the library would take address space for each core of the machine.
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
         )
-    except subprocess.TimeoutExpired:
-        return f"a short conversation took it longer than {WAIT_SECONDS:.0f} s"
-    except (OSError, UnicodeError) as error:
-        raise CheckpointError(f"The chat template cannot be tried out: {error}.") from None
-    said = done.stdout.decode("utf-8", "replace").strip()
+    except subprocess.TimeoutExpired as late:
+        return _ended(late.stdout, f"took it longer than {WAIT_SECONDS:.0f} s")
+    except OSError as error:
+        raise CheckpointError(
+            f"The chat template and the tokenizer cannot be tried out: {error}."
+        ) from None
+    if done.returncode == -signal.SIGABRT:
+        return _ended(done.stdout, f"took it more than {MOST_BYTES // 2**30} GB")
     if done.returncode < 0:
-        return f"a short conversation took it longer than {MOST_SECONDS} s of CPU"
-    return "" if said == "fine" else said[:300] or "it ends the program"
+        return _ended(done.stdout, f"took it longer than {MOST_SECONDS} s of CPU")
+    said = done.stdout.decode("utf-8", "replace").strip().split("\n")
+    of_tokenizer, of_template = (
+        "" if each == "fine" else each[:300] or "it ends the program"
+        for each in (*said, *[""] * 2)[:2]
+    )
+    return Faults(tokenizer=of_tokenizer) if of_tokenizer else Faults(of_template)
+
+
+def _ended(said: bytes | None, how: str) -> Faults:
+    """Of a child that was ended: the template was at fault where the tokenizer was through."""
+    if (said or b"").startswith(b"fine"):
+        return Faults(f"a short conversation {how}")
+    return Faults(tokenizer=f"a sentence {how}")
+
+
+def _needs_no_trial(template: str) -> bool:
+    """Whether it is plain, or cannot be compiled either: `template.check` says why."""
+    import jinja2  # noqa: PLC0415  of the extra
+
+    try:
+        return is_plain(template)
+    except (jinja2.TemplateError, RecursionError):
+        return True
 
 
 def is_plain(template: str) -> bool:
@@ -157,13 +199,16 @@ def main() -> int:
 
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[1]), int(sys.argv[1])))
-    print(next(_faults(sys.stdin.read()), "fine"))  # noqa: T201  the answer
+    job = checked.parse_json(sys.stdin.read())
+    for each in (tokenizer_trial.faults(job["tokenizer"]), _faults(job["template"])):
+        print(next(each, "fine").replace("\n", " "), flush=True)  # noqa: T201  the answer
     return 0
 
 
-def _faults(template: str) -> Iterator[str]:
+def _faults(template: str | None) -> Iterator[str]:
     """What is wrong with the texts that it writes. A refusal is its right."""
-    for chat in _CHATS:
+    for chat in _CHATS if template is not None else ():
+        assert template is not None
         for asks in (True, False):
             text = _written(template, chat, asks=asks)
             if text is None:
