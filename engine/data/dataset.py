@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -207,6 +209,16 @@ def _used(row: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in row.items() if value is not None}
 
 
+MOST_PACKED = 100
+"""Texts pack to a third, repeated ones to a thirtieth; line ends alone to a thousandth."""
+ALWAYS_UNPACKED = 512 * 2**20
+"""Of a Parquet file: a column names each text once, so that a long system prompt in tens of
+thousands of rows packs to next to nothing."""
+_ROWS_AT_ONCE, _BYTES_AT_ONCE = 128, 2**28
+_PIECE_BYTES = 2**25
+"""Of a table that rows are taken from: the joining of its batches takes so much more for once."""
+
+
 class ParquetRows(TableRows):
     """A Parquet file."""
 
@@ -219,10 +231,13 @@ class ParquetRows(TableRows):
         if fault := pointer_fault(path):
             raise DataError(f"{fault}.")
         try:
-            twice = _twice(pyarrow.parquet.read_schema(path))
-            self._table: Any = None if twice else _takeable(pyarrow.parquet.read_table(path))
+            with pyarrow.parquet.ParquetFile(path) as file:
+                twice = _twice(file.schema_arrow)
+                self._pieces: list[Any] = [] if twice else list(_unpacked(file, path))
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error}).") from None
+        except MemoryError:
+            raise DataError(f"{path}: unpacks to more than the memory that is there.") from None
         except _no_values() as error:  # a column's name is no UTF-8
             reason = str(error).partition("\n")[0]
             raise DataError(f"{path}: not a Parquet file ({reason}).") from None
@@ -231,20 +246,77 @@ class ParquetRows(TableRows):
                 f'{path}: the column "{twice}" stands twice in it; expected each once. One of the '
                 "two would be thrown away: write the file anew."
             )
+        self._ends = list(accumulate(piece.num_rows for piece in self._pieces))
 
     @property
     def name(self) -> str:
         return str(self._path)
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return self._ends[-1] if self._ends else 0
 
     def _take(self, indices: list[int]) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = self._table.take(indices).to_pylist()
+        # Piece by piece: of a table in pieces Arrow joins all of them at every call.
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            places.setdefault(bisect_right(self._ends, index), []).append(place)
+        found: list[dict[str, object]] = [{}] * len(indices)
+        for number, wanted in places.items():
+            begin = self._ends[number - 1] if number else 0
+            taken = self._pieces[number].take([indices[place] - begin for place in wanted])
+            for place, row in zip(wanted, taken.to_pylist(), strict=True):
+                found[place] = row
         return found
 
     def where(self, index: int) -> str:
         return f"{self._path}, row {index + 1}"
+
+
+def _unpacked(file: Any, path: Path) -> Iterator[Any]:
+    """All rows of a Parquet file, as tables of some tens of megabytes.
+
+    Raises:
+        DataError: they are so many times the file's size that they are no texts of people.
+    """
+    import pyarrow  # noqa: PLC0415  as in `ParquetRows`
+
+    most = max(ALWAYS_UNPACKED, MOST_PACKED * path.stat().st_size)
+    found, pending = 0, 0
+    batches: list[Any] = []
+
+    def joined() -> Any:
+        table = pyarrow.Table.from_batches(batches, file.schema_arrow)
+        return _takeable(table).combine_chunks()
+
+    for batch in file.iter_batches(_rows_at_once(file.metadata)):
+        found += batch.nbytes
+        pending += batch.nbytes
+        if found > most:
+            raise DataError(
+                f"{path}: unpacks to more than {most // 2**20:,} MiB, of "
+                f"{path.stat().st_size:,} bytes, which rows of texts do not. Write its rows to a "
+                ".jsonl file to use them."
+            )
+        batches.append(batch)
+        if pending > _PIECE_BYTES:
+            yield joined()
+            batches, pending = [], 0
+    yield joined()
+
+
+def _rows_at_once(metadata: Any) -> int:
+    """How many rows may be unpacked before their size is looked at.
+
+    No text is longer than its part of a column, which may name it in every row.
+    """
+    longest = 1
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.num_columns):
+            part = metadata.row_group(group).column(column)
+            # What hardly packs has its length in the file.
+            if part.total_uncompressed_size > 20 * part.total_compressed_size:
+                longest = max(longest, part.total_uncompressed_size)
+    return max(1, min(_ROWS_AT_ONCE, _BYTES_AT_ONCE // longest))
 
 
 class ListRows:

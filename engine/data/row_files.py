@@ -16,7 +16,14 @@ from typing import Any
 
 from engine.conversations.conversation import RowFault
 from engine.data.collector import collector_paused
-from engine.data.dataset import JsonlRows, ParquetRows, Rows, TableRows, file_bytes
+from engine.data.dataset import (
+    MOST_PACKED,
+    JsonlRows,
+    ParquetRows,
+    Rows,
+    TableRows,
+    file_bytes,
+)
 from engine.data.json_rows import as_utf8
 from engine.data.long_jsonl import LongJsonl, is_long, rows_stay_on_disk, stays_on_disk
 from engine.errors import DataError
@@ -38,8 +45,6 @@ SPLITS = {
 """What the files, or splits, of training and validation rows are called."""
 
 _ALWAYS_UNPACKED = 64 * 2**20
-MOST_PACKED = 100
-"""Texts pack to a third, repeated ones to a thirtieth; line ends alone to a thousandth."""
 MAX_UNPACKED = 2**34
 """16 GiB: a file of zeros unpacks to a thousand times its size."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.conversations.conversation import RowFault
+from engine.data import dataset
 from engine.data.dataset import ParquetRows
 from engine.data.task_rows import parse_into
 from engine.errors import DataError
+from tests import memory
 from tests.conftest import examples
 
 SOUND = {
@@ -122,3 +125,53 @@ def test_a_type_that_arrow_cannot_index_is_a_fault_of_the_row(
     rows.prefetch([0, 1])
     with pytest.raises(RowFault, match="no kernel"):
         rows.read(0)
+
+
+def test_a_table_that_unpacks_to_a_thousand_times_its_size_is_refused_early(place: Path) -> None:
+    """722 bytes took nine minutes and gigabytes: a column names a text once for all its rows."""
+    path = place / "bomb.parquet"
+    rows = 1100
+    long = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * 10**6])
+    table = pa.table({"prompt": long, "completion": ["b"] * rows})
+    pq.write_table(table.replace_schema_metadata(None), path, compression="zstd",
+                   store_schema=False)  # fmt: skip
+    assert path.stat().st_size < 2_000
+    before, began = memory.peak_bytes(), time.process_time()
+    with pytest.raises(DataError, match="unpacks to more than 512 MiB") as refused:
+        ParquetRows(path)
+    assert memory.peak_bytes() - before < 1000 * 2**20
+    assert time.process_time() - began < 5.0
+    assert "\n" not in str(refused.value)
+
+
+def test_a_long_prompt_in_each_of_many_rows_is_no_bomb(place: Path) -> None:
+    """The file is smaller by three orders than its rows."""
+    path = place / "prompts.parquet"
+    prompt = "Be brief and kind. " * 500
+    asked = [f"what is {number}?" for number in range(20_000)]
+    table = pa.table({"system": [prompt] * 20_000, "prompt": asked, "completion": asked[::-1]})
+    pq.write_table(table, path, compression="zstd")
+    rows = ParquetRows(path)
+    assert len(rows) == 20_000
+    rows.prefetch([19_999, 3, 3])
+    assert rows.read(19_999) == {"system": prompt, "prompt": asked[-1], "completion": asked[0]}
+    assert rows.read(3) == {"system": prompt, "prompt": asked[3], "completion": asked[-4]}
+
+
+@examples(30)
+@given(st.lists(st.integers(0, 9), max_size=20), st.integers(1, 5), st.data())
+def test_rows_are_the_same_in_whatever_pieces_they_are_read(
+    place: Path, numbers: list[int], size: int, data: st.DataObject
+) -> None:
+    """Of groups of rows, and of columns that name each value once."""
+    path = place / "pieces.parquet"
+    names = pa.array([f"n{number}" for number in numbers], pa.string()).dictionary_encode()
+    table = pa.table({"name": names, "said": pa.array([[n] for n in numbers], pa.list_(pa.int8()))})
+    pq.write_table(table, path, row_group_size=size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "_PIECE_BYTES", data.draw(st.sampled_from([0, 40, 2**20])))
+        patch.setattr(dataset, "_ROWS_AT_ONCE", size)
+        rows = ParquetRows(path)
+    assert len(rows) == len(numbers)
+    for index in data.draw(st.permutations(range(len(numbers)))):
+        assert rows.read(index) == {"name": f"n{numbers[index]}", "said": [numbers[index]]}
