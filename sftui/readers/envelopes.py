@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol
 
 from engine.files import checked
@@ -16,12 +17,21 @@ from engine.files import checked
 MOST_OUT = 1024 * 1024
 """Given at once; a packed megabyte may hold a thousand."""
 _MOST_LINE = 16 * 1024 * 1024
+_SLICE = 4096
+"""Unpacked at once: what comes out of as much before a damaged byte is lost with it."""
+_MOST_DOUBTED = 4 * MOST_OUT
+"""Of a block that may still turn out to be damaged: letters in disorder, slow to read."""
 
 
 class Envelope(Protocol):
     """Bytes of a file in, bytes of the log in it out."""
 
     name: str
+
+    @property
+    def fault(self) -> str:
+        """Why not all of the file could be unpacked, behind its name; empty while it could."""
+        ...
 
     def open(self, data: bytes) -> Iterator[bytes]:
         """What `data` completes, in pieces."""
@@ -68,38 +78,59 @@ class _Gzip:
 
 
 class _Packed:
-    """gzip, bzip2 or xz; several of them one after another, and one that is cut off."""
+    """gzip, bzip2 or xz; several of them one after another, and one that is cut off or damaged."""
 
-    def __init__(self, name: str, make: Callable[[], _Unpacker]) -> None:
+    def __init__(
+        self, name: str, make: Callable[[], _Unpacker], *, checks_late: bool = False
+    ) -> None:
+        """`checks_late`: a damaged block is given before it is known to be one."""
         self.name = name
+        self.fault = ""
         self._make = make
         self._unpack = make()
-        self._broken = False
+        self._doubted = _MOST_DOUBTED if checks_late else 0
+        self._taken = 0
 
     def open(self, data: bytes) -> Iterator[bytes]:
-        while not self._broken:
+        for at in range(0, len(data), _SLICE):
+            if self.fault:
+                return
+            yield from self._slice(data[at : at + _SLICE])
+            self._taken += len(data[at : at + _SLICE])
+
+    def _slice(self, data: bytes) -> Iterator[bytes]:
+        held = b""
+        while True:
             if self._unpack.eof:
                 data = (self._unpack.unused_data or data).lstrip(b"\0")
                 if not data:
-                    return
+                    break
                 self._unpack = self._make()
             try:
                 piece = self._unpack.decompress(data, MOST_OUT)
             except Exception:  # damage: zlib, bz2 and lzma have an error each
-                self._broken = True
+                self.fault = f"cannot be unpacked behind byte {self._taken:,}: it is damaged there"
                 return
             data = b""
-            if piece:
-                yield piece
+            held += piece
+            if len(held) > self._doubted:
+                yield held
+                held = b""
             if not self._unpack.eof and (self._unpack.needs_input or not piece):
-                return
+                break
+        if held:
+            yield held
 
     def close(self) -> Iterator[bytes]:
-        return iter(())
+        if not self._unpack.eof and not self.fault:
+            self.fault = f"is cut off behind byte {self._taken:,}"
+        yield from ()  # when it is asked for, which may stand behind `open` in a chain
 
 
 class _Encoded:
     """UTF-16 or UTF-32, as PowerShell and Excel write them, to UTF-8."""
+
+    fault = ""
 
     def __init__(self, name: str, codec: str) -> None:
         self.name = name
@@ -118,6 +149,7 @@ class _Container:
     """Docker's log driver: one JSON object a line, with the printed text under `log`."""
 
     name = "Docker JSON lines"
+    fault = ""
 
     def __init__(self) -> None:
         self._tail = b""
@@ -151,6 +183,10 @@ class _Nested:
         self.name = f"{inner.name} in {outer.name}"
         self._outer, self._inner = outer, inner
 
+    @property
+    def fault(self) -> str:
+        return self._outer.fault or self._inner.fault
+
     def open(self, data: bytes) -> Iterator[bytes]:
         for piece in self._outer.open(data):
             yield from self._inner.open(piece)
@@ -166,7 +202,7 @@ def envelope_of(head: bytes) -> Envelope | None:
     outer = _outermost(head)
     if outer is None or not isinstance(outer, _Packed):
         return outer
-    begin = next(iter(outer.open(head)), b"")
+    begin = next(chain(outer.open(head), outer.close()), b"")
     inner, outer = envelope_of(begin), _outermost(head)
     return _Nested(outer, inner) if inner is not None and outer is not None else outer
 
@@ -177,8 +213,8 @@ def _outermost(head: bytes) -> Envelope | None:
     if head[:3] == b"BZh":
         import bz2  # noqa: PLC0415  a library of its own
 
-        return _Packed("bzip2", bz2.BZ2Decompressor)
-    if head[:6] == b"\xfd7zXZ\0":
+        return _Packed("bzip2", bz2.BZ2Decompressor, checks_late=True)
+    if len(head) > 3 and head[:6] == b"\xfd7zXZ\0"[: len(head)]:
         import lzma  # noqa: PLC0415  a library of its own
 
         return _Packed("xz", lzma.LZMADecompressor)
@@ -195,15 +231,20 @@ def _outermost(head: bytes) -> Envelope | None:
 
 def unwrapped(head: bytes, most: int) -> bytes:
     """The log's first bytes, of those of its file; at most about `most` of them."""
+    return unwrapped_and_fault(head, most)[0]
+
+
+def unwrapped_and_fault(head: bytes, most: int) -> tuple[bytes, str]:
+    """The same, and why there are no more of them; as if the file ended with `head`."""
     envelope = envelope_of(head)
     if envelope is None:
-        return head
+        return head, ""
     out = bytearray()
-    for piece in envelope.open(head):
+    for piece in chain(envelope.open(head), envelope.close()):
         out += piece
         if len(out) >= most:
             break
-    return bytes(out[:most])
+    return bytes(out[:most]), envelope.fault
 
 
 def _order_of_zeros(head: bytes) -> str | None:

@@ -101,6 +101,10 @@ class FileFeed:
         return self._reader.format
 
     @property
+    def damage(self) -> str:
+        return self._envelope.fault if self._envelope is not None else ""
+
+    @property
     def share(self) -> float:
         return min(1.0, self._read_bytes / self._total_bytes) if self._total_bytes else 1.0
 

@@ -42,6 +42,11 @@ class Feed(Protocol):
         ...
 
     @property
+    def damage(self) -> str:
+        """Why not all of a packed file could be unpacked; empty if it could."""
+        ...
+
+    @property
     def text_path(self) -> Path | None:
         """A text file whose lines can be shown; None for a binary one."""
         ...
@@ -73,6 +78,7 @@ class Finished:
     share = 1.0
     restarts = 0
     reread = ""
+    damage = ""
     text_path = None
     journal_path = None
 

@@ -7,6 +7,7 @@ was recognised, and by what, is said in the header; `--format` overrides it.
 from __future__ import annotations
 
 import codecs
+import dataclasses
 import math
 import os
 import stat
@@ -23,7 +24,7 @@ from engine.files import checked
 from engine.run import run_dir
 from engine.run.run_dir import RunDir
 from sftui.readers import Reader, Sniffed, without_colours
-from sftui.readers.envelopes import envelope_of, unwrapped
+from sftui.readers.envelopes import envelope_of, unwrapped, unwrapped_and_fault
 from sftui.readers.journal import JournalReader
 from sftui.sources import hints
 from sftui.sources.feed import FileFeed
@@ -115,6 +116,8 @@ def read_whole(
     opened, feed = _prepare(target, runs_dir, format_name, mapped, follow=False, speed=math.inf)
     feed.read_all()
     _check_stages(opened, feed)
+    if feed.damage:
+        return dataclasses.replace(opened, why=f"{opened.why}; the file {feed.damage}")
     return opened
 
 
@@ -395,12 +398,17 @@ def _not_recognised(path: Path, head: bytes) -> str:
     for magic, words in _OTHER_FILES.items():
         if head.startswith(magic):
             return f"{path} is {words}"
-    if b"\0" in head:
+    envelope = envelope_of(head)
+    plain, fault = unwrapped_and_fault(head, _HEAD_BYTES)
+    if envelope is not None and fault and (not plain or len(head) < _HEAD_BYTES):
+        rest = "What lies before that is no training log that is known." if plain else ""
+        return f"{path} {fault}; expected a whole {envelope.name} file. {rest}".rstrip()
+    if b"\0" in plain:
         return f"{path} is a binary file of no known kind. Known formats: {names}."
     from sftui.readers import leftovers  # noqa: PLC0415  for a refusal alone
 
     shapes: Counter[str] = Counter()
-    for line in unwrapped(head, _HEAD_BYTES).decode("utf-8", "replace").splitlines()[:_MOST_LINES]:
+    for line in plain.decode("utf-8", "replace").splitlines()[:_MOST_LINES]:
         if shape := leftovers.shape_of(line):
             leftovers.note(shapes, shape)
     held = "none of its lines holds a number."
@@ -446,4 +454,5 @@ def _check_stages(opened: Opened, feed: FileFeed) -> None:
             f"{opened.path} was recognised as {opened.source.format} ({opened.why}), but it holds "
             "no training step with a loss of a known name, or was cut off before the first. "
             "--map train.loss=NAME says what it is called here; --format tries another reader."
+            + (f" The file {feed.damage}." if feed.damage else "")
         )

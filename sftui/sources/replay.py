@@ -129,6 +129,8 @@ class ReplaySource:
             words += f", replaced or emptied {times}"
         if why := self._feed.reread:
             words += f", read again from its start: {why}"
+        if self._feed.damage:
+            words += f", the file {self._feed.damage}"
         if self.lines.unrecognised:
             words += f", {self.lines.unrecognised:,} of {self.lines.total:,} lines unrecognised"
         if self.lines.with_numbers:
