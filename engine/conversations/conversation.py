@@ -16,6 +16,7 @@ from typing import Literal
 
 from engine.conversations import tool_words
 from engine.conversations.row_fault import RowFault as RowFault
+from engine.conversations.row_fault import shown
 
 PartKind = Literal["text", "python", "python_output"]
 Role = Literal["system", "user", "assistant", "tool", "text"]
@@ -144,7 +145,7 @@ def _role(item: Mapping[str, object], number: int, before: Sequence[Message]) ->
         return "system"
     if role == "tool" and last == "assistant":
         return "tool"
-    words = f'role "{role}"' if isinstance(role, str) else "no role that is a text"
+    words = f'role "{shown(role)}"' if isinstance(role, str) else "no role that is a text"
     other = ' (or "system")' if number == 1 else ""
     raise RowFault(f'message {number} has {words}; expected "{expected[0]}"{other}')
 

@@ -32,7 +32,7 @@ def extra_of(item: Mapping[str, object], number: int) -> str:
     }
     calls = item.get("tool_calls")
     if isinstance(calls, str) and calls.strip():
-        calls = _parsed(calls, f'message {number} has "tool_calls"')
+        calls = _parsed(calls, f'"tool_calls" of message {number}')
     if calls:
         if not isinstance(calls, list):
             raise RowFault(f'message {number} has "tool_calls" that are no list of calls')
@@ -48,7 +48,7 @@ def tools_of(raw: object) -> str:
     """
     if raw is None or raw == "" or raw == []:
         return ""
-    found = _parsed(raw, 'the row has "tools"') if isinstance(raw, str) else raw
+    found = _parsed(raw, '"tools" of the row') if isinstance(raw, str) else raw
     if isinstance(found, dict):
         found = [found]
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
@@ -65,7 +65,7 @@ def _call(raw: object, number: int) -> dict[str, Any]:
         raise RowFault(f'message {number} has a tool call without a "name"')
     arguments = inner.get("arguments", inner.get("parameters"))
     if isinstance(arguments, str):
-        arguments = _parsed(arguments, f"message {number} has a tool call whose arguments are")
+        arguments = _parsed(arguments, f"the arguments of a tool call of message {number}")
     found: dict[str, Any] = {
         "type": "function",
         "function": {
@@ -92,4 +92,4 @@ def _parsed(text: str, what: str) -> Any:
     try:
         return checked.parse_json(text)
     except ValueError:
-        raise RowFault(f"{what} that is a text and no JSON; expected JSON") from None
+        raise RowFault(f"{what} hold a text that is no JSON; expected JSON") from None

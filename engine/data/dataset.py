@@ -29,6 +29,7 @@ from engine.conversations.conversation import (
 )
 from engine.conversations.letter_questions import Question, parse_question
 from engine.conversations.problems import Problem, parse_program
+from engine.conversations.row_fault import shown
 from engine.data import row_columns
 from engine.data.json_rows import as_utf8, parse_json, rows_of_text
 from engine.errors import DataError
@@ -243,8 +244,8 @@ class ParquetRows(TableRows):
             raise DataError(f"{path}: not a Parquet file ({reason}).") from None
         if twice:
             raise DataError(
-                f'{path}: the column "{twice}" stands twice in it; expected each once. One of the '
-                "two would be thrown away: write the file anew."
+                f'{path}: the column "{shown(twice)}" stands twice in it; expected each once. One '
+                "of the two would be thrown away: write the file anew."
             )
         self._ends = list(accumulate(piece.num_rows for piece in self._pieces))
 
@@ -447,7 +448,7 @@ def parse_row(raw: object, *, subject: str = "") -> Item:
         if is_gsm8k(subject) or is_gsm8k_answer(raw["answer"]):
             return parse_gsm8k(raw["question"], raw["answer"])
         return parse_pair(raw["question"], raw["answer"], trained=_row_is_trained(raw))
-    keys = ", ".join(str(key) for key in list(raw)[:6]) or "none"
+    keys = ", ".join(shown(key) for key in list(raw)[:6]) or "none"
     raise RowFault(f"the row has the keys {keys}; expected messages, or question with its answer")
 
 

@@ -10,7 +10,7 @@ import json
 import re
 from pathlib import Path
 
-from engine.conversations.conversation import RowFault
+from engine.conversations.row_fault import RowFault, shown
 from engine.errors import DataError
 from engine.files import checked
 
@@ -34,8 +34,11 @@ def as_utf8(data: bytes, path: Path) -> bytes:
     character, which in JSON is an ASCII one (RFC 4627, section 3).
 
     Raises:
-        DataError: the bytes are not of the encoding that they begin with.
+        DataError: the bytes are not of the encoding that they begin with, or of a file that is no
+            text at all.
     """
+    if kind := _other_kind(data):
+        raise DataError(f"{path}: is {kind}.")
     encoding = json.detect_encoding(data[:4])
     if encoding.startswith("utf-8") or len(data) <= 2:
         # What is no UTF-8 after all is told of the row it stands in.
@@ -48,6 +51,26 @@ def as_utf8(data: bytes, path: Path) -> bytes:
             f"{path}:{line}: begins as {encoding.upper()}, and byte {error.start + 1} of the file "
             "is not. Is the file cut off? Save it as UTF-8."
         ) from None
+
+
+def _other_kind(data: bytes) -> str:
+    """What a file is that begins like one of another kind, and what to do; empty for a text."""
+    return next((words for begin, words in _OTHER_KINDS.items() if data.startswith(begin)), "")
+
+
+_OTHER_KINDS = {
+    b"\x1f\x8b": "packed with gzip; expected text. Rename it to end in .gz (.jsonl.gz, .csv.gz), "
+    "or unpack it",
+    b"PAR1\x15": "a Parquet file; expected text. Rename it to end in .parquet",
+    b"BZh91AY&SY": "packed with bzip2; expected text. `bunzip2` unpacks it",
+    b"\xfd7zXZ\0": "packed with xz; expected text. `unxz` unpacks it",
+    b"\x28\xb5\x2f\xfd": "packed with zstd; expected text. `zstd -d` unpacks it",
+    b"PK\x03\x04": "a zip archive, or an Excel workbook; expected text. Unpack it, or save its "
+    "table as .csv",
+    b"ARROW1\0\0": "an Arrow file; expected text. Write its rows to a .parquet or .jsonl file",
+    b"SQLite format 3\0": "a SQLite database; expected text. Write its rows to a .jsonl file",
+}
+"""By their first bytes."""
 
 
 def rows_of_text(data: bytes, path: Path) -> list[Line]:
@@ -121,7 +144,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         for key, _ in pairs:
             if key in seen:
                 raise RowFault(
-                    f"the key {json.dumps(key, ensure_ascii=False)[:80]} stands twice in one "
+                    f"the key {shown(json.dumps(key, ensure_ascii=False), 80)} stands twice in one "
                     "object (a duplicate key); expected each once, since only one would be read"
                 )
             seen.add(key)

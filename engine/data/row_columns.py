@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.conversations.conversation import ROW_LOSS_KEYS, RowFault, plain_text, says_loss
+from engine.conversations.row_fault import shown
 from engine.files import checked
 
 Row = Mapping[str, Any]
@@ -177,8 +178,8 @@ def in_other_types(row: Row) -> str:
     for name, value in row.items():
         if isinstance(value, list) and value and all(isinstance(one, Mapping) for one in value):
             return (
-                f'rows lie in a list under "{name}"; expected a file of those rows, which '
-                f"`jq -c '.{name}[]' FILE` prints"
+                f'rows lie in a list under "{shown(name)}"; expected a file of those rows, which '
+                f"`jq -c '.{shown(name)}[]' FILE` prints"
             )
     return ""
 
@@ -245,8 +246,8 @@ def _turn(turn: Row, names: tuple[str, str], number: int) -> Row:
     role = _ROLES.get(speaker.casefold()) if isinstance(speaker, str) else None
     if role is None:
         raise RowFault(
-            f'turn {number} is from "{speaker}"; expected human, gpt, system, tool or another '
-            "name that is known for one of them"
+            f'turn {number} is from "{shown(speaker)}"; expected human, gpt, system, tool or '
+            "another name that is known for one of them"
         )
     rest = {key: value for key, value in turn.items() if key not in names}
     if role != "call":

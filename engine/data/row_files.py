@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from engine.conversations.conversation import RowFault
+from engine.conversations.row_fault import RowFault, shown
 from engine.data.collector import collector_paused
 from engine.data.dataset import (
     MOST_PACKED,
@@ -199,8 +199,8 @@ class CsvRows:
         twice = [name for name, found in Counter(self._columns).items() if found > 1]
         if twice:
             raise DataError(
-                f'{self._path}: the column "{twice[0]}" stands twice in the first line; expected '
-                "each once. Rename one."
+                f'{self._path}: the column "{shown(twice[0])}" stands twice in the first line; '
+                "expected each once. Rename one."
             )
 
     def _delimiter(self, text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.conversations.conversation import RowFault
+from engine.conversations.row_fault import RowFault, shown
 from engine.data import row_columns
 from engine.data.dataset import Rows
 from engine.data.long_jsonl import rows_stay_on_disk
@@ -274,6 +274,6 @@ def _example(fit: Fit) -> str:
 def _named(row: object) -> str:
     if not isinstance(row, Mapping) or not row:
         return "none"
-    names = [str(key)[:40] for key in row]
+    names = [shown(key) for key in row]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

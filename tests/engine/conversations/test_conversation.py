@@ -158,3 +158,23 @@ def test_calls_of_a_calculator_are_those_that_nanochats_pattern_finds(answer: st
     calls = list(re.finditer(r"<<([^>]+)>>", answer))
     assert texts == re.split(r"<<[^>]+>>", answer)
     assert len([part for part in found if part.kind == "python"]) == len(calls)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"tool_calls": "{"}, '"tool_calls" of message 2 hold a text that is no JSON'),
+        (
+            {"tool_calls": [{"function": {"name": "f", "arguments": "{"}}]},
+            "the arguments of a tool call of message 2 hold a text that is no JSON",
+        ),
+    ],
+)
+def test_a_text_that_should_be_json_is_told_in_a_sentence(
+    row: dict[str, object], told: str
+) -> None:
+    """It was "whose arguments are that is a text and no JSON"."""
+    with pytest.raises(RowFault, match=re.escape(told)):
+        parse_messages([USER, {"role": "assistant", "content": None, **row}])
+    with pytest.raises(RowFault, match='"tools" of the row hold a text that is no JSON'):
+        parse_messages([USER, ASSISTANT], tools="[[")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.conversations.conversation import RowFault
+from engine.conversations.row_fault import RowFault, shown
 from engine.data.dataset import open_rows
 from engine.data.json_rows import parse_json
 from engine.errors import DataError
@@ -129,7 +129,7 @@ def test_a_key_twice_in_one_object_is_named(
     assert [rows.read(n) for n in range(before)] == [{"n": n} for n in range(before)]
     with pytest.raises(RowFault, match="twice") as caught:
         rows.read(before)
-    assert json.dumps(key, ensure_ascii=False)[:80] in str(caught.value)
+    assert shown(json.dumps(key, ensure_ascii=False), 80) in str(caught.value)
     assert rows.where(before) == f"{path}:{before + 1}"
 
 

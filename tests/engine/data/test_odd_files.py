@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from engine.data import long_jsonl
@@ -80,3 +84,35 @@ def test_a_file_that_unpacks_to_a_thousand_times_its_size_is_refused(
         gzip.compress(ROW * 100_000 if "json" in name else b"a,b\n" + b"1,2\n" * 10**5)
     )
     assert len(open_path(path)) == 100_000
+
+
+OTHER_KINDS = {
+    "gzip": (gzip.compress(ROW * 9), "rename it to end in .gz"),
+    "bzip2": (bz2.compress(ROW * 9), "bunzip2"),
+    "xz": (lzma.compress(ROW * 9), "unxz"),
+    "zip archive": (b"PK\x03\x04" + bytes(60), "unpack it"),
+    "zstd": (b"\x28\xb5\x2f\xfd" + bytes(60), "zstd -d"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv"])
+def test_a_file_of_another_kind_under_a_text_name_is_told_once(
+    tmp_path: Path, kind: str, name: str
+) -> None:
+    """Each of its "lines" was told to be no UTF-8."""
+    content, advice = OTHER_KINDS[kind]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=kind) as refused:
+        open_path(path)
+    assert advice in str(refused.value).lower()
+
+
+def test_a_parquet_file_under_a_text_name_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    pq.write_table(pa.table({"prompt": ["a"], "completion": ["b"]}), path)
+    with pytest.raises(DataError, match=r"is a Parquet file; .*Rename it to end in \.parquet"):
+        open_path(path)
+    path.write_bytes(ROW.replace(b"{", b'{"PAR1": 1, ', 1))
+    assert len(open_path(path)) == 1

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from engine.conversations.conversation import Conversation, RowFault
 from engine.data.dataset import ListRows, Rows, parse_row
+from engine.data.json_rows import parse_json
 from engine.data.row_files import open_path
 from engine.data.row_forms import FormedRows, RowForm, described, formed
 from engine.errors import ConfigError, DataError
+from sftui.text.clean import clean
 from tests.conftest import examples
 
 Said = list[tuple[str, str]]
@@ -385,3 +387,41 @@ def test_half_a_character_is_a_fault_of_its_row(tmp_path: Path) -> None:
     assert said(rows, 1)[0] == ("user", "\U0001f600")
     with pytest.raises(RowFault, match=r"\\ud800 is half of a character"):
         rows.read(2)
+
+
+ODD_NAMES = ["\x1b]52;c;a\x07", "\x9b", "\x90q", "\u202e", "\x1b[", "a\nb"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("value", [3, [{"content": "x"}]])
+def test_a_column_with_half_a_terminal_sequence_takes_no_word_of_ours(
+    name: str, value: Any
+) -> None:
+    """The sentence was cleaned as a whole, and its words went with the name's sequence."""
+    with pytest.raises(DataError) as refused:
+        formed(ListRows("rows", [{name: value, "b": 3}]), RowForm())
+    told = str(refused.value)
+    assert told.isprintable()
+    assert clean(told) == told
+    assert f"the rows have the columns {ascii(name)[1:-1]}, b" in told
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_what_a_row_names_stands_in_a_sentence_as_escapes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.tsv"
+    path.write_text(f'"{name}"\t"{name}"\na\tb\n', newline="")
+    twice = f"{{{json.dumps(name)}: 1, {json.dumps(name)}: 2}}".encode()
+    turns = [{"role": name, "content": "x"}]
+    told = []
+    for read in (
+        lambda: open_path(path),
+        lambda: parse_json(twice),
+        lambda: parse_row({name: 1}),
+        lambda: parse_row({"messages": turns}),
+        lambda: formed(ListRows("rows", [{"chat": turns}]), RowForm()).read(0),
+    ):
+        with pytest.raises((DataError, RowFault)) as refused:
+            read()
+        told.append(str(refused.value))
+    written = (ascii(name)[1:-1], json.dumps(name)[1:-1])
+    assert all(each.isprintable() and any(way in each for way in written) for each in told)
