@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 TESTS = FOLDER.parent
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 
-NUM_FAULTS = 141
+NUM_FAULTS = 144
 
 DESIGNED = 69
 """Of them; the others were found by trying."""
