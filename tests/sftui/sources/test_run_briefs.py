@@ -135,7 +135,7 @@ def test_a_thousand_runs_are_listed_in_a_second(tmp_path: Path) -> None:
         (run / "run.json").write_bytes(manifest)
         for folder in ("ckpt", "evals", "heartbeat", "logs"):
             (run / folder).mkdir()
-    tables = [listed(root, None, 3), listed(root, memory, 3), listed(root, memory, 3)]
+    tables = [listed(root, None), listed(root, memory), listed(root, memory)]
     assert tables[0] == tables[1] == tables[2]
     assert len(tables[0]) == 1001
     # And as rows of the picker.
@@ -145,12 +145,13 @@ def test_a_thousand_runs_are_listed_in_a_second(tmp_path: Path) -> None:
     assert len(feed.entries) == 1000
 
 
-def listed(root: Path, memory: Path | None, tries: int) -> list[str]:
+def listed(root: Path, memory: Path | None, tries: int = 8) -> list[str]:
     """The table, which one of so many tries made in a second of a core: others run beside."""
-    seconds = []
-    for _ in range(tries):
+    seconds: list[float] = []
+    while len(seconds) < tries:
         began = time.process_time()
         rows = runs.table(root, NOW, memory)
         seconds.append((time.process_time() - began) / slowness())
-    assert min(seconds) < 1.0
-    return rows
+        if seconds[-1] < 1.0:
+            return rows
+    raise AssertionError(f"a thousand runs take {seconds} s")
