@@ -231,7 +231,10 @@ class RunList(Panel):
 
     def _state(self, entry: Entry, number: int) -> Span:
         silent = entry.silent(self.view.now())
-        return ("silent", style(Role.WARN, bold=True)) if silent else (entry.state, number)
+        if silent:
+            return "silent", style(Role.WARN, bold=True)
+        # Whose it is stands below, where there is room for a name.
+        return (entry.state if entry.readable else "private"), number
 
     def _age(self, t: float) -> str:
         return fmt.age(max(0.0, self.view.now() - t))
