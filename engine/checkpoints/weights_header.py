@@ -201,7 +201,7 @@ def check_safetensors(path: Path) -> None:
     try:
         header = checked.parse_json(content)
         ends = [_safetensors_end(each) for name, each in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its header is damaged ({error!r}). {_COPY}") from None
     wanted = 8 + length + max(ends, default=0)
     if size != wanted:
@@ -232,7 +232,7 @@ def _safetensors_end(found: Mapping[str, Any]) -> int:
     # A dtype that is not known here is torch's to judge.
     if number is not None and end - begin != math.prod(found["shape"]) * number:
         raise ValueError("sizes that do not fit")
-    return int(end)
+    return checked.whole(end)
 
 
 def _open(path: Path, file: BinaryIO) -> zipfile.ZipFile:

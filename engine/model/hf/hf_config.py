@@ -419,13 +419,15 @@ def _header(path: Path) -> dict[str, dict[str, Any]]:
             (size,) = struct.unpack("<Q", file.read(8))
             if not 2 <= size <= min(MAX_HEADER_BYTES, whole - 8):
                 raise ValueError("its header does not fit it")
-            header = checked.parse_json(file.read(size))
+            header = checked.table(checked.parse_json(file.read(size)))
         header.pop("__metadata__", None)
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-        shapes = [entry["shape"] for entry in header.values()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        entries = list(map(checked.table, header.values()))
+        ends = [checked.whole(entry["data_offsets"][1]) for entry in entries]
+        shapes = [entry["shape"] for entry in entries]
+        right = all(isinstance(n, int) and n >= 0 for shape in shapes for n in shape)
+    except (OSError, ValueError, LookupError, TypeError, struct.error) as error:
         raise CheckpointError(f"{path}: not a safetensors file ({error}). {advice}") from None
-    if not all(isinstance(n, int) and n >= 0 for shape in shapes for n in shape):
+    if not right:
         raise CheckpointError(f"{path}: a shape in its header is none. {advice}")
     if max(ends, default=0) + 8 + size != whole:
         raise CheckpointError(

@@ -79,11 +79,11 @@ def render(
 
 def check(template: str) -> str:
     """Why a template cannot be used at all; "" when it can be."""
-    import jinja2  # noqa: PLC0415  of the extra
-
     try:
         _compiled(template)
-    except (jinja2.TemplateError, RecursionError) as error:
+    except ImportError:
+        raise
+    except Exception as error:  # Jinja's own, and what Python says of a number or of loops in loops
         return str(error).partition("\n")[0]
     return ""
 

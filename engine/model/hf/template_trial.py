@@ -122,11 +122,11 @@ def _ended(said: bytes | None, how: str) -> Faults:
 
 def _needs_no_trial(template: str) -> bool:
     """Whether it is plain, or cannot be compiled either: `template.check` says why."""
-    import jinja2  # noqa: PLC0415  of the extra
-
     try:
         return is_plain(template)
-    except (jinja2.TemplateError, RecursionError):
+    except ImportError:
+        raise
+    except Exception:  # as in `template.check`
         return True
 
 

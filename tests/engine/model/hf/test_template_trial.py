@@ -24,6 +24,24 @@ def test_ordinary_templates_start_no_process(name: str, marked: bool) -> None:
     assert template_trial.is_plain(hf_material.template(name, marked=marked))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ " + "9" * 5000 + " }}",
+        "{% for m in messages %}" * 40 + "{% endfor %}" * 40,
+        "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
+        "{{ messages",
+        "{{ 0x" + "f" * 9000 + " }}",
+    ],
+)
+def test_what_cannot_be_compiled_is_told_and_not_tried(text: str) -> None:
+    """Jinja has errors of its own; of a number and of loops in loops Python has others."""
+    assert not template_trial.try_out(text).template
+    told = template.check(text)
+    assert told or "0x" in text
+    assert "\n" not in told
+
+
 HOSTILE = {
     "time": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
     "memory": "{{ 'x' * 10**10 }}",
