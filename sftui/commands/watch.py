@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import SftuiError
+from engine.run.held_folder import HeldFolder
 from engine.run.run_dir import RunDir
 from sftui import diagnostics
 from sftui.cockpit.screen_request import Onward, ScreenRequest
@@ -43,6 +44,7 @@ def watch_plain(
     from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
     from sftui.sources.tail import TailSource  # noqa: PLC0415  psutil, of no use to a replay
 
+    held = _held(run)
     source: Source = TailSource(run)
     lived = launcher is not None or source.alive()[0]
     if launcher is not None:
@@ -56,7 +58,7 @@ def watch_plain(
         _say_how_to_return(run)
         return ExitCode.INTERRUPTED
     _say_scores(run.path, baseline, state)
-    return _closing(run, state, baseline, lived=lived)
+    return _closing(run, state, baseline, held=held, lived=lived)
 
 
 def show_run(
@@ -74,6 +76,7 @@ def show_run(
     from sftui.sources.live import LiveSource  # noqa: PLC0415  psutil, of no use to a replay
     from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
 
+    held = _held(run)
     # Made before the app runs: inside it, Textual's stand-in for stderr has no file number.
     source: Source = TailSource(run) if launcher is None else LiveSource(run)
     lived = launcher is not None or source.alive()[0]
@@ -92,11 +95,19 @@ def show_run(
         source.close()
     if end.onward is not None and end.error is None:
         return ExitCode.DONE, end.onward
-    return _after(run, launcher, baseline, end, lived=lived), None
+    return _after(run, held, launcher, baseline, end, lived=lived), None
+
+
+def _held(run: RunDir) -> HeldFolder | None:
+    """The run's folder as it is now: while it is watched another may take its name."""
+    with contextlib.suppress(OSError):
+        return HeldFolder(run.path)
+    return None
 
 
 def _after(
     run: RunDir,
+    held: HeldFolder | None,
     launcher: Callable[[], object] | None,
     baseline: Yardstick | None,
     end: ScreenExit,
@@ -111,22 +122,24 @@ def _after(
         what = f"{type(end.error).__name__}: {end.error}"
         diagnostics.note(f"the screen failed: {clean(what, 300)}")
     if end.outcome in (app.Outcome.FINISHED, app.Outcome.STOPPED, app.Outcome.FAILED):
-        code = _closing(run, end.state, baseline, lived=lived)
+        code = _closing(run, end.state, baseline, held=held, lived=lived)
         return code if end.error is None or code else ExitCode.RUN_FAILED
     if end.outcome is app.Outcome.LOST:
         diagnostics.note(f"{run.id} was interrupted: {clean(end.reason, 300)}")
-        _say_how_to_go_on(run)
+        _say_how_to_go_on(run, held)
         sys.stderr.write(f"sftui: what the ranks printed is in {run.logs}\n")
         return ExitCode.RUN_FAILED
     if launcher is not None and end.outcome is app.Outcome.LEFT_RUNNING and os.getpid() == 1:
-        return _stay(run, baseline, told_to_end=end.told_to_end)
+        return _stay(run, held, baseline, told_to_end=end.told_to_end)
     _say_how_to_return(run)
     if end.ended_by is not None:
         return ExitCode(128 + end.ended_by)
     return ExitCode.DONE if end.error is None else ExitCode.RUN_FAILED
 
 
-def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> ExitCode:
+def _stay(
+    run: RunDir, held: HeldFolder | None, baseline: Yardstick | None, *, told_to_end: bool
+) -> ExitCode:
     """Wait for the run as process 1 of a container, whose exit would end the run."""
     from sftui.commands import plain  # noqa: PLC0415  the screen does not need it
     from sftui.sources.tail import TailSource  # noqa: PLC0415  as above
@@ -142,7 +155,7 @@ def _stay(run: RunDir, baseline: Yardstick | None, *, told_to_end: bool) -> Exit
         state, left = plain.watch(source, send_stop=True, history=False, told_to_end=told_to_end)
     finally:
         source.close()
-    return ExitCode.INTERRUPTED if left else _closing(run, state, baseline)
+    return ExitCode.INTERRUPTED if left else _closing(run, state, baseline, held=held)
 
 
 def show_replay(
@@ -209,12 +222,18 @@ def show_replay(
 
 
 def _closing(
-    run: RunDir, state: RunState, baseline: Yardstick | None, *, lived: bool = True
+    run: RunDir,
+    state: RunState,
+    baseline: Yardstick | None,
+    *,
+    held: HeldFolder | None = None,
+    lived: bool = True,
 ) -> ExitCode:
     """Print the outcome of a run that is over, and write its report.
 
     `lived`: it was alive while it was watched. Of any other, which may be a stranger's, nothing
-    is written: it was only looked at.
+    is written: it was only looked at. Nor is anything where its folder is not in its place: what
+    has its name then is another run.
     """
     from engine.run import lock  # noqa: PLC0415  psutil
 
@@ -231,11 +250,12 @@ def _closing(
         # Joined to the run's folder; an absolute one stays what it is.
         parts.append(f"exported to {typed_path(run.path / exported[-1])}")
     diagnostics.note("; ".join(parts))
-    if not state.ended or state.badge == "stopped":
-        _say_how_to_go_on(run)
-    if lived:
+    in_place = held is None or held.in_place()
+    if not state.ended or state.badge == "stopped" or not in_place:
+        _say_how_to_go_on(run, held)
+    if lived and in_place:
         write_report(run, baseline)
-    if state.ended and somebody_reads():
+    if state.ended and in_place and somebody_reads():
         _say_what_next(run, state)
     if state.badge in ("finished", "stopped"):
         return ExitCode.DONE
@@ -301,8 +321,12 @@ def _say_scores(folder: Path | None, baseline: Yardstick | None, state: RunState
         diagnostics.note(line)
 
 
-def _say_how_to_go_on(run: RunDir) -> None:
-    if not run.path.is_dir():
+def _say_how_to_go_on(run: RunDir, held: HeldFolder | None) -> None:
+    place = run.path if held is None else held.where()
+    if place is not None and place != run.path:
+        diagnostics.note(f"  go on:      sftui run --resume {typed_path(place)}")
+        return
+    if place is None or not run.path.is_dir():
         diagnostics.note("  what it had saved went with the folder. If that was moved:")
         diagnostics.note(f"  go on:      sftui run --resume NEW-PLACE/{run.id}")
         return

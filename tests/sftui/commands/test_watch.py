@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from engine.events import RunFinished
 from engine.run.run_dir import RunDir
 from sftui import cli
 from sftui.commands import plain, watch
@@ -195,3 +196,24 @@ def test_a_signal_has_an_exit_code():
     for number in (3, 128, 1000):
         with pytest.raises(ValueError, match="ExitCode"):
             ExitCode(number)
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "failed"])
+def test_nothing_is_written_into_what_took_the_name_of_a_run(
+    tmp_path, monkeypatch, terminal, capsys, status
+):
+    """The report went into the other run's folder, and the lines told how to go on with that."""
+    run = make(tmp_path, *RUN, *END)
+    held = watch._held(run)
+    state = RunState()
+    state.badge, state.end = status, RunFinished(status=status)
+    elsewhere = tmp_path / "elsewhere"
+    run.path.rename(elsewhere)
+    run.path.mkdir()
+    run.manifest.write_text("{}")
+    monkeypatch.setattr(watch, "REPORT_SECONDS", 60.0)
+    watch._closing(run, state, None, held=held)
+    said = capsys.readouterr().err
+    assert f"sftui run --resume {elsewhere}" in said
+    assert "report" not in said
+    assert [path.name for path in run.path.iterdir()] == ["run.json"]
