@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sftui.text.format import LARGEST_KEPT
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 FAN_OUT = 4
-LARGEST = 2.0**126
-"""Finite numbers are kept up to it, a quarter of what float32 holds: so the distance and the sum of
-two, and the limits of an axis that holds them, are finite in float32 too."""
+LARGEST = LARGEST_KEPT
+"""Finite numbers are kept up to it."""
 _GROWTH = 1.25
 """Doubling would leave a quarter of the memory empty on average, this a tenth."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 UNKNOWN = "–"
-_LARGEST_KEPT = 2.0**126
-"""`state.series.LARGEST`, which stands for all that is larger."""
+LARGEST_KEPT = 2.0**126
+"""What columns keep of a larger finite number (`state.series`), a quarter of what float32 holds: so
+the distance and the sum of two, and the limits of an axis that holds them, are finite there too."""
 _LARGEST = 1e15
 """From here on no unit is left but the exponent."""
 
@@ -38,7 +39,7 @@ def loss(value: float | None, digits: int = 4) -> str:
     if not math.isfinite(value):
         return _nonfinite(value)
     size = abs(value)
-    if size == _LARGEST_KEPT:
+    if size == LARGEST_KEPT:
         return f"{'>' if value > 0 else '<'}{value:.2e}"
     if size >= 1e5:
         return f"{value:.2e}"
